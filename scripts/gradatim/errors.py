@@ -1,0 +1,63 @@
+"""The ways in which gradatim says no, each with its exit code.
+
+The text of an error is one short paragraph for a person: what went wrong, where, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class GradatimError(Exception):
+    """A refusal with a paragraph for a person. Anything else that escapes a command is a bug."""
+
+    exit_code = 3
+
+
+class UsageError(GradatimError):
+    """The command line asks for something that cannot be done."""
+
+    exit_code = 2
+
+
+class InvalidInput(GradatimError):
+    """A model, a data set or a measurement is broken: empty, truncated, mismatched, NaN."""
+
+
+class BrokenEvidence(InvalidInput):
+    """Evidence is missing, stale, foreign or tampered with."""
+
+
+class EnvironmentLacks(GradatimError):
+    """The machine lacks something: a package, a GPU, git, a remote, a writable folder."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a contract, at one place (1-based line and column)."""
+
+    message: str
+    line: int = 1
+    column: int = 1
+
+
+class ContractError(GradatimError):
+    """The contract cannot be used; carries every problem found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, path: str, problems: Sequence[Problem]) -> None:
+        self.path = path
+        self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column)))
+        super().__init__("\n".join(f"{path}:{p.line}:{p.column}: {p.message}" for p in self.problems))
+
+
+def missing_package(package: str, extra: str, purpose: str) -> EnvironmentLacks:
+    """The error for an optional package that is not installed: names the ``pip install``."""
+    return EnvironmentLacks(
+        f"{purpose} needs the package `{package}`, which is not installed. "
+        f'Install it with: python -m pip install "gradatim[{extra}]"'
+    )

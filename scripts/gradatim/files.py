@@ -1,0 +1,164 @@
+"""Files that are never half there, their digests, and JSON without surprises."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gradatim.errors import EnvironmentLacks, InvalidInput
+
+_CHUNK = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in chunks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Hex SHA-256 of a JSON value in canonical form."""
+    return sha256_bytes(canonical_json(value))
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces, so that equal values have equal bytes; NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def tree_digest(path: Path) -> str:
+    """Digest of a file, or of a folder as the sorted list of its files' names and digests.
+
+    Raises:
+        InvalidInput: the path does not exist, or the folder holds a symbolic link.
+    """
+    if path.is_file():
+        return sha256_file(path)
+    if not path.is_dir():
+        raise InvalidInput(f"{path} does not exist.")
+    return digest_of({name: sha256_file(path / name) for name in list_files(path)})
+
+
+def list_files(folder: Path) -> list[str]:
+    """Every file below a folder, as sorted POSIX paths relative to it.
+
+    Raises:
+        InvalidInput: the folder holds a symbolic link, which could point anywhere.
+    """
+    names = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise InvalidInput(f"{path} is a symbolic link. Releases hold plain files only: copy the file there.")
+        if path.is_file():
+            names.append(path.relative_to(folder).as_posix())
+    return names
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it takes ``path``'s place in one rename.
+
+    The temporary file is synced to disk before the rename and removed on any failure.
+
+    Raises:
+        EnvironmentLacks: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: temporary file, fsync, rename."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys sorted, with a final newline; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_json(text: str | bytes, name: str) -> Any:
+    """Strict JSON: a duplicate key, NaN or Infinity is refused.
+
+    Raises:
+        InvalidInput: the text is not strict JSON; ``name`` says whose text it is.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{name} is not valid JSON: {error}.") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read strict JSON from a file.
+
+    Raises:
+        InvalidInput: the file cannot be read or is not strict JSON.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_json(data, str(path))
+
+
+def cannot_write(path: Path, error: OSError) -> EnvironmentLacks:
+    """The error for a place that cannot be written: read-only, full, no permission."""
+    return EnvironmentLacks(
+        f"{path} cannot be written: {(error.strerror or str(error)).lower()}. "
+        "Make the folder writable or free some space, then run the same command again."
+    )
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

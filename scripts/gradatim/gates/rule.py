@@ -1,0 +1,43 @@
+"""A gate as the contract states it: one metric, one bound, perhaps by slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Bound = Literal["at_least", "at_most", "not_worse", "keep"]
+Family = Literal["every", "veto"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line under ``gates:``, its quantities already plain numbers in SI units.
+
+    Attributes:
+        key: as written in the contract: ``recall[class=7]``.
+        metric: ``recall``, ``latency_p50``, ``size``, ``negative_flips``, ``robustness``, ...
+        where: what stands in the brackets: a class, a slice or a corruption; None for all of the data.
+        bound: ``at_least`` and ``at_most`` hold the value against ``amount``; ``not_worse`` (and the contract's
+            ``not_slower_than``) lets it be worse than the baseline's by at most ``amount``; ``keep`` wants at
+            least (or, where lower is better, at most) ``amount`` times the baseline's value.
+        amount: the bound: a fraction for proportions (0.01 is one point), seconds, bytes, a plain number.
+            For latency and throughput under ``not_worse`` it is relative (0.03 lets it be 3 % slower).
+        slices: None, or the name of the column to slice by (``class`` slices by label).
+        family: ``every`` wants each slice proven; ``veto`` refuses only a proven regression (Holm over the slices).
+        severity: for ``robustness`` with ``at_least``: the severity up to which the bound must hold.
+        alpha: one-sided error probability.
+        required: whether a measurement that is null for lack of a device fails the gate.
+        line: line in the contract.
+    """
+
+    key: str
+    metric: str
+    bound: Bound
+    amount: float
+    where: str | None = None
+    slices: str | None = None
+    family: Family = "every"
+    severity: int | None = None
+    alpha: float = 0.05
+    required: bool = True
+    line: int | None = None
