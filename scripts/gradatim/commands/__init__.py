@@ -1,0 +1,1 @@
+"""One click command per verb, and one for all the steps; each imported only when called."""

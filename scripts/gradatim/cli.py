@@ -1,0 +1,120 @@
+"""The door: one lazily imported command per step or verb."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from gradatim import __version__
+from gradatim.errors import GradatimError
+from gradatim.pipeline.graph import GRAPH
+
+VERBS: dict[str, str] = {
+    "init": "Write a contract for the model and data found here.",
+    "demo": "Lay down a small real project and release it, start to end.",
+    "run": "Walk the whole release, from build to publish.",
+    "status": "What is in which stage, and what comes next.",
+    "history": "Every release and every move between stages.",
+    "diff": "What changed between two releases.",
+    "verify": "Is this release complete, proven and untouched?",
+    "report": "Render the report of the last run again.",
+    "schema": "The contract's JSON Schema, for editors.",
+}
+STEPS: dict[str, str] = {step.name: step.question for step in GRAPH}
+
+
+class _Door(click.Group):
+    """Imports a command only when it is called, so that ``--help`` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*VERBS, *STEPS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in VERBS:
+            found = importlib.import_module(f"gradatim.commands.{cmd_name}").command
+        elif cmd_name in STEPS:
+            found = importlib.import_module("gradatim.commands.step").command(cmd_name)
+        else:
+            return None
+        if not isinstance(found, click.Command):
+            raise TypeError(f"gradatim.commands.{cmd_name} holds no command")
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in {*VERBS, *STEPS}:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean `{close[0]}`?" if close else " See: gradatim --help"
+            raise click.UsageError(f"There is no command `{args[0]}`.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in (("Commands", VERBS), ("Steps, each a command and a CI job", STEPS)):
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(cls=_Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gradatim")
+def cli() -> None:
+    """Release machine-learning models stage by stage, inside the CI you already have.
+
+    \b
+    Examples:
+      gradatim demo            watch a real model go from file to verified release
+      gradatim init            write gradatim.yml for the model in this repository
+      gradatim run             build, check, gate, tag and publish the candidate
+      gradatim run --until gate     check only; change nothing outside
+
+    Exit codes: 0 passed, 1 a gate refused, 2 wrong usage or contract,
+    3 invalid input or broken evidence, 4 the machine lacks something.
+    """
+
+
+def main() -> None:
+    """Run the command line; turn every refusal into one paragraph and its exit code."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _leave("Interrupted. What was finished is kept; run the same command to go on.", 130)
+    except KeyboardInterrupt:
+        _leave("Interrupted. What was finished is kept; run the same command to go on.", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except GradatimError as error:
+        _leave(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        _leave(_bug(error), 3)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave(paragraph: str, code: int) -> None:
+    label = click.style("error: ", fg="red", bold=True) if code != 130 else ""
+    click.echo(f"{label}{paragraph}", err=True)
+    sys.exit(code)
+
+
+def _bug(error: Exception) -> str:
+    """A defect of ours: one paragraph for the person, the traceback in a file for the bug report."""
+    import traceback
+
+    log = Path(".gradatim") / "crash.log"
+    told = ""
+    try:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        told = f" The traceback is in {log}."
+    except OSError:
+        pass
+    return f"This is a bug in gradatim {__version__}: {type(error).__name__}: {error}.{told} Please report it."

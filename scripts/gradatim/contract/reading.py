@@ -1,0 +1,355 @@
+"""gradatim.yml from text to a typed contract, or every problem in it at once."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from gradatim.contract import schema
+from gradatim.contract.rules import Misstated, read_rule, unknown
+from gradatim.contract.source import Place, Source, parse
+from gradatim.errors import ContractError, InvalidInput, Problem, UsageError
+from gradatim.gates.rule import Rule
+from gradatim.metrics.catalogue import MetricInfo, metrics_for
+from gradatim.perturb.catalogue import ALL as CORRUPTIONS
+
+DEFAULT_PATH = "gradatim.yml"
+
+
+@dataclass(frozen=True)
+class ReadContract:
+    """A contract that holds together.
+
+    Attributes:
+        path: the file, absolute.
+        text: its text.
+        parts: the typed contract.
+        rules: the common gates, in the order written.
+        stage_rules: the further gates of each stage.
+    """
+
+    path: Path
+    text: str
+    parts: schema.Contract
+    rules: tuple[Rule, ...]
+    stage_rules: Mapping[str, tuple[Rule, ...]]
+    source: Source
+
+    @property
+    def root(self) -> Path:
+        """The folder that every path in the contract is relative to."""
+        return self.path.parent
+
+    @property
+    def ladder(self) -> tuple[str, ...]:
+        """Stage names, lowest first."""
+        return tuple(self.parts.stages)
+
+    def rules_for(self, stage: str | None) -> tuple[Rule, ...]:
+        """The common gates, and on top those of a stage."""
+        return self.rules + (self.stage_rules.get(stage, ()) if stage else ())
+
+    def data_set(self, which: str) -> schema.DataSet | None:
+        """A data set with what it leaves out taken from ``data`` itself."""
+        data = self.parts.data
+        chosen: schema.DataSet | None = getattr(data, which)
+        if chosen is None:
+            return None
+        common = {name: getattr(data, name) for name in ("label", "inputs", "slices", "group", "preprocess")}
+        return chosen.model_copy(update={k: v for k, v in common.items() if k not in chosen.model_fields_set})
+
+    def where(self, *place: str | int) -> str:
+        """``gradatim.yml:12``: the line that says something, for messages."""
+        return f"{self.path.name}:{self.source.locate(place, key=True)[0]}"
+
+    @functools.cached_property
+    def metrics(self) -> Mapping[str, MetricInfo]:
+        """Every metric that this contract's gates may name."""
+        return _metrics(self.parts)
+
+
+def find_contract(given: str | None, start: Path | None = None) -> Path:
+    """The contract's path: the one given, ``[tool.gradatim] contract`` of pyproject.toml, or ``gradatim.yml`` here or above.
+
+    Raises:
+        UsageError: there is none.
+    """
+    here = (start or Path.cwd()).absolute()
+    if given:
+        path = here / given
+        if not path.is_file():
+            raise UsageError(f"There is no contract at {given}. Name an existing file, or write one with: gradatim init")
+        return path
+    for folder in (here, *here.parents):
+        if (folder / DEFAULT_PATH).is_file():
+            return folder / DEFAULT_PATH
+        named = _named_in_pyproject(folder / "pyproject.toml")
+        if named:
+            return find_contract(named, folder)
+        if (folder / ".git").exists():
+            break
+    raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
+
+
+def read_contract(path: Path) -> ReadContract:
+    """Read and check a contract.
+
+    Raises:
+        ContractError: with every problem, each at its line and column.
+    """
+    name = path.name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ContractError(name, [Problem(f"not a UTF-8 text file: {error.reason} at byte {error.start}")]) from error
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    source = parse(text)
+    if isinstance(source, Problem):
+        raise ContractError(name, [source])
+    if source.data is None:
+        raise ContractError(name, [Problem("the file is empty. Write a contract with: gradatim init --force")])
+    if not isinstance(source.data, dict):
+        raise ContractError(name, [Problem(f"expected keys such as `model:` and `gates:`, got {_kind(source.data)}")])
+    problems = list(source.problems)
+    try:
+        parts = schema.Contract.model_validate(source.data)
+    except ValidationError as error:
+        problems += _from_pydantic(error, source)
+        raise ContractError(name, problems) from None
+    rules, stage_rules = _rules(parts, source, problems)
+    problems += _contradictions(parts, source, (*rules, *(r for some in stage_rules.values() for r in some)))
+    if problems:
+        raise ContractError(name, problems)
+    return ReadContract(path.absolute(), text, parts, rules, stage_rules, source)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema that editors complete from."""
+    made = schema.Contract.model_json_schema(mode="validation")
+    for key, section in (("build", "Build"), ("evaluation", "DataSet"), ("calibration", "DataSet"), ("task", "Task")):
+        _admit_shorthand(made, key, section)
+    for section in made["$defs"].values():
+        for field in section.get("properties", {}).values():
+            _admit_text(field)
+    _admit_items(made)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gradatim.yml",
+        **{key: value for key, value in made.items() if key != "title"},
+    }
+
+
+def _admit_shorthand(made: dict[str, Any], key: str, section: str) -> None:
+    for holder in (made, *made["$defs"].values()):
+        field = holder.get("properties", {}).get(key)
+        if field and any(choice.get("$ref", "").endswith(f"/{section}") for choice in field.get("anyOf", ())):
+            field["anyOf"].insert(0, {"type": "string"})
+
+
+def _admit_text(field: dict[str, Any]) -> None:
+    """Where a number is wanted, ``1%`` and ``5 MB`` are written as text."""
+    if field.get("type") == "number":
+        bounds = {k: field.pop(k) for k in ("minimum", "maximum", "exclusiveMinimum") if k in field}
+        field["anyOf"] = [{"type": field.pop("type"), **bounds}, {"type": "string"}]
+    values = field.get("additionalProperties")
+    if isinstance(values, dict) and values.get("type") == "number":
+        _admit_text(values)
+
+
+def _admit_items(made: dict[str, Any]) -> None:
+    """Where a list of texts is wanted, one text will do; a publisher may be a bare name, a runner its labels."""
+    for holder in (made, *made["$defs"].values()):
+        for name, field in holder.get("properties", {}).items():
+            choices = field.get("anyOf", [field])
+            lists = [c for c in choices if c.get("type") == "array" and c.get("items", {}).get("type") == "string"]
+            if lists and "minItems" not in lists[0] and not any(c.get("type") == "string" for c in choices):
+                kept = {k: field.pop(k) for k in list(field) if k not in ("description", "default", "title")}
+                field["anyOf"] = [{"type": "string"}, *kept.get("anyOf", [kept])]
+            if name == "publish":
+                field["items"] = {"anyOf": [{"type": "string"}, field["items"]]}
+            if name == "runners":
+                runner = field["additionalProperties"]
+                field["additionalProperties"] = {
+                    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, runner]
+                }
+            inner = field.get("additionalProperties")
+            if isinstance(inner, dict) and inner.get("type") == "array":
+                field["additionalProperties"] = {"anyOf": [{"type": "string"}, inner]}
+
+
+def _metrics(parts: schema.Contract) -> dict[str, MetricInfo]:
+    task = parts.task
+    if task is None:
+        return dict(metrics_for(None))
+    own = {
+        name: MetricInfo(name, f"own metric {reference}", "", name not in task.lower_is_better, "statistic")
+        for name, reference in task.metrics.items()
+    }
+    return {**metrics_for(task.type), **own}
+
+
+def _rules(
+    parts: schema.Contract, source: Source, problems: list[Problem]
+) -> tuple[tuple[Rule, ...], dict[str, tuple[Rule, ...]]]:
+    metrics = _metrics(parts)
+    task = parts.task.type if parts.task else "a model without `task`"
+
+    def read(gates: Mapping[str, schema.Gate], *place: str) -> Iterator[Rule]:
+        for key, gate in gates.items():
+            line, _ = source.locate((*place, key), key=True)
+            try:
+                yield read_rule(key, gate, metrics, task, line)
+            except Misstated as error:
+                at = (*place, key, error.field) if error.field else (*place, key)
+                problems.append(Problem(str(error), *source.locate(at, key=error.field is None)))
+
+    common = tuple(read(parts.gates, "gates"))
+    return common, {name: tuple(read(stage.gates, "stages", name, "gates")) for name, stage in parts.stages.items()}
+
+
+def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, ...]) -> Iterator[Problem]:
+    """What is well-formed key by key and still cannot work."""
+
+    def at(message: str, *place: str | int) -> Problem:
+        return Problem(message, *source.locate(place))
+
+    held: dict[str, str] = {}
+    for name, stage in parts.stages.items():
+        if stage.branch and stage.branch in held:
+            yield at(
+                f"the branch `{stage.branch}` already holds the stage `{held[stage.branch]}`; "
+                "each stage needs a branch of its own",
+                "stages", name, "branch",
+            )  # fmt: skip
+        if stage.branch:
+            held.setdefault(stage.branch, name)
+        if stage.runner and stage.runner not in parts.runners:
+            yield at(unknown("runner", stage.runner, parts.runners), "stages", name, "runner")
+    if not parts.stages:
+        yield at("a ladder needs at least one stage", "stages")
+    needing = [rule for rule in rules if rule.metric not in metrics_for(None) or rule.metric == "robustness"]
+    if needing and parts.data.evaluation is None:
+        yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
+    if parts.data.evaluation is not None and parts.task is None:
+        yield at("`data.evaluation` needs `task`, for example `task: classification`", "data", "evaluation")
+    if parts.compress is not None and parts.data.calibration is None:
+        yield at("`compress` needs `data.calibration`: what it selects on must not be what the gates judge on", "compress")
+    for metric in parts.compress.keep if parts.compress else ():
+        if metric not in _metrics(parts):
+            yield at(unknown("metric", metric, _metrics(parts)), "compress", "keep", metric)
+    for index, corruption in enumerate(parts.test.robustness):
+        if corruption not in CORRUPTIONS:
+            yield at(unknown("corruption", corruption, CORRUPTIONS), "test", "robustness", index)
+    for rule in rules:
+        if rule.metric == "robustness" and rule.where and rule.where not in parts.test.robustness:
+            yield at(
+                f"`{rule.key}` gates a corruption that `test.robustness` does not run; add `{rule.where}` there",
+                "gates", rule.key,
+            )  # fmt: skip
+    for index, publisher in enumerate(parts.publish):
+        if publisher.folder is None:
+            yield at("a folder publisher needs its folder: `- folder: releases/`", "publish", index)
+    for place, written in (("model", parts.model.path), ("golden", parts.test.golden)):
+        if written and (written.startswith("/") or ".." in Path(written).parts):
+            spot = ("model", "path") if place == "model" else ("test", "golden")
+            yield at("a path inside the repository is wanted: relative, without `..`", *spot)
+
+
+def _from_pydantic(error: ValidationError, source: Source) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False):
+        place = tuple(part for part in detail["loc"] if part != "[key]")
+        kind = detail["type"]
+        if kind == "extra_forbidden":
+            known = _keys_at(place[:-1])
+            line, column = source.locate(place, key=True)
+            message = unknown("key", str(place[-1]), known, context=" here")
+        elif kind == "missing":
+            line, column = source.locate(place[:-1], key=True)
+            message = f"`{_dotted(place)}` is missing: {_description(place)}"
+        else:
+            line, column = source.locate(place, key="[key]" in detail["loc"])
+            message = f"`{_dotted(place)}`: {_plain(detail)}" if place else _plain(detail)
+        yield Problem(message, line, column)
+
+
+def _plain(detail: Any) -> str:
+    """pydantic's message in our words: what was expected and what was got."""
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    got = detail.get("input")
+    if detail["type"] == "string_pattern_mismatch" and ":" in str(detail.get("ctx", {}).get("pattern", "")):
+        message = "expected `module:function`"
+    elif detail["type"] == "string_pattern_mismatch":
+        message = f"does not fit the pattern {detail['ctx']['pattern']}"
+    if detail["type"] == "value_error":
+        return message
+    message = re.sub(r"^Input should be ", "expected ", message)
+    message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of keys", message)
+    return f"{message[0].lower()}{message[1:]}, got {_kind(got)}"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "nothing" if value is None else repr(value)
+
+
+def _dotted(place: Place) -> str:
+    return ".".join(str(part) for part in place)
+
+
+def _keys_at(place: Place) -> list[str]:
+    section = _section_at(place)
+    return list(section.model_fields) if section else []
+
+
+def _description(place: Place) -> str:
+    section = _section_at(place[:-1])
+    field = section.model_fields.get(str(place[-1])) if section else None
+    return (field.description if field and field.description else "a value is needed").rstrip(".")
+
+
+def _section_at(place: Place) -> type[BaseModel] | None:
+    """The section of the schema that stands at a place, found by walking the types."""
+    current: Any = schema.Contract
+    for part in place:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = _section_in(field.annotation) if field else None
+        if current is None:
+            return None
+    return cast("type[BaseModel]", current)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_in(inner)
+        if found:
+            return found
+    return None
+
+
+def _named_in_pyproject(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+        return None
+    named = tables.get("tool", {}).get("gradatim", {}).get("contract")
+    return named if isinstance(named, str) else None

@@ -1,0 +1,150 @@
+"""Gate lines of the contract as rules with plain numbers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from gradatim.contract.schema import Gate
+from gradatim.gates.rule import Bound, Rule
+from gradatim.metrics.catalogue import MetricInfo
+from gradatim.quantity import parse_quantity
+
+_KEY = re.compile(r"(?P<metric>[A-Za-z_]\w*)(?:\[(?P<where>[^\[\]]+)\])?\Z")
+_OF_BASELINE = re.compile(r"(?P<share>.+?)\s+of\s+(?:the\s+)?baseline\s*\Z")
+_TIMES = ("s", "1/s")
+
+
+class Misstated(ValueError):
+    """A gate that says nothing, two things, or something that no data could prove.
+
+    Attributes:
+        field: the key inside the gate that is to blame, None for the gate's own name or the whole line.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def read_rule(key: str, gate: Gate, metrics: Mapping[str, MetricInfo], task: str, line: int) -> Rule:
+    """The rule that one line under ``gates`` states.
+
+    Args:
+        key: the line's key, ``recall[class=7]``.
+        gate: its value.
+        metrics: every metric that can be gated for this task.
+        task: the task's name, for the message.
+        line: 1-based line in the contract.
+
+    Raises:
+        Misstated: with what is wrong and the nearest thing that would be right.
+    """
+    match = _KEY.match(key)
+    if not match:
+        raise Misstated(f"`{key}` is not a gate; write `metric` or `metric[slice]`, for example `recall[class=7]`")
+    metric = match["metric"]
+    info = metrics.get(metric)
+    if info is None:
+        raise Misstated(unknown("gate", metric, metrics, context=f" for {task}"))
+    bound, amount, field = _bound(gate, info)
+    _provable(bound, amount, info, field)
+    slices = _slices(gate, match["where"])
+    if gate.veto and not slices:
+        raise Misstated("`veto` belongs to `slices`: say which, for example `slices: every class`", "veto")
+    if gate.severity is not None and not (metric == "robustness" and bound == "at_least"):
+        raise Misstated("`severity` belongs to `robustness` with `at_least`", "severity")
+    return Rule(
+        key=key,
+        metric=metric,
+        where=match["where"],
+        bound=bound,
+        amount=amount,
+        slices=slices,
+        family="veto" if gate.veto else "every",
+        severity=gate.severity,
+        alpha=round(1 - gate.confidence, 12),
+        required=gate.required,
+        line=line,
+    )
+
+
+def unknown(kind: str, name: str, known: Iterable[str], context: str = "") -> str:
+    """``unknown gate `acuracy` for classification. Known: ... Did you mean `accuracy`?``"""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    meant = f" Did you mean `{close[0]}`?" if close else ""
+    return f"unknown {kind} `{name}`. Known{context}: {', '.join(names) or 'none'}.{meant}"
+
+
+def _bound(gate: Gate, info: MetricInfo) -> tuple[Bound, float, str]:
+    said = [f for f in ("at_least", "at_most", "not_worse_than", "not_slower_than") if getattr(gate, f) is not None]
+    if len(said) != 1:
+        wanted = "one of `at_least`, `at_most`, `not_worse_than: baseline` or `not_slower_than: baseline`"
+        raise Misstated(f"a gate states {wanted}; this one states {' and '.join(said) or 'none'}")
+    field = said[0]
+    if field in ("at_least", "at_most"):
+        if gate.by is not None:
+            raise Misstated(f"`by` belongs to `not_worse_than`, not to `{field}`", "by")
+        return _absolute(getattr(gate, field), field, info)
+    if field == "not_slower_than" and info.unit not in _TIMES:
+        raise Misstated(f"`not_slower_than` is for latency and throughput; for {info.name} say `not_worse_than`", field)
+    if gate.by is None:
+        raise Misstated(f"`{field}: baseline` needs `by`: how much worse is tolerated, for example `by: 1%`")
+    relative = info.unit in _TIMES
+    amount = _quantity(gate.by, "1" if relative else info.unit, "by")
+    if amount < 0:
+        raise Misstated(f"`by` is how much worse is tolerated and cannot be negative, got {gate.by!r}", "by")
+    return "not_worse", amount, "by"
+
+
+def _absolute(written: object, field: str, info: MetricInfo) -> tuple[Bound, float, str]:
+    share = _OF_BASELINE.match(written) if isinstance(written, str) else None
+    if not share:
+        amount = _quantity(written, info.unit, field)
+        return ("at_least" if field == "at_least" else "at_most"), amount, field
+    if (field == "at_least") != info.higher_is_better:
+        better = "more" if info.higher_is_better else "less"
+        raise Misstated(f"for {info.name} {better} is better: `{field}: {written}` would refuse progress", field)
+    return "keep", _quantity(share["share"], "1", field), field
+
+
+def _quantity(written: object, unit: str, field: str) -> float:
+    try:
+        return parse_quantity(written, unit)
+    except ValueError as error:
+        raise Misstated(str(error), field) from error
+
+
+def _provable(bound: Bound, amount: float, info: MetricInfo, field: str) -> None:
+    """Refuse what no sample can prove, and what every sample proves."""
+    if bound == "keep" and amount <= 0:
+        raise Misstated("a share of the baseline must be above 0 %", field)
+    if bound == "not_worse" and info.unit == "1" and info.proportion and amount >= 1:
+        raise Misstated("a margin of 100 % or more lets anything pass", field)
+    if bound not in ("at_least", "at_most"):
+        return
+    if info.proportion and not 0 <= amount <= 1:
+        raise Misstated(f"{info.name} lies between 0 % and 100 %; write `90%` or `0.9`", field)
+    if info.proportion and ((bound == "at_least" and amount >= 1) or (bound == "at_most" and amount <= 0)):
+        raise Misstated(
+            f"no finite number of samples can prove {'all' if amount >= 1 else 'none'}: "
+            f"state a bound that data can reach, such as `{'99.5%' if amount >= 1 else '0.5%'}`",
+            field,
+        )
+    if info.unit in ("s", "B", "count") and amount <= 0:
+        raise Misstated(f"{info.name} cannot be at or below {amount:g}", field)
+
+
+def _slices(gate: Gate, where: str | None) -> str | None:
+    if gate.slices is None:
+        return None
+    if where is not None:
+        raise Misstated(f"a gate on `[{where}]` alone cannot have `slices` too", "slices")
+    words = gate.slices.split()
+    if words[:1] == ["every"]:
+        words = words[1:] or ["class"]
+    if len(words) != 1:
+        raise Misstated(f"`slices` is `every class` or `every COLUMN`, got {gate.slices!r}", "slices")
+    return words[0]

@@ -1,0 +1,290 @@
+"""What may stand in ``gradatim.yml``: the one schema that errors, editors, documentation and ``init`` share."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from gradatim.quantity import parse_quantity
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Fraction = Annotated[float, BeforeValidator(lambda written: parse_quantity(written, "1")), Field(ge=0, le=1)]
+Bytes = Annotated[float, BeforeValidator(lambda written: parse_quantity(written, "B")), Field(gt=0)]
+Days = Annotated[float, BeforeValidator(lambda written: parse_quantity(written, "days")), Field(ge=0)]
+Format = Literal["onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle"]
+DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "python"]
+Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
+TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling", "own"]
+
+
+def _as_list(written: Any) -> Any:
+    return [written] if isinstance(written, str) else written
+
+
+def _shorthand(key: str) -> BeforeValidator:
+    """Let one plain value stand for a mapping with that single key."""
+    return BeforeValidator(lambda written: written if written is None or isinstance(written, dict) else {key: written})
+
+
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list)]
+
+
+class Section(BaseModel):
+    """A mapping of the contract: unknown keys are refused, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+
+class Build(Section):
+    """How the model is made when it is not committed."""
+
+    run: Text = Field(description="Command that writes the model; split like a shell does, run without a shell.")
+    inputs: Texts | None = Field(
+        None,
+        description="Files and globs the command reads; when one changes, the model is built again. "
+        "Default: the scripts named in the command and the local modules that they import.",
+    )
+
+
+class Tensor(Section):
+    """A named input or output, where it cannot be read off the model."""
+
+    dtype: Text | None = Field(None, description="As numpy spells it: float32, int64, ...")
+    shape: tuple[int | str | None, ...] | None = Field(
+        None, description="One entry an axis: a number, or a name for a dynamic size: [batch, 3, 224, 224]."
+    )
+
+
+class Input(Tensor):
+    """An input of the model, with what feeds it when the data does not."""
+
+    value: Any = Field(None, description="A constant fed at every call, for example a sampling rate.")
+    carry: Text | None = Field(
+        None, description="The output that is fed back here at the next step; zeros at the start of an item."
+    )
+
+
+class Model(Section):
+    """What is released."""
+
+    name: Name = Field(description="The model's name in tags, releases and reports.")
+    path: Text | None = Field(None, description="The model's file or folder, relative to this file.")
+    format: Format | None = Field(None, description="Read off the file when left out.")
+    build: Annotated[Build, _shorthand("run")] | None = Field(
+        None, description="How to make `path` when it is not committed."
+    )
+    factory: Reference | None = Field(
+        None, description="`module:function` that returns the model: the network for safetensors, a callable for anything else."
+    )
+    allow_pickle: bool = Field(
+        False, description="Load weights stored as a pickle, which can run any code. Convert to ONNX or safetensors instead."
+    )
+    device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
+    threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
+    inputs: dict[str, Input] = Field(
+        default_factory=dict, description="Inputs that the data does not feed, or that cannot be read off the model."
+    )
+    outputs: dict[str, Tensor] = Field(default_factory=dict, description="Outputs, where they cannot be read off the model.")
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Model:
+        if self.path is None and self.factory is None:
+            raise ValueError("a model needs `path` (its file), or `factory` (a `module:function` that makes it)")
+        return self
+
+
+class DataSet(Section):
+    """A data set and how to read it; what is left out is taken from `data` itself."""
+
+    path: Text = Field(description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders, or `module:function`.")
+    format: DataFormat | None = Field(None, description="Read off the path when left out.")
+    label: Text | None = Field(None, description="Column of the labels.")
+    inputs: dict[str, Texts] | None = Field(None, description="Columns that feed each input of the model.")
+    slices: Texts | None = Field(None, description="Columns to report and gate by.")
+    group: Text | None = Field(None, description="Column of the independent unit (user, document), resampled as a whole.")
+    preprocess: Reference | None = Field(None, description="`module:function`: a batch of raw columns to the model's inputs.")
+
+
+class Data(Section):
+    """The data that the model is judged on, and the data that compression may learn from."""
+
+    evaluation: Annotated[DataSet, _shorthand("path")] | None = Field(None, description="Held-out data: gates judge on it.")
+    calibration: Annotated[DataSet, _shorthand("path")] | None = Field(
+        None, description="Data for compression: calibrates and selects, and is never gated on."
+    )
+    label: Text | None = Field("label", description="Column of the labels.")
+    inputs: dict[str, Texts] = Field(default_factory=dict, description="Columns that feed each input of the model.")
+    slices: Texts = Field((), description="Columns to report and gate by.")
+    group: Text | None = Field(None, description="Column of the independent unit (user, document), resampled as a whole.")
+    preprocess: Reference | None = Field(None, description="`module:function`: a batch of raw columns to the model's inputs.")
+    batch: int = Field(32, ge=1, description="Rows per call of the model.")
+
+
+class Task(Section):
+    """What the model does, and so which metrics there are."""
+
+    type: TaskType = Field(description="The kind of task.")
+    labels: tuple[str | int, ...] = Field((), description="Every class, in the order of the model's scores.")
+    output: Text | None = Field(None, description="The output to judge, when the model has several.")
+    scores: Literal["logits", "probabilities"] | None = Field(None, description="What the class scores are; looked at when left out.")
+    positive: str | int | None = Field(None, description="The class that is found or missed, for a binary task.")
+    metrics: dict[Name, Reference] = Field(default_factory=dict, description="Own metrics: `module:function(labels, predictions)`.")
+    lower_is_better: Texts = Field((), description="Own metrics where less is better.")
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        twice = sorted({str(label) for label in labels if [str(x) for x in labels].count(str(label)) > 1})
+        if twice:
+            raise ValueError(f"labels stand twice: {', '.join(twice)}")
+        return labels
+
+
+class Tolerance(Section):
+    """How far two runs of one model may be apart."""
+
+    absolute: float = Field(1e-4, ge=0, description="Absolute difference allowed.")
+    relative: float = Field(1e-3, ge=0, description="Difference allowed relative to the expected value.")
+
+
+class Test(Section):
+    """Stability tests."""
+
+    __test__ = False  # not a pytest class
+
+    pytest: Texts = Field((), description="Your own tests; they get the fixtures `model` and `baseline`.")
+    robustness: Texts = Field((), description="Corruptions, each at severity 1 to 5; see `gradatim schema --corruptions`.")
+    modality: Literal["image", "tabular", "text", "audio", "tokens"] | None = Field(
+        None, description="What the items are; guessed from the data when left out."
+    )
+    range: tuple[float, float] | None = Field(None, description="Lowest and highest value of an input; measured when left out.")
+    golden: Text | None = Field(
+        None, description="A .npz with inputs by name and expected outputs as `expected_NAME`; these must not change."
+    )
+    tolerance: Tolerance = Field(default_factory=Tolerance, description="For golden outputs, determinism and batch invariance.")
+    items: int = Field(2000, ge=1, description="At most so many items are corrupted and run again.")
+    seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
+
+
+Method = Literal["int8-dynamic", "int8-static", "int8-weights", "mixed", "fp16"]
+
+
+class Compress(Section):
+    """The compression search."""
+
+    keep: dict[Name, Fraction] = Field(
+        default_factory=dict, description="What part of each metric of the uncompressed model must be kept, on calibration data."
+    )
+    methods: tuple[Method, ...] | None = Field(None, description="Methods to try; all that fit when left out.")
+    memory: Bytes = Field(8e9, description="Memory cap of one trial.")
+    timeout: float = Field(
+        600, gt=0, description="Seconds one trial may take.", json_schema_extra={"examples": [600]}
+    )
+
+
+class Benchmark(Section):
+    """The paired benchmark."""
+
+    batch: int = Field(1, ge=1, description="Rows per timed call.")
+    rounds: int = Field(36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear.")
+    threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
+
+
+class Gate(Section):
+    """One rule that a release must prove."""
+
+    at_least: Any = Field(None, description="Bound from below: `90%`, `0.9`, or `99% of baseline`.")
+    at_most: Any = Field(None, description="Bound from above: `1%`, `5 MB`, `10 ms`, or `110% of baseline`.")
+    not_worse_than: Literal["baseline"] | None = Field(None, description="Compare with the release that would be replaced.")
+    not_slower_than: Literal["baseline"] | None = Field(None, description="The same, for latency and throughput.")
+    by: Any = Field(None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency.")
+    slices: Text | None = Field(None, description="`every class`, or `every COLUMN`: each slice must prove the rule.")
+    veto: bool = Field(False, description="With `slices`: refuse only a proven regression in a slice (Holm).")
+    severity: int | None = Field(None, ge=1, le=5, description="For `robustness` with `at_least`: hold up to this severity.")
+    confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
+    required: bool = Field(True, description="Whether a measurement that is missing for lack of a device fails.")
+
+    @field_validator("confidence")
+    @classmethod
+    def _open_interval(cls, confidence: float) -> float:
+        if not 0.5 <= confidence < 1:
+            raise ValueError("a confidence lies between 50% and 100%, 100% excluded")
+        return confidence
+
+
+class Stage(Section):
+    """A rung of the release ladder, lowest first."""
+
+    branch: Text | None = Field(None, description="The protected branch that holds this stage.")
+    environment: Text | None = Field(None, description="Deployment environment; the stage's name when left out.")
+    tag: str | None = Field(None, description="Suffix of its versions (`v1.4.0-SUFFIX.2`); the stage's name when left out, none on the last.")
+    gates: dict[str, Gate] = Field(default_factory=dict, description="Gates of this stage on top of the common ones.")
+    steps: Texts = Field((), description="Steps to run; all when left out.")
+    runner: Text | None = Field(None, description="Which of `runners` its heavy jobs use.")
+    approval: Literal["required", "none"] = Field("none", description="Whether a person must approve in the CI's environment.")
+    signed: bool = Field(False, description="Whether evidence must be signed.")
+    soak: Days = Field(0, description="How long a release stays on the stage below before it may be promoted: `3 days`.")
+    on_inconclusive: Literal["fail", "warn"] = Field("fail", description="What a gate that cannot decide does.")
+
+    @field_validator("tag")
+    @classmethod
+    def _suffix(cls, tag: str | None) -> str | None:
+        if tag and not re.fullmatch(r"[0-9A-Za-z-]+", tag):
+            raise ValueError(f"a tag suffix is letters, digits and hyphens, got {tag!r}")
+        return tag
+
+
+class Runner(Section):
+    """Where jobs run."""
+
+    labels: Texts = Field(description="The runner's labels on the CI system.")
+
+
+class Iteration(Section):
+    """How often the ladder is climbed."""
+
+    cadence: Literal["daily", "weekly", "fortnightly", "monthly"] | None = Field(None, description="How often to release.")
+    cron: Text | None = Field(None, description="The same as a cron expression.")
+    report: bool = Field(True, description="Whether a scheduled run writes a report of the iteration.")
+
+
+class Registry(Section):
+    """Where versions are kept: tags in git."""
+
+    remote: Text = Field("origin", description="The git remote that holds the tags.")
+    tags: Literal["plain", "named"] = Field("plain", description="`plain` v1.4.0, or `named` digits@v1.4.0 for several models.")
+
+
+class Publisher(Section):
+    """One place where releases are published."""
+
+    folder: Text | None = Field(None, description="A folder, relative to this file.")
+
+
+def _publisher(written: Any) -> Any:
+    return {written: None} if isinstance(written, str) else written
+
+
+class Contract(Section):
+    """gradatim.yml: what a model is, what it must prove, and where it goes."""
+
+    model: Model = Field(description="What is released.")
+    data: Data = Field(default_factory=lambda: Data(), description="What it is judged on.")
+    task: Annotated[Task, _shorthand("type")] | None = Field(None, description="What it does: `classification`, `regression`, ...")
+    test: Test = Field(default_factory=lambda: Test(), description="Stability tests.")
+    gates: dict[str, Gate] = Field(default_factory=dict, description="What it must prove.")
+    benchmark: Benchmark = Field(default_factory=lambda: Benchmark(), description="How latency is measured.")
+    compress: Compress | None = Field(None, description="Compression; none when left out.")
+    stages: dict[Name, Stage] = Field(
+        default_factory=lambda: {"production": Stage(branch="main")}, description="The release ladder, lowest stage first."
+    )
+    publish: tuple[Annotated[Publisher, BeforeValidator(_publisher)], ...] = Field((), description="Where releases go.")
+    runners: dict[Name, Annotated[Runner, _shorthand("labels")]] = Field(
+        default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
+    )
+    iteration: Iteration | None = Field(None, description="The cadence of releases.")
+    registry: Registry = Field(default_factory=lambda: Registry(), description="Where versions are kept.")

@@ -1,0 +1,94 @@
+"""YAML with the line and column of every key and value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from gradatim.errors import Problem
+
+Place = tuple[str | int, ...]
+"""Where a value stands: keys and list indices from the top."""
+
+_MOST_NODES = 100_000
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed YAML document.
+
+    Attributes:
+        data: plain Python values.
+        keys: (line, column) of each key, 1-based, by place.
+        values: (line, column) of each value, 1-based, by place.
+        problems: keys that stand twice.
+    """
+
+    data: Any
+    keys: dict[Place, tuple[int, int]]
+    values: dict[Place, tuple[int, int]]
+    problems: tuple[Problem, ...] = ()
+
+    def locate(self, place: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
+        """Line and column of a value (or of its key), or of the nearest thing around it that exists."""
+        first, second = (self.keys, self.values) if key else (self.values, self.keys)
+        for length in range(len(place), 0, -1):
+            prefix = tuple(place[:length])
+            found = first.get(prefix) or second.get(prefix)
+            if found:
+                return found
+        return (1, 1)
+
+
+def parse(text: str) -> Source | Problem:
+    """Parse YAML, keeping positions. A syntax error comes back as the one problem it is."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        walk = _Walk()
+        if node is not None:
+            walk.visit(node, ())
+        data = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = " ".join(part for part in (error.context, error.problem) if part)
+        return Problem(f"not valid YAML: {said}", line, column)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return Problem(f"not valid YAML: {str(error).splitlines()[0]}")
+    finally:
+        loader.dispose()
+    return Source(data, walk.keys, walk.values, tuple(walk.problems))
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.keys: dict[Place, tuple[int, int]] = {}
+        self.values: dict[Place, tuple[int, int]] = {}
+        self.problems: list[Problem] = []
+
+    def visit(self, node: yaml.Node, place: Place) -> None:
+        if len(self.values) > _MOST_NODES:
+            raise ValueError(f"more than {_MOST_NODES} values")
+        self.values[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if isinstance(node, yaml.MappingNode):
+            self._mapping(node, place)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.visit(item, (*place, index))
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> None:
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else repr(key.value)
+            line, column = key.start_mark.line + 1, key.start_mark.column + 1
+            if name in seen:
+                message = f"`{name}` stands twice; it is already on line {seen[name]}"
+                self.problems.append(Problem(message, line, column))
+            seen[name] = line
+            self.keys[(*place, name)] = (line, column)
+            self.visit(value, (*place, name))

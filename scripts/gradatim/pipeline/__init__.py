@@ -1,0 +1,1 @@
+"""The release as a graph of steps, and the walk over it."""

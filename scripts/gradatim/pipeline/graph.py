@@ -1,0 +1,89 @@
+"""The release as a graph of steps. Every walk over it, on a laptop or rendered into a CI template, reads this one list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradatim.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work: one CI job, one action, one command, one file in ``steps/``, all of this name.
+
+    Attributes:
+        name: its name everywhere.
+        question: the question it answers, for help texts and job names.
+        needs: steps whose evidence it reads.
+        alone: whether other steps on the same machine would spoil its measurements.
+        outward: whether it changes something outside the workspace (tags, a registry, a publisher).
+        unsafe_to_pass: whether going on after its refusal would be unsafe or impossible.
+        asked: runs only when asked for by name, never as part of a walk.
+    """
+
+    name: str
+    question: str
+    needs: tuple[str, ...] = ()
+    alone: bool = False
+    outward: bool = False
+    unsafe_to_pass: bool = False
+    asked: bool = False
+
+
+GRAPH: tuple[Step, ...] = (
+    Step("build", "Make the model when it is not committed.", unsafe_to_pass=True),
+    Step("inspect", "Look inside the model without running it.", ("build",), unsafe_to_pass=True),
+    Step("compress", "Search for a smaller, faster form that keeps the quality.", ("inspect",)),
+    Step("test", "Does it behave: golden outputs, determinism, batches, corruptions?", ("compress",)),
+    Step("evaluate", "How good is it, beside the release that it would replace?", ("compress",)),
+    Step("benchmark", "How fast is it, beside the release that it would replace?", ("compress",), alone=True),
+    Step("gate", "Is everything proven that the contract asks for?", ("test", "evaluate", "benchmark")),
+    Step("tag", "Give the proven candidate its version, on the remote.", ("gate",), outward=True),
+    Step("publish", "Put the tagged release where its users find it.", ("tag",), outward=True),
+    Step("promote", "Move a release one stage up, the same bytes.", outward=True, asked=True),
+    Step("rollback", "Put a stage back to its last good release.", outward=True, asked=True),
+)
+
+STEPS: dict[str, Step] = {step.name: step for step in GRAPH}
+
+
+def walk_order(until: str | None = None, only: tuple[str, ...] = ()) -> tuple[Step, ...]:
+    """The steps of a walk, each after all that it needs.
+
+    Args:
+        until: the last step wanted, with all that it needs.
+        only: just these steps; their needs are taken from the workspace.
+
+    Raises:
+        UsageError: a step that does not exist or is only run by name.
+    """
+    for name in (*only, *((until,) if until else ())):
+        if name not in STEPS or STEPS[name].asked:
+            walked = ", ".join(step.name for step in GRAPH if not step.asked)
+            raise UsageError(f"There is no step `{name}` in a run. The steps are: {walked}.")
+    walked_steps = tuple(step for step in GRAPH if not step.asked)
+    if only:
+        return tuple(step for step in walked_steps if step.name in only)
+    if until:
+        wanted = _with_needs(until)
+        return tuple(step for step in walked_steps if step.name in wanted)
+    return walked_steps
+
+
+def groups(steps: tuple[Step, ...]) -> list[tuple[Step, ...]]:
+    """Steps that may run side by side, group after group; a step that must be alone is a group of its own."""
+    done: set[str] = set()
+    left = list(steps)
+    result: list[tuple[Step, ...]] = []
+    wanted = {step.name for step in steps}
+    while left:
+        ready = [step for step in left if done >= set(step.needs) & wanted]
+        together = tuple(step for step in ready if not step.alone)
+        result += [together] if together else [(ready[0],)]
+        done |= {step.name for step in result[-1]}
+        left = [step for step in left if step.name not in done]
+    return result
+
+
+def _with_needs(name: str) -> set[str]:
+    return {name}.union(*(_with_needs(need) for need in STEPS[name].needs))
