@@ -1,0 +1,39 @@
+"""Sessions for developers and CI: ``nox -s tests`` is everything that CI demands."""
+
+import sys
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Lint, types, walls and every test, with the optional model formats where this Python has them."""
+    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    if sys.version_info[:2] == (3, 11):
+        session.install("-c", "constraints.txt", "-e", ".[torch]")
+    _static(session)
+    session.run("pytest", "-n", "2", "--dist", "loadgroup", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Lint, types and walls only."""
+    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    _static(session)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The slow studies behind the figures in the documentation."""
+    session.install("-c", "constraints.txt", "-e", ".[dev,torch]")
+    session.run("pytest", "tests/bench", "-p", "no:xdist", "-s", *session.posargs)
+
+
+def _static(session: nox.Session) -> None:
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-cache")

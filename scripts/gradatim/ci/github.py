@@ -1,0 +1,85 @@
+"""GitHub Actions: workflow commands, the step summary and outputs.
+
+Formats: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradatim.ci.platform import Place
+
+_SUMMARY_LIMIT = 1024 * 1024 - 1024  # GitHub refuses a step summary above 1 MiB
+
+
+class GitHub:
+    """GitHub Actions, or a runner that speaks like it."""
+
+    name = "github"
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def place(self) -> Place:
+        env = self._environment
+        pull = self._event().get("pull_request") or {}
+        head = (pull.get("head") or {}).get("repo") or {}
+        base = (pull.get("base") or {}).get("repo") or {}
+        is_tag = env.get("GITHUB_REF_TYPE") == "tag"
+        return Place(
+            branch=env.get("GITHUB_HEAD_REF") or (None if is_tag else env.get("GITHUB_REF_NAME")),
+            tag=env.get("GITHUB_REF_NAME") if is_tag else None,
+            target=env.get("GITHUB_BASE_REF") or None,
+            fork=bool(pull) and head.get("full_name") != base.get("full_name"),
+            actor=env.get("GITHUB_ACTOR"),
+            url=self._run_url(),
+        )
+
+    def summarise(self, markdown: str) -> None:
+        path = self._environment.get("GITHUB_STEP_SUMMARY")
+        if path:
+            data = markdown.encode()
+            if len(data) > _SUMMARY_LIMIT:
+                cut = data[:_SUMMARY_LIMIT].decode(errors="ignore")
+                data = (cut + "\n\n*Cut here: the whole report is in the artifact.*\n").encode()
+            with Path(path).open("ab") as file:
+                file.write(data)
+
+    def output(self, values: Mapping[str, str]) -> None:
+        path = self._environment.get("GITHUB_OUTPUT")
+        if path:
+            with Path(path).open("a", encoding="utf-8") as file:
+                for key, value in values.items():
+                    end = f"end-{secrets.token_hex(16)}"  # random, so that no value can end itself early
+                    file.write(f"{key}<<{end}\n{value}\n{end}\n")
+
+    def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
+        place = f"file={_property(file)},line={line or 1},title={_property(title)}"
+        sys.stderr.write(f"::error {place}::{_data(message)}\n")
+
+    def _event(self) -> dict[str, Any]:
+        path = self._environment.get("GITHUB_EVENT_PATH")
+        if not path or not Path(path).is_file():
+            return {}
+        event = json.loads(Path(path).read_text(encoding="utf-8"))
+        return event if isinstance(event, dict) else {}
+
+    def _run_url(self) -> str | None:
+        env = self._environment
+        if not env.get("GITHUB_RUN_ID"):
+            return None
+        server = env.get("GITHUB_SERVER_URL", "https://github.com")
+        return f"{server}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{env['GITHUB_RUN_ID']}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

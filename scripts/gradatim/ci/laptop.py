@@ -1,0 +1,25 @@
+"""No CI system: the terminal has said it all already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gradatim.ci.platform import Place
+
+
+class Laptop:
+    """A person's own machine."""
+
+    name = "laptop"
+
+    def place(self) -> Place | None:
+        return None
+
+    def summarise(self, markdown: str) -> None:
+        """A laptop has no summary page."""
+
+    def output(self, values: Mapping[str, str]) -> None:
+        """A laptop has no later jobs."""
+
+    def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
+        """A laptop has no annotations."""

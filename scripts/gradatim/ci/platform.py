@@ -1,0 +1,50 @@
+"""What a CI system can be told, and what it tells about the commit it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run takes place.
+
+    Attributes:
+        branch: the branch under work; None on a detached head or a tag.
+        tag: the tag that started the run, if one did.
+        target: the branch that a pull request would merge into.
+        fork: whether the code comes from a fork, and so must not be trusted with anything.
+        actor: who started the run, to be recorded with promotions and rollbacks.
+        url: the run's page.
+    """
+
+    branch: str | None = None
+    tag: str | None = None
+    target: str | None = None
+    fork: bool = False
+    actor: str | None = None
+    url: str | None = None
+
+
+class Platform(Protocol):
+    """One CI system, or a laptop."""
+
+    name: str
+
+    def place(self) -> Place | None:
+        """Where this run takes place; None when git itself should be asked."""
+        ...
+
+    def summarise(self, markdown: str) -> None:
+        """Show a summary on the run's page."""
+        ...
+
+    def output(self, values: Mapping[str, str]) -> None:
+        """Hand values to later jobs."""
+        ...
+
+    def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
+        """Mark a line of the contract as the reason for a refusal."""
+        ...
