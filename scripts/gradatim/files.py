@@ -135,6 +135,13 @@ def read_json(path: Path) -> Any:
     return parse_json(data, str(path))
 
 
+def template_folder(name: str) -> Path:
+    """The folder of templates of this name: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "templates"
+    return (installed if installed.is_dir() else package.parents[1] / "templates") / name
+
+
 def cannot_write(path: Path, error: OSError) -> EnvironmentLacks:
     """The error for a place that cannot be written: read-only, full, no permission."""
     return EnvironmentLacks(

@@ -1,0 +1,325 @@
+"""What a report says, as data. Every renderer reads one ``Report`` and nothing else.
+
+Only the name and the verdict must be there; a section that is absent vanishes from every rendering.
+Times are seconds, sizes bytes, proportions fractions of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradatim.errors import InvalidInput
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+from gradatim.report.record import decode, encode, refuse_nonfinite
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its two-sided interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class StepSummary:
+    """One step of the run.
+
+    Attributes:
+        status: ``done``, ``unchanged`` (skipped, already proven), ``failed``, ``not run``.
+        summary: what it found, in one line.
+    """
+
+    name: str
+    status: str = "done"
+    seconds: float | None = None
+    verdict: Verdict | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The candidate in one form, or the baseline beside it.
+
+    Attributes:
+        size: bytes of all its files.
+        quality: metric name to value; the first one is shown in pictures.
+        latency: time per call relative to the baseline's: 0.42 is 58 % faster.
+        p50: median time per call, seconds.
+        accepted: whether it stayed within the compression budget; None where nobody asked.
+        reason: why it was accepted or not, in one line.
+        chosen: whether this is the variant that is judged and released.
+        baseline: whether this is the release that would be replaced.
+    """
+
+    name: str
+    size: int | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
+    latency: Estimate | None = None
+    p50: float | None = None
+    parameters: int | None = None
+    accepted: bool | None = None
+    reason: str | None = None
+    chosen: bool = False
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One metric of the chosen variant on one part of the data.
+
+    Attributes:
+        column: what the data was sliced by: ``class``, ``region``.
+        part: which part: ``8``, ``north``.
+        baseline: the baseline's value on the same part.
+        threshold: the bound of the gate on this slice, where there is one; ``verdict`` is that gate's.
+    """
+
+    metric: str
+    column: str
+    part: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unit: str = "1"
+    baseline: float | None = None
+    threshold: float | None = None
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Severity:
+    """One point of a robustness curve; severity 0 is the clean data."""
+
+    severity: int
+    candidate: float
+    baseline: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric under one corruption, severity by severity.
+
+    Attributes:
+        threshold: the bound of the robustness gate, where there is one.
+    """
+
+    corruption: str
+    points: tuple[Severity, ...]
+    metric: str = "accuracy"
+    unit: str = "1"
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """The latencies of one model in the benchmark.
+
+    Attributes:
+        quantiles: ``p50``, ``p90``, ``p99``, ... to seconds.
+        ecdf: points (seconds, share of calls at most that long), both ascending.
+        calls: timed calls behind them.
+    """
+
+    name: str
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    ecdf: tuple[tuple[float, float], ...] = ()
+    calls: int = 0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The paired benchmark of the chosen variant against the baseline.
+
+    Attributes:
+        rounds: one ln(candidate / baseline) per round, in the order they were run.
+        ratio: their mean as a ratio, with its interval.
+        margin: slowdown that the gate tolerates (0.03: 3 %).
+        decision: ``faster``, ``not slower``, ``slower``, ``undecided``.
+        setting: one line on the machine: processor, threads, batch size.
+    """
+
+    contestants: tuple[Contestant, ...] = ()
+    rounds: tuple[float, ...] = ()
+    ratio: Estimate | None = None
+    margin: float | None = None
+    decision: str | None = None
+    setting: str | None = None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each true label (row) was taken for each label (column).
+
+    Raises:
+        InvalidInput: a matrix is not as wide and high as there are labels.
+    """
+
+    labels: tuple[str, ...]
+    candidate: tuple[tuple[int, ...], ...]
+    baseline: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        size = len(self.labels)
+        for matrix in (self.candidate, self.baseline):
+            if matrix and (len(matrix) != size or any(len(row) != size for row in matrix)):
+                raise InvalidInput(f"A confusion matrix of {size} labels needs {size} rows of {size} counts.")
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Predictions of like confidence: how confident they were on average, and how often right."""
+
+    confidence: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether confidence means what it says.
+
+    Attributes:
+        ece: expected calibration error of the candidate.
+    """
+
+    candidate: tuple[CalibrationBin, ...]
+    baseline: tuple[CalibrationBin, ...] = ()
+    ece: float | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One test of the model's behaviour; ``group`` is its kind: ``golden``, ``determinism``, ``pytest``."""
+
+    group: str
+    name: str
+    verdict: Verdict
+    detail: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of the released variant."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the model is, seen without running it.
+
+    Attributes:
+        opset: ``17``, or several with their domains.
+        inputs, outputs: one line per tensor: ``image: float32[batch, 1, 8, 8]``.
+        operators: operator to how often it occurs.
+    """
+
+    format: str
+    opset: str | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    parameters: int | None = None
+    operators: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[ModelFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where the candidate comes from.
+
+    Attributes:
+        previous: the version that it would replace, with its manifest digest where known.
+        manifest: digest that identifies the release.
+        contract: digest of the contract.
+        data: data set to digest.
+        environment: ``python``, ``onnxruntime``, ``machine``, ... to what was found.
+        evidence: step to digest of its statement.
+    """
+
+    commit: str | None = None
+    branch: str | None = None
+    previous: str | None = None
+    manifest: str | None = None
+    contract: str | None = None
+    seed: int | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a reviewer is told about one candidate.
+
+    Attributes:
+        name: the model's.
+        verdict: the worst of all blocking verdicts of the run.
+        version: the version that the candidate has or would get.
+        stage: the stage that it knocks at.
+        baseline: version of the release that it would replace.
+        chosen: name of the variant that is judged.
+        outcome: what was done about it: ``nothing was tagged``, ``tagged v1.1.0 and published to releases/``.
+        contract: path of the contract, for the lines of the gates.
+        samples: size of the evaluation data.
+        hints: what stands out but is never gated, such as weak slices.
+        budget: a sentence on how often this test set may still be used.
+        warnings: what a reader must know to trust the numbers.
+
+    Raises:
+        InvalidInput: a number is NaN or infinite.
+    """
+
+    name: str
+    verdict: Verdict
+    version: str | None = None
+    stage: str | None = None
+    baseline: str | None = None
+    commit: str | None = None
+    chosen: str | None = None
+    outcome: str | None = None
+    task: str | None = None
+    samples: int | None = None
+    contract: str = "gradatim.yml"
+    gates: tuple[GateResult, ...] = ()
+    steps: tuple[StepSummary, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    robustness: tuple[Curve, ...] = ()
+    latency: Latency | None = None
+    confusion: Confusion | None = None
+    calibration: Calibration | None = None
+    checks: tuple[Check, ...] = ()
+    inspection: Inspection | None = None
+    lineage: Lineage | None = None
+    hints: tuple[str, ...] = ()
+    budget: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_nonfinite(self, "report")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are set, as JSON values."""
+        record: dict[str, Any] = encode(self)
+        return record
+
+    @classmethod
+    def from_json(cls, record: Any) -> Report:
+        """Read back what ``to_json`` wrote.
+
+        Raises:
+            BrokenEvidence: a field is unknown, missing or of another type.
+        """
+        return decode(cls, record, "report")

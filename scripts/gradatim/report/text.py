@@ -1,0 +1,51 @@
+"""Names that come from elsewhere, made fit to print: one line, of bounded length, no control characters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SPACES = re.compile(r"\s+")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
+"""What XML 1.0 forbids, and marks that turn the direction of the text around them."""
+
+
+def printable(text: str) -> str:
+    """The text with every forbidden character replaced; line breaks stay."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """The text on one line, of at most ``limit`` characters."""
+    line = _SPACES.sub(" ", printable(text)).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def width_of(text: str, size: float = 12.0) -> float:
+    """About how wide a text is in a sans-serif font of ``size`` pixels."""
+    return size * sum(_advance(letter) for letter in text)
+
+
+def fitting(text: str, width: float, size: float = 12.0) -> str:
+    """The text on one line, cut with an ellipsis so that it is about ``width`` pixels wide at most."""
+    line = one_line(text)
+    if width_of(line, size) <= width:
+        return line
+    kept = ""
+    for letter in line:
+        if width_of(kept + letter + "…", size) > width:
+            break
+        kept += letter
+    return kept.rstrip() + "…"
+
+
+def _advance(letter: str) -> float:
+    if letter in "iljtfrI.,:;|![]()'` \u00a0\u202f":
+        return 0.31
+    if letter in "mwMW@%—…":
+        return 0.88
+    if letter.isupper():
+        return 0.69
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 1.0
+    return 0.56
