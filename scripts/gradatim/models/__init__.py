@@ -1,0 +1,23 @@
+"""A model as something to call: ONNX, PyTorch, Hugging Face, LiteRT, or the user's own code."""
+
+from gradatim.models.batching import batch_size, batched
+from gradatim.models.formats import FORMATS, detect_format
+from gradatim.models.inspection import Inspection, inspect_model, model_files
+from gradatim.models.opening import open_model
+from gradatim.models.predictor import Arrays, Predictor, observed_signature
+from gradatim.models.stateful import bind
+
+__all__ = [
+    "FORMATS",
+    "Arrays",
+    "Inspection",
+    "Predictor",
+    "batch_size",
+    "batched",
+    "bind",
+    "detect_format",
+    "inspect_model",
+    "model_files",
+    "observed_signature",
+    "open_model",
+]

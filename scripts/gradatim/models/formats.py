@@ -1,0 +1,191 @@
+"""What kind of model is this? Told by its bytes, with its name as a witness."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from gradatim.code import is_reference
+from gradatim.errors import InvalidInput
+from gradatim.files import list_files
+from gradatim.models import pickles
+
+FORMATS = ("onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle")
+"""The formats by name, as the contract spells them."""
+
+_KNOWN = (
+    "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT "
+    "and `module:function`"
+)
+_LFS = b"version https://git-lfs"
+_LARGEST_HEADER = 100_000_000  # as the safetensors library itself
+
+
+def detect_format(path: Path) -> str:
+    """One of ``FORMATS``, from the content first and the name second; nothing is loaded.
+
+    Raises:
+        InvalidInput: there is no model, or an empty, truncated or unknown file, or a Git LFS pointer.
+    """
+    if path.is_dir():
+        return _folder_format(path)
+    if not path.exists():
+        if is_reference(path.name):
+            return "python"
+        raise InvalidInput(
+            f"There is no model at {path}. Correct `model.path`, or say in `model.build` which command "
+            "makes it."
+        )
+    try:
+        return _file_format(path)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def safetensors_header(path: Path) -> tuple[dict[str, tuple[str, tuple[int, ...], int, int]], dict[str, str]]:
+    """A safetensors file's tensors, name -> (dtype, shape, first byte, end byte), and its metadata.
+
+    Raises:
+        InvalidInput: the header is broken, or the file is shorter or longer than the header says.
+    """
+    size = path.stat().st_size
+    broken = InvalidInput(f"{path} is truncated or is not a safetensors file. Make it again.")
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > min(size - 8, _LARGEST_HEADER):
+            raise broken
+        try:
+            header = json.loads(file.read(length))
+            metadata = header.pop("__metadata__", None) or {}
+            tensors = {
+                name: (
+                    str(entry["dtype"]),
+                    tuple(int(axis) for axis in entry["shape"]),
+                    8 + length + int(entry["data_offsets"][0]),
+                    8 + length + int(entry["data_offsets"][1]),
+                )
+                for name, entry in header.items()
+            }
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise broken from error
+    end = max((tensor[3] for tensor in tensors.values()), default=8 + length)
+    if end != size or any(not 8 + length <= first <= last for _, _, first, last in tensors.values()):
+        raise broken
+    return tensors, metadata
+
+
+def _folder_format(path: Path) -> str:
+    names = list_files(path)
+    if not names:
+        raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
+    weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
+    if "config.json" in names and weights:
+        return "huggingface"
+    candidates = [name for name in names if name.endswith((".onnx", ".pt2", ".safetensors", ".tflite"))]
+    hint = f" Name the file itself in `model.path`, for example {path / candidates[0]}." if candidates else ""
+    raise InvalidInput(
+        f"The folder {path} is not a Hugging Face model: that needs config.json and a .safetensors "
+        f"file.{hint}"
+    )
+
+
+def _file_format(path: Path) -> str:
+    size = path.stat().st_size
+    if size == 0:
+        raise InvalidInput(f"{path} is empty. Make the model again, or fetch it again.")
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        if head.startswith(_LFS):
+            raise InvalidInput(
+                f"{path} is a Git LFS pointer, not the model itself. Fetch the model with `git lfs pull` "
+                "(in CI: check out with `lfs: true`)."
+            )
+        if head.startswith(b"PK\x03\x04"):
+            return _zip_format(path)
+        if head[4:8] == b"TFL3":
+            return "litert"
+        if path.suffix == ".safetensors" or _may_be_safetensors(head, size):
+            safetensors_header(path)
+            return "safetensors"
+        if pickles.looks_like_pickle(head):
+            return "pickle"
+        if head.startswith(b"\x80\x02") or path.suffix in (".pt2", ".pt", ".pth", ".ts", ".torchscript"):
+            raise InvalidInput(
+                f"{path} is truncated or is not what its name says: no PyTorch archive is in it."
+            )
+        return _onnx_format(path, file, size)
+
+
+def _may_be_safetensors(head: bytes, size: int) -> bool:
+    return len(head) > 8 and 2 <= struct.unpack("<Q", head[:8])[0] <= size - 8 and head[8:9] == b"{"
+
+
+def _zip_format(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InvalidInput(
+            f"{path} is truncated: it begins like an archive and has no end. Make it again."
+        ) from error
+    if pickles.is_exported_program(names):
+        return "pt2"
+    if pickles.is_torchscript(names):
+        return "torchscript"
+    if pickles.holds_pickle(path):
+        return "pickle"
+    raise InvalidInput(f"{path} is an archive but not of a model that gradatim knows: {_KNOWN}.")
+
+
+def _onnx_format(path: Path, file: IO[bytes], size: int) -> str:
+    verdict = _walk_protobuf(file, size)
+    if verdict == "onnx":
+        return "onnx"
+    if path.suffix == ".onnx" or verdict == "truncated":
+        raise InvalidInput(f"{path} is truncated or is not an ONNX model. Make it again, or fetch it again.")
+    raise InvalidInput(f"{path} is of no format that gradatim knows: {_KNOWN}.")
+
+
+def _walk_protobuf(file: IO[bytes], size: int) -> str:
+    """``onnx``, ``truncated`` or ``other``: the top level of an ONNX ModelProto, by its lengths only.
+
+    Field numbers from onnx.proto: 1 ir_version, 7 graph, 8 opset_import; nothing is read into memory.
+    """
+    file.seek(0)
+    seen: dict[int, int] = {}
+    while file.tell() < size:
+        key = _varint(file)
+        if key is None:
+            return "truncated" if _begins_like_onnx(seen) else "other"
+        field, wire = key >> 3, key & 7
+        if not 1 <= field <= 100 or wire not in (0, 2):
+            return "other"
+        value = _varint(file)
+        if value is None or (wire == 2 and file.tell() + value > size):
+            return "truncated" if _begins_like_onnx({**seen, field: wire}) else "other"
+        if wire == 2:
+            file.seek(value, 1)
+        seen[field] = wire
+    if seen.get(1) == 0 and seen.get(7) == 2 and seen.get(8) == 2:
+        return "onnx"
+    return "truncated" if _begins_like_onnx(seen) else "other"
+
+
+def _begins_like_onnx(seen: dict[int, int]) -> bool:
+    return seen.get(1) == 0 and all(wire == (0 if field in (1, 5) else 2) for field, wire in seen.items())
+
+
+def _varint(file: IO[bytes]) -> int | None:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None

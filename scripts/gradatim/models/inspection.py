@@ -1,0 +1,275 @@
+"""What a model is made of, told without running it where the format allows that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gradatim.code import local_closure
+from gradatim.errors import GradatimError, InvalidInput
+from gradatim.files import list_files, sha256_file
+from gradatim.models.formats import detect_format, safetensors_header
+from gradatim.models.opening import Source, find_source, open_source, pickled_files
+from gradatim.models.predictor import failed
+from gradatim.models.weights import has_nonfinite, pieces_of
+from gradatim.signature import Signature
+
+_SAFETENSORS = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "C64": "complex64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model's make-up.
+
+    Attributes:
+        format: one of ``formats.FORMATS``.
+        files: name relative to the model's folder -> hex SHA-256, for every file that belongs to the model.
+        size: bytes of all those files.
+        pickles: the files that an unpickler would run; when there are any and the contract does not allow
+            them, nothing was loaded and what follows is unknown.
+        external_data: the files that hold an ONNX model's weights outside of it.
+        opset: ONNX operator set versions by domain.
+        ir_version: ONNX's, None for other formats.
+        producer: what wrote the file, as far as it says.
+        signature: inputs and outputs; None when it cannot be known without loading what may not be loaded.
+        parameters: stored numbers; None where they cannot be counted.
+        nonfinite: names of the tensors that hold NaN or infinity (masks and bounds apart).
+        operators: ONNX or LiteRT operator -> how often it occurs.
+    """
+
+    format: str
+    files: Mapping[str, str]
+    size: int
+    pickles: tuple[str, ...] = ()
+    external_data: tuple[str, ...] = ()
+    opset: Mapping[str, int] = field(default_factory=dict)
+    ir_version: int | None = None
+    producer: str = ""
+    signature: Signature | None = None
+    parameters: int | None = None
+    nonfinite: tuple[str, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return {
+            "format": self.format,
+            "files": dict(self.files),
+            "size": self.size,
+            "pickles": list(self.pickles),
+            "external_data": list(self.external_data),
+            "opset": dict(self.opset),
+            "ir_version": self.ir_version,
+            "producer": self.producer,
+            "signature": None if self.signature is None else self.signature.to_json(),
+            "parameters": self.parameters,
+            "nonfinite": list(self.nonfinite),
+            "operators": dict(self.operators),
+        }
+
+
+def inspect_model(
+    path: Path,
+    *,
+    root: Path,
+    format: str | None = None,  # noqa: A002 (the contract's word)
+    factory: str | None = None,
+    signature: Signature | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    allow_pickle: bool = False,
+) -> Inspection:
+    """Look a model over: format, signature, weights, files, and whether it brings a pickle.
+
+    An ONNX model is read from its protobuf, safetensors from their header and bytes: neither is run. PyTorch
+    and Hugging Face models are loaded for their signature. A pickle is reported, not raised, so that all is
+    seen at once.
+
+    Args: as ``open_model``'s.
+
+    Raises:
+        InvalidInput: there is no model, or it is broken; or its external data lies outside of its folder.
+        EnvironmentLacks: a package that the format needs is missing.
+    """
+    source = find_source(
+        path,
+        root=root,
+        format=format,
+        factory=factory,
+        signature=signature,
+        device=device,
+        threads=threads,
+        allow_pickle=allow_pickle,
+    )
+    found = _files_of(source)
+    folder = source.path if source.path.is_dir() else source.path.parent
+    names = {_relative(file, folder): file for file in found}
+    known = Inspection(
+        format=source.format,
+        files={name: sha256_file(file) for name, file in names.items()},
+        size=sum(file.stat().st_size for file in found),
+        pickles=pickled_files(source.path),
+    )
+    if known.pickles and not allow_pickle:
+        return known
+    try:
+        return _look(known, source)
+    except GradatimError:
+        raise
+    except Exception as error:  # frameworks raise whatever they like on a broken file
+        raise failed(str(source.path), "cannot be inspected", error) from error
+
+
+def model_files(path: Path) -> list[Path]:
+    """Every file of the model at a path, sorted: a folder's files, an ONNX file with its external data.
+
+    For ``module:function`` there is none on its own: see ``gradatim.code.local_closure``.
+
+    Raises:
+        InvalidInput: there is no model, or its external data lies outside of its folder or is missing.
+    """
+    if path.is_dir():
+        return [path / name for name in list_files(path)]
+    kind = detect_format(path)
+    if kind == "onnx":
+        from gradatim.models.onnx_graph import OnnxGraph
+
+        return sorted([path, *OnnxGraph(path).external_files()])
+    return [] if kind == "python" else [path]
+
+
+def _files_of(source: Source) -> list[Path]:
+    """A model's files; for ``module:function`` its artefact, else the user's modules it rests on."""
+    if source.format != "python":
+        return model_files(source.path)
+    if source.path.is_dir():
+        return [source.path / name for name in list_files(source.path)]
+    if source.path.is_file():
+        return [source.path]
+    return local_closure(source.root, source.factory or source.path.name)
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
+
+
+def _look(known: Inspection, source: Source) -> Inspection:
+    if source.format == "onnx":
+        return _look_at_onnx(known, source)
+    if source.format in ("safetensors", "huggingface"):
+        return _look_at_safetensors(known, source)
+    if source.format in ("pt2", "torchscript", "pickle"):
+        return _look_at_torch(known, source)
+    if source.format == "litert":
+        return _look_at_litert(known, source)
+    with open_source(source) as predictor:
+        return replace(known, signature=predictor.signature)
+
+
+def _look_at_onnx(known: Inspection, source: Source) -> Inspection:
+    from gradatim.models.onnx_graph import OnnxGraph
+    from gradatim.models.predictor import refine
+
+    graph = OnnxGraph(source.path)
+    parameters, nonfinite = graph.weights()
+    folder = source.path.parent
+    return replace(
+        known,
+        external_data=tuple(_relative(file, folder) for file in graph.external_files()),
+        opset=graph.opset,
+        ir_version=int(graph.proto.ir_version),
+        producer=graph.producer,
+        signature=refine(source.name, graph.signature(), source.signature),
+        parameters=parameters,
+        nonfinite=tuple(nonfinite),
+        operators=graph.operators(),
+    )
+
+
+def _look_at_safetensors(known: Inspection, source: Source) -> Inspection:
+    folder = source.path.is_dir()
+    files = (
+        [source.path / name for name in known.files if name.endswith(".safetensors")]
+        if folder
+        else [source.path]
+    )
+    parameters = 0
+    nonfinite = []
+    producer = ""
+    for file in files:
+        tensors, metadata = safetensors_header(file)
+        producer = producer or metadata.get("format", "")
+        for name, (dtype, shape, first, end) in tensors.items():
+            elements = 1
+            for axis in shape:
+                elements *= axis
+            parameters += elements
+            kind = _SAFETENSORS.get(dtype)
+            if kind and has_nonfinite(kind, pieces_of(file, first, end - first), len(shape)):
+                nonfinite.append(name)
+    signature = source.signature
+    if folder or source.factory is not None:
+        with open_source(source) as predictor:
+            signature = predictor.signature
+    return replace(
+        known,
+        parameters=parameters or None,
+        nonfinite=tuple(nonfinite),
+        producer=producer,
+        signature=signature,
+    )
+
+
+def _look_at_torch(known: Inspection, source: Source) -> Inspection:
+    from gradatim.models import torch_program
+
+    torch = torch_program.import_torch(source)
+    with torch_program.quiet():
+        if source.format == "pt2":
+            program = torch_program.load_program(torch, source)
+            tensors = iter({**program.state_dict, **program.constants}.items())
+        elif source.format == "torchscript":
+            script = torch_program.load_script(torch, source)
+            tensors = iter([*script.named_parameters(), *script.named_buffers()])
+        else:
+            tensors = torch_program.saved_tensors(torch, source.path) if source.factory else iter(())
+        parameters, nonfinite = torch_program.finite_problems(
+            ((name, tensor) for name, tensor in tensors if isinstance(tensor, torch.Tensor)), torch
+        )
+    with open_source(source) as predictor:
+        signature = predictor.signature
+    return replace(
+        known,
+        parameters=parameters or None,
+        nonfinite=tuple(nonfinite),
+        signature=signature,
+        producer=f"torch {torch.__version__}" if source.format == "pt2" else "",
+    )
+
+
+def _look_at_litert(known: Inspection, source: Source) -> Inspection:
+    from gradatim.models.litert import tables
+
+    try:
+        operators, constants = tables(source.path.read_bytes())
+    except GradatimError:
+        raise
+    except Exception as error:  # the flatbuffer reader indexes past the end of a broken file
+        raise InvalidInput(f"{source.path} is truncated or is not a LiteRT model. Make it again.") from error
+    with open_source(source) as predictor:
+        signature = predictor.signature
+    return replace(
+        known,
+        parameters=sum(
+            elements for _, dtype, _, elements in constants if dtype not in ("int64", "bool", "string")
+        ),
+        nonfinite=tuple(name for name, dtype, data, _ in constants if has_nonfinite(dtype, [data])),
+        operators=dict(sorted(operators.items())),
+        signature=signature,
+    )

@@ -1,0 +1,128 @@
+"""ONNX models, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import EnvironmentLacks, InvalidInput, missing_package
+from gradatim.models.predictor import Arrays, Model, failed, refine
+from gradatim.signature import Signature, Size, TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.models.opening import Source
+
+_DTYPES = {"float": "float32", "double": "float64", "string": "str"}
+_ZIPMAP = "seq(map("
+
+
+def open_onnx(source: Source) -> Model:
+    """Load an ONNX file; its external data must lie beside it.
+
+    Threads do not spin while they wait (``session.intra_op.allow_spinning=0``), so that a shared machine
+    is not burned.
+
+    Raises:
+        InvalidInput: the file is broken, its external data is missing, or a type cannot be passed as an
+        array. EnvironmentLacks: onnxruntime or its CUDA provider is missing.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise missing_package("onnxruntime", "onnx", f"Running {source.name}") from error
+
+    providers = _providers(ort, source.device)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = source.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what matters comes back as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(str(source.path), options, providers=providers)
+    except Exception as error:  # the runtime's own exceptions share no class
+        raise failed(str(source.path), "cannot be loaded by ONNX Runtime", _plain(error)) from error
+    if source.device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise _no_cuda(source.device)
+
+    own = Signature(
+        tuple(_spec(source.name, node) for node in session.get_inputs()),
+        tuple(_spec(source.name, node) for node in session.get_outputs()),
+    )
+    maps = [node.name for node in session.get_outputs() if node.type.startswith(_ZIPMAP)]
+    names = [spec.name for spec in own.outputs]
+    run = session.run
+
+    def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
+        feeds = inputs if type(inputs) is dict else dict(inputs)
+        try:
+            outputs = dict(zip(names, run(names, feeds), strict=True))
+        except Exception as error:
+            raise failed(source.name, "failed on its inputs", _plain(error)) from error
+        for name in maps:
+            outputs[name] = _table(name, outputs[name])
+        return outputs
+
+    return Model(
+        source.name,
+        refine(source.name, own, source.signature),
+        call,
+        device=source.device,
+        threads=source.threads,
+    )
+
+
+def _providers(ort: Any, device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise _no_cuda(device)
+    _, _, index = device.partition(":")
+    return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]
+
+
+def _no_cuda(device: str) -> EnvironmentLacks:
+    return EnvironmentLacks(
+        f"The contract asks for the device {device}, but this ONNX Runtime has no working CUDA provider. "
+        "Run it on a "
+        "machine with an NVIDIA GPU and: python -m pip install onnxruntime-gpu; or set `model.device: cpu`."
+    )
+
+
+def _spec(model: str, node: Any) -> TensorSpec:
+    if node.type.startswith(_ZIPMAP):
+        value = node.type.partition("tensor(")[2].partition(")")[0]
+        return TensorSpec(node.name, _DTYPES.get(value, value), (None, None))
+    kind, _, element = node.type.partition("(")
+    if kind != "tensor":
+        raise InvalidInput(
+            f"{model} has `{node.name}` of type {node.type}; gradatim passes plain tensors only. Export "
+            "the model "
+            "without sequences and optionals."
+        )
+    element = element.rstrip(")")
+    return TensorSpec(node.name, _DTYPES.get(element, element), tuple(_size(axis) for axis in node.shape))
+
+
+def _size(axis: object) -> Size:
+    """Some exporters write a dynamic axis as 0 or -1."""
+    if isinstance(axis, int):
+        return axis if axis > 0 else None
+    return axis if isinstance(axis, str) and axis else None
+
+
+def _table(name: str, rows: list[dict[Any, float]]) -> NDArray[Any]:
+    """Probabilities as scikit-learn's converter gives them, one map a row, as a table [rows, classes]."""
+    classes = list(rows[0]) if rows else []
+    if any(list(row) != classes for row in rows):
+        raise InvalidInput(f"The output `{name}` gives maps of different keys, which make no table.")
+    return np.array([list(row.values()) for row in rows], np.float32).reshape(len(rows), len(classes))
+
+
+def _plain(error: Exception) -> Exception:
+    """The runtime's message without its ``[ONNXRuntimeError] : 2 : INVALID_ARGUMENT :`` in front."""
+    text = str(error)
+    if text.startswith("[ONNXRuntimeError]"):
+        text = text.split(" : ", 3)[-1]
+    return RuntimeError(" ".join(text.split()))

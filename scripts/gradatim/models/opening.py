@@ -1,0 +1,165 @@
+"""Open a model of any format as one Predictor."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradatim.errors import InvalidInput, UsageError
+from gradatim.files import list_files
+from gradatim.models import formats, pickles
+from gradatim.models.predictor import Predictor
+from gradatim.signature import Signature
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found and passed: where it is and how it is to be opened.
+
+    Attributes:
+        path: the model's file or folder; for ``python`` it need not exist.
+        format: one of ``formats.FORMATS``.
+        factory: ``module:function`` of the user's code below ``root``, or None.
+    """
+
+    path: Path
+    root: Path
+    format: str
+    factory: str | None
+    signature: Signature | None
+    device: str
+    threads: int
+    allow_pickle: bool
+
+    @property
+    def name(self) -> str:
+        """The model's name in messages."""
+        return self.factory or self.path.name if self.format == "python" else self.path.name
+
+
+def open_model(
+    path: Path,
+    *,
+    root: Path,
+    format: str | None = None,  # noqa: A002 (the contract's word)
+    factory: str | None = None,
+    signature: Signature | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    allow_pickle: bool = False,
+) -> Predictor:
+    """Load a model, ready to be called.
+
+    Args:
+        path: file, folder or ``module:function``; relative to ``root``.
+        root: the project's folder, where the user's own code is found.
+        format: one of ``formats.FORMATS``; None looks at the content.
+        factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded
+            into, or, for ``python``, the callable itself. It is called with the path if it takes an argument.
+        signature: what the contract declares; completes what the format does not say, never contradicts it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: threads that one call may use.
+        allow_pickle: the contract trusts this model's pickles; ``weights_only=True`` is used where it can be.
+
+    Raises:
+        InvalidInput: there is no model, it is broken, or it brings a pickle that is not allowed.
+        EnvironmentLacks: the runtime's package or the device is missing.
+        UsageError: an unknown format or device.
+    """
+    source = find_source(
+        path,
+        root=root,
+        format=format,
+        factory=factory,
+        signature=signature,
+        device=device,
+        threads=threads,
+        allow_pickle=allow_pickle,
+    )
+    refuse_pickles(source)
+    return open_source(source)
+
+
+def find_source(
+    path: Path,
+    *,
+    root: Path,
+    format: str | None = None,  # noqa: A002 (the contract's word)
+    factory: str | None = None,
+    signature: Signature | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    allow_pickle: bool = False,
+) -> Source:
+    """See what is at a path, without loading it; the arguments are ``open_model``'s.
+
+    Raises:
+        InvalidInput: there is no model, or it is not of the format that was asked for.
+        UsageError: an unknown format or device.
+    """
+    if format is not None and format not in formats.FORMATS:
+        raise UsageError(f"Unknown model format `{format}`. Known: {', '.join(formats.FORMATS)}.")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UsageError(f"Unknown device `{device}`: say cpu, cuda or cuda:1.")
+    where = path if path.is_absolute() else root / path
+    if format == "python":
+        found = "python"
+    else:
+        found = formats.detect_format(where)
+        if format is not None and found != format:
+            raise InvalidInput(
+                f"{where} is {found}, but the contract's `model.format` says {format}. Correct either."
+            )
+    if found == "python" and factory is None:
+        factory = path.name
+    return Source(where, root, found, factory, signature, device, max(1, threads), allow_pickle)
+
+
+def refuse_pickles(source: Source) -> None:
+    """Stop before anything is loaded that an unpickler would run.
+
+    Raises:
+        InvalidInput: names the files.
+    """
+    if source.allow_pickle:
+        return
+    if found := pickled_files(source.path):
+        which = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise InvalidInput(
+            f"{source.path} brings a pickle ({which}), and a pickle can run any code when it is loaded. "
+            "Save the weights "
+            "as safetensors, ONNX or .pt2; or, if you trust whoever made it, set `model.allow_pickle: true`."
+        )
+
+
+def pickled_files(path: Path) -> tuple[str, ...]:
+    """The files of a model that an unpickler would run, by name; nothing is loaded."""
+    if path.is_file():
+        return (path.name,) if pickles.holds_pickle(path) else ()
+    if path.is_dir():
+        return tuple(name for name in list_files(path) if pickles.holds_pickle(path / name))
+    return ()
+
+
+def open_source(source: Source) -> Predictor:
+    """Load what ``find_source`` found and ``refuse_pickles`` let pass."""
+    if source.format == "onnx":
+        from gradatim.models.onnx_runtime import open_onnx
+
+        return open_onnx(source)
+    if source.format in ("torchscript", "pt2", "safetensors", "pickle"):
+        from gradatim.models.torch_program import open_torch
+
+        return open_torch(source)
+    if source.format == "huggingface":
+        from gradatim.models.hugging_face import open_hugging_face
+
+        return open_hugging_face(source)
+    if source.format == "litert":
+        from gradatim.models.litert import open_litert
+
+        return open_litert(source)
+    from gradatim.models.python_callable import open_python
+
+    return open_python(source)

@@ -1,0 +1,102 @@
+"""Any other model: the user's own ``module:function``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.code import explaining, load_function
+from gradatim.errors import InvalidInput
+from gradatim.models.predictor import Arrays, Model, refine
+from gradatim.signature import Signature
+
+if TYPE_CHECKING:
+    from gradatim.models.opening import Source
+
+
+def open_python(source: Source) -> Model:
+    """Call ``module:function`` of the user's code: it gives a callable from named arrays to named arrays.
+
+    The callable may carry a ``signature`` (gradatim's, or its JSON form); without one, and without one in the
+    contract, every call passes as it is. If it has ``close()``, that is called in the end.
+
+    Raises:
+        InvalidInput: there is no such function, it fails, or it gives nothing that can be called.
+    """
+    reference = source.factory or source.path.name
+    predict = call_factory(reference, source.path, source.root)
+    if not callable(predict):
+        raise InvalidInput(
+            f"`{reference}` must give a function from named arrays to named arrays; it gave "
+            f"{type(predict).__name__}."
+        )
+    own = _own_signature(reference, predict)
+    known = own is not None or source.signature is not None
+    signature = refine(source.name, own or Signature((), ()), source.signature)
+    names = {spec.name for spec in signature.outputs}
+
+    def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
+        with explaining(reference, source.root):
+            outputs = predict(dict(inputs))
+        if not isinstance(outputs, Mapping):
+            raise InvalidInput(
+                f"`{reference}` must give named arrays, a dict; it gave {type(outputs).__name__}."
+            )
+        if names and set(outputs) != names:
+            raise InvalidInput(
+                f"`{reference}` gave the outputs {', '.join(map(str, outputs)) or 'none'}; "
+                f"expected {', '.join(sorted(names))}."
+            )
+        return {str(name): np.asarray(value) for name, value in outputs.items()}
+
+    model = Model(
+        source.name,
+        signature,
+        call,
+        device=source.device,
+        threads=source.threads,
+        release=getattr(predict, "close", None),
+    )
+    if not (known and signature.inputs):
+        model.accept_anything()
+    return model
+
+
+def call_factory(reference: str, path: Path, root: Path) -> Any:
+    """Call the user's factory: with the model's path if it takes an argument, else with nothing.
+
+    Raises:
+        InvalidInput: it does not exist or fails; the message names the file and line of the user's code.
+    """
+    factory = load_function(reference, root)
+    with explaining(reference, root):
+        return factory(path) if _takes_a_path(factory) else factory()
+
+
+def _takes_a_path(factory: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
+        for each in parameters
+    )
+
+
+def _own_signature(reference: str, predict: Any) -> Signature | None:
+    told = getattr(predict, "signature", None)
+    if told is None or isinstance(told, Signature):
+        return told
+    try:
+        return Signature.from_json(told)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"The `signature` of what `{reference}` gave is not one: expected gradatim's Signature or "
+            '{"inputs": [{"name", "dtype", "shape"}], "outputs": [...]}.'
+        ) from error

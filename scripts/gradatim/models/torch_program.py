@@ -1,0 +1,469 @@
+"""PyTorch models: ``torch.export`` programs, TorchScript, and weights for a module of the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
+from gradatim.models.predictor import Arrays, Model, failed, names_of, refine
+from gradatim.models.python_callable import call_factory
+from gradatim.signature import Signature, Size, TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.models.opening import Source
+
+_SCALARS = {"int": "int64", "float": "float64", "bool": "bool"}
+
+
+def open_torch(source: Source) -> Model:
+    """Load a PyTorch model of any form, in evaluation mode.
+
+    Raises:
+        InvalidInput: the file is broken or suspicious, or the weights do not fit the module.
+        EnvironmentLacks: torch or the GPU is missing.
+    """
+    torch = import_torch(source)
+    try:
+        with quiet():
+            if source.format == "pt2":
+                return _open_program(torch, source)
+            if source.format == "torchscript":
+                return _open_script(torch, source)
+            return module_predictor(source, _load_module(torch, source))
+    except GradatimError:
+        raise
+    except Exception as error:
+        raise failed(str(source.path), "cannot be loaded by PyTorch", error) from error
+
+
+def import_torch(source: Source) -> Any:
+    """PyTorch, with the source's threads, once the source's device is known to be there.
+
+    The number of threads is one setting for the whole process: the model opened last decides.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise missing_package("torch", "torch", f"Running {source.name}") from error
+    if source.device != "cpu":
+        index = int(source.device.partition(":")[2] or 0)
+        if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+            raise EnvironmentLacks(
+                f"The contract asks for the device {source.device}, but PyTorch sees no such GPU here. Run "
+                "it on a "
+                "machine with an NVIDIA GPU and a CUDA build of torch, or set `model.device: cpu`."
+            )
+    if torch.get_num_threads() != source.threads:
+        torch.set_num_threads(source.threads)
+    return torch
+
+
+def load_program(torch: Any, source: Source) -> Any:
+    """Load a ``torch.export`` program without running any Python that it may bring.
+
+    Its archive stores example inputs as pickles, and ``torch.export.load`` falls back to a full unpickler
+    when the safe one refuses them: the archive is looked through first, and the fallback is locked.
+
+    Raises:
+        InvalidInput: the archive brings compiled code or a pickle of more than tensors.
+    """
+    with zipfile.ZipFile(source.path) as archive:
+        native = [
+            name for name in archive.namelist() if name.endswith((".so", ".dll", ".dylib", ".cubin", ".pyd"))
+        ]
+    if native:
+        raise InvalidInput(
+            f"{source.path} brings compiled code ({native[0]}), which cannot be looked into. "
+            "Save the program itself with torch.export.save."
+        )
+    with contextlib.nullcontext() if source.allow_pickle else _tensors_only():
+        return torch.export.load(source.path)
+
+
+def load_script(torch: Any, source: Source) -> Any:
+    """Load TorchScript onto the source's device, in evaluation mode."""
+    with source.path.open(
+        "rb"
+    ) as file:  # torch opens paths by itself only if they are ASCII on some platforms
+        return torch.jit.load(file, map_location=source.device).eval()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep PyTorch's warnings and log lines (deprecations, fallbacks) away from the user's terminal."""
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Force ``weights_only=True`` on every ``torch.load`` inside, whoever calls it."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _load_module(torch: Any, source: Source) -> Any:
+    """The user's module with the file's weights in it."""
+    if source.format == "pickle":
+        return _load_pickle(torch, source)
+    try:
+        from safetensors.torch import load_model
+    except ImportError as error:
+        raise missing_package("safetensors", "torch", f"Reading {source.name}") from error
+    module = _make_module(torch, source)
+    try:
+        load_model(module, source.path, strict=True, device="cpu")
+    except RuntimeError as error:
+        raise _does_not_fit(source, error) from error
+    return module
+
+
+def _load_pickle(torch: Any, source: Source) -> Any:
+    """A ``torch.save`` file: a state dict by the safe unpickler; a whole module only without a factory."""
+    if source.path.suffix.lower() in (".joblib", ".pkl", ".pickle") and source.factory is None:
+        raise InvalidInput(
+            f"{source.path} is a pickle of some Python object, which gradatim cannot call by itself. Set "
+            "`model.format: python` and `model.factory: module:function`, a function that loads it and "
+            "gives a "
+            "function from named arrays to named arrays."
+        )
+    if source.factory is None:
+        module = torch.load(source.path, map_location="cpu", weights_only=False)
+        if not isinstance(module, torch.nn.Module):
+            raise _needs_factory(source)
+        return module
+    state = torch.load(source.path, map_location="cpu", weights_only=True)
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping):
+        raise InvalidInput(f"{source.path} holds {type(state).__name__}, not a state dict.")
+    module = _make_module(torch, source)
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise _does_not_fit(source, error) from error
+    return module
+
+
+def _make_module(torch: Any, source: Source) -> Any:
+    if source.factory is None:
+        raise _needs_factory(source)
+    module = call_factory(source.factory, source.path, source.root)
+    if not isinstance(module, torch.nn.Module):
+        raise InvalidInput(
+            f"`{source.factory}` must give a torch.nn.Module; it gave {type(module).__name__}."
+        )
+    return module
+
+
+def _needs_factory(source: Source) -> InvalidInput:
+    return InvalidInput(
+        f"{source.path} holds weights only. Say in `model.factory: module:function` which function makes the "
+        "torch.nn.Module that they belong to."
+    )
+
+
+def _does_not_fit(source: Source, error: RuntimeError) -> InvalidInput:
+    details = " ".join(str(error).split())
+    details = details if len(details) <= 300 else f"{details[:297]}..."
+    return InvalidInput(
+        f"The weights of {source.path} do not fit the module of `{source.factory}`: {details}"
+    )
+
+
+def module_predictor(source: Source, module: Any, own: Signature | None = None, **options: Any) -> Model:
+    """A Predictor over an ``nn.Module``, its inputs named as its ``forward`` names them.
+
+    Args:
+        own: the signature where it is known otherwise.
+        options: further keyword arguments of every call.
+    """
+    import torch
+
+    module = module.to(source.device).eval()
+    if own is None:
+        own = Signature(_forward_inputs(source, module), ())
+    signature = refine(source.name, own, source.signature)
+
+    def forward(tensors: dict[str, Any]) -> Any:
+        return module(**tensors, **options)
+
+    return _predictor(torch, source, signature, forward)
+
+
+def _forward_inputs(source: Source, module: Any) -> tuple[TensorSpec, ...]:
+    """The required arguments of ``forward``, and those optional ones that the contract declares."""
+    declared = {spec.name for spec in source.signature.inputs} if source.signature else set()
+    inputs = []
+    for name, parameter in inspect.signature(module.forward).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.default is parameter.empty or name in declared:
+            inputs.append(TensorSpec(name, "unknown", None))
+    return tuple(inputs)
+
+
+def _open_script(torch: Any, source: Source) -> Model:
+    script = load_script(torch, source)
+    own = script_signature(script, source.signature)
+    signature = refine(source.name, own, source.signature)
+    scalars = {
+        argument.name for argument in script.forward.schema.arguments if str(argument.type) in _SCALARS
+    }
+    required = [
+        argument.name for argument in script.forward.schema.arguments[1:] if not argument.has_default_value()
+    ]
+
+    def forward(tensors: dict[str, Any]) -> Any:
+        values = {name: tensor.item() if name in scalars else tensor for name, tensor in tensors.items()}
+        positional = [values.pop(name) for name in required]
+        return script(*positional, **values)
+
+    return _predictor(torch, source, signature, forward)
+
+
+def script_signature(script: Any, declared: Signature | None) -> Signature:
+    """What TorchScript's schema says: names, and dtypes of plain numbers; of tensors no dtype or shape."""
+    wanted = {spec.name for spec in declared.inputs} if declared else set()
+    schema = script.forward.schema
+    inputs = []
+    for argument in schema.arguments[1:]:
+        if argument.has_default_value() and argument.name not in wanted:
+            continue
+        scalar = _SCALARS.get(str(argument.type))
+        inputs.append(TensorSpec(argument.name, scalar or "unknown", () if scalar else None))
+    if declared and declared.outputs:
+        return Signature(tuple(inputs), ())
+    kinds = [str(result.type) for result in schema.returns]
+    count = None
+    if kinds == ["Tensor"]:
+        count = 1
+    elif len(kinds) == 1 and re.fullmatch(r"Tuple\[Tensor(, Tensor)*\]|\(Tensor(, Tensor)*\)", kinds[0]):
+        count = kinds[0].count("Tensor")
+    outputs = tuple(TensorSpec(f"output_{index}", "unknown", None) for index in range(count or 0))
+    return Signature(tuple(inputs), outputs)
+
+
+def _open_program(torch: Any, source: Source) -> Model:
+    program = load_program(torch, source)
+    own, arrange = program_signature(torch, program)
+    signature = refine(source.name, _renamed(own, source), source.signature)
+    module = program.module().to(source.device)
+
+    def forward(tensors: dict[str, Any]) -> Any:
+        args, kwargs = arrange(tensors)
+        return module(*args, **kwargs)
+
+    return _predictor(torch, source, signature, forward)
+
+
+def _renamed(own: Signature, source: Source) -> Signature:
+    """An exported program's outputs have no names of their own: the contract may give them."""
+    names = [spec.name for spec in source.signature.outputs] if source.signature else []
+    if len(names) != len(own.outputs) or all(own.output(name) for name in names):
+        return own
+    outputs = (
+        TensorSpec(name, spec.dtype, spec.shape) for name, spec in zip(names, own.outputs, strict=True)
+    )
+    return Signature(own.inputs, tuple(outputs))
+
+
+def program_signature(torch: Any, program: Any) -> tuple[Signature, Callable[[dict[str, Any]], Any]]:
+    """The signature of an exported program, and how to arrange named tensors as its arguments.
+
+    Its own symbols (``s17``) change from export to export: the first input's free first axis is called
+    ``batch`` here, the others ``dim_1``, ``dim_2`` in order of appearance. Outputs are named by their keys,
+    or by position.
+    """
+    from torch.utils import _pytree as pytree
+
+    graph = program.graph_signature
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    symbols = _Symbols()
+    slots = list(graph.user_inputs)
+    inputs = tuple(_tensor_spec(slot, values.get(slot), symbols) for slot in slots if isinstance(slot, str))
+    outputs = tuple(
+        _tensor_spec(name, values.get(slot) if isinstance(slot, str) else slot, symbols)
+        for name, slot in zip(_leaf_names(program.call_spec.out_spec), graph.user_outputs, strict=True)
+        if slot is not None
+    )
+    in_spec = program.call_spec.in_spec
+
+    def arrange(tensors: dict[str, Any]) -> Any:
+        leaves = [tensors[slot] if isinstance(slot, str) else slot for slot in slots]
+        return pytree.tree_unflatten(leaves, in_spec)
+
+    return Signature(inputs, outputs), arrange
+
+
+class _Symbols:
+    """Stable names for an exported program's symbolic sizes."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def size(self, axis: int, size: Any) -> Size:
+        if isinstance(size, int):
+            return size
+        text = str(size)
+        for symbol in re.findall(r"[a-z]+\d+", text):
+            if symbol not in self._names:
+                first = axis == 0 and "batch" not in self._names.values()
+                self._names[symbol] = "batch" if first else f"dim_{len(self._names) or 1}"
+        return re.sub(r"[a-z]+\d+", lambda match: self._names[match[0]], text)
+
+
+def _tensor_spec(name: str, value: Any, symbols: _Symbols) -> TensorSpec:
+    if value is None or not hasattr(value, "dtype"):
+        return TensorSpec(name, "unknown", () if isinstance(value, int | float | bool) else None)
+    return TensorSpec(
+        name,
+        _dtype_name(value.dtype),
+        tuple(symbols.size(axis, size) for axis, size in enumerate(value.shape)),
+    )
+
+
+def _dtype_name(dtype: Any) -> str:
+    """numpy's name; bfloat16 comes out as float32, since numpy has none."""
+    name = str(dtype).removeprefix("torch.")
+    return "float32" if name == "bfloat16" else name
+
+
+def _leaf_names(spec: Any) -> list[str]:
+    """Names of a pytree's leaves: its keys where it is a dict, positions else."""
+    return [name for name, _ in _named_leaves(_placeholders(spec), "")]
+
+
+def _placeholders(spec: Any) -> Any:
+    from torch.utils import _pytree as pytree
+
+    return pytree.tree_unflatten([_Leaf()] * spec.num_leaves, spec)
+
+
+class _Leaf:
+    """Stands for an output in a pytree."""
+
+
+def _named_leaves(value: Any, prefix: str) -> list[tuple[str, Any]]:
+    """Flatten what a module gave: a tensor, a tuple, a dict, nested; None is left out."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [
+            leaf
+            for key, each in value.items()
+            for leaf in _named_leaves(each, f"{prefix}_{key}" if prefix else str(key))
+        ]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [
+            leaf
+            for index, each in enumerate(value)
+            for leaf in _named_leaves(each, f"{prefix or 'output'}_{index}")
+        ]
+    return [(prefix or "output_0", value)]
+
+
+def _predictor(
+    torch: Any, source: Source, signature: Signature, forward: Callable[[dict[str, Any]], Any]
+) -> Model:
+    order = [spec.name for spec in signature.inputs]
+    names = [spec.name for spec in signature.outputs]
+    device = source.device
+
+    def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
+        with torch.inference_mode():
+            given = forward({name: _to_tensor(torch, name, inputs[name], device) for name in order})
+            leaves = [(name, _to_array(torch, value)) for name, value in _named_leaves(given, "")]
+        return _named(source.name, leaves, names, signature)
+
+    return Model(source.name, signature, call, device=device, threads=source.threads)
+
+
+def _to_tensor(torch: Any, name: str, array: NDArray[Any], device: str) -> Any:
+    if array.dtype.kind in "OUS":
+        raise InvalidInput(
+            f"The input `{name}` is text; PyTorch takes numbers only. Turn it into numbers in `preprocess`."
+        )
+    try:
+        # a copy: a module that works in place must not change the caller's batch
+        return torch.tensor(array, device=device)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"The input `{name}` of dtype {array.dtype} cannot be given to PyTorch."
+        ) from error
+
+
+def _to_array(torch: Any, value: Any) -> NDArray[Any]:
+    if not isinstance(value, torch.Tensor):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    array: NDArray[Any] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return array
+
+
+def _named(
+    model: str, leaves: list[tuple[str, NDArray[Any]]], names: list[str], signature: Signature
+) -> dict[str, NDArray[Any]]:
+    """Outputs by the names of the signature: by key where the model has keys, else by position."""
+    given = dict(leaves)
+    if not names:
+        return given
+    if all(name in given for name in names):
+        return {name: given[name] for name in names}
+    if len(names) == len(leaves) and all(re.fullmatch(r"output_\d+", name) for name in given):
+        return {name: array for name, (_, array) in zip(names, leaves, strict=True)}
+    raise InvalidInput(
+        f"{model} gives the outputs {', '.join(given) or 'none'}; expected {names_of(signature.outputs)}."
+    )
+
+
+def finite_problems(named_tensors: Iterator[tuple[str, Any]], torch: Any) -> tuple[int, list[str]]:
+    """How many numbers tensors hold (buffers included), and which tensors hold NaN or infinity."""
+    from gradatim.models.weights import is_mask
+
+    count = 0
+    names = []
+    for name, tensor in named_tensors:
+        count += int(tensor.numel())
+        if not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all()):
+            continue
+        if bool(torch.isnan(tensor).any()) or not is_mask(tensor.detach().float().cpu().numpy()):
+            names.append(name)
+    return count, names
+
+
+def saved_tensors(torch: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """The tensors of a trusted ``torch.save`` file, by the safe unpickler."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    for name, value in state.items() if isinstance(state, Mapping) else ():
+        if isinstance(value, torch.Tensor):
+            yield str(name), value

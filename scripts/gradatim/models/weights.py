@@ -1,0 +1,95 @@
+"""Stored numbers, looked at in pieces: are there NaN or infinities among them?
+
+Every dtype is judged by its bits, so that those which numpy lacks (bfloat16, float8) are seen too.
+
+Sources: IEEE 754; Micikevicius et al. (2022), "FP8 formats for deep learning" (E4M3FN has no infinity and one
+NaN a sign, E5M2 is IEEE-like, the FNUZ forms have the one NaN 0x80).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+
+PIECE = 1 << 22
+"""Bytes read at a time; a multiple of every item's size."""
+
+_EXPONENTS = {
+    "float64": ("<u8", 0x7FF0 << 48, 0x7FFF_FFFF_FFFF_FFFF),
+    "float32": ("<u4", 0x7F80 << 16, 0x7FFF_FFFF),
+    "float16": ("<u2", 0x7C00, 0x7FFF),
+    "bfloat16": ("<u2", 0x7F80, 0x7FFF),
+    "float8_e5m2": ("u1", 0x7C, 0x7F),
+}
+_NAN_BYTES = {"float8_e4m3fn": (0x7F, 0xFF), "float8_e4m3fnuz": (0x80,), "float8_e5m2fnuz": (0x80,)}
+
+ITEM_BITS = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "complex64": 64, "complex128": 128,
+    "float8_e5m2": 8, "float8_e4m3fn": 8, "float8_e4m3fnuz": 8, "float8_e5m2fnuz": 8, "float4_e2m1": 4,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4, "int2": 2,
+    "uint64": 64, "uint32": 32, "uint16": 16, "uint8": 8, "uint4": 4, "uint2": 2, "bool": 8,
+}  # fmt: skip
+"""Bits that one stored number takes."""
+
+
+def has_nonfinite(dtype: str, pieces: Iterable[bytes | memoryview], rank: int | None = None) -> bool:
+    """Does a tensor, given as little-endian bytes in pieces, hold NaN, or an infinity that is no mask's?
+
+    An infinity on purpose is let pass: a single number (the bound of a Clip, the filling of a masked
+    softmax), or a mask of nothing but zeros and infinities. NaN is never on purpose.
+
+    Args:
+        dtype: numpy's name, ``bfloat16``, or a float8 as ml_dtypes spells it; integers never hold either.
+        pieces: each a whole number of items.
+        rank: the tensor's rank, where known; 0 is a single number.
+    """
+    if dtype.startswith("complex"):
+        dtype = {"complex64": "float32", "complex128": "float64"}[dtype]
+    if dtype in _NAN_BYTES:
+        return any(bool(np.isin(np.frombuffer(piece, np.uint8), _NAN_BYTES[dtype]).any()) for piece in pieces)
+    if dtype not in _EXPONENTS:
+        return False
+    unsigned, exponent, without_sign = _EXPONENTS[dtype]
+    infinite = ordinary = zero = False
+    for piece in pieces:
+        bits = np.frombuffer(piece, unsigned)
+        special = (bits & exponent) == exponent
+        if special.any():
+            if ((bits[special] & without_sign) != exponent).any():
+                return True
+            infinite = True
+        if not ordinary:
+            finite = bits[~special] & without_sign
+            ordinary = bool(finite.any())
+            zero = zero or bool((finite == 0).any())
+    return infinite and rank != 0 and (ordinary or not zero)
+
+
+def is_mask(array: NDArray[Any]) -> bool:
+    """Is it a single number, or nothing but zeros and infinities, both of them?"""
+    return array.ndim == 0 or bool((np.isinf(array) | (array == 0)).all() and (array == 0).any())
+
+
+def pieces_of(path: Path, first: int, length: int) -> Iterator[bytes]:
+    """A stretch of a file, ``PIECE`` bytes at a time.
+
+    Raises:
+        InvalidInput: the file ends before the stretch does.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(first)
+            while length > 0:
+                piece = file.read(min(PIECE, length))
+                if not piece:
+                    raise InvalidInput(f"{path} is truncated: the model's weights go on behind its end.")
+                length -= len(piece)
+                yield piece
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from error
