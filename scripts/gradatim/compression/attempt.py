@@ -1,0 +1,153 @@
+"""One attempt in a process of its own: ``python -m gradatim.compression.attempt REQUEST ANSWER``.
+
+It carries out a recipe and measures what came out, or ranks nodes by how much the answers suffer. A recipe
+that crashes, swells or hangs takes only this process with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradatim.compression import graph
+from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.quantise import load_batch, quantise, quiet_logs
+from gradatim.compression.recipe import Method, Recipe
+from gradatim.errors import GradatimError
+from gradatim.files import write_json
+
+if TYPE_CHECKING:
+    from gradatim.models import Predictor
+
+_RANKING_BATCHES = 4
+_TOLD_CHARACTERS = 300
+
+
+def main(request: Path, answer: Path) -> None:
+    wanted = json.loads(request.read_text())
+    _limit_memory(wanted["memory_limit"])
+    quiet_logs()
+    works: dict[str, Callable[..., dict[str, Any]]] = {"try": _try, "rank": _rank, "original": _original}
+    work = works[wanted.pop("do")]
+    wanted.pop("memory_limit")
+    try:
+        found = work(**wanted)
+    except GradatimError as error:
+        found = {"reason": str(error), "exit_code": error.exit_code}
+    except MemoryError:
+        found = {"reason": "it needs more memory than it may use"}
+    except Exception as error:
+        # Quantisers raise what they like (AssertionError, RuntimeError, onnx's own): a reason, not a bug.
+        lines = str(error).strip().splitlines() or ["no message"]
+        found = {"reason": f"{type(error).__name__}: {lines[0][:_TOLD_CHARACTERS]}"}
+    write_json(answer, found)
+
+
+def _try(
+    model: str,
+    out: str,
+    recipe: dict[str, Any],
+    batches: list[str],
+    ranges: str,
+    timing: str,
+    threads: int,
+    seed: int,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    quantised = quantise(graph.prepare(Path(model)), Recipe.from_json(recipe), _paths(batches), Path(ranges))
+    graph.save(quantised, Path(out))
+    del quantised
+    made = time.perf_counter() - started
+    with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
+        fidelity = _fidelity(original, candidate, _paths(batches))
+        ratio = _latency_ratio(original, candidate, load_batch(Path(timing)), seed)
+    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+
+
+def _rank(
+    model: str, method: Method, batches: list[str], ranges: str, threads: int, most: int, seconds: float
+) -> dict[str, Any]:
+    """Quantise one node at a time and see how much of the outputs' variance is lost; the worst first."""
+    import copy
+
+    end = time.monotonic() + seconds
+    chosen = _paths(batches)[:_RANKING_BATCHES]
+    prepared = graph.prepare(Path(model))
+    if method == "int8-dynamic":
+        graph.gemm_to_matmul(prepared)
+    names = graph.quantisable(prepared, method)
+    losses: dict[str, float] = {}
+    with _opened(Path(model), threads) as original:
+        for name in _outermost_first(names)[:most]:
+            if time.monotonic() > end:
+                break
+            others = tuple(other for other in names if other != name)
+            out = Path(ranges).with_suffix(".onnx")
+            try:
+                recipe = Recipe(method, others)
+                single = quantise(copy.deepcopy(prepared), recipe, _paths(batches), Path(ranges), store=False)
+                graph.save(single, out)
+                with _opened(out, threads) as candidate:
+                    losses[name] = 1 - _fidelity(original, candidate, chosen).get("fidelity", 1.0)
+            except Exception:  # a node that cannot be quantised alone is the first to be left out
+                losses[name] = 1e9
+    return {"ranking": sorted(losses, key=lambda name: (-losses[name], names.index(name)))}
+
+
+def _original(model: str, batches: list[str], threads: int) -> dict[str, Any]:
+    """Does the calibration data fit the model at all?"""
+    with _opened(Path(model), threads) as predictor:
+        for path in _paths(batches):
+            predictor(load_batch(path))
+    return {}
+
+
+def _outermost_first(names: Sequence[str]) -> list[str]:
+    """From both ends inwards: first and last layers suffer most, should time run out."""
+    order = []
+    for near, far in zip(names, reversed(names), strict=True):
+        order += [near, far]
+    return list(dict.fromkeys(order))
+
+
+def _fidelity(original: Predictor, candidate: Predictor, batches: Sequence[Path]) -> dict[str, float]:
+    fidelity = Fidelity()
+    for path in batches:
+        inputs = load_batch(path)
+        fidelity.add(original(inputs), candidate(inputs))
+    return fidelity.result()
+
+
+def _latency_ratio(original: Predictor, candidate: Predictor, inputs: dict[str, Any], seed: int) -> float:
+    from gradatim.timing.blocks import interleaved, lower_quartile
+
+    calls = {"original": lambda: original(inputs), "candidate": lambda: candidate(inputs)}
+    minima = interleaved(calls, seed)
+    return lower_quartile(minima["candidate"]) / lower_quartile(minima["original"])
+
+
+def _opened(path: Path, threads: int) -> Predictor:
+    from gradatim.models import open_model
+
+    return open_model(path, root=path.parent, format="onnx", threads=threads)
+
+
+def _paths(names: Sequence[str]) -> list[Path]:
+    return [Path(name) for name in names]
+
+
+def _limit_memory(limit: int) -> None:
+    """A hard stop somewhat above the limit that the parent watches, for what grows too fast to be watched."""
+    import resource
+
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit + limit // 4 + (256 << 20),) * 2)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

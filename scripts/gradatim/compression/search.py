@@ -1,0 +1,432 @@
+"""The search for a smaller, faster model: every candidate is measured before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradatim.compression.feeds import Batch, raw_feeds
+from gradatim.compression.journal import Journal
+from gradatim.compression.recipe import DEFAULT_METHODS, METHODS, Recipe, recipes_for
+from gradatim.compression.result import Result, Trial, pareto
+from gradatim.compression.sandbox import Limits, attempt, default_memory_limit
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
+from gradatim.files import cannot_write, digest_of, sha256_file, write_json
+from gradatim.timing.contestant import save_inputs
+from gradatim.timing.machine import this_machine
+
+Quality = Callable[[Path], Mapping[str, float]]
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the trial that begins, how many are done, and how many there are, as is known."""
+
+LIKENESS = ("fidelity", "cosine", "agreement")
+"""Measures of likeness to the original that are there for every model, its own being 1."""
+
+DEFAULT_KEEP: Mapping[str, float] = {"fidelity": 0.95}
+
+_MIXABLE = ("int8-static", "int8-dynamic")
+_MIXED_TRIALS = 5
+_RANKED_NODES = 64
+_WORTH = 0.98
+
+
+def compress(
+    model: Path,
+    out: Path,
+    *,
+    calibration: Callable[[], Iterator[Batch]],
+    constants: Mapping[str, Any] | None = None,
+    carries: Mapping[str, str] | None = None,
+    quality: Quality | None = None,
+    keep: Mapping[str, float] | None = None,
+    lower_is_better: Collection[str] = (),
+    methods: Sequence[str] = DEFAULT_METHODS,
+    timing: Batch | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    slowest: float = 1.1,
+    memory_limit: int | None = None,
+    seconds_per_trial: float = 600,
+    context: str = "",
+    name: str = "fp32",
+    progress: Progress | None = None,
+) -> Result:
+    """Try the methods on an ONNX model and keep the best variants whose quality holds.
+
+    Each recipe runs in its own process under a memory cap and a time limit; one that crashes is a trial with
+    a reason, and the search goes on. A candidate is refused when it does not load, gives numbers that are not
+    finite, falls below ``keep``, is slower than ``slowest``, or is neither smaller nor faster. Where a
+    quantisation is refused only for its quality, the nodes are ranked by what they cost, and the worst 1, 2,
+    4, 8, ... are left out of it.
+
+    ``out`` holds ``<variant>/<file name of the model>`` for every accepted variant, ``search.json`` with the
+    result so far, and ``trials.jsonl``, by which a second run, or one after a crash, re-uses what was done.
+
+    Args:
+        model: the model's file. A format that the methods cannot compress is kept as it is, which the result
+            says.
+        calibration: gives the batches, each with the model's inputs; not those that the gates judge on.
+        constants, carries: inputs that the data does not hold, as for ``models.bind``.
+        quality: metrics of a model file, measured on calibration data.
+        keep: metric -> the share of the original's value that must be kept (0.99); ``fidelity``, ``cosine``
+            and ``agreement`` may be named too. Default: 95 % fidelity.
+        lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
+        methods: names of ``recipe.METHODS``.
+        timing: the batch by which latency is compared; by default the first of the calibration data.
+        slowest: the highest latency ratio that a smaller variant may cost.
+        memory_limit: bytes for one trial; by default four fifths of what is free.
+        context: digest of what else the quality depends on (the metrics' code, the data it reads), for
+            re-use.
+        name: what the uncompressed variant is called.
+
+    Raises:
+        InvalidInput: the model or the calibration data is broken, or the two do not fit each other.
+        UsageError: an unknown method, or ``keep`` names a metric that is not measured.
+        EnvironmentLacks: a package is missing, or ``out`` cannot be written.
+    """
+    from gradatim.models import detect_format
+
+    machine = this_machine()
+    recipes = recipes_for(tuple(methods), machine.flags)
+    keep = dict(keep or DEFAULT_KEEP)
+    format_ = detect_format(model)
+    original = _original(model, name)
+    if format_ != "onnx":
+        reason = (
+            f"{model.name} is of the format {format_}, which no installed method compresses: they work on "
+            "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
+        )
+        return Result(replace(original, reason=reason), (), (), reason)
+    _need_packages()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".search-", dir=out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    with folder as name_of_folder:
+        scratch = Path(name_of_folder)
+        given = calibration()
+        if constants or carries:
+            given = raw_feeds(model, given, constants or {}, carries or {}, threads)
+        batches, digest = _write_batches(given, scratch)
+        batch = save_inputs(scratch / "timing.npz", timing) if timing is not None else batches[0]
+        search = _Search(
+            model=model.absolute(),
+            out=out,
+            scratch=scratch,
+            limits=Limits(memory_limit or default_memory_limit(), seconds_per_trial, threads),
+            batches=batches,
+            timing=batch,
+            seed=seed,
+            quality=quality,
+            keep=keep,
+            lower_is_better=frozenset(lower_is_better),
+            slowest=slowest,
+            journal=Journal(out / "trials.jsonl"),
+            basis={
+                "model": original.digest,
+                "calibration": digest,
+                "timing": sha256_file(batch) if timing is not None else None,
+                "seed": seed,
+                "threads": threads,
+                "machine": machine.kind,
+                "versions": _versions(),
+                "context": context,
+            },
+            progress=progress,
+        )
+        return search.run(original, recipes)
+
+
+@dataclass
+class _Search:
+    model: Path
+    out: Path
+    scratch: Path
+    limits: Limits
+    batches: list[Path]
+    timing: Path
+    seed: int
+    quality: Quality | None
+    keep: Mapping[str, float]
+    lower_is_better: frozenset[str]
+    slowest: float
+    journal: Journal
+    basis: Mapping[str, Any]
+    progress: Progress | None
+
+    def run(self, original: Trial, recipes: Sequence[Recipe]) -> Result:
+        self.original = self._measure_original(original)
+        self.trials: list[Trial] = []
+        self.expected = len(recipes)
+        for recipe in recipes:
+            trial = self._try(recipe)
+            if recipe.method in _MIXABLE and self._only_quality_lacks(trial):
+                self._mix(recipe)
+        self._remove_stale()
+        return self._save()
+
+    def _measure_original(self, original: Trial) -> Trial:
+        key = digest_of({**self.basis, "do": "original"})
+        found = self.journal.get(key)
+        started = time.monotonic()
+        if found is None:
+            self._announce(original.name)
+            answer = self._attempt(do="original", batches=_names(self.batches), threads=self.limits.threads)
+            if "reason" in answer:
+                raise InvalidInput(
+                    f"The model {self.model} cannot be run on the calibration data: {answer['reason']} "
+                    "Compression needs both; see that the data has every input of the model."
+                )
+            quality = dict(self.quality(self.model)) if self.quality else {}
+            found = {"quality": _finite(quality, f"the metrics of {self.model.name}")}
+            self.journal.put(key, found)
+        measured = {**found["quality"], **dict.fromkeys(LIKENESS, 1.0)}
+        if unknown := set(self.keep) - set(measured):
+            raise UsageError(
+                f"compress.keep names {', '.join(sorted(unknown))}, which is not measured here. "
+                f"Measured are: {', '.join(sorted(measured))}."
+            )
+        return replace(original, quality=measured, seconds=time.monotonic() - started)
+
+    def _try(self, recipe: Recipe) -> Trial:
+        key = digest_of({**self.basis, "recipe": recipe.digest})
+        found = self.journal.get(key)
+        reused = found is not None and self._still_good(recipe, found)
+        if found is None or not reused:
+            self._announce(recipe.name)
+            started = time.monotonic()
+            found = self._make(recipe)
+            found["seconds"] = time.monotonic() - started
+            if not found.pop("transient", False):  # a limit that was passed may be a higher one next time
+                self.journal.put(key, found)
+        trial = replace(self._judge(recipe, found), reused=reused)
+        if not trial.accepted:
+            shutil.rmtree(self.out / recipe.name, ignore_errors=True)
+        self.trials.append(trial)
+        self._save()
+        return trial
+
+    def _make(self, recipe: Recipe) -> dict[str, Any]:
+        """Carry out a recipe and measure it; the model is moved to its place once all is known."""
+        folder = self.scratch / "candidate"
+        shutil.rmtree(folder, ignore_errors=True)
+        path = folder / self.model.name
+        found = self._attempt(
+            do="try",
+            out=str(path),
+            recipe=recipe.to_json(),
+            batches=_names(self.batches),
+            ranges=str(self._ranges()),
+            timing=str(self.timing),
+            threads=self.limits.threads,
+            seed=self.seed,
+        )
+        if "reason" in found:
+            return found
+        size, digest = _size_and_digest(path)
+        found |= {"size": size, "digest": digest, "quality": {}}
+        if self.quality:
+            try:
+                found["quality"] = _finite(dict(self.quality(path)), "its metrics")
+            except EnvironmentLacks:
+                raise
+            except GradatimError as error:
+                return {**found, "reason": str(error)}
+        place = self.out / recipe.name
+        shutil.rmtree(place, ignore_errors=True)
+        folder.replace(place)
+        return found
+
+    def _judge(self, recipe: Recipe, found: Mapping[str, Any]) -> Trial:
+        """Accept or refuse what was measured; anew at each run, since ``keep`` may change in between."""
+        trial = Trial(
+            name=recipe.name,
+            recipe=recipe.to_json(),
+            accepted=False,
+            reason=found.get("reason", ""),
+            size=found.get("size"),
+            size_ratio=found["size"] / self.original.size if "size" in found and self.original.size else None,
+            latency_ratio=found.get("latency_ratio"),
+            quality={**found.get("quality", {}), **found.get("fidelity", {})},
+            digest=found.get("digest"),
+            seconds=found.get("seconds", 0.0),
+        )
+        if trial.reason:
+            return trial
+        if lacking := self._lacking(trial):
+            return replace(trial, reason=lacking)
+        size, latency = trial.size_ratio or 1.0, trial.latency_ratio or 1.0
+        if latency > self.slowest:
+            return replace(
+                trial, reason=f"it takes {latency:.2f} times as long; at most {self.slowest:g} is allowed"
+            )
+        if size > _WORTH and latency > _WORTH:
+            return replace(trial, reason=f"it is neither smaller ({size:.2f}) nor faster ({latency:.2f})")
+        path = self.out / recipe.name / self.model.name
+        return replace(
+            trial, accepted=True, reason=f"{size:.2f} of the size in {latency:.2f} of the time", path=path
+        )
+
+    def _lacking(self, trial: Trial) -> str:
+        """Which of the qualities to keep is not kept; empty when all are."""
+        for metric, share in self.keep.items():
+            before, now = self.original.quality[metric], trial.quality.get(metric)
+            if now is None:
+                return f"its {metric} could not be measured"
+            lower = metric in self.lower_is_better
+            bound = before + (share - 1) * abs(before)
+            if (now > bound + 1e-12) if lower else (now < bound - 1e-12):
+                word = "at most" if lower else "at least"
+                return (
+                    f"its {metric} is {now:.4g}, {word} {bound:.4g} is wanted ({share:.4g} of {before:.4g})"
+                )
+        return ""
+
+    def _only_quality_lacks(self, trial: Trial) -> bool:
+        return (
+            not trial.accepted
+            and trial.latency_ratio is not None
+            and trial.latency_ratio <= self.slowest
+            and bool(self._lacking(trial))
+        )
+
+    def _mix(self, recipe: Recipe) -> None:
+        """Leave the most sensitive nodes out, twice as many each time, until the quality holds."""
+        ranking = self._ranking(recipe)
+        counts = [2**power for power in range(_MIXED_TRIALS) if 2**power <= len(ranking) // 2 or power == 0]
+        self.expected += len(counts)
+        for done, count in enumerate(counts, 1):
+            if count >= len(ranking):
+                break
+            mixed = replace(recipe, fallback=tuple(sorted(ranking[:count])))
+            if self._try(mixed).accepted:
+                self.expected -= len(counts) - done
+                return
+
+    def _ranking(self, recipe: Recipe) -> list[str]:
+        key = digest_of({**self.basis, "do": "rank", "recipe": recipe.digest})
+        found = self.journal.get(key)
+        if found is None:
+            self._announce(f"{recipe.method}: which nodes lose the quality")
+            found = self._attempt(
+                do="rank",
+                method=recipe.method,
+                batches=_names(self.batches),
+                ranges=str(self._ranges()),
+                threads=self.limits.threads,
+                most=_RANKED_NODES,
+                seconds=self.limits.seconds / 2,
+            )
+            if "reason" in found:
+                return []
+            self.journal.put(key, found)
+        return list(found["ranking"])
+
+    def _attempt(self, **request: Any) -> dict[str, Any]:
+        return attempt(self.scratch, self.limits, model=str(self.model), **request)
+
+    def _ranges(self) -> Path:
+        return self.scratch / "ranges.json"
+
+    def _still_good(self, recipe: Recipe, found: Mapping[str, Any]) -> bool:
+        """Whether an earlier attempt holds: it failed, is refused, or its file is intact."""
+        if not self._judge(recipe, found).accepted:
+            return True
+        path = self.out / recipe.name / self.model.name
+        return path.is_file() and _size_and_digest(path) == (found["size"], found["digest"])
+
+    def _save(self) -> Result:
+        """The result so far, on disk after each trial."""
+        chosen = pareto(self.trials)
+        result = Result(self.original, tuple(self.trials), chosen, self._summary(chosen))
+        write_json(self.out / "search.json", result.to_json())
+        return result
+
+    def _summary(self, chosen: tuple[Trial, ...]) -> str:
+        if chosen:
+            return f"{chosen[0].name} is the best of {len(self.trials)} tried: {chosen[0].reason}."
+        refused = "; ".join(f"{trial.name}: {trial.reason}" for trial in self.trials)
+        return f"The model is kept as it is, since nothing passed. {refused}."
+
+    def _remove_stale(self) -> None:
+        """Remove variants that an earlier search left and this one did not accept."""
+        kept = {trial.name for trial in self.trials if trial.accepted}
+        pattern = re.compile(rf"({'|'.join(METHODS)})(-mixed-\d+)?")
+        for path in self.out.iterdir():
+            if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _announce(self, what: str) -> None:
+        if self.progress:
+            done = len(getattr(self, "trials", ()))
+            self.progress(what, done, max(done + 1, getattr(self, "expected", 1)))
+
+
+def _original(model: Path, name: str) -> Trial:
+    size, digest = _size_and_digest(model)
+    return Trial(name, {}, True, "the original", size, 1.0, 1.0, path=model, digest=digest)
+
+
+def _size_and_digest(model: Path) -> tuple[int, str]:
+    """Bytes of all files of a model, and the digest of the file or of the list of files."""
+    from gradatim.models import model_files
+
+    files = model_files(model)  # none for module:function
+    size = sum(path.stat().st_size for path in files)
+    if files == [model]:
+        return size, sha256_file(model)
+    return size, digest_of({path.name: sha256_file(path) for path in files})
+
+
+def _write_batches(batches: Iterator[Batch], folder: Path) -> tuple[list[Path], str]:
+    """Calibration batches as .npz files, one in memory at a time, and the digest of their content."""
+    paths: list[Path] = []
+    digest = hashlib.sha256()
+    for batch in batches:
+        paths.append(save_inputs(folder / f"batch-{len(paths):05d}.npz", batch))
+        for name in sorted(batch):
+            array = np.asarray(batch[name])
+            plain = array.astype(np.str_) if array.dtype == object else array
+            digest.update(f"{name}:{plain.dtype.str}:{plain.shape};".encode())
+            digest.update(np.ascontiguousarray(plain).tobytes())
+    if not paths:
+        raise InvalidInput(
+            "The calibration data is empty: compression needs at least one batch to measure with."
+        )
+    return paths, digest.hexdigest()
+
+
+def _finite(quality: dict[str, float], whose: str) -> dict[str, float]:
+    for metric, value in quality.items():
+        if not math.isfinite(value):
+            raise InvalidInput(f"{whose} hold {metric} = {value}, which is not a finite number.")
+    return {metric: float(value) for metric, value in quality.items()}
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    return [str(path) for path in paths]
+
+
+def _need_packages() -> None:
+    from importlib.util import find_spec
+
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise missing_package(package, "onnx", "Compressing an ONNX model")
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {package: version(package) for package in ("onnx", "onnxruntime", "numpy")}

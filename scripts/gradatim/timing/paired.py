@@ -1,0 +1,471 @@
+"""Is the candidate slower? Fresh processes each round, blocks in turn, looks until it is proven.
+
+Timings of separate runs cannot answer: on a shared machine they raise false alarms and miss true slowdowns
+at once. Here the contestants of a round are alive together and take turns, so that a disturbance meets all of
+them; the round is the sampling unit, since a part of the spread lies between processes and no longer run
+removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput, UsageError
+from gradatim.measurement import Measurement
+from gradatim.timing.blocks import BlockPlan, lower_quartile, plan_blocks, shared_pace
+from gradatim.timing.contestant import Contestant, Worker, save_inputs
+from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alarm, look, looks_until
+from gradatim.timing.machine import Machine, this_machine
+from gradatim.timing.nvml import GpuFacts, Nvml
+
+_KEPT_SAMPLES = 2000
+_MOST_DISCARDED = 6
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is ``candidate`` not slower than ``baseline`` by more than ``margin`` (a fraction)?
+
+    A proven slowdown above ``alarm`` is a refusal; a third of the margin when not given.
+    """
+
+    candidate: str
+    baseline: str
+    margin: float = MARGIN
+    alarm: float | None = None
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A quantile of the seconds of all timed calls, with the 95 % interval of its value between rounds."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ContestantTiming:
+    """What was measured of one contestant.
+
+    Attributes:
+        device, threads, clock: how it ran.
+        rounds: rounds it took part in.
+        calls: timed calls, all rounds together.
+        items: items of the batch.
+        p50, p90, p99: seconds of a call. p99 varies by half between processes: report it, do not gate it.
+        throughput: items a second, one call at a time.
+        block: Q25 of the block minima, median over rounds: the steadiest figure, in seconds.
+        memory: bytes by which the peak resident memory grew from before the model was opened, its runtime
+            apart.
+        opening: seconds to open the model, median over rounds.
+        samples: seconds of timed calls, evenly thinned to at most 2000, in the order taken.
+    """
+
+    name: str
+    device: str
+    threads: int
+    clock: str
+    rounds: int
+    calls: int
+    items: int
+    p50: Quantile
+    p90: Quantile
+    p99: Quantile
+    throughput: float
+    block: float
+    memory: int
+    opening: float
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer to a question; ratios are candidate / baseline (1.05 = 5 % slower).
+
+    Attributes:
+        differences: d_r of each round, natural logarithms.
+        looks: the state at each look; the last one holds the answer.
+        detectable: the slowdown, as a fraction, that this many rounds would have proven half of the time.
+        reason: why it is undecided, where that has another cause than the spread.
+    """
+
+    candidate: str
+    baseline: str
+    margin: float
+    alarm: float
+    differences: tuple[float, ...]
+    looks: tuple[Look, ...]
+    detectable: float | None
+    reason: str | None = None
+
+    @property
+    def decision(self) -> Decision:
+        return self.looks[-1].decision if self.looks else Decision.UNDECIDED
+
+    @property
+    def ratio(self) -> float | None:
+        return self.looks[-1].ratio if self.looks else None
+
+    @property
+    def low(self) -> float | None:
+        return self.looks[-1].low if self.looks else None
+
+    @property
+    def high(self) -> float | None:
+        return self.looks[-1].high if self.looks else None
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """A round that does not count, and why."""
+
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class PairedResult:
+    """Everything a benchmark found.
+
+    Attributes:
+        contestants, comparisons: in the order asked for.
+        gpu: facts after each round, on a GPU.
+        discarded: rounds that the GPU's slowdowns spoiled.
+        load: load average over one minute when the run ended.
+        seconds: how long the benchmark took.
+    """
+
+    contestants: tuple[ContestantTiming, ...]
+    comparisons: tuple[Comparison, ...]
+    plan: BlockPlan
+    machine: Machine
+    seed: int
+    load: float | None
+    seconds: float
+    gpu: tuple[GpuFacts, ...] = ()
+    discarded: tuple[Discarded, ...] = ()
+
+    def contestant(self, name: str) -> ContestantTiming:
+        return next(contestant for contestant in self.contestants if contestant.name == name)
+
+    def comparison(self, candidate: str) -> Comparison | None:
+        """The comparison in which ``candidate`` is the candidate."""
+        return next((found for found in self.comparisons if found.candidate == candidate), None)
+
+    def measurements(self) -> list[Measurement]:
+        """``latency_p50`` and its kin, ``throughput``, ``memory``, and ``latency_ratio`` to the baseline."""
+        found = []
+        for one in self.contestants:
+            for name in ("p50", "p90", "p99"):
+                quantile: Quantile = getattr(one, name)
+                found.append(
+                    Measurement(
+                        f"latency_{name}",
+                        one.name,
+                        quantile.value,
+                        "s",
+                        one.rounds,
+                        quantile.low,
+                        quantile.high,
+                    )
+                )
+            found.append(Measurement("throughput", one.name, one.throughput, "1/s", one.rounds))
+            found.append(Measurement("memory", one.name, float(one.memory), "B", one.rounds))
+        for answer in self.comparisons:
+            if answer.ratio is None:
+                reason = answer.reason or "no round counted"
+                found.append(Measurement("latency_ratio", answer.candidate, None, "s/s", reason=reason))
+            else:
+                rounds = len(answer.differences)
+                found.append(
+                    Measurement(
+                        "latency_ratio",
+                        answer.candidate,
+                        answer.ratio,
+                        "s/s",
+                        rounds,
+                        answer.low,
+                        answer.high,
+                    )
+                )
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, samples included."""
+        record = asdict(self)
+        record["machine"] = self.machine.to_json()
+        for entry, answer in zip(record["comparisons"], self.comparisons, strict=True):
+            entry["decision"] = answer.decision.value
+            for one in entry["looks"]:
+                one["decision"] = one["decision"].value
+        return record
+
+
+Progress = Callable[[int, int, str], None]
+"""Called after each round with the rounds done, the most there can be, and what is known so far."""
+
+
+def compare(
+    contestants: Sequence[Contestant],
+    inputs: Path | Mapping[str, NDArray[Any]],
+    *,
+    questions: Sequence[Question] | None = None,
+    rounds: int = LOOKS[-1],
+    seed: int = 0,
+    progress: Progress | None = None,
+    timeout: float = 300,
+) -> PairedResult:
+    """Time the contestants against one another until every question is answered.
+
+    Each round starts every contestant whose question is open in a fresh process, in random order, warms it up
+    for 0.1 s, and has them take turns at blocks of calls, in a random order drawn anew for each tuple of
+    blocks. After 6, 10, 16, 24 and 36 rounds the questions are looked at; a contestant with no open question
+    drops out.
+
+    Args:
+        contestants: the baseline first, unless ``questions`` says otherwise.
+        inputs: one real batch, or the .npz that holds it.
+        questions: by default: is each of the others not slower than the first by 3 %? With none to ask (a
+            single contestant), 6 rounds are taken.
+        rounds: the most rounds to take; what is open then stays undecided.
+        seed: seed of the orders.
+        timeout: seconds to wait for any answer of a contestant.
+
+    Raises:
+        InvalidInput: a model or the batch is broken, a model's process died or hung; names the contestant.
+        EnvironmentLacks: a contestant needs a package or a device that is missing.
+        UsageError: no contestant, two of one name, a question about a contestant that is not there, one
+            round.
+    """
+    asked = _check(contestants, questions)
+    steps = looks_until(min(rounds, LOOKS[-1]) if asked else min(rounds, LOOKS[0]))
+    for question in asked:
+        look([0.0, 0.0], question.margin, question.alarm)  # refuses bounds that cannot be
+    started, machine, order = time.monotonic(), this_machine(), random.Random(seed)  # noqa: S311
+    logs = {contestant.name: _Log(contestant) for contestant in contestants}
+    answers = {question: _Answer() for question in asked}
+    compared = {name for question in asked for name in (question.candidate, question.baseline)}
+    nvml = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), None)
+    facts: list[GpuFacts] = []
+    discarded: list[Discarded] = []
+    plan: BlockPlan | None = None
+    with tempfile.TemporaryDirectory(prefix="gradatim-timing-") as folder:
+        scratch = Path(folder)
+        batch = inputs if isinstance(inputs, Path) else save_inputs(scratch / "inputs.npz", inputs)
+        done = 0
+        while done < steps[-1]:
+            still = {
+                name for q, answer in answers.items() if answer.open for name in (q.candidate, q.baseline)
+            }
+            playing = [
+                c for c in contestants if c.name in still or (c.name not in compared and done < LOOKS[0])
+            ]
+            found = _round(playing, batch, scratch, plan, order, timeout, nvml)
+            if found.facts:
+                facts.append(found.facts)
+                if found.facts.throttles:
+                    discarded.append(Discarded(done + 1, " and ".join(found.facts.throttles)))
+                    if len(discarded) >= _MOST_DISCARDED:
+                        break
+                    continue
+            plan = found.plan
+            done += 1
+            for name, one in found.turns.items():
+                logs[name].add(one)
+            for question, answer in answers.items():
+                if answer.open:
+                    answer.add(question, logs, look_now=done in steps)
+            if progress:
+                progress(done, steps[-1], _so_far(answers))
+            if asked and not any(answer.open for answer in answers.values()):
+                break
+    if plan is None:
+        raise InvalidInput(
+            f"No round could be kept: {discarded[-1].reason} held the GPU back in each of {len(discarded)}. "
+            "Let it cool down, or time on another machine, then run the benchmark again."
+        )
+    reason = (
+        f"{len(discarded)} rounds were spoiled by {discarded[-1].reason} of the GPU" if discarded else None
+    )
+    return PairedResult(
+        contestants=tuple(logs[contestant.name].timing() for contestant in contestants),
+        comparisons=tuple(answer.comparison(question, reason) for question, answer in answers.items()),
+        plan=plan,
+        machine=machine,
+        seed=seed,
+        load=(load := this_machine().load) and load[0],
+        seconds=time.monotonic() - started,
+        gpu=tuple(facts),
+        discarded=tuple(discarded),
+    )
+
+
+@dataclass
+class _Turn:
+    """One contestant in one round."""
+
+    items: int
+    clock: str
+    opening: float
+    minima: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class _Round:
+    turns: dict[str, _Turn]
+    plan: BlockPlan
+    facts: GpuFacts | None
+
+
+def _round(
+    playing: Sequence[Contestant],
+    batch: Path,
+    scratch: Path,
+    plan: BlockPlan | None,
+    order: random.Random,
+    timeout: float,
+    nvml: Nvml | None,
+) -> _Round:
+    with contextlib.ExitStack() as stack:
+        workers = {
+            contestant.name: stack.enter_context(Worker(contestant, batch, scratch, timeout))
+            for contestant in order.sample(list(playing), len(playing))
+        }
+        turns = {}
+        for name, worker in workers.items():
+            opened = worker.opened()
+            turns[name] = _Turn(opened.items, opened.clock, opened.seconds)
+        typical = {name: worker.ask("warm", seconds=0.1)["seconds"] for name, worker in workers.items()}
+        # The first round sets the plan for all: rounds with other minima would not be comparable.
+        plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
+        for _ in range(plan.blocks):
+            for name in order.sample(list(workers), len(workers)):
+                seconds = workers[name].ask("block", **asdict(plan))["seconds"]
+                turns[name].minima.append(min(seconds))
+                turns[name].seconds += seconds
+        own = frozenset(worker.pid for worker in workers.values())
+        facts = nvml.facts(own) if nvml else None
+        for name, worker in workers.items():
+            turns[name].memory = worker.stop()["memory"]
+    return _Round(turns, plan, facts)
+
+
+class _Log:
+    """What one contestant did, round by round."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self.contestant = contestant
+        self.turns: list[_Turn] = []
+
+    def add(self, turn: _Turn) -> None:
+        self.turns.append(turn)
+
+    def timing(self) -> ContestantTiming:
+        turns = self.turns
+        calls = np.concatenate([np.asarray(turn.seconds) for turn in turns])
+        kept = calls[np.linspace(0, len(calls) - 1, min(len(calls), _KEPT_SAMPLES)).astype(int)]
+        return ContestantTiming(
+            name=self.contestant.name,
+            device=self.contestant.device,
+            threads=self.contestant.threads,
+            clock=turns[0].clock,
+            rounds=len(turns),
+            calls=len(calls),
+            items=turns[0].items,
+            p50=self._quantile(calls, 0.50),
+            p90=self._quantile(calls, 0.90),
+            p99=self._quantile(calls, 0.99),
+            throughput=turns[0].items / float(calls.mean()),
+            block=statistics.median(lower_quartile(turn.minima) for turn in turns),
+            memory=int(statistics.median(turn.memory for turn in turns)),
+            opening=statistics.median(turn.opening for turn in turns),
+            samples=tuple(round(float(value), 9) for value in kept),
+        )
+
+    def _quantile(self, calls: NDArray[np.float64], q: float) -> Quantile:
+        value = float(np.quantile(calls, q))
+        if len(self.turns) < 3:
+            return Quantile(value, None, None)
+        from scipy.special import stdtrit
+
+        logs = [math.log(float(np.quantile(turn.seconds, q))) for turn in self.turns]
+        half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
+        return Quantile(value, value * math.exp(-half), value * math.exp(half))
+
+
+class _Answer:
+    """A question on its way to a decision."""
+
+    def __init__(self) -> None:
+        self.differences: list[float] = []
+        self.looks: list[Look] = []
+
+    @property
+    def open(self) -> bool:
+        return not self.looks or self.looks[-1].decision is Decision.UNDECIDED
+
+    def add(self, question: Question, logs: Mapping[str, _Log], *, look_now: bool) -> None:
+        candidate, baseline = (
+            lower_quartile(logs[name].turns[-1].minima) for name in (question.candidate, question.baseline)
+        )
+        self.differences.append(math.log(candidate / baseline))
+        if look_now:
+            self.looks.append(look(self.differences, question.margin, question.alarm))
+
+    def comparison(self, question: Question, reason: str | None) -> Comparison:
+        alarm = default_alarm(question.margin) if question.alarm is None else question.alarm
+        # A slowdown is proven half of the time when it exceeds the alarm by just the interval's half width.
+        last = self.looks[-1] if self.looks else None
+        return Comparison(
+            candidate=question.candidate,
+            baseline=question.baseline,
+            margin=question.margin,
+            alarm=alarm,
+            differences=tuple(self.differences),
+            looks=tuple(self.looks),
+            detectable=(1 + alarm) * last.ratio / last.low - 1 if last else None,
+            reason=reason if self.open else None,
+        )
+
+
+def _check(contestants: Sequence[Contestant], questions: Sequence[Question] | None) -> list[Question]:
+    names = [contestant.name for contestant in contestants]
+    if not names:
+        raise UsageError("There is no model to time.")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"Two models to time have the name {', '.join(sorted(twice))}: give each its own.")
+    if questions is None:
+        return [Question(name, names[0]) for name in names[1:]]
+    for question in questions:
+        for name in (question.candidate, question.baseline):
+            if name not in names:
+                raise UsageError(
+                    f"A comparison names the model {name}, which is not timed. Known: {', '.join(names)}."
+                )
+        if question.candidate == question.baseline:
+            raise UsageError(f"The model {question.candidate} cannot be compared with itself under one name.")
+    return list(dict.fromkeys(questions))
+
+
+def _so_far(answers: Mapping[Question, _Answer]) -> str:
+    parts = []
+    for question, answer in answers.items():
+        percent = math.expm1(statistics.fmean(answer.differences)) * 100
+        word = answer.looks[-1].decision.value if answer.looks else "measuring"
+        parts.append(f"{question.candidate} {percent:+.1f} % ({word})")
+    return ", ".join(parts)

@@ -1,0 +1,250 @@
+"""The process that holds one contestant: ``python -m gradatim.timing.worker``.
+
+It reads JSON lines on stdin, first the contestant, then commands, and answers each with one JSON line on
+stdout. Whatever the model itself prints goes to stderr. It ends with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
+
+if TYPE_CHECKING:
+    from gradatim.models import Predictor
+    from gradatim.timing.blocks import Call, Clock
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    answers = _claim_stdout()
+    try:
+        spec = json.loads(sys.stdin.readline())
+    except ValueError:
+        sys.stderr.write("This process is started by gradatim's benchmark; it is no command for people.\n")
+        return UsageError.exit_code
+    _die_with(spec["parent"])
+    try:
+        _serve(spec, lambda message: _say(answers, message))
+    except GradatimError as error:
+        name = next(
+            (k.__name__ for k in (EnvironmentLacks, UsageError) if isinstance(error, k)), "InvalidInput"
+        )
+        _say(answers, {"error": name, "text": str(error)})
+        return error.exit_code
+    except MemoryError:
+        _say(
+            answers, {"error": "EnvironmentLacks", "text": "It needs more memory than this machine has left."}
+        )
+        return EnvironmentLacks.exit_code
+    except Exception as error:
+        # A model is foreign code: whatever it raises is its fault, and is told in a sentence.
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no message"
+        _say(answers, {"error": "InvalidInput", "text": f"It raised {type(error).__name__}: {first}"})
+        return InvalidInput.exit_code
+    return 0
+
+
+def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    from gradatim.timing.blocks import BlockPlan, run_block, warm_up
+
+    before, started = _prepare(spec), time.perf_counter()
+    predictor = _open(spec)
+    inputs = _load_inputs(Path(spec["inputs"]))
+    clock, clock_name = _clock(spec["device"])
+
+    def call() -> object:
+        return predictor(inputs)
+
+    sizes = {array.shape[0] for array in inputs.values() if array.ndim}
+    items = sizes.pop() if len(sizes) == 1 else 1
+    say({"seconds": time.perf_counter() - started, "items": items, "clock": clock_name, "pid": os.getpid()})
+    gc.freeze()
+    for line in sys.stdin:
+        command = json.loads(line)
+        do = command.pop("do")
+        if do == "warm":
+            say({"seconds": warm_up(call, **command)})
+        elif do == "block":
+            say({"seconds": run_block(call, BlockPlan(**command), clock)})
+        elif do == "calls":
+            say({"seconds": _calls(call, clock, **command)})
+        elif do == "poisson":
+            say(_poisson(call, **command))
+        elif do == "stop":
+            say({"memory": max(0, _peak_memory() - before)})
+            predictor.close()
+            return
+        else:
+            raise UsageError(f"A worker was asked to {do!r}, which it cannot.")
+
+
+def _open(spec: dict[str, Any]) -> Predictor:
+    from gradatim.models import bind, open_model
+    from gradatim.signature import Signature
+
+    predictor = open_model(
+        Path(spec["path"]),
+        root=Path(spec["root"]),
+        format=spec["format"],
+        factory=spec["factory"],
+        signature=Signature.from_json(spec["signature"]) if spec["signature"] else None,
+        device=spec["device"],
+        threads=spec["threads"],
+        allow_pickle=spec["allow_pickle"],
+    )
+    if spec["constants"] or spec["carries"]:
+        return bind(predictor, constants=spec["constants"], carries=spec["carries"])
+    return predictor
+
+
+def _prepare(spec: dict[str, Any]) -> int:
+    """Import the runtime, enter the project's folder; gives the resident bytes before the model is opened."""
+    import importlib
+
+    from gradatim.models import detect_format
+
+    with contextlib.suppress(GradatimError, ImportError):  # what is missing is told when the model is opened
+        format_ = spec["format"] or detect_format(Path(spec["path"]))
+        if runtime := _RUNTIMES.get(format_):
+            importlib.import_module(runtime)
+    os.chdir(spec["root"])
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    return _resident_memory()
+
+
+def _load_inputs(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidInput(f"The batch {path} is not a readable .npz: {error}") from error
+
+
+def _clock(device: str) -> tuple[Clock, str]:
+    """CUDA events where PyTorch runs the model on a GPU, else the monotonic clock.
+
+    A predictor gives numpy arrays, so its call returns only after the copy back to the host: the monotonic
+        clock
+    is right on a GPU too where no events can be had (ONNX Runtime on its own stream).
+    """
+    from gradatim.timing.blocks import wall_clock
+
+    torch = sys.modules.get("torch")
+    if not device.startswith("cuda") or torch is None or not torch.cuda.is_available():
+        return wall_clock, "perf_counter"
+
+    def events(call: Call, times: int) -> list[float]:
+        seconds = []
+        for _ in range(times):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize(device)
+            start.record()
+            call()
+            end.record()
+            torch.cuda.synchronize(device)
+            seconds.append(float(start.elapsed_time(end)) * 1e-3)
+        return seconds
+
+    return events, "cuda_events"
+
+
+def _calls(call: Call, clock: Clock, least: int, seconds: float) -> list[float]:
+    """Seconds of each call, back to back: at least ``least`` of them and for at least ``seconds``."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        times += clock(call, 1)
+    return times
+
+
+def _poisson(call: Call, rate: float, queries: int, seed: int) -> dict[str, Any]:
+    """Latencies of ``queries`` that arrive at ``rate`` a second, memoryless, and wait in one line."""
+    draw = random.Random(seed)  # noqa: S311 (arrival times, not a secret)
+    latencies: list[float] = []
+    begin = arrival = time.perf_counter()
+    for _ in range(queries):
+        arrival += draw.expovariate(rate)
+        while (wait := arrival - time.perf_counter()) > 0:
+            if wait > 2e-3:
+                time.sleep(wait - 1e-3)
+        call()
+        latencies.append(time.perf_counter() - arrival)
+    return {"latencies": latencies, "seconds": time.perf_counter() - begin}
+
+
+def _claim_stdout() -> int:
+    """Keep stdout for answers; what anyone else prints goes to stderr."""
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    return answers
+
+
+def _say(descriptor: int, message: dict[str, Any]) -> None:
+    data = memoryview(json.dumps(message).encode() + b"\n")
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _die_with(parent: int) -> None:
+    """End when the parent ends, even in the middle of a call; without Linux the end of stdin must do."""
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before we asked
+        os._exit(1)
+
+
+def _resident_memory() -> int:
+    return _status("VmRSS") or _highest_use()
+
+
+def _peak_memory() -> int:
+    return _status("VmHWM") or _highest_use()
+
+
+def _status(key: str) -> int | None:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(key):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _highest_use() -> int:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+_RUNTIMES = {
+    "onnx": "onnxruntime",
+    "torchscript": "torch",
+    "pt2": "torch",
+    "safetensors": "torch",
+    "huggingface": "transformers",
+    "pickle": "torch",
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
