@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from gradatim.contract.rules import Misstated, read_rule, unknown
 from gradatim.contract.source import Place, Source, parse
 from gradatim.errors import ContractError, InvalidInput, Problem, UsageError
 from gradatim.gates.rule import Rule
-from gradatim.metrics.catalogue import MetricInfo, metrics_for
+from gradatim.metrics import catalogue
 from gradatim.perturb.catalogue import ALL as CORRUPTIONS
 
 DEFAULT_PATH = "gradatim.yml"
@@ -65,14 +64,17 @@ class ReadContract:
         common = {name: getattr(data, name) for name in ("label", "inputs", "slices", "group", "preprocess")}
         return chosen.model_copy(update={k: v for k, v in common.items() if k not in chosen.model_fields_set})
 
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The common gates and those of every stage."""
+        return self.rules + tuple(rule for rules in self.stage_rules.values() for rule in rules)
+
+    def says(self, *place: str | int) -> bool:
+        """Whether the file itself states a key, rather than leaving it to its default."""
+        return tuple(place) in self.source.keys
+
     def where(self, *place: str | int) -> str:
         """``gradatim.yml:12``: the line that says something, for messages."""
         return f"{self.path.name}:{self.source.locate(place, key=True)[0]}"
-
-    @functools.cached_property
-    def metrics(self) -> Mapping[str, MetricInfo]:
-        """Every metric that this contract's gates may name."""
-        return _metrics(self.parts)
 
 
 def find_contract(given: str | None, start: Path | None = None) -> Path:
@@ -123,9 +125,10 @@ def read_contract(path: Path) -> ReadContract:
         parts = schema.Contract.model_validate(source.data)
     except ValidationError as error:
         problems += _from_pydantic(error, source)
+        problems += _wrong_gates_besides(error, source)
         raise ContractError(name, problems) from None
     rules, stage_rules = _rules(parts, source, problems)
-    problems += _contradictions(parts, source, (*rules, *(r for some in stage_rules.values() for r in some)))
+    problems += _contradictions(parts, source, (*rules, *(rule for some in stage_rules.values() for rule in some)))
     if problems:
         raise ContractError(name, problems)
     return ReadContract(path.absolute(), text, parts, rules, stage_rules, source)
@@ -134,85 +137,49 @@ def read_contract(path: Path) -> ReadContract:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema that editors complete from."""
     made = schema.Contract.model_json_schema(mode="validation")
-    for key, section in (("build", "Build"), ("evaluation", "DataSet"), ("calibration", "DataSet"), ("task", "Task")):
-        _admit_shorthand(made, key, section)
-    for section in made["$defs"].values():
-        for field in section.get("properties", {}).values():
-            _admit_text(field)
-    _admit_items(made)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "gradatim.yml",
-        **{key: value for key, value in made.items() if key != "title"},
-    }
-
-
-def _admit_shorthand(made: dict[str, Any], key: str, section: str) -> None:
-    for holder in (made, *made["$defs"].values()):
-        field = holder.get("properties", {}).get(key)
-        if field and any(choice.get("$ref", "").endswith(f"/{section}") for choice in field.get("anyOf", ())):
-            field["anyOf"].insert(0, {"type": "string"})
-
-
-def _admit_text(field: dict[str, Any]) -> None:
-    """Where a number is wanted, ``1%`` and ``5 MB`` are written as text."""
-    if field.get("type") == "number":
-        bounds = {k: field.pop(k) for k in ("minimum", "maximum", "exclusiveMinimum") if k in field}
-        field["anyOf"] = [{"type": field.pop("type"), **bounds}, {"type": "string"}]
-    values = field.get("additionalProperties")
-    if isinstance(values, dict) and values.get("type") == "number":
-        _admit_text(values)
-
-
-def _admit_items(made: dict[str, Any]) -> None:
-    """Where a list of texts is wanted, one text will do; a publisher may be a bare name, a runner its labels."""
-    for holder in (made, *made["$defs"].values()):
-        for name, field in holder.get("properties", {}).items():
-            choices = field.get("anyOf", [field])
-            lists = [c for c in choices if c.get("type") == "array" and c.get("items", {}).get("type") == "string"]
-            if lists and "minItems" not in lists[0] and not any(c.get("type") == "string" for c in choices):
-                kept = {k: field.pop(k) for k in list(field) if k not in ("description", "default", "title")}
-                field["anyOf"] = [{"type": "string"}, *kept.get("anyOf", [kept])]
-            if name == "publish":
-                field["items"] = {"anyOf": [{"type": "string"}, field["items"]]}
-            if name == "runners":
-                runner = field["additionalProperties"]
-                field["additionalProperties"] = {
-                    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, runner]
-                }
-            inner = field.get("additionalProperties")
-            if isinstance(inner, dict) and inner.get("type") == "array":
-                field["additionalProperties"] = {"anyOf": [{"type": "string"}, inner]}
-
-
-def _metrics(parts: schema.Contract) -> dict[str, MetricInfo]:
-    task = parts.task
-    if task is None:
-        return dict(metrics_for(None))
-    own = {
-        name: MetricInfo(name, f"own metric {reference}", "", name not in task.lower_is_better, "statistic")
-        for name, reference in task.metrics.items()
-    }
-    return {**metrics_for(task.type), **own}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "gradatim.yml"}
 
 
 def _rules(
     parts: schema.Contract, source: Source, problems: list[Problem]
 ) -> tuple[tuple[Rule, ...], dict[str, tuple[Rule, ...]]]:
-    metrics = _metrics(parts)
-    task = parts.task.type if parts.task else "a model without `task`"
+    task, own = _task(parts)
 
     def read(gates: Mapping[str, schema.Gate], *place: str) -> Iterator[Rule]:
         for key, gate in gates.items():
             line, _ = source.locate((*place, key), key=True)
             try:
-                yield read_rule(key, gate, metrics, task, line)
+                yield read_rule(key, gate, task, own, line)
             except Misstated as error:
                 at = (*place, key, error.field) if error.field else (*place, key)
                 problems.append(Problem(str(error), *source.locate(at, key=error.field is None)))
 
     common = tuple(read(parts.gates, "gates"))
     return common, {name: tuple(read(stage.gates, "stages", name, "gates")) for name, stage in parts.stages.items()}
+
+
+def _wrong_gates_besides(error: ValidationError, source: Source) -> list[Problem]:
+    """Gates that are well-formed and still wrong, in a contract that is malformed elsewhere: told in one go."""
+    wrong = [tuple(part for part in detail["loc"] if part != "[key]") for detail in error.errors(include_url=False)]
+    if any(place[0] == "task" for place in wrong):
+        return []
+    gates = {
+        key: gate
+        for key, gate in (source.data.get("gates") or {}).items()
+        if not any(place[:2] == ("gates", key) for place in wrong)
+    } if isinstance(source.data.get("gates"), dict) else {}
+    left = {"model": {"name": "model", "path": "model"}, "gates": gates, "task": source.data.get("task")}
+    problems: list[Problem] = []
+    try:
+        _rules(schema.Contract.model_validate(left), source, problems)
+    except ValidationError:
+        return []
+    return problems
+
+
+def _task(parts: schema.Contract) -> tuple[str, tuple[str, ...]]:
+    """The task's type (empty without one) and the names of the contract's own metrics."""
+    return (parts.task.type, tuple(parts.task.metrics)) if parts.task else ("", ())
 
 
 def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, ...]) -> Iterator[Problem]:
@@ -235,7 +202,8 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
             yield at(unknown("runner", stage.runner, parts.runners), "stages", name, "runner")
     if not parts.stages:
         yield at("a ladder needs at least one stage", "stages")
-    needing = [rule for rule in rules if rule.metric not in metrics_for(None) or rule.metric == "robustness"]
+    task, own = _task(parts)
+    needing = [rule for rule in rules if _on_predictions(rule, task, own)]
     if needing and parts.data.evaluation is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
@@ -243,8 +211,8 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
     if parts.compress is not None and parts.data.calibration is None:
         yield at("`compress` needs `data.calibration`: what it selects on must not be what the gates judge on", "compress")
     for metric in parts.compress.keep if parts.compress else ():
-        if metric not in _metrics(parts):
-            yield at(unknown("metric", metric, _metrics(parts)), "compress", "keep", metric)
+        if catalogue.find(metric, task, own) is None:
+            yield at(unknown("metric", metric, catalogue.known(task, own)), "compress", "keep", metric)
     for index, corruption in enumerate(parts.test.robustness):
         if corruption not in CORRUPTIONS:
             yield at(unknown("corruption", corruption, CORRUPTIONS), "test", "robustness", index)
@@ -261,6 +229,11 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
         if written and (written.startswith("/") or ".." in Path(written).parts):
             spot = ("model", "path") if place == "model" else ("test", "golden")
             yield at("a path inside the repository is wanted: relative, without `..`", *spot)
+
+
+def _on_predictions(rule: Rule, task: str, own: tuple[str, ...]) -> bool:
+    metric = catalogue.find(rule.metric, task, own)
+    return metric is not None and metric.kind not in ("timing", "limit")
 
 
 def _from_pydantic(error: ValidationError, source: Source) -> Iterator[Problem]:
@@ -290,6 +263,8 @@ def _plain(detail: Any) -> str:
         message = f"does not fit the pattern {detail['ctx']['pattern']}"
     if detail["type"] == "value_error":
         return message
+    if detail["type"] == "literal_error" and isinstance(got, str):
+        return unknown("value", got, re.findall("'([^']+)'", detail["ctx"]["expected"]))
     message = re.sub(r"^Input should be ", "expected ", message)
     message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of keys", message)
     return f"{message[0].lower()}{message[1:]}, got {_kind(got)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from gradatim.contract.schema import Gate
 from gradatim.gates.rule import Bound, Rule
-from gradatim.metrics.catalogue import MetricInfo
+from gradatim.metrics import catalogue
+from gradatim.metrics.catalogue import Metric
 from gradatim.quantity import parse_quantity
 
 _KEY = re.compile(r"(?P<metric>[A-Za-z_]\w*)(?:\[(?P<where>[^\[\]]+)\])?\Z")
@@ -28,14 +29,14 @@ class Misstated(ValueError):
         self.field = field
 
 
-def read_rule(key: str, gate: Gate, metrics: Mapping[str, MetricInfo], task: str, line: int) -> Rule:
+def read_rule(key: str, gate: Gate, task: str, own: Iterable[str], line: int) -> Rule:
     """The rule that one line under ``gates`` states.
 
     Args:
         key: the line's key, ``recall[class=7]``.
         gate: its value.
-        metrics: every metric that can be gated for this task.
-        task: the task's name, for the message.
+        task: the task's type, empty for a model without one.
+        own: names of the contract's own metrics.
         line: 1-based line in the contract.
 
     Raises:
@@ -44,20 +45,20 @@ def read_rule(key: str, gate: Gate, metrics: Mapping[str, MetricInfo], task: str
     match = _KEY.match(key)
     if not match:
         raise Misstated(f"`{key}` is not a gate; write `metric` or `metric[slice]`, for example `recall[class=7]`")
-    metric = match["metric"]
-    info = metrics.get(metric)
-    if info is None:
-        raise Misstated(unknown("gate", metric, metrics, context=f" for {task}"))
-    bound, amount, field = _bound(gate, info)
-    _provable(bound, amount, info, field)
+    name = match["metric"]
+    metric = catalogue.find(name, task, own)
+    if metric is None:
+        raise Misstated(unknown("gate", name, catalogue.known(task, own), f" for {task or 'a model without `task`'}"))
+    bound, amount, field = _bound(gate, metric)
+    _provable(bound, amount, metric, field)
     slices = _slices(gate, match["where"])
     if gate.veto and not slices:
         raise Misstated("`veto` belongs to `slices`: say which, for example `slices: every class`", "veto")
-    if gate.severity is not None and not (metric == "robustness" and bound == "at_least"):
+    if gate.severity is not None and not (name == "robustness" and bound == "at_least"):
         raise Misstated("`severity` belongs to `robustness` with `at_least`", "severity")
     return Rule(
         key=key,
-        metric=metric,
+        metric=name,
         where=match["where"],
         bound=bound,
         amount=amount,
@@ -78,7 +79,7 @@ def unknown(kind: str, name: str, known: Iterable[str], context: str = "") -> st
     return f"unknown {kind} `{name}`. Known{context}: {', '.join(names) or 'none'}.{meant}"
 
 
-def _bound(gate: Gate, info: MetricInfo) -> tuple[Bound, float, str]:
+def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:
     said = [f for f in ("at_least", "at_most", "not_worse_than", "not_slower_than") if getattr(gate, f) is not None]
     if len(said) != 1:
         wanted = "one of `at_least`, `at_most`, `not_worse_than: baseline` or `not_slower_than: baseline`"
@@ -87,27 +88,30 @@ def _bound(gate: Gate, info: MetricInfo) -> tuple[Bound, float, str]:
     if field in ("at_least", "at_most"):
         if gate.by is not None:
             raise Misstated(f"`by` belongs to `not_worse_than`, not to `{field}`", "by")
-        return _absolute(getattr(gate, field), field, info)
-    if field == "not_slower_than" and info.unit not in _TIMES:
-        raise Misstated(f"`not_slower_than` is for latency and throughput; for {info.name} say `not_worse_than`", field)
+        return _absolute(getattr(gate, field), field, metric)
+    if field == "not_slower_than" and metric.unit not in _TIMES:
+        raise Misstated(f"`not_slower_than` is for latency and throughput; for {metric.name} say `not_worse_than`", field)
     if gate.by is None:
         raise Misstated(f"`{field}: baseline` needs `by`: how much worse is tolerated, for example `by: 1%`")
-    relative = info.unit in _TIMES
-    amount = _quantity(gate.by, "1" if relative else info.unit, "by")
+    amount = _quantity(gate.by, "1" if metric.unit in _TIMES else _unit(metric), "by")
     if amount < 0:
         raise Misstated(f"`by` is how much worse is tolerated and cannot be negative, got {gate.by!r}", "by")
     return "not_worse", amount, "by"
 
 
-def _absolute(written: object, field: str, info: MetricInfo) -> tuple[Bound, float, str]:
+def _absolute(written: object, field: str, metric: Metric) -> tuple[Bound, float, str]:
     share = _OF_BASELINE.match(written) if isinstance(written, str) else None
     if not share:
-        amount = _quantity(written, info.unit, field)
+        amount = _quantity(written, _unit(metric), field)
         return ("at_least" if field == "at_least" else "at_most"), amount, field
-    if (field == "at_least") != info.higher_is_better:
-        better = "more" if info.higher_is_better else "less"
-        raise Misstated(f"for {info.name} {better} is better: `{field}: {written}` would refuse progress", field)
+    if (field == "at_least") != metric.higher_is_better:
+        better = "more" if metric.higher_is_better else "less"
+        raise Misstated(f"for {metric.name} {better} is better: `{field}: {written}` would refuse progress", field)
     return "keep", _quantity(share["share"], "1", field), field
+
+
+def _unit(metric: Metric) -> str:
+    return "count" if metric.kind == "limit" and metric.unit == "1" else metric.unit
 
 
 def _quantity(written: object, unit: str, field: str) -> float:
@@ -117,24 +121,24 @@ def _quantity(written: object, unit: str, field: str) -> float:
         raise Misstated(str(error), field) from error
 
 
-def _provable(bound: Bound, amount: float, info: MetricInfo, field: str) -> None:
+def _provable(bound: Bound, amount: float, metric: Metric, field: str) -> None:
     """Refuse what no sample can prove, and what every sample proves."""
     if bound == "keep" and amount <= 0:
         raise Misstated("a share of the baseline must be above 0 %", field)
-    if bound == "not_worse" and info.unit == "1" and info.proportion and amount >= 1:
+    if bound == "not_worse" and metric.fraction and amount >= 1:
         raise Misstated("a margin of 100 % or more lets anything pass", field)
     if bound not in ("at_least", "at_most"):
         return
-    if info.proportion and not 0 <= amount <= 1:
-        raise Misstated(f"{info.name} lies between 0 % and 100 %; write `90%` or `0.9`", field)
-    if info.proportion and ((bound == "at_least" and amount >= 1) or (bound == "at_most" and amount <= 0)):
+    if metric.fraction and not 0 <= amount <= 1:
+        raise Misstated(f"{metric.name} lies between 0 % and 100 %; write `90%` or `0.9`", field)
+    if metric.fraction and ((bound == "at_least" and amount >= 1) or (bound == "at_most" and amount <= 0)):
         raise Misstated(
             f"no finite number of samples can prove {'all' if amount >= 1 else 'none'}: "
             f"state a bound that data can reach, such as `{'99.5%' if amount >= 1 else '0.5%'}`",
             field,
         )
-    if info.unit in ("s", "B", "count") and amount <= 0:
-        raise Misstated(f"{info.name} cannot be at or below {amount:g}", field)
+    if metric.kind in ("timing", "limit") and amount <= 0:
+        raise Misstated(f"{metric.name} cannot be at or below {amount:g}", field)
 
 
 def _slices(gate: Gate, where: str | None) -> str | None:

@@ -12,25 +12,34 @@ from gradatim.quantity import parse_quantity
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
-Fraction = Annotated[float, BeforeValidator(lambda written: parse_quantity(written, "1")), Field(ge=0, le=1)]
-Bytes = Annotated[float, BeforeValidator(lambda written: parse_quantity(written, "B")), Field(gt=0)]
-Days = Annotated[float, BeforeValidator(lambda written: parse_quantity(written, "days")), Field(ge=0)]
+
+
+def _quantity(unit: str) -> BeforeValidator:
+    return BeforeValidator(lambda written: parse_quantity(written, unit), json_schema_input_type=float | str)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1), _quantity("1")]
+Bytes = Annotated[float, Field(gt=0), _quantity("B")]
+Days = Annotated[float, Field(ge=0), _quantity("days")]
 Format = Literal["onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle"]
-DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "python"]
+DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
-TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling", "own"]
+TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
 
 
 def _as_list(written: Any) -> Any:
     return [written] if isinstance(written, str) else written
 
 
-def _shorthand(key: str) -> BeforeValidator:
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+
+
+def _shorthand(key: str, whole: Any, plain: Any = str) -> BeforeValidator:
     """Let one plain value stand for a mapping with that single key."""
-    return BeforeValidator(lambda written: written if written is None or isinstance(written, dict) else {key: written})
-
-
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list)]
+    return BeforeValidator(
+        lambda written: written if written is None or isinstance(written, dict) else {key: written},
+        json_schema_input_type=plain | whole,
+    )
 
 
 class Section(BaseModel):
@@ -74,7 +83,7 @@ class Model(Section):
     name: Name = Field(description="The model's name in tags, releases and reports.")
     path: Text | None = Field(None, description="The model's file or folder, relative to this file.")
     format: Format | None = Field(None, description="Read off the file when left out.")
-    build: Annotated[Build, _shorthand("run")] | None = Field(
+    build: Annotated[Build, _shorthand("run", Build)] | None = Field(
         None, description="How to make `path` when it is not committed."
     )
     factory: Reference | None = Field(
@@ -112,8 +121,8 @@ class DataSet(Section):
 class Data(Section):
     """The data that the model is judged on, and the data that compression may learn from."""
 
-    evaluation: Annotated[DataSet, _shorthand("path")] | None = Field(None, description="Held-out data: gates judge on it.")
-    calibration: Annotated[DataSet, _shorthand("path")] | None = Field(
+    evaluation: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(None, description="Held-out data: gates judge on it.")
+    calibration: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(
         None, description="Data for compression: calibrates and selects, and is never gated on."
     )
     label: Text | None = Field("label", description="Column of the labels.")
@@ -170,7 +179,7 @@ class Test(Section):
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
 
 
-Method = Literal["int8-dynamic", "int8-static", "int8-weights", "mixed", "fp16"]
+Method = Literal["int8-dynamic", "int8-static", "int8-weights", "fp16"]
 
 
 class Compress(Section):
@@ -180,10 +189,9 @@ class Compress(Section):
         default_factory=dict, description="What part of each metric of the uncompressed model must be kept, on calibration data."
     )
     methods: tuple[Method, ...] | None = Field(None, description="Methods to try; all that fit when left out.")
-    memory: Bytes = Field(8e9, description="Memory cap of one trial.")
-    timeout: float = Field(
-        600, gt=0, description="Seconds one trial may take.", json_schema_extra={"examples": [600]}
-    )
+    rows: int = Field(512, ge=1, description="At most so many rows of the calibration data are used.")
+    memory: Bytes | None = Field(None, description="Memory cap of one trial; four fifths of what is free when left out.")
+    timeout: float = Field(600, gt=0, description="Seconds one trial may take.")
 
 
 class Benchmark(Section):
@@ -272,18 +280,18 @@ def _publisher(written: Any) -> Any:
 class Contract(Section):
     """gradatim.yml: what a model is, what it must prove, and where it goes."""
 
-    model: Model = Field(description="What is released.")
+    model: Model = Field(description="The model that is released.")
     data: Data = Field(default_factory=lambda: Data(), description="What it is judged on.")
-    task: Annotated[Task, _shorthand("type")] | None = Field(None, description="What it does: `classification`, `regression`, ...")
-    test: Test = Field(default_factory=lambda: Test(), description="Stability tests.")
+    task: Annotated[Task, _shorthand("type", Task)] | None = Field(None, description="What it does: `classification`, `regression`, ...")
+    test: Test = Field(default_factory=lambda: Test(), description="Stability tests to run.")
     gates: dict[str, Gate] = Field(default_factory=dict, description="What it must prove.")
     benchmark: Benchmark = Field(default_factory=lambda: Benchmark(), description="How latency is measured.")
     compress: Compress | None = Field(None, description="Compression; none when left out.")
     stages: dict[Name, Stage] = Field(
         default_factory=lambda: {"production": Stage(branch="main")}, description="The release ladder, lowest stage first."
     )
-    publish: tuple[Annotated[Publisher, BeforeValidator(_publisher)], ...] = Field((), description="Where releases go.")
-    runners: dict[Name, Annotated[Runner, _shorthand("labels")]] = Field(
+    publish: tuple[Annotated[Publisher, BeforeValidator(_publisher, json_schema_input_type=str | Publisher)], ...] = Field((), description="Where releases go.")
+    runners: dict[Name, Annotated[Runner, _shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
     )
     iteration: Iteration | None = Field(None, description="The cadence of releases.")

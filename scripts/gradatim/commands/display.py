@@ -1,0 +1,112 @@
+"""What a person sees of a walk: a line a step, live on a terminal, plain elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from gradatim.commands.options import coloured
+from gradatim.pipeline.graph import Step
+from gradatim.pipeline.walk import StepResult
+from gradatim.progress import Event
+
+_NAME = 11
+_WIDTH = 100
+
+
+class Display:
+    """Prints each step as it ends; on a terminal also shows how far the running ones have come."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bars: Any = None
+        self._running: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Display]:
+        """Show bars while the context lasts, if standard error is a terminal."""
+        if not sys.stderr.isatty():
+            yield self
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("  {task.description:<10}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True) as bars:
+            self._bars = bars
+            yield self
+            self._bars = None
+
+    def started(self, step: Step) -> None:
+        if self._bars is not None:
+            with self._lock:
+                self._running[step.name] = self._bars.add_task(step.name, total=None, note="")
+
+    def progressed(self, step: Step, event: Event) -> None:
+        if self._bars is not None:
+            bar = self._running[step.name]
+            self._bars.update(bar, completed=event.done, total=event.total, note=event.note or event.task)
+
+    def finished(self, result: StepResult) -> None:
+        with self._lock:
+            if self._bars is not None and result.step in self._running:
+                self._bars.remove_task(self._running.pop(result.step))
+            self.say("\n".join(step_lines(result)))
+
+    def say(self, text: str) -> None:
+        """Print above the bars."""
+        if self._bars is not None:
+            from rich.text import Text
+
+            self._bars.console.print(Text.from_ansi(text), soft_wrap=True)
+        else:
+            click.echo(text, err=True)
+
+
+def step_lines(result: StepResult) -> list[str]:
+    """One line on how a step ended, and below it the refusals in words."""
+    told = {"skipped": "skipped", "not run": "not run"}.get(result.status, _seconds(result.seconds))
+    first, *more = (result.summary or "").splitlines() or [""]
+    if result.status == "not run":
+        first = first.removeprefix("not run: ")
+    verdict = "FAIL" if result.status == "error" else result.verdict
+    name = coloured(f"{result.step:<{_NAME}}", verdict if result.code else None)
+    line = f"  {name}{first}"
+    plain = 2 + _NAME + len(first)
+    if plain + len(told) + 1 <= _WIDTH:
+        line += " " * (_WIDTH - plain - len(told)) + told
+        wrapped = [line]
+    else:
+        head, *rest = textwrap.wrap(first, _WIDTH - _NAME - 12) or [""]
+        wrapped = [f"  {name}{head}" + " " * max(1, _WIDTH - 2 - _NAME - len(head) - len(told)) + told]
+        wrapped += [" " * (2 + _NAME) + part for part in rest]
+    wrapped += [" " * (2 + _NAME) + line for line in more]
+    for refusal in result.record.get("refusals", ()):
+        wrapped += refusal_lines(refusal)
+    return wrapped
+
+
+def refusal_lines(refusal: dict[str, Any]) -> list[str]:
+    """A refused gate in words, with the line of the contract that asked for it."""
+    place = f"   {refusal['place']}" if refusal.get("place") else ""
+    indent = " " * (2 + _NAME)
+    first, *rest = textwrap.wrap(refusal["text"], _WIDTH - len(indent)) or [refusal["gate"]]
+    return [indent + coloured(first, refusal["verdict"]), *(indent + line for line in rest), *([indent + place.strip()] if place else [])]
+
+
+def gate_count(verdicts: Sequence[str]) -> str:
+    """``11 PASS, 1 FAIL``."""
+    order = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID")
+    return ", ".join(f"{verdicts.count(name)} {name}" for name in order if name in verdicts) or "no gates"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 99.5:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"

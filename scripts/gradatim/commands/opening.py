@@ -1,0 +1,23 @@
+"""From a command line to the release that it speaks of."""
+
+from __future__ import annotations
+
+from gradatim import ci
+from gradatim.commands.options import progress
+from gradatim.contract import find_contract, read_contract
+from gradatim.release import Release
+from gradatim.workspace import Workspace
+
+
+def open_release(contract_path: str | None, stage: str | None = None) -> Release:
+    """The release of the contract found here.
+
+    Raises:
+        UsageError: there is no contract, or it has no such stage.
+        ContractError: the contract cannot be used.
+    """
+    contract = read_contract(find_contract(contract_path))
+    release = Release(contract, Workspace(contract.root), progress(), ci.detect(), stage)
+    if stage is not None:
+        _ = release.stage  # a stage that does not exist is refused before any work
+    return release

@@ -1,0 +1,57 @@
+"""Options that several commands share, spelled and explained once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gradatim.progress import Bar, Events, Progress, Silent
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def contract(function: _Function) -> _Function:
+    """``--contract``: where the contract lies."""
+    text = "The contract. Default: gradatim.yml here or above, or what pyproject.toml names."
+    return click.option("--contract", "contract_path", metavar="PATH", help=text)(function)
+
+
+def stage(function: _Function) -> _Function:
+    """``--stage``: which rung of the ladder."""
+    return click.option("--stage", metavar="STAGE", help="The stage. Default: the one whose branch is checked out.")(function)
+
+
+def as_json(function: _Function) -> _Function:
+    """``--json``: one object for a machine instead of text for a person."""
+    text = "Print one JSON object on standard output; text for people goes to standard error."
+    return click.option("--json", "json_wanted", is_flag=True, help=text)(function)
+
+
+def dry_run(function: _Function) -> _Function:
+    """``--dry-run``: say what would change outside, change nothing."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing outside.")(function)
+
+
+def progress() -> Progress:
+    """Where this process shows how far it has come."""
+    if os.environ.get("GRADATIM_PROGRESS") == "events":
+        return Events()
+    return Bar() if sys.stderr.isatty() else Silent()
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(value, indent=None if not sys.stdout.isatty() else 2, ensure_ascii=False, allow_nan=False))
+
+
+VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}
+
+
+def coloured(text: str, verdict: str | None) -> str:
+    """Text in its verdict's colour; click drops colours when the stream is no terminal."""
+    return click.style(text, fg=VERDICT_COLOURS.get(verdict or "", None))

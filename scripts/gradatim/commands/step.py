@@ -1,0 +1,120 @@
+"""gradatim STEP: one step of the graph, as a CI job runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gradatim.commands import options
+from gradatim.pipeline.graph import STEPS
+
+_EXAMPLES = {
+    "build": ("gradatim build", "gradatim build --force     build again although nothing changed"),
+    "inspect": ("gradatim inspect", "gradatim inspect --json | jq .verdict"),
+    "compress": ("gradatim compress", "gradatim compress --force  search again"),
+    "test": ("gradatim test", "gradatim test --stage beta"),
+    "evaluate": ("gradatim evaluate", "gradatim evaluate --contract models/digits/gradatim.yml"),
+    "benchmark": ("gradatim benchmark", "gradatim benchmark --force  measure again on this machine"),
+    "gate": ("gradatim gate", "gradatim gate --plan       what each gate needs and can detect, before anything runs"),
+    "tag": ("gradatim tag --dry-run", "gradatim tag --version 2.0.0"),
+    "publish": ("gradatim publish --dry-run", "gradatim publish"),
+}
+
+
+def command(name: str) -> click.Command:
+    """The command of one step of the walk, or of a step that is only run by name."""
+    if name == "promote":
+        from gradatim.commands.promote import command as promote
+
+        return promote
+    if name == "rollback":
+        from gradatim.commands.rollback import command as rollback
+
+        return rollback
+    step = STEPS[name]
+
+    def callback(**arguments: Any) -> int:
+        return _run(name, **arguments)
+
+    examples = "\n".join(f"  {line}" for line in _EXAMPLES[name])
+    needs = f"It reads what {' and '.join(f'`{need}`' for need in step.needs)} left in .gradatim/. " if step.needs else ""
+    skip = "" if step.outward else "Skipped when nothing that it depends on has changed; --force runs it."
+    made = click.command(name, short_help=step.question, help=f"{step.question}\n\n{needs}{skip}\n\n\b\nExamples:\n{examples}")
+    decorated = made(_options(name)(callback))
+    return decorated
+
+
+def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (options.as_json, options.stage, options.contract):
+            function = option(function)
+        if not STEPS[name].outward:
+            function = click.option("--force", is_flag=True, help="Run even when nothing changed.")(function)
+        else:
+            function = options.dry_run(function)
+        if name == "gate":
+            text = "Say how many samples each gate needs and what it can detect, before anything runs."
+            function = click.option("--plan", is_flag=True, help=text)(function)
+        if name == "tag":
+            text = "The version to give; only ever above what the models ask for."
+            function = click.option("--version", metavar="VERSION", help=text)(function)
+        return function
+
+    return decorate
+
+
+def _run(
+    name: str,
+    contract_path: str | None,
+    stage: str | None,
+    json_wanted: bool,
+    force: bool = False,
+    dry_run: bool = False,
+    plan: bool = False,
+    version: str | None = None,
+) -> int:
+    from gradatim.commands.opening import open_release
+    from gradatim.pipeline.step import run_step
+
+    release = open_release(contract_path, stage)
+    release.wanted_version = version
+    if plan:
+        from gradatim.commands.plan import show_plan
+
+        return show_plan(release, json_wanted=json_wanted)
+    if dry_run:
+        from gradatim.commands.intention import show_intention
+
+        return show_intention(name, release, json_wanted=json_wanted)
+    done = run_step(name, release, force=force)
+    record = done.to_json(release.contract.path.name)
+    if json_wanted:
+        options.print_json(record)
+    else:
+        from gradatim.commands.display import step_lines
+        from gradatim.pipeline.walk import StepResult
+
+        status = "skipped" if done.skipped else "done"
+        result = StepResult(name, status, done.code, done.statement.verdict.value, done.summary, done.seconds, record)
+        click.echo("\n".join(step_lines(result)))
+    if not done.skipped or name == "gate":
+        _tell_platform(release, done, record)
+    return done.code
+
+
+def _tell_platform(release: Any, done: Any, record: dict[str, Any]) -> None:
+    """Outputs and annotations, where there is a CI system to hear them."""
+    for refusal in record["refusals"]:
+        release.platform.refuse(
+            refusal["text"], file=_from_top(release), line=refusal.get("line"), title=f"{refusal['gate']}: {refusal['verdict']}"
+        )
+    outputs = {key: str(value) for key, value in done.statement.details.get("ci", {}).items()}
+    release.platform.output({"verdict": done.statement.verdict.value, **outputs})
+
+
+def _from_top(release: Any) -> str:
+    """The contract's path as the CI system knows it, from the top of the repository."""
+    top = release.repository.root.resolve()
+    return str(release.contract.path.resolve().relative_to(top).as_posix())

@@ -1,0 +1,117 @@
+"""One step: skipped when its evidence is already there, else run, its evidence written."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from gradatim import __version__
+from gradatim.errors import GradatimError
+from gradatim.evidence.statement import Statement
+from gradatim.files import sha256_bytes
+from gradatim.gates.verdict import Verdict
+from gradatim.release import Outcome, Release
+
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.INVALID: 3}
+
+
+class StepModule(Protocol):
+    """What every file in ``steps/`` offers; ``still_holds(release, statement)`` may ask more of evidence to be skipped on."""
+
+    def depends_on(self, release: Release) -> Mapping[str, str]:
+        """Hex digest by name of everything that the step's result rests on."""
+        ...
+
+    def run(self, release: Release) -> Outcome:
+        """Do the work."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """A step that came to a verdict.
+
+    Attributes:
+        statement: its evidence.
+        skipped: whether the evidence was already there.
+        seconds: wall time of this call.
+    """
+
+    statement: Statement
+    skipped: bool
+    seconds: float
+
+    @property
+    def code(self) -> int:
+        """The exit code of its command."""
+        return EXIT_CODES[self.statement.verdict]
+
+    @property
+    def summary(self) -> str:
+        return str(self.statement.details.get("summary", ""))
+
+    def to_json(self, contract_name: str) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        refusals = [
+            {**gate.to_json(), "place": f"{contract_name}:{gate.line}" if gate.line else None}
+            for gate in self.statement.gates
+            if gate.refuses
+        ]
+        outputs = self.statement.details.get("ci", {})
+        return {
+            "step": self.statement.step,
+            "verdict": self.statement.verdict.value,
+            "skipped": self.skipped,
+            "summary": self.summary,
+            "seconds": round(self.seconds, 3),
+            "refusals": refusals,
+            "gates": [gate.verdict.value for gate in self.statement.gates],
+            **outputs,
+        }
+
+
+def step_module(name: str) -> StepModule:
+    """The file in ``steps/`` of this name; imported by name, so that no step is loaded that does not run."""
+    return cast("StepModule", importlib.import_module(f"gradatim.steps.{name}"))
+
+
+def standing_evidence(name: str, release: Release) -> Statement | None:
+    """The evidence of a step if it still holds: made from the same inputs by this kit, its outputs untouched."""
+    inputs = _inputs(name, release)
+    try:
+        statement = release.workspace.statement(name)
+    except GradatimError:
+        return None
+    if statement is None or dict(statement.inputs) != inputs:
+        return None
+    still_holds = getattr(step_module(name), "still_holds", None)
+    if still_holds is not None and not still_holds(release, statement):
+        return None
+    return statement if release.workspace.untouched(statement.details.get("outputs", {})) else None
+
+
+def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
+    """Run a step, or find that its evidence is already there.
+
+    Raises:
+        GradatimError: it came to no verdict; no evidence is left then.
+    """
+    began = time.monotonic()
+    release.workspace.prepare()
+    standing = None if force else standing_evidence(name, release)
+    if standing is not None:
+        return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
+    inputs = _inputs(name, release)
+    release.workspace.forget(name)
+    outcome = step_module(name).run(release)
+    seconds = time.monotonic() - began
+    statement = release.statement(name, outcome, inputs, seconds)
+    release.workspace.save(statement)
+    return StepRun(statement, skipped=False, seconds=seconds)
+
+
+def _inputs(name: str, release: Release) -> dict[str, str]:
+    return {**step_module(name).depends_on(release), "gradatim": sha256_bytes(__version__.encode())}

@@ -1,0 +1,118 @@
+"""build: make the model when it is not committed."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from gradatim.code import local_closure
+from gradatim.contract.schema import Build
+from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
+from gradatim.evidence.statement import Statement
+from gradatim.files import digest_of, tree_digest, write_bytes
+from gradatim.release import ORIGINAL, Outcome, Release
+
+_LINES_TOLD = 12
+
+
+def depends_on(release: Release) -> Mapping[str, str]:
+    """The command and everything it reads; for a committed model, the model."""
+    build = _needed(release)
+    if build is None:
+        return {"model": release.original.manifest.digest}
+    return {"command": digest_of(build.run), "code": digest_of(_inputs(release, build))}
+
+
+def still_holds(release: Release, statement: Statement) -> bool:
+    """Whether the model that was built is still the one that is there."""
+    try:
+        return release.original.manifest.digest == statement.subjects[ORIGINAL]
+    except InvalidInput:
+        return False
+
+
+def run(release: Release) -> Outcome:
+    """Run the build command, or take the committed model as it is."""
+    build = _needed(release)
+    if build is not None:
+        with release.progress.task("build", None):
+            _run(release, build)
+    subject = {ORIGINAL: release.original.manifest.digest}
+    size = release.original.manifest.size
+    origin = f"made by `{build.run}`" if build else "committed" if _is_tracked(release) else "taken as it is"
+    return Outcome(f"{_shown(release)}, {size / 1e3:.0f} kB, {origin}", subject, details={"size": size})
+
+
+def _needed(release: Release) -> Build | None:
+    """The command, unless the model is committed."""
+    build = release.contract.parts.model.build
+    return None if build is None or _is_tracked(release) else build
+
+
+def _is_tracked(release: Release) -> bool:
+    path = release.contract.parts.model.path
+    if path is None:
+        return False
+    try:
+        return bool(release.repository.run("ls-files", "-z", "--", str(release.root / path)))
+    except EnvironmentLacks:
+        return False
+
+
+def _shown(release: Release) -> str:
+    model = release.contract.parts.model
+    return str(model.path or model.factory)
+
+
+def _run(release: Release, build: Build) -> None:
+    try:
+        arguments = shlex.split(build.run)
+    except ValueError as error:
+        raise UsageError(f"{release.contract.where('model', 'build')}: the command cannot be split: {error}.") from error
+    if arguments[0] in ("python", "python3"):
+        arguments[0] = sys.executable  # the environment that gradatim runs in, wherever PATH leads
+    try:
+        done = subprocess.run(
+            arguments, cwd=release.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+    except OSError as error:
+        raise EnvironmentLacks(
+            f"{release.contract.where('model', 'build')}: `{arguments[0]}` cannot be run: {error.strerror}. "
+            "Install it, or correct `model.build`."
+        ) from error
+    log = release.workspace.folder / "build.log"
+    write_bytes(log, done.stdout)
+    if done.returncode != 0:
+        said = done.stdout.decode(errors="replace").strip().splitlines()[-_LINES_TOLD:]
+        raise InvalidInput(
+            f"{release.contract.where('model', 'build')}: `{build.run}` ended with exit code {done.returncode}. "
+            f"Its last words (all of them: {log}):\n" + "\n".join(f"  {line}" for line in said)
+        )
+    if not release.model_path.exists():
+        raise InvalidInput(
+            f"{release.contract.where('model', 'build')}: `{build.run}` ended well, but there is no model at "
+            f"{_shown(release)}. Let it write there, or correct `model.path`."
+        )
+    release.__dict__.pop("original", None)
+
+
+def _inputs(release: Release, build: Build) -> dict[str, str]:
+    """Digests of what the command reads: as declared, else its scripts and the modules that they import."""
+    paths: list[Path] = []
+    if build.inputs is not None:
+        for pattern in build.inputs:
+            matches = sorted(release.root.glob(pattern))
+            if not matches:
+                place = release.contract.where("model", "build", "inputs")
+                raise UsageError(f"{place}: nothing matches `{pattern}`. Correct `model.build.inputs`.")
+            paths += matches
+    else:
+        for word in shlex.split(build.run):
+            script = release.root / word
+            if script.is_file():
+                paths += local_closure(release.root, script) if script.suffix == ".py" else [script]
+    root = release.root.resolve()
+    return {path.resolve().relative_to(root).as_posix(): tree_digest(path) for path in paths}

@@ -1,0 +1,170 @@
+"""compress: is there a smaller, faster form that keeps the quality?"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gradatim.compression.recipe import DEFAULT_METHODS
+from gradatim.compression.result import Result
+from gradatim.compression.search import compress
+from gradatim.contract.schema import Compress
+from gradatim.evidence.manifest import Manifest
+from gradatim.evidence.statement import MADE_FROM
+from gradatim.files import digest_of, sha256_bytes
+from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
+from gradatim.metrics import catalogue
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.measure import default_metrics
+from gradatim.models import Predictor
+from gradatim.predict import predict
+from gradatim.release import ORIGINAL, Outcome, Release, machine_kind
+
+Batch = dict[str, NDArray[Any]]
+
+
+def depends_on(release: Release) -> Mapping[str, str]:
+    original = release.original.manifest.digest
+    if release.contract.parts.compress is None:
+        return {MADE_FROM: original}
+    return {
+        MADE_FROM: original,
+        "calibration": release.data_digest("calibration"),
+        "contract": release.part_digest("model", "task", "compress"),
+        "code": release.code_digest(("calibration",)),
+        "machine": sha256_bytes(machine_kind().encode()),
+    }
+
+
+def run(release: Release) -> Outcome:
+    """Search on the calibration data; leave the accepted variants, the best one first, and always the original."""
+    settings = release.contract.parts.compress
+    original = release.original
+    if settings is None:
+        return Outcome("not asked for", {ORIGINAL: original.manifest.digest}, details={"variants": [{"name": ORIGINAL}]})
+    out = release.workspace.folder / "models"
+    with release.progress.task("compress", None) as advance:
+        result = compress(
+            original.path,
+            out,
+            calibration=lambda: _calibration(release, settings),
+            quality=_quality(release, settings),
+            keep=settings.keep or None,
+            lower_is_better=_lower_is_better(release, settings),
+            methods=settings.methods or DEFAULT_METHODS,
+            seed=release.contract.parts.test.seed,
+            threads=release.contract.parts.model.threads,
+            memory_limit=int(settings.memory) if settings.memory else None,
+            seconds_per_trial=settings.timeout,
+            context=digest_of([release.data_digest("calibration"), release.code_digest(("calibration",))]),
+            name=ORIGINAL,
+            progress=lambda name, done, total: advance(1, f"{name} {done}/{total}"),
+        )
+    return _outcome(release, result)
+
+
+def _outcome(release: Release, result: Result) -> Outcome:
+    subjects, variants, outputs, sizes = {}, [], [], []
+    for trial in result.chosen:
+        if trial.path is None:
+            continue
+        files = sorted(path for path in trial.path.parent.rglob("*") if path.is_file())
+        manifest = Manifest.of(release.name, trial.path.parent, files)
+        subjects[trial.name] = manifest.digest
+        variants.append({"name": trial.name, "file": trial.path.name})
+        outputs += files
+        sizes.append(Measurement("size", trial.name, float(manifest.size), "B"))
+    subjects[ORIGINAL] = release.original.manifest.digest
+    sizes.append(Measurement("size", ORIGINAL, float(release.original.manifest.size), "B"))
+    details = {"variants": [*variants, {"name": ORIGINAL}], "trials": [_told(trial.to_json()) for trial in result.trials]}
+    best = f"best {result.best.name}" if result.chosen else "none kept the quality; released as it is"
+    return Outcome(
+        f"{len(result.trials)} trials, {best}" if result.trials else result.reason,
+        subjects, Verdict.PASS, tuple(sizes), (), {**details, "reason": result.reason}, tuple(outputs),
+    )  # fmt: skip
+
+
+def _told(trial: dict[str, Any]) -> dict[str, Any]:
+    """A trial without this machine's paths."""
+    return {key: value for key, value in trial.items() if key != "path"}
+
+
+class _Recorder:
+    """Keeps the inputs that reach the model itself, constants and states filled in."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.signature = predictor.signature
+        self.device = predictor.device
+        self.threads = predictor.threads
+        self.seen: list[Batch] = []
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]], /) -> dict[str, NDArray[Any]]:
+        self.seen.append(dict(inputs))
+        return self._predictor(inputs)
+
+    def close(self) -> None:
+        self._predictor.close()
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _calibration(release: Release, settings: Compress) -> Iterator[Batch]:
+    """The calibration rows as the model itself gets them."""
+    recorders: list[_Recorder] = []
+
+    def watch(predictor: Predictor) -> Predictor:
+        recorders.append(_Recorder(predictor))
+        return recorders[-1]
+
+    with release.open(release.original.path, watch=watch) as predictor:
+        left = settings.rows
+        for batch in release.dataset("calibration", predictor.signature).batches(release.contract.parts.data.batch):
+            predictor(batch.rows(slice(0, left)).inputs)
+            yield from recorders[0].seen
+            recorders[0].seen.clear()
+            left -= len(batch)
+            if left <= 0:
+                return
+
+
+def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[str, float]] | None:
+    """The task's metrics on calibration data; None where nothing but likeness to the original can be measured."""
+    if release.contract.parts.task is None:
+        return None
+    task = release.task()
+    wanted = [m for m in settings.keep if m in task.own or m in catalogue.quality(task.type)]
+    if settings.keep and not wanted:
+        return None
+
+    def quality(path: Path) -> Mapping[str, float]:
+        folder = Path(tempfile.mkdtemp(prefix="gradatim-"))
+        try:
+            with release.open(path) as predictor:
+                dataset = release.dataset("calibration", predictor.signature)
+                batch = release.contract.parts.data.batch
+                found = Evaluation(task, predict(predictor, dataset, task, folder / "predictions", batch=batch, most=settings.rows))
+            values = {name: found.samples(name).value for name in wanted or default_metrics(found)}
+            return {name: value for name, value in values.items() if value is not None}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return quality
+
+
+def _lower_is_better(release: Release, settings: Compress) -> list[str]:
+    if release.contract.parts.task is None:
+        return []
+    task = release.task()
+    metrics = {name: task.metric(name) for name in settings.keep}
+    return [name for name, metric in metrics.items() if metric is not None and not metric.higher_is_better]

@@ -1,0 +1,123 @@
+"""evaluate: how good is the candidate, beside the release that it would replace?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradatim.files import digest_of
+from gradatim.gates.verdict import Verdict
+from gradatim.metrics import catalogue
+from gradatim.metrics.classification import ClassificationScorer
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.measure import measurements, weak_slices
+from gradatim.metrics.task import Task
+from gradatim.models import observed_signature
+from gradatim.predict import predict
+from gradatim.progress import Advance
+from gradatim.release import BASELINE, Outcome, Release
+from gradatim.signature import Signature
+
+
+def depends_on(release: Release) -> Mapping[str, str]:
+    baseline = release.baseline()
+    return {
+        **{f"variant:{variant.name}": variant.manifest.digest for variant in release.variants()},
+        "baseline": baseline.digest if baseline else digest_of(None),
+        "evaluation": release.data_digest("evaluation"),
+        "contract": release.part_digest("model", "data", "task"),
+        "gates": digest_of(_extra_metrics(release)),
+        "code": release.code_digest(),
+    }
+
+
+def run(release: Release) -> Outcome:
+    """Predict with every variant and the baseline, on the same rows; measure each with its interval."""
+    subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
+    if release.contract.parts.data.evaluation is None:
+        return Outcome("no evaluation data in the contract", subjects)
+    task = release.task()
+    variants = {variant.name: variant.path for variant in release.variants()}
+    baseline = release.baseline_path()
+    if baseline is not None:
+        variants[BASELINE] = baseline
+    rows = len(release.dataset("evaluation", None))
+    signatures: dict[str, Signature] = {}
+    with release.progress.task("evaluate", rows * len(variants)) as advance:
+        for name, path in variants.items():
+            signatures[name] = _predict(release, task, name, path, advance)
+    return _measured(release, task, variants, signatures, subjects)
+
+
+def _predict(release: Release, task: Task, name: str, path: Any, advance: Advance) -> Signature:
+    with release.open(path) as predictor:
+        dataset = release.dataset("evaluation", predictor.signature)
+        folder = release.workspace.predictions_folder(name)
+        batch = release.contract.parts.data.batch
+        predict(predictor, dataset, task, folder, batch=batch, advance=lambda n=1, note="": advance(n, name))
+        return observed_signature(predictor, dataset.head(1).inputs)
+
+
+def _measured(
+    release: Release, task: Task, names: Mapping[str, Any], signatures: Mapping[str, Signature], subjects: dict[str, str]
+) -> Outcome:
+    load = release.predictions
+    reference = Evaluation(task, load(BASELINE)) if BASELINE in names else None
+    extra = _extra_metrics(release)
+    found, details = [], {}
+    evaluations: dict[str, Evaluation] = {}
+    for name in names:
+        own = reference if name == BASELINE and reference else Evaluation(task, load(name), reference)
+        evaluations[name] = own
+        wanted = [m for m in extra if own.reference is not None or m not in catalogue.comparisons(task.type)]
+        found += measurements(own, name, metrics=wanted)
+        details[name] = {"signature": signatures[name].to_json(), **_pictures(own)}
+        if own.reference is not None:
+            details[name]["changed"] = int((~own.same_answers()).sum())
+    first = next(iter(subjects))
+    rows = len(evaluations[first])
+    return Outcome(
+        f"{rows} samples, {_headline(found, first, task)}",
+        subjects,
+        Verdict.PASS,
+        tuple(found),
+        (),
+        {
+            "rows": rows,
+            "labels": [label for label in evaluations[first].labels],
+            "variants": details,
+            "weak_slices": [vars(weak) for weak in weak_slices(evaluations[first])],
+        },
+        tuple(sorted(p for name in names for p in release.workspace.predictions_folder(name).iterdir())),
+    )
+
+
+def _pictures(evaluation: Evaluation) -> dict[str, Any]:
+    """What the report draws: the confusion matrix and the calibration bins."""
+    confusion = evaluation.confusion()
+    details: dict[str, Any] = {} if confusion is None else {"confusion": confusion.tolist()}
+    if isinstance(evaluation.scorer, ClassificationScorer):
+        details["calibration"] = [vars(bin_) for bin_ in evaluation.scorer.calibration()]
+    return details
+
+
+def _headline(found: list[Any], variant: str, task: Task) -> str:
+    """The task's first metric of the preferred variant, and of the baseline beside it."""
+    named = {m.variant: m for m in reversed(found) if m.where is None and m.name == found[0].name}
+    def told(measurement: Any) -> str:
+        metric = task.metric(measurement.name)
+        if measurement.value is None:
+            return "unknown"
+        return f"{measurement.value:.2%}".replace("%", " %") if metric and metric.fraction else f"{measurement.value:.4g}"
+
+    text = f"{found[0].name.replace('_', ' ')} {told(named[variant])}"
+    return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")
+
+
+def _extra_metrics(release: Release) -> list[str]:
+    """Metrics that a gate names and that are not measured anyway (``recall_at_5``)."""
+    task = release.contract.parts.task
+    if task is None:
+        return []
+    known = catalogue.known(task.type, task.metrics)
+    return sorted({rule.metric for rule in release.contract.all_rules() if rule.metric not in known})

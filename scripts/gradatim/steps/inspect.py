@@ -1,0 +1,82 @@
+"""inspect: what is in the model, before anything runs it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+from gradatim.models import Inspection, inspect_model
+from gradatim.release import ORIGINAL, Outcome, Release
+
+
+def depends_on(release: Release) -> Mapping[str, str]:
+    return {"model": release.original.manifest.digest, "contract": release.part_digest("model")}
+
+
+def run(release: Release) -> Outcome:
+    """Look the model over; refuse pickles and weights that are not finite."""
+    model = release.contract.parts.model
+    with release.progress.task("inspect", None):
+        found = inspect_model(
+            release.model_path,
+            root=release.root,
+            format=model.format,
+            factory=model.factory,
+            signature=release.declared_signature(),
+            device=model.device,
+            threads=model.threads,
+            allow_pickle=model.allow_pickle,
+        )
+    line, _ = release.contract.source.locate(("model", "path"), key=True)
+    gates = tuple(_gates(found, model.allow_pickle, line))
+    measurements = [Measurement("size", ORIGINAL, float(found.size), "B")]
+    if found.parameters is not None:
+        measurements.append(Measurement("parameters", ORIGINAL, float(found.parameters)))
+    return Outcome(
+        _summary(found),
+        {ORIGINAL: release.original.manifest.digest},
+        Verdict.worst(gate.verdict for gate in gates),
+        tuple(measurements),
+        gates,
+        {"inspection": found.to_json()},
+    )
+
+
+def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateResult]:
+    if found.pickles and not allow_pickle:
+        which = ", ".join(found.pickles[:3]) + (f" and {len(found.pickles) - 3} more" if len(found.pickles) > 3 else "")
+        yield GateResult(
+            "no_pickle", "no_pickle", Verdict.FAIL, ORIGINAL, "no pickle",
+            f"The model brings a pickle ({which}), and a pickle can run any code on the machine that loads it. Nothing "
+            "was loaded. Save the model as ONNX, safetensors or .pt2; or say `model.allow_pickle: true` if you trust "
+            "whoever made it.",
+            value=float(len(found.pickles)), threshold=0.0, line=line,
+        )  # fmt: skip
+    if found.nonfinite:
+        which = ", ".join(found.nonfinite[:3]) + (f" and {len(found.nonfinite) - 3} more" if len(found.nonfinite) > 3 else "")
+        yield GateResult(
+            "finite_weights", "finite_weights", Verdict.INVALID, ORIGINAL, "finite weights",
+            f"{len(found.nonfinite)} weight tensors hold NaN or infinity: {which}. The training diverged or the file is "
+            "damaged: such a model loads without a word and answers nonsense. Train or export it again.",
+            value=float(len(found.nonfinite)), threshold=0.0, line=line,
+        )  # fmt: skip
+
+
+def _summary(found: Inspection) -> str:
+    parts = [found.format]
+    if "" in found.opset or "ai.onnx" in found.opset:
+        parts[0] += f" opset {found.opset.get('', found.opset.get('ai.onnx'))}"
+    if found.parameters is not None:
+        parts.append(f"{_count(found.parameters)} parameters")
+    parts.append(f"{len(found.pickles)} pickles" if found.pickles else "no pickle")
+    if found.nonfinite:
+        parts.append(f"NaN in {len(found.nonfinite)} weights")
+    return ", ".join(parts)
+
+
+def _count(number: int) -> str:
+    for bound, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= bound:
+            return f"{number / bound:.3g} {unit}"
+    return str(number)

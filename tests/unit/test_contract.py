@@ -1,0 +1,169 @@
+"""The contract: what is read, and how a mistake is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gradatim.contract import find_contract, json_schema, read_contract
+from gradatim.errors import ContractError, UsageError
+
+GOOD = """\
+model:
+  name: digits
+  path: model/digits.onnx
+  build: python train.py
+
+data:
+  evaluation: data/test.npz
+  calibration: {path: data/calibration.npz, label: digit}
+  slices: [writer]
+
+task: classification
+
+test:
+  pytest: tests/model
+  robustness: [gaussian_noise, contrast]
+
+gates:
+  accuracy: {not_worse_than: baseline, by: 1%}
+  recall: {at_least: 90%, slices: every class}
+  recall[class=7]: {at_least: 0.95}
+  f1_macro: {at_least: 99% of baseline}
+  latency_p50: {not_slower_than: baseline, by: 3%}
+  size: {at_most: 5 MB}
+  robustness[gaussian_noise]: {not_worse_than: baseline, by: 2%}
+
+compress:
+  keep: {accuracy: 99%}
+
+stages:
+  alpha:      {branch: develop}
+  beta:       {branch: staging, soak: 3 days, gates: {accuracy: {at_least: 90%}}}
+  production: {branch: main, approval: required, signed: true}
+
+publish:
+  - folder: releases/
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "gradatim.yml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(ContractError) as caught:
+        read_contract(path)
+    assert caught.value.exit_code == 2
+    return str(caught.value).splitlines()
+
+
+def test_a_whole_contract_becomes_plain_rules(write) -> None:
+    contract = read_contract(write(GOOD))
+    rules = {rule.key: rule for rule in contract.rules}
+    assert (rules["accuracy"].bound, rules["accuracy"].amount) == ("not_worse", 0.01)
+    assert (rules["recall"].slices, rules["recall"].family) == ("class", "every")
+    assert rules["recall[class=7]"].where == "class=7"
+    assert (rules["f1_macro"].bound, rules["f1_macro"].amount) == ("keep", 0.99)
+    assert rules["size"].amount == 5_000_000
+    assert rules["size"].line == 23
+    assert contract.ladder == ("alpha", "beta", "production")
+    assert [rule.key for rule in contract.rules_for("beta")] == [*rules, "accuracy"]
+
+
+def test_data_sets_inherit_what_they_leave_out(write) -> None:
+    contract = read_contract(write(GOOD))
+    evaluation, calibration = contract.data_set("evaluation"), contract.data_set("calibration")
+    assert evaluation is not None
+    assert calibration is not None
+    assert (evaluation.label, evaluation.slices) == ("label", ("writer",))
+    assert (calibration.label, calibration.slices) == ("digit", ("writer",))
+
+
+def test_every_problem_is_told_at_once_each_at_its_place(write) -> None:
+    text = GOOD.replace("accuracy: {not", "acuracy: {not").replace("  name:", "  nmae:").replace("5 MB", "5 parsecs")
+    said = problems(write(text))
+    places = [line.split(": ")[0] for line in said]
+    assert places == ["gradatim.yml:1:1", "gradatim.yml:2:3", "gradatim.yml:18:3", "gradatim.yml:23:19"]
+    assert "`model.name` is missing" in said[0]
+    assert said[1].endswith("Did you mean `name`?")
+    assert "unknown gate `acuracy`. Known for classification: " in said[2]
+    assert said[2].endswith("Did you mean `accuracy`?")
+    assert "unknown unit 'parsecs'" in said[3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("task: classification", "task: clasification", "Did you mean `classification`?"),
+        ("branch: staging", "branch: develop", "already holds the stage `alpha`"),
+        ("at_least: 90%, slices: every class", "at_least: 100%, slices: every class", "no finite number of samples"),
+        ("at_least: 90%, slices: every class", "at_least: 190%, slices: every class", "lies between 0 % and 100 %"),
+        ("at_least: 90%, slices: every class", "at_least: 90%, at_most: 95%", "states at_least and at_most"),
+        ("not_worse_than: baseline, by: 1%", "not_worse_than: baseline", "needs `by`"),
+        ("not_slower_than: baseline, by: 3%", "not_slower_than: baseline, by: -3%", "cannot be negative"),
+        ("size: {at_most: 5 MB}", "size: {at_most: 110% of baseline}", None),
+        ("size: {at_most: 5 MB}", "size: {at_least: 99% of baseline}", "would refuse progress"),
+        ("f1_macro:", "recall[class=7]:", "stands twice; it is already on line 20"),
+        ("[gaussian_noise, contrast]", "[gausian_noise, contrast]", "Did you mean `gaussian_noise`?"),
+        ("[gaussian_noise, contrast]", "[contrast]", "`test.robustness` does not run"),
+        ("  calibration: {path: data/calibration.npz, label: digit}\n", "", "`compress` needs `data.calibration`"),
+        ("path: model/digits.onnx", "path: ../digits.onnx", "inside the repository"),
+        ("- folder: releases/", "- floder: releases/", "unknown key `floder`"),
+        ("soak: 3 days", "soak: three days", "expected a number such as 3 days"),
+        ("data:\n", "data: [\n", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_be_right(write, old: str, new: str, told: str | None) -> None:
+    assert old in GOOD
+    path = write(GOOD.replace(old, new, 1))
+    if told is None:
+        read_contract(path)
+    else:
+        assert any(told in line for line in problems(path)), problems(path)
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "\x00", "a: &x [*x]", "? [a]\n: b", "{" * 2000, "model: !!python/object:os.system x"])
+def test_nonsense_is_one_problem_not_a_traceback(write, text: str) -> None:
+    assert problems(write(text))
+
+
+def test_a_binary_file_is_not_a_contract(tmp_path: Path) -> None:
+    (tmp_path / "gradatim.yml").write_bytes(b"\x80\x04\x95")
+    assert "not a UTF-8 text file" in problems(tmp_path / "gradatim.yml")[0]
+
+
+def test_the_contract_is_found_from_below_and_through_pyproject(tmp_path: Path) -> None:
+    (tmp_path / "ml").mkdir()
+    (tmp_path / "ml" / "release.yml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text('[tool.gradatim]\ncontract = "ml/release.yml"\n', encoding="utf-8")
+    (tmp_path / "src").mkdir()
+    assert find_contract(None, tmp_path / "src") == tmp_path / "ml" / "release.yml"
+    with pytest.raises(UsageError, match="gradatim init"):
+        find_contract("nothing.yml", tmp_path)
+
+
+def test_the_schema_accepts_what_is_accepted_and_documents_every_key(write) -> None:
+    schema = json_schema()
+    undescribed = [
+        f"{name}.{key}"
+        for name, section in {"": schema, **schema["$defs"]}.items()
+        for key, field in section.get("properties", {}).items()
+        if not field.get("description")
+    ]
+    assert undescribed == []
+    json.dumps(schema)
+    jsonschema = pytest.importorskip("jsonschema")
+    import yaml
+
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(GOOD))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate({"model": {"nmae": "x"}})
