@@ -1,0 +1,475 @@
+"""A data set: rows with inputs, labels, slices and groups, handed out in batches with bounded memory."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.code import explaining, is_reference, load_function
+from gradatim.data.batch import Batch
+from gradatim.data.columns import (
+    Array,
+    Kind,
+    Where,
+    is_ragged,
+    kind_of,
+    object_array,
+    refuse_nonfinite,
+    typed,
+    wider,
+)
+from gradatim.data.feeds import Feed, plan_feeds
+from gradatim.data.labels import classes_of, read_labels
+from gradatim.data.source import Block, Source, missing_column, refuse_broken_file
+from gradatim.errors import InvalidInput
+from gradatim.signature import Signature
+
+FORMATS = ("npz", "parquet", "csv", "jsonl", "folder", "function")
+_SUFFIXES = {
+    ".npz": "npz", ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}  # fmt: skip
+
+
+def open_data(
+    source: str,
+    *,
+    root: Path,
+    signature: Signature | None = None,
+    label: str | None = "label",
+    inputs: Mapping[str, Sequence[str] | str] | None = None,
+    slices: Sequence[str] = (),
+    group: str | None = None,
+    labels: Sequence[str | int] | None = None,
+    preprocess: str | None = None,
+    format: str | None = None,  # noqa: A002 - the contract's own word
+) -> Dataset:
+    """Open a data set; nothing but its head is read yet.
+
+    Args:
+        source: a file or folder, relative to ``root``, or ``module:function``.
+        root: the project's folder.
+        signature: what the model takes; without it every column is an input under its own name.
+        label: the label column; None when there is none.
+        inputs: column, or columns to stand side by side, by input of the model. With ``preprocess``, the
+            columns that it is given (default: all but label, slices and group; name those to pass them too).
+        slices: columns to slice by.
+        group: the column with the independent unit of a row (user, document).
+        labels: the label list; a label outside it is refused.
+        preprocess: ``module:function``, from a dict of raw columns of one batch (arrays; text, and rows of
+            unequal shape, as lists) to a dict of the model's inputs (arrays). Further keys are left out,
+            except the label column's, which replaces the labels (aligned with tokens, for example).
+        format: one of :data:`FORMATS`, where the name does not tell.
+
+    Raises:
+        UsageError: a malformed ``module:function``.
+        InvalidInput: the data set is missing, empty, truncated or a Git LFS pointer, lacks a column, or its
+            columns cannot feed the model's inputs.
+        EnvironmentLacks: a package for the format is not installed.
+    """
+    opened = _open(source, root, label, format)
+    return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
+
+
+class Dataset:
+    """Rows in their order in the file; every pass reads them anew. Made by :func:`open_data`.
+
+    Rows are the independent unit unless there are groups. Rows of unequal shape (images of different sizes,
+    ragged sequences) are batched as long as consecutive rows agree, so batches may be shorter than asked for.
+    Rows are counted from 1 in messages, a csv file's header not included.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        root: Path,
+        signature: Signature | None,
+        label: str | None,
+        inputs: Mapping[str, Sequence[str] | str] | None,
+        slices: tuple[str, ...],
+        group: str | None,
+        labels: Sequence[str | int] | None,
+        preprocess: str | None,
+    ) -> None:
+        self.name = name
+        self.label = label
+        self.slices = slices
+        self.group = group
+        self.label_list = None if labels is None else tuple(labels)
+        self.preprocess = preprocess
+        self._source = source
+        self._root = root
+        self._signature = signature
+        self._function = load_function(preprocess, root) if preprocess else None
+        if source.is_empty():
+            raise InvalidInput(
+                f"The data set {source.place} is empty: it has no rows. Nothing can be measured on it."
+            )
+        for column in (label, *slices, group):
+            if column is not None and column not in source.columns:
+                error = missing_column(source.place, column, source.columns)
+                raise (
+                    InvalidInput(f"{error} Say `label: null` if there are no labels.")
+                    if column == label
+                    else error
+                )
+        self._feeds: tuple[Feed, ...] = ()
+        self._raw = self._raw_columns(inputs)
+        if self._function is None and signature is not None:
+            self._feeds = plan_feeds(signature, self._raw, inputs, source.tabular, source.place)
+            self._raw = tuple(dict.fromkeys(name for feed in self._feeds for name in feed.columns))
+        self._check_lengths()
+
+    def __len__(self) -> int:
+        return self._source.length(self.label or self._raw[0])
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}: {', '.join(self.columns)}>"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the source, in file order."""
+        return self._source.columns
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the file, of the folder's tree, or of the function's code and ``paths``."""
+        return self._source.digest()
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` rows with the model's inputs, ready for it.
+
+        Raises:
+            InvalidInput: a broken row (missing or unknown label, NaN or infinity, a value that the model's
+                dtype cannot hold, length zero), a truncated file, a preprocessing that fails; names the row.
+        """
+        return (self.prepare(batch) for batch in self.raw_batches(size))
+
+    def raw_batches(self, size: int) -> Iterator[Batch]:
+        """Batches before preprocessing: raw columns by name; ``batches`` where there is none."""
+        for block in self._read(size):
+            for start in range(0, len(block), size):
+                batch = block if len(block) <= size else block.rows(slice(start, start + size))
+                if self._function is None:
+                    yield from _runs_of_equal_shape(batch)
+                else:
+                    yield batch
+
+    def prepare(self, batch: Batch) -> Batch:
+        """A raw batch, perhaps perturbed, with the model's inputs; itself where there is no preprocessing.
+
+        Raises:
+            InvalidInput: the preprocessing fails, or returns something else than the model's inputs.
+        """
+        if self._function is None or self.preprocess is None:
+            return batch
+        columns = {
+            name: values.tolist() if values.dtype == object else values
+            for name, values in batch.inputs.items()
+        }
+        with explaining(self.preprocess, self._root):
+            made = self._function(columns)
+        if not isinstance(made, Mapping):
+            raise InvalidInput(
+                f"`{self.preprocess}` returned a {type(made).__name__}; it must return the model's inputs "
+                "by name."
+            )
+        arrays = {str(name): np.asarray(values) for name, values in made.items()}
+        labels = batch.labels
+        if self.label in arrays and (self._signature is None or self._signature.input(self.label) is None):
+            labels = arrays.pop(self.label)
+        inputs = self._declared(arrays)
+        for name, values in inputs.items():
+            self._check_rows(name, values, batch)
+            if values.dtype.kind != "O":
+                refuse_nonfinite(
+                    values, Where(f"{self._source.place} after `{self.preprocess}`", name, batch.start)
+                )
+        return Batch(batch.items, inputs, labels, batch.slices, batch.groups)
+
+    def head(self, rows: int) -> Batch:
+        """The first rows, fewer where the next differs in shape."""
+        return next(self.batches(rows))
+
+    def sample(self, rows: int, seed: int = 0) -> Batch:
+        """Rows drawn without replacement, in file order; of unequal shapes, those like the first."""
+        total = len(self)
+        chosen = np.sort(np.random.default_rng(seed).choice(total, min(rows, total), replace=False))
+        parts: list[Batch] = []
+        for block in self._read(max(min(rows, total), 1)):
+            here = chosen[(chosen >= block.start) & (chosen < block.start + len(block))] - block.start
+            if len(here):
+                parts.append(block.rows(here))
+            if block.start + len(block) > chosen[-1]:
+                break
+        batch = _joined(parts)
+        return self.prepare(batch) if self._function else _of_one_shape(batch)
+
+    def labels(self) -> Array | None:
+        """The labels of all rows, read without the inputs: [n] or [n, ...]; None when there are none."""
+        parts = [block.labels for block in self._read(1, with_inputs=False) if block.labels is not None]
+        return _concatenated(parts) if parts else None
+
+    def classes(self) -> list[Any]:
+        """The distinct labels in the data, sorted. One alone is a fact to report: nothing can be told apart.
+
+        Raises:
+            InvalidInput: the data set has no labels.
+        """
+        blocks = (block.labels for block in self._read(1, with_inputs=False))
+        flat = [row for part in blocks if part is not None for row in (part if is_ragged(part) else [part])]
+        return classes_of(flat)
+
+    def slice_values(self, column: str) -> Array:
+        """A slice column of all rows, as str [n]."""
+        return np.concatenate([block.slices[column] for block in self._read(1, with_inputs=False)])
+
+    def _raw_columns(self, inputs: Mapping[str, Sequence[str] | str] | None) -> tuple[str, ...]:
+        source = self._source
+        roles = {self.label, self.group, *self.slices}
+        free = [name for name in source.columns if name not in roles]
+        if self._function is not None and inputs:
+            named = [
+                name for value in inputs.values() for name in ([value] if isinstance(value, str) else value)
+            ]
+            for name in named:
+                if name not in source.columns:
+                    raise missing_column(source.place, name, source.columns)
+            free = list(dict.fromkeys(named))
+        elif inputs:
+            free = list(source.columns)
+        else:
+            allowed = source.inputs if self._function is None else source.columns
+            free = [name for name in free if name in allowed]
+            if self.label is not None and not source.tabular:
+                # Arrays of another length (class names, a mean image) ride along in an npz: they are no rows.
+                rows = source.length(self.label)
+                wanted = {spec.name for spec in self._signature.inputs} if self._signature else set()
+                free = [name for name in free if source.length(name) == rows or name in wanted]
+        if not free:
+            raise InvalidInput(
+                f"{source.place} has no column beside label, slices and group: there is no input."
+            )
+        return tuple(free)
+
+    def _check_lengths(self) -> None:
+        if not self._source.exact:
+            return
+        used = [name for name in (self.label, *self.slices, self.group, *self._raw) if name is not None]
+        lengths = {name: self._source.length(name) for name in used}
+        if len(set(lengths.values())) > 1:
+            listed = ", ".join(f"`{name}` {rows}" for name, rows in lengths.items())
+            raise InvalidInput(
+                f"The columns of {self._source.place} differ in length: {listed}. Every row needs a value "
+                "in each."
+            )
+        if not next(iter(lengths.values())):
+            raise InvalidInput(f"The data set {self._source.place} is empty: `{used[0]}` has no rows.")
+
+    @cached_property
+    def _kinds(self) -> dict[str, Kind | None]:
+        """What the columns hold whose type no declaration fixes; reads on only as long as it is in doubt."""
+        undeclared = [] if self._feeds else list(self._raw)
+        if self.label is not None:
+            undeclared.append(self.label)
+        kinds: dict[str, Kind | None] = dict.fromkeys(undeclared)
+        if self.label is not None and self.label_list is not None and self._source.textual:
+            strings = any(isinstance(label, str) for label in self.label_list)
+            kinds[self.label] = "text" if strings else "int"
+            undeclared = [name for name in undeclared if name != self.label]
+        waiting = set(undeclared)
+        for block in self._source.blocks(sorted(waiting), 1) if waiting else ():
+            for name in sorted(waiting):
+                kinds[name] = wider(kinds[name], kind_of(block[name], self._source.textual))
+            waiting = {name for name in waiting if kinds[name] in (None, "int", "float")}
+            if not waiting:
+                break
+        return kinds
+
+    def _read(self, size: int, with_inputs: bool = True) -> Iterator[Batch]:
+        """Checked blocks of a multiple of ``size`` rows; raw columns where there is preprocessing."""
+        if size < 1:
+            raise ValueError(f"a batch holds at least one row, not {size}")
+        kinds = self._kinds
+        inputs = self._raw if with_inputs else ()
+        roles = [name for name in (self.label, *self.slices, self.group) if name is not None]
+        columns = list(dict.fromkeys([*inputs, *roles]))
+        start = 0
+        for block in self._source.blocks(columns, size) if columns else ():
+            rows = len(block[columns[0]])
+            yield Batch(
+                np.arange(start, start + rows, dtype=np.int64),
+                self._inputs(block, start, kinds) if with_inputs else {},
+                self._labels(block, start, kinds),
+                {name: _names(block[name]) for name in self.slices},
+                None if self.group is None else _names(block[self.group]),
+            )
+            start += rows
+        if with_inputs and start != len(self):
+            raise InvalidInput(
+                f"{self._source.place} gave {start} rows in this pass and {len(self)} in another. Data must "
+                "not change while it is read."
+            )
+
+    def _inputs(self, block: Block, start: int, kinds: Mapping[str, Kind | None]) -> dict[str, Array]:
+        place, exact = self._source.place, self._source.exact
+        if self._feeds:
+            inputs = {feed.spec.name: feed.array(block, place, start, exact) for feed in self._feeds}
+        else:
+            inputs = {name: typed(block[name], kinds[name], Where(place, name, start)) for name in self._raw}
+        if self._function is None:
+            for name, values in inputs.items():
+                where = Where(place, name, start)
+                refuse_nonfinite(values, where)
+                if values.dtype == object and not is_ragged(values) and values.ndim == 1:
+                    _refuse_empty_text(values, where)
+        return inputs
+
+    def _labels(self, block: Block, start: int, kinds: Mapping[str, Kind | None]) -> Array | None:
+        if self.label is None:
+            return None
+        return read_labels(
+            block[self.label],
+            kinds[self.label],
+            self.label_list,
+            Where(self._source.place, self.label, start),
+        )
+
+    def _declared(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        if self._signature is None:
+            return arrays
+        for spec in self._signature.inputs:
+            if spec.name not in arrays:
+                raise InvalidInput(
+                    f"`{self.preprocess}` returned {', '.join(arrays) or 'nothing'}, but the model also "
+                    f"takes `{spec.name}`."
+                )
+        return {spec.name: arrays[spec.name] for spec in self._signature.inputs}
+
+    def _check_rows(self, name: str, values: Array, batch: Batch) -> None:
+        spec = None if self._signature is None else self._signature.input(name)
+        fixed = spec.shape[0] if spec is not None and spec.shape else None
+        if values.ndim and values.shape[0] not in (len(batch), fixed):
+            raise InvalidInput(
+                f"`{self.preprocess}` was given {len(batch)} rows and returned {values.shape[0]} for "
+                f"`{name}`. It must "
+                "return one row for each."
+            )
+
+
+def _open(source: str, root: Path, label: str | None, declared: str | None) -> Source:
+    path = root / source
+    kind = declared or _format_of(source, path)
+    if kind == "function":
+        from gradatim.data.function import FunctionSource
+
+        return FunctionSource(source, root, label)
+    if kind == "folder":
+        from gradatim.data.folder import FolderSource
+
+        if not path.is_dir():
+            raise InvalidInput(f"The data set {path} is not a folder.")
+        return FolderSource(path, label)
+    if kind == "npz":
+        from gradatim.data.npz import NpzSource
+
+        return NpzSource(path)
+    if kind == "parquet":
+        from gradatim.data.parquet import ParquetSource
+
+        return ParquetSource(path)
+    if kind == "csv":
+        from gradatim.data.delimited import DelimitedSource
+
+        return DelimitedSource(path)
+    if kind == "jsonl":
+        from gradatim.data.jsonl import JsonLinesSource
+
+        return JsonLinesSource(path)
+    raise InvalidInput(f"Unknown data format `{kind}`. Known: {', '.join(FORMATS)}.")
+
+
+def _format_of(source: str, path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if not path.exists() and is_reference(source):
+        return "function"
+    if kind := _SUFFIXES.get(path.suffix.lower()):
+        return kind
+    refuse_broken_file(path)
+    close = difflib.get_close_matches(path.suffix.lower(), list(_SUFFIXES), n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    raise InvalidInput(
+        f"The format of {path} cannot be told from its name; known are {', '.join(_SUFFIXES)}, a folder and "
+        f"`module:function`.{hint} Rename it, or say `format:` ({', '.join(FORMATS)})."
+    )
+
+
+def _names(values: Array) -> Array:
+    """A slice or group column as str [b]; a missing value is the empty name."""
+    if values.dtype == object:
+        return np.array(["" if value is None else str(value) for value in values], dtype=np.str_)
+    return values.astype(np.str_)
+
+
+def _refuse_empty_text(values: Array, where: Where) -> None:
+    for offset, value in enumerate(values):
+        if value == "":
+            where.refuse(offset, "is empty. Remove the row, or give it content.")
+
+
+def _runs_of_equal_shape(batch: Batch) -> Iterator[Batch]:
+    columns = [
+        values
+        for values in (*batch.inputs.values(), batch.labels)
+        if values is not None and is_ragged(values)
+    ]
+    if not columns:
+        yield batch
+        return
+    start = 0
+    for stop in range(1, len(batch) + 1):
+        if stop == len(batch) or any(values[stop].shape != values[start].shape for values in columns):
+            yield _stacked(batch.rows(slice(start, stop)))
+            start = stop
+
+
+def _of_one_shape(batch: Batch) -> Batch:
+    ragged = [values for values in batch.inputs.values() if is_ragged(values)]
+    same = [i for i in range(len(batch)) if all(values[i].shape == values[0].shape for values in ragged)]
+    return _stacked(batch.rows(np.array(same)))
+
+
+def _stacked(batch: Batch) -> Batch:
+    inputs = {
+        name: np.stack(list(values)) if is_ragged(values) else values for name, values in batch.inputs.items()
+    }
+    labels = batch.labels
+    if labels is not None and is_ragged(labels) and all(row.shape == labels[0].shape for row in labels):
+        labels = np.stack(list(labels))
+    return Batch(batch.items, inputs, labels, batch.slices, batch.groups)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    labels = [part.labels for part in parts if part.labels is not None]
+    groups = [part.groups for part in parts if part.groups is not None]
+    return Batch(
+        np.concatenate([part.items for part in parts]),
+        {name: _concatenated([part.inputs[name] for part in parts]) for name in parts[0].inputs},
+        _concatenated(labels) if labels else None,
+        {name: np.concatenate([part.slices[name] for part in parts]) for name in parts[0].slices},
+        np.concatenate(groups) if groups else None,
+    )
+
+
+def _concatenated(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Parts of one column; rows of unequal shape make an object array."""
+    if len({part.shape[1:] for part in parts}) == 1 and not any(is_ragged(part) for part in parts):
+        return np.concatenate(parts)
+    return object_array(row for part in parts for row in part)
