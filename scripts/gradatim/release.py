@@ -110,6 +110,7 @@ class Release:
         progress: where long work reports to.
         platform: the CI system, or a laptop.
         wanted_stage: the stage asked for; None takes the one whose branch is checked out.
+        wanted_version: the version asked for; None lets the models say.
     """
 
     contract: ReadContract
@@ -117,6 +118,7 @@ class Release:
     progress: Progress
     platform: Platform
     wanted_stage: str | None = None
+    wanted_version: str | None = None
 
     # where it stands
 
@@ -293,8 +295,7 @@ class Release:
             UsageError: the contract names no task.
         """
         from gradatim.code import load_function
-        from gradatim.metrics.predictions import Predictions
-    from gradatim.metrics.task import Task
+        from gradatim.metrics.task import Task
 
         task = self.contract.parts.task
         if task is None:
