@@ -84,6 +84,8 @@ def _folder_format(path: Path) -> str:
         raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
     weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     if "config.json" in names and weights:
+        for name in weights:
+            _refuse_placeholder(path / name)
         return "huggingface"
     candidates = [name for name in names if name.endswith((".onnx", ".pt2", ".safetensors", ".tflite"))]
     hint = f" Name the file itself in `model.path`, for example {path / candidates[0]}." if candidates else ""
@@ -95,15 +97,9 @@ def _folder_format(path: Path) -> str:
 
 def _file_format(path: Path) -> str:
     size = path.stat().st_size
-    if size == 0:
-        raise InvalidInput(f"{path} is empty. Make the model again, or fetch it again.")
+    _refuse_placeholder(path)
     with path.open("rb") as file:
         head = file.read(1 << 16)
-        if head.startswith(_LFS):
-            raise InvalidInput(
-                f"{path} is a Git LFS pointer, not the model itself. Fetch the model with `git lfs pull` "
-                "(in CI: check out with `lfs: true`)."
-            )
         if head.startswith(b"PK\x03\x04"):
             return _zip_format(path)
         if head[4:8] == b"TFL3":
@@ -118,6 +114,19 @@ def _file_format(path: Path) -> str:
                 f"{path} is truncated or is not what its name says: no PyTorch archive is in it."
             )
         return _onnx_format(path, file, size)
+
+
+def _refuse_placeholder(path: Path) -> None:
+    """An empty file, or the pointer that Git LFS leaves in a file's place."""
+    with path.open("rb") as file:
+        head = file.read(len(_LFS))
+    if not head:
+        raise InvalidInput(f"{path} is empty. Make the model again, or fetch it again.")
+    if head == _LFS:
+        raise InvalidInput(
+            f"{path} is a Git LFS pointer, not the model itself. Fetch the model with `git lfs pull` "
+            "(in CI: check out with `lfs: true`)."
+        )
 
 
 def _may_be_safetensors(head: bytes, size: int) -> bool:

@@ -25,8 +25,8 @@ def open_onnx(source: Source) -> Model:
     is not burned.
 
     Raises:
-        InvalidInput: the file is broken, its external data is missing, or a type cannot be passed as an
-        array. EnvironmentLacks: onnxruntime or its CUDA provider is missing.
+        InvalidInput: the file is broken, its external data is missing, or a type is no plain tensor.
+        EnvironmentLacks: onnxruntime or its CUDA provider is missing.
     """
     try:
         import onnxruntime as ort

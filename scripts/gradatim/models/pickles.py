@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import lzma
 import pickletools
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 _HEAD = 1 << 16
 _LARGEST_SCANNED = 64 << 20
 _DEPTH = 3
+_NONSENSE = (ValueError, TypeError, LookupError, AttributeError)
 
 _PICKLE_NAME = re.compile(
     r"\.(pkl|pickle|p|pck|joblib|dill|cloudpickle)(\.(gz|z|bz2|xz|lzma|lz4))?$", re.IGNORECASE
@@ -66,35 +67,6 @@ def looks_like_pickle(head: bytes) -> bool:
     return _is_pickle(head) or _is_pickle(_decompressed_head(head))
 
 
-def archive_is_tensor_only(
-    archive: zipfile.ZipFile, names: Iterator[str] | list[str], depth: int = 0
-) -> bool:
-    """Do the pickles among these members import nothing but tensors and TorchScript's own classes?"""
-    for name in names:
-        info = archive.getinfo(name)
-        if info.file_size > _LARGEST_SCANNED:
-            if name.endswith(("pkl", ".pt")):
-                return False
-            continue
-        with archive.open(info) as member:
-            head = member.read(4)
-        nested = head == b"PK\x03\x04" and name.endswith((".pt", ".pth", ".bin"))
-        if not nested and not name.endswith("pkl"):
-            continue
-        data = archive.read(info)
-        if nested:
-            if depth >= _DEPTH:
-                return False
-            with zipfile.ZipFile(io.BytesIO(data)) as inner:
-                if len(set(inner.namelist())) != len(inner.namelist()):
-                    return False
-                if not archive_is_tensor_only(inner, inner.namelist(), depth + 1):
-                    return False
-        elif not _is_tensor_only(data):
-            return False
-    return True
-
-
 def is_torchscript(names: list[str]) -> bool:
     """Do these members make a TorchScript archive?"""
     inner = {name.partition("/")[2] for name in names}
@@ -124,8 +96,8 @@ def _stream_holds_pickle(file: IO[bytes], depth: int) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return _archive_holds_pickle(archive, depth)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        # an archive that Python cannot read may still be read by another unzipper
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, *_NONSENSE):
+        # what Python cannot read may still be read by another unzipper
         return True
 
 
@@ -134,7 +106,7 @@ def _archive_holds_pickle(archive: zipfile.ZipFile, depth: int) -> bool:
     if len(set(names)) != len(names):
         return True  # two members of one name: which one is read depends on the reader
     if is_torchscript(names) or is_exported_program(names):
-        return not archive_is_tensor_only(archive, names)
+        return not _is_tensor_only_archive(archive, depth)
     for name in names:
         if _PICKLE_NAME.search(name):
             return True
@@ -142,6 +114,43 @@ def _archive_holds_pickle(archive: zipfile.ZipFile, depth: int) -> bool:
             if _stream_holds_pickle(member, depth + 1):
                 return True
     return False
+
+
+def _is_tensor_only_archive(archive: zipfile.ZipFile, depth: int) -> bool:
+    """Do its pickles, and those of archives within, import nothing but tensors and its own classes?"""
+    names = archive.namelist()
+    if len(set(names)) != len(names) or depth > _DEPTH:
+        return False
+    told = _told_to_be_pickled(archive, names)
+    for name in names:
+        nested = name.endswith((".pt", ".pth", ".bin")) or name in told
+        if not nested and not name.endswith("pkl"):
+            continue
+        if archive.getinfo(name).file_size > _LARGEST_SCANNED:
+            return False
+        data = archive.read(name)
+        if not nested:
+            if not _is_tensor_only(data):
+                return False
+            continue
+        if not data.startswith(b"PK\x03\x04"):
+            return False  # torch's format before zip: several pickles one behind the other
+        with zipfile.ZipFile(io.BytesIO(data)) as inner:
+            if not _is_tensor_only_archive(inner, depth + 1):
+                return False
+    return True
+
+
+def _told_to_be_pickled(archive: zipfile.ZipFile, names: list[str]) -> set[str]:
+    """The members that a ``torch.export`` archive's own tables call pickled."""
+    found = set()
+    for name in names:
+        if not name.endswith(("_weights_config.json", "_constants_config.json")):
+            continue
+        table = json.loads(archive.read(name))["config"]
+        folder = name.rpartition("/")[0]
+        found |= {f"{folder}/{entry['path_name']}" for entry in table.values() if entry["use_pickle"]}
+    return found & set(names)
 
 
 def _is_object_array(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import InvalidInput
+from gradatim.errors import GradatimError, InvalidInput
 from gradatim.signature import Signature, TensorSpec
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -85,7 +85,7 @@ class Model:
         self._check(inputs)
         try:
             return self._run(inputs)
-        except InvalidInput:
+        except GradatimError:
             raise
         except Exception as error:
             raise failed(self.name, "failed on its inputs", error) from error

@@ -32,7 +32,8 @@ def bind(predictor: Predictor, *, constants: Mapping[str, Any], carries: Mapping
 
     Args:
         constants: input name -> a number or nested list; cast to the declared dtype and spread over its
-        shape. carries: input name -> the output that feeds it.
+            shape.
+        carries: input name -> the output that feeds it.
 
     Returns:
         A Predictor that closes the given one with itself.
