@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,23 +108,16 @@ def inspect_model(
         threads=threads,
         allow_pickle=allow_pickle,
     )
-    found = _files_of(source)
-    folder = source.path if source.path.is_dir() else source.path.parent
-    names = {_relative(file, folder): file for file in found}
-    known = Inspection(
-        format=source.format,
-        files={name: sha256_file(file) for name, file in names.items()},
-        size=sum(file.stat().st_size for file in found),
-        pickles=pickled_files(source.path),
-    )
-    if known.pickles and not allow_pickle:
-        return known
-    try:
-        return _look(known, source)
-    except GradatimError:
-        raise
-    except Exception as error:  # frameworks raise whatever they like on a broken file
-        raise failed(str(source.path), "cannot be inspected", error) from error
+    with _explaining(source.path):
+        found = _files_of(source)
+        folder = source.path if source.path.is_dir() else source.path.parent
+        known = Inspection(
+            format=source.format,
+            files={_relative(file, folder): sha256_file(file) for file in found},
+            size=sum(file.stat().st_size for file in found),
+            pickles=pickled_files(source.path),
+        )
+        return known if known.pickles and not allow_pickle else _look(known, source)
 
 
 def model_files(path: Path) -> list[Path]:
@@ -140,8 +134,20 @@ def model_files(path: Path) -> list[Path]:
     if kind == "onnx":
         from gradatim.models.onnx_graph import OnnxGraph
 
-        return sorted([path, *OnnxGraph(path).external_files()])
+        with _explaining(path):
+            return sorted([path, *OnnxGraph(path).external_files()])
     return [] if kind == "python" else [path]
+
+
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Frameworks raise whatever they like on a broken file: tell it in one paragraph."""
+    try:
+        yield
+    except GradatimError:
+        raise
+    except Exception as error:
+        raise failed(str(path), "cannot be inspected", error) from error
 
 
 def _files_of(source: Source) -> list[Path]:

@@ -40,16 +40,19 @@ def open_onnx(source: Source) -> Model:
     options.log_severity_level = 4  # what matters comes back as an exception
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(str(source.path), options, providers=providers)
+        # without its fallback, which would go on silently on the CPU
+        session = ort.InferenceSession(str(source.path), options, providers=providers, enable_fallback=0)
+        own = Signature(
+            tuple(_spec(source.name, node) for node in session.get_inputs()),
+            tuple(_spec(source.name, node) for node in session.get_outputs()),
+        )
+    except InvalidInput:
+        raise
     except Exception as error:  # the runtime's own exceptions share no class
         raise failed(str(source.path), "cannot be loaded by ONNX Runtime", _plain(error)) from error
     if source.device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise _no_cuda(source.device)
 
-    own = Signature(
-        tuple(_spec(source.name, node) for node in session.get_inputs()),
-        tuple(_spec(source.name, node) for node in session.get_outputs()),
-    )
     maps = [node.name for node in session.get_outputs() if node.type.startswith(_ZIPMAP)]
     names = [spec.name for spec in own.outputs]
     run = session.run
