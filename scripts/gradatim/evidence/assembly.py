@@ -1,0 +1,98 @@
+"""A release before it is published: every file, where it lies now and what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gradatim.evidence.manifest import FileEntry, Manifest, hash_files, refuse_collisions, safe_path
+from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.statement import Bundle
+from gradatim.files import sha256_bytes
+
+Source = Path | bytes
+"""Where a file's bytes come from."""
+
+
+@dataclass(frozen=True)
+class ReleaseFiles:
+    """Every file of a release.
+
+    Attributes:
+        tag: short name of the version's tag, which is also the release's name wherever it is published.
+        record: what ``release.json`` says.
+        manifest: the model's files.
+        sources: where each file's bytes come from, by its path in the release.
+    """
+
+    tag: str
+    record: ReleaseRecord
+    manifest: Manifest
+    sources: Mapping[str, Source]
+
+    @cached_property
+    def entries(self) -> tuple[FileEntry, ...]:
+        """What every file must be, ``release.json`` included, sorted by path."""
+        data = self.record.to_bytes()
+        own = FileEntry(RECORD_FILE, len(data), self.record.digest)
+        return tuple(sorted([*self.manifest.files, *self.record.files, own], key=lambda entry: entry.path))
+
+    @property
+    def kept(self) -> dict[str, bytes]:
+        """What git keeps besides record and manifest: the evidence."""
+        source = self.sources[EVIDENCE_FILE]
+        return {EVIDENCE_FILE: source if isinstance(source, bytes) else source.read_bytes()}
+
+
+def assemble(
+    manifest: Manifest,
+    root: Path,
+    evidence: Bundle,
+    *,
+    tag: str,
+    version: str,
+    stage: str | None,
+    variant: str,
+    commit: str,
+    previous: str | None,
+    committed: Mapping[str, str] | None = None,
+    others: Mapping[str, Source] | None = None,
+) -> ReleaseFiles:
+    """Put a release together: the model's files, the manifest, the evidence, and what else belongs to it.
+
+    Args:
+        manifest: the released variant's files.
+        root: the folder that they lie in.
+        evidence: every statement of the release.
+        tag: short name of the version's tag.
+        version, stage, variant, commit, previous, committed: as in ``ReleaseRecord``.
+        others: report, model card, ML-BOM: by their path in the release.
+
+    Raises:
+        BrokenEvidence: a path is unsafe, or two files want the same place.
+        InvalidInput: a file cannot be read.
+    """
+    additional: dict[str, Source] = {MANIFEST_FILE: manifest.to_bytes(), EVIDENCE_FILE: evidence.to_bytes()}
+    additional.update({safe_path(path): source for path, source in (others or {}).items()})
+    digests = hash_files([source for source in additional.values() if isinstance(source, Path)])
+    entries = []
+    for path, source in additional.items():
+        size, digest = (len(source), sha256_bytes(source)) if isinstance(source, bytes) else digests[source]
+        entries.append(FileEntry(path, size, digest))
+    record = ReleaseRecord(
+        manifest.name,
+        version,
+        stage,
+        variant,
+        commit,
+        manifest.digest,
+        previous,
+        tuple(entries),
+        committed or {},
+    )
+    # Not through a dictionary: it would lose a model's file that is called like one of ours.
+    refuse_collisions([RECORD_FILE, *additional, *(entry.path for entry in manifest.files)])
+    sources: dict[str, Source] = {entry.path: root / entry.path for entry in manifest.files}
+    return ReleaseFiles(tag, record, manifest, {**sources, **additional, RECORD_FILE: record.to_bytes()})

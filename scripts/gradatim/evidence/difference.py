@@ -1,0 +1,89 @@
+"""What two releases differ in: signature, measurements, files, data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gradatim.errors import BrokenEvidence
+from gradatim.evidence.manifest import Manifest
+from gradatim.evidence.statement import Bundle
+from gradatim.measurement import Measurement
+from gradatim.signature import Signature
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two releases differ in; None stands for what only one of them has.
+
+    Attributes:
+        files: path, then size in bytes and SHA-256 before and after, of every file that differs.
+        size: bytes of all the model's files before and after.
+        measurements: label (``recall[class=8]``), before and after, of everything that either measured.
+        inputs: name, digest before and after, of every input of a step that differs: data, contract, code.
+        signatures: the signature before and after, where the evidence tells both.
+    """
+
+    files: tuple[tuple[str, tuple[int, str] | None, tuple[int, str] | None], ...]
+    size: tuple[int, int]
+    measurements: tuple[tuple[str, Measurement | None, Measurement | None], ...]
+    inputs: tuple[tuple[str, str | None, str | None], ...]
+    signatures: tuple[Signature, Signature] | None
+
+
+def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Difference:
+    """Compare two releases by their manifests and their evidence.
+
+    The signature is looked for under ``signature`` in the details of any statement.
+
+    Raises:
+        BrokenEvidence: the signature in the evidence cannot be read.
+    """
+    before = {entry.path: (entry.size, entry.sha256) for entry in old[0].files}
+    after = {entry.path: (entry.size, entry.sha256) for entry in new[0].files}
+    files = tuple(
+        (path, before.get(path), after.get(path))
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    )
+    measured = _measurements(old), _measurements(new)
+    labels = sorted(measured[0].keys() | measured[1].keys())
+    looked_at = _inputs(old[1]), _inputs(new[1])
+    names = sorted(looked_at[0].keys() | looked_at[1].keys())
+    signatures = _signature(old[1]), _signature(new[1])
+    return Difference(
+        files,
+        (old[0].size, new[0].size),
+        tuple((label, measured[0].get(label), measured[1].get(label)) for label in labels),
+        tuple(
+            (name, looked_at[0].get(name), looked_at[1].get(name))
+            for name in names
+            if looked_at[0].get(name) != looked_at[1].get(name)
+        ),
+        (signatures[0], signatures[1]) if signatures[0] and signatures[1] else None,
+    )
+
+
+def _measurements(release: tuple[Manifest, Bundle]) -> Mapping[str, Measurement]:
+    manifest, evidence = release
+    found = {}
+    for statement in evidence.statements:
+        variant = statement.variant(manifest.digest)
+        for measurement in statement.measurements:
+            if variant is not None and measurement.variant == variant:
+                found[measurement.label] = measurement
+    return found
+
+
+def _inputs(evidence: Bundle) -> Mapping[str, str]:
+    return {f"{s.step}: {name}": digest for s in evidence.statements for name, digest in s.inputs.items()}
+
+
+def _signature(evidence: Bundle) -> Signature | None:
+    for statement in evidence.statements:
+        if "signature" in statement.details:
+            try:
+                return Signature.from_json(statement.details["signature"])
+            except (KeyError, TypeError) as error:
+                raise BrokenEvidence(f"The signature in the evidence of {statement.step} is broken.") from error
+    return None

@@ -1,0 +1,244 @@
+"""Evidence: an in-toto Statement v1 [1]_ for each step, bound by digest to what it speaks of.
+
+.. [1] https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.manifest import strict_json
+from gradatim.files import canonical_json, sha256_bytes
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:gradatim:evidence:v1"
+MADE_FROM = "candidate"
+"""The input that names what a step's subjects were made from: it leads from a variant back to the build."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PREDICATE = frozenset(
+    ("step", "gradatim", "inputs", "measurements", "gates", "verdict", "environment", "details")
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one step found out, and about which bytes.
+
+    Attributes:
+        step: ``evaluate``, ``gate``, ...
+        subjects: hex manifest digest by variant (``fp32``, ``int8-static``): what the statement speaks of.
+        verdict: what the step decided.
+        gradatim: version of the kit that made it.
+        inputs: hex digest by name of everything that the step looked at: ``evaluation``, ``contract``,
+            ``code``, ``baseline``; ``candidate`` is what the subjects were made from.
+        measurements: what was measured.
+        gates: what the gates said.
+        environment: machine, packages, commit, CI job.
+        details: whatever else the step wants to keep, as JSON.
+    """
+
+    step: str
+    subjects: Mapping[str, str]
+    verdict: Verdict
+    gradatim: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def variant(self, manifest: str) -> str | None:
+        """Under which name the statement speaks of a manifest digest; None when it does not."""
+        return next((name for name, digest in self.subjects.items() if digest == manifest), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The statement in in-toto's form."""
+        subjects = [
+            {"name": name, "digest": {"sha256": digest}} for name, digest in sorted(self.subjects.items())
+        ]
+        return {
+            "_type": STATEMENT_TYPE,
+            "subject": subjects,
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "step": self.step,
+                "gradatim": self.gradatim,
+                "inputs": dict(self.inputs),
+                "measurements": [measurement.to_json() for measurement in self.measurements],
+                "gates": [gate.to_json() for gate in self.gates],
+                "verdict": self.verdict.value,
+                "environment": dict(self.environment),
+                "details": dict(self.details),
+            },
+        }
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON, one line.
+
+        Raises:
+            InvalidInput: the environment or the details hold NaN or something that is no JSON.
+        """
+        try:
+            return canonical_json(self.to_json())
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"The evidence of {self.step} cannot be written as JSON: {error}.") from error
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> Statement:
+        """Read a statement strictly; ``name`` says where it came from.
+
+        Raises:
+            BrokenEvidence: a duplicate key, NaN, an unknown or missing field, a wrong kind of value.
+        """
+        return cls.from_json(strict_json(data, name), name)
+
+    @classmethod
+    def from_json(cls, record: Any, name: str) -> Statement:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BrokenEvidence: an unknown or missing field, a wrong kind of value.
+        """
+        _fields(record, {"_type", "subject", "predicateType", "predicate"}, name)
+        if record["_type"] != STATEMENT_TYPE or record["predicateType"] != PREDICATE_TYPE:
+            raise BrokenEvidence(
+                f"{name} is evidence of another kind: {record['_type']!r}, {record['predicateType']!r}."
+            )
+        predicate = record["predicate"]
+        _fields(predicate, _PREDICATE, name)
+        try:
+            measurements = tuple(
+                Measurement.from_json(item) for item in _list(predicate["measurements"], name)
+            )
+            gates = tuple(GateResult.from_json(item) for item in _list(predicate["gates"], name))
+            verdict = Verdict(predicate["verdict"])
+        except BrokenEvidence:
+            raise
+        except (InvalidInput, AttributeError, TypeError, ValueError) as error:
+            raise BrokenEvidence(f"{name} is broken: {error}") from error
+        if not isinstance(predicate["step"], str) or not isinstance(predicate["gradatim"], str):
+            raise BrokenEvidence(f"{name} is broken: step and version must be text.")
+        return cls(
+            predicate["step"],
+            _subjects(record["subject"], name),
+            verdict,
+            predicate["gradatim"],
+            _digests(predicate["inputs"], name),
+            measurements,
+            gates,
+            _mapping(predicate["environment"], name),
+            _mapping(predicate["details"], name),
+        )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """All statements of a release as one file: canonical JSON Lines, sorted: the same on every run."""
+
+    statements: tuple[Statement, ...]
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.statements, key=lambda s: (s.step, s.to_bytes())))
+        object.__setattr__(self, "statements", ordered)
+
+    def to_bytes(self) -> bytes:
+        """The file ``evidence.intoto.jsonl``."""
+        return b"".join(statement.to_bytes() + b"\n" for statement in self.statements)
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the file."""
+        return sha256_bytes(self.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "evidence.intoto.jsonl") -> Bundle:
+        """Read a bundle strictly.
+
+        Raises:
+            BrokenEvidence: a line is not a statement.
+        """
+        if data and not data.endswith(b"\n"):
+            raise BrokenEvidence(f"{name} is broken: its last line is cut off.")
+        lines = data.split(b"\n")[:-1]
+        return cls(tuple(Statement.from_bytes(line, f"{name}:{n}") for n, line in enumerate(lines, 1)))
+
+    def of(self, step: str) -> tuple[Statement, ...]:
+        """The statements of one step."""
+        return tuple(statement for statement in self.statements if statement.step == step)
+
+    def linked(self, manifest: str) -> tuple[frozenset[str], tuple[Statement, ...]]:
+        """What a manifest digest was made from, and the statements that speak of none of it.
+
+        A statement belongs to a release when the release is one of its subjects, or when it speaks of what
+        the release was made from: the build's file that ``compress`` turned into the released variant.
+
+        Returns:
+            the digests of the release and of its ancestors, and the foreign statements.
+        """
+        known = {manifest}
+        while True:
+            made_from = {
+                statement.inputs[MADE_FROM]
+                for statement in self.statements
+                if MADE_FROM in statement.inputs and known & set(statement.subjects.values())
+            }
+            if made_from <= known:
+                break
+            known |= made_from
+        foreign = tuple(s for s in self.statements if not known & set(s.subjects.values()))
+        return frozenset(known), foreign
+
+
+def bundle(statements: Iterable[Statement]) -> Bundle:
+    """All statements of a release as one file."""
+    return Bundle(tuple(statements))
+
+
+def _fields(record: Any, wanted: Iterable[str], name: str) -> None:
+    if not isinstance(record, dict):
+        raise BrokenEvidence(f"{name} is broken: it is not a JSON object.")
+    wanted = set(wanted)
+    if unknown := record.keys() - wanted:
+        raise BrokenEvidence(f"{name} is broken: unknown fields {', '.join(sorted(unknown))}.")
+    if missing := wanted - record.keys():
+        raise BrokenEvidence(f"{name} is broken: it lacks {', '.join(sorted(missing))}.")
+
+
+def _subjects(record: Any, name: str) -> dict[str, str]:
+    subjects: dict[str, str] = {}
+    for subject in _list(record, name):
+        _fields(subject, {"name", "digest"}, name)
+        _fields(subject["digest"], {"sha256"}, name)
+        if not isinstance(subject["name"], str) or subject["name"] in subjects:
+            raise BrokenEvidence(f"{name} is broken: its subjects need a name each, no two the same.")
+        subjects.update(_digests({subject["name"]: subject["digest"]["sha256"]}, name))
+    if not subjects:
+        raise BrokenEvidence(f"{name} speaks of nothing: it has no subject.")
+    return subjects
+
+
+def _digests(record: Any, name: str) -> dict[str, str]:
+    found = _mapping(record, name)
+    for key, digest in found.items():
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise BrokenEvidence(f"{name} is broken: `{key}` has no proper SHA-256.")
+    return found
+
+
+def _mapping(record: Any, name: str) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise BrokenEvidence(f"{name} is broken: {record!r} is not a JSON object.")
+    return record
+
+
+def _list(record: Any, name: str) -> list[Any]:
+    if not isinstance(record, list):
+        raise BrokenEvidence(f"{name} is broken: {record!r} is not a list.")
+    return record

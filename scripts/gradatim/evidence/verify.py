@@ -1,0 +1,285 @@
+"""Is this the release that it says it is? Every answer that is not yes is a finding with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.manifest import FileEntry, Manifest, hash_files
+from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.statement import Bundle
+from gradatim.files import list_files, sha256_bytes
+from gradatim.gates.verdict import Verdict
+
+Problem = Literal[
+    "altered file",
+    "missing file",
+    "extra file",
+    "broken manifest",
+    "broken record",
+    "broken evidence",
+    "missing evidence",
+    "foreign evidence",
+    "refused gate",
+    "other release",
+    "moved tag",
+    "altered tag",
+    "unproven tag",
+    "unsigned",
+    "unreachable",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason not to believe a release.
+
+    Attributes:
+        problem: what kind of reason.
+        where: the file, tag, statement or location that it is about.
+        text: for a person.
+    """
+
+    problem: Problem
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came out of verifying a release.
+
+    Attributes:
+        name: the model; None where even that could not be read.
+        version: its version.
+        manifest: hex manifest digest.
+        checked: what was compared and held: ``digits.onnx in releases/v1.0.0``.
+        signed: whether a signature was there and held; a stage may refuse what has none.
+        findings: every reason not to believe it.
+        notes: what could not be compared, although enough could.
+    """
+
+    name: str | None
+    version: str | None
+    manifest: str | None
+    checked: tuple[str, ...] = ()
+    signed: bool = False
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing speaks against it, and something was compared."""
+        return not self.findings and bool(self.checked)
+
+
+def verify_folder(folder: Path, *, version: str | None = None) -> Verification:
+    """Verify a published release by its own files, offline.
+
+    That a folder agrees with itself does not prove that it is the release: only its tag, in git, does that.
+
+    Args:
+        folder: holds ``release.json``, ``manifest.json``, the evidence and the model's files.
+        version: the version that it should be; by default the one that the folder's name says.
+
+    Raises:
+        InvalidInput: there is no such folder, or it holds a symbolic link.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder. Give a version, or the folder of a published release.")
+    findings: list[Finding] = []
+    record = _read_record(folder, findings)
+    manifest = _read_manifest(folder, findings)
+    evidence = _read_evidence(folder, findings)
+    if record is None or manifest is None:
+        return Verification(None, version, None, findings=tuple(findings))
+    if record.manifest != manifest.digest or record.name != manifest.name:
+        findings.append(
+            Finding(
+                "other release",
+                MANIFEST_FILE,
+                f"{folder / MANIFEST_FILE} is the manifest of another release.",
+            )
+        )
+    named = version or (
+        folder.name.rpartition("@")[2] if folder.name.rpartition("@")[2].startswith("v") else None
+    )
+    if named is not None and named != record.version:
+        text = f"{folder} holds {record.name} {record.version}, not {named}: another release is in its place."
+        findings.append(Finding("other release", str(folder), text))
+    checked, problems = check_files(folder, [*manifest.files, *record.files], also=(RECORD_FILE,))
+    findings += problems
+    if evidence is not None:
+        findings += check_evidence(evidence, record.manifest, record.variant)
+    return Verification(
+        record.name, record.version, manifest.digest, tuple(checked), findings=tuple(findings)
+    )
+
+
+def check_files(
+    folder: Path, entries: Iterable[FileEntry], *, also: Sequence[str] = ()
+) -> tuple[list[str], list[Finding]]:
+    """Compare every file of a folder with what it should be.
+
+    Args:
+        folder: where the files are.
+        entries: what should be there.
+        also: names that may be there besides.
+
+    Returns:
+        the paths that hold, and every altered, missing or extra file.
+
+    Raises:
+        InvalidInput: the folder holds a symbolic link.
+    """
+    wanted = {entry.path: entry for entry in entries}
+    present = set(list_files(folder))
+    there = [path for path in sorted(wanted) if path in present]
+    # A different size settles it without reading the file.
+    sizes = {path: (folder / path).stat().st_size for path in there}
+    same_size = [folder / path for path in there if sizes[path] == wanted[path].size]
+    digests = hash_files(same_size)
+    good, findings = [], []
+    for path in sorted(wanted):
+        if path not in present:
+            findings.append(Finding("missing file", path, f"{folder / path} is missing."))
+        elif sizes[path] != wanted[path].size:
+            text = f"{folder / path} has {sizes[path]} bytes where the release has {wanted[path].size}."
+            findings.append(Finding("altered file", path, text))
+        elif digests[folder / path][1] != wanted[path].sha256:
+            text = f"{folder / path} was altered: its SHA-256 is not that of the release."
+            findings.append(Finding("altered file", path, text))
+        else:
+            good.append(path)
+    for path in sorted(present - wanted.keys() - set(also)):
+        findings.append(Finding("extra file", path, f"{folder / path} is not part of the release."))
+    return good, findings
+
+
+def check_evidence(
+    evidence: Bundle, manifest: str, variant: str, *, required: Sequence[str] = ("gate",)
+) -> list[Finding]:
+    """Does the evidence speak of exactly these bytes, and does all of it say PASS?
+
+    Args:
+        evidence: every statement of the release.
+        manifest: hex manifest digest.
+        variant: the variant that was released, whose gates count.
+        required: steps that must have a statement about exactly these bytes.
+    """
+    findings = []
+    _, foreign = evidence.linked(manifest)
+    for statement in foreign:
+        text = f"The evidence of {statement.step} speaks of another model, not of {manifest[:12]}."
+        findings.append(Finding("foreign evidence", statement.step, text))
+    for step in required:
+        if not any(statement.variant(manifest) for statement in evidence.of(step)):
+            text = f"There is no evidence of {step} about {manifest[:12]}."
+            findings.append(Finding("missing evidence", step, text))
+    for statement in evidence.statements:
+        if statement in foreign:
+            continue
+        refused = [gate for gate in statement.gates if gate.variant == variant and gate.refuses]
+        for gate in refused:
+            text = f"The gate {gate.gate} said {gate.verdict.value}: {gate.text}"
+            findings.append(Finding("refused gate", gate.gate, text))
+        if not refused and statement.verdict is not Verdict.PASS:
+            text = f"The step {statement.step} said {statement.verdict.value}, and only PASS releases."
+            findings.append(Finding("refused gate", statement.step, text))
+    return findings
+
+
+def check_kept(
+    record: bytes, manifest: bytes, evidence: bytes | None, *, digest: str, record_digest: str | None
+) -> tuple[ReleaseRecord | None, Manifest | None, list[Finding]]:
+    """Check what git keeps about a version against what its tag vouches for.
+
+    Args:
+        record: bytes of ``release.json``.
+        manifest: bytes of ``manifest.json``.
+        evidence: bytes of the evidence; None when there is none.
+        digest: hex manifest digest in the tag's message.
+        record_digest: hex SHA-256 of ``release.json`` in the tag's message.
+    """
+    findings: list[Finding] = []
+    parsed_record: ReleaseRecord | None = None
+    parsed_manifest: Manifest | None = None
+    try:
+        parsed_record = ReleaseRecord.from_bytes(record)
+    except BrokenEvidence as error:
+        findings.append(Finding("broken record", RECORD_FILE, str(error)))
+    if record_digest is None or sha256_bytes(record) != record_digest:
+        text = f"{RECORD_FILE} is not the one that the tag vouches for: it or the tag's message was altered."
+        findings.append(Finding("broken record", RECORD_FILE, text))
+    try:
+        parsed_manifest = Manifest.from_bytes(manifest)
+    except BrokenEvidence as error:
+        findings.append(Finding("broken manifest", MANIFEST_FILE, str(error)))
+    if sha256_bytes(manifest) != digest:
+        text = (
+            f"{MANIFEST_FILE} is not the one that the tag vouches for: it or the tag's message was altered."
+        )
+        findings.append(Finding("broken manifest", MANIFEST_FILE, text))
+    if parsed_record is not None:
+        if parsed_record.manifest != digest:
+            text = f"{RECORD_FILE} names another manifest than the tag: it belongs to another release."
+            findings.append(Finding("other release", RECORD_FILE, text))
+        findings += _kept_evidence(parsed_record, evidence, digest)
+    return parsed_record, parsed_manifest, findings
+
+
+def _kept_evidence(record: ReleaseRecord, evidence: bytes | None, digest: str) -> list[Finding]:
+    entry = record.evidence
+    if entry is None or evidence is None:
+        return [
+            Finding("missing evidence", EVIDENCE_FILE, f"{record.name} {record.version} has no evidence.")
+        ]
+    if sha256_bytes(evidence) != entry.sha256:
+        text = f"{EVIDENCE_FILE} was altered: its SHA-256 is not that of the release."
+        return [Finding("broken evidence", EVIDENCE_FILE, text)]
+    try:
+        return check_evidence(Bundle.from_bytes(evidence), digest, record.variant)
+    except BrokenEvidence as error:
+        return [Finding("broken evidence", EVIDENCE_FILE, str(error))]
+
+
+def _read(folder: Path, name: str, findings: list[Finding]) -> bytes | None:
+    try:
+        return (folder / name).read_bytes()
+    except OSError:
+        problem: Problem = "missing evidence" if name == EVIDENCE_FILE else "missing file"
+        findings.append(Finding(problem, name, f"{folder / name} is missing: this is no complete release."))
+        return None
+
+
+def _read_record(folder: Path, findings: list[Finding]) -> ReleaseRecord | None:
+    data = _read(folder, RECORD_FILE, findings)
+    try:
+        return None if data is None else ReleaseRecord.from_bytes(data, str(folder / RECORD_FILE))
+    except BrokenEvidence as error:
+        findings.append(Finding("broken record", RECORD_FILE, str(error)))
+        return None
+
+
+def _read_manifest(folder: Path, findings: list[Finding]) -> Manifest | None:
+    data = _read(folder, MANIFEST_FILE, findings)
+    try:
+        return None if data is None else Manifest.from_bytes(data, str(folder / MANIFEST_FILE))
+    except BrokenEvidence as error:
+        findings.append(Finding("broken manifest", MANIFEST_FILE, str(error)))
+        return None
+
+
+def _read_evidence(folder: Path, findings: list[Finding]) -> Bundle | None:
+    data = _read(folder, EVIDENCE_FILE, findings)
+    try:
+        return None if data is None else Bundle.from_bytes(data, str(folder / EVIDENCE_FILE))
+    except BrokenEvidence as error:
+        findings.append(Finding("broken evidence", EVIDENCE_FILE, str(error)))
+        return None

@@ -1,0 +1,152 @@
+"""A folder as the place that releases are published to: a disk, a network drive, a mounted bucket.
+
+A release lies in a folder of its version's name. It is put together in a hidden folder beside it, named by
+its digest, and appears in one rename: nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
+from gradatim.evidence.assembly import ReleaseFiles, Source
+from gradatim.evidence.manifest import FileEntry
+from gradatim.evidence.release_record import MANIFEST_FILE
+from gradatim.evidence.verify import check_files
+from gradatim.files import cannot_write, list_files, replacing, sha256_bytes, sha256_file
+from gradatim.publishers.publisher import Draft, Publication
+
+
+class FolderPublisher:
+    """Publishes to a folder.
+
+    Args:
+        folder: where releases go.
+        root: what a relative path is relative to: the top of the repository.
+    """
+
+    kind = "folder"
+
+    def __init__(self, folder: Path, *, root: Path) -> None:
+        self.folder = Path(os.path.abspath(root / folder))  # noqa: PTH100 (a link in the path stays as it was written)
+
+    @property
+    def location(self) -> str:
+        return str(self.folder)
+
+    def draft(self, release: ReleaseFiles) -> Draft:
+        """See ``Publisher.draft``."""
+        final = self.folder / release.tag
+        place = final.with_name(f".{final.name}.{release.record.digest[:16]}.draft")
+        draft = Draft(release, str(place))
+        if final.exists():
+            self._compare(final, release)
+            return Draft(release, str(place), self._publication(release))
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            self._clear(place, release)
+            for entry in release.entries:
+                _copy(release.sources[entry.path], place / entry.path, entry)
+        except FileNotFoundError as error:
+            if not final.exists():  # somebody with the same bytes published while we were copying
+                raise cannot_write(place, error) from error
+            return self.draft(release)
+        except OSError as error:
+            raise cannot_write(place, error) from error
+        except EnvironmentLacks:
+            if not final.exists():
+                raise
+            return self.draft(release)
+        self._compare(place, release)
+        return draft
+
+    def publish(self, draft: Draft) -> Publication:
+        """See ``Publisher.publish``."""
+        release = draft.release
+        final = self.folder / release.tag
+        if draft.public is None:
+            try:
+                Path(draft.place).rename(final)
+                _sync(final.parent)
+            except OSError as error:
+                lost = error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+                if not lost or not final.exists():
+                    raise cannot_write(final, error) from error
+        self._compare(final, release)
+        self.discard(draft)
+        return self._publication(release)
+
+    def discard(self, draft: Draft) -> None:
+        """See ``Publisher.discard``."""
+        shutil.rmtree(draft.place, ignore_errors=True)
+
+    def open(self, publication: Publication, into: Path) -> Path:
+        """See ``Publisher.open``: a folder is read where it is."""
+        folder = Path(publication.location)
+        if not folder.is_dir():
+            raise EnvironmentLacks(
+                f"{publication.name} {publication.version} was published to {folder}, which is not there. "
+                "Mount it, or verify on the machine that has it."
+            )
+        return folder
+
+    def _publication(self, release: ReleaseFiles) -> Publication:
+        record = release.record
+        place = str(self.folder / release.tag)
+        return Publication(self.kind, place, record.name, record.version, record.manifest)
+
+    def _compare(self, folder: Path, release: ReleaseFiles) -> None:
+        """Read everything back: what lies there must be the release, no more and no less."""
+        if not folder.is_dir():
+            raise BrokenEvidence(f"{folder} is in the way: it is not a folder. Move it away.")
+        manifest = folder / MANIFEST_FILE
+        if manifest.is_file() and sha256_file(manifest) != release.manifest.digest:
+            raise BrokenEvidence(
+                f"{folder} holds another {release.record.name} {release.record.version} already, "
+                "with other bytes. A version is never published twice: release under the next number."
+            )
+        _, findings = check_files(folder, release.entries)
+        if findings:
+            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+            raise BrokenEvidence(
+                f"{folder} is not the release that it should be: {findings[0]}{more} "
+                "A published version is never changed: restore the folder, or release under the next number."
+            )
+
+    @staticmethod
+    def _clear(place: Path, release: ReleaseFiles) -> None:
+        """Remove what an interrupted run left half-written."""
+        wanted = {entry.path for entry in release.entries}
+        for name in set(list_files(place)) - wanted:
+            (place / name).unlink()
+
+
+def _copy(source: Source, target: Path, entry: FileEntry) -> None:
+    if target.is_file() and target.stat().st_size == entry.size and sha256_file(target) == entry.sha256:
+        return
+    with replacing(target) as temporary:
+        if isinstance(source, bytes):
+            temporary.write_bytes(source)
+        else:
+            try:
+                shutil.copyfile(source, temporary)
+            except FileNotFoundError as error:
+                raise InvalidInput(
+                    f"{source} is gone, although the release needs it. Run it again."
+                ) from error
+        written = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(temporary)
+        if written != entry.sha256:
+            raise InvalidInput(
+                f"The source of {target.name} changed while it was being published. Run the release again."
+            )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

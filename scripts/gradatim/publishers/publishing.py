@@ -1,0 +1,114 @@
+"""Publishing, in the one order that survives a crash at any moment.
+
+Draft everywhere, compare, create the tag, make it public everywhere, look again, record. Every step asks
+first what is there: to recover, run it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradatim.errors import GradatimError, UsageError
+from gradatim.evidence.assembly import ReleaseFiles
+from gradatim.publishers.publisher import Draft, Publication, Publisher
+from gradatim.registry.git import Repository
+from gradatim.registry.ledger import Ledger, keep
+from gradatim.registry.tagging import Announcement, announce
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a run of publishing did.
+
+    Attributes:
+        announcement: the tags.
+        publications: where the release is public now.
+        written: whether this run changed anything anywhere.
+    """
+
+    announcement: Announcement
+    publications: tuple[Publication, ...]
+    written: bool
+
+
+def publish(
+    repository: Repository,
+    release: ReleaseFiles,
+    publishers: Sequence[Publisher],
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Published:
+    """Release: drafts, tag with evidence, publication, record.
+
+    Args:
+        repository: where tag and evidence go, together with its remote if it has one.
+        release: every file.
+        publishers: where it is published.
+        progress: told what is being done, in a few words.
+
+    Raises:
+        VersionTaken: somebody else released this version first; the drafts are taken back.
+        BrokenEvidence: the version is public somewhere with other bytes.
+        EnvironmentLacks: a place or the remote cannot be reached; run it again when it can.
+    """
+    drafts: list[tuple[Publisher, Draft]] = []
+    try:
+        for publisher in publishers:
+            progress(f"upload to {publisher.location}")
+            drafts.append((publisher, publisher.draft(release)))
+        progress(f"tag {release.tag}")
+        named = "@" in release.tag
+        announcement = announce(repository, release.record, release.manifest, release.kept, named=named)
+    except GradatimError as error:
+        if error.exit_code != 4:  # what the environment lacks comes back, and the draft is resumed then
+            for publisher, draft in drafts:
+                publisher.discard(draft)
+        raise
+    publications = []
+    for publisher, draft in drafts:
+        progress(f"publish to {publisher.location}")
+        publications.append(publisher.publish(draft))
+    recorded = record_publications(repository, release, publications)
+    new = any(draft.public is None for _, draft in drafts)
+    return Published(announcement, tuple(publications), announcement.created or new or recorded)
+
+
+def record_publications(
+    repository: Repository, release: ReleaseFiles, publications: Sequence[Publication]
+) -> bool:
+    """Let git keep where a release is public, so that any clone finds it; returns whether that was new."""
+    files = {publication.path: publication.to_bytes() for publication in publications}
+    return bool(files) and keep(repository, release.record.manifest, files, release.record.commit)
+
+
+def publications_of(ledger: Ledger, version: str | None = None) -> list[Publication]:
+    """Where a release is public, as git keeps it: of one version, or of every version of these bytes.
+
+    Raises:
+        BrokenEvidence: a record is broken.
+    """
+    found = []
+    for path in ledger.paths(f"{version}/publications/" if version else ""):
+        if "/publications/" in path:
+            found.append(Publication.from_bytes(ledger.read(path), path))
+    return found
+
+
+def open_publisher(kind: str, location: str | Path, *, root: Path) -> Publisher:
+    """The publisher that the contract names.
+
+    Args:
+        kind: ``folder``.
+        location: where it publishes to.
+        root: what relative paths are relative to.
+
+    Raises:
+        UsageError: there is no such publisher.
+    """
+    if kind == "folder":
+        from gradatim.publishers.folder import FolderPublisher
+
+        return FolderPublisher(Path(location), root=root)
+    raise UsageError(f"There is no publisher `{kind}`. Known: folder.")

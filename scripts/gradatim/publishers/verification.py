@@ -1,0 +1,257 @@
+"""Verifying a version: its tag, its manifest, its evidence, and every byte wherever it is kept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradatim.errors import BrokenEvidence, GradatimError, InvalidInput
+from gradatim.evidence.manifest import FileEntry, Manifest
+from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.verify import Finding, Verification, check_files, check_kept
+from gradatim.files import sha256_file
+from gradatim.publishers.publishing import open_publisher, publications_of
+from gradatim.registry.git import Repository
+from gradatim.registry.history import LEDGER, Registry, Release, Sync
+from gradatim.registry.ledger import Ledger, open_ledger
+
+
+def verify_version(
+    repository: Repository,
+    registry: Registry,
+    release: Release,
+    *,
+    sync: Sync | None = None,
+    folders: Sequence[Path] = (),
+    signed: bool = False,
+) -> Verification:
+    """Verify a version against everything that is known about it.
+
+    Args:
+        repository: where it was tagged.
+        registry: read from it.
+        release: the version.
+        sync: what the remote said, so that a moved tag is noticed; None to stay offline.
+        folders: further places that should hold exactly this release: a download.
+        signed: whether an unsigned release is refused.
+
+    Returns:
+        what was compared, and every reason not to believe it.
+    """
+    checked: list[str] = []
+    notes: list[str] = []
+    findings = _check_remote_tag(release, sync, checked)
+    is_signed = _check_signature(repository, release, findings, required=signed)
+    if release.manifest is None or release.record is None:
+        text = f"The tag {release.tag} names no manifest, so nothing proves which bytes it means."
+        findings.append(Finding("unproven tag", release.tag, text))
+        return Verification(release.model, str(release), None, tuple(checked), is_signed, tuple(findings))
+    ledger = open_ledger(repository, release.manifest, fetch=sync is not None)
+    record, manifest = _check_ledger(ledger, release, findings)
+    if record is not None:
+        findings += _check_tag(repository, release, record)
+    if record is not None and manifest is not None:
+        checked.append(f"evidence in {LEDGER}{release.manifest[:12]}")
+        compared = _check_commit(repository, release, record, manifest, findings)
+        checked += compared
+        known = _Known(registry, release, record, manifest)
+        unreachable = _check_publications(repository, ledger, known, checked, findings)
+        for folder in folders:
+            checked += known.check(folder, findings)
+        if unreachable and not any(" in /" in line or " at commit " in line for line in checked):
+            findings += unreachable
+        else:
+            notes += [str(finding) for finding in unreachable]
+        if not unreachable and not compared and not folders and not publications_of(ledger, str(release)):
+            text = f"{release.tag} is neither in its commit nor published anywhere that git knows of."
+            findings.append(Finding("unreachable", release.tag, text))
+    return Verification(
+        release.model,
+        str(release),
+        release.manifest,
+        tuple(checked),
+        is_signed,
+        tuple(findings),
+        tuple(notes),
+    )
+
+
+def releases_with_file(
+    repository: Repository, registry: Registry, file: Path
+) -> list[tuple[Release, FileEntry]]:
+    """Which releases hold a file of exactly these bytes, lowest version first.
+
+    Raises:
+        InvalidInput: the file cannot be read.
+    """
+    try:
+        digest = sha256_file(file)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}.") from error
+    releases = [r for model in registry.models.values() for r in model.releases if r.manifest is not None]
+    manifests = repository.read_objects(
+        [f"{LEDGER}{release.manifest}:{MANIFEST_FILE}" for release in releases]
+    )
+    found = []
+    for release, data in zip(releases, manifests, strict=True):
+        if data is not None:
+            files = Manifest.from_bytes(data, f"the manifest of {release.tag}").files
+            found += [(release, entry) for entry in files if entry.sha256 == digest]
+    return found
+
+
+class _Known:
+    """A release whose manifest and record are proven, to hold places against."""
+
+    def __init__(
+        self, registry: Registry, release: Release, record: ReleaseRecord, manifest: Manifest
+    ) -> None:
+        self.registry = registry
+        self.release = release
+        self.record = record
+        data = record.to_bytes()
+        own = FileEntry(RECORD_FILE, len(data), record.digest)
+        self.entries = [*manifest.files, *record.files, own]
+
+    def check(self, folder: Path, findings: list[Finding]) -> list[str]:
+        """Compare a folder; returns what held, in words."""
+        manifest = folder / MANIFEST_FILE
+        if manifest.is_file() and not manifest.is_symlink():
+            digest = sha256_file(manifest)
+            if digest != self.release.manifest:
+                others = self.registry.with_manifest(digest, self.release.model)
+                whose = f"that of {others[0]}" if others else "that of no release known here"
+                text = (
+                    f"{manifest} is {whose}, not that of {self.release}: another release stands in its place."
+                )
+                findings.append(Finding("other release", str(manifest), text))
+        try:
+            good, problems = check_files(folder, self.entries)
+        except GradatimError as error:
+            findings.append(Finding("extra file", str(folder), str(error)))
+            return []
+        findings.extend(problems)
+        return [f"{path} in {folder}" for path in good]
+
+
+def _check_remote_tag(release: Release, sync: Sync | None, checked: list[str]) -> list[Finding]:
+    if sync is None or not sync.reached:
+        return []
+    there = sync.refs.get(f"refs/tags/{release.tag}")
+    if there == release.tag_id:
+        checked.append(f"tag {release.tag} on {sync.remote}")
+        return []
+    if there is None:
+        return [
+            Finding(
+                "moved tag",
+                release.tag,
+                f"{sync.remote} has no tag {release.tag}: it was deleted or never pushed.",
+            )
+        ]
+    text = f"The tag {release.tag} on {sync.remote} is not the one that is here: somebody moved it."
+    return [Finding("moved tag", release.tag, text)]
+
+
+def _check_signature(
+    repository: Repository, release: Release, findings: list[Finding], *, required: bool
+) -> bool:
+    if not release.signed:
+        if required:
+            text = f"The tag {release.tag} is unsigned, and the stage demands a signature."
+            findings.append(Finding("unsigned", release.tag, text))
+        return False
+    against = repository.verify_tag(release.tag)
+    if against is not None and required:
+        text = f"The signature of {release.tag} does not hold, or its key is not known here: {against}."
+        findings.append(Finding("unsigned", release.tag, text))
+    return against is None
+
+
+def _check_ledger(
+    ledger: Ledger, release: Release, findings: list[Finding]
+) -> tuple[ReleaseRecord | None, Manifest | None]:
+    record_path, evidence_path = f"{release}/{RECORD_FILE}", f"{release}/{EVIDENCE_FILE}"
+    lacking = [path for path in (MANIFEST_FILE, record_path) if path not in ledger.blobs]
+    if lacking:
+        text = (
+            f"The tag {release.tag} vouches for the manifest {ledger.digest[:12]}, and git keeps no "
+            f"{' and no '.join(lacking)} for it: the tag's message was altered, or the evidence is gone."
+        )
+        findings.append(Finding("missing evidence", release.tag, text))
+        return None, None
+    evidence = ledger.read(evidence_path) if evidence_path in ledger.blobs else None
+    record, manifest, problems = check_kept(
+        ledger.read(record_path),
+        ledger.read(MANIFEST_FILE),
+        evidence,
+        digest=ledger.digest,
+        record_digest=release.record,
+    )
+    findings.extend(problems)
+    return record, manifest
+
+
+def _check_tag(repository: Repository, release: Release, record: ReleaseRecord) -> list[Finding]:
+    """The tag's message and commit must be the record's, letter for letter."""
+    findings = []
+    _, _, message = repository.read_object(release.tag_id, "tag").partition(b"\n\n")
+    said = message.split(b"-----BEGIN ", 1)[0].decode(errors="replace")
+    if said != record.tag_message():
+        text = f"The message of the tag {release.tag} was altered: it is not the one of this release."
+        findings.append(Finding("altered tag", release.tag, text))
+    if release.commit != record.commit:
+        text = (
+            f"The tag {release.tag} marks {release.commit[:7]}, not {record.commit[:7]}, which was released."
+        )
+        findings.append(Finding("moved tag", release.tag, text))
+    if (record.name, record.version) != (release.model, str(release)):
+        text = f"The record of {release.tag} is that of {record.name} {record.version}."
+        findings.append(Finding("other release", release.tag, text))
+    return findings
+
+
+def _check_commit(
+    repository: Repository,
+    release: Release,
+    record: ReleaseRecord,
+    manifest: Manifest,
+    findings: list[Finding],
+) -> list[str]:
+    wanted = {entry.path: entry.sha256 for entry in manifest.files}
+    good = []
+    for path, place in sorted(record.committed.items()):
+        where = f"{place} at commit {release.commit[:7]}"
+        try:
+            digest = repository.sha256(release.commit, place)
+        except InvalidInput as error:
+            findings.append(Finding("missing file", place, str(error)))
+            continue
+        if digest == wanted.get(path):
+            good.append(where)
+        else:
+            findings.append(Finding("altered file", place, f"{where} is not the file of the release."))
+    return good
+
+
+def _check_publications(
+    repository: Repository, ledger: Ledger, known: _Known, checked: list[str], findings: list[Finding]
+) -> list[Finding]:
+    """Compare every place where the version is public; returns those that cannot be reached."""
+    unreachable = []
+    try:
+        publications = publications_of(ledger, str(known.release))
+    except BrokenEvidence as error:
+        findings.append(Finding("broken record", "publications", str(error)))
+        return []
+    for publication in publications:
+        with tempfile.TemporaryDirectory(prefix="gradatim-") as temporary:
+            try:
+                publisher = open_publisher(publication.publisher, publication.location, root=repository.root)
+                folder = publisher.open(publication, Path(temporary))
+            except GradatimError as error:
+                unreachable.append(Finding("unreachable", publication.location, str(error)))
+                continue
+            checked += known.check(folder, findings)
+    return unreachable

@@ -1,0 +1,598 @@
+"""git, as the registry needs it: read-mostly, never interactive, never a shell string.
+
+Every command runs with an argument list in the C locale, so that paths with spaces and other
+alphabets pass through and git's messages can be recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
+from gradatim.files import replacing
+
+IDENTITY = ("gradatim", "gradatim@localhost")
+"""Whose name stands on what gradatim records where git knows nobody, as on a bare CI machine."""
+
+_LFS = b"version https://git-lfs.github.com/spec/v1\n"
+_CHUNK = 1 << 20
+_LFS_POINTER_LIMIT = 1024  # bytes; the specification's own bound on a pointer file
+_RACED = (
+    "stale info",
+    "fetch first",
+    "already exists",
+    "cannot lock ref",
+    "failed to update ref",
+    "reference already exists",
+    "atomic transaction failed",
+)
+
+
+class PushRejected(UsageError):
+    """Somebody else changed one of the references first; nothing of this push was taken."""
+
+
+@dataclass(frozen=True)
+class RefUpdate:
+    """One reference of a push.
+
+    Attributes:
+        ref: full name: ``refs/tags/v1.0.0``.
+        new: id of the object that it shall name.
+        old: id that it must name now; None when it must not exist yet.
+    """
+
+    ref: str
+    new: str
+    old: str | None = None
+
+
+@dataclass(frozen=True)
+class RemoteRef:
+    """A reference as a remote reports it; ``peeled`` is the commit behind an annotated tag."""
+
+    id: str
+    peeled: str
+
+
+@dataclass(frozen=True)
+class LfsPointer:
+    """What git holds in place of a large file: the file's SHA-256 and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Repository:
+    """A git repository with a working tree (or a bare one), seen from any folder inside it.
+
+    Attributes:
+        root: the top of the working tree; the git folder itself in a bare repository.
+        git_dir: the folder that holds the objects and references.
+        shallow: whether the history was cut off by ``--depth``.
+    """
+
+    def __init__(self, root: Path, git_dir: Path, *, shallow: bool) -> None:
+        self.root = root
+        self.git_dir = git_dir
+        self.shallow = shallow
+
+    @classmethod
+    def find(cls, path: Path) -> Repository:
+        """The repository that holds a path.
+
+        Raises:
+            EnvironmentLacks: git is not installed, the path lies in no repository, or git does not trust
+                its owner.
+        """
+        place = path if path.is_dir() else path.parent
+        questions = ("--git-common-dir", "--is-bare-repository", "--is-shallow-repository", "--show-toplevel")
+        result = _git(["-C", str(place), "rev-parse", *questions])
+        said = os.fsdecode(result.stdout).split("\n")
+        bare = len(said) > 1 and said[1] == "true"
+        if result.returncode != 0 and not bare:
+            raise _no_repository(place, os.fsdecode(result.stderr))
+        git_dir = (place / said[0]).resolve()
+        return cls(git_dir if bare else Path(said[3]), git_dir, shallow=said[2] == "true")
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Run one git command in the repository and return what it prints.
+
+        Raises:
+            EnvironmentLacks: git is missing or the command failed; the message carries git's own words.
+        """
+        result = self._result(arguments, stdin=stdin, environment=environment)
+        if result.returncode != 0:
+            said = _last_words(result.stderr)
+            raise EnvironmentLacks(f"`git {arguments[0]}` failed in {self.root}: {said}.")
+        return result.stdout
+
+    def _result(
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        return _git(["-C", str(self.root), *arguments], stdin=stdin, environment=environment)
+
+    def text(self, *arguments: str) -> str:
+        """Run one git command and return its output as text, without the final newline."""
+        return os.fsdecode(self.run(*arguments)).rstrip("\n")
+
+    def setting(self, key: str) -> str | None:
+        """A value of git's configuration, None when it is not set."""
+        result = self._result(["config", "--get", key])
+        return os.fsdecode(result.stdout).rstrip("\n") if result.returncode == 0 else None
+
+    # where the working tree stands
+
+    def resolve(self, revision: str) -> str:
+        """The full commit id that a revision names.
+
+        Raises:
+            UsageError: there is no such commit here.
+        """
+        result = self._result(
+            ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+        )
+        if result.returncode != 0:
+            raise UsageError(
+                f"There is no commit `{revision}` in {self.root}. Fetch it, or check the spelling."
+            )
+        return os.fsdecode(result.stdout).strip()
+
+    def head(self) -> str:
+        """The id of the commit that is checked out.
+
+        Raises:
+            UsageError: nothing was committed yet.
+        """
+        result = self._result(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
+        if result.returncode != 0:
+            raise UsageError(f"{self.root} has no commit yet. Commit the model and its contract first.")
+        return os.fsdecode(result.stdout).strip()
+
+    def branch(self) -> str | None:
+        """The branch that is checked out; None on a detached HEAD, as CI checks out."""
+        result = self._result(["symbolic-ref", "--quiet", "--short", "HEAD"])
+        return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None
+
+    def changed_files(self) -> list[str]:
+        """Files that differ from the commit or are not tracked, as paths relative to the root."""
+        entries = os.fsdecode(self.run("status", "--porcelain", "-z", "--untracked-files=all")).split("\0")
+        names, skip = [], False
+        for entry in entries:
+            if skip or not entry:  # a rename is followed by the name it had
+                skip = False
+                continue
+            names.append(entry[3:])
+            skip = entry[0] in "RC"
+        return sorted(names)
+
+    def is_ancestor(self, commit: str, of: str) -> bool:
+        """Whether one commit is part of another's history.
+
+        Raises:
+            EnvironmentLacks: the history is cut off, so a "no" would prove nothing.
+        """
+        result = self._result(["merge-base", "--is-ancestor", commit, of])
+        if result.returncode == 0:
+            return True
+        if self.shallow:
+            raise _too_shallow(self.root)
+        if result.returncode == 1:
+            return False
+        raise EnvironmentLacks(f"git cannot compare {commit} with {of}: {_last_words(result.stderr)}.")
+
+    def commit_date(self, commit: str) -> str:
+        """A commit's date in git's raw form: ``1700000000 +0100``."""
+        return self.text("show", "-s", "--format=%cd", "--date=raw", commit)
+
+    # remotes
+
+    @cached_property
+    def remote(self) -> str | None:
+        """The remote to speak to: the branch's own, else ``origin``, else the only one; None without any."""
+        names = self.text("remote").split("\n")
+        branch = self.branch()
+        own = self.setting(f"branch.{branch}.remote") if branch else None
+        for name in (own, "origin"):
+            if name in names:
+                return name
+        return names[0] if len(names) == 1 and names[0] else None
+
+    def remote_url(self, remote: str | None = None) -> str | None:
+        """Where a remote lies, without any password in it; None when there is no remote."""
+        name = remote or self.remote
+        if name is None:
+            return None
+        url = self.setting(f"remote.{name}.url")
+        return url and re.sub(r"://[^/@]*@", "://", url)
+
+    def remote_refs(self, remote: str, *patterns: str) -> dict[str, RemoteRef]:
+        """What a remote holds now, by full reference name.
+
+        Raises:
+            EnvironmentLacks: the remote cannot be reached.
+        """
+        result = self._result(["ls-remote", "--quiet", remote, *patterns])
+        if result.returncode != 0:
+            raise self._unreachable(remote, result.stderr)
+        found: dict[str, RemoteRef] = {}
+        for line in os.fsdecode(result.stdout).splitlines():
+            identity, _, ref = line.partition("\t")
+            if ref.endswith("^{}"):
+                found[ref[:-3]] = RemoteRef(found[ref[:-3]].id, identity)
+            else:
+                found[ref] = RemoteRef(identity, identity)
+        return found
+
+    def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
+        """Fetch references by explicit refspecs.
+
+        Raises:
+            EnvironmentLacks: the remote cannot be reached or lacks one of them.
+        """
+        wanted = "".join(f"{refspec}\n" for refspec in refspecs)
+        if not wanted:
+            return
+        result = self._result(["fetch", "--no-tags", "--quiet", "--stdin", remote], stdin=os.fsencode(wanted))
+        if result.returncode != 0:
+            raise self._unreachable(remote, result.stderr)
+
+    def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
+        """Push references all together or not at all, each only if it still is what ``old`` says.
+
+        Objects are pushed by id: no local reference is made before the remote has taken it, so a lost
+        race leaves nothing behind.
+
+        Raises:
+            PushRejected: a reference changed meanwhile.
+            EnvironmentLacks: the remote cannot be reached or does not allow the push.
+        """
+        leases = [f"--force-with-lease={update.ref}:{update.old or ''}" for update in updates]
+        specs = [f"{update.new}:{update.ref}" for update in updates]
+        result = self._result(["push", "--atomic", "--porcelain", *leases, remote, *specs])
+        if result.returncode == 0:
+            return
+        said = os.fsdecode(result.stdout + result.stderr)
+        rejected = [
+            line for line in said.splitlines() if line.startswith("!") and "atomic push failed" not in line
+        ]
+        declined = any(
+            "declined" in line for line in rejected
+        )  # a protected tag or branch: no race, and no retry
+        if not declined and any(word in line for line in rejected for word in _RACED):
+            raise PushRejected(f"{remote} changed while this push was under way: {'; '.join(rejected)}.")
+        raise self._unreachable(remote, result.stderr or result.stdout)
+
+    def update_refs(self, updates: Sequence[RefUpdate]) -> None:
+        """Set local references in one transaction, each only if it still is what ``old`` says.
+
+        Raises:
+            PushRejected: a reference changed meanwhile.
+        """
+        lines = b"".join(
+            b"update %s\0%s\0%s\0"
+            % (os.fsencode(update.ref), update.new.encode(), (update.old or "0" * 40).encode())
+            for update in updates
+        )
+        result = self._result(["update-ref", "-z", "--stdin"], stdin=lines)
+        if result.returncode != 0:
+            raise PushRejected(f"{self.root} changed meanwhile: {_last_words(result.stderr)}.")
+
+    def local_refs(self, prefix: str) -> dict[str, str]:
+        """Object ids by full reference name below a prefix."""
+        listing = self.text("for-each-ref", "--format=%(objectname) %(refname)", prefix)
+        pairs = (line.partition(" ") for line in listing.split("\n") if line)
+        return {ref: identity for identity, _, ref in pairs}
+
+    def deepen(self) -> None:
+        """Fetch the whole history and every tag into a shallow clone; nothing to do in a full one.
+
+        Raises:
+            EnvironmentLacks: the history is cut off and there is no remote that could give the rest.
+        """
+        if not self.shallow:
+            return
+        remote = self.remote
+        if remote is None:
+            raise _too_shallow(self.root)
+        result = self._result(["fetch", "--unshallow", "--tags", "--quiet", remote])
+        if result.returncode != 0:
+            raise _too_shallow(self.root)
+        self.shallow = False
+
+    def _unreachable(self, remote: str, stderr: bytes) -> EnvironmentLacks:
+        where = self.remote_url(remote) or remote
+        return EnvironmentLacks(
+            f"The remote {remote} ({where}) did not do it: {_last_words(stderr)}. "
+            "Check the address, the network and your right to push, then run the same command again."
+        )
+
+    # objects
+
+    def read_object(self, identity: str, kind: str = "blob") -> bytes:
+        """The bytes of one object.
+
+        Raises:
+            InvalidInput: there is no such object, or it is of another kind.
+        """
+        result = self._result(["cat-file", kind, identity])
+        if result.returncode != 0:
+            raise InvalidInput(
+                f"git has no {kind} `{identity}` in {self.root}: {_last_words(result.stderr)}."
+            )
+        return result.stdout
+
+    def read_objects(self, names: Sequence[str]) -> list[bytes | None]:
+        """The bytes of many small objects in one go, None for each that does not exist."""
+        listing = "".join(f"{name}\n" for name in names)
+        output = self.run("cat-file", "--batch", stdin=os.fsencode(listing))
+        found: list[bytes | None] = []
+        place = 0
+        for _ in names:
+            end = output.index(b"\n", place)
+            header = output[place:end].split(b" ")
+            if header[-1] == b"missing":
+                found.append(None)
+                place = end + 1
+            else:
+                size = int(header[-1])
+                found.append(output[end + 1 : end + 1 + size])
+                place = end + size + 2
+        return found
+
+    def write_blob(self, data: bytes) -> str:
+        """Store bytes as an object and return its id."""
+        return os.fsdecode(self.run("hash-object", "-w", "--stdin", stdin=data)).strip()
+
+    def tree(self, revision: str) -> dict[str, str]:
+        """Blob ids by path in a commit or tree; submodules and symbolic links are left out."""
+        files = {}
+        for entry in os.fsdecode(self.run("ls-tree", "-r", "-z", "--full-tree", revision)).split("\0"):
+            if entry.startswith("100"):
+                details, _, path = entry.partition("\t")
+                files[path] = details.split(" ")[2]
+        return files
+
+    def has_file(self, commit: str, path: str) -> bool:
+        """Whether a plain file lies at a path of a commit."""
+        listing = os.fsdecode(self.run("ls-tree", "-z", "--full-tree", commit, "--", path))
+        return listing.startswith("100")
+
+    def lfs_pointer(self, commit: str, path: str) -> LfsPointer | None:
+        """The Git LFS pointer at a path of a commit; None when the file itself is there.
+
+        Raises:
+            InvalidInput: there is no such file, or the pointer is broken.
+        """
+        size = int(self._size(commit, path))
+        if size >= _LFS_POINTER_LIMIT:
+            return None
+        return read_lfs_pointer(self.read_object(f"{commit}:{path}"), path)
+
+    def show(self, commit: str, path: str) -> bytes:
+        """The bytes of a file at a commit, a Git LFS pointer already resolved; for small files.
+
+        Raises:
+            InvalidInput: there is no such file at that commit.
+            EnvironmentLacks: it lies in Git LFS and git-lfs is not installed or cannot reach it.
+        """
+        data = self.read_object(f"{commit}:{path}")
+        if read_lfs_pointer(data, path) is None:
+            return data
+        return self._smudge(data, path)
+
+    def export(self, commit: str, path: str, target: Path) -> None:
+        """Write a file as it was at a commit, streamed, a Git LFS pointer resolved.
+
+        Raises:
+            InvalidInput: there is no such file at that commit.
+            EnvironmentLacks: it lies in Git LFS and git-lfs is not there, or ``target`` cannot be written.
+        """
+        self._size(commit, path)
+        pointer = self.lfs_pointer(commit, path)
+        with replacing(target) as temporary, temporary.open("wb") as file:
+            if pointer is not None:
+                file.write(self._smudge(self.read_object(f"{commit}:{path}"), path))
+                return
+            command = ["git", "-C", str(self.root), "cat-file", "blob", f"{commit}:{path}"]
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                check=False,
+            )
+            if done.returncode != 0:
+                raise InvalidInput(f"git cannot read {path} at {commit}: {_last_words(done.stderr)}.")
+
+    def sha256(self, commit: str, path: str) -> str:
+        """Hex SHA-256 of a file at a commit, streamed; of the file itself where git holds a Git LFS pointer.
+
+        Raises:
+            InvalidInput: there is no such file at that commit.
+        """
+        pointer = self.lfs_pointer(commit, path)
+        if pointer is not None:
+            return pointer.sha256
+        digest = hashlib.sha256()
+        command = ["git", "-C", str(self.root), "cat-file", "blob", f"{commit}:{path}"]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 (it was asked for)
+            while chunk := process.stdout.read(_CHUNK):
+                digest.update(chunk)
+        if process.returncode != 0:
+            raise InvalidInput(f"git cannot read {path} at {commit}.")
+        return digest.hexdigest()
+
+    def verify_tag(self, tag: str) -> str | None:
+        """Check a tag's signature: None when it holds, else what git says against it."""
+        result = self._result(["verify-tag", tag])
+        return None if result.returncode == 0 else _last_words(result.stderr)
+
+    def _size(self, commit: str, path: str) -> str:
+        result = self._result(["cat-file", "-s", f"{commit}:{path}"])
+        if result.returncode != 0:
+            raise InvalidInput(f"There is no file {path} at commit {commit[:7]}.")
+        return os.fsdecode(result.stdout).strip()
+
+    def _smudge(self, pointer: bytes, path: str) -> bytes:
+        result = self._result(["lfs", "smudge", "--", path], stdin=pointer)
+        if result.returncode != 0 and b"is not a git command" in result.stderr:
+            raise EnvironmentLacks(
+                f"{path} lies in Git LFS and git-lfs is not installed. Install it (`apt install git-lfs`, or "
+                "https://git-lfs.com) and run the same command again."
+            )
+        if result.returncode != 0 or result.stdout == pointer:
+            said = _last_words(result.stderr)
+            raise EnvironmentLacks(f"{path} lies in Git LFS, which did not give it: {said}.")
+        return result.stdout
+
+    # tags
+
+    def tag_object(self, tag: str, commit: str, message: str, date: str) -> str:
+        """Make an annotated tag's object, without any reference to it, and return its id.
+
+        The same arguments give the same id, unless ``tag.gpgSign`` asks for a signature.
+
+        Args:
+            tag: short name: ``v1.0.0``.
+            commit: id of the commit that it marks.
+            message: ends with a newline.
+            date: git's raw form, ``1700000000 +0100``.
+
+        Raises:
+            EnvironmentLacks: a signature is wanted and git cannot make it.
+        """
+        name, email = self.identity()
+        if self.setting("tag.gpgSign") in ("true", "1", "yes", "on"):
+            return self._signed_tag(tag, commit, message, date, name, email)
+        content = f"object {commit}\ntype commit\ntag {tag}\ntagger {name} <{email}> {date}\n\n{message}"
+        return os.fsdecode(self.run("mktag", "--strict", stdin=content.encode())).strip()
+
+    def identity(self) -> tuple[str, str]:
+        """Name and e-mail for what is recorded: git's own when set, else gradatim's."""
+        name = (
+            os.environ.get("GIT_COMMITTER_NAME")
+            or self.setting("committer.name")
+            or self.setting("user.name")
+        )
+        email = (
+            os.environ.get("GIT_COMMITTER_EMAIL")
+            or self.setting("committer.email")
+            or self.setting("user.email")
+        )
+        if not name or not email:
+            return IDENTITY
+        return _plain(name), _plain(email)
+
+    def _signed_tag(self, tag: str, commit: str, message: str, date: str, name: str, email: str) -> str:
+        # In a throw-away repository that borrows this one's objects: a crash leaves no local tag behind.
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
+            store = Path(folder) / "git"
+            made = _git(["init", "--quiet", "--bare", str(store)])
+            if made.returncode != 0:
+                raise EnvironmentLacks(f"git cannot prepare a signature: {_last_words(made.stderr)}.")
+            (store / "objects" / "info" / "alternates").write_text(f"{self.git_dir / 'objects'}\n")
+            include = ["-c", f"include.path={self.git_dir / 'config'}"]
+            author = {"GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email, "GIT_COMMITTER_DATE": date}
+            place = ["--git-dir", str(store)]
+            command = [*place, *include, "tag", "--sign", "--cleanup=verbatim", "--file=-", tag, commit]
+            result = _git(command, stdin=message.encode(), environment=author)
+            if result.returncode != 0:
+                raise EnvironmentLacks(
+                    f"git could not sign the tag {tag}: {_last_words(result.stderr)}. `tag.gpgSign` asks "
+                    "for a signature: set `user.signingKey`, or switch it off: git config tag.gpgSign false"
+                )
+            content = _git([*place, "cat-file", "tag", f"refs/tags/{tag}"]).stdout
+        return os.fsdecode(self.run("hash-object", "-t", "tag", "-w", "--stdin", stdin=content)).strip()
+
+
+def read_lfs_pointer(data: bytes, name: str) -> LfsPointer | None:
+    """Parse a Git LFS pointer; None when the bytes are no pointer.
+
+    Raises:
+        InvalidInput: it begins like a pointer and is broken.
+    """
+    if len(data) >= _LFS_POINTER_LIMIT or not data.startswith(_LFS):
+        return None
+    digest = re.search(rb"^oid sha256:([0-9a-f]{64})$", data, re.MULTILINE)
+    size = re.search(rb"^size ([0-9]+)$", data, re.MULTILINE)
+    if not digest or not size:
+        raise InvalidInput(f"{name} is a broken Git LFS pointer.")
+    return LfsPointer(digest[1].decode(), int(size[1]))
+
+
+def _environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
+
+
+def _git(
+    arguments: Sequence[str],
+    *,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(
+            ["git", *arguments],
+            input=b"" if stdin is None else stdin,
+            capture_output=True,
+            env=_environment(environment),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise EnvironmentLacks(
+            "git is not installed, and gradatim keeps its versions there. Install it (`apt install git`) "
+            "and run the same command again."
+        ) from error
+
+
+def _no_repository(place: Path, said: str) -> EnvironmentLacks:
+    if "dubious ownership" in said:
+        return EnvironmentLacks(
+            f"git does not trust {place}, which belongs to another user. If you do: "
+            f"git config --global --add safe.directory {place}"
+        )
+    return EnvironmentLacks(
+        f"{place} is not in a git repository, and gradatim keeps its versions in git. "
+        "Change into the repository, or make one with `git init`."
+    )
+
+
+def _too_shallow(root: Path) -> EnvironmentLacks:
+    return EnvironmentLacks(
+        f"{root} is a shallow clone: its history is cut off, so nobody can say what was released before. "
+        "Fetch the rest with `git fetch --unshallow --tags`; on GitHub set `fetch-depth: 0` for checkout, "
+        "on GitLab `GIT_DEPTH: 0`."
+    )
+
+
+def _last_words(stderr: bytes) -> str:
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:", "!", "remote:"))] or lines
+    return " ".join(telling[:3]).rstrip(".") or "it gave no reason"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[<>\n\0]", "", text).strip() or IDENTITY[0]
