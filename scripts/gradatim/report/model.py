@@ -90,6 +90,7 @@ class Slice:
     baseline: float | None = None
     threshold: float | None = None
     verdict: Verdict | None = None
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)

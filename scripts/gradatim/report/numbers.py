@@ -56,6 +56,14 @@ class NumberFormat:
         text = self.bare(value)
         return text if text == NONE or not self.suffix else f"{text}{SPACE}{self.suffix}"
 
+    def short(self, value: float | None) -> str:
+        """The number with its unit, without zeros at its end: ``90 %`` for a bound that is stated so."""
+        text = self.bare(value)
+        head, point, tail = text.partition(".")
+        tail = tail.rstrip("0")
+        text = f"{head}{point}{tail}" if tail else head
+        return text if text == NONE or not self.suffix else f"{text}{SPACE}{self.suffix}"
+
     def interval(self, low: float | None, high: float | None) -> str:
         """``67.0 .. 88.9``, without a unit; empty when there is none."""
         if low is None and high is None:
@@ -93,7 +101,9 @@ def number_format(
     if unit == "1" and difference and metric.startswith(("latency", "throughput", "size")):
         return NumberFormat(100.0, 0.0, 1, "%", signed=True)
     if unit == "1" and is_percent(metric):
-        return NumberFormat(100.0, 0.0, _percent_decimals(present), "points" if difference else "%", signed=difference)
+        return NumberFormat(
+            100.0, 0.0, _percent_decimals(present), "points" if difference else "%", signed=difference
+        )
     if unit == "s":
         return _prefixed(largest, _TIME, difference)
     if unit == "B":
@@ -120,7 +130,7 @@ def duration(value: float | None) -> str:
     if value is None:
         return NONE
     if value < 0.1:
-        return seconds(value)
+        return f"{value * 1000:.0f}{SPACE}ms"
     if value < 9.95:
         return f"{value:.1f}{SPACE}s"
     whole = round(value)
@@ -167,7 +177,7 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 def _percent_decimals(values: list[float]) -> int:
     """One, or more where one would turn 99.97 % into 100.0 %, or 0.02 % into 0.0 %."""
     for decimals in (1, 2, 3):
-        shown = [abs(value) * 100 for value in values]
+        shown = [round(abs(value) * 100, 6) for value in values]
         if all((s in (0, 100)) or round(s, decimals) not in (0, 100) for s in shown):
             return decimals
     return 3
@@ -175,7 +185,8 @@ def _percent_decimals(values: list[float]) -> int:
 
 def _prefixed(largest: float, prefixes: tuple[tuple[float, str], ...], signed: bool) -> NumberFormat:
     factor, suffix = next(
-        ((f, s) for f, s in prefixes if largest >= f * 0.9995), prefixes[-1] if largest else _unprefixed(prefixes)
+        ((f, s) for f, s in prefixes if largest >= f * 0.9995),
+        prefixes[-1] if largest else _unprefixed(prefixes),
     )
     decimals = 0 if factor == 1.0 and suffix in ("B", "") else _decimals(largest / factor)
     return NumberFormat(1 / factor, 0.0, decimals, suffix, signed)

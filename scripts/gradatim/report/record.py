@@ -95,7 +95,9 @@ def _decode(kind: Any, value: Any, place: str) -> Any:
         try:
             return kind(value)
         except ValueError as error:
-            raise BrokenEvidence(f"{place} is {value!r}, not one of {', '.join(k.value for k in kind)}.") from error
+            raise BrokenEvidence(
+                f"{place} is {value!r}, not one of {', '.join(k.value for k in kind)}."
+            ) from error
     if kind is float:
         _expect(value, int | float, place)
         return float(value)
@@ -109,7 +111,9 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[A
         return tuple(_decode(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(value))
     if len(value) != len(arguments):
         raise BrokenEvidence(f"{place} has {len(value)} values where {len(arguments)} belong.")
-    return tuple(_decode(a, item, f"{place}[{i}]") for i, (a, item) in enumerate(zip(arguments, value, strict=True)))
+    return tuple(
+        _decode(a, item, f"{place}[{i}]") for i, (a, item) in enumerate(zip(arguments, value, strict=True))
+    )
 
 
 def _decode_dataclass(kind: Any, value: Any, place: str) -> Any:

@@ -1,0 +1,36 @@
+"""All pictures of a report by name."""
+
+from __future__ import annotations
+
+from gradatim.report.model import Report
+from gradatim.report.pictures.calibration import draw_calibration
+from gradatim.report.pictures.confusion import draw_confusion
+from gradatim.report.pictures.latency import draw_distribution, draw_rounds
+from gradatim.report.pictures.robustness import common_extent, draw_curve
+from gradatim.report.pictures.slices import draw_slices, weakest_first
+from gradatim.report.pictures.variants import draw_variants
+
+SLICE_PICTURES = 6
+CURVES = 24
+
+
+def draw_all(report: Report) -> dict[str, str]:
+    """Name to inline SVG, for what the report has data for; ``svg.standalone`` makes a file of one.
+
+    Names: ``variants``, ``latency-rounds``, ``latency-distribution``, ``slices-1``, ..., ``robustness-1``, ...,
+    ``confusion``, ``calibration``.
+    """
+    pictures = {"variants": draw_variants(report.variants)}
+    if report.latency:
+        pictures["latency-rounds"] = draw_rounds(report.latency)
+        pictures["latency-distribution"] = draw_distribution(report.latency.contestants)
+    for index, slices in enumerate(weakest_first(report.slices)[:SLICE_PICTURES], 1):
+        pictures[f"slices-{index}"] = draw_slices(slices, f"slices-{index}")
+    curves = [curve for curve in report.robustness if curve.points][:CURVES]
+    for index, curve in enumerate(curves, 1):
+        pictures[f"robustness-{index}"] = draw_curve(curve, f"robustness-{index}", common_extent(curves))
+    if report.confusion:
+        pictures["confusion"] = draw_confusion(report.confusion)
+    if report.calibration:
+        pictures["calibration"] = draw_calibration(report.calibration)
+    return {name: drawn for name, drawn in pictures.items() if drawn}

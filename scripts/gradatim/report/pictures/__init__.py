@@ -1,0 +1,1 @@
+"""The pictures of a report, one module each: data in, one SVG out."""

@@ -1,0 +1,70 @@
+"""Axes with round ticks and a light grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gradatim.report.scale import Scale
+from gradatim.report.svg import group, label, line
+
+
+def bottom(
+    scale: Scale, write: Callable[[float], str], y: float, top: float, *, about: int = 5, name: str = ""
+) -> str:
+    """A horizontal axis at ``y`` with grid lines up to ``top``; its name stands below the ticks."""
+    parts = []
+    for tick in scale.ticks(about):
+        parts.append(line(scale(tick), top, scale(tick), y, "grid"))
+        parts.append(label(scale(tick), y + 17, write(tick), "muted small", "middle"))
+    parts.append(line(scale.start, y, scale.end, y, "axis"))
+    if name:
+        parts.append(label((scale.start + scale.end) / 2, y + 35, name, "muted", "middle"))
+    return group(*parts)
+
+
+def left(scale: Scale, write: Callable[[float], str], x: float, right: float, *, about: int = 5) -> str:
+    """A vertical axis at ``x`` with grid lines up to ``right``."""
+    parts = []
+    for tick in scale.ticks(about):
+        parts.append(line(x, scale(tick), right, scale(tick), "grid"))
+        parts.append(label(x - 8, scale(tick) + 4, write(tick), "muted small", "end"))
+    return group(*parts)
+
+
+def tick_format(scale: Scale, write: Callable[[float], str], about: int = 5) -> Callable[[float], str]:
+    """``write`` without the needless zeros: fewer digits where every tick allows it."""
+    shown = [write(tick) for tick in scale.ticks(about)]
+    zeros = min((_needless(text) for text in shown), default=0)
+
+    def short(value: float) -> str:
+        text = write(value)
+        return _cut(text, zeros) if zeros else text
+
+    return short
+
+
+def _fraction(text: str) -> tuple[int, int] | None:
+    point = text.find(".")
+    if point < 0:
+        return None
+    end = point + 1
+    while end < len(text) and text[end].isdigit():
+        end += 1
+    return point, end
+
+
+def _needless(text: str) -> int:
+    place = _fraction(text)
+    if not place:
+        return 99
+    digits = text[place[0] + 1 : place[1]]
+    return len(digits) - len(digits.rstrip("0"))
+
+
+def _cut(text: str, zeros: int) -> str:
+    place = _fraction(text)
+    if not place:
+        return text
+    point, end = place
+    kept = max(end - zeros, point + 1)
+    return text[: kept if kept > point + 1 else point] + text[end:]

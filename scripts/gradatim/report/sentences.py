@@ -1,0 +1,337 @@
+"""What a report says in words, the same in every rendering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.report import numbers
+from gradatim.report.model import Report, Variant
+from gradatim.report.text import one_line
+
+TONES = {
+    Verdict.PASS: "pass",
+    Verdict.FAIL: "fail",
+    Verdict.INCONCLUSIVE: "unsure",
+    Verdict.INVALID: "invalid",
+}
+"""Verdict to its class in the palette."""
+
+_URGENCY = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the few numbers that a reader takes away.
+
+    Attributes:
+        note: what it is held against.
+        tone: ``pass``, ``fail``, ``unsure``, ``invalid`` or empty.
+    """
+
+    title: str
+    value: str
+    note: str = ""
+    tone: str = ""
+
+
+def subject(report: Report) -> str:
+    """``digits 1.1.0``."""
+    return one_line(f"{report.name} {report.version}" if report.version else report.name, 120)
+
+
+def headline(report: Report) -> str:
+    """The verdict in one sentence, without its icon."""
+    refused = refusals(report)
+    if report.verdict is Verdict.PASS:
+        passed = [gate for gate in report.gates if gate.verdict is Verdict.PASS]
+        held = (
+            f" all {numbers.plural(len(passed), 'gate')} passed"
+            if len(passed) == len(report.gates) > 1
+            else ""
+        )
+        return f"{subject(report)}: PASS,{held}" if held else f"{subject(report)}: PASS"
+    if not refused:
+        return f"{subject(report)}: {report.verdict.value}"
+    return f"{subject(report)}: {report.verdict.value}, refused by {_names(refused)}"
+
+
+def paragraph(text: str) -> str:
+    """The ready-made text of a gate or a check: at most eight lines, each of bounded length."""
+    lines = [one_line(line, 400) for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[:8])
+
+
+def consequence(report: Report) -> str:
+    """What was done about it, as a sentence; empty when nothing is known."""
+    if not report.outcome:
+        return ""
+    text = one_line(report.outcome)
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def refusals(report: Report) -> tuple[GateResult, ...]:
+    """The gates that stop the release, the worst first."""
+    return tuple(gate for gate in by_urgency(report) if gate.refuses)
+
+
+def doubts(report: Report) -> tuple[GateResult, ...]:
+    """The gates that did not pass and only warn here."""
+    return tuple(
+        gate for gate in by_urgency(report) if gate.verdict is not Verdict.PASS and not gate.blocking
+    )
+
+
+def by_urgency(report: Report) -> tuple[GateResult, ...]:
+    """All gates, what needs a reader first; otherwise in the order of the contract."""
+    return tuple(sorted(report.gates, key=lambda gate: (not gate.refuses, _URGENCY.index(gate.verdict))))
+
+
+def place_of(gate: GateResult, report: Report) -> str:
+    """``gradatim.yml:19``, or empty."""
+    return f"{one_line(report.contract)}:{gate.line}" if gate.line else ""
+
+
+def is_difference(gate: GateResult) -> bool:
+    """Whether the value of a gate is a difference from the baseline."""
+    return gate.baseline is not None and gate.candidate is not None
+
+
+def gate_format(gate: GateResult) -> numbers.NumberFormat:
+    """The one format for the value, the interval and the threshold of a gate."""
+    values = [gate.value, gate.low, gate.high]
+    return numbers.number_format(
+        values if any(value is not None for value in values) else [gate.threshold],
+        gate.unit,
+        gate.rule,
+        difference=is_difference(gate),
+    )
+
+
+def detectable_text(gate: GateResult) -> str:
+    """The minimum detectable effect of a gate, in the unit of its value."""
+    if gate.detectable is None:
+        return numbers.NONE
+    if gate.unit == "s/s":
+        return f"{gate.detectable * 100:.1f}{numbers.SPACE}%"
+    form = numbers.number_format([gate.detectable], gate.unit, gate.rule)
+    if gate.unit == "1" and numbers.is_percent(gate.rule):
+        return f"{form.bare(gate.detectable)}{numbers.SPACE}points"
+    return form(gate.detectable)
+
+
+def tally(report: Report) -> str:
+    """``11 PASS, 1 FAIL``."""
+    counts = [
+        (verdict.value, sum(gate.verdict is verdict for gate in report.gates))
+        for verdict in reversed(_URGENCY)
+    ]
+    return ", ".join(f"{number} {word}" for word, number in counts if number)
+
+
+def judged(report: Report) -> Variant | None:
+    """The variant that is judged."""
+    return next((variant for variant in report.variants if variant.chosen), None)
+
+
+def replaced(report: Report) -> Variant | None:
+    """The baseline among the variants."""
+    return next((variant for variant in report.variants if variant.baseline), None)
+
+
+def key_figures(report: Report) -> tuple[Figure, ...]:
+    """At most five numbers that a reader takes away."""
+    figures = (
+        _gates_figure(report),
+        *_quality_figures(report),
+        _latency_figure(report),
+        _checks_figure(report),
+    )
+    return tuple(figure for figure in figures if figure)
+
+
+def _names(refused: tuple[GateResult, ...]) -> str:
+    more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+    return ", ".join(one_line(gate.gate, 60) for gate in refused[:3]) + more
+
+
+def _gates_figure(report: Report) -> Figure | None:
+    if not report.gates:
+        return None
+    passed = sum(gate.verdict is Verdict.PASS for gate in report.gates)
+    open_ones = [gate.verdict for gate in report.gates if gate.verdict is not Verdict.PASS]
+    note = "all passed" if not open_ones else tally(report).split(", ", 1)[-1] if passed else tally(report)
+    return Figure("Gates passed", f"{passed} of {len(report.gates)}", note, TONES[Verdict.worst(open_ones)])
+
+
+def _quality_figures(report: Report) -> tuple[Figure | None, ...]:
+    chosen, baseline = judged(report), replaced(report)
+    if not chosen:
+        return ()
+    figures: list[Figure | None] = []
+    for metric, value in list(chosen.quality.items())[:1]:
+        before = baseline.quality.get(metric) if baseline else None
+        note = f"baseline {numbers.quality(metric, before)}" if before is not None else ""
+        figures.append(Figure(words(metric), numbers.quality(metric, value), note))
+    if chosen.size is not None:
+        note = ""
+        if baseline and baseline.size:
+            note = f"{numbers.change(chosen.size / baseline.size)}, baseline {numbers.size(baseline.size)}"
+        figures.append(Figure("Size", numbers.size(chosen.size), note))
+    return tuple(figures)
+
+
+def _latency_figure(report: Report) -> Figure | None:
+    chosen, baseline = judged(report), replaced(report)
+    ratio = (report.latency.ratio if report.latency else None) or (chosen.latency if chosen else None)
+    if ratio is None:
+        return Figure("Time per call", numbers.seconds(chosen.p50)) if chosen and chosen.p50 else None
+    form = numbers.number_format([ratio.value, ratio.low, ratio.high], "s/s")
+    note = form.interval(ratio.low, ratio.high)
+    if chosen and baseline and chosen.p50 and baseline.p50:
+        note = f"{numbers.seconds(chosen.p50)}, baseline {numbers.seconds(baseline.p50)}"
+    return Figure("Time per call", form(ratio.value), note)
+
+
+def _checks_figure(report: Report) -> Figure | None:
+    if not report.checks:
+        return None
+    passed = sum(check.verdict is Verdict.PASS for check in report.checks)
+    worst = Verdict.worst(check.verdict for check in report.checks)
+    note = "all passed"
+    if passed != len(report.checks):
+        note = f"{numbers.count(len(report.checks) - passed)} did not pass"
+    return Figure(
+        "Checks passed", f"{numbers.count(passed)} of {numbers.count(len(report.checks))}", note, TONES[worst]
+    )
+
+
+def words(metric: str) -> str:
+    """``f1_macro`` as ``F1 macro``, ``accuracy`` as ``Accuracy``."""
+    known = {
+        "f1": "F1",
+        "roc": "ROC",
+        "auc": "AUC",
+        "ece": "ECE",
+        "mae": "MAE",
+        "rmse": "RMSE",
+        "r2": "R²",
+        "p50": "p50",
+    }
+    parts = [known.get(part, part) for part in one_line(metric, 60).split("_")]
+    text = " ".join(parts)
+    return text[:1].upper() + text[1:] if parts[0] not in known.values() else text
+
+
+def summary(report: Report) -> str:
+    """The verdict in plain words, with what was done about it."""
+    refused = refusals(report)
+    if refused:
+        names = _names(refused)
+        undecided = report.verdict is Verdict.INCONCLUSIVE
+        said = f"Refused: the data cannot decide {names}." if undecided else f"Refused by {names}."
+    elif report.verdict is Verdict.PASS:
+        said = "Every gate passed." if report.gates else "Nothing speaks against it."
+    else:
+        said = {
+            Verdict.FAIL: "Refused.",
+            Verdict.INCONCLUSIVE: "Refused: the data cannot decide.",
+            Verdict.INVALID: "Refused: the input is broken.",
+        }[report.verdict]
+    return f"{said} {consequence(report)}".strip()
+
+
+def gates_lead(report: Report) -> str:
+    """How to read the gates."""
+    return (
+        f"{tally(report)}. A whisker is the interval that the data allow; a gate passes only when all of it lies beyond "
+        "the threshold. Detectable is the smallest difference that this many samples could prove."
+    )
+
+
+def variants_in_order(report: Report) -> list[Variant]:
+    """The chosen one, the baseline, what was accepted, what was not; each by size."""
+    return sorted(
+        report.variants,
+        key=lambda v: (not v.chosen, not v.baseline, v.accepted is False, v.size or 0, v.name),
+    )
+
+
+def variant_note(variant: Variant) -> str:
+    """What became of a variant, in a few words."""
+    state = "chosen" if variant.chosen else ""
+    if variant.baseline and variant.name != "baseline":
+        state = "baseline"
+    if variant.accepted is False:
+        state = f"{state}, not accepted".strip(", ")
+    reason = one_line(variant.reason or "", 120)
+    return f"{state}: {reason}" if state and reason else state or reason
+
+
+def variants_lead(report: Report) -> str:
+    """Which variant was chosen, and out of how many."""
+    tried = [variant for variant in report.variants if not variant.baseline]
+    chosen = judged(report)
+    text = f"{numbers.plural(len(tried), 'form')} of the candidate"
+    if any(variant.accepted is not None for variant in tried):
+        text += f", {numbers.count(sum(bool(v.accepted) for v in tried))} within the budget"
+    return f"{text}; chosen: {one_line(chosen.name, 60)}." if chosen else f"{text}."
+
+
+def latency_lead(report: Report) -> str:
+    """What the benchmark found, in one sentence."""
+    latency = report.latency
+    if not latency:
+        return ""
+    parts = []
+    if latency.ratio:
+        ratio = latency.ratio
+        form = numbers.number_format([ratio.value, ratio.low, ratio.high], "s/s")
+        parts.append(f"Time per call {form.estimate(ratio.value, ratio.low, ratio.high)} beside the baseline")
+    if latency.decision:
+        parts.append(one_line(latency.decision, 60))
+    if latency.rounds:
+        parts.append(f"{numbers.plural(len(latency.rounds), 'paired round')}, each in fresh processes")
+    if latency.setting:
+        parts.append(one_line(latency.setting, 120))
+    return "; ".join(parts) + "." if parts else ""
+
+
+@dataclass(frozen=True)
+class CheckGroup:
+    """The checks of one kind, counted."""
+
+    group: str
+    passed: str
+    verdict: Verdict
+
+
+def check_groups(report: Report) -> list[CheckGroup]:
+    """The kinds of checks in the order they were run."""
+    groups = list(dict.fromkeys(check.group for check in report.checks))
+    found = []
+    for group in groups:
+        verdicts = [check.verdict for check in report.checks if check.group == group]
+        passed = f"{numbers.count(verdicts.count(Verdict.PASS))} of {numbers.count(len(verdicts))}"
+        found.append(CheckGroup(one_line(group, 60), passed, Verdict.worst(verdicts)))
+    return found[:60]
+
+
+def checks_lead(report: Report) -> str:
+    """How many checks there were."""
+    return f"{numbers.plural(len(report.checks), 'check')} of how the model behaves."
+
+
+def steps_lead(report: Report) -> str:
+    """How long the run took."""
+    total = sum(step.seconds or 0.0 for step in report.steps)
+    return f"{numbers.plural(len(report.steps), 'step')}, {numbers.duration(total)} of work."
+
+
+def curves_lead(report: Report) -> str:
+    """How to read the robustness curves."""
+    metrics = {curve.metric for curve in report.robustness}
+    metric = words(metrics.pop()).lower() if len(metrics) == 1 else "the metric"
+    return (
+        f"How {metric} falls as a corruption grows: the same samples at every severity, 0 is the clean data."
+    )
