@@ -17,17 +17,26 @@ class Rule:
         key: as written in the contract: ``recall[class=7]``.
         metric: ``recall``, ``latency_p50``, ``size``, ``negative_flips``, ``robustness``, ...
         where: what stands in the brackets: a class, a slice or a corruption; None for all of the data.
-        bound: ``at_least`` and ``at_most`` hold the value against ``amount``; ``not_worse`` (and the contract's
-            ``not_slower_than``) lets it be worse than the baseline's by at most ``amount``; ``keep`` wants at
-            least (or, where lower is better, at most) ``amount`` times the baseline's value.
+        bound: ``at_least`` and ``at_most`` hold the value against ``amount``; ``not_worse`` (and the
+            contract's ``not_slower_than``) lets it be worse than the baseline's by at most ``amount``;
+            ``keep`` wants at least (or, where lower is better, at most) ``amount`` times the baseline's
+            value.
         amount: the bound: a fraction for proportions (0.01 is one point), seconds, bytes, a plain number.
-            For latency and throughput under ``not_worse`` it is relative (0.03 lets it be 3 % slower).
-        slices: None, or the name of the column to slice by (``class`` slices by label).
-        family: ``every`` wants each slice proven; ``veto`` refuses only a proven regression (Holm over the slices).
+            For latency, throughput and plain limits (size, memory) under ``not_worse`` it is relative (0.03
+            lets it be 3 % slower). Under ``keep`` where lower is better, 0.99 and 1/0.99 both let the value
+            grow by a hundredth.
+        slices: None, or the name of the column to slice by (``class`` slices by label, ``every`` by every
+            column).
+        family: ``every`` wants each slice proven; ``veto`` refuses only a proven regression (Holm over the
+            slices).
         severity: for ``robustness`` with ``at_least``: the severity up to which the bound must hold.
         alpha: one-sided error probability.
         required: whether a measurement that is null for lack of a device fails the gate.
         line: line in the contract.
+        relative: under ``not_worse``: ``amount`` is a share of the baseline's value. For a per cent on a
+            metric that is no fraction (``mae: {not_worse_than: baseline, by: 2%}``).
+        strict: for ``robustness``: bounds that hold at any sample size (Maurer-Pontil) in place of Student's
+            t.
     """
 
     key: str
@@ -41,3 +50,5 @@ class Rule:
     alpha: float = 0.05
     required: bool = True
     line: int | None = None
+    relative: bool = False
+    strict: bool = False

@@ -35,7 +35,8 @@ class GateResult:
         verdict: what was decided.
         variant: which variant of the candidate was judged.
         wanted: the rule in words: ``at least 90 %``, ``not worse than the baseline by more than 1 %``.
-        text: for a person who knows no statistics: the gate, the numbers, the uncertainty, what would settle it.
+        text: for a person who knows no statistics: the gate, the numbers, the uncertainty, what would settle
+            it.
         value: the number judged (a difference, for a comparison with the baseline).
         low, high: its interval, where there is one.
         threshold: the bound it was held against, in the unit of ``value``.

@@ -1,0 +1,68 @@
+"""What a variant is judged on: measurements, paired samples, perturbed samples, timings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.gates.flips import SelfFlips
+from gradatim.gates.latency import PairedTiming
+from gradatim.gates.reuse import Reuse
+from gradatim.gates.robustness import CorruptionScores
+from gradatim.measurement import Measurement
+from gradatim.metrics.evaluation import Evaluation
+
+BASELINE = "baseline"
+"""The variant's name under which the baseline's measurements are filed."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One variant and what it is compared with.
+
+    Attributes:
+        variant: its name in ``measurements``.
+        measurements: of this variant and of the baseline; those of other variants are ignored.
+        candidate: its predictions under the task; give it ``reference=`` the baseline's evaluation.
+        baseline: the baseline's, on the same items.
+        first_release: the registry proved that nothing was released before, so that there is nothing to
+            compare with.
+        robustness: scores under each corruption, by its name.
+        timings: paired timings by metric: ``latency_p50``.
+        latencies: seconds of single calls of the candidate, for bounds on latency quantiles.
+        self_flips: how often the baseline disagrees with itself.
+        reuse: the test set's ledger entry; None when its use is not budgeted.
+        noun: what an item is: ``samples``, ``images``, ``documents``.
+        baseline_name: what the baseline is called in texts: ``v1.0.0``.
+    """
+
+    variant: str
+    measurements: Sequence[Measurement] = ()
+    candidate: Evaluation | None = None
+    baseline: Evaluation | None = None
+    first_release: bool = False
+    robustness: Mapping[str, CorruptionScores] = field(default_factory=dict)
+    timings: Mapping[str, PairedTiming] = field(default_factory=dict)
+    latencies: NDArray[np.float64] | None = None
+    self_flips: SelfFlips | None = None
+    reuse: Reuse | None = None
+    noun: str = "samples"
+    baseline_name: str = "the baseline"
+
+    def measurement(self, label: str, variant: str | None = None) -> Measurement | None:
+        """The measurement of this name, ``recall[class=8]``, None when nobody took it.
+
+        Raises:
+            InvalidInput: two measurements of one name say different things.
+        """
+        name = variant or self.variant
+        found = [m for m in self.measurements if m.variant == name and m.label == label]
+        if any(other != found[0] for other in found[1:]):
+            raise InvalidInput(
+                f"There are {len(found)} different measurements of {label} of {name}. Run its step again."
+            )
+        return found[0] if found else None

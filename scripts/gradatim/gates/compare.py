@@ -1,0 +1,148 @@
+"""Two models' samples of one metric on the same data, as a difference with bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.gates.paired import not_worse
+from gradatim.metrics import intervals
+from gradatim.metrics.samples import OWN_DRAWS, MetricSamples
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate against ``ratio`` times the baseline; positive is better, whatever the metric's direction.
+
+    Attributes:
+        value: the difference.
+        low, high: its bounds at one-sided alpha each; None where the data give none.
+        p_worse: p-value of "not worse by more than the margin": small where a regression is proven.
+        n: independent units.
+        gains, losses: samples that only one of the two got right, for a metric made of right and wrong.
+        spread: standard deviation of one unit's difference, to plan with.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    p_worse: float | None
+    n: int
+    gains: int | None = None
+    losses: int | None = None
+    spread: float | None = None
+
+
+def compare(
+    new: MetricSamples, old: MetricSamples, *, margin: float = 0.0, ratio: float = 1.0, alpha: float = 0.05
+) -> Comparison:
+    """Compare two models on the same samples.
+
+    Tango's score test where every sample is right or wrong for both; the influence function where the metric
+    has one (F1, precision, AUC, means); the paired bootstrap for the rest (means over classes, RMSE,
+    perplexity, own metrics). With a ``ratio`` other than 1 the difference is new - ratio x old.
+
+    Args:
+        new, old: samples of the same metric.
+        margin: how much worse is tolerated; only ``p_worse`` depends on it.
+
+    Raises:
+        InvalidInput: the samples are of different items or of different metrics, or one has no value.
+    """
+    if new.metric != old.metric or new.where != old.where or new.pairing != old.pairing:
+        raise InvalidInput(
+            f"{new.metric} of the candidate and of the baseline were measured on different items or "
+            "labels, so they "
+            "cannot be compared. Run `gradatim evaluate --force` to measure both on the same data."
+        )
+    if new.value is None or old.value is None:
+        raise InvalidInput(f"{new.metric} has no value to compare: {new.reason or old.reason}.")
+    sign = 1 if new.higher_is_better else -1
+    value = sign * (new.value - ratio * old.value)
+    if new.outcomes is not None and old.outcomes is not None and ratio == 1:
+        return _right_and_wrong(new.outcomes == (sign > 0), old.outcomes == (sign > 0), margin, alpha)
+    effect = max(new.effect or 0.0, old.effect or 0.0) * max(1.0, ratio)
+    mine, theirs = _influence(new), _influence(old)
+    if mine is not None and theirs is not None and mine.shape == theirs.shape:
+        x = sign * (mine - ratio * theirs)
+        spread = float(x.std(ddof=1)) if x.shape[0] > 1 else 0.0
+        return _bounded(value, spread, x.shape[0], effect, new.counted, margin, alpha)
+    draws = _paired_draws(new, old, ratio)
+    if draws is None:
+        return Comparison(value, None, None, None, new.n)
+    draws = sign * draws
+    if not np.isfinite(draws).all():
+        return Comparison(value, None, None, None, new.n)
+    spread = float(draws.std(ddof=1)) * math.sqrt(new.n)
+    found = _bounded(value, spread, new.n, effect, new.counted, margin, alpha)
+    if found.low is None or found.high is None or not spread or alpha * draws.shape[0] < 10:
+        return found
+    percentiles = np.quantile(draws, [alpha, 1 - alpha])
+    low, high = min(found.low, float(percentiles[0])), max(found.high, float(percentiles[1]))
+    return Comparison(value, low, high, found.p_worse, new.n, spread=spread)
+
+
+def _right_and_wrong(
+    new: NDArray[np.bool_], old: NDArray[np.bool_], margin: float, alpha: float
+) -> Comparison:
+    if new.shape != old.shape:
+        raise InvalidInput(f"The candidate has {new.shape[0]} samples and the baseline {old.shape[0]}.")
+    n, gains, losses = int(new.shape[0]), int((new & ~old).sum()), int((old & ~new).sum())
+    found = not_worse(gains, losses, n, margin, alpha)
+    spread = math.sqrt(max(0.0, (gains + losses) / n - found.value**2))
+    p_worse = None if found.p is None else 1 - found.p
+    return Comparison(found.value, found.low, found.high, p_worse, n, gains, losses, spread)
+
+
+def _bounded(
+    value: float, spread: float, n: int, effect: float, counted: bool, margin: float, alpha: float
+) -> Comparison:
+    """Bounds from the spread of one unit's difference; from what was never seen when nothing differs."""
+    from scipy.special import stdtr
+
+    if n < 2:
+        return Comparison(value, None, None, None, n)
+    if not spread > 1e-12 * max(1.0, abs(value)):
+        if not effect > 0:
+            return Comparison(value, None, None, None, n, spread=0.0)
+        rest = intervals.unseen(n, alpha) * effect
+        return Comparison(value, value - rest, value + rest, 1.0 if value >= -margin else None, n, spread=0.0)
+    error = spread / math.sqrt(n)
+    half = intervals.half_width(error, n, effect if counted else 0.0, alpha)
+    # the p-value of a proven regression: the alpha at which the upper bound would touch the margin
+    gap = -margin - value
+    step = 1.2 * effect / n if counted else 0.0
+    t = gap / math.sqrt(error**2 + max(0.0, gap) * step)
+    return Comparison(value, value - half, value + half, float(stdtr(n - 1, -t)), n, spread=spread)
+
+
+def _influence(samples: MetricSamples) -> Floats | None:
+    if samples.influence is not None:
+        return samples.influence
+    if samples.outcomes is not None and samples.value is not None:
+        return samples.outcomes.astype(np.float64) - samples.value
+    return None
+
+
+def _paired_draws(new: MetricSamples, old: MetricSamples, ratio: float) -> Floats | None:
+    """Draws of new - ratio x old, both on the same resample each time."""
+    if (
+        new.terms is not None
+        and old.terms is not None
+        and new.statistic is not None
+        and old.statistic is not None
+    ):
+        if new.terms.shape[0] != old.terms.shape[0]:
+            return None
+        weights = intervals.bootstrap_weights(new.terms.shape[0])
+        return np.asarray(new.statistic(weights @ new.terms) - ratio * old.statistic(weights @ old.terms))
+    if new.resample is not None and old.resample is not None and new.n == old.n and new.n > 1:
+        rows = intervals.bootstrap_indices(new.n, OWN_DRAWS)
+        return np.array([new.resample(chosen) - ratio * old.resample(chosen) for chosen in rows])
+    return None

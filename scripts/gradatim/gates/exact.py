@@ -1,0 +1,140 @@
+"""Absolute thresholds: exact bounds of a proportion, order statistics of a quantile, and what n can prove."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.gates.verdict import Verdict
+from gradatim.metrics.intervals import clopper_pearson
+
+
+def at_least(successes: int, n: int, threshold: float, alpha: float = 0.05) -> Verdict:
+    """PASS when a proportion is proven at least ``threshold``, FAIL when proven below, else INCONCLUSIVE."""
+    low, high = clopper_pearson(successes, n, alpha)
+    return decide(low, high, threshold)
+
+
+def at_most(successes: int, n: int, threshold: float, alpha: float = 0.05) -> Verdict:
+    """PASS when the proportion is proven at most ``threshold``, FAIL when proven above, else INCONCLUSIVE."""
+    low, high = clopper_pearson(successes, n, alpha)
+    return decide(-high, -low, -threshold)
+
+
+def decide(low: float, high: float, threshold: float) -> Verdict:
+    """The verdict on "at least ``threshold``" from two bounds; NaN in any of the three is INVALID."""
+    if any(math.isnan(number) for number in (low, high, threshold)):
+        return Verdict.INVALID
+    if low >= threshold:
+        return Verdict.PASS
+    return Verdict.FAIL if high < threshold else Verdict.INCONCLUSIVE
+
+
+def quantile_rank(n: int, q: float, alpha: float = 0.05) -> int:
+    """Which smallest of n samples bounds their ``q`` quantile from above; more than n when n is too small.
+
+    The r-th smallest sample lies at or above the quantile with probability at least 1 - alpha.
+    """
+    return binomial_quantile(1 - alpha, n, q) + 1
+
+
+def quantile_bounds(samples: NDArray[np.float64], q: float, alpha: float = 0.05) -> tuple[float, float]:
+    """Distribution-free bounds of a quantile; infinite on the side where the samples are too few."""
+    ordered = np.sort(samples)
+    n = ordered.shape[0]
+    upper = quantile_rank(n, q, alpha)
+    lower = binomial_quantile(alpha, n, q)
+    return (
+        float(ordered[lower - 1]) if lower >= 1 else -math.inf,
+        float(ordered[upper - 1]) if upper <= n else math.inf,
+    )
+
+
+def binomial_quantile(probability: float, n: int, q: float) -> int:
+    """The smallest k with P(Binomial(n, q) <= k) >= ``probability``."""
+    from scipy.special import bdtr
+
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) // 2
+        if bdtr(middle, n, q) >= probability:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def samples_for_quantile(q: float, alpha: float = 0.05) -> int:
+    """The fewest samples whose largest bounds the ``q`` quantile: 59 for 0.95."""
+    return math.ceil(math.log(alpha) / math.log(q))
+
+
+def forgiven(n: int, threshold: float, alpha: float = 0.05) -> int | None:
+    """How many misses among n still prove "at least ``threshold``"; None when not even n right would."""
+    if n < 1 or not clopper_pearson(n, n, alpha)[0] >= threshold:
+        return None
+    low, high = 0, n
+    while low < high:
+        middle = (low + high + 1) // 2
+        if clopper_pearson(n - middle, n, alpha)[0] >= threshold:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def samples_all_right(threshold: float, alpha: float = 0.05) -> int | None:
+    """The fewest samples that, all right, prove "at least ``threshold``": 29 for 90 %; None if none can."""
+    if threshold >= 1:
+        return None
+    if threshold <= 0:
+        return 1
+    return math.ceil(math.log(alpha) / math.log(threshold) - 1e-9)
+
+
+def power(n: int, threshold: float, true: float, alpha: float = 0.05) -> float:
+    """Chance that a model at ``true`` is proven "at least ``threshold``" with n samples."""
+    from scipy.special import bdtr
+
+    misses = forgiven(n, threshold, alpha)
+    return 0.0 if misses is None else float(bdtr(misses, n, 1 - true))
+
+
+def samples_for_power(threshold: float, true: float, alpha: float = 0.05, wanted: float = 0.8) -> int | None:
+    """The fewest samples from which a model at ``true`` passes "at least ``threshold``" with power ``wanted``.
+
+    The exact power saws up and down with n; from this n on it stays above ``wanted``, as far as the next
+    tooth. None when no number of samples will do.
+    """
+    if not 0 < threshold < true <= 1:
+        return None
+    start = samples_all_right(threshold, alpha)
+    if start is None:
+        return None
+    low, high = start, start
+    while power(high, threshold, true, alpha) < wanted:
+        low, high = high, high * 2
+        if high > 1 << 26:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power(middle, threshold, true, alpha) >= wanted:
+            high = middle
+        else:
+            low = middle
+    # one tooth of the saw spans about 1 / (1 - threshold) samples
+    tooth = math.ceil(1 / (1 - threshold)) + 1
+    last_below = max(
+        (n for n in range(high, high + tooth) if power(n, threshold, true, alpha) < wanted), default=high - 1
+    )
+    return last_below + 1
+
+
+def detectable(n: int, threshold: float, alpha: float = 0.05, wanted: float = 0.8) -> float | None:
+    """The smallest true proportion that n samples prove "at least ``threshold``" with power ``wanted``."""
+    from scipy.special import betaincinv
+
+    misses = forgiven(n, threshold, alpha)
+    return None if misses is None else float(betaincinv(n - misses, misses + 1, wanted))

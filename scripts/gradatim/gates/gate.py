@@ -1,0 +1,160 @@
+"""A rule spelled out for one slice, and the result it turns into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gradatim.errors import InvalidInput
+from gradatim.gates import wording
+from gradatim.gates.case import Case
+from gradatim.gates.rule import Rule
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics import catalogue
+from gradatim.metrics.catalogue import Metric
+from gradatim.metrics.evaluation import CLASS
+
+_COMPARING = ("cosine", "agreement", "negative_flips")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One rule at one place.
+
+    Attributes:
+        rule: as stated.
+        where: the slice, class or corruption.
+        meaning: what the rule's metric means.
+        variant: whom it judges.
+        alpha: one-sided error probability, the test set's re-use counted in.
+        veto: it only looks for a proven regression.
+    """
+
+    rule: Rule
+    where: str | None
+    meaning: Metric
+    variant: str
+    alpha: float
+    veto: bool = False
+
+    @property
+    def name(self) -> str:
+        """``recall[class=8]``."""
+        return f"{self.rule.metric}[{self.where}]" if self.where else self.rule.metric
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is no verdict without a baseline."""
+        return self.rule.bound in ("not_worse", "keep") or self.rule.metric in _COMPARING
+
+    @property
+    def on_samples(self) -> bool:
+        """Whether the verdict reveals something about the test set."""
+        return self.meaning.kind in ("quality", "comparison", "robustness", "own")
+
+    @property
+    def relative(self) -> bool:
+        """Whether a ``not_worse`` margin is a share of the baseline's value."""
+        return self.rule.relative or self.meaning.kind in ("timing", "limit")
+
+    @property
+    def wanted(self) -> str:
+        """The rule in words."""
+        return wanted(self.rule, self.meaning)
+
+    @property
+    def noun(self) -> str:
+        return self.rule.metric.replace("_", " ")
+
+    def result(self, verdict: Verdict, text: str, **numbers: Any) -> GateResult:
+        """A verdict on this gate, with its numbers."""
+        return GateResult(
+            self.name,
+            self.rule.key,
+            verdict,
+            self.variant,
+            self.wanted,
+            text,
+            **{"unit": self.meaning.unit, "line": self.rule.line, **numbers},
+        )
+
+
+def wanted(rule: Rule, meaning: Metric) -> str:
+    """A rule's bound in words: ``at least 90 %``, ``not worse than the baseline by more than 1 point``."""
+    if rule.bound == "at_least":
+        severity = f" up to severity {rule.severity}" if rule.severity is not None else ""
+        return f"at least {wording.bound(rule.amount, meaning)}{severity}"
+    if rule.bound == "at_most":
+        return f"at most {wording.bound(rule.amount, meaning)}"
+    if rule.bound == "keep":
+        return f"{100 * rule.amount:.4g} % of the baseline's value kept"
+    if rule.relative or meaning.kind in ("timing", "limit"):
+        worse = {"timing": "slower", "limit": "more"}.get(meaning.kind, "worse")
+        return f"not {worse} than the baseline by more than {100 * rule.amount:.4g} %"
+    return f"not worse than the baseline by more than {wording.points(rule.amount, meaning)}"
+
+
+def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
+    """A rule as one gate for each slice it names; a broken one as its verdict."""
+    evaluation = case.candidate
+    meaning = _meaning(rule, case)
+    if meaning is None:
+        unknown = Metric(rule.metric, "", True)
+        gate = Gate(rule, rule.where, unknown, case.variant, rule.alpha)
+        return [gate.result(Verdict.INVALID, f"Nobody knows how to measure `{rule.metric}`.")]
+    alpha = rule.alpha
+    on_samples = meaning.kind in ("quality", "comparison", "robustness", "own")
+    if case.reuse is not None and on_samples:
+        alpha = min(alpha, case.reuse.alpha)
+    whole = Gate(rule, rule.where, meaning, case.variant, alpha)
+    if meaning.kind == "robustness":
+        if rule.where is not None:
+            return [whole]
+        if not case.robustness:
+            return [whole.result(null_verdict(rule), "No corruption was measured: run `gradatim test`.")]
+        return [Gate(rule, corruption, meaning, case.variant, alpha) for corruption in case.robustness]
+    if rule.slices is None:
+        return [whole]
+    try:
+        wheres = _wheres(rule.slices, case)
+    except InvalidInput as error:
+        return [whole.result(Verdict.INVALID, str(error))]
+    if not wheres:
+        where = "predictions" if evaluation is not None else "measurements"
+        return [
+            whole.result(
+                Verdict.INVALID, f"The {where} hold no slice by {rule.slices}, so nothing can be proven."
+            )
+        ]
+    joined = [f"{rule.where},{where}" if rule.where else where for where in wheres]
+    return [Gate(rule, where, meaning, case.variant, alpha) for where in joined]
+
+
+def _meaning(rule: Rule, case: Case) -> Metric | None:
+    if case.candidate is not None:
+        return case.candidate.task.metric(rule.metric)
+    return next(
+        (found for task in catalogue.TASKS if (found := catalogue.find(rule.metric, task)) is not None), None
+    )
+
+
+def _wheres(column: str, case: Case) -> list[str]:
+    evaluation = case.candidate
+    if evaluation is not None:
+        if column != "every":
+            return evaluation.wheres(column)
+        own = [name for name in evaluation.columns() if name != CLASS] or list(evaluation.columns())
+        return [where for name in own for where in evaluation.wheres(name)]
+    prefix = "" if column == "every" else f"{column}="
+    found = [m.where for m in case.measurements if m.variant == case.variant and m.where is not None]
+    return list(dict.fromkeys(where for where in found if where.startswith(prefix) and "=" in where))
+
+
+def null_verdict(rule: Rule) -> Verdict:
+    """The verdict on a number that is not there: it never passes."""
+    return Verdict.FAIL if rule.required else Verdict.INCONCLUSIVE
+
+
+def spell(p: float) -> str:
+    """A p-value as a person reads it."""
+    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"

@@ -1,0 +1,105 @@
+"""From rules and what was measured to verdicts, each with a text that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from gradatim.errors import InvalidInput
+from gradatim.gates.case import Case
+from gradatim.gates.gate import Gate, expand, spell
+from gradatim.gates.quality import absolute, comparison, regression_p
+from gradatim.gates.rule import Rule
+from gradatim.gates.runtime import limit, timing
+from gradatim.gates.slices import holm
+from gradatim.gates.stress import robustness
+from gradatim.gates.verdict import GateResult, Verdict
+
+__all__ = ["judge"]
+
+
+def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -> list[GateResult]:
+    """Judge one variant by every rule.
+
+    Never raises for what was measured: a broken, missing or foreign measurement is a verdict that refuses.
+
+    Args:
+        rules: the contract's and the stage's gates.
+        case: what is known about the variant and its baseline.
+        on_inconclusive: ``fail`` or ``warn``: whether an INCONCLUSIVE verdict stops this stage.
+    """
+    results: list[GateResult] = []
+    vetoes: list[tuple[Gate, float]] = []
+    for rule in rules:
+        for gate in expand(rule, case):
+            if isinstance(gate, GateResult):
+                results.append(gate)
+            elif rule.family == "veto" and gate.meaning.kind in ("quality", "own"):
+                verdict = _guarded(gate, case, vetoes)
+                if verdict is not None:
+                    results.append(verdict)
+            else:
+                results.append(_judge_one(gate, case))
+    results += _vetoes(vetoes, case)
+    if on_inconclusive == "warn":
+        results = [replace(r, blocking=r.verdict is not Verdict.INCONCLUSIVE) for r in results]
+    return results
+
+
+def _judge_one(gate: Gate, case: Case) -> GateResult:
+    try:
+        if gate.compares and case.first_release and case.baseline is None:
+            return gate.result(Verdict.PASS, "Nothing was released before; there is nothing to compare with.")
+        if gate.on_samples and case.reuse is not None and case.reuse.spent:
+            return gate.result(
+                Verdict.INCONCLUSIVE,
+                f"The test set has been used {case.reuse.charge.number} times; it was planned for "
+                f"{case.reuse.evaluations}. "
+                "Its verdicts no longer count: collect new data.",
+            )
+        kind = gate.meaning.kind
+        if kind == "limit":
+            return limit(gate, case)
+        if kind == "timing":
+            return timing(gate, case)
+        if kind == "robustness":
+            return robustness(gate, case)
+        if gate.rule.bound in ("not_worse", "keep"):
+            return comparison(gate, case)
+        return absolute(gate, case)
+    except InvalidInput as error:
+        return gate.result(Verdict.INVALID, str(error))
+
+
+def _guarded(gate: Gate, case: Case, vetoes: list[tuple[Gate, float]]) -> GateResult | None:
+    """Put a veto among the family's p-values, or give the verdict of one that has none."""
+    if case.first_release and case.baseline is None and gate.compares:
+        return _judge_one(gate, case)
+    try:
+        p = regression_p(gate, case)
+    except InvalidInput as error:
+        return gate.result(Verdict.INVALID, str(error))
+    if isinstance(p, GateResult):
+        return p
+    vetoes.append((gate, p))
+    return None
+
+
+def _vetoes(vetoes: Sequence[tuple[Gate, float]], case: Case) -> list[GateResult]:
+    """Holm over every veto of the run: slices and metrics alike."""
+    adjusted = holm([p for _, p in vetoes])
+    results = []
+    for (gate, _), p in zip(vetoes, adjusted, strict=True):
+        shown = _judge_one(replace(gate, veto=True), case)
+        if shown.verdict is Verdict.INVALID:
+            results.append(shown)
+            continue
+        refused = p <= gate.alpha
+        words = (
+            f"A regression is proven (p = {spell(p)} after correction for {len(adjusted)} comparisons)."
+            if refused
+            else f"No regression is proven (p = {spell(p)} after correction for {len(adjusted)} comparisons)."
+        )
+        verdict = Verdict.FAIL if refused else Verdict.PASS
+        results.append(replace(shown, verdict=verdict, text=f"{shown.text} {words}"))
+    return results

@@ -1,0 +1,191 @@
+"""Gates on what has no labelled samples: time, size, parameters, memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gradatim.gates import wording
+from gradatim.gates.case import BASELINE, Case
+from gradatim.gates.exact import decide, quantile_bounds, quantile_rank, samples_for_quantile
+from gradatim.gates.gate import Gate, null_verdict
+from gradatim.gates.latency import not_slower
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+
+_STEPS = {"limit": "inspect", "timing": "benchmark"}
+
+
+def limit(gate: Gate, case: Case) -> GateResult:
+    """A plain number against a plain number: size, parameters, memory, energy."""
+    mine = case.measurement(gate.name)
+    if mine is None or mine.value is None:
+        return _missing(gate, mine)
+    rule, meaning = gate.rule, gate.meaning
+    threshold, old = rule.amount, None
+    if gate.compares:
+        theirs = case.measurement(gate.name, BASELINE)
+        if theirs is None or theirs.value is None:
+            return _missing(gate, theirs, f"{case.baseline_name} has no measured {gate.noun}")
+        old = theirs.value
+        threshold = old * _share(gate)
+    at_most = rule.bound == "at_most" or (rule.bound != "at_least" and not meaning.higher_is_better)
+    good = mine.value <= threshold if at_most else mine.value >= threshold
+    verdict = Verdict.PASS if good else Verdict.FAIL
+    against = "" if old is None else f", {case.baseline_name} has {wording.number(old, meaning)}"
+    return gate.result(
+        verdict,
+        f"{gate.name} is {wording.number(mine.value, meaning)}{against}; wanted {gate.wanted}.",
+        value=mine.value,
+        threshold=threshold,
+        baseline=old,
+        candidate=mine.value,
+        n=mine.n,
+    )
+
+
+def timing(gate: Gate, case: Case) -> GateResult:
+    """A latency or a throughput: paired with the baseline's, or absolute."""
+    return _paired(gate, case) if gate.compares else _absolute(gate, case)
+
+
+def _paired(gate: Gate, case: Case) -> GateResult:
+    paired = case.timings.get(gate.rule.metric)
+    if paired is None:
+        advice = "Run `gradatim benchmark`, which times candidate and baseline side by side."
+        if gate.rule.metric in ("latency_p90", "latency_p99"):
+            advice = "Tails vary too much between processes: gate latency_p50, or give an absolute bound."
+        return gate.result(
+            null_verdict(gate.rule), f"There is no paired timing of {gate.rule.metric}. {advice}"
+        )
+    bounds = paired.bounds(gate.alpha)
+    if bounds is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{gate.name} was timed in {wording.count(paired.rounds, 'rounds')}, too few or too equal to "
+            "know their spread.",
+            n=paired.rounds,
+        )
+    mean, low, high = bounds
+    slower = -1 if gate.meaning.higher_is_better else 1
+    share = _share(gate)
+    by = share - 1 if slower > 0 else 1 / share - 1
+    worse = sorted((slower * low, slower * high))
+    verdict = not_slower(worse[0], worse[1], by) if by > 0 else _no_margin(worse, by)
+    change, ends = math.expm1(mean), [math.expm1(low), math.expm1(high)]
+    word = "more" if slower < 0 else "slower"
+    less = "less" if slower < 0 else "faster"
+    text = (
+        f"{gate.name}: {wording.number(paired.baseline, gate.meaning)} -> "
+        f"{wording.number(paired.candidate, gate.meaning)}, "
+        f"{100 * abs(change):.1f} % {word if change >= 0 else less} "
+        f"({100 * ends[0]:+.1f} .. {100 * ends[1]:+.1f}) in {wording.count(paired.rounds, 'paired rounds')}; "
+        f"wanted {gate.wanted}."
+    )
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE:
+        room = math.log1p(by) - slower * mean
+        if room > 0:
+            needed = wording.about(paired.rounds * ((high - low) / 2 / room) ** 2)
+            text += f" The rounds vary too much to decide: about {needed} would, at this difference."
+        else:
+            text += " The measured difference lies at the margin: more rounds may not settle it."
+    if verdict is Verdict.FAIL and worse[0] <= math.log1p(by):
+        text += f" It is proven worse by over {100 * by / 3:.2g} % and not proven to stay within {100 * by:.3g} %."
+    threshold = math.expm1(slower * math.log1p(by))
+    return gate.result(
+        verdict,
+        text,
+        value=change,
+        low=ends[0],
+        high=ends[1],
+        threshold=threshold,
+        unit="1",
+        n=paired.rounds,
+        baseline=paired.baseline,
+        candidate=paired.candidate,
+        detectable=math.expm1(high - low),
+        needed=needed,
+    )
+
+
+def _no_margin(worse: list[float], by: float) -> Verdict:
+    """ "Faster by": the bound lies below no change."""
+    return decide(-worse[1], -worse[0], -math.log1p(by))
+
+
+def _absolute(gate: Gate, case: Case) -> GateResult:
+    rule, meaning = gate.rule, gate.meaning
+    mine = case.measurement(gate.name)
+    q = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}.get(rule.metric)
+    low: float | None
+    high: float | None
+    needed, extra = None, ""
+    if q is not None and case.latencies is not None and case.latencies.shape[0]:
+        samples = np.asarray(case.latencies, np.float64)
+        if not np.isfinite(samples).all():
+            return gate.result(
+                Verdict.INVALID,
+                f"{gate.name}: a timed call has no finite duration. Run `gradatim benchmark`.",
+            )
+        value, n = float(np.quantile(samples, q)), samples.shape[0]
+        low, high = quantile_bounds(samples, q, gate.alpha)
+        if quantile_rank(n, q, gate.alpha) > n:
+            needed = samples_for_quantile(q, gate.alpha)
+            extra = f" {n} calls cannot bound it from above: {needed} are the least."
+    elif mine is not None and mine.value is not None:
+        value, n, low, high = mine.value, mine.n, mine.low, mine.high
+    else:
+        return _missing(gate, mine)
+    if low is None or high is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{gate.name} was {wording.number(value, meaning)}, measured without an interval, which proves "
+            "nothing.",
+            value=value,
+            threshold=rule.amount,
+            n=n,
+        )
+    sign = 1 if rule.bound == "at_least" else -1
+    ends = sorted((sign * low, sign * high))
+    verdict = decide(ends[0], ends[1], sign * rule.amount)
+    if verdict is Verdict.INCONCLUSIVE and not extra:
+        extra = " Its interval holds the bound, so the timings cannot decide; more calls would narrow it."
+    shown_low, shown_high = (bound if math.isfinite(bound) else None for bound in (low, high))
+    return gate.result(
+        verdict,
+        f"{gate.name} {wording.number(value, meaning)}{wording.interval(shown_low, shown_high, meaning)}, "
+        f"wanted {gate.wanted}.{extra}",
+        value=value,
+        low=shown_low,
+        high=shown_high,
+        threshold=rule.amount,
+        n=n,
+        needed=needed,
+        candidate=value,
+    )
+
+
+def _share(gate: Gate) -> float:
+    """The factor on the baseline's value that is still good."""
+    rule = gate.rule
+    if rule.bound == "not_worse":
+        return 1 - rule.amount if gate.meaning.higher_is_better else 1 + rule.amount
+    return kept(rule.amount, higher_is_better=gate.meaning.higher_is_better)
+
+
+def kept(amount: float, *, higher_is_better: bool) -> float:
+    """``keep``'s factor: 0.99 of what is to be high; 1/0.99 (or 1.01 as written) of what is to be low."""
+    return amount if higher_is_better or amount >= 1 else 1 / amount
+
+
+def _missing(gate: Gate, found: Measurement | None, what: str | None = None) -> GateResult:
+    step = _STEPS.get(gate.meaning.kind, "evaluate")
+    if gate.rule.metric == "memory" or gate.rule.metric == "energy":
+        step = "benchmark"
+    if found is not None and found.reason:
+        text = f"{gate.name} could not be measured: {found.reason}."
+    else:
+        text = f"{what or f'{gate.name} was not measured'}: run `gradatim {step}`."
+    return gate.result(null_verdict(gate.rule), text)

@@ -1,0 +1,179 @@
+"""The verdict on one corruption."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradatim.gates import wording
+from gradatim.gates.case import Case
+from gradatim.gates.exact import decide
+from gradatim.gates.gate import Gate, null_verdict
+from gradatim.gates.paired import maurer_pontil
+from gradatim.gates.robustness import CorruptionScores, severity_bounds, tolerance
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics import intervals
+
+
+def robustness(gate: Gate, case: Case) -> GateResult:
+    """One corruption: against the baseline, up to a severity, or on the mean over severities."""
+    scores = case.robustness.get(gate.where or "")
+    if scores is None:
+        known = ", ".join(case.robustness) or "none"
+        return gate.result(
+            null_verdict(gate.rule), f"{gate.name} was not measured (measured: {known}): run `gradatim test`."
+        )
+    if case.candidate is not None and scores.pairing and scores.pairing != case.candidate.pairing:
+        return gate.result(
+            Verdict.INVALID, f"{gate.name} was measured on other items than the evaluation. Test again."
+        )
+    if gate.rule.bound in ("not_worse", "keep"):
+        return _against_baseline(gate, scores, case)
+    if gate.rule.severity is not None:
+        return _up_to_severity(gate, scores, case)
+    return _on_average(gate, scores, case)
+
+
+def _bounds(
+    gate: Gate, values: np.ndarray[tuple[int], np.dtype[np.float64]], counted: bool
+) -> tuple[float, float] | None:
+    """Bounds of a mean over items; where nothing varies, of what no item showed."""
+    n, centre = values.shape[0], float(values.mean())
+    if n < 2:
+        return None
+    if gate.rule.strict and counted:
+        return maurer_pontil(values, gate.alpha, 2.0 if gate.compares else 1.0)
+    found = intervals.mean_bounds(values, gate.alpha, 1.0 if counted else 0.0)
+    if found is None:
+        reach = 1.0 if counted else float(np.abs(values).max())
+        rest = intervals.unseen(n, gate.alpha) * reach
+        found = (centre - rest, centre + rest) if counted or not values.any() else None
+    return found
+
+
+def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
+    if scores.baseline is None:
+        return gate.result(
+            Verdict.INVALID,
+            f"{gate.name}: {case.baseline_name} was not measured under {scores.corruption}. Test again.",
+        )
+    ratio, margin = 1.0, gate.rule.amount
+    if gate.rule.bound == "keep":
+        ratio, margin = gate.rule.amount, 0.0
+    new, old = (
+        scores.candidate.astype(np.float64).mean(axis=1),
+        scores.baseline.astype(np.float64).mean(axis=1),
+    )
+    if gate.rule.relative:
+        ratio, margin = 1 - margin if old.mean() >= 0 else 1 + margin, 0.0
+    x = new - ratio * old
+    n, value = x.shape[0], float(x.mean())
+    found = _bounds(gate, x, _in_unit_range(scores))
+    numbers = {
+        "value": value,
+        "threshold": -margin,
+        "n": n,
+        "baseline": float(old.mean()),
+        "candidate": float(new.mean()),
+    }
+    if found is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{gate.name}: {wording.count(n, case.noun)} do not tell how much it varies.",
+            **numbers,
+        )
+    low, high = found
+    verdict = decide(low, high, -margin)
+    if verdict is Verdict.PASS and gate.rule.bound == "keep" and not low > -margin:
+        verdict = Verdict.INCONCLUSIVE
+    spread = float(x.std(ddof=1))
+    text = (
+        f"{gate.name}: {wording.number(float(old.mean()), gate.meaning)} -> "
+        f"{wording.number(float(new.mean()), gate.meaning)} "
+        f"on average over severities {scores.severities[0]} to {scores.severities[-1]} "
+        f"({wording.count(n, case.noun)}). "
+        f"The change is {wording.points(value, gate.meaning)}, between {wording.points(low, gate.meaning)} "
+        "and "
+        f"{wording.points(high, gate.meaning)}; wanted {gate.wanted}."
+    )
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE and value > -margin and spread > 0:
+        needed = wording.about(((intervals.normal(gate.alpha) + 0.8416) * spread / (value + margin)) ** 2)
+        needed = needed if needed > n else None
+    if verdict is Verdict.INCONCLUSIVE:
+        text += _undecided(n, needed, case)
+    if verdict is Verdict.FAIL:
+        text += " The loss is larger than that beyond doubt."
+    detectable = (intervals.normal(gate.alpha) + 0.8416) * spread / n**0.5
+    return gate.result(verdict, text, low=low, high=high, detectable=detectable, needed=needed, **numbers)
+
+
+def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
+    rule = gate.rule
+    asked = [place for place, severity in enumerate(scores.severities) if severity <= (rule.severity or 0)]
+    if not asked or scores.severities[asked[-1]] != rule.severity:
+        return gate.result(
+            Verdict.INVALID,
+            f"{gate.name}: severity {rule.severity} was not measured; measured were "
+            f"{', '.join(map(str, scores.severities))}.",
+        )
+    bounds = severity_bounds(scores.candidate[:, asked], gate.alpha)
+    severities = [scores.severities[place] for place in asked]
+    lows = [None if bound is None else bound[0] for bound in bounds]
+    passed = tolerance(lows, severities, rule.amount)
+    n = int(scores.candidate.shape[0])
+    judged = next((k for k, low in enumerate(lows) if low is None or not low >= rule.amount), len(asked) - 1)
+    bound, value = bounds[judged], float(scores.candidate[:, asked[judged]].mean(dtype=np.float64))
+    low, high = bound if bound is not None else (None, None)
+    verdict = Verdict.PASS if passed == rule.severity else Verdict.INCONCLUSIVE
+    if verdict is not Verdict.PASS and any(b is not None and b[1] < rule.amount for b in bounds):
+        verdict = Verdict.FAIL
+    reached = "not even the first severity is proven" if passed is None else f"proven up to severity {passed}"
+    text = (
+        f"{gate.name}: wanted {gate.wanted}; {reached}. At severity {severities[judged]} it is "
+        f"{wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} "
+        f"on {wording.count(n, case.noun)}."
+    )
+    return gate.result(
+        verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
+    )
+
+
+def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
+    rule = gate.rule
+    means = scores.candidate.astype(np.float64).mean(axis=1)
+    n, value = means.shape[0], float(means.mean())
+    found = _bounds(gate, means, _in_unit_range(scores))
+    if found is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{gate.name}: {wording.count(n, case.noun)} do not tell how much it varies.",
+            value=value,
+            threshold=rule.amount,
+            n=n,
+        )
+    low, high = found
+    verdict = (
+        decide(low, high, rule.amount) if rule.bound == "at_least" else decide(-high, -low, -rule.amount)
+    )
+    text = (
+        f"{gate.name} {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} on "
+        "average over "
+        f"severities {scores.severities[0]} to {scores.severities[-1]}, wanted {gate.wanted}."
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        text += _undecided(n, None, case)
+    return gate.result(
+        verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
+    )
+
+
+def _in_unit_range(scores: CorruptionScores) -> bool:
+    both = [scores.candidate] if scores.baseline is None else [scores.candidate, scores.baseline]
+    return all(float(part.min()) >= 0 and float(part.max()) <= 1 for part in both)
+
+
+def _undecided(n: int, needed: int | None, case: Case) -> str:
+    there = wording.count(n, case.noun)
+    if needed is None:
+        return f" The {there} cannot decide: more are needed."
+    return f" The {there} cannot decide: about {needed} are needed."

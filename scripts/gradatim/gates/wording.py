@@ -1,0 +1,97 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+from gradatim.metrics.catalogue import Metric
+
+
+def number(value: float | None, metric: Metric) -> str:
+    """A value of a metric: ``79.5 %``, ``12.3 ms``, ``1.4 MB``, ``0.0123``."""
+    if value is None:
+        return "nothing"
+    if metric.fraction:
+        return percent(value)
+    if metric.unit == "s":
+        return seconds(value)
+    if metric.unit == "B":
+        return size(value)
+    if metric.unit == "1/s":
+        return f"{plain(value)} a second"
+    return plain(value) if metric.unit == "1" else f"{plain(value)} {metric.unit}"
+
+
+def interval(low: float | None, high: float | None, metric: Metric) -> str:
+    """``(67.0 .. 88.9)`` behind a value, empty without bounds."""
+    if low is None or high is None:
+        return ""
+    if metric.fraction:
+        places = _places(high - low)
+        return f" ({100 * low:.{places}f} .. {100 * high:.{places}f})"
+    return f" ({number(low, metric)} .. {number(high, metric)})"
+
+
+def percent(share: float) -> str:
+    """``79.5 %``; a bound is given without idle zeros: ``90 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def bound(value: float, metric: Metric) -> str:
+    """A threshold as it stands in the contract: ``90 %``, ``5 MB``."""
+    return f"{_short(100 * value)} %" if metric.fraction else number(value, metric)
+
+
+def points(share: float, metric: Metric) -> str:
+    """A difference: ``1.2 points`` for fractions, else the number in its unit."""
+    if not metric.fraction:
+        return number(share, metric)
+    text = _short(round(100 * share, 2 if abs(share) < 0.01 else 1))
+    return f"{text} point" if text == "1" else f"{text} points"
+
+
+def seconds(value: float) -> str:
+    """``12.3 ms``."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if abs(value) >= factor or unit == "us":
+            return f"{plain(value / factor)} {unit}"
+    raise AssertionError
+
+
+def size(value: float) -> str:
+    """``1.4 MB``, in steps of 1000."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(value) >= factor:
+            return f"{plain(value / factor)} {unit}"
+    return f"{value:.0f} B"
+
+
+def plain(value: float) -> str:
+    """Three or four significant digits, no exponent for everyday numbers."""
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    if abs(value) >= 1e6:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def about(count: float) -> int:
+    """A planned number of samples, rounded up to two digits, so that it claims no more than it knows."""
+    whole = math.ceil(count)
+    if whole < 100:
+        return whole
+    scale = int(10 ** (len(str(whole)) - 2))
+    return math.ceil(whole / scale) * scale
+
+
+def count(n: int, noun: str) -> str:
+    """``1 sample``, ``44 samples``."""
+    return f"{n} {noun[:-1] if n == 1 and noun.endswith('s') else noun}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.10g}" if value == round(value, 2) else f"{value:.3g}"
+
+
+def _places(width: float) -> int:
+    return 1 if width >= 0.005 else 2

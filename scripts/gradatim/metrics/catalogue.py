@@ -1,0 +1,179 @@
+"""Every metric that a gate can name, by task. Light: importing this needs no numpy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
+"""How a metric is judged: ``quality`` from labelled samples; ``comparison`` beside the baseline's samples;
+``robustness`` from perturbed samples; ``timing`` from timed calls; ``limit`` a plain number that has no
+sample;
+``own`` a function of the user's over labelled samples."""
+
+TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric's name means.
+
+    Attributes:
+        name: as written under ``gates:``.
+        description: one line for a person.
+        higher_is_better: the direction that a gate protects.
+        kind: how it is judged.
+        unit: ``1`` a plain number, ``s`` seconds, ``B`` bytes, ``1/s`` a rate, ``J`` joule, ``nat``.
+        fraction: whether it lies between 0 and 1 (or -1 and 1), so that a margin in per cent means points;
+            for every other metric a per cent is relative to the baseline's value.
+        by_class: whether ``name[class=LABEL]`` means something.
+    """
+
+    name: str
+    description: str
+    higher_is_better: bool
+    kind: Kind = "quality"
+    unit: str = "1"
+    fraction: bool = True
+    by_class: bool = False
+
+
+def _table(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+_CLASSIFICATION = _table(
+    Metric("accuracy", "share of samples that were classified correctly", True, by_class=True),
+    Metric("balanced_accuracy", "mean of the classes' recalls, over all declared labels", True),
+    Metric(
+        "precision",
+        "share of the predictions of a class that are right (mean over the classes)",
+        True,
+        by_class=True,
+    ),
+    Metric(
+        "recall", "share of a class's samples that were found (mean over the classes)", True, by_class=True
+    ),
+    Metric("f1", "harmonic mean of precision and recall (mean over the classes)", True, by_class=True),
+    Metric("f1_micro", "F1 over all decisions together; equals accuracy with one label a sample", True),
+    Metric("f1_macro", "mean of the classes' F1, over all declared labels", True),
+    Metric("f1_weighted", "mean of the classes' F1, weighted by their samples", True),
+    Metric(
+        "roc_auc",
+        "chance that a positive sample scores above a negative (one against the rest)",
+        True,
+        by_class=True,
+    ),
+    Metric(
+        "log_loss",
+        "mean of -log of the probability given to the right class",
+        False,
+        unit="nat",
+        fraction=False,
+    ),
+    Metric("ece", "expected calibration error: gap between confidence and accuracy, 15 bins", False),
+)
+
+_TOKEN_CLASSIFICATION = _table(
+    Metric("f1", "F1 over whole entities (IOB2): type and both ends must be right", True, by_class=True),
+    Metric("precision", "share of the predicted entities that are right", True, by_class=True),
+    Metric("recall", "share of the true entities that were found", True, by_class=True),
+    Metric("accuracy", "share of tokens with the right tag", True),
+)
+
+_REGRESSION = _table(
+    Metric("mae", "mean absolute error, in the unit of the target", False, fraction=False),
+    Metric("rmse", "root of the mean squared error, in the unit of the target", False, fraction=False),
+    Metric("r2", "share of the target's variance that is explained", True),
+)
+
+_EMBEDDING = _table(
+    Metric("cosine", "mean cosine between an item's embedding and the baseline's", True, "comparison"),
+    Metric("recall_at_10", "share of items with a same-label item among their 10 nearest (any k)", True),
+    Metric(
+        "ndcg_at_10", "ranking quality of the 10 nearest items, same label counts as relevant (any k)", True
+    ),
+)
+
+_LANGUAGE_MODELLING = _table(
+    Metric("perplexity", "exp of the mean negative log-likelihood of a token", False, fraction=False),
+)
+
+_BY_TASK = {
+    "classification": _CLASSIFICATION,
+    "token_classification": _TOKEN_CLASSIFICATION,
+    "regression": _REGRESSION,
+    "embedding": _EMBEDDING,
+    "language_modelling": _LANGUAGE_MODELLING,
+}
+
+_FLIPS = Metric(
+    "negative_flips",
+    "share of samples that the baseline got right and the candidate gets wrong",
+    False,
+    "comparison",
+)
+_AGREEMENT = Metric(
+    "agreement", "share of samples with the same answer from candidate and baseline", True, "comparison"
+)
+_SAME_NEIGHBOUR = Metric(
+    "agreement", "share of items with the same nearest item as under the baseline", True, "comparison"
+)
+
+_COMPARISONS = {
+    "classification": _table(_FLIPS, _AGREEMENT),
+    "token_classification": _table(_FLIPS, _AGREEMENT),
+    "embedding": _table(_SAME_NEIGHBOUR),
+}
+
+_ROBUSTNESS = _table(
+    Metric("robustness", "quality under a corruption, mean over severities 1 to 5", True, "robustness"),
+)
+
+_RUNTIME = _table(
+    Metric("latency_p50", "median time of a call", False, "timing", "s", False),
+    Metric("latency_p90", "time that 90 % of calls stay below", False, "timing", "s", False),
+    Metric("latency_p99", "time that 99 % of calls stay below", False, "timing", "s", False),
+    Metric("latency_mean", "mean time of a call", False, "timing", "s", False),
+    Metric("throughput", "samples a second", True, "timing", "1/s", False),
+    Metric("size", "bytes of the model's files", False, "limit", "B", False),
+    Metric("parameters", "number of weights", False, "limit", "1", False),
+    Metric("memory", "peak resident memory while predicting", False, "limit", "B", False),
+    Metric("energy", "energy of a call", False, "limit", "J", False),
+)
+
+_AT_K = re.compile(r"(recall|ndcg)_at_([1-9]\d{0,4})")
+
+
+def known(task: str, own: Iterable[str] = ()) -> dict[str, Metric]:
+    """All metrics that a gate of this task can name, in the order a reader expects.
+
+    Args:
+        task: one of ``TASKS``.
+        own: names of the user's own metrics.
+    """
+    mine = {name: Metric(name, "own metric", True, "own", fraction=False) for name in own}
+    return {**_BY_TASK.get(task, {}), **mine, **_COMPARISONS.get(task, {}), **_ROBUSTNESS, **_RUNTIME}
+
+
+def find(name: str, task: str, own: Iterable[str] = ()) -> Metric | None:
+    """The metric of this name, ``recall_at_5`` and the like included; None when the task has none such."""
+    found = known(task, own).get(name)
+    if found is None and task == "embedding" and (match := _AT_K.fullmatch(name)):
+        template = _EMBEDDING[f"{match[1]}_at_10"]
+        k = match[2]
+        description = template.description.replace("10", k).replace(" (any k)", "")
+        return Metric(name, description, template.higher_is_better, template.kind)
+    return found
+
+
+def quality(task: str) -> tuple[str, ...]:
+    """The metrics that are measured on every evaluation of this task."""
+    return tuple(_BY_TASK.get(task, {}))
+
+
+def comparisons(task: str) -> tuple[str, ...]:
+    """The metrics that are measured when a baseline's predictions are there."""
+    return tuple(_COMPARISONS.get(task, {}))

@@ -1,0 +1,401 @@
+"""Classification: every metric from one pass over the scores, with what each sample contributes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.metrics import intervals
+from gradatim.metrics.interpret import Classified, classify, truth_of
+from gradatim.metrics.predictions import Predictions, chunks
+from gradatim.metrics.samples import (
+    Floats,
+    MetricSamples,
+    Units,
+    absent,
+    mean_samples,
+    proportion_samples,
+    ratio_samples,
+)
+from gradatim.metrics.task import Label, Task
+
+Rows = NDArray[np.int64]
+
+BINS = 15
+"""Bins of the calibration error: equal in width, over the confidence in the predicted class."""
+
+OVER_CLASSES = ("balanced_accuracy", "precision", "recall", "f1", "f1_macro", "f1_weighted")
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Samples whose confidence lay between ``low`` and ``high``."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One metric of one class."""
+
+    metric: str
+    label: Label
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    successes: int | None
+    reason: str | None
+
+
+class ClassificationScorer:
+    """The metrics of one model's class predictions.
+
+    Raises:
+        InvalidInput: outputs or labels that cannot be read (see ``interpret.classify``).
+    """
+
+    def __init__(self, task: Task, predictions: Predictions) -> None:
+        self.answers: Classified = classify(task, predictions)
+        self.labels = self.answers.labels
+        self.truth = truth_of(predictions, self.labels)
+        self.right: NDArray[np.bool_] = self.answers.predicted == self.truth
+        positive = self.labels.index(task.positive) if task.positive in self.labels else len(self.labels) - 1
+        self.positive = positive if len(self.labels) == 2 else None
+
+    def item_scores(self) -> NDArray[np.float32]:
+        """1 for a right answer, 0 for a wrong one, [n]."""
+        return self.right.astype(np.float32)
+
+    def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Labels and predictions as an own metric gets them: arrays of labels, [n] each."""
+        names = np.array(self.labels)
+        return names[self.truth], names[self.answers.predicted]
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts [C, C]: row is the true label, column the predicted one."""
+        width = len(self.labels)
+        codes = self.truth.astype(np.int64) * width + self.answers.predicted
+        return np.bincount(codes, minlength=width * width).reshape(width, width)
+
+    def calibration(self) -> list[CalibrationBin]:
+        """Confidence against accuracy in the bins that hold samples; empty when the model gives no scores."""
+        if self.answers.scores is None:
+            return []
+        confidence, _ = self._confidences(np.arange(self.truth.shape[0]))
+        bins = _bin_of(confidence)
+        counts = np.bincount(bins, minlength=BINS)
+        sums = np.bincount(bins, weights=confidence, minlength=BINS)
+        rights = np.bincount(bins, weights=self.right, minlength=BINS)
+        return [
+            CalibrationBin(
+                b / BINS, (b + 1) / BINS, int(counts[b]), sums[b] / counts[b], rights[b] / counts[b]
+            )
+            for b in range(BINS)
+            if counts[b]
+        ]
+
+    def samples(self, metric: str, rows: Rows, place: int | None, units: Units) -> MetricSamples:
+        """One metric on some rows, of one class (a place in ``labels``) or of all."""
+        truth, predicted = self.truth[rows], self.answers.predicted[rows]
+        if not rows.shape[0]:
+            return absent(metric, metric not in ("log_loss", "ece"), "there is no sample")
+        if place is None and metric in ("precision", "recall", "f1", "roc_auc"):
+            place = self.positive
+        if metric in ("accuracy", "f1_micro"):
+            return proportion_samples(metric, self.right[rows], units, True, "there is no sample")
+        if metric == "log_loss" and self.answers.scores is None:
+            return absent(metric, False, "the model names classes and gives no scores")
+        if metric == "log_loss":
+            return mean_samples(metric, self._losses(rows, truth), units, False, unit="nat", low_limit=0.0)
+        if metric == "ece":
+            return self._ece(rows, units)
+        if metric == "roc_auc":
+            return self._roc_auc(rows, truth, place, units)
+        if place is None:
+            return self._over_classes(metric, truth, predicted, units)
+        return self._of_class(metric, truth == place, predicted == place, self.labels[place], units)
+
+    def by_class(self, alpha: float) -> list[ClassRow]:
+        """Precision, recall and F1 of every class from counts alone, bounds at one-sided ``alpha``."""
+        table = self.confusion()
+        hits, actual, claimed = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+        found = self._proportions("precision", hits, claimed, "nothing was taken for {}", alpha)
+        found += self._proportions("recall", hits, actual, "no sample is {}", alpha)
+        n = int(table.sum())
+        for place, label in enumerate(self.labels):
+            total = int(actual[place] + claimed[place])
+            if not total:
+                reason = f"no sample is {label} and nothing was taken for it"
+                found.append(ClassRow("f1", label, None, 0, None, None, None, reason))
+                continue
+            value = 2 * int(hits[place]) / total
+            squares = hits[place] * (2 - 2 * value) ** 2 + (total - 2 * hits[place]) * value**2
+            low = high = None
+            if n > 1:
+                effect, error = (2 - value) * n / total, float(np.sqrt(squares / (n - 1) / n)) * n / total
+                half = (
+                    intervals.half_width(error, n, effect, alpha)
+                    if error
+                    else intervals.unseen(n, alpha) * effect
+                )
+                low, high = max(0.0, value - half), min(1.0, value + half)
+            found.append(ClassRow("f1", label, value, n, low, high, None, None))
+        return found
+
+    def _proportions(
+        self, metric: str, hits: NDArray[np.int64], of: NDArray[np.int64], reason: str, alpha: float
+    ) -> list[ClassRow]:
+        lows, highs = intervals.clopper_pearson_many(hits, of, alpha)
+        return [
+            ClassRow(metric, label, k / n, n, float(low), float(high), k, None)
+            if n
+            else ClassRow(metric, label, None, 0, None, None, None, reason.format(label))
+            for label, k, n, low, high in zip(
+                self.labels, hits.tolist(), of.tolist(), lows, highs, strict=True
+            )
+        ]
+
+    def _of_class(
+        self, metric: str, actual: NDArray[np.bool_], claimed: NDArray[np.bool_], label: Label, units: Units
+    ) -> MetricSamples:
+        hits = (actual & claimed).astype(np.float64)
+        if metric == "recall":
+            return ratio_samples(
+                metric,
+                hits,
+                actual.astype(np.float64),
+                units,
+                True,
+                f"no sample is {label}",
+                **_counts(hits, actual, units),
+            )
+        if metric == "precision":
+            return ratio_samples(
+                metric,
+                hits,
+                claimed.astype(np.float64),
+                units,
+                True,
+                f"nothing was taken for {label}",
+                **_counts(hits, claimed, units),
+            )
+        if metric == "f1":
+            both = actual.astype(np.float64) + claimed
+            value = 2 * hits.sum() / max(1.0, both.sum())
+            return ratio_samples(
+                metric,
+                2 * hits,
+                both,
+                units,
+                True,
+                f"no sample is {label} and nothing was taken for it",
+                positives=int(actual.sum()),
+                effect=_per_mean(2 - value, both),
+                counted=True,
+                low_limit=0.0,
+                high_limit=1.0,
+            )
+        return absent(metric, True, f"{metric} is not defined for a single class")
+
+    def _over_classes(
+        self, metric: str, truth: NDArray[np.int32], predicted: NDArray[np.int32], units: Units
+    ) -> MetricSamples:
+        if metric not in OVER_CLASSES:
+            return absent(metric, True, f"{metric} is not known for classification")
+        width = len(self.labels)
+        codes, count = units.blocks(truth.shape[0])
+        hit = truth == predicted
+        places = np.concatenate(
+            [
+                codes * 3 * width + truth,
+                codes * 3 * width + width + predicted,
+                (codes * 3 * width + 2 * width + truth)[hit],
+            ]
+        )
+        terms = np.bincount(places, minlength=count * 3 * width).reshape(count, 3 * width).astype(np.float64)
+        statistic = _statistic(metric, width)
+        totals = terms.sum(axis=0)
+        return MetricSamples(
+            metric,
+            float(statistic(totals[None])[0]),
+            True,
+            units.count,
+            terms=terms,
+            statistic=statistic,
+            effect=_worst_move(metric, totals, width, truth.shape[0]),
+            counted=True,
+            low_limit=0.0,
+            high_limit=1.0,
+        )
+
+    def _roc_auc(
+        self, rows: Rows, truth: NDArray[np.int32], place: int | None, units: Units
+    ) -> MetricSamples:
+        if self.answers.scores is None:
+            return absent("roc_auc", True, "the model names classes and gives no scores to rank by")
+        places = range(len(self.labels)) if place is None else (place,)
+        n = rows.shape[0]
+        value, influence, effect = 0.0, np.zeros(n), 0.0
+        for one in places:
+            actual = truth == one
+            positives = int(actual.sum())
+            if not positives or positives == n:
+                lacking = (
+                    f"no sample is {self.labels[one]}"
+                    if not positives
+                    else f"every sample is {self.labels[one]}"
+                )
+                return absent("roc_auc", True, lacking)
+            scores = self.answers.column(one)[rows]
+            area, by_row = _area(scores, actual)
+            value += area / len(places)
+            influence += by_row / len(places)
+            effect += max(n / positives, n / (n - positives)) / len(places)
+        return MetricSamples(
+            "roc_auc",
+            value,
+            True,
+            units.count,
+            influence=units.influence(influence),
+            effect=effect,
+            low_limit=0.0,
+            high_limit=1.0,
+        )
+
+    def _ece(self, rows: Rows, units: Units) -> MetricSamples:
+        if self.answers.scores is None:
+            return absent("ece", False, "the model names classes and gives no scores")
+        confidence, right = self._confidences(rows)
+        codes, count = units.blocks(rows.shape[0])
+        width = BINS + 1
+        gaps = np.bincount(
+            codes * width + _bin_of(confidence), weights=confidence - right, minlength=count * width
+        )
+        terms = gaps.reshape(count, width).astype(np.float64)
+        terms[:, BINS] = np.bincount(codes, minlength=count)
+
+        def statistic(sums: Floats) -> Floats:
+            return np.asarray(np.abs(sums[:, :BINS]).sum(axis=1) / np.maximum(sums[:, BINS], 1))
+
+        return MetricSamples(
+            "ece",
+            float(statistic(terms.sum(axis=0)[None])[0]),
+            False,
+            units.count,
+            terms=terms,
+            statistic=statistic,
+            effect=1.0,
+            low_limit=0.0,
+            high_limit=1.0,
+        )
+
+    def _losses(self, rows: Rows, truth: NDArray[np.int32]) -> Floats:
+        scores = self.answers.scores
+        stored = scores is not None and self.answers.meaning == "probabilities"
+        floor = float(np.finfo(scores.dtype).eps) if stored and scores is not None else 1e-300
+        losses = np.empty(rows.shape[0])
+        for part in chunks(rows.shape[0], 8 * len(self.labels)):
+            found = self.answers.probabilities(rows[part])
+            losses[part] = -np.log(np.maximum(found[np.arange(found.shape[0]), truth[part]], floor))
+        return losses
+
+    def _confidences(self, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
+        confidence = np.empty(rows.shape[0])
+        for part in chunks(rows.shape[0], 8 * len(self.labels)):
+            found = self.answers.probabilities(rows[part])
+            confidence[part] = found[np.arange(found.shape[0]), self.answers.predicted[rows[part]]]
+        return confidence, self.right[rows]
+
+
+def _counts(hits: Floats, of: NDArray[np.bool_], units: Units) -> dict[str, Any]:
+    """What a proportion of part of the rows adds: exact counts, its range, its worst change."""
+    n = int(of.sum())
+    counts = {"successes": int(hits.sum()), "trials": n} if units.codes is None else {}
+    return {
+        **counts,
+        "effect": _per_mean(1.0, of.astype(np.float64)),
+        "counted": True,
+        "low_limit": 0.0,
+        "high_limit": 1.0,
+    }
+
+
+def _per_mean(change: float, denominators: Floats) -> float:
+    """A change of one numerator as an influence."""
+    total = float(denominators.sum())
+    return change * denominators.shape[0] / total if total else float(denominators.shape[0])
+
+
+def _bin_of(confidence: Floats) -> NDArray[np.int64]:
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def _shares(sums: Floats, width: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Recall, precision, F1 [draws, C], zero on an empty denominator, and the true counts [draws, C]."""
+    actual, claimed, hits = sums[:, :width], sums[:, width : 2 * width], sums[:, 2 * width :]
+    return (
+        hits / np.maximum(actual, 1),
+        hits / np.maximum(claimed, 1),
+        2 * hits / np.maximum(actual + claimed, 1),
+        actual,
+    )
+
+
+def _statistic(metric: str, width: int) -> Callable[[Floats], Floats]:
+    def statistic(sums: Floats) -> Floats:
+        recall, precision, f1, actual = _shares(sums, width)
+        if metric in ("balanced_accuracy", "recall"):
+            return np.asarray(recall.mean(axis=1))
+        if metric == "precision":
+            return np.asarray(precision.mean(axis=1))
+        if metric == "f1_weighted":
+            return np.asarray((f1 * actual).sum(axis=1) / np.maximum(actual.sum(axis=1), 1))
+        return np.asarray(f1.mean(axis=1))
+
+    return statistic
+
+
+def _worst_move(metric: str, totals: Floats, width: int, n: int) -> float:
+    """The most that one changed answer can take from a mean over classes, times n."""
+    actual, claimed = totals[:width], totals[width : 2 * width]
+    f1 = _shares(totals[None], width)[2][0]
+    present = actual > 0
+    if metric in ("balanced_accuracy", "recall"):
+        return float(n / (width * actual[present].min()))
+    if metric == "precision":
+        return float(2 * n / (width * max(1.0, claimed[claimed > 0].min())))
+    weight = actual / actual.sum() if metric == "f1_weighted" else np.full(width, 1 / width)
+    both = np.maximum(actual + claimed, 1)
+    return float(n * ((weight * (2 - f1) / both)[present].max() + (weight * f1 / both).max()))
+
+
+def _area(scores: NDArray[Any], actual: NDArray[np.bool_]) -> tuple[float, Floats]:
+    """Area under the ROC curve and its influence by row [1]_.
+
+    .. [1] DeLong, DeLong, Clarke-Pearson (1988), Biometrics 44(3): structural components.
+    """
+    ups, downs = scores[actual], scores[~actual]
+    downs_sorted, ups_sorted = np.sort(downs), np.sort(ups)
+    below = _share_below(downs_sorted, ups)
+    area = float(below.mean())
+    above = 1.0 - _share_below(ups_sorted, downs)
+    influence = np.empty(scores.shape[0])
+    influence[actual] = (below - area) * (scores.shape[0] / ups.shape[0])
+    influence[~actual] = (above - area) * (scores.shape[0] / downs.shape[0])
+    return area, influence
+
+
+def _share_below(ordered: NDArray[Any], values: NDArray[Any]) -> Floats:
+    """For each value the share of ``ordered`` below it, ties counting half."""
+    left = np.searchsorted(ordered, values, "left")
+    right = np.searchsorted(ordered, values, "right")
+    return np.asarray((left + right) / (2.0 * ordered.shape[0]))

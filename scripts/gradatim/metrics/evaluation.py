@@ -1,0 +1,291 @@
+"""Everything that can be said about one model's predictions, alone or beside a reference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.metrics.classification import OVER_CLASSES, ClassificationScorer
+from gradatim.metrics.embedding import EmbeddingScorer
+from gradatim.metrics.language import LanguageScorer
+from gradatim.metrics.predictions import Predictions, check_slices
+from gradatim.metrics.regression import RegressionScorer
+from gradatim.metrics.samples import MetricSamples, Units, absent, proportion_samples
+from gradatim.metrics.task import Label, Task
+from gradatim.metrics.tokens import TokenScorer
+
+Rows = NDArray[np.int64]
+
+CLASS = "class"
+"""The slice column that every classification has: the true label."""
+
+
+class Scorer(Protocol):
+    """What each task's module gives."""
+
+    @property
+    def labels(self) -> tuple[Label, ...]: ...
+    def item_scores(self) -> NDArray[np.float32]: ...
+    def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    def samples(self, metric: str, rows: Rows, place: int | None, units: Units) -> MetricSamples: ...
+
+
+_SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
+    "classification": ClassificationScorer,
+    "token_classification": TokenScorer,
+    "regression": RegressionScorer,
+    "embedding": EmbeddingScorer,
+    "language_modelling": LanguageScorer,
+}
+
+
+class Evaluation:
+    """A model's predictions under a task. Reads the outputs once; metrics are computed when asked for.
+
+    Args:
+        task: how to read and score.
+        predictions: what the model said.
+        reference: the baseline's evaluation on the same items, for ``cosine``, ``agreement``,
+            ``negative_flips``.
+
+    Raises:
+        InvalidInput: outputs or labels that the task cannot read; NaN; a reference on other items.
+    """
+
+    def __init__(self, task: Task, predictions: Predictions, reference: Evaluation | None = None) -> None:
+        if not len(predictions):
+            raise InvalidInput("There is nothing to evaluate: the predictions have no row.")
+        check_slices(predictions)
+        self.task = task
+        self.predictions = predictions
+        self.reference = reference
+        self.scorer: Scorer = _SCORERS[task.type](task, predictions)
+        if reference is not None and reference.pairing != self.pairing:
+            raise InvalidInput(
+                "The candidate and the baseline were evaluated on different items or labels, so they "
+                "cannot be compared. "
+                "Run `gradatim evaluate --force` to measure both on the same data."
+            )
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    @cached_property
+    def pairing(self) -> str:
+        """Digest of the items and their labels."""
+        return self.predictions.digest_of_items()
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Classes or entity types, in order; empty for other tasks."""
+        return self.scorer.labels
+
+    def columns(self) -> tuple[str, ...]:
+        """What can be sliced by: ``class`` where there are classes, then the data's own columns."""
+        own = tuple(self.predictions.slices)
+        return (CLASS, *own) if self.labels and CLASS not in own else own
+
+    def values_of(self, column: str) -> tuple[str, ...]:
+        """The values of a slice column, classes in their declared order.
+
+        Raises:
+            InvalidInput: there is no such column.
+        """
+        if column == CLASS and self.labels:
+            return tuple(str(label) for label in self.labels)
+        found = self.predictions.slices.get(column)
+        if found is None:
+            known = ", ".join(self.columns()) or "none at all"
+            raise InvalidInput(f"There is no slice column `{column}`. Known: {known}.")
+        return tuple(sorted(found.names or ()))
+
+    def wheres(self, column: str) -> list[str]:
+        """``column=value`` for every value."""
+        return [f"{column}={value}" for value in self.values_of(column)]
+
+    def samples(self, metric: str, where: str | None = None) -> MetricSamples:
+        """One metric, whole or restricted to ``class=8``, ``region=north`` or several, joined by commas.
+
+        Raises:
+            InvalidInput: an unknown metric, column or class.
+        """
+        known = self.task.metric(metric)
+        if known is None or known.kind not in ("quality", "comparison", "own"):
+            raise InvalidInput(f"`{metric}` is not measured from the predictions of {self.task.type}.")
+        place, rows = self._select(where)
+        if place is not None and metric in OVER_CLASSES and not known.by_class:
+            raise InvalidInput(
+                f"`{metric}` is about all classes together and cannot be restricted to `{where}`."
+            )
+        by_label = place is not None and (not known.by_class or self._by_truth(metric))
+        if place is not None and by_label:
+            rows = rows[self._true_class(rows) == place]
+        groups = self.predictions.groups
+        units = Units.of(None if groups is None else groups.values[rows], int(rows.shape[0]))
+        if known.kind == "comparison":
+            found = self._compared(metric, rows, units)
+        elif known.kind == "own":
+            found = self._own(metric, rows)
+        elif by_label and known.by_class:
+            found = replace(self.scorer.samples("accuracy", rows, None, units), metric=metric)
+        else:
+            found = self.scorer.samples(metric, rows, None if by_label else place, units)
+        if found.value is None and not rows.shape[0] and where:
+            found = replace(found, reason=f"the data have no sample with {where}")
+        effect = None if found.effect is None else found.effect * units.heaviest
+        return replace(found, where=where, pairing=f"{self.pairing}:{where or ''}", effect=effect)
+
+    def rows(self, where: str | None) -> Rows:
+        """The rows that ``where`` names; a class selects by the true label."""
+        place, rows = self._select(where)
+        return rows if place is None else rows[self._true_class(rows) == place]
+
+    def _by_truth(self, metric: str) -> bool:
+        return self.task.type == "classification" and metric in ("accuracy", "recall")
+
+    def _true_class(self, rows: Rows) -> NDArray[np.int32]:
+        if not isinstance(self.scorer, ClassificationScorer):
+            raise InvalidInput(f"This metric of {self.task.type} cannot be restricted to a class.")
+        return self.scorer.truth[rows]
+
+    def _select(self, where: str | None) -> tuple[int | None, Rows]:
+        chosen = np.ones(len(self), np.bool_)
+        place: int | None = None
+        for column, value in conditions(where):
+            if column == CLASS and self.labels:
+                names = [str(label) for label in self.labels]
+                if value not in names:
+                    raise InvalidInput(f"There is no class `{value}`. Known: {', '.join(names[:20])}.")
+                place = names.index(value)
+                continue
+            self.values_of(column)
+            marks = self.predictions.slices[column]
+            names = list(marks.names or ())
+            chosen &= (np.asarray(marks.values) == names.index(value)) if value in names else False
+        return place, np.flatnonzero(chosen)
+
+    def _compared(self, metric: str, rows: Rows, units: Units) -> MetricSamples:
+        higher = metric != "negative_flips"
+        if self.reference is None:
+            return absent(metric, higher, "there is no baseline to compare with")
+        mine, theirs = self.scorer, self.reference.scorer
+        if isinstance(mine, EmbeddingScorer) and isinstance(theirs, EmbeddingScorer):
+            return (mine.cosine if metric == "cosine" else mine.agreement)(theirs, rows, units)
+        if metric == "negative_flips":
+            flips = (theirs.item_scores()[rows] >= 1) & (mine.item_scores()[rows] < 1)
+            return proportion_samples(metric, flips, units, False, "there is no sample")
+        return proportion_samples(metric, self.same_answers()[rows], units, True, "there is no sample")
+
+    def same_answers(self) -> NDArray[np.bool_]:
+        """Whether candidate and reference gave the same answer, [n].
+
+        Classes by label; tags by the shares that were right; numbers and vectors by their exact values.
+
+        Raises:
+            InvalidInput: there is no reference.
+        """
+        if self.reference is None:
+            raise InvalidInput("There is no baseline to compare answers with.")
+        mine, theirs = self.scorer, self.reference.scorer
+        if isinstance(mine, ClassificationScorer) and isinstance(theirs, ClassificationScorer):
+            names, others = np.array([str(x) for x in mine.labels]), np.array([str(x) for x in theirs.labels])
+            return np.asarray(names[mine.answers.predicted] == others[theirs.answers.predicted])
+        if isinstance(mine, TokenScorer) and isinstance(theirs, TokenScorer):
+            return np.asarray(mine.same_tags(theirs))
+        a, b = mine.answer_arrays()[1], theirs.answer_arrays()[1]
+        if a.shape != b.shape:
+            return np.zeros(len(self), np.bool_)
+        return np.asarray((np.asarray(a) == np.asarray(b)).reshape(len(self), -1).all(axis=1))
+
+    def _own(self, metric: str, rows: Rows) -> MetricSamples:
+        known = self.task.metric(metric)
+        assert known is not None  # noqa: S101 (samples() looked)
+        if not rows.shape[0]:
+            return absent(metric, known.higher_is_better, "there is no sample")
+        function = self.task.own[metric]
+        labels, answers = self.scorer.answer_arrays()
+        labels, answers = np.asarray(labels)[rows], np.asarray(answers)[rows]
+        groups = self.predictions.groups
+        members = _members(None if groups is None else groups.values[rows], rows.shape[0])
+
+        def resample(units: NDArray[np.int64]) -> float:
+            chosen = units if members is None else np.concatenate([members[unit] for unit in units])
+            return self._number(metric, function(labels[chosen], answers[chosen]))
+
+        try:
+            value = self._number(metric, function(labels, answers))
+        except InvalidInput:
+            raise
+        except Exception as error:
+            raise InvalidInput(
+                f"The own metric `{metric}` failed: {type(error).__name__}: {error}."
+            ) from error
+        n = rows.shape[0] if members is None else len(members)
+        return MetricSamples(metric, value, known.higher_is_better, n, resample=resample)
+
+    @staticmethod
+    def _number(metric: str, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"The own metric `{metric}` returned {value!r}, which is not a number."
+            ) from error
+        if not np.isfinite(number):
+            raise InvalidInput(f"The own metric `{metric}` returned {number}, which is not a finite number.")
+        return number
+
+    def confusion(self) -> NDArray[np.int64] | None:
+        """Counts [C, C], true label by predicted; None where there are no classes."""
+        return self.scorer.confusion() if isinstance(self.scorer, ClassificationScorer) else None
+
+    def most_confused(self, label: str) -> tuple[str, int] | None:
+        """What a class is most often taken for, and how often; None when it never is."""
+        table = self.confusion()
+        names = [str(name) for name in self.labels]
+        if table is None or label not in names:
+            return None
+        row = table[names.index(label)].copy()
+        row[names.index(label)] = 0
+        return (names[int(row.argmax())], int(row.max())) if row.any() else None
+
+
+def conditions(where: str | None) -> Iterator[tuple[str, str]]:
+    """``column=value`` pairs of a ``where``; a comma inside a value stays in it unless ``name=`` follows.
+
+    Raises:
+        InvalidInput: not of that form.
+    """
+    if where is None:
+        return
+    for part in re.split(r",(?=[^,=]+=)", where):
+        column, sign, value = part.partition("=")
+        if not sign or not column.strip():
+            raise InvalidInput(
+                f"`{where}` does not name a slice. Write `column=value`, for example `class=8`."
+            )
+        yield column.strip(), value.strip()
+
+
+def item_scores(task: Task, predictions: Predictions) -> NDArray[np.float32]:
+    """Quality of every item alone, [n], more is better: what robustness compares.
+
+    Classification: 1 right, 0 wrong. Token classification: share of right tokens. Embedding: 1 where the
+    nearest other item has the same label. Regression and language modelling: minus the item's error.
+    """
+    return Evaluation(task, predictions).scorer.item_scores()
+
+
+def _members(groups: NDArray[Any] | None, rows: int) -> list[NDArray[np.int64]] | None:
+    if groups is None:
+        return None
+    order = np.argsort(groups, kind="stable")
+    _, starts = np.unique(groups[order], return_index=True)
+    return [np.asarray(part) for part in np.split(order, starts[1:])]

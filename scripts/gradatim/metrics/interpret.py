@@ -1,0 +1,413 @@
+"""What a model's outputs mean, task by task: the one place where arrays become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.metrics.predictions import Column, Predictions, chunks
+from gradatim.metrics.task import Label, Task
+
+Array = NDArray[Any]
+
+IGNORED = -100
+"""The label of a position that does not count (the usual convention of token tasks)."""
+
+_SCORE_NAMES = ("probabilities", "output_probability", "probs", "scores", "logits")
+_EMBEDDING_NAMES = (
+    "sentence_embedding",
+    "embedding",
+    "embeddings",
+    "pooler_output",
+    "text_embeds",
+    "image_embeds",
+)
+
+
+def choose_output(task: Task, shapes: Mapping[str, tuple[int, ...]], floating: Mapping[str, bool]) -> str:
+    """Which of several outputs is the answer.
+
+    The rule: the output that the task names; else the only one; else one with a customary name
+    (``probabilities``, ``logits``, ``sentence_embedding``, ...); else the first of floating point with at
+    least two axes; else the first.
+
+    Raises:
+        InvalidInput: the task names an output that the model does not have.
+    """
+    names = list(shapes)
+    if task.output is not None:
+        if task.output not in shapes:
+            raise InvalidInput(
+                f"The model has no output `{task.output}`. It has: {', '.join(names)}. Name one under "
+                "`task: output:`."
+            )
+        return task.output
+    if len(names) == 1:
+        return names[0]
+    customary = _EMBEDDING_NAMES if task.type == "embedding" else _SCORE_NAMES
+    for wanted in customary:
+        for name in names:
+            if name.lower() == wanted and floating[name]:
+                return name
+    return next((name for name in names if floating[name] and len(shapes[name]) >= 2), names[0])
+
+
+def reduce_batch(
+    task: Task, outputs: Mapping[str, Array], inputs: Mapping[str, Array] | None = None, labels: Any = None
+) -> dict[str, Any]:
+    """What of a batch's outputs must be kept to score it, so that predictions stay small.
+
+    Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
+    each token. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
+    where there is one. Language models keep each item's summed negative log-likelihood and its number of
+    scored tokens.
+
+    Args:
+        outputs: by name, [b, ...].
+        inputs: the batch's inputs; token tasks read ``attention_mask`` and ``input_ids``.
+        labels: the batch's labels, needed by language models whose labels are not their own input.
+
+    Raises:
+        InvalidInput: the outputs do not fit the task.
+    """
+    inputs = inputs or {}
+    name = choose_output(
+        task,
+        {key: np.shape(value) for key, value in outputs.items()},
+        {key: np.asarray(value).dtype.kind == "f" for key, value in outputs.items()},
+    )
+    values = np.asarray(outputs[name])
+    mask = inputs.get("attention_mask")
+    if task.type == "embedding" and values.ndim == 3:
+        return {name: _pooled(values, mask)}
+    if task.type == "token_classification" and values.ndim == 3:
+        _refuse_nonfinite(values, name, 0)
+        return {name: _trimmed(values.argmax(axis=2), mask)}
+    if task.type == "language_modelling":
+        truth = inputs.get("input_ids") if labels is None else labels
+        if truth is None:
+            raise InvalidInput(
+                "Perplexity needs labels, or an input named `input_ids` whose next token is predicted."
+            )
+        return _likelihood(values, np.asarray(truth), mask, task.causal, name)
+    return {name: values}
+
+
+def _pooled(values: Array, mask: Array | None) -> Array:
+    if mask is None or mask.shape != values.shape[:2]:
+        return np.asarray(values.mean(axis=1), values.dtype)
+    weights = mask.astype(np.float32)[..., None]
+    return np.asarray((values * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1), values.dtype)
+
+
+def _trimmed(tags: NDArray[np.int64], mask: Array | None) -> Any:
+    if mask is None or mask.shape != tags.shape:
+        return tags
+    return [
+        row[: int(np.flatnonzero(kept)[-1]) + 1] if kept.any() else row[:0]
+        for row, kept in zip(tags, mask, strict=True)
+    ]
+
+
+def _likelihood(logits: Array, truth: Array, mask: Array | None, causal: bool, name: str) -> dict[str, Array]:
+    if logits.ndim != 3 or truth.shape != logits.shape[:2]:
+        raise InvalidInput(
+            f"Perplexity needs logits [batch, tokens, vocabulary] and labels [batch, tokens]; `{name}` is "
+            f"{list(logits.shape)} and the labels are {list(truth.shape)}."
+        )
+    counted = truth != IGNORED
+    if mask is not None and mask.shape == truth.shape:
+        counted &= mask.astype(bool)
+    if causal:
+        logits, truth, counted = logits[:, :-1], truth[:, 1:], counted[:, 1:]
+    vocabulary = logits.shape[2]
+    if counted.any() and (truth[counted].min() < 0 or truth[counted].max() >= vocabulary):
+        raise InvalidInput(
+            f"A label lies outside the vocabulary of {vocabulary} tokens that `{name}` scores."
+        )
+    losses = np.zeros(logits.shape[0])
+    for row in range(logits.shape[0]):
+        kept = logits[row][counted[row]].astype(np.float64)
+        if kept.shape[0]:
+            peak = kept.max(axis=1, keepdims=True)
+            normaliser = np.log(np.exp(kept - peak).sum(axis=1)) + peak[:, 0]
+            losses[row] = (normaliser - kept[np.arange(kept.shape[0]), truth[row][counted[row]]]).sum()
+    if not np.isfinite(losses).all():
+        raise InvalidInput(f"The output `{name}` has NaN or infinite scores.")
+    return {"nll": losses, "tokens": counted.sum(axis=1).astype(np.int64)}
+
+
+def answer(task: Task, predictions: Predictions) -> tuple[str, Column]:
+    """The output that holds the answer, by the rule of ``choose_output``."""
+    shapes = {name: tuple(column.values.shape) for name, column in predictions.outputs.items()}
+    floating = {name: column.values.dtype.kind == "f" for name, column in predictions.outputs.items()}
+    name = choose_output(task, shapes, floating)
+    return name, predictions.outputs[name]
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Class predictions, read once in chunks.
+
+    Attributes:
+        labels: every label, in the order of the scores.
+        predicted: int32 [n], places in ``labels``.
+        scores: the model's scores [n, C] or [n] as stored, None when it only names a class.
+        meaning: how to turn scores into probabilities.
+    """
+
+    labels: tuple[Label, ...]
+    predicted: NDArray[np.int32]
+    scores: Array | None
+    meaning: str
+
+    def probabilities(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Probabilities float64 [rows, C] of some rows.
+
+        Raises:
+            ValueError: the model gives no scores.
+        """
+        if self.scores is None:
+            raise ValueError("the model names classes and gives no scores")
+        values = np.asarray(self.scores[rows], np.float64)
+        if values.ndim == 1:
+            positive = values if self.meaning == "probabilities" else _sigmoid(values)
+            return np.stack([1 - positive, positive], axis=1)
+        if self.meaning == "probabilities":
+            return np.asarray(values / values.sum(axis=1, keepdims=True), np.float64)
+        shifted = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float64)
+
+    def column(self, place: int) -> Array:
+        """A score that ranks samples by how much they look like one label, [n], in the stored dtype.
+
+        Probabilities and binary scores rank as they are; rows of logits are made probabilities first.
+        """
+        if self.scores is None:
+            raise ValueError("the model names classes and gives no scores")
+        if self.scores.ndim == 1:
+            return np.asarray(self.scores if place == 1 else -np.asarray(self.scores))
+        if self.meaning == "probabilities" or self.scores.shape[1] < 2:
+            return np.asarray(self.scores[:, place])
+        ranks = np.empty(self.scores.shape[0], np.float64 if self.scores.dtype == np.float64 else np.float32)
+        for rows in chunks(self.scores.shape[0], 8 * self.scores.shape[1]):
+            values = np.asarray(self.scores[rows], np.float64)
+            others = np.delete(values, place, axis=1)
+            peak = others.max(axis=1)
+            # log-odds against the rest: the same order as the probability, without its rounding to 1
+            ranks[rows] = values[:, place] - peak - np.log(np.exp(others - peak[:, None]).sum(axis=1))
+        return ranks
+
+
+def classify(task: Task, predictions: Predictions) -> Classified:
+    """Read class predictions.
+
+    [n, C] scores (logits, or probabilities when every row lies in [0, 1] and sums to 1); [n] or [n, 1] of
+    floats is one score for the second of two labels (probabilities split at 0.5, logits at 0); [n] or [n, 1]
+    of integers or strings names the labels themselves.
+
+    Raises:
+        InvalidInput: NaN or infinite scores (naming the row), more or fewer scores than labels, an unknown
+        label.
+    """
+    name, column = answer(task, predictions)
+    values = column.values
+    if column.offsets is not None or values.ndim > 2:
+        raise InvalidInput(
+            f"Classification needs one row of scores an item; `{name}` is {list(values.shape)}. "
+            "Name another output under `task: output:`."
+        )
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if column.names is not None or values.dtype.kind in "biu":
+        if values.ndim == 2:
+            raise InvalidInput(
+                f"`{name}` has {values.shape[1]} integers an item; classification needs one label or scores."
+            )
+        labels = task.labels or _labels_of(column.names, values, predictions)
+        places = places_of(Column(values, None, column.names), labels, f"the output `{name}`")
+        return Classified(labels, places, None, "labels")
+    meaning = _meaning(task, values, name)
+    if values.ndim == 1:
+        labels = task.labels or _labels_of_truth(predictions, 2)
+        if len(labels) != 2:
+            raise InvalidInput(
+                f"`{name}` gives one score an item, which can tell two labels apart; there are {len(labels)}."
+            )
+        threshold = 0.5 if meaning == "probabilities" else 0.0
+        predicted = np.empty(len(predictions), np.int32)
+        for rows in chunks(len(predictions), values.dtype.itemsize):
+            predicted[rows] = values[rows] >= threshold
+        return Classified(labels, predicted, values, meaning)
+    labels = task.labels or _labels_of_truth(predictions, values.shape[1])
+    if len(labels) != values.shape[1]:
+        raise InvalidInput(
+            f"`{name}` gives {values.shape[1]} scores an item, but {len(labels)} labels are declared. "
+            "List every label under `task: labels:`, in the order of the scores."
+        )
+    predicted = np.empty(len(predictions), np.int32)
+    for rows in chunks(len(predictions), values.dtype.itemsize * values.shape[1]):
+        predicted[rows] = values[rows].argmax(axis=1)
+    return Classified(labels, predicted, values, meaning)
+
+
+def places_of(column: Column, labels: tuple[Label, ...], whose: str) -> NDArray[np.int32]:
+    """Labels as places in the pinned list, int32 in the shape of ``column.values``; ``IGNORED`` stays.
+
+    A label counts as itself or, when the list holds strings and the data integers, as a place in the list.
+
+    Raises:
+        InvalidInput: a label that is not in the list.
+    """
+    by_name = {str(label): place for place, label in enumerate(labels)}
+    values = column.values
+    if column.names is not None:
+        table = np.array([by_name.get(name, -1) for name in column.names], np.int64)
+        if (table < 0).any():
+            unknown = sorted(name for name in column.names if name not in by_name)
+            raise InvalidInput(_outside(whose, unknown, labels))
+        return np.asarray(table[values], np.int32)
+    whole = np.asarray(values)
+    if whole.dtype.kind == "f":
+        if not np.isfinite(whole).all():
+            raise InvalidInput(
+                f"Row {_first(~np.isfinite(whole))} of {whose} has no label (NaN or infinite)."
+            )
+        if (whole != np.round(whole)).any():
+            row = _first(whole != np.round(whole))
+            raise InvalidInput(f"Row {row} of {whose} is {whole[row]}, not a label.")
+    whole = whole.astype(np.int64)
+    distinct = np.unique(whole)
+    numbers = all(isinstance(label, int) for label in labels)
+    mapped: dict[int, int] = {}
+    for number in distinct.tolist():
+        if number == IGNORED:
+            mapped[number] = IGNORED
+        elif str(number) in by_name:
+            mapped[number] = by_name[str(number)]
+        elif (
+            not numbers
+            and 0 <= number < len(labels)
+            and not any(name.lstrip("-").isdigit() for name in by_name)
+        ):
+            mapped[number] = number
+    unknown = [str(number) for number in distinct.tolist() if number not in mapped]
+    if unknown:
+        raise InvalidInput(_outside(whose, unknown, labels))
+    found = np.array([mapped[number] for number in distinct.tolist()], np.int32)
+    return np.asarray(found[np.searchsorted(distinct, whole)], np.int32)
+
+
+def truth_of(predictions: Predictions, labels: tuple[Label, ...]) -> NDArray[np.int32]:
+    """The true labels as places in ``labels``, int32 [n].
+
+    Raises:
+        InvalidInput: no labels, labels that are not one an item, or labels outside the list.
+    """
+    column = labelled(predictions)
+    if column.offsets is not None or (column.values.ndim > 1 and column.values.shape[1:] != (1,)):
+        raise InvalidInput(
+            f"Classification needs one label an item; the labels are {list(column.values.shape)}."
+        )
+    places = places_of(Column(column.values.reshape(-1), None, column.names), labels, "the labels")
+    if (places == IGNORED).any():
+        raise InvalidInput(
+            f"Row {_first(places == IGNORED)} of the labels is {IGNORED}, which is not a declared label."
+        )
+    return places
+
+
+def labelled(predictions: Predictions) -> Column:
+    """The labels.
+
+    Raises:
+        InvalidInput: the data have none.
+    """
+    if predictions.labels is None:
+        raise InvalidInput(
+            "The evaluation data have no labels. Name the label's column under `data: evaluation: label:`."
+        )
+    return predictions.labels
+
+
+def finite(values: Array, name: str) -> None:
+    """Look at every number, in chunks.
+
+    Raises:
+        InvalidInput: NaN or infinity, naming the first row.
+    """
+    if values.dtype.kind != "f":
+        return
+    row_bytes = values.dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64))
+    for rows in chunks(values.shape[0], row_bytes):
+        _refuse_nonfinite(values[rows], name, rows.start)
+
+
+def _refuse_nonfinite(values: Array, name: str, start: int) -> None:
+    good = np.isfinite(values)
+    if not good.all():
+        row = start + _first(~good)
+        what = "NaN" if np.isnan(values[row - start]).any() else "infinite"
+        raise InvalidInput(
+            f"The model's output `{name}` is {what} in row {row}. A model that is unsure must still answer."
+        )
+
+
+def _first(bad: NDArray[np.bool_]) -> int:
+    return int(np.argmax(bad.reshape(bad.shape[0], -1).any(axis=1)))
+
+
+def _meaning(task: Task, values: Array, name: str) -> str:
+    """Whether scores are probabilities; looks at every row, and at NaN and infinity on the way."""
+    finite(values, name)
+    tolerance = 0.02 if values.dtype == np.float16 else 0.001
+    width = values.dtype.itemsize * (values.shape[1] if values.ndim == 2 else 1)
+    outside = None
+    for rows in chunks(values.shape[0], width):
+        part = values[rows]
+        bad = (part < -tolerance) | (part > 1 + tolerance)
+        if part.ndim == 2:
+            bad = bad.any(axis=1) | ~(np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= tolerance)
+        if bad.any():
+            outside = rows.start + int(np.argmax(bad))
+            break
+    if task.scores == "probabilities" and outside is not None:
+        raise InvalidInput(
+            f"Row {outside} of `{name}` is no probability: the values must lie in [0, 1] and sum to 1. "
+            "If these are logits, say `task: scores: logits`."
+        )
+    return task.scores or ("probabilities" if outside is None else "logits")
+
+
+def _labels_of(names: tuple[str, ...] | None, values: Array, predictions: Predictions) -> tuple[Label, ...]:
+    """Labels that neither the contract nor a row of scores pins: all that occur anywhere."""
+    truth = labelled(predictions)
+    if names is not None or truth.names is not None:
+        return tuple(sorted({*(names or ()), *(truth.names or ())}))
+    found = np.union1d(np.unique(values), np.unique(truth.values))
+    return tuple(int(label) for label in found)
+
+
+def _labels_of_truth(predictions: Predictions, count: int) -> tuple[Label, ...]:
+    truth = predictions.labels
+    if truth is not None and truth.names is not None:
+        raise InvalidInput(
+            "The labels are strings, and nothing says in which order the model scores them. "
+            "List them under `task: labels:`, in that order."
+        )
+    return tuple(range(count))
+
+
+def _outside(whose: str, unknown: list[str], labels: tuple[Label, ...]) -> str:
+    some = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+    declared = ", ".join(str(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
+    return f"{whose[0].upper()}{whose[1:]} hold {some}, which is not among the declared labels ({declared})."
+
+
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.5 * (1 + np.tanh(values / 2)), np.float64)

@@ -1,0 +1,253 @@
+"""One metric of one model, kept sample by sample so that two models can be compared on the same samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.metrics import intervals
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MetricSamples:
+    """A metric's value and whatever is known about how it varies from sample to sample.
+
+    Of ``outcomes``, ``influence``, ``terms`` and ``resample`` those are set that the metric has; the first
+    one set is used for a comparison. All arrays are over the same independent units for two models on the
+    same data.
+
+    Attributes:
+        metric: its name.
+        where: what it was restricted to, None for all of the data.
+        value: the estimate; None on an empty denominator, ``reason`` says which.
+        higher_is_better: the direction.
+        n: independent units.
+        pairing: digest of the items and the restriction; only equal ones may be compared.
+        successes, trials: for a proportion, its exact counts.
+        outcomes: bool [n], for a proportion whose denominator is the same for every model.
+        influence: float64 [n], mean zero: by how much unit i moves the value, times n.
+        terms: float64 [n, k], sums of which the value is a function.
+        statistic: that function, [draws, k] -> [draws].
+        resample: value on given rows, for a metric that is only a function.
+        effect: the most that one unit can take from the value, times n; bounds what was never seen.
+        counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
+            spread.
+        positives: for F1, the true positives' total that it rests on.
+        low_limit, high_limit: the ends of the metric's range.
+    """
+
+    metric: str
+    value: float | None
+    higher_is_better: bool
+    n: int
+    where: str | None = None
+    pairing: str = ""
+    reason: str | None = None
+    unit: str = "1"
+    successes: int | None = None
+    trials: int | None = None
+    outcomes: NDArray[np.bool_] | None = None
+    influence: Floats | None = None
+    terms: Floats | None = None
+    statistic: Callable[[Floats], Floats] | None = None
+    resample: Callable[[NDArray[np.int64]], float] | None = None
+    effect: float | None = None
+    counted: bool = False
+    positives: int | None = None
+    low_limit: float = -math.inf
+    high_limit: float = math.inf
+
+    def labelled(self, where: str | None, pairing: str) -> MetricSamples:
+        """The same, knowing what it was restricted to."""
+        return replace(self, where=where, pairing=pairing)
+
+    def bounds(self, alpha: float) -> tuple[float, float] | None:
+        """Lower and upper bound, each at one-sided ``alpha``; None when the data cannot give any."""
+        if self.value is None:
+            return None
+        found = self._bounds(alpha)
+        if found is None:
+            return None
+        low, high = (min(max(bound, self.low_limit), self.high_limit) for bound in found)
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+    def _bounds(self, alpha: float) -> tuple[float, float] | None:
+        value = self.value
+        assert value is not None  # noqa: S101 (bounds() looked)
+        if self.successes is not None and self.trials is not None:
+            return intervals.clopper_pearson(self.successes, self.trials, alpha)
+        effect = (self.effect or 0.0) if self.counted else 0.0
+        if self.influence is not None:
+            found = intervals.mean_bounds(self.influence, alpha, effect)
+            return (
+                self._bounds_without_spread(alpha) if found is None else (value + found[0], value + found[1])
+            )
+        draws = self.draws()
+        if draws is None:
+            return None
+        return intervals.bootstrap_bounds(value, draws, self.n, effect, alpha) or self._bounds_without_spread(
+            alpha
+        )
+
+    def _bounds_without_spread(self, alpha: float) -> tuple[float, float] | None:
+        """Every unit says the same: what unseen units could change, where a change has a known range."""
+        if self.value is None or self.n < 2 or self.effect is None:
+            return None
+        if not self.counted and not (math.isfinite(self.low_limit) and math.isfinite(self.high_limit)):
+            return None
+        rest = intervals.unseen(self.n, alpha) * self.effect
+        return self.value - rest, self.value + rest
+
+    def draws(self) -> Floats | None:
+        """Bootstrap draws of the value, the same resamples for every metric over the same number of units."""
+        if self.terms is not None and self.statistic is not None:
+            return self.statistic(intervals.bootstrap_weights(self.terms.shape[0]) @ self.terms)
+        if self.resample is not None and self.n > 1:
+            rows = intervals.bootstrap_indices(self.n, OWN_DRAWS)
+            return np.array([self.resample(chosen) for chosen in rows], np.float64)
+        return None
+
+
+OWN_DRAWS = 200
+"""Bootstrap draws of an own metric, which is called once for each."""
+
+
+def absent(metric: str, higher_is_better: bool, reason: str) -> MetricSamples:
+    """A metric that has no value here."""
+    return MetricSamples(metric, None, higher_is_better, 0, reason=reason)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Which independent unit every row belongs to.
+
+    Attributes:
+        codes: int64 [rows], None when every row is a unit of its own.
+        count: number of units.
+    """
+
+    codes: NDArray[np.int64] | None
+    count: int
+
+    @classmethod
+    def of(cls, groups: NDArray[Any] | None, rows: int) -> Units:
+        if groups is None:
+            return cls(None, rows)
+        distinct, codes = np.unique(groups, return_inverse=True)
+        return cls(codes.astype(np.int64), int(distinct.shape[0]))
+
+    @property
+    def heaviest(self) -> float:
+        """How many rows the largest unit has, in units of an average one."""
+        if self.codes is None or not self.codes.shape[0]:
+            return 1.0
+        return int(np.bincount(self.codes).max()) * self.count / int(self.codes.shape[0])
+
+    def influence(self, by_row: Floats) -> Floats:
+        """Influence by unit from influence by row: the same mean over units as over rows."""
+        if self.codes is None:
+            return by_row
+        rows = max(1, by_row.shape[0])
+        return np.asarray(np.bincount(self.codes, weights=by_row, minlength=self.count) * (self.count / rows))
+
+    def blocks(self, rows: int) -> tuple[NDArray[np.int64], int]:
+        """Codes of at most ``intervals.UNITS`` equal blocks of units, for resampling; and how many."""
+        codes = np.arange(rows, dtype=np.int64) if self.codes is None else self.codes
+        if self.count <= intervals.UNITS:
+            return codes, self.count
+        blocks = self.count // math.ceil(self.count / intervals.UNITS)
+        return codes % blocks, blocks
+
+    def sums(self, columns: list[Floats]) -> Floats:
+        """Terms [blocks, k] from columns of [rows]."""
+        codes, count = self.blocks(columns[0].shape[0])
+        return np.stack([np.bincount(codes, weights=column, minlength=count) for column in columns], axis=1)
+
+    def counts(self, columns: NDArray[np.int64], width: int) -> Floats:
+        """Terms [blocks, width] that count how often each column number in [rows] occurs."""
+        codes, count = self.blocks(columns.shape[0])
+        return (
+            np.bincount(codes * width + columns, minlength=count * width)
+            .reshape(count, width)
+            .astype(np.float64)
+        )
+
+
+def mean_samples(
+    metric: str, values: Floats, units: Units, higher_is_better: bool, **more: Any
+) -> MetricSamples:
+    """A mean over rows, with its influence by unit."""
+    if not values.shape[0]:
+        return absent(metric, higher_is_better, "there is no sample")
+    value = float(values.mean())
+    spread = float(values.max() - values.min())
+    limits = more.get("low_limit", -math.inf), more.get("high_limit", math.inf)
+    effect = limits[1] - limits[0] if all(map(math.isfinite, limits)) else spread
+    return MetricSamples(
+        metric,
+        value,
+        higher_is_better,
+        units.count,
+        influence=units.influence(values - value),
+        effect=effect,
+        **more,
+    )
+
+
+def proportion_samples(
+    metric: str, outcomes: NDArray[np.bool_], units: Units, higher_is_better: bool, reason: str
+) -> MetricSamples:
+    """A share of rows; exact counts when every row is independent, cluster influence otherwise."""
+    n = int(outcomes.shape[0])
+    if not n:
+        return absent(metric, higher_is_better, reason)
+    if units.codes is not None:
+        return mean_samples(
+            metric,
+            outcomes.astype(np.float64),
+            units,
+            higher_is_better,
+            counted=True,
+            low_limit=0.0,
+            high_limit=1.0,
+        )
+    successes = int(outcomes.sum())
+    return MetricSamples(
+        metric,
+        successes / n,
+        higher_is_better,
+        n,
+        successes=successes,
+        trials=n,
+        outcomes=outcomes,
+        effect=1.0,
+        counted=True,
+        low_limit=0.0,
+        high_limit=1.0,
+    )
+
+
+def ratio_samples(
+    metric: str,
+    numerators: Floats,
+    denominators: Floats,
+    units: Units,
+    higher_is_better: bool,
+    reason: str,
+    **more: Any,
+) -> MetricSamples:
+    """A ratio of two sums over rows with the influence (num_i - R den_i) / mean(den)."""
+    total = float(denominators.sum())
+    if not total > 0:
+        return absent(metric, higher_is_better, reason)
+    value = float(numerators.sum()) / total
+    mean = total / denominators.shape[0]
+    influence = units.influence((numerators - value * denominators) / mean)
+    return MetricSamples(metric, value, higher_is_better, units.count, influence=influence, **more)

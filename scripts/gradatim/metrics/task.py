@@ -1,0 +1,83 @@
+"""What a model is for, and so how its outputs are read and scored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gradatim.errors import InvalidInput
+from gradatim.metrics import catalogue
+
+Label = str | int
+OwnMetric = Callable[[Any, Any], float]
+"""``function(labels, predictions) -> float``. Classification gives arrays of labels, other tasks the arrays
+as they are. A function with the attribute ``higher_is_better = False`` is an error to be kept small."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The ``task:`` of a contract.
+
+    Attributes:
+        type: one of ``catalogue.TASKS``.
+        labels: every label there is, in the order of the model's scores. None takes 0 .. C-1 from the model's
+            outputs. A label that no sample has still counts in every mean over classes, as zero.
+        output: the output to read; None applies the rule of ``interpret.choose_output``.
+        scores: whether scores are ``logits`` or ``probabilities``; None looks at the numbers.
+        positive: with two labels, the one that ``precision``, ``recall`` and ``f1`` are about; None is the
+            last.
+        own: the user's own metrics by name.
+        neighbours: the k of ``recall_at_k`` and ``ndcg_at_k`` measured for embeddings.
+        causal: language modelling: position t predicts token t + 1 (False: token t, as masked models do).
+    """
+
+    type: str
+    labels: tuple[Label, ...] | None = None
+    output: str | None = None
+    scores: Literal["logits", "probabilities"] | None = None
+    positive: Label | None = None
+    own: Mapping[str, OwnMetric] = field(default_factory=dict)
+    neighbours: tuple[int, ...] = (10,)
+    causal: bool = True
+
+    def __post_init__(self) -> None:
+        if self.type not in catalogue.TASKS:
+            raise InvalidInput(f"There is no task `{self.type}`. Known: {', '.join(catalogue.TASKS)}.")
+        if self.labels is not None:
+            names = [str(label) for label in self.labels]
+            twice = (
+                sorted({name for name in names if names.count(name) > 1})
+                if len(set(names)) < len(names)
+                else []
+            )
+            if twice:
+                raise InvalidInput(
+                    f"The list of labels names {', '.join(twice)} more than once. Each label counts once."
+                )
+            if not names:
+                raise InvalidInput(
+                    "The list of labels is empty. Name every label, in the order of the model's scores."
+                )
+        if self.positive is not None and self.labels is not None and self.positive not in self.labels:
+            raise InvalidInput(f"The positive label {self.positive} is not in the list of labels.")
+        taken = catalogue.known(self.type)
+        for name in self.own:
+            if name in taken:
+                raise InvalidInput(
+                    f"The own metric `{name}` has the name of a built-in metric. Give it another name."
+                )
+            if not re.fullmatch(r"[A-Za-z_]\w*", name):
+                raise InvalidInput(f"`{name}` cannot name a metric. Use letters, digits and underscores.")
+
+    def metric(self, name: str) -> catalogue.Metric | None:
+        """The meaning of a metric's name in this task, own metrics included."""
+        found = catalogue.find(name, self.type, self.own)
+        if (
+            found is not None
+            and found.kind == "own"
+            and not getattr(self.own[name], "higher_is_better", True)
+        ):
+            return catalogue.Metric(name, "own metric", False, "own", fraction=False)
+        return found
