@@ -1,0 +1,192 @@
+"""Perturb a batch: by name and severity, the same for an item whatever batch it is in."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput, UsageError
+from gradatim.perturb.audio import perturb_sounds
+from gradatim.perturb.catalogue import KIND_OF, NAMES, SEVERITIES
+from gradatim.perturb.image import perturb_images
+from gradatim.perturb.modality import Modality
+from gradatim.perturb.randomness import Dice
+from gradatim.perturb.tabular import perturb_rows
+from gradatim.perturb.text import perturb_text
+from gradatim.perturb.tokens import perturb_tokens
+
+
+def applicable(modality: Modality) -> tuple[str, ...]:
+    """The perturbations that can be applied with what is known and installed here."""
+    lacking = set()
+    if importlib.util.find_spec("PIL") is None:
+        lacking.add("jpeg_compression")
+    if modality.unknown is None:
+        lacking.add("unknown_tokens")
+    if modality.vocabulary is None:
+        lacking.add("token_substitution")
+    if modality.kind == "tabular" and modality.reference is None:
+        lacking.update(NAMES["tabular"])
+    return tuple(name for name in NAMES[modality.kind] if name not in lacking)
+
+
+def perturb(
+    name: str,
+    severity: int,
+    batch: NDArray[Any],
+    items: Sequence[int] | NDArray[np.int64],
+    *,
+    modality: Modality,
+    seed: int = 0,
+) -> NDArray[Any]:
+    """One perturbation of one input; shape, dtype and value range stay, the batch itself is not touched.
+
+    The random part depends on (item, name, severity, seed) alone.
+
+    Args:
+        name: one of ``catalogue.NAMES[modality.kind]``.
+        severity: 1 to 5.
+        batch: [b, ...]; text as strings [b].
+        items: [b], each row's position in the data set.
+
+    Raises:
+        UsageError: unknown name or severity, or a perturbation of another kind of input.
+        InvalidInput: the batch does not fit the modality.
+        EnvironmentLacks: Pillow is not installed (JPEG).
+    """
+    dice = _dice(name, severity, batch, items, modality, seed)
+    if len(batch) == 0:
+        return batch.copy()
+    if modality.kind == "tokens":
+        return perturb_tokens(batch, batch != modality.padding, modality, dice)[0]
+    return _perturbed(batch, modality, dice)
+
+
+def perturb_inputs(
+    name: str,
+    severity: int,
+    inputs: Mapping[str, NDArray[Any]],
+    items: Sequence[int] | NDArray[np.int64],
+    *,
+    input: str,  # noqa: A002 - the model's input
+    modality: Modality,
+    seed: int = 0,
+    mask: str | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Perturb one input among several; the mask of a token sequence follows its ids.
+
+    Args:
+        inputs: the batch by input name.
+        input: the name of the input to perturb.
+        mask: the name of the attention mask (1 where there is a token); None when there is none.
+
+    Raises:
+        As :func:`perturb`.
+    """
+    batch = inputs[input]
+    if modality.kind != "tokens" or mask is None:
+        return {**inputs, input: perturb(name, severity, batch, items, modality=modality, seed=seed)}
+    dice = _dice(name, severity, batch, items, modality, seed)
+    ids, real = perturb_tokens(batch, inputs[mask] != 0, modality, dice)
+    return {**inputs, input: ids, mask: real.astype(inputs[mask].dtype)}
+
+
+def _dice(
+    name: str,
+    severity: int,
+    batch: NDArray[Any],
+    items: Sequence[int] | NDArray[np.int64],
+    modality: Modality,
+    seed: int,
+) -> Dice:
+    if name not in KIND_OF:
+        close = difflib.get_close_matches(name, NAMES[modality.kind], n=1)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        raise UsageError(
+            f"Unknown perturbation `{name}`. Known for {modality.kind}: "
+            f"{', '.join(NAMES[modality.kind])}.{hint}"
+        )
+    if KIND_OF[name] != modality.kind:
+        raise UsageError(
+            f"The perturbation `{name}` is for {KIND_OF[name]}, the input is {modality.kind}. Known for it: "
+            f"{', '.join(NAMES[modality.kind])}."
+        )
+    if severity not in SEVERITIES:
+        raise UsageError(f"A severity is 1, 2, 3, 4 or 5, not {severity}.")
+    numbers = np.asarray(items, np.int64)
+    if numbers.shape != (len(batch),):
+        raise InvalidInput(f"{len(batch)} rows were given with the positions of {numbers.size}.")
+    return Dice(name, severity, seed, numbers)
+
+
+def _perturbed(batch: NDArray[Any], modality: Modality, dice: Dice) -> NDArray[Any]:
+    if modality.kind == "text":
+        texts = [str(text) for text in batch.reshape(-1)]
+        if len(texts) != len(batch):
+            raise InvalidInput(f"Text has one string per row, not an array of shape {batch.shape}.")
+        pairs = zip(texts, dice.generators(), strict=True)
+        done = [perturb_text(text, dice.corruption, dice.severity, generator) for text, generator in pairs]
+        return np.array(done, dtype=object if batch.dtype == object else np.str_).reshape(batch.shape)
+    if modality.kind == "tabular":
+        rows = batch.reshape(len(batch), -1).astype(np.float64)
+        changed = perturb_rows(rows, modality.reference, dice).reshape(batch.shape)
+        return _as(changed, batch.dtype)
+    planes, restore = _with_channels(batch, modality)
+    scale = modality.high - modality.low
+    if modality.kind == "image":
+        done_images = perturb_images((planes - modality.low) / scale, dice)
+        return _as(restore(np.clip(done_images, 0, 1) * scale + modality.low), batch.dtype)
+    middle, half = (modality.high + modality.low) / 2, scale / 2
+    done_sounds = perturb_sounds((planes - middle) / half, modality.sampling_rate, dice)
+    return _as(restore(np.clip(done_sounds, -1, 1) * half + middle), batch.dtype)
+
+
+def _with_channels(batch: NDArray[Any], modality: Modality) -> tuple[NDArray[np.float64], Any]:
+    """The batch as float64 [b, channels, ...], and the way back."""
+    values = batch.astype(np.float64)
+    shape = batch.shape
+    axes = 4 if modality.kind == "image" else 3
+    if modality.kind == "image" and values.ndim == 2:
+        height, width, channels = modality.height or 0, modality.width or 0, modality.channels
+        if height * width * channels != shape[1]:
+            raise InvalidInput(
+                f"A flat image of {shape[1]} values is not {height} x {width} pixels with {channels} "
+                "channels."
+            )
+        planes = (len(batch), height, width, channels) if modality.channel_axis == -1 else (
+            len(batch), channels, height, width,
+        )  # fmt: skip
+        values = values.reshape(planes)
+    elif modality.channel_axis is None:
+        values = values[:, None]
+    if values.ndim != axes:
+        raise InvalidInput(
+            f"An array of shape {shape} does not hold {modality.kind} rows as {modality} says."
+        )
+    last = modality.channel_axis == -1
+    if last:
+        values = np.moveaxis(values, -1, 1)
+
+    def restore(done: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (np.moveaxis(done, 1, -1) if last else done).reshape(shape)
+
+    return values, restore
+
+
+def _as(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        # The largest 64-bit integers have no float64 of their own: stay one float below.
+        top = (
+            float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0)
+        )
+        return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
+    if dtype.kind == "f":
+        limit = float(np.finfo(dtype).max)
+        return np.clip(values, -limit, limit).astype(dtype)
+    return values.astype(dtype)
