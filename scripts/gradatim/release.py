@@ -110,6 +110,7 @@ class Release:
         progress: where long work reports to.
         platform: the CI system, or a laptop.
         wanted_stage: the stage asked for; None takes the one whose branch is checked out.
+        unproven: steps whose evidence the step at work needs and that is missing or stale.
         wanted_version: the version asked for; None lets the models say.
     """
 
@@ -119,6 +120,7 @@ class Release:
     platform: Platform
     wanted_stage: str | None = None
     wanted_version: str | None = None
+    unproven: tuple[str, ...] = ()
 
     # where it stands
 
@@ -370,7 +372,7 @@ class Release:
             self.workspace.model_folder(BASELINE) / base.digest[:16],
             manifest=base.manifest,
             version=base.version,
-            path=self._from_top(model.path) if model.path else None,
+            path=self.from_top(model.path) if model.path else None,
         )
         if model.path is None or self.model_path.is_dir():
             return found.folder
@@ -378,7 +380,7 @@ class Release:
         heads = names or [name for name in found.files if Path(name).suffix == self.model_path.suffix] or list(found.files)
         return found.folder / heads[0]
 
-    def _from_top(self, path: str) -> str:
+    def from_top(self, path: str) -> str:
         """A path of the contract, relative to the top of the repository."""
         return (self.root.resolve() / path).relative_to(self.repository.root.resolve()).as_posix()
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from gradatim import __version__
-from gradatim.errors import GradatimError
+from gradatim.errors import BrokenEvidence, GradatimError
 from gradatim.evidence.statement import Statement
 from gradatim.files import sha256_bytes
 from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.graph import STEPS
 from gradatim.release import Outcome, Release
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.INVALID: 3}
@@ -104,6 +105,12 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
     standing = None if force else standing_evidence(name, release)
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
+    release.unproven = tuple(need for need in STEPS[name].needs if standing_evidence(need, release) is None)
+    if release.unproven and STEPS[name].outward and not release.place.tag:
+        raise BrokenEvidence(
+            f"The evidence of `{release.unproven[0]}` is missing, or something it rests on has changed since. "
+            f"Run: gradatim run --until {release.unproven[0]}"
+        )
     inputs = _inputs(name, release)
     release.workspace.forget(name)
     outcome = step_module(name).run(release)

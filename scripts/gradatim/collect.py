@@ -1,0 +1,298 @@
+"""Collect what the steps of a run found into the one object that every report renders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradatim.evidence.statement import Statement
+from gradatim.files import read_json, sha256_bytes
+from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
+from gradatim.metrics import catalogue
+from gradatim.release import BASELINE, Outcome, Release
+from gradatim.report.assemble import curves_from, slices_from
+from gradatim.report.model import (
+    Calibration,
+    CalibrationBin,
+    Check,
+    Confusion,
+    Contestant,
+    Estimate,
+    Inspection,
+    Latency,
+    Lineage,
+    ModelFile,
+    Report,
+    StepSummary,
+    Variant,
+)
+
+_ECDF_POINTS = 100
+_STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
+
+
+def collect(release: Release, gate: Outcome | None = None) -> Report:
+    """The report of what the workspace holds.
+
+    Args:
+        release: the candidate.
+        gate: what the gate step found, while its evidence is not written yet.
+    """
+    found = {step: statement for step in _STEPS if (statement := _statement(release, step)) is not None}
+    judged = gate or _judged(found.get("gate"))
+    results = judged.gates if judged else ()
+    chosen = str(judged.details.get("chosen")) if judged else None
+    measurements = [m for statement in found.values() for m in statement.measurements]
+    variant = chosen or next((name for s in found.values() for name in s.subjects), None)
+    baseline = release.baseline()
+    record = _benchmark(release)
+    evaluated = found["evaluate"].details if "evaluate" in found else {}
+    task = release.contract.parts.task
+    return Report(
+        name=release.name,
+        verdict=judged.verdict if judged else Verdict.INCONCLUSIVE,
+        stage=release.stage,
+        baseline=baseline.label if baseline else None,
+        commit=_environment(found).get("commit"),
+        chosen=variant,
+        task=task.type if task else None,
+        samples=evaluated.get("rows"),
+        contract=release.contract.path.name,
+        gates=results,
+        steps=tuple(_step(statement) for statement in found.values()),
+        variants=_variants(measurements, found, variant, record, release),
+        measurements=tuple(m for m in measurements if m.variant in (variant, BASELINE)),
+        slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(release)),
+        robustness=curves_from(measurements, variant or "", BASELINE),
+        latency=_latency(record, variant),
+        confusion=_confusion(evaluated, variant),
+        calibration=_calibration(evaluated, variant, measurements),
+        checks=_checks(found.get("test")),
+        inspection=_inspection(found.get("inspect"), release, variant),
+        lineage=_lineage(release, found, variant),
+        hints=_hints(evaluated),
+        warnings=tuple(_warnings(judged)),
+    )
+
+
+def _statement(release: Release, step: str) -> Statement | None:
+    return None if step in release.unproven else release.workspace.statement(step)
+
+
+def _judged(statement: Statement | None) -> Outcome | None:
+    if statement is None:
+        return None
+    return Outcome("", statement.subjects, statement.verdict, (), statement.gates, statement.details)
+
+
+def _step(statement: Statement) -> StepSummary:
+    details = statement.details
+    return StepSummary(statement.step, "done", details.get("seconds"), statement.verdict, str(details.get("summary", "")))
+
+
+def _variants(
+    measurements: list[Measurement],
+    found: Mapping[str, Statement],
+    chosen: str | None,
+    record: Mapping[str, Any] | None,
+    release: Release,
+) -> tuple[Variant, ...]:
+    names = list(dict.fromkeys(m.variant for m in measurements))
+    trials = {t["name"]: t for t in found["compress"].details.get("trials", ())} if "compress" in found else {}
+    ratios = _ratios(record)
+    variants = [_variant(name, measurements, trials.get(name), ratios.get(name), chosen, release) for name in names]
+    for name, trial in trials.items():
+        if name not in names:
+            quick = trial.get("latency_ratio")
+            latency = Estimate(quick) if quick is not None else None
+            variants.append(
+                Variant(name, trial.get("size"), trial.get("quality", {}), latency, accepted=False, reason=trial["reason"])
+            )
+    return tuple(variants)
+
+
+def _variant(
+    name: str,
+    measurements: list[Measurement],
+    trial: Mapping[str, Any] | None,
+    latency: Estimate | None,
+    chosen: str | None,
+    release: Release,
+) -> Variant:
+    mine = {m.name: m.value for m in measurements if m.variant == name and m.where is None and m.value is not None}
+    task = release.contract.parts.task
+    wanted = catalogue.quality(task.type) if task else ()
+    quality = {metric: mine[metric] for metric in (*wanted, *(task.metrics if task else ())) if metric in mine}
+    size, parameters = mine.get("size"), mine.get("parameters")
+    return Variant(
+        name,
+        int(size) if size is not None else None,
+        quality,
+        latency,
+        mine.get("latency_p50"),
+        int(parameters) if parameters is not None else None,
+        accepted=True if trial else None,
+        reason=trial["reason"] if trial else None,
+        chosen=name == chosen,
+        baseline=name == BASELINE,
+    )
+
+
+def _benchmark(release: Release) -> Mapping[str, Any] | None:
+    path = release.workspace.folder / "benchmark.json"
+    if "benchmark" in release.unproven or not path.exists():
+        return None
+    record: Mapping[str, Any] = read_json(path)
+    return record
+
+
+def _ratios(record: Mapping[str, Any] | None) -> dict[str, Estimate]:
+    found = {}
+    for entry in record["comparisons"] if record else ():
+        if entry["baseline"] == BASELINE and entry["looks"]:
+            last = entry["looks"][-1]
+            found[entry["candidate"]] = Estimate(last["ratio"], last["low"], last["high"])
+    return {**found, BASELINE: Estimate(1.0)} if found else {}
+
+
+def _latency(record: Mapping[str, Any] | None, chosen: str | None) -> Latency | None:
+    if record is None:
+        return None
+    shown = [entry for entry in record["contestants"] if entry["name"] in (chosen, BASELINE)]
+    contestants = tuple(
+        Contestant(
+            entry["name"],
+            {quantile: entry[quantile]["value"] for quantile in ("p50", "p90", "p99")},
+            _ecdf(entry["samples"]),
+            entry["calls"],
+        )
+        for entry in shown
+    )
+    machine = record["machine"]
+    first = shown[0] if shown else None
+    setting = f"{machine.get('cpu') or machine.get('kind', '')}, {first['threads']} thread, batch of {first['items']}" if first else None
+    for entry in record["comparisons"]:
+        if entry["candidate"] == chosen and entry["baseline"] == BASELINE and entry["looks"]:
+            last = entry["looks"][-1]
+            ratio = Estimate(last["ratio"], last["low"], last["high"])
+            return Latency(contestants, tuple(entry["differences"]), ratio, entry["margin"], last["decision"], setting)
+    return Latency(contestants, setting=setting)
+
+
+def _ecdf(samples: list[float]) -> tuple[tuple[float, float], ...]:
+    """At most 100 points of the share of calls that took at most so long."""
+    ordered = sorted(samples)
+    n = len(ordered)
+    places = sorted({round(i * (n - 1) / (_ECDF_POINTS - 1)) for i in range(_ECDF_POINTS)}) if n else []
+    return tuple((ordered[place], (place + 1) / n) for place in places)
+
+
+def _confusion(evaluated: Mapping[str, Any], chosen: str | None) -> Confusion | None:
+    variants = evaluated.get("variants", {})
+    own = variants.get(chosen, {}).get("confusion")
+    if own is None:
+        return None
+    before = variants.get(BASELINE, {}).get("confusion")
+    labels = tuple(str(label) for label in evaluated["labels"])
+    same = before is not None and len(before) == len(own)
+    return Confusion(labels, _matrix(own), _matrix(before) if same else ())
+
+
+def _matrix(rows: list[list[int]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row) for row in rows)
+
+
+def _calibration(evaluated: Mapping[str, Any], chosen: str | None, measurements: list[Measurement]) -> Calibration | None:
+    variants = evaluated.get("variants", {})
+
+    def bins(name: str | None) -> tuple[CalibrationBin, ...]:
+        return tuple(
+            CalibrationBin(entry["confidence"], entry["accuracy"], entry["n"])
+            for entry in variants.get(name, {}).get("calibration", ())
+            if entry["n"]
+        )
+
+    own = bins(chosen)
+    ece = next((m.value for m in measurements if m.name == "ece" and m.variant == chosen and m.where is None), None)
+    return Calibration(own, bins(BASELINE), ece) if own else None
+
+
+def _checks(statement: Statement | None) -> tuple[Check, ...]:
+    records = statement.details.get("checks", ()) if statement else ()
+    return tuple(
+        Check(r["group"], r["name"], Verdict(r["verdict"]), r.get("detail", ""), r.get("seconds")) for r in records
+    )
+
+
+def _inspection(statement: Statement | None, release: Release, chosen: str | None) -> Inspection | None:
+    if statement is None:
+        return None
+    record = statement.details["inspection"]
+    signature = record["signature"] or {"inputs": [], "outputs": []}
+    files = next((v.manifest.files for v in release.variants() if v.name == chosen), ()) if not release.unproven else ()
+    return Inspection(
+        record["format"],
+        ", ".join(f"{domain} {number}".strip() for domain, number in record["opset"].items()) or None,
+        tuple(_tensor(spec) for spec in signature["inputs"]),
+        tuple(_tensor(spec) for spec in signature["outputs"]),
+        record["parameters"],
+        record["operators"],
+        tuple(ModelFile(entry.path, entry.size, entry.sha256) for entry in files),
+    )
+
+
+def _tensor(spec: Mapping[str, Any]) -> str:
+    shape = spec["shape"]
+    axes = "?" if shape is None else ", ".join("?" if axis is None else str(axis) for axis in shape)
+    return f"{spec['name']}: {spec['dtype']}[{axes}]"
+
+
+def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | None) -> Lineage:
+    environment = _environment(found)
+    packages = environment.get("packages", {})
+    baseline = release.baseline()
+    manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
+    return Lineage(
+        commit=environment.get("commit"),
+        branch=environment.get("branch"),
+        previous=f"{baseline.label} ({baseline.digest[:12]})" if baseline else None,
+        manifest=manifest,
+        contract=sha256_bytes(release.contract.text.encode()),
+        seed=release.contract.parts.test.seed,
+        data={
+            name: statement.inputs[name]
+            for name in ("evaluation", "calibration")
+            for statement in found.values()
+            if name in statement.inputs
+        },
+        environment={
+            **{key: str(environment[key]) for key in ("machine", "system", "python") if key in environment},
+            **{name: str(version) for name, version in packages.items()},
+        },
+        evidence={step: sha256_bytes(statement.to_bytes()) for step, statement in found.items()},
+    )
+
+
+def _environment(found: Mapping[str, Statement]) -> Mapping[str, Any]:
+    return next((statement.environment for statement in reversed(found.values())), {})
+
+
+def _hints(evaluated: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        f"{weak['where']}: {weak['value']:.1%} of {weak['n']} against {weak['rest']:.1%} elsewhere. Found in the data, so "
+        "a hint and never a gate.".replace("%", " %")
+        for weak in evaluated.get("weak_slices", ())
+    )
+
+
+def _warnings(judged: Outcome | None) -> list[str]:
+    refused = judged.details.get("refused_variants", {}) if judged else {}
+    return [f"The variant {name} was refused: {reasons[0]}" for name, reasons in refused.items()]
+
+
+def _lower_is_better(release: Release) -> set[str]:
+    task = release.contract.parts.task
+    if task is None:
+        return set()
+    return {name for name, metric in catalogue.known(task.type, task.metrics).items() if not metric.higher_is_better}

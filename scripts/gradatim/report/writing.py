@@ -1,0 +1,23 @@
+"""All renderings of one report, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradatim.files import write_json, write_text
+from gradatim.report.html import render_html
+from gradatim.report.junit import render_junit
+from gradatim.report.markdown import render_markdown
+from gradatim.report.model import Report
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write ``report.html``, ``summary.md``, ``report.json`` and ``junit/gates.xml`` below a folder."""
+    html, markdown, data, junit = (
+        folder / name for name in ("report.html", "summary.md", "report.json", "junit/gates.xml")
+    )
+    write_text(html, render_html(report))
+    write_text(markdown, render_markdown(report))
+    write_json(data, report.to_json())
+    write_text(junit, render_junit(report))
+    return [html, markdown, data, junit]

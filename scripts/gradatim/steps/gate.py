@@ -1,0 +1,147 @@
+"""gate: is everything proven that the contract asks for?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.checks.robustness import load_scores
+from gradatim.collect import collect
+from gradatim.files import digest_of, read_json, sha256_bytes
+from gradatim.gates.case import Case
+from gradatim.gates.judge import judge
+from gradatim.gates.latency import PairedTiming
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.release import BASELINE, Outcome, Release, Variant
+from gradatim.report.writing import write_report
+
+_MEASURING = ("inspect", "compress", "test", "evaluate", "benchmark")
+_NOUNS = {"image": "images", "audio": "recordings", "text": "texts", "tabular": "rows"}
+
+
+def depends_on(release: Release) -> Mapping[str, str]:
+    paths = {step: release.workspace.evidence_path(step) for step in _MEASURING}
+    evidence = {step: sha256_bytes(path.read_bytes()) for step, path in paths.items() if path.exists()}
+    return {
+        **evidence,
+        "contract": release.part_digest("gates", "stages", "task"),
+        "stage": digest_of(release.stage),
+        "lines": digest_of([rule.line for rule in release.contract.rules_for(release.stage)]),
+        "unproven": digest_of(list(release.unproven)),
+    }
+
+
+def run(release: Release) -> Outcome:
+    """Judge each variant in the order of preference; choose the first that everything is proven for."""
+    variants = release.variants()
+    standing = _standing_results(release)
+    judged = {variant.name: _judge(release, variant) for variant in variants}
+    passing = [v for v in variants if not any(result.refuses for result in judged[v.name])]
+    chosen = passing[0] if passing else variants[0]
+    results = (*standing, *judged[chosen.name])
+    verdict = Verdict.worst(result.verdict for result in results if result.blocking)
+    refused = {
+        name: [f"{result.gate}: {result.text}" for result in found if result.refuses]
+        for name, found in judged.items()
+        if name != chosen.name and any(result.refuses for result in found)
+    }
+    outcome = Outcome(
+        _summary(results),
+        {variant.name: variant.manifest.digest for variant in variants},
+        verdict,
+        (),
+        results,
+        {"chosen": chosen.name, "refused_variants": refused, "stage": release.stage},
+    )
+    outputs = write_report(collect(release, outcome), release.workspace.folder)
+    return replace(outcome, outputs=tuple(outputs))
+
+
+def _standing_results(release: Release) -> list[GateResult]:
+    """What earlier steps decided for themselves, and evidence that is not there."""
+    results = []
+    for step in ("inspect", "test"):
+        statement = None if step in release.unproven else release.workspace.statement(step)
+        if statement is not None:
+            results += statement.gates
+    for step in release.unproven:
+        results.append(
+            GateResult(
+                step, step, Verdict.INVALID, release.original.name, f"evidence of {step}",
+                f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: gradatim {step}",
+            )
+        )  # fmt: skip
+    return results
+
+
+def _judge(release: Release, variant: Variant) -> list[GateResult]:
+    stage = release.contract.parts.stages.get(release.stage or "")
+    return judge(
+        release.contract.rules_for(release.stage),
+        _case(release, variant),
+        on_inconclusive=stage.on_inconclusive if stage else "fail",
+    )
+
+
+def _case(release: Release, variant: Variant) -> Case:
+    proven = {s: st for s in _MEASURING if s not in release.unproven and (st := release.workspace.statement(s)) is not None}
+    measurements = [m for statement in proven.values() for m in statement.measurements]
+    base = release.baseline()
+    candidate, baseline = _evaluations(release, variant.name) if "evaluate" in proven else (None, None)
+    timings, latencies = _timings(release, variant.name) if "benchmark" in proven else ({}, None)
+    scores = load_scores(release.workspace.folder, variant.name, BASELINE if base else None) if "test" in proven else []
+    return Case(
+        variant.name,
+        _once(measurements),
+        candidate,
+        baseline,
+        first_release=base is None,
+        robustness={score.corruption: score for score in scores},
+        timings=timings,
+        latencies=latencies,
+        noun=_NOUNS.get(release.contract.parts.test.modality or "", "samples"),
+        baseline_name=base.label if base else "the baseline",
+    )
+
+
+def _once(measurements: list[Measurement]) -> list[Measurement]:
+    """Steps may measure the same thing (a size); equal measurements count once."""
+    return list(dict.fromkeys(measurements))
+
+
+def _evaluations(release: Release, name: str) -> tuple[Evaluation | None, Evaluation | None]:
+    if release.contract.parts.data.evaluation is None:
+        return None, None
+    task = release.task()
+    baseline = Evaluation(task, release.predictions(BASELINE)) if release.baseline() else None
+    return Evaluation(task, release.predictions(name), baseline), baseline
+
+
+def _timings(release: Release, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:
+    path = release.workspace.folder / "benchmark.json"
+    if not path.exists():
+        return {}, None
+    record = read_json(path)
+    timed = {entry["name"]: entry for entry in record["contestants"]}
+    latencies = np.asarray(timed[name]["samples"], np.float64) if name in timed else None
+    timings = {}
+    for entry in record["comparisons"]:
+        if entry["candidate"] != name or entry["baseline"] != BASELINE:
+            continue
+        ratios, looks = entry["differences"], max(1, len(entry["looks"]))
+        a, b = timed[BASELINE], timed[name]
+        for metric in ("latency_p50", "latency_mean"):
+            timings[metric] = PairedTiming(ratios, a["p50"]["value"], b["p50"]["value"], looks)
+        timings["throughput"] = PairedTiming([-ratio for ratio in ratios], a["throughput"], b["throughput"], looks)
+    return timings, latencies
+
+
+def _summary(results: tuple[GateResult, ...]) -> str:
+    verdicts = [result.verdict.value for result in results]
+    counts = [f"{verdicts.count(v.value)} {v.value}" for v in Verdict if v.value in verdicts]
+    return ", ".join(counts) or "no gates in the contract"

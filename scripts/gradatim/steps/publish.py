@@ -1,0 +1,105 @@
+"""publish: put the tagged release where its users find it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.evidence.assembly import ReleaseFiles, Source
+from gradatim.evidence.manifest import Manifest
+from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.statement import Statement
+from gradatim.files import digest_of
+from gradatim.gates.verdict import Verdict
+from gradatim.publishers.publishing import open_publisher, publications_of, publish
+from gradatim.publishers.retrieval import retrieve
+from gradatim.registry.history import Release as TaggedRelease
+from gradatim.registry.ledger import open_ledger
+from gradatim.release import Outcome, Release
+
+
+def depends_on(release: Release) -> Mapping[str, str]:
+    tagged = _tagged(release)
+    return {
+        "release": tagged.record or digest_of(tagged.tag) if tagged else digest_of(None),
+        "contract": release.part_digest("publish"),
+    }
+
+
+def still_holds(release: Release, statement: Statement) -> bool:
+    """Whether git records the release as public at every place, and every place still has it whole."""
+    tagged = _tagged(release)
+    if tagged is None or tagged.manifest is None:
+        return False
+    places = [open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish]
+    public = publications_of(open_ledger(release.repository, tagged.manifest), str(tagged.version))
+    if {publication.publisher for publication in public} < {place.kind for place in places}:
+        return False
+    files = _files(release, tagged)
+    return all(place.holds(files) for place in places)
+
+
+def run(release: Release) -> Outcome:
+    """Upload, read back, make public, look again, record; what is there already is left alone."""
+    tagged = _tagged(release)
+    if tagged is None:
+        raise UsageError("Nothing is tagged that could be published. Run: gradatim run, or gradatim tag")
+    if tagged.manifest is None or tagged.record is None:
+        raise BrokenEvidence(f"The tag {tagged.tag} names no manifest, so nothing proves which bytes it means. Run: gradatim tag")
+    files = _files(release, tagged)
+    places = [open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish]
+    with release.progress.task("publish", len(places) or None) as advance:
+        done = publish(release.repository, files, places, progress=lambda note: advance(0, note))
+    where = ", ".join(publication.location for publication in done.publications)
+    said = f"{tagged.tag} in {where}" if where else f"{tagged.tag}: the contract names no publisher, the tag is the release"
+    subjects = {files.record.variant: tagged.manifest}
+    return Outcome(said, subjects, Verdict.PASS, details={"tag": tagged.tag, "ci": {"released": "true", "tag": tagged.tag}})
+
+
+def _tagged(release: Release) -> TaggedRelease | None:
+    """The tag that started this run, or the one that the tag step made."""
+    model = release.registry.model(release.name)
+    name = release.place.tag
+    if name is None:
+        evidence = release.workspace.statement("tag")
+        name = evidence.details.get("tag") if evidence and evidence.verdict is Verdict.PASS else None
+    return next((found for found in model.releases if found.tag == name and found.active), None)
+
+
+def _files(release: Release, tagged: TaggedRelease) -> ReleaseFiles:
+    """The release put together again from what git keeps, the model's bytes from wherever they are."""
+    ledger = open_ledger(release.repository, str(tagged.manifest))
+    record = ReleaseRecord.from_bytes(ledger.read(f"{tagged.version}/{RECORD_FILE}"))
+    manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
+    if record.digest != tagged.record or manifest.digest != tagged.manifest:
+        raise BrokenEvidence(f"What git keeps of {tagged.tag} is not what its tag vouches for. See: gradatim verify {tagged.tag}")
+    sources: dict[str, Source] = {RECORD_FILE: record.to_bytes(), MANIFEST_FILE: manifest.to_bytes()}
+    for entry in record.files:
+        if entry.path not in sources:
+            sources[entry.path] = ledger.read(f"{tagged.version}/{entry.path}")
+    local = _here(release, manifest)
+    if not local:
+        path = release.contract.parts.model.path
+        found = retrieve(
+            release.repository,
+            tagged.commit,
+            release.workspace.folder / "retrieved" / str(tagged.manifest)[:16],
+            manifest=tagged.manifest,
+            version=str(tagged.version),
+            path=release.from_top(path) if path else None,
+        )
+        local = {name: found.folder / name for name in found.files}
+    return ReleaseFiles(tagged.tag, record, manifest, {**sources, **local})
+
+
+def _here(release: Release, manifest: Manifest) -> dict[str, Source]:
+    """The model's files in this checkout, when one of the variants is exactly the release."""
+    try:
+        variants = release.variants()
+    except BrokenEvidence:
+        return {}
+    for variant in variants:
+        if variant.manifest.digest == manifest.digest:
+            folder = variant.path if variant.path.is_dir() else variant.path.parent
+            return {entry.path: folder / entry.path for entry in manifest.files}
+    return {}
