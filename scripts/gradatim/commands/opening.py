@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradatim import ci
 from gradatim.commands.options import progress
-from gradatim.contract import find_contract, read_contract
+from gradatim.contract.reading import find_contract, read_contract
 from gradatim.release import Release
 from gradatim.workspace import Workspace
 

@@ -43,6 +43,6 @@ def command(corruptions: bool, metrics: str | None, markdown: bool) -> None:
 
         click.echo(reference_page())
     else:
-        from gradatim.contract import json_schema
+        from gradatim.contract.reading import json_schema
 
         click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

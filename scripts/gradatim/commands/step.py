@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gradatim.commands import options
 from gradatim.pipeline.graph import STEPS
+
+if TYPE_CHECKING:
+    from gradatim.pipeline.step import StepRun
+    from gradatim.release import Release
 
 _EXAMPLES = {
     "build": ("gradatim build", "gradatim build --force     build again although nothing changed"),
@@ -104,7 +108,7 @@ def _run(
     return done.code
 
 
-def _tell_platform(release: Any, done: Any, record: dict[str, Any]) -> None:
+def _tell_platform(release: Release, done: StepRun, record: dict[str, Any]) -> None:
     """Outputs and annotations, where there is a CI system to hear them."""
     for refusal in record["refusals"]:
         release.platform.refuse(
@@ -114,7 +118,7 @@ def _tell_platform(release: Any, done: Any, record: dict[str, Any]) -> None:
     release.platform.output({"verdict": done.statement.verdict.value, **outputs})
 
 
-def _from_top(release: Any) -> str:
+def _from_top(release: Release) -> str:
     """The contract's path as the CI system knows it, from the top of the repository."""
     top = release.repository.root.resolve()
     return str(release.contract.path.resolve().relative_to(top).as_posix())

@@ -205,12 +205,15 @@ def _result(step: Step, code: int, out: str, said: list[str], seconds: float) ->
     return StepResult(step.name, status, code, record.get("verdict"), record["summary"], seconds, record)
 
 
-def step_command(contract: str, stage: str | None, *, force: bool) -> Callable[[Step], list[str]]:
+def step_command(
+    contract: str, stage: str | None, version: str | None = None, *, force: bool
+) -> Callable[[Step], list[str]]:
     """The command line of a step, as a CI job would call it."""
 
     def command(step: Step) -> list[str]:
         arguments = [sys.executable, "-m", "gradatim", step.name, "--json", "--contract", contract]
         arguments += ["--stage", stage] if stage else []
+        arguments += ["--version", version] if version and step.name == "tag" else []
         return arguments + (["--force"] if force and not step.outward else [])
 
     return command

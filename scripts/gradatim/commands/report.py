@@ -1,0 +1,41 @@
+"""gradatim report: the report of the last run, rendered again."""
+
+from __future__ import annotations
+
+import click
+
+from gradatim.commands import options
+
+
+@click.command("report", short_help="Render the report of the last run again.")
+@options.contract
+@options.stage
+@options.as_json
+@click.option("--markdown", is_flag=True, help="Print the pull request's summary on standard output.")
+def command(contract_path: str | None, stage: str | None, json_wanted: bool, markdown: bool) -> int:
+    """Render .gradatim/report.html, summary.md, report.json and junit/gates.xml from the evidence that is there.
+
+    \b
+    Examples:
+      gradatim report
+      gradatim report --markdown >> "$GITHUB_STEP_SUMMARY"
+      gradatim report --json | jq '.gates[] | select(.verdict != "PASS")'
+    """
+    from gradatim.collect import collect
+    from gradatim.commands.opening import open_release
+    from gradatim.errors import BrokenEvidence
+    from gradatim.report.markdown import render_markdown
+    from gradatim.report.writing import write_report
+
+    release = open_release(contract_path, stage)
+    if not (release.workspace.folder / "evidence").is_dir():
+        raise BrokenEvidence(f"There is no evidence in {release.workspace.folder} to report on. Run: gradatim run --until gate")
+    report = collect(release)
+    written = write_report(report, release.workspace.folder)
+    if json_wanted:
+        options.print_json(report.to_json())
+    elif markdown:
+        click.echo(render_markdown(report))
+    else:
+        click.echo(f"report: {written[0]}")
+    return 0

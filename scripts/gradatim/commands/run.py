@@ -1,0 +1,180 @@
+"""gradatim run: the whole release, from build to publish."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gradatim.commands import options
+from gradatim.commands.display import Display
+from gradatim.errors import EnvironmentLacks, GradatimError
+from gradatim.files import cannot_write
+from gradatim.pipeline.graph import Step, walk_order
+from gradatim.pipeline.walk import StepResult, step_command, walk
+
+if TYPE_CHECKING:
+    from gradatim.release import Release
+    from gradatim.workspace import Workspace
+
+
+@click.command("run", short_help="Walk the whole release, from build to publish.")
+@options.contract
+@options.stage
+@click.option("--until", metavar="STEP", help="Stop after this step; `--until gate` changes nothing outside.")
+@click.option("--only", metavar="STEP", multiple=True, help="Run just this step; may be given several times.")
+@click.option("--force", is_flag=True, help="Run every step, also those whose evidence is already there.")
+@click.option("--version", "version", metavar="VERSION", help="The version to give; only ever above what the models ask for.")
+@options.dry_run
+@options.as_json
+def command(
+    contract_path: str | None,
+    stage: str | None,
+    until: str | None,
+    only: tuple[str, ...],
+    force: bool,
+    version: str | None,
+    dry_run: bool,
+    json_wanted: bool,
+) -> int:
+    """Walk the release: build, inspect, compress, test, evaluate, benchmark, gate, tag, publish.
+
+    Steps whose inputs have not changed are skipped. Every verdict is collected; after a refusal nothing is tagged.
+    On a branch that holds no stage only the checks run.
+
+    \b
+    Examples:
+      gradatim run
+      gradatim run --until gate        check only
+      gradatim run --stage beta --dry-run
+      gradatim run --only evaluate --force
+    """
+    from gradatim.commands.opening import open_release
+
+    release = open_release(contract_path, stage)
+    steps = walk_order(until, only)
+    outward = [step for step in steps if step.outward]
+    notes = []
+    if outward and (release.stage is None or dry_run):
+        steps = tuple(step for step in steps if not step.outward)
+        reason = "--dry-run" if dry_run else f"no stage belongs to {release.place.branch or 'a detached HEAD'}"
+        notes.append(f"{' and '.join(step.name for step in outward)} left out: {reason}")
+    display = Display()
+    if not json_wanted:
+        click.echo(_heading(release), err=True)
+        for note in notes:
+            click.echo(f"  {note}", err=True)
+    began = time.monotonic()
+    with _one_walk_at_a_time(release.workspace), display.live():
+        results = walk(
+            steps,
+            step_command(str(release.contract.path), stage, version, force=force),
+            display,
+            side_by_side=(os.cpu_count() or 1) > 1,
+            standing=lambda step: None if force else _standing(release, step),
+        )
+    return _finish(release, results, time.monotonic() - began, json_wanted=json_wanted, notes=notes)
+
+
+def _heading(release: Release) -> str:
+    model = release.name
+    where = f" for {release.stage}" if release.stage else ""
+    try:
+        baseline = release.baseline()
+        against = f"baseline {baseline.label}" if baseline else "nothing released before"
+    except GradatimError:
+        against = "baseline not known yet"
+    try:
+        commit = release.repository.head()[:7]
+    except GradatimError:
+        commit = "no commit"
+    return f"{click.style(model, bold=True)}{where}  candidate {commit}  {against}"
+
+
+def _standing(release: Release, step: Step) -> StepResult | None:
+    """A step's result when its evidence still holds, told without starting a process."""
+    from gradatim.pipeline.step import StepRun, standing_evidence
+
+    try:
+        statement = standing_evidence(step.name, release)
+    except GradatimError:
+        return None  # the step itself will say what is wrong
+    if statement is None:
+        return None
+    run = StepRun(statement, skipped=True, seconds=0.0)
+    record = run.to_json(release.contract.path.name)
+    return StepResult(step.name, "skipped", run.code, statement.verdict.value, run.summary, 0.0, record)
+
+
+def _finish(release: Release, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]) -> int:
+    codes = [result.code for result in results if result.code]
+    verdict = "PASS" if not codes else "FAIL" if max(codes) == 1 else "INVALID"
+    code = 0 if not codes else 1 if 1 in codes and "gate" in {r.step for r in results if r.code == 1} else max(codes)
+    report = release.workspace.folder / "report.html"
+    tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
+    outcome = _outcome(results, tag)
+    if json_wanted:
+        gates = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
+        refusals = [refusal for r in results for refusal in r.record.get("refusals", [])]
+        options.print_json(
+            {
+                "model": release.name,
+                "stage": release.stage,
+                "verdict": verdict,
+                "exit": code,
+                "tag": tag,
+                "gates": gates,
+                "refusals": refusals,
+                "steps": [result.to_json() for result in results],
+                "report": str(report) if report.exists() else None,
+                "seconds": round(seconds, 3),
+                "notes": notes,
+            }
+        )
+        return code
+    shown = _shown(report) if report.exists() else None
+    click.echo(f"  {options.coloured(outcome, verdict)}" + (f"  report: {shown}" if shown else ""), err=True)
+    return code
+
+
+def _outcome(results: list[StepResult], tag: str | None) -> str:
+    refused = [result.step for result in results if result.status in ("refused", "error") or (result.code and result.code > 0)]
+    if refused:
+        return f"refused by {', '.join(refused)}: nothing was tagged." if tag is None else f"{tag} is tagged, but {refused[-1]} failed."
+    if tag:
+        return f"released: {tag}." if any(r.step == "publish" for r in results) else f"tagged: {tag}."
+    if any(result.step == "gate" for result in results):
+        return "passed: every gate is proven."
+    return "done."
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@contextlib.contextmanager
+def _one_walk_at_a_time(workspace: Workspace) -> Iterator[None]:
+    """Lock the workspace, so that two walks never mix their evidence."""
+    import fcntl
+
+    workspace.prepare()
+    try:
+        file = (workspace.folder / ".lock").open("w")
+    except OSError as error:
+        raise cannot_write(workspace.folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EnvironmentLacks(
+                f"Another gradatim is at work in {workspace.folder}. Wait for it to end, then run the same command again."
+            ) from error
+        yield
