@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradatim.data import Dataset, label_indices, open_data
+from gradatim.data import Dataset, data_digest, label_indices, open_data
 from gradatim.errors import GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature, TensorSpec
 
@@ -181,7 +181,7 @@ def test_a_value_that_the_dtype_cannot_hold_is_refused_by_row_and_column(
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_text_or_a_gap_in_a_numeric_column_is_refused_by_row_and_column(kind: str, tmp_path: Path) -> None:
     for value in ("many", "", None):
-        rows = [{"a": "1", "label": 0}, {"a": value, "label": 1}]
+        rows: list[dict[str, Any]] = [{"a": "1", "label": 0}, {"a": value, "label": 1}]
         if kind == "csv":
             rows[1]["a"] = value or ""
         data = open_data(
@@ -646,6 +646,17 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     with (tmp_path / "moved.csv").open("a") as file:
         file.write("1,2,3,4,cat,north\n")
     assert open_data("moved.csv", root=tmp_path).digest() != first
+
+
+def test_the_digest_needs_no_reading_of_rows(functions: Path) -> None:
+    name = write_npz(functions, x=np.ones((5, 4)), label=np.arange(5), names=np.arange(9))
+    assert data_digest(name, root=functions) == open_data(name, root=functions, label=None).digest()
+    assert data_digest("rows_of:fails", root=functions)
+    (functions / "blob.bin").write_bytes(b"1")
+    assert data_digest("rows_of:reads", root=functions) == open_data("rows_of:reads", root=functions).digest()
+    (functions / "lfs.npz").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InvalidInput, match="git lfs pull"):
+        data_digest("lfs.npz", root=functions)
 
 
 MEMORY = """

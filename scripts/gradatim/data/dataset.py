@@ -28,6 +28,7 @@ from gradatim.data.feeds import Feed, plan_feeds
 from gradatim.data.labels import classes_of, read_labels
 from gradatim.data.source import Block, Source, missing_column, refuse_broken_file
 from gradatim.errors import InvalidInput
+from gradatim.files import tree_digest
 from gradatim.signature import Signature
 
 FORMATS = ("npz", "parquet", "csv", "jsonl", "folder", "function")
@@ -75,6 +76,24 @@ def open_data(
     """
     opened = _open(source, root, label, format)
     return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
+
+
+def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  # noqa: A002 - as open_data
+    """What ``open_data(...).digest()`` gives, without reading rows or calling the user's function.
+
+    Raises:
+        UsageError: a malformed ``module:function``.
+        InvalidInput: the data set is missing, empty or a Git LFS pointer.
+    """
+    path = root / source
+    kind = format or _format_of(source, path)
+    if kind == "function":
+        from gradatim.data.function import digest_function
+
+        return digest_function(source, root)
+    if not path.is_dir():
+        refuse_broken_file(path)
+    return tree_digest(path)
 
 
 class Dataset:
@@ -125,7 +144,8 @@ class Dataset:
         if self._function is None and signature is not None:
             self._feeds = plan_feeds(signature, self._raw, inputs, source.tabular, source.place)
             self._raw = tuple(dict.fromkeys(name for feed in self._feeds for name in feed.columns))
-        self._check_lengths()
+        if signature is not None or label is not None:
+            self._check_lengths()
 
     def __len__(self) -> int:
         return self._source.length(self.label or self._raw[0])
@@ -296,6 +316,7 @@ class Dataset:
         """Checked blocks of a multiple of ``size`` rows; raw columns where there is preprocessing."""
         if size < 1:
             raise ValueError(f"a batch holds at least one row, not {size}")
+        self._check_lengths()
         kinds = self._kinds
         inputs = self._raw if with_inputs else ()
         roles = [name for name in (self.label, *self.slices, self.group) if name is not None]

@@ -76,13 +76,7 @@ class FunctionSource:
         )
 
     def digest(self) -> str:
-        paths = [Path(path) for path in getattr(self._function, "paths", ())]
-        return digest_of(
-            {
-                "code": closure_digest(self._root, self._reference),
-                "paths": {path.as_posix(): tree_digest(self._root / path) for path in paths},
-            }
-        )
+        return digest_function(self._reference, self._root)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         if self._arrays is not None:
@@ -117,6 +111,17 @@ class FunctionSource:
                         f"Row {number} of {self.place} is a {type(row).__name__}; give a mapping from column "
                         "to value, or a pair (input, label)."
                     )
+
+
+def digest_function(reference: str, root: Path) -> str:
+    """Digest of a function's code, of what it imports from the project, and of its declared ``paths``."""
+    paths = [Path(path) for path in getattr(load_function(reference, root), "paths", ())]
+    return digest_of(
+        {
+            "code": closure_digest(root, reference),
+            "paths": {path.as_posix(): tree_digest(root / path) for path in paths},
+        }
+    )
 
 
 def _column(values: Any) -> NDArray[Any]:

@@ -18,10 +18,12 @@ def perturb_sounds(sounds: Sounds, sampling_rate: int, dice: Dice) -> Sounds:
     level = AUDIO[dice.corruption][dice.severity - 1]
     samples = sounds.shape[2]
     if dice.corruption == "gain":
-        return sounds * 10.0 ** (level / 20)
+        quieter: Sounds = sounds * 10.0 ** (level / 20)
+        return quieter
     if dice.corruption == "background_noise":
         loudness = np.sqrt(np.mean(sounds**2, axis=(1, 2), keepdims=True))
-        return sounds + loudness * 10.0 ** (-level / 20) * dice.normal(sounds.shape[1:])
+        noise: Sounds = loudness * 10.0 ** (-level / 20) * dice.normal(sounds.shape[1:])
+        return sounds + noise
     if dice.corruption == "clipping":
         ceiling = np.quantile(np.abs(sounds), 1 - level, axis=(1, 2), keepdims=True)
         return np.clip(sounds, -ceiling, ceiling)
