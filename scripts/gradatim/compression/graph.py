@@ -168,8 +168,10 @@ def store_embeddings(model: ModelProto) -> int:
     return len(chosen)
 
 
-def store_weights(model: ModelProto, only: set[str] | None = None) -> int:
+def store_weights(model: ModelProto, only: set[str] | None = None, *, products: bool = False) -> int:
     """Store the weights of convolutions and recurrent layers in int8, per channel. Gives how many.
+
+    With ``products``, those of matrix products too.
 
     They are unpacked by Cast and Mul, which the runtime folds into a constant when it opens the model: the
         file is
@@ -180,7 +182,11 @@ def store_weights(model: ModelProto, only: set[str] | None = None) -> int:
     graph, weights = model.graph, _weights(model.graph)
     nodes, stored = [], set()
     for node in graph.node:
-        inputs = _STORED.get(node.op_type, {}) if only is None or node.name in only else {}
+        inputs = _STORED.get(node.op_type, {})
+        if products and node.op_type == "MatMul":
+            inputs = {1: -1}
+        if only is not None and node.name not in only:
+            inputs = {}
         for position, axis in inputs.items():
             weight = weights.get(node.input[position])
             if weight is None or weight.name in stored or np.prod(weight.dims) < _SMALLEST:
@@ -214,7 +220,7 @@ _STORED: dict[str, dict[int, int]] = {
 
 def _per_channel(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 with one float32 scale for each index of ``axis``, shaped to multiply back."""
-    others = tuple(index for index in range(weight.ndim) if index != axis)
+    others = tuple(index for index in range(weight.ndim) if index != axis % weight.ndim)
     highest = np.abs(weight).max(axis=others, keepdims=True)
     scale = np.where(highest > 0, highest / 127, 1).astype(np.float32)
     return np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale

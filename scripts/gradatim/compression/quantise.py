@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _BITS, _BLOCK = 8, 32
+_ACCURACY = 4  # multiply in int8: three times as fast as in floats, at a cosine of .9996 for MiniLM
 
 
 def quantise(
@@ -39,7 +40,7 @@ def quantise(
     steps: dict[str, Callable[[], ModelProto]] = {
         "int8-dynamic": lambda: _dynamic(prepared, recipe),
         "int8-static": lambda: _static(prepared, recipe, batches, ranges),
-        "int8-weights": lambda: _weights_only(prepared),
+        "int8-weights": lambda: _weights_only(prepared, recipe),
         "fp16": lambda: _half(prepared),
     }
     quantised = steps[recipe.method]()
@@ -69,7 +70,6 @@ def _dynamic(model: ModelProto, recipe: Recipe) -> ModelProto:
 def _static(model: ModelProto, recipe: Recipe, batches: Sequence[Path], ranges: Path) -> ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    graph.gemm_to_matmul(model, only=set(recipe.fallback))
     chosen = _chosen(model, recipe)
     graph.store_embeddings(model)
     # Only newer runtimes can keep the ranges.
@@ -89,18 +89,18 @@ def _static(model: ModelProto, recipe: Recipe, batches: Sequence[Path], ranges: 
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,  # the others crash, or swell, on ragged batches
-            extra_options={"CalibMaxIntermediateOutputs": 1},
             **cache,
         )
         return _load(out)
 
 
-def _weights_only(model: ModelProto) -> ModelProto:
+def _weights_only(model: ModelProto, recipe: Recipe) -> ModelProto:
     graph.gemm_to_matmul(model)
     products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
-    stored = graph.store_embeddings(model) + graph.store_weights(model)
+    stored = graph.store_embeddings(model) + graph.store_weights(model, products=recipe.unpacked)
     before = _count(model, "MatMulNBits")
-    model = _blockwise(model, products)
+    if not recipe.unpacked:
+        model = _blockwise(model, products)
     if not stored and _count(model, "MatMulNBits") == before:
         raise InvalidInput("there is no constant weight of a kind that int8-weights can store")
     return model
@@ -115,6 +115,7 @@ def _half(model: ModelProto) -> ModelProto:
 def _fall_back(model: ModelProto, recipe: Recipe) -> ModelProto:
     """Store the weights of the nodes that were left out in int8; they compute in floats."""
     left = set(recipe.fallback)
+    graph.gemm_to_matmul(model, only=left)
     graph.store_weights(model, only=left)
     products = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.name in left]
     return _blockwise(model, products)
@@ -133,6 +134,7 @@ def _blockwise(model: ModelProto, products: Sequence[str]) -> ModelProto:
     others = [node.name for node in model.graph.node if node.name not in chosen]
     quantiser = MatMulNBitsQuantizer(
         model,
+        accuracy_level=_ACCURACY,
         bits=_BITS,
         block_size=_BLOCK,
         is_symmetric=True,
@@ -177,7 +179,7 @@ def load_batch(path: Path) -> dict[str, Any]:
 
 def quiet_logs() -> None:
     """The quantisers advise on every call; a person sees our reasons instead."""
-    logging.getLogger().setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
 
 
 def _load(path: Path) -> ModelProto:

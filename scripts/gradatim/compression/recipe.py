@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from gradatim.errors import UsageError
@@ -35,15 +35,20 @@ class Recipe:
         fallback: nodes that are left out of the method, since the quality cannot bear it there. Their weights
             are stored in int8 all the same, so that little size is lost.
         reduce_range: 7-bit weights, for x86 processors without VNNI, whose 16-bit sums overflow otherwise.
+        unpacked: for ``int8-weights``: all weights are unpacked when the model is opened. The file is small,
+            the model as fast as before; for large batches and small products, on which blocks are slow.
     """
 
     method: Method
     fallback: tuple[str, ...] = ()
     reduce_range: bool = False
+    unpacked: bool = False
 
     @property
     def name(self) -> str:
         """``int8-static``; with nodes left out, ``int8-static-mixed-4`` says how many."""
+        if self.unpacked:
+            return f"{self.method}-unpacked"
         return f"{self.method}-mixed-{len(self.fallback)}" if self.fallback else self.method
 
     @property
@@ -52,11 +57,11 @@ class Recipe:
         return digest_of({**self.to_json(), "revision": _REVISION})
 
     def to_json(self) -> dict[str, Any]:
-        return {"method": self.method, "fallback": list(self.fallback), "reduce_range": self.reduce_range}
+        return {**asdict(self), "fallback": list(self.fallback)}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Recipe:
-        return cls(record["method"], tuple(record["fallback"]), record["reduce_range"])
+        return cls(**{**record, "fallback": tuple(record["fallback"])})
 
 
 def recipes_for(methods: tuple[str, ...], flags: tuple[str, ...]) -> list[Recipe]:

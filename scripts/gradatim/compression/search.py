@@ -169,9 +169,15 @@ class _Search:
         self.original = self._measure_original(original)
         self.trials: list[Trial] = []
         self.expected = len(recipes)
+        plain = []
         for recipe in recipes:
             trial = self._try(recipe)
-            if recipe.method in _MIXABLE and self._only_quality_lacks(trial):
+            plain.append((recipe, trial))
+            if recipe.method == "int8-weights" and self._only_slow(trial):
+                self.expected += 1
+                self._try(replace(recipe, unpacked=True))
+        for recipe, trial in plain:
+            if recipe.method in _MIXABLE and self._only_quality_lacks(trial) and self._promises(trial):
                 self._mix(recipe)
         self._remove_stale()
         return self._save()
@@ -288,9 +294,8 @@ class _Search:
             bound = before + (share - 1) * abs(before)
             if (now > bound + 1e-12) if lower else (now < bound - 1e-12):
                 word = "at most" if lower else "at least"
-                return (
-                    f"its {metric} is {now:.4g}, {word} {bound:.4g} is wanted ({share:.4g} of {before:.4g})"
-                )
+                wanted = f"{word} {bound:.6g} is wanted, {share:.6g} of the original's {before:.6g}"
+                return f"its {metric} is {now:.6g}; {wanted}"
         return ""
 
     def _only_quality_lacks(self, trial: Trial) -> bool:
@@ -301,6 +306,18 @@ class _Search:
             and bool(self._lacking(trial))
         )
 
+    def _promises(self, trial: Trial) -> bool:
+        """Whether leaving nodes out, which saves neither size nor time, could still give the best variant."""
+        best = min((found.score or 1.0 for found in self.trials if found.accepted), default=1.0)
+        return trial.score is not None and trial.score < best
+
+    def _only_slow(self, trial: Trial) -> bool:
+        return (
+            trial.latency_ratio is not None
+            and trial.latency_ratio > self.slowest
+            and not self._lacking(trial)
+        )
+
     def _mix(self, recipe: Recipe) -> None:
         """Leave the most sensitive nodes out, twice as many each time, until the quality holds."""
         ranking = self._ranking(recipe)
@@ -309,8 +326,8 @@ class _Search:
         for done, count in enumerate(counts, 1):
             if count >= len(ranking):
                 break
-            mixed = replace(recipe, fallback=tuple(sorted(ranking[:count])))
-            if self._try(mixed).accepted:
+            trial = self._try(replace(recipe, fallback=tuple(sorted(ranking[:count]))))
+            if trial.accepted or not self._only_quality_lacks(trial):
                 self.expected -= len(counts) - done
                 return
 
@@ -326,7 +343,7 @@ class _Search:
                 ranges=str(self._ranges()),
                 threads=self.limits.threads,
                 most=_RANKED_NODES,
-                seconds=self.limits.seconds / 2,
+                seconds=self.limits.seconds / 8,
             )
             if "reason" in found:
                 return []
@@ -362,7 +379,7 @@ class _Search:
     def _remove_stale(self) -> None:
         """Remove variants that an earlier search left and this one did not accept."""
         kept = {trial.name for trial in self.trials if trial.accepted}
-        pattern = re.compile(rf"({'|'.join(METHODS)})(-mixed-\d+)?")
+        pattern = re.compile(rf"({'|'.join(METHODS)})(-mixed-\d+|-unpacked)?")
         for path in self.out.iterdir():
             if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
