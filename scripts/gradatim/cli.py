@@ -107,12 +107,13 @@ def _leave(paragraph: str, code: int) -> None:
 
 def _bug(error: Exception) -> str:
     """A defect of ours: one paragraph for the person, the traceback in a file for the bug report."""
+    import tempfile
     import traceback
 
-    log = Path(".gradatim") / "crash.log"
+    folder = Path(".gradatim") if Path(".gradatim").is_dir() else Path(tempfile.gettempdir())
+    log = folder / "gradatim-crash.log"
     told = ""
     try:
-        log.parent.mkdir(exist_ok=True)
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         told = f" The traceback is in {log}."
     except OSError:

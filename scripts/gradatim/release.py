@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim import __version__
 from gradatim.ci import Place, Platform
-from gradatim.contract import ReadContract
+from gradatim.contract.reading import ReadContract
 from gradatim.contract.schema import DataSet
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.manifest import Manifest
@@ -425,10 +425,9 @@ class Release:
         chosen = self.contract.data_set(which)
         if chosen is None:
             return digest_of(None)
-        from gradatim.data import open_data
+        from gradatim.data import data_digest
 
-        data = open_data(chosen.path, root=self.root, label=None, format=chosen.format)
-        return digest_of([chosen.model_dump(mode="json"), data.digest()])
+        return digest_of([chosen.model_dump(mode="json"), data_digest(chosen.path, root=self.root, format=chosen.format)])
 
     def code_digest(self, which: Iterable[str] = ("evaluation",)) -> str:
         """Digest of the user's code that measuring runs: model factory, preprocessing, own metrics."""

@@ -13,7 +13,7 @@ import click
 
 from gradatim.commands import options
 from gradatim.commands.display import Display
-from gradatim.errors import EnvironmentLacks, GradatimError
+from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import Step, walk_order
 from gradatim.pipeline.walk import StepResult, step_command, walk
@@ -64,6 +64,8 @@ def command(
         steps = tuple(step for step in steps if not step.outward)
         reason = "--dry-run" if dry_run else f"no stage belongs to {release.place.branch or 'a detached HEAD'}"
         notes.append(f"{' and '.join(step.name for step in outward)} left out: {reason}")
+    if any(step.name == "gate" for step in steps):
+        _refuse_impossible_gates(release)
     display = Display()
     if not json_wanted:
         click.echo(_heading(release), err=True)
@@ -96,6 +98,26 @@ def _heading(release: Release) -> str:
     return f"{click.style(model, bold=True)}{where}  candidate {commit}  {against}"
 
 
+def _refuse_impossible_gates(release: Release) -> None:
+    """Gates that no model could pass with this data are refused now, not after an hour of evaluation.
+
+    Raises:
+        ContractError: with each of them at its line.
+    """
+    from gradatim.pipeline.step import standing_evidence
+    from gradatim.steps.gate import plan_gates
+
+    try:
+        if standing_evidence("gate", release) is not None:
+            return
+        rows = plan_gates(release)
+    except GradatimError:
+        return  # the step that needs what is missing or broken says so, and the others still run
+    problems = [Problem(f"`{row.gate}` cannot pass: {row.text}", row.line or 1) for row in rows if not row.possible]
+    if problems:
+        raise ContractError(release.contract.path.name, problems)
+
+
 def _standing(release: Release, step: Step) -> StepResult | None:
     """A step's result when its evidence still holds, told without starting a process."""
     from gradatim.pipeline.step import StepRun, standing_evidence
@@ -113,8 +135,8 @@ def _standing(release: Release, step: Step) -> StepResult | None:
 
 def _finish(release: Release, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]) -> int:
     codes = [result.code for result in results if result.code]
-    verdict = "PASS" if not codes else "FAIL" if max(codes) == 1 else "INVALID"
-    code = 0 if not codes else 1 if 1 in codes and "gate" in {r.step for r in results if r.code == 1} else max(codes)
+    code = next((code for code in codes if code != 1), 1) if codes else 0  # what broke first tells more than a refusal
+    verdict = {0: "PASS", 1: "FAIL"}.get(code, "INVALID")
     report = release.workspace.folder / "report.html"
     tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
     outcome = _outcome(results, tag)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from gradatim.contract.reading import schema
+from gradatim.contract import schema
 from gradatim.contract.rules import Misstated, read_rule, unknown
 from gradatim.contract.source import Place, Source, parse
 from gradatim.errors import ContractError, InvalidInput, Problem, UsageError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,9 +15,11 @@ from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.case import Case
 from gradatim.gates.judge import judge
 from gradatim.gates.latency import PairedTiming
+from gradatim.gates.planning import PlanRow, plan
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.release import BASELINE, Outcome, Release, Variant
 from gradatim.report.writing import write_report
 
@@ -62,6 +65,45 @@ def run(release: Release) -> Outcome:
     return replace(outcome, outputs=tuple(outputs))
 
 
+def plan_gates(release: Release) -> list[PlanRow]:
+    """What each gate needs and can detect with the evaluation data there is, before anything runs.
+
+    Raises:
+        InvalidInput: the evaluation data is broken.
+    """
+    task = release.contract.parts.task
+    return plan(
+        release.contract.rules_for(release.stage),
+        _counts(release),
+        task=task.type if task else "",
+        own=task.metrics if task else (),
+        noun=_noun(release),
+        severities=SEVERITIES,
+    )
+
+
+def _counts(release: Release) -> dict[str, int]:
+    """Samples by slice: all, by declared class, by value of each slice column."""
+    if release.contract.data_set("evaluation") is None:
+        return {}
+    dataset = release.dataset("evaluation", None)
+    counts = {"": len(dataset)}
+    task = release.contract.parts.task
+    labels = dataset.labels()
+    if labels is not None and task is not None and task.type == "classification":
+        seen = Counter(str(label) for label in labels.tolist())
+        declared = [str(label) for label in task.labels] or sorted(seen)
+        indices = bool(task.labels) and labels.dtype.kind in "iu" and not set(seen) <= set(declared)
+        counts |= {f"class={name}": seen[str(i) if indices else name] for i, name in enumerate(declared)}
+    for column in dataset.slices:
+        counts |= {f"{column}={value}": n for value, n in Counter(dataset.slice_values(column).tolist()).items()}
+    return counts
+
+
+def _noun(release: Release) -> str:
+    return _NOUNS.get(release.contract.parts.test.modality or "", "samples")
+
+
 def _standing_results(release: Release) -> list[GateResult]:
     """What earlier steps decided for themselves, and evidence that is not there."""
     results = []
@@ -104,7 +146,7 @@ def _case(release: Release, variant: Variant) -> Case:
         robustness={score.corruption: score for score in scores},
         timings=timings,
         latencies=latencies,
-        noun=_NOUNS.get(release.contract.parts.test.modality or "", "samples"),
+        noun=_noun(release),
         baseline_name=base.label if base else "the baseline",
     )
 

@@ -39,7 +39,7 @@ def run(release: Release) -> Outcome:
         Verdict.worst(gate.verdict for gate in gates),
         tuple(measurements),
         gates,
-        {"inspection": found.to_json()},
+        {"inspection": found.to_json(), **({"signature": found.signature.to_json()} if found.signature else {})},
     )
 
 

@@ -46,12 +46,12 @@ def run(release: Release) -> Outcome:
     variant = chosen_variant(release, gate)
     if gate.verdict is not Verdict.PASS:
         return Outcome("refused by the gates: nothing was tagged", gate.subjects, gate.verdict)
-    stage = _stage(release)
+    stage = stage_of(release)
     already = released_already(release, variant, stage)
     if already is not None:
         return _outcome(release, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already")
     _refuse_uncommitted(release)
-    coming = upcoming(release, gate, variant, stage)
+    coming = upcoming(release, variant, stage)
     files = _files(release, variant, coming, stage)
     for publisher in release.contract.parts.publish:
         open_publisher("folder", str(publisher.folder), root=release.root).draft(files)
@@ -82,7 +82,7 @@ def released_already(release: Release, variant: Variant, stage: str) -> TaggedRe
     return next((r for r in reversed(same) if r.stage == stage or (last and not r.version.is_prerelease)), None)
 
 
-def upcoming(release: Release, gate: Statement, variant: Variant, stage: str) -> NextVersion:
+def upcoming(release: Release, variant: Variant, stage: str) -> NextVersion:
     """The version that the models ask for."""
     rung = release.contract.parts.stages[stage]
     last = stage == release.contract.ladder[-1]

@@ -1,0 +1,108 @@
+"""gradatim diff: what changed between two releases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.commands.registry_view import RegistryView
+    from gradatim.evidence.difference import Difference
+    from gradatim.measurement import Measurement
+
+
+@click.command("diff", short_help="What changed between two releases.")
+@click.argument("old", metavar="V1")
+@click.argument("new", metavar="V2")
+@options.contract
+@click.option("--all", "everything", is_flag=True, help="Also measurements that did not change, and every slice.")
+@options.as_json
+def command(old: str, new: str, contract_path: str | None, everything: bool, json_wanted: bool) -> int:
+    """Compare two releases by their evidence: signature, metrics, size, latency, files, data, contract.
+
+    \b
+    Examples:
+      gradatim diff v1.0.0 v1.1.0
+      gradatim diff production beta
+      gradatim diff v1.0.0 v1.1.0 --json
+    """
+    from gradatim.commands.registry_view import open_registry
+    from gradatim.evidence.difference import difference
+
+    view = open_registry(contract_path, fetch=False)
+    before, after = _kept(view, old), _kept(view, new)
+    found = difference(before, after)
+    if json_wanted:
+        options.print_json(_record(found))
+        return 0
+    _show(found, everything=everything)
+    return 0
+
+
+def _kept(view: RegistryView, name: str) -> tuple[Any, Any]:
+    """Manifest and evidence of a release, as git keeps them."""
+    from gradatim.errors import BrokenEvidence
+    from gradatim.evidence.manifest import Manifest
+    from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE
+    from gradatim.evidence.statement import Bundle
+    from gradatim.registry.ledger import open_ledger
+
+    release = view.registry.find(name, view.model)
+    if release.manifest is None:
+        raise BrokenEvidence(f"The tag {release.tag} was not made by gradatim: there is no evidence to compare.")
+    ledger = open_ledger(view.repository, release.manifest)
+    manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
+    return manifest, Bundle.from_bytes(ledger.read(f"{release}/{EVIDENCE_FILE}"))
+
+
+def _show(found: Difference, *, everything: bool) -> None:
+    from gradatim.report import numbers
+
+    old, new = found.size
+    click.echo(f"size         {numbers.size(old)} -> {numbers.size(new)}")
+    if found.signatures:
+        same = found.signatures[0] == found.signatures[1]
+        click.echo("signature    unchanged" if same else "signature    changed:")
+        for side, signature in zip("-+", found.signatures, strict=True):
+            if not same:
+                click.echo(f"  {side} {', '.join(map(str, signature.inputs))} -> {', '.join(map(str, signature.outputs))}")
+    for label, before, after in found.measurements:
+        changed = _value(before) != _value(after)
+        if everything or (changed and "[" not in label):
+            click.echo(f"{label:<28} {_told(before):>12} -> {_told(after):>12}")
+    for path, before_file, after_file in found.files:
+        mark = "+" if before_file is None else "-" if after_file is None else "~"
+        click.echo(f"file  {mark} {path}")
+    for name, _, _ in found.inputs:
+        click.echo(f"input ~ {name}")
+
+
+def _value(measurement: Measurement | None) -> float | None:
+    return measurement.value if measurement else None
+
+
+def _told(measurement: Measurement | None) -> str:
+    from gradatim.report import numbers
+
+    if measurement is None or measurement.value is None:
+        return "none"
+    if measurement.unit == "s":
+        return numbers.seconds(measurement.value)
+    if measurement.unit == "B":
+        return numbers.size(measurement.value)
+    return numbers.quality(measurement.name, measurement.value)
+
+
+def _record(found: Difference) -> dict[str, Any]:
+    return {
+        "size": list(found.size),
+        "files": [{"path": path, "before": before, "after": after} for path, before, after in found.files],
+        "measurements": [
+            {"name": label, "before": _value(before), "after": _value(after)} for label, before, after in found.measurements
+        ],
+        "inputs": [{"name": name, "before": before, "after": after} for name, before, after in found.inputs],
+        "signatures": [signature.to_json() for signature in found.signatures] if found.signatures else None,
+    }

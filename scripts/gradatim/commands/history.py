@@ -1,0 +1,45 @@
+"""gradatim history: every release and every move between stages."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import click
+
+from gradatim.commands import options
+
+
+@click.command("history", short_help="Every release and every move between stages.")
+@options.contract
+@click.option("--model", metavar="NAME", help="Only this model of the repository.")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N events.")
+@options.as_json
+def command(contract_path: str | None, model: str | None, last: int | None, json_wanted: bool) -> int:
+    """Tell what happened to the models of a repository, oldest first: releases, promotions, rollbacks and why.
+
+    \b
+    Examples:
+      gradatim history
+      gradatim history --last 10
+      gradatim history --json
+    """
+    from gradatim.commands.registry_view import open_registry
+    from gradatim.registry.state import history
+
+    view = open_registry(contract_path, fetch=False)
+    events = history(view.registry, model=model)
+    events = events[-last:] if last else events
+    if json_wanted:
+        options.print_json({"events": [asdict(event) for event in events]})
+        return 0
+    if not events:
+        click.echo("Nothing was released here yet: there is no version tag.")
+    verbs = {"released": "released for", "withdrawn": "withdrawn from", "assigned": "into", "unassigned": "out of"}
+    for event in events:
+        day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(event.date))
+        what = f"{verbs[event.action]} {event.stage}" if event.stage else event.action
+        why = f"  ({event.reason})" if event.reason else ""
+        who = f"  {event.author}" if event.author else ""
+        click.echo(f"{day}  {event.label:<18} {what:<24}{event.commit[:7]}{who}{why}".rstrip())
+    return 0

@@ -1,0 +1,45 @@
+"""What an outward step would do, without doing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.release import Release
+
+
+def show_intention(name: str, release: Release, *, json_wanted: bool) -> int:
+    """Say what ``tag`` or ``publish`` would change outside.
+
+    Raises:
+        UsageError: nothing would be done, and why.
+        BrokenEvidence: the evidence that it needs is missing.
+    """
+    said = _tag(release) if name == "tag" else _publish(release)
+    if json_wanted:
+        options.print_json({"step": name, "dry_run": True, **said})
+    else:
+        click.echo(f"would {name} " + ", ".join(f"{key} {value}" for key, value in said.items() if value))
+    return 0
+
+
+def _tag(release: Release) -> dict[str, str]:
+    from gradatim.steps import tag
+
+    gate = release.evidence("gate")
+    variant = tag.chosen_variant(release, gate)
+    stage = tag.stage_of(release)
+    already = tag.released_already(release, variant, stage)
+    if already is not None:
+        return {"nothing new": f"{already.tag} holds these bytes already"}
+    coming = tag.upcoming(release, variant, stage)
+    return {"version": str(coming.version), "stage": stage, "because": "; ".join(coming.reasons)}
+
+
+def _publish(release: Release) -> dict[str, str]:
+    places = [str(place.folder) for place in release.contract.parts.publish]
+    return {"places": ", ".join(places) or "no place: the contract names no publisher"}

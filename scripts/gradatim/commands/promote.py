@@ -1,0 +1,53 @@
+"""gradatim promote: a release one stage up, the same bytes."""
+
+from __future__ import annotations
+
+import click
+
+from gradatim.commands import options
+
+
+@click.command("promote", short_help="Move a release one stage up, the same bytes.")
+@click.argument("stage")
+@click.argument("version", required=False)
+@options.contract
+@options.dry_run
+@options.as_json
+def command(stage: str, version: str | None, contract_path: str | None, dry_run: bool, json_wanted: bool) -> int:
+    """Promote what the stage below holds (or VERSION) to STAGE.
+
+    Nothing is built or measured again: the bytes and their evidence are verified, then they get their version in the
+    stage above. Refused while evidence is missing or the release has not soaked long enough.
+
+    \b
+    Examples:
+      gradatim promote beta --dry-run
+      gradatim promote production
+      gradatim promote production v1.1.0-beta.2
+    """
+    from gradatim.commands.opening import open_release
+    from gradatim.steps import promote
+
+    release = open_release(contract_path)
+    promotion = promote.plan(release, stage, version)
+    done = None if dry_run else promote.run(release, promotion)
+    if done is not None:
+        release.platform.output({"version": promotion.version.removeprefix("v"), "tag": done.announcement.tags[0]})
+    if json_wanted:
+        options.print_json(
+            {
+                "promoted": str(promotion.release),
+                "from": promotion.source,
+                "stage": stage,
+                "version": promotion.version,
+                "tags": list(done.announcement.tags) if done else [],
+                "dry_run": dry_run,
+            }
+        )
+    elif done is None:
+        click.echo(f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}")
+    elif done.written:
+        click.echo(f"promoted {promotion.release} from {promotion.source} to {stage} as {promotion.version}")
+    else:
+        click.echo(f"{promotion.version} is in {stage} already; nothing was written")
+    return 0

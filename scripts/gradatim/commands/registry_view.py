@@ -1,0 +1,85 @@
+"""The registry as the read-only commands see it: any repository with tags, with or without a contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.errors import UsageError
+from gradatim.registry.git import Repository
+from gradatim.registry.history import Registry, Sync, read, sync
+
+if TYPE_CHECKING:
+    from gradatim.contract.reading import ReadContract
+
+
+@dataclass(frozen=True)
+class RegistryView:
+    """Tags, and what the contract adds to them when there is one.
+
+    Attributes:
+        model: the contract's model, None without a contract.
+        ladder: stages, lowest first.
+        suffixes: tag suffix by stage, None for full releases.
+        soak: days that a release must stay in a stage.
+        synced: what became of asking the remote; None when it was not asked.
+    """
+
+    repository: Repository
+    registry: Registry
+    model: str | None = None
+    ladder: tuple[str, ...] = ()
+    suffixes: Mapping[str, str | None] = field(default_factory=dict)
+    soak: Mapping[str, float] = field(default_factory=dict)
+    synced: Sync | None = None
+
+
+def open_registry(contract_path: str | None, *, fetch: bool) -> RegistryView:
+    """Read the tags of the repository around the contract, or around this folder when there is none.
+
+    Raises:
+        EnvironmentLacks: there is no git repository; or ``fetch``, and the remote did not answer.
+        ContractError: there is a contract and it cannot be used.
+    """
+    contract = _contract(contract_path)
+    repository = Repository.find(contract.root if contract else Path.cwd())
+    synced = sync(repository, required=repository.remote is not None) if fetch else None
+    if contract is None:
+        return RegistryView(repository, read(repository), synced=synced)
+    stages = contract.parts.stages
+    last = contract.ladder[-1]
+    return RegistryView(
+        repository,
+        read(repository, contract.parts.model.name),
+        contract.parts.model.name,
+        contract.ladder,
+        {name: stage.tag if stage.tag is not None else None if name == last else name for name, stage in stages.items()},
+        {name: stage.soak for name, stage in stages.items() if stage.soak},
+        synced,
+    )
+
+
+def _contract(given: str | None) -> ReadContract | None:
+    if given is None and not _near(Path.cwd()):
+        return None
+    from gradatim.contract.reading import find_contract, read_contract
+
+    try:
+        path = find_contract(given)
+    except UsageError:
+        if given:
+            raise
+        return None
+    return read_contract(path)
+
+
+def _near(start: Path) -> bool:
+    """Whether a contract may be found here or above; looked at before anything heavy is imported."""
+    for folder in (start, *start.parents):
+        if (folder / "gradatim.yml").exists() or (folder / "pyproject.toml").exists():
+            return True
+        if (folder / ".git").exists():
+            break
+    return False

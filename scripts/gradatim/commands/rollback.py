@@ -1,0 +1,45 @@
+"""gradatim rollback: a stage back to its last good release."""
+
+from __future__ import annotations
+
+import click
+
+from gradatim.commands import options
+
+
+@click.command("rollback", short_help="Put a stage back to its last good release.")
+@click.argument("stage")
+@click.option("--to", metavar="VERSION", help="The release to return to. Default: the last good one.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why, for the history.")
+@options.contract
+@options.dry_run
+@options.as_json
+def command(
+    stage: str, to: str | None, reason: str, contract_path: str | None, dry_run: bool, json_wanted: bool
+) -> int:
+    """Give STAGE back to the release that it held before. Nothing is evaluated again; tags are added, none is moved.
+
+    \b
+    Examples:
+      gradatim rollback production --reason "p99 doubled in Oslo"
+      gradatim rollback production --to v1.0.0 --reason "legal asked" --dry-run
+    """
+    from gradatim.commands.opening import open_release
+    from gradatim.errors import UsageError
+    from gradatim.steps import rollback
+
+    if not reason.strip():
+        raise UsageError('A rollback needs a reason that a reader will understand: --reason "what went wrong"')
+    release = open_release(contract_path)
+    planned = rollback.plan(release, stage, to)
+    done = None if dry_run else rollback.run(release, planned, reason)
+    for note in planned.notes:
+        click.echo(f"note: {note}", err=True)
+    if json_wanted:
+        tags = list(done.tags) if done else []
+        options.print_json({"stage": stage, "from": planned.now, "to": str(planned.target), "tags": tags, "dry_run": dry_run})
+    elif done is None:
+        click.echo(f"would put {stage} back from {planned.now} to {planned.target}")
+    else:
+        click.echo(f"{stage} is back at {planned.target} (it held {planned.now}): {reason}")
+    return 0

@@ -1,0 +1,118 @@
+"""gradatim status: what is in which stage, and what comes next."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.registry.history import Registry, Release
+    from gradatim.registry.state import ModelState, StageState
+
+
+@click.command("status", short_help="What is in which stage, and what comes next.")
+@options.contract
+@click.option("--model", metavar="NAME", help="Only this model of the repository.")
+@click.option("--fetch", is_flag=True, help="Ask the remote for tags first.")
+@options.as_json
+def command(contract_path: str | None, model: str | None, fetch: bool, json_wanted: bool) -> int:
+    """Show what every stage holds, read from the tags of any git repository, with or without a contract.
+
+    \b
+    Examples:
+      gradatim status
+      gradatim status --fetch
+      gradatim status --json | jq '.models[0].stages'
+    """
+    from gradatim.commands.registry_view import open_registry
+    from gradatim.registry.state import status
+
+    view = open_registry(contract_path, fetch=fetch)
+    states = status(
+        view.registry,
+        model=model,
+        ladder=view.ladder,
+        suffixes=view.suffixes,
+        soak=view.soak,
+        now=time.time(),
+    )
+    if json_wanted:
+        options.print_json({"models": [_record(state) for state in states], "warnings": list(view.registry.warnings)})
+        return 0
+    if not states:
+        click.echo("Nothing was released here yet: there is no version tag. See: gradatim run")
+    for state in states:
+        _show(state)
+    _warn(view.registry)
+    return 0
+
+
+def _show(state: ModelState) -> None:
+    click.echo(click.style(state.name or "(model without a name)", bold=True) + ("  deprecated" if state.deprecated else ""))
+    if not state.stages:
+        newest = f"{state.newest}  {_day(state.newest.date)}" if state.newest else "nothing"
+        click.echo(f"  newest      {newest}")
+    for stage in state.stages:
+        click.echo(f"  {stage.stage:<11} {stage.label:<16} {', '.join(_facts(stage))}".rstrip())
+
+
+def _facts(stage: StageState) -> list[str]:
+    if stage.since is None:
+        return []
+    facts = [f"since {_day(stage.since)}"]
+    if stage.release is not None:
+        facts.append("evidence" if stage.evidence else "no evidence here")
+        facts.append("signed" if stage.signed else "unsigned")
+    if stage.soaked is not None and stage.soaked[1] > 0:
+        days, wanted = stage.soaked
+        facts.append(f"soaking, {days:.0f} of {wanted:g} days" if days < wanted else f"soaked {wanted:g} days")
+    if stage.reason:
+        facts.append(stage.reason)
+    return facts
+
+
+def _record(state: ModelState) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "latest": _version(state.latest),
+        "newest": _version(state.newest),
+        "deprecated": state.deprecated,
+        "stages": [
+            {
+                "stage": stage.stage,
+                "version": _version(stage.release),
+                "label": stage.label,
+                "commit": stage.release.commit if stage.release else None,
+                "manifest": stage.release.manifest if stage.release else None,
+                "since": stage.since,
+                "author": stage.author,
+                "reason": stage.reason,
+                "evidence": stage.evidence,
+                "signed": stage.signed,
+            }
+            for stage in state.stages
+        ],
+    }
+
+
+def _version(release: Release | None) -> str | None:
+    return str(release) if release else None
+
+
+def _warn(registry: Registry) -> None:
+    for warning in registry.warnings[:5]:
+        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
+    if not registry.complete:
+        click.echo(
+            f"{click.style('warning:', fg='yellow')} this is a shallow clone: older releases may be missing here. "
+            "See them all with: gradatim status --fetch",
+            err=True,
+        )
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

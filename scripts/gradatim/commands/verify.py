@@ -1,0 +1,95 @@
+"""gradatim verify: is this release complete, proven and untouched?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.evidence.verify import Verification
+
+
+@click.command("verify", short_help="Is this release complete, proven and untouched?")
+@click.argument("what", metavar="VERSION|STAGE|FOLDER|FILE")
+@options.contract
+@click.option("--offline", is_flag=True, help="Do not ask the remote.")
+@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True,
+              help="A download that must be exactly this release; may be given several times.")  # fmt: skip
+@click.option("--signed", is_flag=True, help="Refuse a release that carries no valid signature.")
+@options.as_json
+def command(
+    what: str, contract_path: str | None, offline: bool, folder: tuple[Path, ...], signed: bool, json_wanted: bool
+) -> int:
+    """Compare tag, manifest, evidence and every byte wherever the release is kept; name all that does not fit.
+
+    A version or a stage is looked up in git; a release folder is held against itself, offline; for any other file
+    it is told which release it belongs to.
+
+    \b
+    Examples:
+      gradatim verify v1.1.0
+      gradatim verify production
+      gradatim verify releases/v1.1.0
+      gradatim verify model/digits.onnx
+    """
+    from gradatim.errors import InvalidInput
+    from gradatim.evidence.verify import verify_folder
+
+    path = Path(what)
+    if path.is_dir():
+        return _tell(verify_folder(path), json_wanted=json_wanted)
+    if path.is_file():
+        return _verify_file(path, contract_path, json_wanted=json_wanted)
+    if path.suffix in (".onnx", ".pt2", ".safetensors") or "/" in what:
+        raise InvalidInput(f"There is no file or folder {what}. Name a version, a stage, or a path that exists.")
+    from gradatim.commands.registry_view import open_registry
+    from gradatim.publishers.verification import verify_version
+    from gradatim.registry.history import sync
+
+    view = open_registry(contract_path, fetch=False)
+    synced = None if offline else sync(view.repository)
+    if synced is not None:
+        view = open_registry(contract_path, fetch=False)
+    release = view.registry.find(what, view.model)
+    result = verify_version(view.repository, view.registry, release, sync=synced, folders=folder, signed=signed)
+    return _tell(result, json_wanted=json_wanted)
+
+
+def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) -> int:
+    from gradatim.commands.registry_view import open_registry
+    from gradatim.publishers.verification import releases_with_file
+
+    view = open_registry(contract_path, fetch=False)
+    found = releases_with_file(view.repository, view.registry, path)
+    if json_wanted:
+        options.print_json({"file": str(path), "releases": [{"tag": r.tag, "path": e.path} for r, e in found]})
+    elif found:
+        for release, entry in found:
+            click.echo(f"{path} is {entry.path} of {release.tag}, byte for byte")
+    else:
+        click.echo(f"{path} belongs to no release that is known here: it was altered, or never released.", err=True)
+    return 0 if found else 3
+
+
+def _tell(result: Verification, *, json_wanted: bool) -> int:
+    if json_wanted:
+        options.print_json({**asdict(result), "holds": result.holds})
+        return 0 if result.holds else 3
+    for place in result.checked:
+        click.echo(f"  {click.style('holds', fg='green')}   {place}")
+    for note in result.notes:
+        click.echo(f"  {click.style('note', fg='yellow')}    {note}")
+    for finding in result.findings:
+        click.echo(f"  {click.style('wrong', fg='red')}   {finding.problem}: {finding.text}")
+    name = " ".join(part for part in (result.name, result.version) if part) or "this"
+    signed = "signed" if result.signed else "unsigned"
+    if result.holds:
+        click.echo(f"{name} is complete, proven and untouched ({len(result.checked)} places compared, {signed})")
+    else:
+        click.echo(f"{name} is not to be trusted: {len(result.findings) or 'nothing could be compared, so 1'} finding(s)")
+    return 0 if result.holds else 3

@@ -1,0 +1,53 @@
+"""rollback: put a stage back to its last good release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.publishers.verification import verify_version
+from gradatim.registry.history import Release as TaggedRelease
+from gradatim.registry.tagging import Announcement, assign, rollback_target
+from gradatim.release import Release
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A rollback that may go ahead.
+
+    Attributes:
+        stage: the stage that is put back.
+        now: what it holds now.
+        target: what it will hold.
+        notes: what could not be compared.
+    """
+
+    stage: str
+    now: str
+    target: TaggedRelease
+    notes: tuple[str, ...]
+
+
+def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
+    """What a rollback would do, or why it may not; nothing is evaluated again, and the newer release is not needed.
+
+    Raises:
+        UsageError: there is no such stage, or nothing to return to.
+        BrokenEvidence: the release to return to is not what it was.
+    """
+    ladder = release.contract.ladder
+    if stage not in ladder:
+        raise UsageError(f"There is no stage `{stage}` in the contract. Known: {', '.join(ladder)}.")
+    model = release.registry.model(release.name)
+    target = rollback_target(model, stage, to)
+    found = verify_version(release.repository, release.registry, target, sync=release.sync)
+    if found.findings:
+        raise BrokenEvidence(f"{stage} cannot go back to {target}: {found.findings[0].text} Name another with --to.")
+    holder = model.holder(stage)
+    return Rollback(stage, holder.label if holder else "nothing", target, found.notes)
+
+
+def run(release: Release, rollback: Rollback, reason: str) -> Announcement:
+    """Give the stage back to the earlier release, and record why."""
+    actor = release.place.actor
+    return assign(release.repository, rollback.target, rollback.stage, reason=reason, approval=actor, withdraw=True)
