@@ -19,9 +19,9 @@ def slices_from(
     baseline: str = "baseline",
     lower_is_better: Container[str] = (),
 ) -> tuple[Slice, ...]:
-    """Every measurement of ``variant`` that is restricted to ``column=part``, with the baseline's and its gate.
+    """Every measurement of ``variant`` restricted to ``column=part``, with the baseline's and its gate.
 
-    A gate on the difference from the baseline lends its verdict but no threshold, for that is in another unit.
+    A gate on the difference from the baseline lends its verdict but no threshold: that is in another unit.
     """
     found = [item for item in measurements if item.where and "=" in item.where and item.value is not None]
     before = {item.label: item.value for item in found if item.variant == baseline}

@@ -10,7 +10,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def bar(share: float, width: int = 10) -> str:
-    """A bar that fills ``share`` (0 to 1) of ``width`` characters; never empty for what is more than nothing."""
+    """A bar that fills ``share`` (0 to 1) of ``width`` characters; some of it for all but nothing."""
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     if share > 0:
         eighths = max(eighths, 1)
@@ -28,8 +28,14 @@ def spark(values: Sequence[float], low: float | None = None, high: float | None 
     return "".join(_LEVELS[min(7, max(0, math.floor(step * 8)))] for step in steps)
 
 
-def whisker(value: float, low: float | None, high: float | None, span: tuple[float, float], mark: float | None = None,
-            width: int = 40) -> str:  # fmt: skip
+def whisker(
+    value: float,
+    low: float | None,
+    high: float | None,
+    span: tuple[float, float],
+    mark: float | None = None,
+    width: int = 40,
+) -> str:
     """A dot with its interval on a line from ``span[0]`` to ``span[1]``; ``mark`` draws a threshold."""
     cells = [" "] * width
     start, end = span

@@ -7,7 +7,7 @@ from typing import IO
 from gradatim.gates.verdict import Verdict
 from gradatim.report import numbers, sentences
 from gradatim.report.model import Report, StepSummary
-from gradatim.report.text import one_line, printable
+from gradatim.report.text import one_line
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -48,16 +48,14 @@ def print_report(report: Report, file: IO[str], path: str | None = None) -> None
     refused = sentences.refusals(report)
     for gate in refused[:_REFUSED]:
         place = sentences.place_of(gate, report)
-        lines = [line.strip() for line in printable(gate.text).splitlines() if line.strip()] or [
-            one_line(gate.gate)
-        ]
+        lines = sentences.paragraph(gate.text).splitlines() or [one_line(gate.gate)]
         say(
             f"{gate.verdict.value} {lines[0]}" + (f"   {place}" if place else ""),
             _STYLES[gate.verdict],
             _NAME + 3,
         )
-        for line in lines[1:9]:
-            say(one_line(line, 600), indent=_NAME + 3)
+        for line in lines[1:]:
+            say(line, indent=_NAME + 3)
     if len(refused) > _REFUSED:
         say(f"and {numbers.plural(len(refused) - _REFUSED, 'more refused gate')}", indent=_NAME + 3)
     for warning in report.warnings[:_REFUSED]:

@@ -17,8 +17,8 @@ CURVES = 24
 def draw_all(report: Report) -> dict[str, str]:
     """Name to inline SVG, for what the report has data for; ``svg.standalone`` makes a file of one.
 
-    Names: ``variants``, ``latency-rounds``, ``latency-distribution``, ``slices-1``, ..., ``robustness-1``, ...,
-    ``confusion``, ``calibration``.
+    Names: ``variants``, ``latency-rounds``, ``latency-distribution``, ``slices-1``, ..., ``robustness-1``,
+    ..., ``confusion``, ``calibration``.
     """
     pictures = {"variants": draw_variants(report.variants)}
     if report.latency:

@@ -14,10 +14,20 @@ from gradatim.report.palette import COLOURS, FONTS, MARKS
 from gradatim.report.pictures.confusion import confusions, omitted
 from gradatim.report.pictures.gate import draw_gate
 from gradatim.report.pictures.slices import SHOWN, weakest_first
-from gradatim.report.text import one_line
+from gradatim.report.text import one_line, printable
 
-CAPS = {"refused": 8, "gates": 200, "variants": 40, "slices": 300, "slice_pictures": SLICE_PICTURES, "checks": 25,
-        "measurements": 400, "warnings": 20, "hints": 20, "contestants": 20}  # fmt: skip
+CAPS = {
+    "refused": 8,
+    "gates": 100,
+    "variants": 40,
+    "slices": 300,
+    "slice_pictures": SLICE_PICTURES,
+    "checks": 25,
+    "measurements": 400,
+    "warnings": 20,
+    "hints": 20,
+    "contestants": 20,
+}
 """How many of each are shown; what is left out is counted."""
 
 
@@ -36,6 +46,9 @@ def render_html(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(template_folder("report"), encoding="utf-8"),
         autoescape=True,
+        finalize=lambda value: (
+            value if hasattr(value, "__html__") or not isinstance(value, str) else printable(value)
+        ),
         undefined=StrictUndefined,
         trim_blocks=False,
         keep_trailing_newline=True,
@@ -171,7 +184,7 @@ def _variants(report: Report, metrics: list[str]) -> list[dict[str, Any]]:
 
 
 def _slices(report: Report) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for found in weakest_first(report.slices):
         form = numbers.number_format(
             [v for s in found for v in (s.value, s.low, s.high)], found[0].unit, found[0].metric

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET  # noqa: S405 (only writes)
+import xml.etree.ElementTree as ET
 
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import sentences
@@ -15,7 +15,7 @@ _TEXT = 20_000
 def render_junit(report: Report) -> str:
     """One suite of gates and one per kind of check.
 
-    FAIL and INCONCLUSIVE are failures, INVALID is an error; a gate that only warns here is skipped with its text.
+    FAIL and INCONCLUSIVE are failures, INVALID is an error; a gate that only warns here is skipped.
     """
     root = ET.Element("testsuites", name=one_line(sentences.subject(report)))
     if report.gates:

@@ -36,8 +36,8 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
 
     Args:
         report: what to say.
-        limit: bytes that the result may have; blocks that no longer fit are left out, the last ones first, and
-            the end says so.
+        limit: bytes that the result may have; a block that no longer fits is left
+            out, and the end says so.
     """
     sections = (
         _opening(report),
@@ -97,8 +97,18 @@ def _opening(report: Report) -> str:
         lines.append(said)
     figures = sentences.key_figures(report)
     if figures:
-        lines.append(_table([figure.title for figure in figures], [[f"**{figure.value}**" + (f"<br>{figure.note}"
-                     if figure.note else "") for figure in figures]], "c" * len(figures)))  # fmt: skip
+        lines.append(
+            _table(
+                [figure.title for figure in figures],
+                [
+                    [
+                        f"**{figure.value}**" + (f"<br>{figure.note}" if figure.note else "")
+                        for figure in figures
+                    ]
+                ],
+                "c" * len(figures),
+            )
+        )
     return "\n\n".join(lines)
 
 
@@ -236,7 +246,8 @@ def _latency_picture(report: Report) -> str:
     names = [_plain(name) for name, _ in timed]
     wide = max(map(len, names))
     lines = [
-        f"{name:<{wide}}  {blocks.whisker(r.value, r.low, r.high, span, 1.0, 48)}  {numbers.change(r.value):>8}"
+        f"{name:<{wide}}  {blocks.whisker(r.value, r.low, r.high, span, 1.0, 48)}"
+        f"  {numbers.change(r.value):>8}"
         for name, (_, r) in zip(names, timed, strict=True)
     ]
     lines.append(f"{'':<{wide}}  {_caption(span)}")
@@ -275,7 +286,8 @@ def _slices(report: Report) -> str:
             ]
             for item in shown
         ]
-        title = f"**{escape(sentences.words(shown[0].metric))} by {escape(shown[0].column, 60)}**, the weakest first"
+        metric = escape(sentences.words(shown[0].metric))
+        title = f"**{metric} by {escape(shown[0].column, 60)}**, the weakest first"
         table = _table(["", "slice", "value", "interval", "", "baseline", "n"], rows, "llrllrr")
         parts += [title, table + _more(len(found) - len(shown), "slices")]
     if report.hints:

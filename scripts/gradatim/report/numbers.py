@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
-NONE = "–"
+from gradatim.metrics.catalogue import TASKS, find
+
+NONE = "\N{EN DASH}"
 """Stands where there is no number."""
 
 MINUS = "\N{MINUS SIGN}"
@@ -20,11 +23,8 @@ _TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _COUNT = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
-_PERCENT = frozenset(
-    "accuracy balanced_accuracy precision recall specificity f1 sensitivity entity_f1 negative_flips flips agreement "
-    "robustness ece error_rate top1 top5 coverage churn".split()
-)
-"""Metrics with the unit 1 that people read as percent, by the first words of their names."""
+_RELATIVE = ("latency", "throughput")
+"""Metrics whose difference from the baseline is a share of it."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,16 @@ class NumberFormat:
         return f"{self(value)} ({between})" if between else self(value)
 
 
+@lru_cache(maxsize=1024)
 def is_percent(metric: str) -> bool:
-    """Whether people read this metric in percent: ``recall[class=8]`` and ``f1_macro`` yes, ``log_loss`` no."""
-    name = metric.split("[")[0].split("@")[0]
-    return name in _PERCENT or any(name.startswith(f"{known}_") for known in _PERCENT)
+    """Whether a metric is told in per cent: ``recall[class=8]`` is, ``log_loss`` and own metrics are not."""
+    found = (find(metric.split("[")[0], task) for task in TASKS)
+    return any(meaning.fraction for meaning in found if meaning)
+
+
+def is_relative(metric: str) -> bool:
+    """Whether a difference from the baseline is told as a share of it: a latency 3 % higher."""
+    return metric.startswith(_RELATIVE)
 
 
 def number_format(
@@ -89,7 +95,7 @@ def number_format(
 
     Args:
         values: the values to be written side by side; None is skipped.
-        unit: as in ``Measurement``: ``1``, ``s``, ``B``, ``s/s``, ``1/s``, ``count``; any other is written as it is.
+        unit: as in ``Measurement``: ``1``, ``s``, ``B``, ``s/s``, ``1/s``, ``count``; others are kept.
         metric: what is measured, which tells percent from plain numbers where the unit is ``1``.
         difference: whether they are differences from the baseline, which get a sign.
     """
@@ -98,7 +104,7 @@ def number_format(
     if unit == "s/s":
         changes = [abs(value - 1) * 100 for value in present]
         return NumberFormat(100.0, 1.0, 1 if max(changes, default=0.0) >= 0.1 else 2, "%", signed=True)
-    if unit == "1" and difference and metric.startswith(("latency", "throughput", "size")):
+    if unit == "1" and difference and is_relative(metric):
         return NumberFormat(100.0, 0.0, 1, "%", signed=True)
     if unit == "1" and is_percent(metric):
         return NumberFormat(
@@ -142,7 +148,7 @@ def duration(value: float | None) -> str:
 
 
 def change(ratio: float | None) -> str:
-    """A ratio to the baseline as a change: 0.417 is ``−58.3 %``."""
+    """A ratio to the baseline as a change: 0.417 is 58.3 % less."""
     return number_format([ratio], "s/s")(ratio)
 
 
@@ -200,7 +206,7 @@ def _decimals(largest: float) -> int:
     """Three significant digits, at most four behind the point; whole numbers from 100 on."""
     if largest == 0:
         return 0
-    return min(4, max(0, 2 - math.floor(math.log10(largest) + 1e-9)))
+    return min(4, max(0, 2 - math.floor(math.log10(float(f"{largest:.3g}")))))
 
 
 def _digits(value: float, decimals: int, signed: bool) -> str:

@@ -66,16 +66,16 @@ MARKS = """
 .picture .candidate{fill:var(--candidate);stroke:var(--candidate)}
 .picture .baseline{fill:var(--baseline);stroke:var(--baseline)}
 .picture .pass{fill:var(--pass);stroke:var(--pass)} .picture .fail{fill:var(--fail);stroke:var(--fail)}
-.picture .unsure{fill:var(--unsure);stroke:var(--unsure)} .picture .invalid{fill:var(--invalid);stroke:var(--invalid)}
-.picture .plain{fill:var(--muted);stroke:var(--muted)}
-.picture .whisker{stroke-width:2;stroke-linecap:round} .picture .thick{stroke-width:5;stroke-linecap:round}
+.picture .unsure{fill:var(--unsure);stroke:var(--unsure)}
+.picture .invalid{fill:var(--invalid);stroke:var(--invalid)}
+.picture .whisker{stroke-width:2;stroke-linecap:round}
 .picture .dot{stroke:var(--card);stroke-width:1.5} .picture .hollow{fill:var(--card);stroke-width:2}
 .picture .curve{fill:none;stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round}
 .picture .dashed{stroke-dasharray:5 4} .picture .area{stroke:none;fill-opacity:.14}
 .picture .column{stroke:none;fill-opacity:.3}
 .picture .cross{fill:none;stroke-width:2.5;stroke-linecap:round}
 .picture .cell{stroke:none} .picture .onstrong{fill:var(--onstrong)}
-.picture text.candidate,.picture text.baseline,.picture text.pass,.picture text.fail,.picture text.unsure{stroke:none}
+.picture text.candidate,.picture text.baseline{stroke:none}
 .backdrop{fill:var(--card)}
 """.strip()
 """How the parts of a picture look."""

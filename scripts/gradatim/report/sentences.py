@@ -94,7 +94,7 @@ def place_of(gate: GateResult, report: Report) -> str:
 
 def is_difference(gate: GateResult) -> bool:
     """Whether the value of a gate is a difference from the baseline."""
-    return gate.baseline is not None and gate.candidate is not None
+    return gate.baseline is not None and gate.candidate is not None and gate.value != gate.candidate
 
 
 def gate_format(gate: GateResult) -> numbers.NumberFormat:
@@ -112,7 +112,7 @@ def detectable_text(gate: GateResult) -> str:
     """The minimum detectable effect of a gate, in the unit of its value."""
     if gate.detectable is None:
         return numbers.NONE
-    if gate.unit == "s/s":
+    if gate.unit == "s/s" or (gate.unit == "1" and is_difference(gate) and numbers.is_relative(gate.rule)):
         return f"{gate.detectable * 100:.1f}{numbers.SPACE}%"
     form = numbers.number_format([gate.detectable], gate.unit, gate.rule)
     if gate.unit == "1" and numbers.is_percent(gate.rule):
@@ -244,8 +244,8 @@ def summary(report: Report) -> str:
 def gates_lead(report: Report) -> str:
     """How to read the gates."""
     return (
-        f"{tally(report)}. A whisker is the interval that the data allow; a gate passes only when all of it lies beyond "
-        "the threshold. Detectable is the smallest difference that this many samples could prove."
+        f"{tally(report)}. A whisker is the interval that the data allow; a gate passes only when all of it "
+        "lies beyond the threshold. Detectable is the smallest difference that this many samples could prove."
     )
 
 

@@ -15,7 +15,7 @@ _NAMES = {"class_": "class", "view_box": "viewBox"}
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> str:
-    """One element; ``children`` are markup, attribute values are escaped, an attribute of None is left out."""
+    """One element; ``children`` are markup, attributes are escaped, one of None is left out."""
     written = "".join(
         f' {_NAMES.get(key, key.replace("_", "-"))}="{_value(value)}"'
         for key, value in attributes.items()

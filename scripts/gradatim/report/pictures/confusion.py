@@ -14,7 +14,7 @@ _WIDTH = 560
 
 
 def draw_confusion(confusion: Confusion, name: str = "confusion") -> str:
-    """Rows are true labels, columns predicted ones; of more than ``SHOWN`` labels those with the most errors."""
+    """Rows are true labels, columns predicted ones; of more than ``SHOWN`` labels the worst."""
     if not confusion.labels:
         return ""
     kept = most_confused(confusion)
@@ -31,18 +31,26 @@ def draw_confusion(confusion: Confusion, name: str = "confusion") -> str:
         middle = left + cell * (column + 0.5)
         shown = fitting(text, 90 if upright else cell)
         parts.append(
-            _turned(middle + 4, top - 6, shown, "small", "start", -50) if upright
+            _turned(middle + 4, top - 6, shown, "small", "start", -50)
+            if upright
             else label(middle, top - 8, shown, "small", "middle")
-        )  # fmt: skip
+        )
     for row, counts in enumerate(rows):
         parts.append(
             label(left - 8, top + cell * (row + 0.5) + 4, fitting(labels[row], left - 30), "small", "end")
         )
         parts += [
-            _cell(left + cell * column, top + cell * row, cell, number, totals[row], row == column,
-                  f"{labels[row]} taken for {labels[column]}: {number} of {totals[row]}")
+            _cell(
+                left + cell * column,
+                top + cell * row,
+                cell,
+                number,
+                totals[row],
+                row == column,
+                f"{labels[row]} taken for {labels[column]}: {number} of {totals[row]}",
+            )
             for column, number in enumerate(counts)
-        ]  # fmt: skip
+        ]
     size = cell * len(kept)
     told = "; ".join(confusions(confusion)[:5]) or "Nothing was confused."
     return picture(name, left + size + 8, top + size + 6, "Confusion matrix", told, *parts)
@@ -82,9 +90,18 @@ def _cell(x: float, y: float, size: float, number: int, total: int, right: bool,
     parts = [rectangle(x + 0.75, y + 0.75, size - 1.5, size - 1.5, "cell band", rx=2)]
     if number:
         parts.append(
-            element("rect", element("title", content(hint)), x=x + 0.75, y=y + 0.75, width=size - 1.5, height=size - 1.5,
-                    rx=2, class_=f"cell {'candidate' if right else 'fail'}", fill_opacity=f"{0.08 + 0.92 * strength:.2f}")
-        )  # fmt: skip
+            element(
+                "rect",
+                element("title", content(hint)),
+                x=x + 0.75,
+                y=y + 0.75,
+                width=size - 1.5,
+                height=size - 1.5,
+                rx=2,
+                class_=f"cell {'candidate' if right else 'fail'}",
+                fill_opacity=f"{0.08 + 0.92 * strength:.2f}",
+            )
+        )
         if size >= 19 and width_of(str(number), 11) < size:
             kind = "small onstrong" if strength > 0.55 else "small"
             parts.append(label(x + size / 2, y + size / 2 + 4, numbers.count(number), kind, "middle"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import numbers
 from gradatim.report.scale import Scale
-from gradatim.report.sentences import TONES, gate_format
+from gradatim.report.sentences import TONES, gate_format, is_difference
 from gradatim.report.svg import circle, line, picture, polygon, rectangle
 
 WIDTH, HEIGHT = 232, 30
@@ -18,8 +18,8 @@ _START = 6.0
 def draw_gate(gate: GateResult, name: str) -> str:
     """The whisker; empty when the gate has no number or no threshold.
 
-    Better is always to the right and every threshold stands at the same place, so that the pictures of all gates
-    read as one. The right end is the best value there is (100 %, 0 ms), or as far as the interval goes.
+    Better is always to the right and every threshold stands at the same place, so that the pictures of all
+    gates read as one. The right end is the best value there is (100 %, 0 ms), or as far as the interval goes.
     """
     if gate.value is None or gate.threshold is None:
         return ""
@@ -51,7 +51,7 @@ def higher_is_better(gate: GateResult) -> bool:
         return value < threshold
     if gate.unit in ("s", "B", "s/s"):
         return False
-    if gate.candidate is not None and threshold:
+    if is_difference(gate) and threshold:
         return threshold < 0
     return not gate.wanted.startswith("at most")
 
@@ -65,7 +65,7 @@ def _position(gate: GateResult) -> Scale:
     threshold = gate.threshold or 0.0
     reached = [_better_by(gate, v) for v in (gate.value, gate.low, gate.high) if v is not None]
     most = max(*reached, abs(threshold) * 1e-6, 1e-12) * 1.1
-    if gate.candidate is not None or gate.unit == "s/s":
+    if is_difference(gate) or gate.unit == "s/s":
         most = max(most, abs(threshold - 1 if gate.unit == "s/s" else threshold) * 2)
     elif higher_is_better(gate) and numbers.is_percent(gate.rule):
         most = max(1 - threshold, most / 1.1)

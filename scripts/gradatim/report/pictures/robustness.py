@@ -48,8 +48,10 @@ def draw_curve(curve: Curve, name: str, vertical: tuple[float, float]) -> str:
     if before:
         parts.append(polyline(before, "baseline curve dashed"))
     parts.append(polyline(now, "candidate curve"))
-    parts += [circle(*place, 3.5, "candidate dot", f"severity {p.severity}: {form(p.candidate)}")
-              for place, p in zip(now, points, strict=True)]  # fmt: skip
+    parts += [
+        circle(*place, 3.5, "candidate dot", f"severity {p.severity}: {form(p.candidate)}")
+        for place, p in zip(now, points, strict=True)
+    ]
     last = form.bare(next((p.baseline for p in reversed(points) if p.baseline is not None), None))
     parts += _ends(now[-1], before[-1] if before else None, form.bare(points[-1].candidate), last, right)
     told = "; ".join(f"severity {p.severity}: {form(p.candidate)}" for p in points)

@@ -16,7 +16,7 @@ from gradatim.report.text import fitting, one_line, width_of
 WIDTH = 560
 _ROW = 24
 _TOP, _BOTTOM = 34, 30
-_VALUES = 118
+_VALUES = 128
 SHOWN = 24
 
 
@@ -52,10 +52,11 @@ def draw_slices(slices: Sequence[Slice], name: str) -> str:
     ]
     parts.append(label(0, 15, fitting(shown[0].column, 150), "muted small"))
     parts.append(
-        label(WIDTH - 34, 15, "value", "muted small", "end") + label(WIDTH, 15, "n", "muted small", "end")
+        label(WIDTH - 46, 15, "value", "muted small", "end") + label(WIDTH, 15, "n", "muted small", "end")
     )
     weakest = shown[0]
-    told = f"The weakest is {one_line(weakest.part)} with {form.estimate(weakest.value, weakest.low, weakest.high)}."
+    worst = form.estimate(weakest.value, weakest.low, weakest.high)
+    told = f"The weakest is {one_line(weakest.part)} with {worst}."
     heading = f"{words(metric)} by {one_line(weakest.column, 60)}"
     return picture(name, WIDTH, height, heading, told, *parts)
 
@@ -90,7 +91,7 @@ def _row(item: Slice, y: float, x: Scale, left: float, form: numbers.NumberForma
     else:
         parts.append(polygon([(at, y - 7), (at + 7, y), (at, y + 7), (at - 7, y)], f"{tone} dot"))
     parts.append(
-        label(WIDTH - 34, y + 4, form(item.value), "strong" if item.verdict is Verdict.FAIL else "", "end")
+        label(WIDTH - 46, y + 4, form(item.value), "strong" if item.verdict is Verdict.FAIL else "", "end")
     )
     parts.append(label(WIDTH, y + 4, numbers.count(item.n) if item.n else "", "faint small", "end"))
     hint = f"{one_line(item.part)}: {form.estimate(item.value, item.low, item.high)}"

@@ -87,28 +87,35 @@ def _interval(variant: Variant, *, timing: bool) -> list[float]:
     return values
 
 
-def _tone(variant: Variant) -> str:
+def _state(variant: Variant) -> str:
     if variant.baseline:
         return "baseline"
-    return "fail" if variant.accepted is False else "candidate"
+    if variant.chosen:
+        return "chosen"
+    return "not accepted" if variant.accepted is False else "candidate"
 
 
 def _mark(variant: Variant, place: tuple[float, float], y: Scale, metric: str, *, timing: bool) -> str:
-    (at, up), tone, hint = place, _tone(variant), f"{one_line(variant.name)}: {_tell(variant, metric)}"
+    state = _state(variant)
+    tone = {"baseline": "baseline", "not accepted": "fail"}.get(state, "candidate")
     parts = []
     if timing and variant.latency and variant.latency.low is not None and variant.latency.high is not None:
-        parts.append(line(at, y(variant.latency.low), at, y(variant.latency.high), f"{tone} whisker"))
-    if variant.baseline:
-        parts.append(polygon([(at, up - 7), (at + 7, up), (at, up + 7), (at - 7, up)], "baseline hollow"))
-    elif variant.accepted is False:
-        parts.append(polyline([(at - 5, up - 5), (at + 5, up + 5)], "fail cross"))
-        parts.append(polyline([(at - 5, up + 5), (at + 5, up - 5)], "fail cross"))
-    elif variant.chosen:
-        parts.append(circle(at, up, 11, "candidate area"))
-        parts.append(circle(at, up, 7, "candidate dot"))
-    else:
-        parts.append(circle(at, up, 5.5, "candidate hollow"))
-    return group(*parts, hint=hint)
+        parts.append(
+            line(place[0], y(variant.latency.low), place[0], y(variant.latency.high), f"{tone} whisker")
+        )
+    if state == "chosen":
+        parts.append(circle(*place, 11, "candidate area"))
+    return group(*parts, _symbol(state, *place), hint=f"{one_line(variant.name)}: {_tell(variant, metric)}")
+
+
+def _symbol(state: str, x: float, y: float) -> str:
+    """Each state has a shape of its own, so that none depends on colour."""
+    if state == "baseline":
+        return polygon([(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)], "baseline hollow")
+    if state == "not accepted":
+        falling = polyline([(x - 5, y - 5), (x + 5, y + 5)], "fail cross")
+        return falling + polyline([(x - 5, y + 5), (x + 5, y - 5)], "fail cross")
+    return circle(x, y, 7, "candidate dot") if state == "chosen" else circle(x, y, 5.5, "candidate hollow")
 
 
 def _tell(variant: Variant, metric: str) -> str:
@@ -163,18 +170,13 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def _legend(variants: list[Variant]) -> str:
-    up, at = HEIGHT - 8.0, float(_LEFT)
-    parts = []
-    entries = (
-        ("chosen", any(v.chosen for v in variants), circle(0, -4, 5.5, "candidate dot")),
-        ("within the budget", any(v.accepted for v in variants if not v.chosen), circle(0, -4, 4.5, "candidate hollow")),
-        ("refused", any(v.accepted is False for v in variants),
-         polyline([(-4, -8), (4, 0)], "fail cross") + polyline([(-4, 0), (4, -8)], "fail cross")),
-        ("baseline", any(v.baseline for v in variants), polygon([(0, -10), (6, -4), (0, 2), (-6, -4)], "baseline hollow")),
-    )  # fmt: skip
-    for text, present, mark in entries:
-        if present:
-            parts.append(f'<g transform="translate({at + 6:.1f} {up:.1f})">{mark}</g>')
-            parts.append(label(at + 18, up, text, "muted small"))
-            at += 38 + width_of(text, 11)
+    present = {_state(variant) for variant in variants}
+    graded = any(variant.accepted for variant in variants)
+    parts, at = [], float(_LEFT)
+    for state in ("chosen", "candidate", "not accepted", "baseline"):
+        if state in present:
+            told = "within the budget" if state == "candidate" and graded else state
+            parts.append(_symbol(state, at + 6, HEIGHT - 12.0))
+            parts.append(label(at + 19, HEIGHT - 8, told, "muted small"))
+            at += 42 + width_of(told, 11)
     return group(*parts)
