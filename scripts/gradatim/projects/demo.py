@@ -1,0 +1,198 @@
+"""The demo project: handwritten digits in a git repository of their own, with a bare remote beside it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gradatim.errors import EnvironmentLacks, UsageError
+from gradatim.files import cannot_write, template_folder, write_bytes, write_text
+from gradatim.registry.git import Repository
+
+DEFAULT_FOLDER = "gradatim-demo"
+BRANCH = "main"
+
+_IDENTITY = ("Gradatim Demo", "demo@gradatim.invalid")
+_MADE = (
+    ".gradatim",
+    ".pytest_cache",
+    "model",
+    "releases",
+)  # once somebody worked in the template itself
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that somebody proposes for release.
+
+    Attributes:
+        name: how `commit_candidate` finds it.
+        title: what it is, in a line; the subject of its commit.
+    """
+
+    name: str
+    title: str
+
+
+FIRST = Candidate("first", "Read digits with a wide net")
+BETTER = Candidate("better", "Read digits better and faster: a leaner net, trained on distorted images")
+BAD = (
+    Candidate("mislabelled", "Better in total, but trained on eights that were labelled as ones"),
+    Candidate("slow", "As good as any, but it looks at twice the resolution"),
+    Candidate("pickle", "The better net as a pickle, so that no export is needed"),
+)
+"""Candidates that must be refused: one worse on one digit, one slower, one that brings a pickle."""
+
+
+@dataclass(frozen=True)
+class DemoPaths:
+    """Where the demo lies, all absolute.
+
+    Attributes:
+        folder: what holds the two below.
+        project: the working tree, with ``gradatim.yml`` at its top.
+        remote: the bare repository that is its ``origin``.
+    """
+
+    folder: Path
+    project: Path
+    remote: Path
+
+    @property
+    def contract(self) -> Path:
+        return self.project / "gradatim.yml"
+
+
+def lay_down(folder: Path) -> DemoPaths:
+    """Make ``folder/digits``, a repository with the first release's commit, and ``folder/remote.git``.
+
+    The branch ``main`` is pushed and nothing is tagged yet. The user's own git identity, hooks and signing
+    key are left alone: the repository brings its own settings.
+
+    Raises:
+        UsageError: the folder exists and is not empty, or git was pointed at another repository.
+        EnvironmentLacks: git is missing or fails, or the folder cannot be written.
+    """
+    folder = folder.absolute()
+    _refuse_unless_free(folder)
+    paths = DemoPaths(folder, folder / "digits", folder / "remote.git")
+    existed = folder.exists()
+    try:
+        paths.project.mkdir(parents=True)
+        _copy(template_folder("projects") / "digits", paths.project)
+        repository = _repository(paths)
+        start = ("init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
+        repository.run(*start)
+        repository.run(*start, "--bare", str(paths.remote))
+        settings = {
+            "user.name": _IDENTITY[0],
+            "user.email": _IDENTITY[1],
+            "commit.gpgSign": "false",
+            "tag.gpgSign": "false",
+            "core.autocrlf": "false",
+        }
+        for key, value in settings.items():
+            repository.run("config", key, value)
+        repository.run("remote", "add", "origin", str(paths.remote))
+        _commit(repository, FIRST.title)
+        repository.run("push", "--quiet", "--no-verify", "--set-upstream", "origin", BRANCH)
+    except BaseException as error:
+        for made in (paths.project, paths.remote) if existed else (folder,):
+            shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(folder, error) from error
+        raise
+    return paths
+
+
+def commit_candidate(paths: DemoPaths, name: str) -> str:
+    """Commit a candidate on ``main``: the project as it was first laid down, with this model in it.
+
+    Nothing is pushed: that comes with the release, or with ``push``.
+
+    Args:
+        paths: what ``lay_down`` gave.
+        name: of ``FIRST``, ``BETTER`` or one of ``BAD``.
+
+    Returns:
+        The commit's id.
+
+    Raises:
+        UsageError: there is no candidate of this name.
+        EnvironmentLacks: git fails, or the project cannot be written.
+    """
+    candidates = {candidate.name: candidate for candidate in (FIRST, BETTER, *BAD)}
+    if name not in candidates:
+        raise UsageError(f"The demo has no candidate `{name}`. It has: {', '.join(candidates)}.")
+    try:
+        _copy(template_folder("projects") / "digits", paths.project)
+        pickled = paths.project / "weights" / "digits.pkl"
+        pickled.unlink(missing_ok=True)
+        overlay = "better" if name == "pickle" else name
+        if name != FIRST.name:
+            _copy(template_folder("projects") / "digits-candidates" / overlay, paths.project)
+        if name == "pickle":
+            _bring_a_pickle(paths, pickled)
+    except OSError as error:
+        raise cannot_write(paths.project, error) from error
+    repository = _repository(paths)
+    _commit(repository, candidates[name].title)
+    return repository.head()
+
+
+def push(paths: DemoPaths) -> None:
+    """Push ``main`` to the bare remote.
+
+    Raises:
+        EnvironmentLacks: git fails.
+    """
+    _repository(paths).run("push", "--quiet", "--no-verify", "origin", BRANCH)
+
+
+def _refuse_unless_free(folder: Path) -> None:
+    if folder.is_dir():
+        try:
+            if any(folder.iterdir()):
+                raise UsageError(
+                    f"{folder} is not empty, and the demo overwrites nothing. Name a new folder: "
+                    "gradatim demo OTHER-FOLDER"
+                )
+        except OSError as error:
+            raise EnvironmentLacks(f"{folder} cannot be read: {error.strerror}.") from error
+    elif folder.exists() or folder.is_symlink():
+        raise UsageError(f"{folder} is a file. The demo wants a new folder: gradatim demo OTHER-FOLDER")
+    if "GIT_DIR" in os.environ or "GIT_WORK_TREE" in os.environ:
+        raise UsageError(
+            "GIT_DIR or GIT_WORK_TREE is set, as inside a git hook: the demo's commits would land in that "
+            "repository. Unset both and run the same command again."
+        )
+
+
+def _repository(paths: DemoPaths) -> Repository:
+    return Repository(paths.project, paths.project / ".git", shallow=False)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if path.is_file() and "__pycache__" not in name.parts and name.parts[0] not in _MADE:
+            write_bytes(target / name, path.read_bytes())
+
+
+def _commit(repository: Repository, message: str) -> None:
+    repository.run("add", "--all")
+    repository.run("commit", "--quiet", "--no-verify", "--allow-empty", "--message", message)
+
+
+def _bring_a_pickle(paths: DemoPaths, pickled: Path) -> None:
+    """Put the weights into a pickle, a harmless one, and point the contract at it."""
+    with np.load(paths.project / "weights" / "digits.npz", allow_pickle=False) as weights:
+        write_bytes(pickled, pickle.dumps({name: weights[name] for name in weights.files}, protocol=4))
+    before, rest = paths.contract.read_text(encoding="utf-8").split("  path: model/digits.onnx", 1)
+    data = rest[rest.index("\ndata:") :]
+    write_text(paths.contract, f"{before}  path: weights/digits.pkl\n{data}")
