@@ -118,4 +118,6 @@ def _bug(error: Exception) -> str:
         told = f" The traceback is in {log}."
     except OSError:
         pass
-    return f"This is a bug in gradatim {__version__}: {type(error).__name__}: {error}.{told} Please report it."
+    return (
+        f"This is a bug in gradatim {__version__}: {type(error).__name__}: {error}.{told} Please report it."
+    )

@@ -88,7 +88,9 @@ def _judged(statement: Statement | None) -> Outcome | None:
 
 def _step(statement: Statement) -> StepSummary:
     details = statement.details
-    return StepSummary(statement.step, "done", details.get("seconds"), statement.verdict, str(details.get("summary", "")))
+    return StepSummary(
+        statement.step, "done", details.get("seconds"), statement.verdict, str(details.get("summary", ""))
+    )
 
 
 def _variants(
@@ -99,15 +101,26 @@ def _variants(
     release: Release,
 ) -> tuple[Variant, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
-    trials = {t["name"]: t for t in found["compress"].details.get("trials", ())} if "compress" in found else {}
+    trials = (
+        {t["name"]: t for t in found["compress"].details.get("trials", ())} if "compress" in found else {}
+    )
     ratios = _ratios(record)
-    variants = [_variant(name, measurements, trials.get(name), ratios.get(name), chosen, release) for name in names]
+    variants = [
+        _variant(name, measurements, trials.get(name), ratios.get(name), chosen, release) for name in names
+    ]
     for name, trial in trials.items():
         if name not in names:
             quick = trial.get("latency_ratio")
             latency = Estimate(quick) if quick is not None else None
             variants.append(
-                Variant(name, trial.get("size"), trial.get("quality", {}), latency, accepted=False, reason=trial["reason"])
+                Variant(
+                    name,
+                    trial.get("size"),
+                    trial.get("quality", {}),
+                    latency,
+                    accepted=False,
+                    reason=trial["reason"],
+                )
             )
     return tuple(variants)
 
@@ -120,10 +133,14 @@ def _variant(
     chosen: str | None,
     release: Release,
 ) -> Variant:
-    mine = {m.name: m.value for m in measurements if m.variant == name and m.where is None and m.value is not None}
+    mine = {
+        m.name: m.value for m in measurements if m.variant == name and m.where is None and m.value is not None
+    }
     task = release.contract.parts.task
     wanted = catalogue.quality(task.type) if task else ()
-    quality = {metric: mine[metric] for metric in (*wanted, *(task.metrics if task else ())) if metric in mine}
+    quality = {
+        metric: mine[metric] for metric in (*wanted, *(task.metrics if task else ())) if metric in mine
+    }
     size, parameters = mine.get("size"), mine.get("parameters")
     return Variant(
         name,
@@ -171,12 +188,18 @@ def _latency(record: Mapping[str, Any] | None, chosen: str | None) -> Latency | 
     )
     machine = record["machine"]
     first = shown[0] if shown else None
-    setting = f"{machine.get('cpu') or machine.get('kind', '')}, {first['threads']} thread, batch of {first['items']}" if first else None
+    setting = (
+        f"{machine.get('cpu') or machine.get('kind', '')}, {first['threads']} thread, batch of {first['items']}"
+        if first
+        else None
+    )
     for entry in record["comparisons"]:
         if entry["candidate"] == chosen and entry["baseline"] == BASELINE and entry["looks"]:
             last = entry["looks"][-1]
             ratio = Estimate(last["ratio"], last["low"], last["high"])
-            return Latency(contestants, tuple(entry["differences"]), ratio, entry["margin"], last["decision"], setting)
+            return Latency(
+                contestants, tuple(entry["differences"]), ratio, entry["margin"], last["decision"], setting
+            )
     return Latency(contestants, setting=setting)
 
 
@@ -203,7 +226,9 @@ def _matrix(rows: list[list[int]]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in rows)
 
 
-def _calibration(evaluated: Mapping[str, Any], chosen: str | None, measurements: list[Measurement]) -> Calibration | None:
+def _calibration(
+    evaluated: Mapping[str, Any], chosen: str | None, measurements: list[Measurement]
+) -> Calibration | None:
     variants = evaluated.get("variants", {})
 
     def bins(name: str | None) -> tuple[CalibrationBin, ...]:
@@ -214,14 +239,17 @@ def _calibration(evaluated: Mapping[str, Any], chosen: str | None, measurements:
         )
 
     own = bins(chosen)
-    ece = next((m.value for m in measurements if m.name == "ece" and m.variant == chosen and m.where is None), None)
+    ece = next(
+        (m.value for m in measurements if m.name == "ece" and m.variant == chosen and m.where is None), None
+    )
     return Calibration(own, bins(BASELINE), ece) if own else None
 
 
 def _checks(statement: Statement | None) -> tuple[Check, ...]:
     records = statement.details.get("checks", ()) if statement else ()
     return tuple(
-        Check(r["group"], r["name"], Verdict(r["verdict"]), r.get("detail", ""), r.get("seconds")) for r in records
+        Check(r["group"], r["name"], Verdict(r["verdict"]), r.get("detail", ""), r.get("seconds"))
+        for r in records
     )
 
 
@@ -230,7 +258,11 @@ def _inspection(statement: Statement | None, release: Release, chosen: str | Non
         return None
     record = statement.details["inspection"]
     signature = record["signature"] or {"inputs": [], "outputs": []}
-    files = next((v.manifest.files for v in release.variants() if v.name == chosen), ()) if not release.unproven else ()
+    files = (
+        next((v.manifest.files for v in release.variants() if v.name == chosen), ())
+        if not release.unproven
+        else ()
+    )
     return Inspection(
         record["format"],
         ", ".join(f"{domain} {number}".strip() for domain, number in record["opset"].items()) or None,
@@ -275,7 +307,7 @@ def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | Non
 
 
 def _environment(found: Mapping[str, Statement]) -> Mapping[str, Any]:
-    return next((statement.environment for statement in reversed(found.values())), {})
+    return next((statement.environment for statement in reversed(list(found.values()))), {})
 
 
 def _hints(evaluated: Mapping[str, Any]) -> tuple[str, ...]:
@@ -295,4 +327,8 @@ def _lower_is_better(release: Release) -> set[str]:
     task = release.contract.parts.task
     if task is None:
         return set()
-    return {name for name, metric in catalogue.known(task.type, task.metrics).items() if not metric.higher_is_better}
+    return {
+        name
+        for name, metric in catalogue.known(task.type, task.metrics).items()
+        if not metric.higher_is_better
+    }

@@ -38,7 +38,11 @@ def predict(
         for part in _rows(dataset.batches(batch), most):
             outputs = predictor(part.inputs)
             writer.append(
-                reduce_batch(task, outputs, part.inputs, part.labels), part.labels, part.slices, part.groups, part.items
+                reduce_batch(task, outputs, part.inputs, part.labels),
+                part.labels,
+                part.slices,
+                part.groups,
+                part.items,
             )
             advance(len(part))
     return Predictions.load(folder)

@@ -101,4 +101,3 @@ def read_event(line: str) -> Event | None:
         return Event(record["task"], record["done"], record["total"], record["note"])
     except (ValueError, KeyError, TypeError):
         return None
-

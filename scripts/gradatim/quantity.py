@@ -11,7 +11,16 @@ FRACTION = {"%": 0.01, "percent": 0.01, "points": 0.01, "point": 0.01}
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 COUNT = {"k": 1e3, "M": 1e6, "G": 1e9}
-DAYS = {"h": 1 / 24, "hour": 1 / 24, "hours": 1 / 24, "d": 1.0, "day": 1.0, "days": 1.0, "week": 7.0, "weeks": 7.0}
+DAYS = {
+    "h": 1 / 24,
+    "hour": 1 / 24,
+    "hours": 1 / 24,
+    "d": 1.0,
+    "day": 1.0,
+    "days": 1.0,
+    "week": 7.0,
+    "weeks": 7.0,
+}
 
 UNITS = {"1": FRACTION, "s": SECONDS, "B": BYTES, "count": COUNT, "days": DAYS}
 """The units that may be written for a quantity whose own unit is the key."""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim import __version__
 from gradatim.ci import Place, Platform
 from gradatim.contract.reading import ReadContract
-from gradatim.contract.schema import DataSet
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, UsageError
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of
@@ -158,7 +157,9 @@ class Release:
         stages = self.contract.parts.stages
         if self.wanted_stage is not None:
             if self.wanted_stage not in stages:
-                raise UsageError(f"There is no stage `{self.wanted_stage}` in the contract. Known: {', '.join(stages)}.")
+                raise UsageError(
+                    f"There is no stage `{self.wanted_stage}` in the contract. Known: {', '.join(stages)}."
+                )
             return self.wanted_stage
         branch = self.place.target or self.place.branch
         return next((name for name, stage in stages.items() if stage.branch and stage.branch == branch), None)
@@ -177,7 +178,10 @@ class Release:
 
         path = self.model_path
         if self.contract.parts.model.path is None:
-            files, base = local_closure(self.root, str(self.contract.parts.model.factory)), self.root.resolve()
+            files, base = (
+                local_closure(self.root, str(self.contract.parts.model.factory)),
+                self.root.resolve(),
+            )
         else:
             files, base = model_files(path), path if path.is_dir() else path.parent
         return Variant(ORIGINAL, path, Manifest.of(self.name, base, files))
@@ -205,10 +209,14 @@ class Release:
                 found.append(self.original)
                 continue
             folder = self.workspace.model_folder(record["name"])
-            names = [name for name in evidence.details["outputs"] if name.startswith(f"models/{record['name']}/")]
+            names = [
+                name for name in evidence.details["outputs"] if name.startswith(f"models/{record['name']}/")
+            ]
             manifest = Manifest.of(self.name, folder, [self.workspace.folder / name for name in names])
             if manifest.digest != evidence.subjects.get(record["name"]):
-                raise BrokenEvidence(f"The variant {record['name']} is not what compress left. Run: gradatim compress --force")
+                raise BrokenEvidence(
+                    f"The variant {record['name']} is not what compress left. Run: gradatim compress --force"
+                )
             found.append(Variant(record["name"], folder / record["file"], manifest))
         return tuple(found)
 
@@ -345,7 +353,9 @@ class Release:
         release = found.release
         manifest = release.manifest if release else None
         version = str(release) if release else None
-        return BaselineModel(found.label, version, found.stage, found.commit, manifest or digest_of(found.commit), manifest)
+        return BaselineModel(
+            found.label, version, found.stage, found.commit, manifest or digest_of(found.commit), manifest
+        )
 
     def _released_as(self) -> str | None:
         """The digest under which this very candidate is released already: it is no baseline for itself."""
@@ -377,7 +387,11 @@ class Release:
         if model.path is None or self.model_path.is_dir():
             return found.folder
         names = [name for name in found.files if Path(name).name == self.model_path.name]
-        heads = names or [name for name in found.files if Path(name).suffix == self.model_path.suffix] or list(found.files)
+        heads = (
+            names
+            or [name for name in found.files if Path(name).suffix == self.model_path.suffix]
+            or list(found.files)
+        )
         return found.folder / heads[0]
 
     def from_top(self, path: str) -> str:
@@ -394,13 +408,20 @@ class Release:
         """
         statement = self.workspace.statement(step)
         if statement is None:
-            raise BrokenEvidence(f"There is no evidence of `{step}` in {self.workspace.folder}. Run: gradatim {step}")
+            raise BrokenEvidence(
+                f"There is no evidence of `{step}` in {self.workspace.folder}. Run: gradatim {step}"
+            )
         return statement
 
     def statement(self, step: str, outcome: Outcome, inputs: Mapping[str, str], seconds: float) -> Statement:
         """Evidence of a step out of what it found."""
         outputs = self.workspace.digests(outcome.outputs)
-        details = {**outcome.details, "summary": outcome.summary, "outputs": outputs, "seconds": round(seconds, 3)}
+        details = {
+            **outcome.details,
+            "summary": outcome.summary,
+            "outputs": outputs,
+            "seconds": round(seconds, 3),
+        }
         return Statement(
             step,
             dict(outcome.subjects),
@@ -427,7 +448,9 @@ class Release:
             return digest_of(None)
         from gradatim.data import data_digest
 
-        return digest_of([chosen.model_dump(mode="json"), data_digest(chosen.path, root=self.root, format=chosen.format)])
+        return digest_of(
+            [chosen.model_dump(mode="json"), data_digest(chosen.path, root=self.root, format=chosen.format)]
+        )
 
     def code_digest(self, which: Iterable[str] = ("evaluation",)) -> str:
         """Digest of the user's code that measuring runs: model factory, preprocessing, own metrics."""
@@ -450,7 +473,9 @@ def environment(release: Release) -> dict[str, Any]:
         "system": f"{machine.system()} {machine.release()}",
         "machine": machine_kind(),
         "python": machine.python_version(),
-        "packages": _packages(("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")),
+        "packages": _packages(
+            ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")
+        ),
         "ci": release.platform.name,
     }
     if place.url:

@@ -63,7 +63,9 @@ class Workspace:
             raise BrokenEvidence(f"{path} cannot be read: {error.strerror}.") from error
         statement = Statement.from_bytes(data, str(path))
         if statement.step != step:
-            raise BrokenEvidence(f"{path} is the evidence of `{statement.step}`, not of `{step}`. Run the step again.")
+            raise BrokenEvidence(
+                f"{path} is the evidence of `{statement.step}`, not of `{step}`. Run the step again."
+            )
         return statement
 
     def save(self, statement: Statement) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gradatim.contract import find_contract, json_schema, read_contract
+from gradatim.contract.reading import find_contract, json_schema, read_contract
 from gradatim.errors import ContractError, UsageError
 
 GOOD = """\
@@ -89,7 +89,11 @@ def test_data_sets_inherit_what_they_leave_out(write) -> None:
 
 
 def test_every_problem_is_told_at_once_each_at_its_place(write) -> None:
-    text = GOOD.replace("accuracy: {not", "acuracy: {not").replace("  name:", "  nmae:").replace("5 MB", "5 parsecs")
+    text = (
+        GOOD.replace("accuracy: {not", "acuracy: {not")
+        .replace("  name:", "  nmae:")
+        .replace("5 MB", "5 parsecs")
+    )
     said = problems(write(text))
     places = [line.split(": ")[0] for line in said]
     assert places == ["gradatim.yml:1:1", "gradatim.yml:2:3", "gradatim.yml:18:3", "gradatim.yml:23:19"]
@@ -105,8 +109,16 @@ def test_every_problem_is_told_at_once_each_at_its_place(write) -> None:
     [
         ("task: classification", "task: clasification", "Did you mean `classification`?"),
         ("branch: staging", "branch: develop", "already holds the stage `alpha`"),
-        ("at_least: 90%, slices: every class", "at_least: 100%, slices: every class", "no finite number of samples"),
-        ("at_least: 90%, slices: every class", "at_least: 190%, slices: every class", "lies between 0 % and 100 %"),
+        (
+            "at_least: 90%, slices: every class",
+            "at_least: 100%, slices: every class",
+            "no finite number of samples",
+        ),
+        (
+            "at_least: 90%, slices: every class",
+            "at_least: 190%, slices: every class",
+            "lies between 0 % and 100 %",
+        ),
         ("at_least: 90%, slices: every class", "at_least: 90%, at_most: 95%", "states at_least and at_most"),
         ("not_worse_than: baseline, by: 1%", "not_worse_than: baseline", "needs `by`"),
         ("not_slower_than: baseline, by: 3%", "not_slower_than: baseline, by: -3%", "cannot be negative"),
@@ -115,7 +127,11 @@ def test_every_problem_is_told_at_once_each_at_its_place(write) -> None:
         ("f1_macro:", "recall[class=7]:", "stands twice; it is already on line 20"),
         ("[gaussian_noise, contrast]", "[gausian_noise, contrast]", "Did you mean `gaussian_noise`?"),
         ("[gaussian_noise, contrast]", "[contrast]", "`test.robustness` does not run"),
-        ("  calibration: {path: data/calibration.npz, label: digit}\n", "", "`compress` needs `data.calibration`"),
+        (
+            "  calibration: {path: data/calibration.npz, label: digit}\n",
+            "",
+            "`compress` needs `data.calibration`",
+        ),
         ("path: model/digits.onnx", "path: ../digits.onnx", "inside the repository"),
         ("- folder: releases/", "- floder: releases/", "unknown key `floder`"),
         ("soak: 3 days", "soak: three days", "expected a number such as 3 days"),
@@ -131,7 +147,19 @@ def test_a_mistake_is_named_with_what_would_be_right(write, old: str, new: str, 
         assert any(told in line for line in problems(path)), problems(path)
 
 
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "\x00", "a: &x [*x]", "? [a]\n: b", "{" * 2000, "model: !!python/object:os.system x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "just words",
+        "- a\n- list",
+        "\x00",
+        "a: &x [*x]",
+        "? [a]\n: b",
+        "{" * 2000,
+        "model: !!python/object:os.system x",
+    ],
+)
 def test_nonsense_is_one_problem_not_a_traceback(write, text: str) -> None:
     assert problems(write(text))
 
@@ -144,7 +172,9 @@ def test_a_binary_file_is_not_a_contract(tmp_path: Path) -> None:
 def test_the_contract_is_found_from_below_and_through_pyproject(tmp_path: Path) -> None:
     (tmp_path / "ml").mkdir()
     (tmp_path / "ml" / "release.yml").write_text(GOOD, encoding="utf-8")
-    (tmp_path / "pyproject.toml").write_text('[tool.gradatim]\ncontract = "ml/release.yml"\n', encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.gradatim]\ncontract = "ml/release.yml"\n', encoding="utf-8"
+    )
     (tmp_path / "src").mkdir()
     assert find_contract(None, tmp_path / "src") == tmp_path / "ml" / "release.yml"
     with pytest.raises(UsageError, match="gradatim init"):

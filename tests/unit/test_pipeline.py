@@ -74,7 +74,11 @@ def test_a_refusal_is_collected_and_nothing_is_tagged_after_it() -> None:
 
 def test_an_unsafe_model_stops_everything_after_it() -> None:
     def command(step: Step) -> list[str]:
-        return saying({"summary": "a pickle", "verdict": "FAIL"}, 1) if step.name == "inspect" else saying({"summary": ""})
+        return (
+            saying({"summary": "a pickle", "verdict": "FAIL"}, 1)
+            if step.name == "inspect"
+            else saying({"summary": ""})
+        )
 
     results = walk(walk_order(), command, Watcher())
     assert [result.step for result in results if result.status == "done"] == ["build"]
@@ -106,7 +110,9 @@ def test_progress_travels_from_the_step_to_the_watcher() -> None:
 
 def test_ctrl_c_ends_every_child_and_leaves_none_behind(tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    child = f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    child = (
+        f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
     script = (
         "import sys\n"
         "from gradatim.pipeline.graph import STEPS\nfrom gradatim.pipeline.walk import walk\n"

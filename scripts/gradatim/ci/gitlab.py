@@ -33,8 +33,13 @@ class GitLab:
         """The report and its JUnit file travel as artifacts; GitLab has no summary page."""
 
     def output(self, values: Mapping[str, str]) -> None:
-        lines = (f"{key.upper().replace('-', '_')}={' '.join(value.split())}" for key, value in values.items())
-        write_text(Path(self._environment.get("CI_PROJECT_DIR", ".")) / ".gradatim" / "outputs.env", "\n".join(lines) + "\n")
+        lines = (
+            f"{key.upper().replace('-', '_')}={' '.join(value.split())}" for key, value in values.items()
+        )
+        write_text(
+            Path(self._environment.get("CI_PROJECT_DIR", ".")) / ".gradatim" / "outputs.env",
+            "\n".join(lines) + "\n",
+        )
 
     def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
         """The job log says it; GitLab marks no lines."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.argument("old", metavar="V1")
 @click.argument("new", metavar="V2")
 @options.contract
-@click.option("--all", "everything", is_flag=True, help="Also measurements that did not change, and every slice.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also measurements that did not change, and every slice."
+)
 @options.as_json
 def command(old: str, new: str, contract_path: str | None, everything: bool, json_wanted: bool) -> int:
     """Compare two releases by their evidence: signature, metrics, size, latency, files, data, contract.
@@ -52,7 +54,9 @@ def _kept(view: RegistryView, name: str) -> tuple[Any, Any]:
 
     release = view.registry.find(name, view.model)
     if release.manifest is None:
-        raise BrokenEvidence(f"The tag {release.tag} was not made by gradatim: there is no evidence to compare.")
+        raise BrokenEvidence(
+            f"The tag {release.tag} was not made by gradatim: there is no evidence to compare."
+        )
     ledger = open_ledger(view.repository, release.manifest)
     manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
     return manifest, Bundle.from_bytes(ledger.read(f"{release}/{EVIDENCE_FILE}"))
@@ -68,7 +72,9 @@ def _show(found: Difference, *, everything: bool) -> None:
         click.echo("signature    unchanged" if same else "signature    changed:")
         for side, signature in zip("-+", found.signatures, strict=True):
             if not same:
-                click.echo(f"  {side} {', '.join(map(str, signature.inputs))} -> {', '.join(map(str, signature.outputs))}")
+                click.echo(
+                    f"  {side} {', '.join(map(str, signature.inputs))} -> {', '.join(map(str, signature.outputs))}"
+                )
     for label, before, after in found.measurements:
         changed = _value(before) != _value(after)
         if everything or (changed and "[" not in label):
@@ -101,7 +107,8 @@ def _record(found: Difference) -> dict[str, Any]:
         "size": list(found.size),
         "files": [{"path": path, "before": before, "after": after} for path, before, after in found.files],
         "measurements": [
-            {"name": label, "before": _value(before), "after": _value(after)} for label, before, after in found.measurements
+            {"name": label, "before": _value(before), "after": _value(after)}
+            for label, before, after in found.measurements
         ],
         "inputs": [{"name": name, "before": before, "after": after} for name, before, after in found.inputs],
         "signatures": [signature.to_json() for signature in found.signatures] if found.signatures else None,

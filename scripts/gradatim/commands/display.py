@@ -37,8 +37,15 @@ class Display:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("  {task.description:<10}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True) as bars:
+        columns = (
+            TextColumn("  {task.description:<10}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(
+            *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True
+        ) as bars:
             self._bars = bars
             yield self
             self._bars = None
@@ -97,7 +104,11 @@ def refusal_lines(refusal: dict[str, Any]) -> list[str]:
     place = f"   {refusal['place']}" if refusal.get("place") else ""
     indent = " " * (2 + _NAME)
     first, *rest = textwrap.wrap(refusal["text"], _WIDTH - len(indent)) or [refusal["gate"]]
-    return [indent + coloured(first, refusal["verdict"]), *(indent + line for line in rest), *([indent + place.strip()] if place else [])]
+    return [
+        indent + coloured(first, refusal["verdict"]),
+        *(indent + line for line in rest),
+        *([indent + place.strip()] if place else []),
+    ]
 
 
 def gate_count(verdicts: Sequence[str]) -> str:

@@ -35,7 +35,12 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
         return 0
     if not events:
         click.echo("Nothing was released here yet: there is no version tag.")
-    verbs = {"released": "released for", "withdrawn": "withdrawn from", "assigned": "into", "unassigned": "out of"}
+    verbs = {
+        "released": "released for",
+        "withdrawn": "withdrawn from",
+        "assigned": "into",
+        "unassigned": "out of",
+    }
     for event in events:
         day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(event.date))
         what = f"{verbs[event.action]} {event.stage}" if event.stage else event.action

@@ -23,7 +23,9 @@ def contract(function: _Function) -> _Function:
 
 def stage(function: _Function) -> _Function:
     """``--stage``: which rung of the ladder."""
-    return click.option("--stage", metavar="STAGE", help="The stage. Default: the one whose branch is checked out.")(function)
+    return click.option(
+        "--stage", metavar="STAGE", help="The stage. Default: the one whose branch is checked out."
+    )(function)
 
 
 def as_json(function: _Function) -> _Function:
@@ -34,7 +36,9 @@ def as_json(function: _Function) -> _Function:
 
 def dry_run(function: _Function) -> _Function:
     """``--dry-run``: say what would change outside, change nothing."""
-    return click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing outside.")(function)
+    return click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing outside.")(
+        function
+    )
 
 
 def progress() -> Progress:
@@ -46,7 +50,9 @@ def progress() -> Progress:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    click.echo(json.dumps(value, indent=None if not sys.stdout.isatty() else 2, ensure_ascii=False, allow_nan=False))
+    click.echo(
+        json.dumps(value, indent=None if not sys.stdout.isatty() else 2, ensure_ascii=False, allow_nan=False)
+    )
 
 
 VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}
@@ -54,4 +60,4 @@ VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSI
 
 def coloured(text: str, verdict: str | None) -> str:
     """Text in its verdict's colour; click drops colours when the stream is no terminal."""
-    return click.style(text, fg=VERDICT_COLOURS.get(verdict or "", None))
+    return click.style(text, fg=VERDICT_COLOURS.get(verdict or ""))

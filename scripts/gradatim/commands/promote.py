@@ -13,7 +13,9 @@ from gradatim.commands import options
 @options.contract
 @options.dry_run
 @options.as_json
-def command(stage: str, version: str | None, contract_path: str | None, dry_run: bool, json_wanted: bool) -> int:
+def command(
+    stage: str, version: str | None, contract_path: str | None, dry_run: bool, json_wanted: bool
+) -> int:
     """Promote what the stage below holds (or VERSION) to STAGE.
 
     Nothing is built or measured again: the bytes and their evidence are verified, then they get their version in the
@@ -32,7 +34,9 @@ def command(stage: str, version: str | None, contract_path: str | None, dry_run:
     promotion = promote.plan(release, stage, version)
     done = None if dry_run else promote.run(release, promotion)
     if done is not None:
-        release.platform.output({"version": promotion.version.removeprefix("v"), "tag": done.announcement.tags[0]})
+        release.platform.output(
+            {"version": promotion.version.removeprefix("v"), "tag": done.announcement.tags[0]}
+        )
     if json_wanted:
         options.print_json(
             {
@@ -45,7 +49,9 @@ def command(stage: str, version: str | None, contract_path: str | None, dry_run:
             }
         )
     elif done is None:
-        click.echo(f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}")
+        click.echo(
+            f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}"
+        )
     elif done.written:
         click.echo(f"promoted {promotion.release} from {promotion.source} to {stage} as {promotion.version}")
     else:

@@ -55,7 +55,10 @@ def open_registry(contract_path: str | None, *, fetch: bool) -> RegistryView:
         read(repository, contract.parts.model.name),
         contract.parts.model.name,
         contract.ladder,
-        {name: stage.tag if stage.tag is not None else None if name == last else name for name, stage in stages.items()},
+        {
+            name: stage.tag if stage.tag is not None else None if name == last else name
+            for name, stage in stages.items()
+        },
         {name: stage.soak for name, stage in stages.items() if stage.soak},
         synced,
     )

@@ -29,7 +29,9 @@ def command(contract_path: str | None, stage: str | None, json_wanted: bool, mar
 
     release = open_release(contract_path, stage)
     if not (release.workspace.folder / "evidence").is_dir():
-        raise BrokenEvidence(f"There is no evidence in {release.workspace.folder} to report on. Run: gradatim run --until gate")
+        raise BrokenEvidence(
+            f"There is no evidence in {release.workspace.folder} to report on. Run: gradatim run --until gate"
+        )
     report = collect(release)
     written = write_report(report, release.workspace.folder)
     if json_wanted:

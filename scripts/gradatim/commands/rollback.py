@@ -29,7 +29,9 @@ def command(
     from gradatim.steps import rollback
 
     if not reason.strip():
-        raise UsageError('A rollback needs a reason that a reader will understand: --reason "what went wrong"')
+        raise UsageError(
+            'A rollback needs a reason that a reader will understand: --reason "what went wrong"'
+        )
     release = open_release(contract_path)
     planned = rollback.plan(release, stage, to)
     done = None if dry_run else rollback.run(release, planned, reason)
@@ -37,7 +39,9 @@ def command(
         click.echo(f"note: {note}", err=True)
     if json_wanted:
         tags = list(done.tags) if done else []
-        options.print_json({"stage": stage, "from": planned.now, "to": str(planned.target), "tags": tags, "dry_run": dry_run})
+        options.print_json(
+            {"stage": stage, "from": planned.now, "to": str(planned.target), "tags": tags, "dry_run": dry_run}
+        )
     elif done is None:
         click.echo(f"would put {stage} back from {planned.now} to {planned.target}")
     else:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="STEP", help="Stop after this step; `--until gate` changes nothing outside.")
 @click.option("--only", metavar="STEP", multiple=True, help="Run just this step; may be given several times.")
 @click.option("--force", is_flag=True, help="Run every step, also those whose evidence is already there.")
-@click.option("--version", "version", metavar="VERSION", help="The version to give; only ever above what the models ask for.")
+@click.option(
+    "--version",
+    "version",
+    metavar="VERSION",
+    help="The version to give; only ever above what the models ask for.",
+)
 @options.dry_run
 @options.as_json
 def command(
@@ -62,7 +67,9 @@ def command(
     notes = []
     if outward and (release.stage is None or dry_run):
         steps = tuple(step for step in steps if not step.outward)
-        reason = "--dry-run" if dry_run else f"no stage belongs to {release.place.branch or 'a detached HEAD'}"
+        reason = (
+            "--dry-run" if dry_run else f"no stage belongs to {release.place.branch or 'a detached HEAD'}"
+        )
         notes.append(f"{' and '.join(step.name for step in outward)} left out: {reason}")
     if any(step.name == "gate" for step in steps):
         _refuse_impossible_gates(release)
@@ -113,7 +120,9 @@ def _refuse_impossible_gates(release: Release) -> None:
         rows = plan_gates(release)
     except GradatimError:
         return  # the step that needs what is missing or broken says so, and the others still run
-    problems = [Problem(f"`{row.gate}` cannot pass: {row.text}", row.line or 1) for row in rows if not row.possible]
+    problems = [
+        Problem(f"`{row.gate}` cannot pass: {row.text}", row.line or 1) for row in rows if not row.possible
+    ]
     if problems:
         raise ContractError(release.contract.path.name, problems)
 
@@ -133,15 +142,19 @@ def _standing(release: Release, step: Step) -> StepResult | None:
     return StepResult(step.name, "skipped", run.code, statement.verdict.value, run.summary, 0.0, record)
 
 
-def _finish(release: Release, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]) -> int:
+def _finish(
+    release: Release, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]
+) -> int:
     codes = [result.code for result in results if result.code]
-    code = next((code for code in codes if code != 1), 1) if codes else 0  # what broke first tells more than a refusal
+    code = (
+        next((code for code in codes if code != 1), 1) if codes else 0
+    )  # what broke first tells more than a refusal
     verdict = {0: "PASS", 1: "FAIL"}.get(code, "INVALID")
     report = release.workspace.folder / "report.html"
     tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
     outcome = _outcome(results, tag)
     if json_wanted:
-        gates = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
+        gates: list[str] = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
         refusals = [refusal for r in results for refusal in r.record.get("refusals", [])]
         options.print_json(
             {
@@ -165,9 +178,17 @@ def _finish(release: Release, results: list[StepResult], seconds: float, *, json
 
 
 def _outcome(results: list[StepResult], tag: str | None) -> str:
-    refused = [result.step for result in results if result.status in ("refused", "error") or (result.code and result.code > 0)]
+    refused = [
+        result.step
+        for result in results
+        if result.status in ("refused", "error") or (result.code and result.code > 0)
+    ]
     if refused:
-        return f"refused by {', '.join(refused)}: nothing was tagged." if tag is None else f"{tag} is tagged, but {refused[-1]} failed."
+        return (
+            f"refused by {', '.join(refused)}: nothing was tagged."
+            if tag is None
+            else f"{tag} is tagged, but {refused[-1]} failed."
+        )
     if tag:
         return f"released: {tag}." if any(r.step == "publish" for r in results) else f"tagged: {tag}."
     if any(result.step == "gate" for result in results):

@@ -8,7 +8,9 @@ import click
 
 
 @click.command("schema", short_help="The contract's JSON Schema, for editors.")
-@click.option("--corruptions", is_flag=True, help="List the corruptions that `test.robustness` may name instead.")
+@click.option(
+    "--corruptions", is_flag=True, help="List the corruptions that `test.robustness` may name instead."
+)
 @click.option("--metrics", metavar="TASK", help="List the metrics that gates may name for a task instead.")
 @click.option("--markdown", is_flag=True, help="Print the reference page of every key instead.")
 def command(corruptions: bool, metrics: str | None, markdown: bool) -> None:

@@ -41,7 +41,9 @@ def command(contract_path: str | None, model: str | None, fetch: bool, json_want
         now=time.time(),
     )
     if json_wanted:
-        options.print_json({"models": [_record(state) for state in states], "warnings": list(view.registry.warnings)})
+        options.print_json(
+            {"models": [_record(state) for state in states], "warnings": list(view.registry.warnings)}
+        )
         return 0
     if not states:
         click.echo("Nothing was released here yet: there is no version tag. See: gradatim run")
@@ -52,7 +54,10 @@ def command(contract_path: str | None, model: str | None, fetch: bool, json_want
 
 
 def _show(state: ModelState) -> None:
-    click.echo(click.style(state.name or "(model without a name)", bold=True) + ("  deprecated" if state.deprecated else ""))
+    click.echo(
+        click.style(state.name or "(model without a name)", bold=True)
+        + ("  deprecated" if state.deprecated else "")
+    )
     if not state.stages:
         newest = f"{state.newest}  {_day(state.newest.date)}" if state.newest else "nothing"
         click.echo(f"  newest      {newest}")
@@ -69,7 +74,9 @@ def _facts(stage: StageState) -> list[str]:
         facts.append("signed" if stage.signed else "unsigned")
     if stage.soaked is not None and stage.soaked[1] > 0:
         days, wanted = stage.soaked
-        facts.append(f"soaking, {days:.0f} of {wanted:g} days" if days < wanted else f"soaked {wanted:g} days")
+        facts.append(
+            f"soaking, {days:.0f} of {wanted:g} days" if days < wanted else f"soaked {wanted:g} days"
+        )
     if stage.reason:
         facts.append(stage.reason)
     return facts

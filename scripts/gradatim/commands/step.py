@@ -21,7 +21,10 @@ _EXAMPLES = {
     "test": ("gradatim test", "gradatim test --stage beta"),
     "evaluate": ("gradatim evaluate", "gradatim evaluate --contract models/digits/gradatim.yml"),
     "benchmark": ("gradatim benchmark", "gradatim benchmark --force  measure again on this machine"),
-    "gate": ("gradatim gate", "gradatim gate --plan       what each gate needs and can detect, before anything runs"),
+    "gate": (
+        "gradatim gate",
+        "gradatim gate --plan       what each gate needs and can detect, before anything runs",
+    ),
     "tag": ("gradatim tag --dry-run", "gradatim tag --version 2.0.0"),
     "publish": ("gradatim publish --dry-run", "gradatim publish"),
 }
@@ -43,11 +46,16 @@ def command(name: str) -> click.Command:
         return _run(name, **arguments)
 
     examples = "\n".join(f"  {line}" for line in _EXAMPLES[name])
-    needs = f"It reads what {' and '.join(f'`{need}`' for need in step.needs)} left in .gradatim/. " if step.needs else ""
+    needs = (
+        f"It reads what {' and '.join(f'`{need}`' for need in step.needs)} left in .gradatim/. "
+        if step.needs
+        else ""
+    )
     skip = "" if step.outward else "Skipped when nothing that it depends on has changed; --force runs it."
-    made = click.command(name, short_help=step.question, help=f"{step.question}\n\n{needs}{skip}\n\n\b\nExamples:\n{examples}")
-    decorated = made(_options(name)(callback))
-    return decorated
+    made = click.command(
+        name, short_help=step.question, help=f"{step.question}\n\n{needs}{skip}\n\n\b\nExamples:\n{examples}"
+    )
+    return made(_options(name)(callback))
 
 
 def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -101,7 +109,9 @@ def _run(
         from gradatim.pipeline.walk import StepResult
 
         status = "skipped" if done.skipped else "done"
-        result = StepResult(name, status, done.code, done.statement.verdict.value, done.summary, done.seconds, record)
+        result = StepResult(
+            name, status, done.code, done.statement.verdict.value, done.summary, done.seconds, record
+        )
         click.echo("\n".join(step_lines(result)))
     if not done.skipped or name == "gate":
         _tell_platform(release, done, record)
@@ -112,7 +122,10 @@ def _tell_platform(release: Release, done: StepRun, record: dict[str, Any]) -> N
     """Outputs and annotations, where there is a CI system to hear them."""
     for refusal in record["refusals"]:
         release.platform.refuse(
-            refusal["text"], file=_from_top(release), line=refusal.get("line"), title=f"{refusal['gate']}: {refusal['verdict']}"
+            refusal["text"],
+            file=_from_top(release),
+            line=refusal.get("line"),
+            title=f"{refusal['gate']}: {refusal['verdict']}",
         )
     outputs = {key: str(value) for key, value in done.statement.details.get("ci", {}).items()}
     release.platform.output({"verdict": done.statement.verdict.value, **outputs})

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 @click.option("--signed", is_flag=True, help="Refuse a release that carries no valid signature.")
 @options.as_json
 def command(
-    what: str, contract_path: str | None, offline: bool, folder: tuple[Path, ...], signed: bool, json_wanted: bool
+    what: str,
+    contract_path: str | None,
+    offline: bool,
+    folder: tuple[Path, ...],
+    signed: bool,
+    json_wanted: bool,
 ) -> int:
     """Compare tag, manifest, evidence and every byte wherever the release is kept; name all that does not fit.
 
@@ -46,7 +51,9 @@ def command(
     if path.is_file():
         return _verify_file(path, contract_path, json_wanted=json_wanted)
     if path.suffix in (".onnx", ".pt2", ".safetensors") or "/" in what:
-        raise InvalidInput(f"There is no file or folder {what}. Name a version, a stage, or a path that exists.")
+        raise InvalidInput(
+            f"There is no file or folder {what}. Name a version, a stage, or a path that exists."
+        )
     from gradatim.commands.registry_view import open_registry
     from gradatim.publishers.verification import verify_version
     from gradatim.registry.history import sync
@@ -56,7 +63,9 @@ def command(
     if synced is not None:
         view = open_registry(contract_path, fetch=False)
     release = view.registry.find(what, view.model)
-    result = verify_version(view.repository, view.registry, release, sync=synced, folders=folder, signed=signed)
+    result = verify_version(
+        view.repository, view.registry, release, sync=synced, folders=folder, signed=signed
+    )
     return _tell(result, json_wanted=json_wanted)
 
 
@@ -67,12 +76,16 @@ def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) ->
     view = open_registry(contract_path, fetch=False)
     found = releases_with_file(view.repository, view.registry, path)
     if json_wanted:
-        options.print_json({"file": str(path), "releases": [{"tag": r.tag, "path": e.path} for r, e in found]})
+        options.print_json(
+            {"file": str(path), "releases": [{"tag": r.tag, "path": e.path} for r, e in found]}
+        )
     elif found:
         for release, entry in found:
             click.echo(f"{path} is {entry.path} of {release.tag}, byte for byte")
     else:
-        click.echo(f"{path} belongs to no release that is known here: it was altered, or never released.", err=True)
+        click.echo(
+            f"{path} belongs to no release that is known here: it was altered, or never released.", err=True
+        )
     return 0 if found else 3
 
 
@@ -89,7 +102,11 @@ def _tell(result: Verification, *, json_wanted: bool) -> int:
     name = " ".join(part for part in (result.name, result.version) if part) or "this"
     signed = "signed" if result.signed else "unsigned"
     if result.holds:
-        click.echo(f"{name} is complete, proven and untouched ({len(result.checked)} places compared, {signed})")
+        click.echo(
+            f"{name} is complete, proven and untouched ({len(result.checked)} places compared, {signed})"
+        )
     else:
-        click.echo(f"{name} is not to be trusted: {len(result.findings) or 'nothing could be compared, so 1'} finding(s)")
+        click.echo(
+            f"{name} is not to be trusted: {len(result.findings) or 'nothing could be compared, so 1'} finding(s)"
+        )
     return 0 if result.holds else 3

@@ -87,7 +87,9 @@ def find_contract(given: str | None, start: Path | None = None) -> Path:
     if given:
         path = here / given
         if not path.is_file():
-            raise UsageError(f"There is no contract at {given}. Name an existing file, or write one with: gradatim init")
+            raise UsageError(
+                f"There is no contract at {given}. Name an existing file, or write one with: gradatim init"
+            )
         return path
     for folder in (here, *here.parents):
         if (folder / DEFAULT_PATH).is_file():
@@ -110,16 +112,22 @@ def read_contract(path: Path) -> ReadContract:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ContractError(name, [Problem(f"not a UTF-8 text file: {error.reason} at byte {error.start}")]) from error
+        raise ContractError(
+            name, [Problem(f"not a UTF-8 text file: {error.reason} at byte {error.start}")]
+        ) from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
     source = parse(text)
     if isinstance(source, Problem):
         raise ContractError(name, [source])
     if source.data is None:
-        raise ContractError(name, [Problem("the file is empty. Write a contract with: gradatim init --force")])
+        raise ContractError(
+            name, [Problem("the file is empty. Write a contract with: gradatim init --force")]
+        )
     if not isinstance(source.data, dict):
-        raise ContractError(name, [Problem(f"expected keys such as `model:` and `gates:`, got {_kind(source.data)}")])
+        raise ContractError(
+            name, [Problem(f"expected keys such as `model:` and `gates:`, got {_kind(source.data)}")]
+        )
     problems = list(source.problems)
     try:
         parts = schema.Contract.model_validate(source.data)
@@ -128,7 +136,9 @@ def read_contract(path: Path) -> ReadContract:
         problems += _wrong_gates_besides(error, source)
         raise ContractError(name, problems) from None
     rules, stage_rules = _rules(parts, source, problems)
-    problems += _contradictions(parts, source, (*rules, *(rule for some in stage_rules.values() for rule in some)))
+    problems += _contradictions(
+        parts, source, (*rules, *(rule for some in stage_rules.values() for rule in some))
+    )
     if problems:
         raise ContractError(name, problems)
     return ReadContract(path.absolute(), text, parts, rules, stage_rules, source)
@@ -155,19 +165,27 @@ def _rules(
                 problems.append(Problem(str(error), *source.locate(at, key=error.field is None)))
 
     common = tuple(read(parts.gates, "gates"))
-    return common, {name: tuple(read(stage.gates, "stages", name, "gates")) for name, stage in parts.stages.items()}
+    return common, {
+        name: tuple(read(stage.gates, "stages", name, "gates")) for name, stage in parts.stages.items()
+    }
 
 
 def _wrong_gates_besides(error: ValidationError, source: Source) -> list[Problem]:
     """Gates that are well-formed and still wrong, in a contract that is malformed elsewhere: told in one go."""
-    wrong = [tuple(part for part in detail["loc"] if part != "[key]") for detail in error.errors(include_url=False)]
+    wrong = [
+        tuple(part for part in detail["loc"] if part != "[key]") for detail in error.errors(include_url=False)
+    ]
     if any(place[0] == "task" for place in wrong):
         return []
-    gates = {
-        key: gate
-        for key, gate in (source.data.get("gates") or {}).items()
-        if not any(place[:2] == ("gates", key) for place in wrong)
-    } if isinstance(source.data.get("gates"), dict) else {}
+    gates = (
+        {
+            key: gate
+            for key, gate in (source.data.get("gates") or {}).items()
+            if not any(place[:2] == ("gates", key) for place in wrong)
+        }
+        if isinstance(source.data.get("gates"), dict)
+        else {}
+    )
     left = {"model": {"name": "model", "path": "model"}, "gates": gates, "task": source.data.get("task")}
     problems: list[Problem] = []
     try:
@@ -209,7 +227,10 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
     if parts.data.evaluation is not None and parts.task is None:
         yield at("`data.evaluation` needs `task`, for example `task: classification`", "data", "evaluation")
     if parts.compress is not None and parts.data.calibration is None:
-        yield at("`compress` needs `data.calibration`: what it selects on must not be what the gates judge on", "compress")
+        yield at(
+            "`compress` needs `data.calibration`: what it selects on must not be what the gates judge on",
+            "compress",
+        )
     for metric in parts.compress.keep if parts.compress else ():
         if catalogue.find(metric, task, own) is None:
             yield at(unknown("metric", metric, catalogue.known(task, own)), "compress", "keep", metric)

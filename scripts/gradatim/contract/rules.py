@@ -44,11 +44,15 @@ def read_rule(key: str, gate: Gate, task: str, own: Iterable[str], line: int) ->
     """
     match = _KEY.match(key)
     if not match:
-        raise Misstated(f"`{key}` is not a gate; write `metric` or `metric[slice]`, for example `recall[class=7]`")
+        raise Misstated(
+            f"`{key}` is not a gate; write `metric` or `metric[slice]`, for example `recall[class=7]`"
+        )
     name = match["metric"]
     metric = catalogue.find(name, task, own)
     if metric is None:
-        raise Misstated(unknown("gate", name, catalogue.known(task, own), f" for {task or 'a model without `task`'}"))
+        raise Misstated(
+            unknown("gate", name, catalogue.known(task, own), f" for {task or 'a model without `task`'}")
+        )
     bound, amount, field = _bound(gate, metric)
     _provable(bound, amount, metric, field)
     slices = _slices(gate, match["where"])
@@ -80,7 +84,11 @@ def unknown(kind: str, name: str, known: Iterable[str], context: str = "") -> st
 
 
 def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:
-    said = [f for f in ("at_least", "at_most", "not_worse_than", "not_slower_than") if getattr(gate, f) is not None]
+    said = [
+        f
+        for f in ("at_least", "at_most", "not_worse_than", "not_slower_than")
+        if getattr(gate, f) is not None
+    ]
     if len(said) != 1:
         wanted = "one of `at_least`, `at_most`, `not_worse_than: baseline` or `not_slower_than: baseline`"
         raise Misstated(f"a gate states {wanted}; this one states {' and '.join(said) or 'none'}")
@@ -90,7 +98,9 @@ def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:
             raise Misstated(f"`by` belongs to `not_worse_than`, not to `{field}`", "by")
         return _absolute(getattr(gate, field), field, metric)
     if field == "not_slower_than" and metric.unit not in _TIMES:
-        raise Misstated(f"`not_slower_than` is for latency and throughput; for {metric.name} say `not_worse_than`", field)
+        raise Misstated(
+            f"`not_slower_than` is for latency and throughput; for {metric.name} say `not_worse_than`", field
+        )
     if gate.by is None:
         raise Misstated(f"`{field}: baseline` needs `by`: how much worse is tolerated, for example `by: 1%`")
     amount = _quantity(gate.by, "1" if metric.unit in _TIMES else _unit(metric), "by")
@@ -106,7 +116,9 @@ def _absolute(written: object, field: str, metric: Metric) -> tuple[Bound, float
         return ("at_least" if field == "at_least" else "at_most"), amount, field
     if (field == "at_least") != metric.higher_is_better:
         better = "more" if metric.higher_is_better else "less"
-        raise Misstated(f"for {metric.name} {better} is better: `{field}: {written}` would refuse progress", field)
+        raise Misstated(
+            f"for {metric.name} {better} is better: `{field}: {written}` would refuse progress", field
+        )
     return "keep", _quantity(share["share"], "1", field), field
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from gradatim.quantity import parse_quantity
 
@@ -51,7 +59,9 @@ class Section(BaseModel):
 class Build(Section):
     """How the model is made when it is not committed."""
 
-    run: Text = Field(description="Command that writes the model; split like a shell does, run without a shell.")
+    run: Text = Field(
+        description="Command that writes the model; split like a shell does, run without a shell."
+    )
     inputs: Texts | None = Field(
         None,
         description="Files and globs the command reads; when one changes, the model is built again. "
@@ -87,49 +97,70 @@ class Model(Section):
         None, description="How to make `path` when it is not committed."
     )
     factory: Reference | None = Field(
-        None, description="`module:function` that returns the model: the network for safetensors, a callable for anything else."
+        None,
+        description="`module:function` that returns the model: the network for safetensors, a callable for anything else.",
     )
     allow_pickle: bool = Field(
-        False, description="Load weights stored as a pickle, which can run any code. Convert to ONNX or safetensors instead."
+        False,
+        description="Load weights stored as a pickle, which can run any code. Convert to ONNX or safetensors instead.",
     )
     device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
     threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
     inputs: dict[str, Input] = Field(
-        default_factory=dict, description="Inputs that the data does not feed, or that cannot be read off the model."
+        default_factory=dict,
+        description="Inputs that the data does not feed, or that cannot be read off the model.",
     )
-    outputs: dict[str, Tensor] = Field(default_factory=dict, description="Outputs, where they cannot be read off the model.")
+    outputs: dict[str, Tensor] = Field(
+        default_factory=dict, description="Outputs, where they cannot be read off the model."
+    )
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Model:
         if self.path is None and self.factory is None:
-            raise ValueError("a model needs `path` (its file), or `factory` (a `module:function` that makes it)")
+            raise ValueError(
+                "a model needs `path` (its file), or `factory` (a `module:function` that makes it)"
+            )
         return self
 
 
 class DataSet(Section):
     """A data set and how to read it; what is left out is taken from `data` itself."""
 
-    path: Text = Field(description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders, or `module:function`.")
+    path: Text = Field(
+        description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders, or `module:function`."
+    )
     format: DataFormat | None = Field(None, description="Read off the path when left out.")
     label: Text | None = Field(None, description="Column of the labels.")
     inputs: dict[str, Texts] | None = Field(None, description="Columns that feed each input of the model.")
     slices: Texts | None = Field(None, description="Columns to report and gate by.")
-    group: Text | None = Field(None, description="Column of the independent unit (user, document), resampled as a whole.")
-    preprocess: Reference | None = Field(None, description="`module:function`: a batch of raw columns to the model's inputs.")
+    group: Text | None = Field(
+        None, description="Column of the independent unit (user, document), resampled as a whole."
+    )
+    preprocess: Reference | None = Field(
+        None, description="`module:function`: a batch of raw columns to the model's inputs."
+    )
 
 
 class Data(Section):
     """The data that the model is judged on, and the data that compression may learn from."""
 
-    evaluation: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(None, description="Held-out data: gates judge on it.")
+    evaluation: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(
+        None, description="Held-out data: gates judge on it."
+    )
     calibration: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(
         None, description="Data for compression: calibrates and selects, and is never gated on."
     )
     label: Text | None = Field("label", description="Column of the labels.")
-    inputs: dict[str, Texts] = Field(default_factory=dict, description="Columns that feed each input of the model.")
+    inputs: dict[str, Texts] = Field(
+        default_factory=dict, description="Columns that feed each input of the model."
+    )
     slices: Texts = Field((), description="Columns to report and gate by.")
-    group: Text | None = Field(None, description="Column of the independent unit (user, document), resampled as a whole.")
-    preprocess: Reference | None = Field(None, description="`module:function`: a batch of raw columns to the model's inputs.")
+    group: Text | None = Field(
+        None, description="Column of the independent unit (user, document), resampled as a whole."
+    )
+    preprocess: Reference | None = Field(
+        None, description="`module:function`: a batch of raw columns to the model's inputs."
+    )
     batch: int = Field(32, ge=1, description="Rows per call of the model.")
 
 
@@ -139,9 +170,15 @@ class Task(Section):
     type: TaskType = Field(description="The kind of task.")
     labels: tuple[str | int, ...] = Field((), description="Every class, in the order of the model's scores.")
     output: Text | None = Field(None, description="The output to judge, when the model has several.")
-    scores: Literal["logits", "probabilities"] | None = Field(None, description="What the class scores are; looked at when left out.")
-    positive: str | int | None = Field(None, description="The class that is found or missed, for a binary task.")
-    metrics: dict[Name, Reference] = Field(default_factory=dict, description="Own metrics: `module:function(labels, predictions)`.")
+    scores: Literal["logits", "probabilities"] | None = Field(
+        None, description="What the class scores are; looked at when left out."
+    )
+    positive: str | int | None = Field(
+        None, description="The class that is found or missed, for a binary task."
+    )
+    metrics: dict[Name, Reference] = Field(
+        default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
+    )
     lower_is_better: Texts = Field((), description="Own metrics where less is better.")
 
     @field_validator("labels")
@@ -166,15 +203,22 @@ class Test(Section):
     __test__ = False  # not a pytest class
 
     pytest: Texts = Field((), description="Your own tests; they get the fixtures `model` and `baseline`.")
-    robustness: Texts = Field((), description="Corruptions, each at severity 1 to 5; see `gradatim schema --corruptions`.")
+    robustness: Texts = Field(
+        (), description="Corruptions, each at severity 1 to 5; see `gradatim schema --corruptions`."
+    )
     modality: Literal["image", "tabular", "text", "audio", "tokens"] | None = Field(
         None, description="What the items are; guessed from the data when left out."
     )
-    range: tuple[float, float] | None = Field(None, description="Lowest and highest value of an input; measured when left out.")
-    golden: Text | None = Field(
-        None, description="A .npz with inputs by name and expected outputs as `expected_NAME`; these must not change."
+    range: tuple[float, float] | None = Field(
+        None, description="Lowest and highest value of an input; measured when left out."
     )
-    tolerance: Tolerance = Field(default_factory=Tolerance, description="For golden outputs, determinism and batch invariance.")
+    golden: Text | None = Field(
+        None,
+        description="A .npz with inputs by name and expected outputs as `expected_NAME`; these must not change.",
+    )
+    tolerance: Tolerance = Field(
+        default_factory=Tolerance, description="For golden outputs, determinism and batch invariance."
+    )
     items: int = Field(2000, ge=1, description="At most so many items are corrupted and run again.")
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
 
@@ -186,11 +230,16 @@ class Compress(Section):
     """The compression search."""
 
     keep: dict[Name, Fraction] = Field(
-        default_factory=dict, description="What part of each metric of the uncompressed model must be kept, on calibration data."
+        default_factory=dict,
+        description="What part of each metric of the uncompressed model must be kept, on calibration data.",
     )
-    methods: tuple[Method, ...] | None = Field(None, description="Methods to try; all that fit when left out.")
+    methods: tuple[Method, ...] | None = Field(
+        None, description="Methods to try; all that fit when left out."
+    )
     rows: int = Field(512, ge=1, description="At most so many rows of the calibration data are used.")
-    memory: Bytes | None = Field(None, description="Memory cap of one trial; four fifths of what is free when left out.")
+    memory: Bytes | None = Field(
+        None, description="Memory cap of one trial; four fifths of what is free when left out."
+    )
     timeout: float = Field(600, gt=0, description="Seconds one trial may take.")
 
 
@@ -198,7 +247,9 @@ class Benchmark(Section):
     """The paired benchmark."""
 
     batch: int = Field(1, ge=1, description="Rows per timed call.")
-    rounds: int = Field(36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear.")
+    rounds: int = Field(
+        36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
+    )
     threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
 
 
@@ -207,14 +258,26 @@ class Gate(Section):
 
     at_least: Any = Field(None, description="Bound from below: `90%`, `0.9`, or `99% of baseline`.")
     at_most: Any = Field(None, description="Bound from above: `1%`, `5 MB`, `10 ms`, or `110% of baseline`.")
-    not_worse_than: Literal["baseline"] | None = Field(None, description="Compare with the release that would be replaced.")
-    not_slower_than: Literal["baseline"] | None = Field(None, description="The same, for latency and throughput.")
-    by: Any = Field(None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency.")
-    slices: Text | None = Field(None, description="`every class`, or `every COLUMN`: each slice must prove the rule.")
+    not_worse_than: Literal["baseline"] | None = Field(
+        None, description="Compare with the release that would be replaced."
+    )
+    not_slower_than: Literal["baseline"] | None = Field(
+        None, description="The same, for latency and throughput."
+    )
+    by: Any = Field(
+        None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency."
+    )
+    slices: Text | None = Field(
+        None, description="`every class`, or `every COLUMN`: each slice must prove the rule."
+    )
     veto: bool = Field(False, description="With `slices`: refuse only a proven regression in a slice (Holm).")
-    severity: int | None = Field(None, ge=1, le=5, description="For `robustness` with `at_least`: hold up to this severity.")
+    severity: int | None = Field(
+        None, ge=1, le=5, description="For `robustness` with `at_least`: hold up to this severity."
+    )
     confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
-    required: bool = Field(True, description="Whether a measurement that is missing for lack of a device fails.")
+    required: bool = Field(
+        True, description="Whether a measurement that is missing for lack of a device fails."
+    )
 
     @field_validator("confidence")
     @classmethod
@@ -228,15 +291,28 @@ class Stage(Section):
     """A rung of the release ladder, lowest first."""
 
     branch: Text | None = Field(None, description="The protected branch that holds this stage.")
-    environment: Text | None = Field(None, description="Deployment environment; the stage's name when left out.")
-    tag: str | None = Field(None, description="Suffix of its versions (`v1.4.0-SUFFIX.2`); the stage's name when left out, none on the last.")
-    gates: dict[str, Gate] = Field(default_factory=dict, description="Gates of this stage on top of the common ones.")
+    environment: Text | None = Field(
+        None, description="Deployment environment; the stage's name when left out."
+    )
+    tag: str | None = Field(
+        None,
+        description="Suffix of its versions (`v1.4.0-SUFFIX.2`); the stage's name when left out, none on the last.",
+    )
+    gates: dict[str, Gate] = Field(
+        default_factory=dict, description="Gates of this stage on top of the common ones."
+    )
     steps: Texts = Field((), description="Steps to run; all when left out.")
     runner: Text | None = Field(None, description="Which of `runners` its heavy jobs use.")
-    approval: Literal["required", "none"] = Field("none", description="Whether a person must approve in the CI's environment.")
+    approval: Literal["required", "none"] = Field(
+        "none", description="Whether a person must approve in the CI's environment."
+    )
     signed: bool = Field(False, description="Whether evidence must be signed.")
-    soak: Days = Field(0, description="How long a release stays on the stage below before it may be promoted: `3 days`.")
-    on_inconclusive: Literal["fail", "warn"] = Field("fail", description="What a gate that cannot decide does.")
+    soak: Days = Field(
+        0, description="How long a release stays on the stage below before it may be promoted: `3 days`."
+    )
+    on_inconclusive: Literal["fail", "warn"] = Field(
+        "fail", description="What a gate that cannot decide does."
+    )
 
     @field_validator("tag")
     @classmethod
@@ -255,7 +331,9 @@ class Runner(Section):
 class Iteration(Section):
     """How often the ladder is climbed."""
 
-    cadence: Literal["daily", "weekly", "fortnightly", "monthly"] | None = Field(None, description="How often to release.")
+    cadence: Literal["daily", "weekly", "fortnightly", "monthly"] | None = Field(
+        None, description="How often to release."
+    )
     cron: Text | None = Field(None, description="The same as a cron expression.")
     report: bool = Field(True, description="Whether a scheduled run writes a report of the iteration.")
 
@@ -264,7 +342,9 @@ class Registry(Section):
     """Where versions are kept: tags in git."""
 
     remote: Text = Field("origin", description="The git remote that holds the tags.")
-    tags: Literal["plain", "named"] = Field("plain", description="`plain` v1.4.0, or `named` digits@v1.4.0 for several models.")
+    tags: Literal["plain", "named"] = Field(
+        "plain", description="`plain` v1.4.0, or `named` digits@v1.4.0 for several models."
+    )
 
 
 class Publisher(Section):
@@ -282,15 +362,20 @@ class Contract(Section):
 
     model: Model = Field(description="The model that is released.")
     data: Data = Field(default_factory=lambda: Data(), description="What it is judged on.")
-    task: Annotated[Task, _shorthand("type", Task)] | None = Field(None, description="What it does: `classification`, `regression`, ...")
+    task: Annotated[Task, _shorthand("type", Task)] | None = Field(
+        None, description="What it does: `classification`, `regression`, ..."
+    )
     test: Test = Field(default_factory=lambda: Test(), description="Stability tests to run.")
     gates: dict[str, Gate] = Field(default_factory=dict, description="What it must prove.")
     benchmark: Benchmark = Field(default_factory=lambda: Benchmark(), description="How latency is measured.")
     compress: Compress | None = Field(None, description="Compression; none when left out.")
     stages: dict[Name, Stage] = Field(
-        default_factory=lambda: {"production": Stage(branch="main")}, description="The release ladder, lowest stage first."
+        default_factory=lambda: {"production": Stage(branch="main")},
+        description="The release ladder, lowest stage first.",
     )
-    publish: tuple[Annotated[Publisher, BeforeValidator(_publisher, json_schema_input_type=str | Publisher)], ...] = Field((), description="Where releases go.")
+    publish: tuple[
+        Annotated[Publisher, BeforeValidator(_publisher, json_schema_input_type=str | Publisher)], ...
+    ] = Field((), description="Where releases go.")
     runners: dict[Name, Annotated[Runner, _shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
     )

@@ -118,14 +118,16 @@ def _run_together(
     steps: Sequence[Step], command: Callable[[Step], list[str]], observer: Observer
 ) -> list[StepResult]:
     results: list[StepResult] = []
-    children = []
+    children: list[tuple[Step, subprocess.Popen[str]]] = []
     with _ending_children(children):
         for step in steps:
             observer.started(step)
             children.append((step, _start(command(step))))
         threads = []
         for step, child in children:
-            thread = threading.Thread(target=lambda s=step, c=child: results.append(_follow(s, c, observer)), daemon=True)
+            thread = threading.Thread(
+                target=lambda s=step, c=child: results.append(_follow(s, c, observer)), daemon=True
+            )
             thread.start()
             threads.append(thread)
         for thread in threads:
@@ -197,9 +199,13 @@ def _result(step: Step, code: int, out: str, said: list[str], seconds: float) ->
     if code < 0:
         name = signal.Signals(-code).name
         memory = " It may have run out of memory." if name == "SIGKILL" else ""
-        return StepResult(step.name, "error", 3, None, f"The process of `{step.name}` was ended by {name}.{memory}", seconds)
+        return StepResult(
+            step.name, "error", 3, None, f"The process of `{step.name}` was ended by {name}.{memory}", seconds
+        )
     if "error" in record or "summary" not in record:
-        paragraph = record.get("error") or "\n".join(said) or f"`gradatim {step.name}` ended with exit code {code}."
+        paragraph = (
+            record.get("error") or "\n".join(said) or f"`gradatim {step.name}` ended with exit code {code}."
+        )
         return StepResult(step.name, "error", code or 3, None, paragraph, seconds, record)
     status = "skipped" if record.get("skipped") else ("done" if code == 0 else "refused")
     return StepResult(step.name, status, code, record.get("verdict"), record["summary"], seconds, record)

@@ -6,7 +6,8 @@ its digest, and appears in one rename: nobody ever sees half of it.
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -32,36 +33,36 @@ class FolderPublisher:
 
     def __init__(self, folder: Path, *, root: Path) -> None:
         self.folder = Path(os.path.abspath(root / folder))  # noqa: PTH100 (a link in the path stays as it was written)
+        self._locks: dict[str, int] = {}
 
     @property
     def location(self) -> str:
         return str(self.folder)
 
     def draft(self, release: ReleaseFiles) -> Draft:
-        """See ``Publisher.draft``."""
+        """See ``Publisher.draft``. Whoever makes the same draft at the same time waits for the other."""
         final = self.folder / release.tag
         place = final.with_name(f".{final.name}.{release.record.digest[:16]}.draft")
-        draft = Draft(release, str(place))
-        if final.exists():
-            self._compare(final, release)
-            return Draft(release, str(place), self._publication(release))
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            self._clear(place, release)
-            for entry in release.entries:
-                _copy(release.sources[entry.path], place / entry.path, entry)
-        except FileNotFoundError as error:
-            if not final.exists():  # somebody with the same bytes published while we were copying
-                raise cannot_write(place, error) from error
-            return self.draft(release)
+            while not final.exists():
+                place.mkdir(parents=True, exist_ok=True)
+                lock = _lock(place)
+                if lock is None:
+                    continue  # published or taken back between the two lines above
+                self._locks[str(place)] = lock
+                if final.exists():
+                    break
+                self._fill(place, release)
+                return Draft(release, str(place))
         except OSError as error:
+            self._unlock(str(place))
             raise cannot_write(place, error) from error
-        except EnvironmentLacks:
-            if not final.exists():
-                raise
-            return self.draft(release)
-        self._compare(place, release)
-        return draft
+        except BaseException:
+            self._unlock(str(place))
+            raise
+        self._unlock(str(place))
+        self._compare(final, release)
+        return Draft(release, str(place), self._publication(release))
 
     def publish(self, draft: Draft) -> Publication:
         """See ``Publisher.publish``."""
@@ -72,16 +73,29 @@ class FolderPublisher:
                 Path(draft.place).rename(final)
                 _sync(final.parent)
             except OSError as error:
-                lost = error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-                if not lost or not final.exists():
+                if not final.exists():
                     raise cannot_write(final, error) from error
+            finally:
+                self._unlock(draft.place)
         self._compare(final, release)
-        self.discard(draft)
         return self._publication(release)
+
+    def holds(self, release: ReleaseFiles) -> bool:
+        """See ``Publisher.holds``."""
+        final = self.folder / release.tag
+        if not final.is_dir():
+            return False
+        try:
+            self._compare(final, release)
+        except BrokenEvidence:
+            return False
+        return True
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``."""
-        shutil.rmtree(draft.place, ignore_errors=True)
+        if draft.public is None:
+            shutil.rmtree(draft.place, ignore_errors=True)
+            self._unlock(draft.place)
 
     def open(self, publication: Publication, into: Path) -> Path:
         """See ``Publisher.open``: a folder is read where it is."""
@@ -116,12 +130,41 @@ class FolderPublisher:
                 "A published version is never changed: restore the folder, or release under the next number."
             )
 
-    @staticmethod
-    def _clear(place: Path, release: ReleaseFiles) -> None:
-        """Remove what an interrupted run left half-written."""
-        wanted = {entry.path for entry in release.entries}
-        for name in set(list_files(place)) - wanted:
+    def _fill(self, place: Path, release: ReleaseFiles) -> None:
+        """Complete a draft, keeping what an interrupted run left whole and removing what it left half-written."""
+        for name in set(list_files(place)) - {entry.path for entry in release.entries}:
             (place / name).unlink()
+        for entry in release.entries:
+            _copy(release.sources[entry.path], place / entry.path, entry)
+        self._compare(place, release)
+
+    def _unlock(self, place: str) -> None:
+        lock = self._locks.pop(place, None)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold a folder for this process alone, until the descriptor is closed or the process dies.
+
+    None when the folder went away while we waited for it.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        with contextlib.suppress(OSError):  # a network drive without locks: two at once may have to run again
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if folder.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def _copy(source: Source, target: Path, entry: FileEntry) -> None:

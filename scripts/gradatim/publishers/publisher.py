@@ -104,6 +104,9 @@ class Publisher(Protocol):
             BrokenEvidence: somebody else published other bytes under this version first.
         """
 
+    def holds(self, release: ReleaseFiles) -> bool:
+        """Whether exactly this release is public here."""
+
     def discard(self, draft: Draft) -> None:
         """Take back a draft that will not be published."""
 

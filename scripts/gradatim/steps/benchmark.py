@@ -51,7 +51,9 @@ def run(release: Release) -> Outcome:
         )  # fmt: skip
     path = release.workspace.folder / "benchmark.json"
     write_json(path, result.to_json())
-    return Outcome(_summary(result, against), subjects, Verdict.PASS, tuple(result.measurements()), (), {}, (path,))
+    return Outcome(
+        _summary(result, against), subjects, Verdict.PASS, tuple(result.measurements()), (), {}, (path,)
+    )
 
 
 def _contestant(release: Release, name: str, path: Path, settings: Benchmark) -> Contestant:
@@ -75,7 +77,9 @@ def _contestant(release: Release, name: str, path: Path, settings: Benchmark) ->
 def _margin(release: Release) -> float:
     """The strictest margin that a gate sets on latency or throughput."""
     rules = release.contract.rules_for(release.stage)
-    margins = [r.amount for r in rules if r.bound == "not_worse" and r.metric.startswith(("latency", "throughput"))]
+    margins = [
+        r.amount for r in rules if r.bound == "not_worse" and r.metric.startswith(("latency", "throughput"))
+    ]
     return min(margins, default=_MARGIN)
 
 

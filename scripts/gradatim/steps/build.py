@@ -71,12 +71,19 @@ def _run(release: Release, build: Build) -> None:
     try:
         arguments = shlex.split(build.run)
     except ValueError as error:
-        raise UsageError(f"{release.contract.where('model', 'build')}: the command cannot be split: {error}.") from error
+        raise UsageError(
+            f"{release.contract.where('model', 'build')}: the command cannot be split: {error}."
+        ) from error
     if arguments[0] in ("python", "python3"):
         arguments[0] = sys.executable  # the environment that gradatim runs in, wherever PATH leads
     try:
         done = subprocess.run(
-            arguments, cwd=release.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            arguments,
+            cwd=release.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     except OSError as error:
         raise EnvironmentLacks(

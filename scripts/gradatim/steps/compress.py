@@ -47,7 +47,9 @@ def run(release: Release) -> Outcome:
     settings = release.contract.parts.compress
     original = release.original
     if settings is None:
-        return Outcome("not asked for", {ORIGINAL: original.manifest.digest}, details={"variants": [{"name": ORIGINAL}]})
+        return Outcome(
+            "not asked for", {ORIGINAL: original.manifest.digest}, details={"variants": [{"name": ORIGINAL}]}
+        )
     out = release.workspace.folder / "models"
     with release.progress.task("compress", None) as advance:
         result = compress(
@@ -82,7 +84,10 @@ def _outcome(release: Release, result: Result) -> Outcome:
         sizes.append(Measurement("size", trial.name, float(manifest.size), "B"))
     subjects[ORIGINAL] = release.original.manifest.digest
     sizes.append(Measurement("size", ORIGINAL, float(release.original.manifest.size), "B"))
-    details = {"variants": [*variants, {"name": ORIGINAL}], "trials": [_told(trial.to_json()) for trial in result.trials]}
+    details = {
+        "variants": [*variants, {"name": ORIGINAL}],
+        "trials": [_told(trial.to_json()) for trial in result.trials],
+    }
     best = f"best {result.best.name}" if result.chosen else "none kept the quality; released as it is"
     return Outcome(
         f"{len(result.trials)} trials, {best}" if result.trials else result.reason,
@@ -129,7 +134,9 @@ def _calibration(release: Release, settings: Compress) -> Iterator[Batch]:
 
     with release.open(release.original.path, watch=watch) as predictor:
         left = settings.rows
-        for batch in release.dataset("calibration", predictor.signature).batches(release.contract.parts.data.batch):
+        for batch in release.dataset("calibration", predictor.signature).batches(
+            release.contract.parts.data.batch
+        ):
             predictor(batch.rows(slice(0, left)).inputs)
             yield from recorders[0].seen
             recorders[0].seen.clear()
@@ -153,7 +160,12 @@ def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[s
             with release.open(path) as predictor:
                 dataset = release.dataset("calibration", predictor.signature)
                 batch = release.contract.parts.data.batch
-                found = Evaluation(task, predict(predictor, dataset, task, folder / "predictions", batch=batch, most=settings.rows))
+                found = Evaluation(
+                    task,
+                    predict(
+                        predictor, dataset, task, folder / "predictions", batch=batch, most=settings.rows
+                    ),
+                )
             values = {name: found.samples(name).value for name in wanted or default_metrics(found)}
             return {name: value for name, value in values.items() if value is not None}
         finally:

@@ -59,7 +59,11 @@ def _predict(release: Release, task: Task, name: str, path: Any, advance: Advanc
 
 
 def _measured(
-    release: Release, task: Task, names: Mapping[str, Any], signatures: Mapping[str, Signature], subjects: dict[str, str]
+    release: Release,
+    task: Task,
+    names: Mapping[str, Any],
+    signatures: Mapping[str, Signature],
+    subjects: dict[str, str],
 ) -> Outcome:
     load = release.predictions
     reference = Evaluation(task, load(BASELINE)) if BASELINE in names else None
@@ -84,7 +88,7 @@ def _measured(
         (),
         {
             "rows": rows,
-            "labels": [label for label in evaluations[first].labels],
+            "labels": list(evaluations[first].labels),
             "variants": details,
             "weak_slices": [vars(weak) for weak in weak_slices(evaluations[first])],
         },
@@ -104,11 +108,16 @@ def _pictures(evaluation: Evaluation) -> dict[str, Any]:
 def _headline(found: list[Any], variant: str, task: Task) -> str:
     """The task's first metric of the preferred variant, and of the baseline beside it."""
     named = {m.variant: m for m in reversed(found) if m.where is None and m.name == found[0].name}
+
     def told(measurement: Any) -> str:
         metric = task.metric(measurement.name)
         if measurement.value is None:
             return "unknown"
-        return f"{measurement.value:.2%}".replace("%", " %") if metric and metric.fraction else f"{measurement.value:.4g}"
+        return (
+            f"{measurement.value:.2%}".replace("%", " %")
+            if metric and metric.fraction
+            else f"{measurement.value:.4g}"
+        )
 
     text = f"{found[0].name.replace('_', ' ')} {told(named[variant])}"
     return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")

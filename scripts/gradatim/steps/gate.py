@@ -96,7 +96,9 @@ def _counts(release: Release) -> dict[str, int]:
         indices = bool(task.labels) and labels.dtype.kind in "iu" and not set(seen) <= set(declared)
         counts |= {f"class={name}": seen[str(i) if indices else name] for i, name in enumerate(declared)}
     for column in dataset.slices:
-        counts |= {f"{column}={value}": n for value, n in Counter(dataset.slice_values(column).tolist()).items()}
+        counts |= {
+            f"{column}={value}": n for value, n in Counter(dataset.slice_values(column).tolist()).items()
+        }
     return counts
 
 
@@ -106,7 +108,7 @@ def _noun(release: Release) -> str:
 
 def _standing_results(release: Release) -> list[GateResult]:
     """What earlier steps decided for themselves, and evidence that is not there."""
-    results = []
+    results: list[GateResult] = []
     for step in ("inspect", "test"):
         statement = None if step in release.unproven else release.workspace.statement(step)
         if statement is not None:
@@ -131,12 +133,20 @@ def _judge(release: Release, variant: Variant) -> list[GateResult]:
 
 
 def _case(release: Release, variant: Variant) -> Case:
-    proven = {s: st for s in _MEASURING if s not in release.unproven and (st := release.workspace.statement(s)) is not None}
+    proven = {
+        s: st
+        for s in _MEASURING
+        if s not in release.unproven and (st := release.workspace.statement(s)) is not None
+    }
     measurements = [m for statement in proven.values() for m in statement.measurements]
     base = release.baseline()
     candidate, baseline = _evaluations(release, variant.name) if "evaluate" in proven else (None, None)
     timings, latencies = _timings(release, variant.name) if "benchmark" in proven else ({}, None)
-    scores = load_scores(release.workspace.folder, variant.name, BASELINE if base else None) if "test" in proven else []
+    scores = (
+        load_scores(release.workspace.folder, variant.name, BASELINE if base else None)
+        if "test" in proven
+        else []
+    )
     return Case(
         variant.name,
         _once(measurements),
@@ -179,7 +189,9 @@ def _timings(release: Release, name: str) -> tuple[dict[str, PairedTiming], NDAr
         a, b = timed[BASELINE], timed[name]
         for metric in ("latency_p50", "latency_mean"):
             timings[metric] = PairedTiming(ratios, a["p50"]["value"], b["p50"]["value"], looks)
-        timings["throughput"] = PairedTiming([-ratio for ratio in ratios], a["throughput"], b["throughput"], looks)
+        timings["throughput"] = PairedTiming(
+            [-ratio for ratio in ratios], a["throughput"], b["throughput"], looks
+        )
     return timings, latencies
 
 

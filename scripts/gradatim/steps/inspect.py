@@ -39,13 +39,18 @@ def run(release: Release) -> Outcome:
         Verdict.worst(gate.verdict for gate in gates),
         tuple(measurements),
         gates,
-        {"inspection": found.to_json(), **({"signature": found.signature.to_json()} if found.signature else {})},
+        {
+            "inspection": found.to_json(),
+            **({"signature": found.signature.to_json()} if found.signature else {}),
+        },
     )
 
 
 def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateResult]:
     if found.pickles and not allow_pickle:
-        which = ", ".join(found.pickles[:3]) + (f" and {len(found.pickles) - 3} more" if len(found.pickles) > 3 else "")
+        which = ", ".join(found.pickles[:3]) + (
+            f" and {len(found.pickles) - 3} more" if len(found.pickles) > 3 else ""
+        )
         yield GateResult(
             "no_pickle", "no_pickle", Verdict.FAIL, ORIGINAL, "no pickle",
             f"The model brings a pickle ({which}), and a pickle can run any code on the machine that loads it. Nothing "
@@ -54,7 +59,9 @@ def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateRes
             value=float(len(found.pickles)), threshold=0.0, line=line,
         )  # fmt: skip
     if found.nonfinite:
-        which = ", ".join(found.nonfinite[:3]) + (f" and {len(found.nonfinite) - 3} more" if len(found.nonfinite) > 3 else "")
+        which = ", ".join(found.nonfinite[:3]) + (
+            f" and {len(found.nonfinite) - 3} more" if len(found.nonfinite) > 3 else ""
+        )
         yield GateResult(
             "finite_weights", "finite_weights", Verdict.INVALID, ORIGINAL, "finite weights",
             f"{len(found.nonfinite)} weight tensors hold NaN or infinity: {which}. The training diverged or the file is "

@@ -56,16 +56,26 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
         raise UsageError(f"There is no stage `{stage}` in the contract. Known: {', '.join(ladder)}.")
     place = ladder.index(stage)
     if place == 0:
-        raise UsageError(f"`{stage}` is the lowest stage: a merge to its branch fills it, nothing is promoted to it.")
+        raise UsageError(
+            f"`{stage}` is the lowest stage: a merge to its branch fills it, nothing is promoted to it."
+        )
     below = ladder[place - 1]
     model = release.registry.model(release.name)
     holder = model.holder(below)
     chosen = model.release(version) if version else holder.release if holder else None
     if chosen is None:
-        raise UsageError(f"The stage {below} holds no release that could be promoted to {stage}. See: gradatim status")
-    held = {assignment.release.version for assignment in model.assignments if assignment.stage == below and assignment.release}
+        raise UsageError(
+            f"The stage {below} holds no release that could be promoted to {stage}. See: gradatim status"
+        )
+    held = {
+        assignment.release.version
+        for assignment in model.assignments
+        if assignment.stage == below and assignment.release
+    }
     if chosen.version not in held:
-        raise UsageError(f"{chosen} was never in {below}, and {stage} is reached from there only. See: gradatim history")
+        raise UsageError(
+            f"{chosen} was never in {below}, and {stage} is reached from there only. See: gradatim history"
+        )
     _refuse_unproven(release, chosen, stage)
     _refuse_unsoaked(release, chosen, below, stage)
     same = [r for r in release.registry.with_manifest(str(chosen.manifest), release.name) if r.stage == stage]
@@ -76,7 +86,10 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
 def run(release: Release, promotion: Promotion) -> Published:
     """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
     files = _files(release, promotion)
-    places = [open_publisher("folder", str(place.folder), root=release.root) for place in release.contract.parts.publish]
+    places = [
+        open_publisher("folder", str(place.folder), root=release.root)
+        for place in release.contract.parts.publish
+    ]
     return publish(release.repository, files, places)
 
 
@@ -93,7 +106,9 @@ def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> Non
     found = verify_version(release.repository, release.registry, chosen, sync=release.sync, signed=signed)
     if not found.holds:
         why = found.findings[0].text if found.findings else "Nothing of it could be compared."
-        more = f" ({len(found.findings) - 1} more: gradatim verify {chosen})" if len(found.findings) > 1 else ""
+        more = (
+            f" ({len(found.findings) - 1} more: gradatim verify {chosen})" if len(found.findings) > 1 else ""
+        )
         raise BrokenEvidence(f"{chosen} may not be promoted to {stage}. {why}{more}")
 
 

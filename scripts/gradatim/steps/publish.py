@@ -31,7 +31,9 @@ def still_holds(release: Release, statement: Statement) -> bool:
     tagged = _tagged(release)
     if tagged is None or tagged.manifest is None:
         return False
-    places = [open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish]
+    places = [
+        open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish
+    ]
     public = publications_of(open_ledger(release.repository, tagged.manifest), str(tagged.version))
     if {publication.publisher for publication in public} < {place.kind for place in places}:
         return False
@@ -45,15 +47,28 @@ def run(release: Release) -> Outcome:
     if tagged is None:
         raise UsageError("Nothing is tagged that could be published. Run: gradatim run, or gradatim tag")
     if tagged.manifest is None or tagged.record is None:
-        raise BrokenEvidence(f"The tag {tagged.tag} names no manifest, so nothing proves which bytes it means. Run: gradatim tag")
+        raise BrokenEvidence(
+            f"The tag {tagged.tag} names no manifest, so nothing proves which bytes it means. Run: gradatim tag"
+        )
     files = _files(release, tagged)
-    places = [open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish]
+    places = [
+        open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish
+    ]
     with release.progress.task("publish", len(places) or None) as advance:
         done = publish(release.repository, files, places, progress=lambda note: advance(0, note))
     where = ", ".join(publication.location for publication in done.publications)
-    said = f"{tagged.tag} in {where}" if where else f"{tagged.tag}: the contract names no publisher, the tag is the release"
+    said = (
+        f"{tagged.tag} in {where}"
+        if where
+        else f"{tagged.tag}: the contract names no publisher, the tag is the release"
+    )
     subjects = {files.record.variant: tagged.manifest}
-    return Outcome(said, subjects, Verdict.PASS, details={"tag": tagged.tag, "ci": {"released": "true", "tag": tagged.tag}})
+    return Outcome(
+        said,
+        subjects,
+        Verdict.PASS,
+        details={"tag": tagged.tag, "ci": {"released": "true", "tag": tagged.tag}},
+    )
 
 
 def _tagged(release: Release) -> TaggedRelease | None:
@@ -72,7 +87,9 @@ def _files(release: Release, tagged: TaggedRelease) -> ReleaseFiles:
     record = ReleaseRecord.from_bytes(ledger.read(f"{tagged.version}/{RECORD_FILE}"))
     manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
     if record.digest != tagged.record or manifest.digest != tagged.manifest:
-        raise BrokenEvidence(f"What git keeps of {tagged.tag} is not what its tag vouches for. See: gradatim verify {tagged.tag}")
+        raise BrokenEvidence(
+            f"What git keeps of {tagged.tag} is not what its tag vouches for. See: gradatim verify {tagged.tag}"
+        )
     sources: dict[str, Source] = {RECORD_FILE: record.to_bytes(), MANIFEST_FILE: manifest.to_bytes()}
     for entry in record.files:
         if entry.path not in sources:

@@ -42,7 +42,9 @@ def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
     target = rollback_target(model, stage, to)
     found = verify_version(release.repository, release.registry, target, sync=release.sync)
     if found.findings:
-        raise BrokenEvidence(f"{stage} cannot go back to {target}: {found.findings[0].text} Name another with --to.")
+        raise BrokenEvidence(
+            f"{stage} cannot go back to {target}: {found.findings[0].text} Name another with --to."
+        )
     holder = model.holder(stage)
     return Rollback(stage, holder.label if holder else "nothing", target, found.notes)
 
@@ -50,4 +52,6 @@ def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
 def run(release: Release, rollback: Rollback, reason: str) -> Announcement:
     """Give the stage back to the earlier release, and record why."""
     actor = release.place.actor
-    return assign(release.repository, rollback.target, rollback.stage, reason=reason, approval=actor, withdraw=True)
+    return assign(
+        release.repository, rollback.target, rollback.stage, reason=reason, approval=actor, withdraw=True
+    )

@@ -49,17 +49,19 @@ def run(release: Release) -> Outcome:
     stage = stage_of(release)
     already = released_already(release, variant, stage)
     if already is not None:
-        return _outcome(release, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already")
+        return _outcome(
+            release, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already"
+        )
     _refuse_uncommitted(release)
     coming = upcoming(release, variant, stage)
     files = _files(release, variant, coming, stage)
     for publisher in release.contract.parts.publish:
         open_publisher("folder", str(publisher.folder), root=release.root).draft(files)
-    done = announce(
-        release.repository, files.record, files.manifest, files.kept, named="@" in files.tag
-    )
+    done = announce(release.repository, files.record, files.manifest, files.kept, named="@" in files.tag)
     where = f" on {done.remote}" if done.remote else ", in this repository alone: it has no remote"
-    return _outcome(release, variant, files.tag, str(coming.version), f"{files.tag}{where}, {coming.reasons[0]}", coming)
+    return _outcome(
+        release, variant, files.tag, str(coming.version), f"{files.tag}{where}, {coming.reasons[0]}", coming
+    )
 
 
 def chosen_variant(release: Release, gate: Statement) -> Variant:
@@ -79,7 +81,9 @@ def released_already(release: Release, variant: Variant, stage: str) -> TaggedRe
     """The release of this stage (or, for the last one, the full release) that has these very bytes."""
     same = release.registry.with_manifest(variant.manifest.digest, release.name)
     last = stage == release.contract.ladder[-1]
-    return next((r for r in reversed(same) if r.stage == stage or (last and not r.version.is_prerelease)), None)
+    return next(
+        (r for r in reversed(same) if r.stage == stage or (last and not r.version.is_prerelease)), None
+    )
 
 
 def upcoming(release: Release, variant: Variant, stage: str) -> NextVersion:
@@ -88,7 +92,9 @@ def upcoming(release: Release, variant: Variant, stage: str) -> NextVersion:
     last = stage == release.contract.ladder[-1]
     suffix = rung.tag if rung.tag is not None else None if last else stage
     model = release.registry.model(release.name)
-    return next_version(model, _change(release, variant), suffix=suffix or None, wanted=release.wanted_version)
+    return next_version(
+        model, _change(release, variant), suffix=suffix or None, wanted=release.wanted_version
+    )
 
 
 def _change(release: Release, variant: Variant) -> Change | None:
@@ -105,11 +111,20 @@ def _change(release: Release, variant: Variant) -> Change | None:
     )
 
 
-def _stage(release: Release) -> str:
+def stage_of(release: Release) -> str:
+    """The stage to tag for.
+
+    Raises:
+        UsageError: the branch holds none.
+    """
     if release.stage is None:
         branch = release.place.branch or "a detached HEAD"
-        stages = ", ".join(f"{name} ({stage.branch})" for name, stage in release.contract.parts.stages.items())
-        raise UsageError(f"No stage belongs to {branch}, so there is nothing to tag. Stages and branches: {stages}.")
+        stages = ", ".join(
+            f"{name} ({stage.branch})" for name, stage in release.contract.parts.stages.items()
+        )
+        raise UsageError(
+            f"No stage belongs to {branch}, so there is nothing to tag. Stages and branches: {stages}."
+        )
     return release.stage
 
 
@@ -122,13 +137,17 @@ def _refuse_uncommitted(release: Release) -> None:
         )
     tracked = release.repository.run("ls-files", "-z", "--", str(release.contract.path))
     if not tracked:
-        raise UsageError(f"{release.contract.path.name} is not committed, so no tag can vouch for it. Commit it, then run again.")
+        raise UsageError(
+            f"{release.contract.path.name} is not committed, so no tag can vouch for it. Commit it, then run again."
+        )
 
 
 def _files(release: Release, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:
     statements = [s for s in (release.workspace.statement(step) for step in _PROVING) if s is not None]
     folder = release.workspace.folder
-    beside: dict[str, Source] = {name: folder / path for name, path in _BESIDE.items() if (folder / path).exists()}
+    beside: dict[str, Source] = {
+        name: folder / path for name, path in _BESIDE.items() if (folder / path).exists()
+    }
     beside["gradatim.yml"] = release.contract.path
     commit = release.repository.head()
     path = release.contract.parts.model.path
@@ -143,13 +162,20 @@ def _files(release: Release, variant: Variant, coming: NextVersion, stage: str) 
         variant=variant.name,
         commit=commit,
         previous=str(coming.previous) if coming.previous else None,
-        committed=committed_paths(release.repository, commit, variant.manifest, release.from_top(path)) if path else {},
+        committed=committed_paths(release.repository, commit, variant.manifest, release.from_top(path))
+        if path
+        else {},
         others=beside,
     )
 
 
 def _outcome(
-    release: Release, variant: Variant, tag: str, version: str, summary: str, coming: NextVersion | None = None
+    release: Release,
+    variant: Variant,
+    tag: str,
+    version: str,
+    summary: str,
+    coming: NextVersion | None = None,
 ) -> Outcome:
     previous = str(coming.previous) if coming and coming.previous else ""
     outputs = {
@@ -160,5 +186,10 @@ def _outcome(
         "commit-sha": release.repository.head(),
         "manifest": variant.manifest.digest,
     }
-    details = {"tag": tag, "version": version, "ci": outputs, "reasons": list(coming.reasons) if coming else []}
+    details = {
+        "tag": tag,
+        "version": version,
+        "ci": outputs,
+        "reasons": list(coming.reasons) if coming else [],
+    }
     return Outcome(summary, {variant.name: variant.manifest.digest}, Verdict.PASS, details=details)
