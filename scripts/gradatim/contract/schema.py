@@ -28,6 +28,7 @@ def _quantity(unit: str) -> BeforeValidator:
 
 Fraction = Annotated[float, Field(ge=0, le=1), _quantity("1")]
 Bytes = Annotated[float, Field(gt=0), _quantity("B")]
+Seconds = Annotated[float, Field(gt=0), _quantity("s")]
 Days = Annotated[float, Field(ge=0), _quantity("days")]
 Format = Literal["onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle"]
 DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
@@ -195,6 +196,9 @@ class Tolerance(Section):
 
     absolute: float = Field(1e-4, ge=0, description="Absolute difference allowed.")
     relative: float = Field(1e-3, ge=0, description="Difference allowed relative to the expected value.")
+    compressed: Fraction = Field(
+        0.1, description="Further difference allowed to a compressed variant, as a part of the largest value of the output."
+    )
 
 
 class Test(Section):
@@ -219,6 +223,21 @@ class Test(Section):
     tolerance: Tolerance = Field(
         default_factory=Tolerance, description="For golden outputs, determinism and batch invariance."
     )
+    slowest: Seconds | None = Field(None, description="How long one call on a batch may take: `1 s`; no bound when left out.")
+    abnormal: Literal["lenient", "strict", "skip"] = Field(
+        "lenient",
+        description="Empty, NaN, huge or misshapen inputs: `lenient` only remarks on NaN that comes out of NaN, infinity or the "
+        "largest floats; `strict` wants a finite output or a clear error; `skip` leaves them out.",
+    )
+    regression: Literal["lenient", "strict"] = Field(
+        "lenient", description="Golden answers of earlier releases: `lenient` counts those that changed, `strict` allows none."
+    )
+    examples: int = Field(
+        8, ge=0, le=1000,
+        description="Rows of the evaluation data that a release carries with its answers, for later releases to be held against; "
+        "0 when the data are private.",
+    )  # fmt: skip
+    timeout: float = Field(600, gt=0, description="Seconds your own tests may take.")
     items: int = Field(2000, ge=1, description="At most so many items are corrupted and run again.")
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
 

@@ -1,0 +1,264 @@
+"""Abnormal inputs, each in a process of its own making: a crash or a hang is one failed case, not the end of the step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gradatim.checks.check import Check
+from gradatim.gates.verdict import Verdict
+from gradatim.models import Predictor
+from gradatim.models.batching import Batched
+from gradatim.signature import Signature
+from gradatim.timing.contestant import Contestant, save_inputs
+
+Arrays = Mapping[str, NDArray[Any]]
+
+SECONDS = 30.0
+"""How long one case may take. Big cases are cut beforehand to what should take about a second."""
+
+ROWS = 4
+
+_GROUP = "abnormal"
+_GLANCE = 0.05
+_STARTING = 120.0
+
+
+def abnormal_checks(
+    contestant: Contestant,
+    example: Arrays,
+    *,
+    strict: bool = False,
+    seconds: float = SECONDS,
+    memory: int | None = None,
+) -> list[Check]:
+    """Call a model with inputs that are not normal: empty, NaN, enormous, of the wrong shape or dtype.
+
+    A case fails when the process dies, hangs or takes up the machine's memory; when ordinary values in an unusual
+    form (one row, zeros, gaps in memory) give an error or NaN; when input that must be refused gives NaN; and when the
+    model no longer answers as before afterwards. NaN or infinity out of NaN, infinity or the largest floats passes with
+    a remark, for that is what plain arithmetic does; so does input that the format has no means to refuse. With
+    ``strict`` both fail.
+
+    Args:
+        contestant: the model and how to open it.
+        example: some ordinary rows, as the model itself takes them (see ``direct_inputs``).
+        strict: take "a finite output or a clear error" by the letter.
+        seconds: how long one case may take.
+        memory: bytes that the process may use; None is four fifths of what is free.
+
+    Raises:
+        EnvironmentLacks: the temporary folder cannot be written.
+    """
+    limit = memory or _free_memory()
+    checks: list[Check] = []
+    with tempfile.TemporaryDirectory(prefix="gradatim-") as scratch:
+        inputs = save_inputs(Path(scratch) / "inputs.npz", example)
+        while True:
+            with _Worker(contestant, inputs, Path(scratch), len(checks)) as worker:
+                ended = _collect(worker, checks, strict, seconds, limit)
+            if ended:
+                return checks
+
+
+def direct_inputs(predictor: Predictor, inputs: Arrays, rows: int = ROWS) -> dict[str, NDArray[Any]]:
+    """The inputs of one call of the model itself: what ``batched`` makes of some rows, one step of a sequence."""
+    some = {name: values[:rows] for name, values in inputs.items()}
+    if not isinstance(predictor, Batched):
+        return some
+    seen = _Seen(predictor.inner)
+    Batched(seen)(some)
+    first = seen.first
+    ranks = {s.name: len(s.shape) for s in predictor.inner.signature.inputs if s.shape is not None}
+    sequence = seen.takes_sequences
+    return {n: v[:, 0] if sequence and v.ndim == ranks.get(n, v.ndim) + 1 else v for n, v in first.items()}
+
+
+class _Seen:
+    """A model, and the inputs of its first call."""
+
+    def __init__(self, inner: Predictor) -> None:
+        self._inner = inner
+        self.signature: Signature = inner.signature
+        self.device, self.threads = inner.device, inner.threads
+        self.takes_sequences = bool(getattr(inner, "takes_sequences", False))
+        self.first: dict[str, NDArray[Any]] = {}
+
+    def __call__(self, inputs: Arrays, /) -> dict[str, NDArray[Any]]:
+        self.first = self.first or dict(inputs)
+        return self._inner(inputs)
+
+    def close(self) -> None:
+        """Nothing: the model belongs to whoever opened it."""
+
+    def __enter__(self) -> _Seen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Stopped(Exception):
+    """The worker says no more; why, in words."""
+
+
+class _Worker:
+    """The process that calls the model (``checks.abnormal_worker``), from some case on."""
+
+    def __init__(self, contestant: Contestant, inputs: Path, scratch: Path, skip: int) -> None:
+        self._log = (scratch / "log").open("w+b")
+        threads = str(contestant.threads)
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gradatim.checks.abnormal_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=scratch,  # no file of the user's can shadow a module
+            env={**os.environ, **dict.fromkeys(names, threads)},
+            start_new_session=True,  # Ctrl-C reaches us; we end the worker
+        )
+        self._buffer = b""
+        assert self._process.stdin is not None  # noqa: S101 (it is a pipe by construction)
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({**contestant.spec(inputs), "skip": skip}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._log.close()
+
+    def line(self, seconds: float, memory: int) -> dict[str, Any]:
+        """The next thing it says.
+
+        Raises:
+            _Stopped: it died, said nothing for so long, or holds more than so many bytes.
+        """
+        assert self._process.stdout is not None  # noqa: S101
+        deadline = time.monotonic() + seconds
+        descriptor = self._process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(_GLANCE):
+                    if time.monotonic() > deadline:
+                        raise _Stopped(f"The model gave no answer for {seconds:g} s and was ended.")
+                    if _resident(self._process.pid) > memory:
+                        raise _Stopped(
+                            f"The model took more than {memory / (1 << 30):.1f} GiB of memory and was ended."
+                        )
+                    continue
+                chunk = os.read(descriptor, 1 << 16)
+                if not chunk:
+                    raise _Stopped(self._last_words())
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return dict(json.loads(line))
+
+    def _last_words(self) -> str:
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            return "The process closed its output and went on running."
+        how = f"exit code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = signal.Signals(-code).name
+        hint = ", most likely for lack of memory" if code == -signal.SIGKILL else ""
+        self._log.seek(0)
+        words = self._log.read()[-4000:].decode(errors="replace").strip().splitlines()
+        last = f" Its last words: {words[-1][:200]}" if words else ""
+        return f"The model crashed the process ({how}{hint}).{last}"
+
+
+def _collect(worker: _Worker, checks: list[Check], strict: bool, seconds: float, memory: int) -> bool:
+    """Turn what a worker says into checks; gives whether there is nothing left to ask."""
+    try:
+        opened = worker.line(_STARTING, memory)
+    except _Stopped as stopped:
+        checks.append(
+            Check(
+                _GROUP, "opening", Verdict.FAIL, f"The model cannot be opened in a fresh process. {stopped}"
+            )
+        )
+        return True
+    if "error" in opened:
+        checks.append(Check(_GROUP, "opening", Verdict.FAIL, opened["error"]))
+        return True
+    while True:
+        case = worker.line(_STARTING, memory)
+        if "end" in case:
+            return True
+        began = time.perf_counter()
+        try:
+            found = worker.line(seconds, memory)
+        except _Stopped as stopped:
+            took = time.perf_counter() - began
+            checks.append(
+                Check(_GROUP, case["case"], Verdict.FAIL, f"{stopped} Wanted: {case['expectation']}.", took)
+            )
+            return False
+        verdict, detail = _judge(case["expectation"], found, strict)
+        checks.append(Check(_GROUP, case["case"], verdict, detail, time.perf_counter() - began))
+        if "after" in found:
+            return False
+
+
+def _judge(expectation: str, found: Mapping[str, Any], strict: bool) -> tuple[Verdict, str]:
+    lenient = Verdict.FAIL if strict else Verdict.PASS
+    if "after" in found:
+        return (
+            Verdict.FAIL,
+            f"After this input the model no longer answers ordinary rows as before: {found['after']}.",
+        )
+    if "refused" in found:
+        if expectation == "finite output":
+            return Verdict.FAIL, f"An ordinary input in an unusual form was refused: {found['refused']}"
+        return Verdict.PASS, f"refused: {found['refused']}"
+    if names := found["nonfinite"]:
+        told = f"NaN or infinity came out in {', '.join(f'`{name}`' for name in names)}, without an error"
+        if expectation == "finite output or a clear error":
+            return lenient, told
+        return Verdict.FAIL, f"{told}; wanted: {expectation}"
+    if expectation == "clear error":
+        return lenient, "accepted without an error, with a finite answer"
+    return Verdict.PASS, "finite output"
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _free_memory() -> int:
+    """Four fifths of the memory that is free now; 4 GiB where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024 * 4 // 5
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 4 << 30

@@ -1,0 +1,58 @@
+"""From raw rows to what the metrics read, and how long one call may take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.checks.check import Check, Finding, checked
+from gradatim.data import Dataset
+from gradatim.gates.verdict import Verdict
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.interpret import reduce_batch
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.task import Task
+from gradatim.models import Predictor
+
+ROWS = 8
+"""Rows that take the whole way."""
+
+_CALLS = 3
+
+
+def integration_check(dataset: Dataset, predictor: Predictor, task: Task) -> Check:
+    """Raw rows, preprocessing, the model, and what the task reads of its answers: does one fit the next?"""
+    return checked("integration", "raw rows to answers", lambda: _whole_way(dataset, predictor, task))
+
+
+def performance_check(predictor: Predictor, inputs: Mapping[str, NDArray[Any]], slowest: float) -> Check:
+    """Whether a call on these rows takes at most ``slowest`` seconds: the median of three, after one to warm up."""
+    return checked("performance", "one call", lambda: _call_in_time(predictor, inputs, slowest))
+
+
+def _whole_way(dataset: Dataset, predictor: Predictor, task: Task) -> Finding:
+    raw = next(dataset.raw_batches(ROWS))
+    batch = dataset.prepare(raw)
+    outputs = predictor(batch.inputs)
+    kept = reduce_batch(task, outputs, batch.inputs, batch.labels)
+    predictions = Predictions.of(kept, batch.labels, batch.slices, batch.groups, batch.items)
+    Evaluation(task, predictions)
+    steps = [", ".join(raw.inputs), dataset.preprocess or "", "model", f"{task.type} of {', '.join(kept)}"]
+    return Verdict.PASS, f"{len(batch)} rows: {' -> '.join(step for step in steps if step)}"
+
+
+def _call_in_time(predictor: Predictor, inputs: Mapping[str, NDArray[Any]], slowest: float) -> Finding:
+    predictor(inputs)
+    taken = []
+    for _ in range(_CALLS):
+        began = time.perf_counter()
+        predictor(inputs)
+        taken.append(time.perf_counter() - began)
+    seconds = float(np.median(taken))
+    rows = len(next(iter(inputs.values())))
+    told = f"{rows} rows took {seconds * 1e3:.3g} ms; at most {slowest * 1e3:.3g} ms are allowed"
+    return (Verdict.PASS if seconds <= slowest else Verdict.FAIL), told

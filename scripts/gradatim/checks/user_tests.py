@@ -1,0 +1,157 @@
+"""The user's own pytest files, run as the user would run them, their results as checks."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gradatim.checks.check import Check
+from gradatim.errors import missing_package
+from gradatim.files import digest_of, sha256_file
+from gradatim.gates.verdict import Verdict
+
+MODEL_VARIABLE = "GRADATIM_MODEL"
+"""Environment variable: the model file or folder that the fixture ``model`` opens."""
+
+BASELINE_VARIABLE = "GRADATIM_BASELINE"
+"""Environment variable: the file or folder that the fixture ``baseline`` opens; empty when nothing was released."""
+
+_GROUP = "pytest"
+_TAIL = 2000
+_SETTINGS = ("conftest.py", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+_REASONS = {
+    2: "pytest was interrupted before it was done",
+    3: "pytest itself failed",
+    4: "pytest could not be started this way",
+    5: "no tests were found",
+}
+
+
+def run_user_tests(
+    paths: Sequence[str], *, contract: Path, model: Path | str, baseline: Path | str | None, timeout: float
+) -> list[Check]:
+    """Run ``pytest --gradatim`` over files, folders or test ids, from the contract's folder.
+
+    A test that is skipped passes with its reason. No test at all, a file that does not import, a run that takes too
+    long or a process that crashes is a failed check with the end of pytest's output.
+
+    Args:
+        paths: as on pytest's command line, relative to the contract's folder.
+        contract: the contract; the fixtures open what it names.
+        model: what the fixture ``model`` opens.
+        baseline: what the fixture ``baseline`` opens; None when nothing was released before.
+        timeout: seconds for all of them together.
+
+    Raises:
+        EnvironmentLacks: pytest is not installed.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise missing_package("pytest", "test", "Running your own tests (`test.pytest`)")
+    with tempfile.TemporaryDirectory(prefix="gradatim-") as scratch:
+        junit = Path(scratch) / "junit.xml"
+        command = [
+            *(sys.executable, "-m", "pytest", "-p", "gradatim", "-p", "no:cacheprovider", "--gradatim"),
+            *("--gradatim-contract", str(contract), f"--junitxml={junit}", "-o", "junit_family=xunit2"),
+            *("-q", "--tb=short", "--color=no", *paths),
+        ]
+        began = time.perf_counter()
+        code, output = _run(command, contract.parent, Path(scratch) / "output", timeout, {
+            MODEL_VARIABLE: str(model), BASELINE_VARIABLE: str(baseline or ""),
+        })  # fmt: skip
+        checks = list(_read(junit))
+    problem = _problem(code, timeout, checks)
+    if problem:
+        detail = f"{problem}.\n{output[-_TAIL:].strip()}".strip()
+        checks.append(Check(_GROUP, "pytest", Verdict.FAIL, detail, time.perf_counter() - began))
+    return checks
+
+
+def tests_digest(root: Path, paths: Sequence[str]) -> str:
+    """Digest of the user's tests: their files, the local modules they import, and pytest's settings."""
+    from gradatim.code import local_closure
+
+    files: set[Path] = {root / name for name in _SETTINGS if (root / name).is_file()}
+    for written in paths:
+        path = root / written.partition("::")[0]
+        for file in _files(path):
+            files |= {file, *(local_closure(root, file) if file.suffix == ".py" else ())}
+        files |= {folder / "conftest.py" for folder in path.parents if (folder / "conftest.py").is_file()}
+    found = {os.path.relpath(file, root): sha256_file(file) for file in files if file.is_file()}
+    return digest_of(found)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        for each in sorted(path.rglob("*")):
+            parts = each.relative_to(path).parts
+            if each.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+                yield each
+
+
+def _run(
+    command: list[str], folder: Path, sink: Path, timeout: float, variables: dict[str, str]
+) -> tuple[int | None, str]:
+    """Exit code, None after a timeout, and all output."""
+    with sink.open("w+b") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": "1"},
+            start_new_session=True,
+        )
+        code: int | None = None
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(timeout)
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)  # and whatever the tests started
+            process.wait()
+    return code, sink.read_bytes().decode(errors="replace")
+
+
+def _read(path: Path) -> Iterator[Check]:
+    """The test cases of a JUnit file; none where there is no whole file."""
+    try:
+        root = ET.parse(path).getroot()  # noqa: S314 (written by pytest)
+    except (OSError, ET.ParseError):
+        return
+    for case in root.iter("testcase"):
+        name = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
+        verdict, detail = Verdict.PASS, ""
+        for outcome in case:
+            if outcome.tag in ("failure", "error"):
+                verdict = Verdict.FAIL
+                detail = (outcome.text or outcome.get("message") or "").strip()[-_TAIL:]
+            elif outcome.tag == "skipped":
+                detail = f"skipped: {outcome.get('message') or 'no reason given'}"
+        yield Check(_GROUP, name, verdict, detail, float(case.get("time") or 0.0))
+
+
+def _problem(code: int | None, timeout: float, checks: Sequence[Check]) -> str | None:
+    """What is wrong beyond the tests that failed."""
+    if code is None:
+        return f"Your tests were not done after {timeout:g} s and were ended; `test.timeout` allows more"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"pytest crashed with {signal.Signals(-code).name}"
+        return f"pytest crashed with signal {-code}"
+    if code == 0:
+        return None if checks else "pytest passed without reporting a test"
+    if any(check.verdict is not Verdict.PASS for check in checks):
+        return None
+    return _REASONS.get(code, f"pytest ended with exit code {code}").capitalize()
