@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def main() -> None:
 
 
 def _leave(paragraph: str, code: int) -> None:
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": paragraph, "exit": code}, ensure_ascii=False))
     label = click.style("error: ", fg="red", bold=True) if code != 130 else ""
     click.echo(f"{label}{paragraph}", err=True)
     sys.exit(code)

@@ -6,9 +6,9 @@ import functools
 import os
 import platform as machine
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradatim import __version__
 from gradatim.ci import Place, Platform
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gradatim.metrics.predictions import Predictions
     from gradatim.metrics.task import Task
     from gradatim.models.predictor import Predictor
+
+_Found = TypeVar("_Found")
 
 ORIGINAL = "original"
 """The variant as it was built, before any compression."""
@@ -120,6 +122,26 @@ class Release:
     wanted_stage: str | None = None
     wanted_version: str | None = None
     unproven: tuple[str, ...] = ()
+    _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False)
+
+    def anew(self, *, same_registry: bool) -> Release:
+        """The same release seen afresh, after other processes may have changed the workspace, the model or the tags."""
+        fresh = replace(self)
+        if same_registry:
+            kept = {name: self.__dict__[name] for name in ("repository", "sync", "registry") if name in self.__dict__}
+            fresh.__dict__.update(kept)
+        return fresh
+
+    def remembered(self, key: tuple[str, ...], find: Callable[[], _Found]) -> _Found:
+        """What was found for a key before, else what is found now; files are not read twice for one question."""
+        if key not in self._memory:
+            self._memory[key] = find()
+        found: _Found = self._memory[key]
+        return found
+
+    def forget_remembered(self) -> None:
+        """Look at the files again from here on."""
+        self._memory.clear()
 
     # where it stands
 
@@ -198,6 +220,9 @@ class Release:
         Raises:
             BrokenEvidence: the contract asks for compression and there is no such evidence for this model.
         """
+        return self.remembered(("variants",), self._variants)
+
+    def _variants(self) -> tuple[Variant, ...]:
         if self.contract.parts.compress is None:
             return (self.original,)
         evidence = self.evidence("compress")
@@ -357,6 +382,16 @@ class Release:
             found.label, version, found.stage, found.commit, manifest or digest_of(found.commit), manifest
         )
 
+    def held(self) -> str | None:
+        """What would be replaced if the candidate were new, as a label; None when nothing was released before.
+
+        Raises:
+            EnvironmentLacks: there is no repository, or nothing is proven.
+        """
+        ladder = self.contract.ladder
+        found = baseline(self.registry, self.stage or ladder[-1], ladder, model=self.name, sync=self.sync)
+        return found.label if found else None
+
     def _released_as(self) -> str | None:
         """The digest under which this very candidate is released already: it is no baseline for itself."""
         mine = {variant.manifest.digest for variant in self.variants()}
@@ -443,6 +478,9 @@ class Release:
 
     def data_digest(self, which: str) -> str:
         """Digest of a data set's bytes and of how it is read."""
+        return self.remembered(("data", which), lambda: self._data_digest(which))
+
+    def _data_digest(self, which: str) -> str:
         chosen = self.contract.data_set(which)
         if chosen is None:
             return digest_of(None)
@@ -454,6 +492,9 @@ class Release:
 
     def code_digest(self, which: Iterable[str] = ("evaluation",)) -> str:
         """Digest of the user's code that measuring runs: model factory, preprocessing, own metrics."""
+        return self.remembered(("code", *which), lambda: self._code_digest(which))
+
+    def _code_digest(self, which: Iterable[str]) -> str:
         from gradatim.code import closure_digest, is_reference
 
         task = self.contract.parts.task

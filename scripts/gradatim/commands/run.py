@@ -59,6 +59,23 @@ def command(
       gradatim run --stage beta --dry-run
       gradatim run --only evaluate --force
     """
+    return run_release(
+        contract_path, stage, until, only, version, force=force, dry_run=dry_run, json_wanted=json_wanted
+    )
+
+
+def run_release(
+    contract_path: str | None,
+    stage: str | None = None,
+    until: str | None = None,
+    only: tuple[str, ...] = (),
+    version: str | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    json_wanted: bool = False,
+) -> int:
+    """Walk a release and tell how it went; returns the exit code."""
     from gradatim.commands.opening import open_release
 
     release = open_release(contract_path, stage)
@@ -94,10 +111,10 @@ def _heading(release: Release) -> str:
     model = release.name
     where = f" for {release.stage}" if release.stage else ""
     try:
-        baseline = release.baseline()
-        against = f"baseline {baseline.label}" if baseline else "nothing released before"
+        held = release.held()
     except GradatimError:
-        against = "baseline not known yet"
+        held = None
+    against = f"baseline {held}" if held else "nothing released before"
     try:
         commit = release.repository.head()[:7]
     except GradatimError:
@@ -132,7 +149,7 @@ def _standing(release: Release, step: Step) -> StepResult | None:
     from gradatim.pipeline.step import StepRun, standing_evidence
 
     try:
-        statement = standing_evidence(step.name, release)
+        statement = standing_evidence(step.name, release.anew(same_registry=not step.outward))
     except GradatimError:
         return None  # the step itself will say what is wrong
     if statement is None:

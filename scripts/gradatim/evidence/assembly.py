@@ -41,9 +41,14 @@ class ReleaseFiles:
 
     @property
     def kept(self) -> dict[str, bytes]:
-        """What git keeps besides record and manifest: the evidence."""
-        source = self.sources[EVIDENCE_FILE]
-        return {EVIDENCE_FILE: source if isinstance(source, bytes) else source.read_bytes()}
+        """What git keeps besides record and manifest: evidence, report and the rest, by path; never the model."""
+        return {
+            entry.path: self._read(entry.path) for entry in self.record.files if entry.path != MANIFEST_FILE
+        }
+
+    def _read(self, path: str) -> bytes:
+        source = self.sources[path]
+        return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def assemble(

@@ -80,7 +80,16 @@ def step_module(name: str) -> StepModule:
 
 
 def standing_evidence(name: str, release: Release) -> Statement | None:
-    """The evidence of a step if it still holds: made from the same inputs by this kit, its outputs untouched."""
+    """The evidence of a step if it still holds: made from the same inputs by this kit, its outputs untouched.
+
+    It holds only as long as the evidence of every step that it needs does.
+    """
+    if any(standing_evidence(need, release) is None for need in STEPS[name].needs):
+        return None
+    return release.remembered(("standing", name), lambda: _standing(name, release))
+
+
+def _standing(name: str, release: Release) -> Statement | None:
     inputs = _inputs(name, release)
     try:
         statement = release.workspace.statement(name)
@@ -111,6 +120,7 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
             f"The evidence of `{release.unproven[0]}` is missing, or something it rests on has changed since. "
             f"Run: gradatim run --until {release.unproven[0]}"
         )
+    release.forget_remembered()
     inputs = _inputs(name, release)
     release.workspace.forget(name)
     outcome = step_module(name).run(release)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
@@ -33,7 +34,6 @@ class FolderPublisher:
 
     def __init__(self, folder: Path, *, root: Path) -> None:
         self.folder = Path(os.path.abspath(root / folder))  # noqa: PTH100 (a link in the path stays as it was written)
-        self._locks: dict[str, int] = {}
 
     @property
     def location(self) -> str:
@@ -46,21 +46,12 @@ class FolderPublisher:
         try:
             while not final.exists():
                 place.mkdir(parents=True, exist_ok=True)
-                lock = _lock(place)
-                if lock is None:
-                    continue  # published or taken back between the two lines above
-                self._locks[str(place)] = lock
-                if final.exists():
-                    break
-                self._fill(place, release)
-                return Draft(release, str(place))
+                with _locked(place) as held:
+                    if held:
+                        self._fill(place, release)
+                        return Draft(release, str(place))
         except OSError as error:
-            self._unlock(str(place))
             raise cannot_write(place, error) from error
-        except BaseException:
-            self._unlock(str(place))
-            raise
-        self._unlock(str(place))
         self._compare(final, release)
         return Draft(release, str(place), self._publication(release))
 
@@ -69,33 +60,21 @@ class FolderPublisher:
         release = draft.release
         final = self.folder / release.tag
         if draft.public is None:
+            place = Path(draft.place)
             try:
-                Path(draft.place).rename(final)
-                _sync(final.parent)
+                with _locked(place):
+                    place.rename(final)
+                    _sync(final.parent)
             except OSError as error:
-                if not final.exists():
+                if not final.exists():  # else somebody with the same bytes was faster, or it is not the same
                     raise cannot_write(final, error) from error
-            finally:
-                self._unlock(draft.place)
         self._compare(final, release)
         return self._publication(release)
-
-    def holds(self, release: ReleaseFiles) -> bool:
-        """See ``Publisher.holds``."""
-        final = self.folder / release.tag
-        if not final.is_dir():
-            return False
-        try:
-            self._compare(final, release)
-        except BrokenEvidence:
-            return False
-        return True
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``."""
         if draft.public is None:
             shutil.rmtree(draft.place, ignore_errors=True)
-            self._unlock(draft.place)
 
     def open(self, publication: Publication, into: Path) -> Path:
         """See ``Publisher.open``: a folder is read where it is."""
@@ -131,40 +110,31 @@ class FolderPublisher:
             )
 
     def _fill(self, place: Path, release: ReleaseFiles) -> None:
-        """Complete a draft, keeping what an interrupted run left whole and removing what it left half-written."""
+        """Complete a draft: what an interrupted run left whole is kept, what it left half-written goes."""
         for name in set(list_files(place)) - {entry.path for entry in release.entries}:
             (place / name).unlink()
         for entry in release.entries:
             _copy(release.sources[entry.path], place / entry.path, entry)
         self._compare(place, release)
 
-    def _unlock(self, place: str) -> None:
-        lock = self._locks.pop(place, None)
-        if lock is not None:
-            os.close(lock)
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder for this process alone; a process that dies lets go of it.
 
-def _lock(folder: Path) -> int | None:
-    """Hold a folder for this process alone, until the descriptor is closed or the process dies.
-
-    None when the folder went away while we waited for it.
+    Gives False when the folder went away while we waited for it.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
-        return None
+        yield False
+        return
     try:
         with contextlib.suppress(OSError):  # a network drive without locks: two at once may have to run again
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if folder.stat().st_ino == os.fstat(descriptor).st_ino:
-            return descriptor
-    except FileNotFoundError:
-        pass
-    except BaseException:
+        yield folder.exists() and folder.stat().st_ino == os.fstat(descriptor).st_ino
+    finally:
         os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
 
 
 def _copy(source: Source, target: Path, entry: FileEntry) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from gradatim.contract.schema import Benchmark
 from gradatim.files import digest_of, sha256_bytes, write_json
 from gradatim.gates.verdict import Verdict
 from gradatim.release import BASELINE, ORIGINAL, Outcome, Release, machine_kind
 from gradatim.timing.contestant import Contestant
+from gradatim.timing.decision import LOOKS
 from gradatim.timing.paired import PairedResult, Question, compare
 
 _MARGIN = 0.03
@@ -34,26 +38,62 @@ def run(release: Release) -> Outcome:
     if release.contract.data_set("evaluation") is None:
         return Outcome("no evaluation data in the contract to time with", subjects)
     settings = release.contract.parts.benchmark
-    paths = {variant.name: variant.path for variant in release.variants()}
+    variants = {variant.name: variant.path for variant in release.variants()}
     baseline = release.baseline_path()
-    if baseline is not None:
-        paths = {BASELINE: baseline, **paths}
-    contestants = [_contestant(release, name, path, settings) for name, path in paths.items()]
+    paths = {BASELINE: baseline, **variants} if baseline is not None else variants
+    contestants = {name: _contestant(release, name, path, settings) for name, path in paths.items()}
     with release.open(release.original.path) as predictor:
         batch = release.dataset("evaluation", predictor.signature).head(settings.batch).inputs
-    margin = _margin(release)
-    against = BASELINE if baseline is not None else ORIGINAL
-    questions = [Question(name, against, margin) for name in paths if name != against]
     with release.progress.task("benchmark", settings.rounds) as advance:
-        result = compare(
-            contestants, batch, questions=questions, rounds=settings.rounds, seed=release.contract.parts.test.seed,
-            progress=lambda done, most, known: advance(1, known),
-        )  # fmt: skip
+
+        def tell(done: int, most: int, known: str) -> None:
+            advance(1, known)
+
+        found = list(_timed(contestants, list(variants), batch, settings, _margin(release), tell))
     path = release.workspace.folder / "benchmark.json"
-    write_json(path, result.to_json())
-    return Outcome(
-        _summary(result, against), subjects, Verdict.PASS, tuple(result.measurements()), (), {}, (path,)
-    )
+    write_json(path, _merged(found))
+    measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
+    summary = _summary(found[-1], BASELINE if baseline is not None else ORIGINAL)
+    return Outcome(summary, subjects, Verdict.PASS, tuple(measurements.values()), outputs=(path,))
+
+
+def _timed(
+    contestants: Mapping[str, Contestant],
+    variants: list[str],
+    batch: Mapping[str, NDArray[Any]],
+    settings: Benchmark,
+    margin: float,
+    tell: Callable[[int, int, str], None],
+) -> Iterator[PairedResult]:
+    """One paired benchmark a variant, in the order of preference, until one is proven not to be slower.
+
+    Variants that are not asked about take part in the first rounds all the same, so that the report knows them.
+    """
+    if BASELINE not in contestants:
+        questions = [Question(name, ORIGINAL, margin) for name in variants if name != ORIGINAL]
+        yield compare(list(contestants.values()), batch, questions=questions, rounds=LOOKS[0], progress=tell)
+        return
+    for place, name in enumerate(variants):
+        playing = list(contestants.values()) if place == 0 else [contestants[BASELINE], contestants[name]]
+        result = compare(
+            playing, batch, questions=[Question(name, BASELINE, margin)], rounds=settings.rounds, progress=tell
+        )
+        yield result
+        answer = result.comparison(name)
+        if answer is not None and answer.decision.verdict is Verdict.PASS:
+            return
+
+
+def _merged(found: list[PairedResult]) -> dict[str, Any]:
+    """All runs as one record; of a contestant in several, the longest."""
+    records = [result.to_json() for result in found]
+    contestants: dict[str, Any] = {}
+    for entry in (entry for record in records for entry in record["contestants"]):
+        if entry["name"] not in contestants or entry["calls"] > contestants[entry["name"]]["calls"]:
+            contestants[entry["name"]] = entry
+    comparisons = [entry for record in records for entry in record["comparisons"]]
+    seconds = sum(record["seconds"] for record in records)
+    return {**records[-1], "contestants": list(contestants.values()), "comparisons": comparisons, "seconds": seconds}
 
 
 def _contestant(release: Release, name: str, path: Path, settings: Benchmark) -> Contestant:

@@ -1,0 +1,81 @@
+"""gradatim demo: a small real project, released start to end before your eyes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gradatim.projects.demo import DemoPaths
+
+
+@click.command("demo", short_help="Lay down a small real project and release it, start to end.")
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--bad", is_flag=True, help="Offer three bad candidates in turn, and see each refused.")
+def command(folder: Path | None, bad: bool) -> int:
+    """Lay down a git repository with a real model of handwritten digits and a bare remote, then release twice.
+
+    v1.0.0 is the first release; then a better model is offered and becomes v1.1.0. With --bad three candidates follow
+    v1.0.0 instead: one worse on a single digit, one slower, one that brings a pickle. Each is refused.
+
+    \b
+    Examples:
+      gradatim demo
+      gradatim demo /tmp/digits
+      gradatim demo --bad
+    """
+    from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, lay_down
+
+    paths = lay_down(folder or Path(DEFAULT_FOLDER))
+    _say(f"A project in {_shown(paths.project)}, its remote in {_shown(paths.remote)}.")
+    code = _release(paths, f"{FIRST.title}. The first release: nothing to compare with yet.")
+    if code:
+        return code
+    if bad:
+        return max(_offer(paths, candidate.name, candidate.title) for candidate in BAD)
+    code = _offer(paths, BETTER.name, BETTER.title)
+    if code == 0:
+        _point_onwards(paths)
+    return code
+
+
+def _offer(paths: DemoPaths, name: str, title: str) -> int:
+    from gradatim.projects.demo import commit_candidate
+
+    commit_candidate(paths, name)
+    return _release(paths, f"{title}.")
+
+
+def _release(paths: DemoPaths, title: str) -> int:
+    from gradatim.commands.run import run_release
+    from gradatim.projects.demo import push
+
+    _say(f"\n{click.style(title, bold=True)}\n$ gradatim run")
+    code = run_release(str(paths.contract))
+    if code == 0:
+        push(paths)
+    return code
+
+
+def _point_onwards(paths: DemoPaths) -> None:
+    _say(
+        f"\nLook at the report: {_shown(paths.project / '.gradatim' / 'report.html')}\n"
+        f"Go on in the project: cd {_shown(paths.project)}\n"
+        "  gradatim status              what each stage holds\n"
+        "  gradatim verify v1.1.0       every byte, against tag and evidence\n"
+        "  gradatim diff v1.0.0 v1.1.0  what changed\n"
+        '  gradatim rollback production --reason "just trying"\n'
+        "See bad models refused: gradatim demo --bad OTHER-FOLDER"
+    )
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _shown(path: Path) -> str:
+    shown = os.path.relpath(path)
+    return shown if not shown.startswith("..") else str(path)
