@@ -105,7 +105,7 @@ def test_a_push_that_a_hook_declines_is_no_lost_race(tmp_path: Path) -> None:
     hook.write_text("#!/bin/sh\necho 'tags are protected here' >&2\nexit 1\n")
     hook.chmod(0o755)
     repository = Repository.find(place)
-    with pytest.raises(EnvironmentLacks, match="declined|protected") as caught:
+    with pytest.raises(EnvironmentLacks, match=r"declined|protected") as caught:
         repository.push("origin", [RefUpdate("refs/tags/new", repository.head())])
     assert not isinstance(caught.value, PushRejected)
 
@@ -215,7 +215,7 @@ def test_a_file_is_exported_as_it_was_at_a_commit(tmp_path: Path) -> None:
     repository = Repository.find(place)
     repository.export(old, "model.onnx", tmp_path / "out" / "model.onnx")
     assert (tmp_path / "out" / "model.onnx").read_bytes() == b"old" * 1000
-    with pytest.raises(InvalidInput, match="no file other.onnx"):
+    with pytest.raises(InvalidInput, match="no file other"):
         repository.export(old, "other.onnx", tmp_path / "out" / "other.onnx")
     assert not (tmp_path / "out" / "other.onnx").exists()
 

@@ -29,9 +29,10 @@ def model(*versions: str) -> Model:
 
 
 def test_versions_are_ordered_as_semver_orders_them() -> None:
-    text = "1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1 1.0.0 1.0.1 1.10.0"
-    ordered = [SemVer.parse(version) for version in text.split()]
-    assert sorted(reversed(ordered)) == ordered
+    candidates = "1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1"
+    ordered = [SemVer.parse(version) for version in f"{candidates} 1.0.0 1.0.1 1.10.0".split()]
+    assert sorted(ordered, key=str) != ordered
+    assert sorted(sorted(ordered, key=str)) == ordered
     assert SemVer.parse("v1.0.0+build.1") == SemVer.parse("1.0.0+build.2")
 
 

@@ -85,5 +85,7 @@ def _signature(evidence: Bundle) -> Signature | None:
             try:
                 return Signature.from_json(statement.details["signature"])
             except (KeyError, TypeError) as error:
-                raise BrokenEvidence(f"The signature in the evidence of {statement.step} is broken.") from error
+                raise BrokenEvidence(
+                    f"The signature in the evidence of {statement.step} is broken."
+                ) from error
     return None

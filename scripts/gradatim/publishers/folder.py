@@ -71,6 +71,17 @@ class FolderPublisher:
         self._compare(final, release)
         return self._publication(release)
 
+    def holds(self, release: ReleaseFiles) -> bool:
+        """See ``Publisher.holds``."""
+        final = self.folder / release.tag
+        if not final.is_dir():
+            return False
+        try:
+            self._compare(final, release)
+        except BrokenEvidence:
+            return False
+        return True
+
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``."""
         if draft.public is None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -294,9 +296,9 @@ class Repository:
         if result.returncode != 0:
             raise PushRejected(f"{self.root} changed meanwhile: {_last_words(result.stderr)}.")
 
-    def local_refs(self, prefix: str) -> dict[str, str]:
-        """Object ids by full reference name below a prefix."""
-        listing = self.text("for-each-ref", "--format=%(objectname) %(refname)", prefix)
+    def local_refs(self, *prefixes: str) -> dict[str, str]:
+        """Object ids by full reference name below one of the prefixes."""
+        listing = self.text("for-each-ref", "--format=%(objectname) %(refname)", *prefixes)
         pairs = (line.partition(" ") for line in listing.split("\n") if line)
         return {ref: identity for identity, _, ref in pairs}
 
@@ -515,7 +517,11 @@ class Repository:
                 raise EnvironmentLacks(f"git cannot prepare a signature: {_last_words(made.stderr)}.")
             (store / "objects" / "info" / "alternates").write_text(f"{self.git_dir / 'objects'}\n")
             include = ["-c", f"include.path={self.git_dir / 'config'}"]
-            author = {"GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email, "GIT_COMMITTER_DATE": date}
+            author = {
+                "GIT_COMMITTER_NAME": name,
+                "GIT_COMMITTER_EMAIL": email,
+                "GIT_COMMITTER_DATE": f"@{date}",
+            }
             place = ["--git-dir", str(store)]
             command = [*place, *include, "tag", "--sign", "--cleanup=verbatim", "--file=-", tag, commit]
             result = _git(command, stdin=message.encode(), environment=author)
@@ -526,6 +532,11 @@ class Repository:
                 )
             content = _git([*place, "cat-file", "tag", f"refs/tags/{tag}"]).stdout
         return os.fsdecode(self.run("hash-object", "-t", "tag", "-w", "--stdin", stdin=content)).strip()
+
+
+def pause(attempt: int) -> None:
+    """Wait a moment before a lost race is run again, longer each time and never as long as the other side."""
+    time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret)
 
 
 def read_lfs_pointer(data: bytes, name: str) -> LfsPointer | None:

@@ -22,6 +22,7 @@ from gradatim.registry.tags import SemVer
 LEDGER = "refs/gradatim/releases/"
 """Below it, one reference per manifest digest holds the evidence of a release."""
 
+_ATTEMPTS = 3
 _FIELDS = "%00".join(
     (
         "%(refname)",
@@ -358,8 +359,7 @@ def sync(repository: Repository, *, required: bool = False) -> Sync:
         if required:
             raise
         return Sync(remote, reached=False, reason=str(error))
-    ours = {**repository.local_refs("refs/tags"), **repository.local_refs(LEDGER)}
-    repository.fetch(remote, [f"{ref}:{ref}" for ref in theirs if ref not in ours])
+    ours = _fetch_missing(repository, remote, theirs)
     changed = {ref: there.id for ref, there in theirs.items() if ours.get(ref, there.id) != there.id}
     _follow(repository, remote, [ref for ref in changed if ref.startswith(LEDGER)], ours)
     moved = (ref.removeprefix("refs/tags/") for ref in changed if ref.startswith("refs/tags/"))
@@ -369,6 +369,21 @@ def sync(repository: Repository, *, required: bool = False) -> Sync:
         moved=tuple(sorted(tag for tag in moved if tags.parse(tag))),
         refs={ref: there.id for ref, there in theirs.items()},
     )
+
+
+def _fetch_missing(repository: Repository, remote: str, theirs: Iterable[str]) -> Mapping[str, str]:
+    """Fetch what is not here and return what is; another git may be doing the same at this moment."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        ours = repository.local_refs("refs/tags", LEDGER)
+        missing = [f"{ref}:{ref}" for ref in theirs if ref not in ours]
+        if not missing:
+            break
+        try:
+            repository.fetch(remote, missing)
+        except EnvironmentLacks:
+            if attempt == _ATTEMPTS:
+                raise
+    return ours
 
 
 def _follow(repository: Repository, remote: str, ledgers: Iterable[str], ours: Mapping[str, str]) -> None:

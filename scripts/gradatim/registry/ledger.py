@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
-from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, Repository
+from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.history import LEDGER, sync
 
 _ATTEMPTS = 5
@@ -87,16 +87,15 @@ class Ledger:
         environment = {
             "GIT_AUTHOR_NAME": name,
             "GIT_AUTHOR_EMAIL": email,
-            "GIT_AUTHOR_DATE": date,
+            "GIT_AUTHOR_DATE": f"@{date}",
             "GIT_COMMITTER_NAME": name,
             "GIT_COMMITTER_EMAIL": email,
-            "GIT_COMMITTER_DATE": date,
+            "GIT_COMMITTER_DATE": f"@{date}",
         }
         new = sorted(path for path in added if path not in self.blobs)
         message = f"Keep {', '.join(new)}\n".encode()
-        command = ["-c", "commit.gpgSign=false", "commit-tree", *parents, tree]
-        commit = os.fsdecode(self.repository.run(*command, stdin=message, environment=environment)).strip()
-        return RefUpdate(self.ref, commit, self.head)
+        made = self.repository.run("commit-tree", *parents, tree, stdin=message, environment=environment)
+        return RefUpdate(self.ref, os.fsdecode(made).strip(), self.head)
 
 
 def open_ledger(repository: Repository, digest: str, *, fetch: bool = True) -> Ledger:
@@ -151,6 +150,7 @@ def keep(repository: Repository, digest: str, files: Mapping[str, bytes], commit
         except PushRejected:
             if attempt == _ATTEMPTS:
                 raise
+            pause(attempt)
             continue
         return True
     raise AssertionError("the loop ends by return or raise")

@@ -10,7 +10,7 @@ from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.registry import tags
-from gradatim.registry.git import PushRejected, RefUpdate, Repository
+from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.history import (
     Model,
     Registry,
@@ -107,6 +107,7 @@ def announce(
         except PushRejected:
             if attempt == _ATTEMPTS:
                 raise
+            pause(attempt)
             continue
         return Announcement(_short(updates), created=True, remote=state.remote)
     raise AssertionError("the loop ends by return or raise")
@@ -172,6 +173,7 @@ def assign(
         except PushRejected:
             if attempt == _ATTEMPTS:
                 raise
+            pause(attempt)
             continue
         return Announcement(_short(updates), created=True, remote=state.remote)
     raise AssertionError("the loop ends by return or raise")
@@ -281,4 +283,5 @@ def _write(repository: Repository, state: Sync, updates: Sequence[RefUpdate]) ->
 
 
 def _short(updates: Sequence[RefUpdate]) -> tuple[str, ...]:
-    return tuple(update.ref.removeprefix("refs/tags/") for update in updates)
+    refs = (update.ref for update in updates)
+    return tuple(ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/"))

@@ -1,0 +1,249 @@
+"""Tampering: verification names whatever was done to a release."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from registry_examples import (
+    IDENTITY,
+    clone,
+    commit_file,
+    evidence_for,
+    git,
+    new_repository,
+    registry_of,
+    release_files,
+    tag,
+)
+
+from gradatim.errors import InvalidInput
+from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE
+from gradatim.evidence.verify import Verification, verify_folder
+from gradatim.gates.verdict import Verdict
+from gradatim.publishers.folder import FolderPublisher
+from gradatim.publishers.publishing import publish
+from gradatim.publishers.verification import releases_with_file, verify_version
+from gradatim.registry.git import Repository
+from gradatim.registry.history import LEDGER, read, sync
+from gradatim.registry.ledger import open_ledger
+
+
+@pytest.fixture(autouse=True)
+def _own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in IDENTITY.items():
+        monkeypatch.setenv(key, value)
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """Two releases, the second committed in git too, published to a folder."""
+    place = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+    publisher = FolderPublisher(tmp_path / "releases", root=place)
+    publish(Repository.find(place), release_files(place, "v1.0.0", b"old weights"), [publisher])
+    commit_file(place, "model/digits.onnx", b"new weights")
+    publish(
+        Repository.find(place), release_files(place, "v1.1.0", b"new weights", previous="v1.0.0"), [publisher]
+    )
+    return place
+
+
+def verified(place: Path, version: str = "v1.1.0", **arguments: object) -> Verification:
+    repository = Repository.find(place)
+    state = sync(repository)
+    registry = read(repository, "digits")
+    return verify_version(repository, registry, registry.find(version, "digits"), sync=state, **arguments)  # type: ignore[arg-type]
+
+
+def problems(found: Verification) -> set[str]:
+    return {finding.problem for finding in found.findings}
+
+
+def flip(path: Path, bit: int = 5) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1 << bit
+    path.write_bytes(bytes(data))
+
+
+def rewrite_ledger(place: Path, version: str, path: str, change: Callable[[bytes], bytes]) -> None:
+    """What somebody with write access to the evidence could do: another blob in the same place."""
+    repository = Repository.find(place)
+    release = registry_of(place, "digits").find(version, "digits")
+    ledger = open_ledger(repository, release.manifest or "")
+    forged = ledger.__class__(
+        repository, ledger.digest, None, {k: v for k, v in ledger.blobs.items() if k != path}
+    )
+    update = forged.adding({path: change(ledger.read(path))}, "1 +0000")
+    assert update is not None
+    git(place, "update-ref", update.ref, update.new)
+    git(place, "push", "-q", "--force", "origin", update.ref)
+
+
+def test_an_untouched_release_holds_and_says_what_was_compared(repo: Path) -> None:
+    found = verified(repo)
+    assert found.holds, found.findings
+    text = "\n".join(found.checked)
+    assert "tag v1.1.0 on origin" in text
+    assert "model/digits.onnx at commit" in text
+    assert "digits.onnx in /" in text
+    assert not found.signed
+
+
+@pytest.mark.parametrize("name", ["digits.onnx", "report.html", MANIFEST_FILE, RECORD_FILE, EVIDENCE_FILE])
+@pytest.mark.parametrize("offline", [True, False])
+def test_one_flipped_bit_in_a_published_file_is_named(
+    repo: Path, tmp_path: Path, name: str, offline: bool
+) -> None:
+    folder = tmp_path / "releases" / "v1.1.0"
+    flip(folder / name)
+    found = verify_folder(folder) if offline else verified(repo)
+    assert not found.holds
+    assert any(name in finding.text for finding in found.findings), found.findings
+
+
+def test_extra_and_missing_files_and_links_are_named(repo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "releases" / "v1.1.0"
+    (folder / "extra.pkl").write_bytes(b"x")
+    (folder / "report.html").unlink()
+    for found in (verify_folder(folder), verified(repo)):
+        assert problems(found) == {"extra file", "missing file"}
+    (folder / "extra.pkl").unlink()
+    (folder / "report.html").symlink_to("/etc/hostname")
+    assert not verified(repo).holds
+    with pytest.raises(InvalidInput, match="symbolic link"):
+        verify_folder(folder)
+
+
+def test_an_older_release_in_place_of_a_newer_is_named(repo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "releases" / "v1.1.0"
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "releases" / "v1.0.0", folder)
+    assert "other release" in problems(verify_folder(folder))
+    found = verified(repo)
+    assert any("is that of v1.0.0, not that of v1.1.0" in finding.text for finding in found.findings)
+
+
+def test_an_older_manifest_beside_newer_files_is_named(repo: Path, tmp_path: Path) -> None:
+    shutil.copy(
+        tmp_path / "releases" / "v1.0.0" / MANIFEST_FILE, tmp_path / "releases" / "v1.1.0" / MANIFEST_FILE
+    )
+    assert "other release" in problems(verify_folder(tmp_path / "releases" / "v1.1.0"))
+    assert "other release" in problems(verified(repo))
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        (MANIFEST_FILE, "broken manifest"),
+        (f"v1.1.0/{RECORD_FILE}", "broken record"),
+        (f"v1.1.0/{EVIDENCE_FILE}", "broken evidence"),
+    ],
+)
+def test_one_flipped_bit_in_what_git_keeps_is_named(repo: Path, path: str, problem: str) -> None:
+    def damage(data: bytes) -> bytes:
+        flipped = bytearray(data)
+        flipped[len(data) // 2] ^= 1
+        return bytes(flipped)
+
+    rewrite_ledger(repo, "v1.1.0", path, damage)
+    assert problem in problems(verified(repo))
+
+
+def test_evidence_that_is_gone_is_missing(repo: Path) -> None:
+    release = registry_of(repo, "digits").find("v1.1.0")
+    for place in (repo, Path(git(repo, "remote", "get-url", "origin"))):
+        git(place, "update-ref", "-d", f"{LEDGER}{release.manifest}")
+    assert problems(verified(repo)) == {"missing evidence"}
+
+
+def test_evidence_of_another_model_is_named(repo: Path) -> None:
+    publish(Repository.find(repo), release_files(repo, "v1.2.0", b"x", evidence=evidence_for("f" * 64)), [])
+    assert {"foreign evidence", "missing evidence"} <= problems(verified(repo, "v1.2.0"))
+
+
+def test_a_refused_gate_behind_a_tag_is_named(repo: Path) -> None:
+    release = release_files(repo, "v1.2.0", b"x")
+    failed = evidence_for(release.manifest.digest, verdict=Verdict.FAIL, accuracy=0.5)
+    publish(Repository.find(repo), release_files(repo, "v1.2.0", b"x", evidence=failed), [])
+    found = verified(repo, "v1.2.0")
+    assert any(f.problem == "refused gate" and "accuracy was 50.0%" in f.text for f in found.findings)
+
+
+def move_tag(place: Path, change: Callable[[str], str], commit: str = "v1.1.0^{commit}") -> None:
+    message = git(place, "tag", "-l", "--format=%(contents)", "v1.1.0") + "\n"
+    target = git(place, "rev-parse", commit)
+    git(place, "tag", "-f", "-a", "--cleanup=verbatim", "-m", change(message), "v1.1.0", target)
+    git(place, "push", "-q", "--force", "origin", "v1.1.0")
+
+
+def test_a_moved_tag_is_named_where_the_old_one_was_seen(repo: Path, tmp_path: Path) -> None:
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    move_tag(repo, lambda message: message, "v1.0.0^{commit}")
+    assert "moved tag" in problems(verified(other))
+    assert "moved tag" in problems(verified(clone(tmp_path / "remote.git", tmp_path / "new")))
+
+
+def test_a_deleted_tag_is_named(repo: Path) -> None:
+    git(repo, "push", "-q", "--delete", "origin", "v1.1.0")
+    assert "moved tag" in problems(verified(repo))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: message.replace("for production", "for prodUction"),
+        lambda message: message.replace("previous: v1.0.0", "previous: v1.0.1"),
+        lambda message: message.replace("manifest: sha256:", "manifest: sha256:0")[:-1],
+        lambda message: message[:-2] + ("0" if message[-2] != "0" else "1") + "\n",
+    ],
+)
+def test_an_altered_tag_message_is_named_even_in_a_new_clone(
+    repo: Path, tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    move_tag(repo, change)
+    found = verified(clone(tmp_path / "remote.git", tmp_path / "new"))
+    assert problems(found) & {"altered tag", "unproven tag", "missing evidence", "broken record"}, (
+        found.findings
+    )
+
+
+def test_a_tag_made_by_hand_proves_nothing(repo: Path) -> None:
+    tag(repo, "v3.0.0")
+    git(repo, "push", "-q", "origin", "v3.0.0")
+    assert problems(verified(repo, "v3.0.0")) == {"unproven tag"}
+
+
+def test_a_stage_that_demands_a_signature_refuses_an_unsigned_release(repo: Path) -> None:
+    assert problems(verified(repo, signed=True)) == {"unsigned"}
+
+
+def test_a_release_that_cannot_be_reached_anywhere_is_not_believed(repo: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "releases")
+    assert verified(repo, "v1.1.0").holds, "its commit still has it"
+    assert verified(repo, "v1.1.0").notes
+    assert problems(verified(repo, "v1.0.0")) == {"unreachable"}
+
+
+def test_a_download_is_compared_with_the_tag(repo: Path, tmp_path: Path) -> None:
+    download = shutil.copytree(tmp_path / "releases" / "v1.0.0", tmp_path / "download")
+    assert verified(repo, "v1.0.0", folders=[download]).holds
+    assert "other release" in problems(verified(repo, "v1.1.0", folders=[download]))
+
+
+def test_a_file_is_traced_to_its_releases(repo: Path, tmp_path: Path) -> None:
+    registry = registry_of(repo, "digits")
+    (found,) = releases_with_file(
+        Repository.find(repo), registry, tmp_path / "releases" / "v1.0.0" / "digits.onnx"
+    )
+    assert (str(found[0]), found[1].path) == ("v1.0.0", "digits.onnx")
+    assert releases_with_file(Repository.find(repo), registry, repo / "README.md") == []
+
+
+def test_a_folder_that_is_no_release_is_explained(tmp_path: Path) -> None:
+    found = verify_folder(tmp_path)
+    assert not found.holds
+    assert "no complete release" in found.findings[0].text
+    with pytest.raises(InvalidInput, match="not a folder"):
+        verify_folder(tmp_path / "missing")
