@@ -40,7 +40,7 @@ def main(request: Path, answer: Path) -> None:
     except GradatimError as error:
         found = {"reason": str(error), "exit_code": error.exit_code}
     except MemoryError:
-        found = {"reason": "it needs more memory than it may use"}
+        found = {"reason": "it needs more memory than it may use", "transient": True}
     except Exception as error:
         # Quantisers raise what they like (AssertionError, RuntimeError, onnx's own): a reason, not a bug.
         lines = str(error).strip().splitlines() or ["no message"]

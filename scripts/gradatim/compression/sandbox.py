@@ -42,7 +42,7 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
     """Run ``gradatim.compression.attempt`` and give its answer.
 
     The answer has the key ``reason`` when the attempt failed, in whichever way: an error it told, a crash,
-    too much memory, too much time.
+    too much memory, too much time; and ``transient`` where a higher limit may see it succeed.
 
     Raises:
         EnvironmentLacks: the attempt found that a package is missing.
@@ -76,9 +76,9 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if why:
-        return {"reason": why}
+        return {"reason": why, "transient": True}
     if process.returncode != 0 or not answer.exists():
-        return {"reason": _last_words(process.returncode, log)}
+        return {"reason": _last_words(process.returncode, log), "transient": True}
     found: Mapping[str, Any] = read_json(answer)
     if found.get("exit_code") == EnvironmentLacks.exit_code:
         raise EnvironmentLacks(found["reason"])

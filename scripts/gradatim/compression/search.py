@@ -85,8 +85,8 @@ def compress(
         timing: the batch by which latency is compared; by default the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
-        context: digest of what else the quality depends on (the metrics' code, the data it reads), for
-            re-use.
+        context: digest of what ``quality`` depends on (its code, the data it reads), so that what an earlier
+            run measured is re-used only while that holds.
         name: what the uncompressed variant is called.
 
     Raises:
@@ -142,6 +142,7 @@ def compress(
                 "machine": machine.kind,
                 "versions": _versions(),
                 "context": context,
+                "quality": quality is not None,
             },
             progress=progress,
         )
@@ -303,7 +304,7 @@ class _Search:
             not trial.accepted
             and trial.latency_ratio is not None
             and trial.latency_ratio <= self.slowest
-            and bool(self._lacking(trial))
+            and trial.reason == self._lacking(trial)
         )
 
     def _promises(self, trial: Trial) -> bool:
@@ -321,11 +322,11 @@ class _Search:
     def _mix(self, recipe: Recipe) -> None:
         """Leave the most sensitive nodes out, twice as many each time, until the quality holds."""
         ranking = self._ranking(recipe)
-        counts = [2**power for power in range(_MIXED_TRIALS) if 2**power <= len(ranking) // 2 or power == 0]
+        counts = [2**power for power in range(_MIXED_TRIALS) if 2**power < len(ranking)]
+        if len(ranking) <= _MIXED_TRIALS:
+            counts = list(range(1, len(ranking)))
         self.expected += len(counts)
         for done, count in enumerate(counts, 1):
-            if count >= len(ranking):
-                break
             trial = self._try(replace(recipe, fallback=tuple(sorted(ranking[:count]))))
             if trial.accepted or not self._only_quality_lacks(trial):
                 self.expected -= len(counts) - done
@@ -361,7 +362,10 @@ class _Search:
         if not self._judge(recipe, found).accepted:
             return True
         path = self.out / recipe.name / self.model.name
-        return path.is_file() and _size_and_digest(path) == (found["size"], found["digest"])
+        try:
+            return path.is_file() and _size_and_digest(path) == (found["size"], found["digest"])
+        except InvalidInput:  # it is no model any more
+            return False
 
     def _save(self) -> Result:
         """The result so far, on disk after each trial."""

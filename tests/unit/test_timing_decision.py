@@ -1,0 +1,85 @@
+"""Looks: no false alarm, no blindness, no bound that cannot be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradatim.errors import UsageError
+from gradatim.gates.verdict import Verdict
+from gradatim.timing.blocks import plan_blocks
+from gradatim.timing.decision import LOOKS, Decision, look, looks_until
+
+SPREAD = 0.009  # between rounds, as it was measured on a shared two-core machine
+
+
+def decide(slowdown: float, seed: int) -> Decision:
+    draw = np.random.default_rng(seed)
+    differences = list(draw.normal(math.log1p(slowdown), SPREAD, LOOKS[-1]))
+    for rounds in LOOKS:
+        found = look(differences[:rounds]).decision
+        if found is not Decision.UNDECIDED:
+            return found
+    return Decision.UNDECIDED
+
+
+def test_an_unchanged_model_is_next_to_never_refused():
+    found = [decide(0.0, seed) for seed in range(1000)]
+    assert sum(f is Decision.SLOWER for f in found) <= 10
+
+
+def test_a_slowdown_of_five_percent_is_next_to_always_refused():
+    found = [decide(0.05, seed) for seed in range(300)]
+    assert sum(f is Decision.SLOWER for f in found) >= 297
+
+
+def test_a_gain_is_called_faster():
+    assert look([-0.20, -0.21, -0.19, -0.20, -0.20, -0.21]).decision is Decision.FASTER
+
+
+def test_only_not_slower_passes_a_gate():
+    verdicts = {decision: decision.verdict for decision in Decision}
+    assert [d for d, v in verdicts.items() if v is Verdict.PASS] == [Decision.FASTER, Decision.NOT_SLOWER]
+    assert verdicts[Decision.UNDECIDED] is Verdict.INCONCLUSIVE
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=36))
+def test_the_estimate_lies_in_its_interval(differences):
+    found = look(differences)
+    assert found.low <= found.ratio * (1 + 1e-9)
+    assert found.ratio <= found.high * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("margin", "alarm"), [(0.01, 0.03), (0.03, -0.01), (math.inf, None), (math.nan, None)]
+)
+def test_bounds_that_cannot_be_are_refused(margin, alarm):
+    with pytest.raises(UsageError):
+        look([0.0, 0.1], margin, alarm)
+
+
+def test_the_last_round_is_always_looked_at():
+    assert looks_until(36) == (6, 10, 16, 24, 36)
+    assert looks_until(12) == (6, 10, 12)
+    assert looks_until(3) == (3,)
+    with pytest.raises(UsageError):
+        looks_until(1)
+
+
+@given(st.floats(1e-7, 10))
+def test_a_block_takes_about_eight_milliseconds_or_one_call(seconds):
+    plan = plan_blocks(seconds)
+    assert plan.timed >= 1
+    assert 8 <= plan.blocks <= 24
+    took = (plan.untimed + plan.timed) * seconds
+    assert took <= max(10e-3, 2 * seconds) or plan.untimed + plan.timed == 2
+    if 1e-5 < seconds < 4e-3:
+        assert took >= 6e-3
+
+
+def test_a_call_of_a_millisecond_gets_the_standard_block():
+    assert (plan_blocks(1e-3).untimed, plan_blocks(1e-3).timed) == (2, 6)

@@ -1,0 +1,233 @@
+"""The paired benchmark on real models in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import write_mlp
+
+from gradatim.errors import InvalidInput, UsageError
+from gradatim.timing.contestant import Contestant, Worker, save_inputs
+from gradatim.timing.decision import Decision
+from gradatim.timing.load import offline, server, single_stream
+from gradatim.timing.machine import this_machine
+from gradatim.timing.nvml import Nvml
+from gradatim.timing.paired import Question, compare
+
+pytest.importorskip("onnxruntime")
+
+SLEEPER = """
+import time
+import numpy as np
+
+SECONDS = {seconds}
+
+def model():
+    print("a model that talks on stdout must not break the protocol")
+    def call(inputs):
+        time.sleep(SECONDS)
+        {extra}
+        return {{"y": inputs["x"] * 2}}
+    return call
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ein Ordner mit ünïcode")
+    write_mlp(folder / "small.onnx", 256)
+    write_mlp(folder / "large.onnx", 512)
+    return folder
+
+
+@pytest.fixture
+def batch():
+    return {"x": np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)}
+
+
+def python_model(folder: Path, name: str, seconds: float = 0.001, extra: str = "pass") -> Contestant:
+    (folder / f"{name}.py").write_text(SLEEPER.format(seconds=seconds, extra=extra))
+    path = Path(f"{name}:model")
+    return Contestant(name, path, folder, format="python", factory=f"{name}:model")
+
+
+def test_a_much_slower_candidate_is_refused_and_a_faster_one_recognised(project, batch):
+    started = time.monotonic()
+    told = []
+    result = compare(
+        [
+            Contestant("baseline", project / "small.onnx", project),
+            Contestant("slow", project / "large.onnx", project),
+        ],
+        batch,
+        questions=[Question("slow", "baseline"), Question("baseline", "slow")],
+        rounds=6,
+        progress=lambda done, most, text: told.append((done, most, text)),
+    )
+    assert time.monotonic() - started < 30
+    slow, fast = result.comparisons
+    assert slow.decision is Decision.SLOWER
+    assert slow.ratio > 1.5
+    assert slow.low < slow.ratio < slow.high
+    assert fast.decision is Decision.FASTER
+    assert [done for done, _, _ in told] == [1, 2, 3, 4, 5, 6]
+    timing = result.contestant("slow")
+    assert timing.rounds == 6
+    assert timing.items == 8
+    assert 0 < timing.p50.value <= timing.p90.value <= timing.p99.value
+    assert timing.p50.low <= timing.p50.value <= timing.p50.high
+    assert timing.memory > 1_000_000
+    assert len(timing.samples) <= 2000
+    names = {(m.name, m.variant): m for m in result.measurements()}
+    assert names["latency_ratio", "slow"].value == slow.ratio
+    assert names["latency_p50", "slow"].unit == "s"
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_a_single_contestant_is_described_without_a_comparison(project, batch):
+    result = compare([Contestant("fp32", project / "small.onnx", project)], batch, rounds=2)
+    assert result.comparisons == ()
+    assert result.contestants[0].rounds == 2
+    assert result.contestants[0].throughput > 0
+
+
+def test_a_python_model_may_print_and_is_timed(tmp_path, batch):
+    result = compare([python_model(tmp_path, "talker", 0.002)], batch, rounds=2)
+    assert 0.002 <= result.contestants[0].p50.value < 0.02
+
+
+def test_a_model_that_cannot_be_opened_is_one_paragraph_that_names_it(project, tmp_path, batch):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes((project / "small.onnx").read_bytes()[:1000])
+    with pytest.raises(InvalidInput, match="`candidate`") as caught:
+        compare(
+            [
+                Contestant("baseline", project / "small.onnx", project),
+                Contestant("candidate", broken, tmp_path),
+            ],
+            batch,
+            rounds=2,
+        )
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_wrong_input_is_named(project):
+    with pytest.raises(InvalidInput, match="x"):
+        compare(
+            [Contestant("fp32", project / "small.onnx", project)],
+            {"z": np.zeros((1, 64), np.float32)},
+            rounds=2,
+        )
+
+
+def test_a_model_whose_process_dies_is_invalid_and_no_hang(tmp_path, batch):
+    killed = python_model(tmp_path, "killed", extra="__import__('os').kill(__import__('os').getpid(), 9)")
+    with pytest.raises(InvalidInput, match="SIGKILL"):
+        compare([killed], batch, rounds=2)
+
+
+def test_a_model_that_never_answers_is_ended(tmp_path, batch):
+    with pytest.raises(InvalidInput, match="no answer for 3 s"):
+        compare([python_model(tmp_path, "stuck", 3600)], batch, rounds=2, timeout=3)
+
+
+def test_a_model_that_raises_is_told_in_a_sentence(tmp_path, batch):
+    with pytest.raises(InvalidInput, match="out of cheese"):
+        compare(
+            [python_model(tmp_path, "raiser", extra="raise ValueError('out of cheese')")], batch, rounds=2
+        )
+
+
+def test_a_worker_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path):
+    python_model(tmp_path, "sleeper", 3600)
+    save_inputs(tmp_path / "inputs.npz", {"x": np.zeros(1, np.float32)})
+    code = f"""
+import time
+from pathlib import Path
+from gradatim.timing.contestant import Contestant, Worker
+folder = Path({str(tmp_path)!r})
+worker = Worker(Contestant("s", Path("sleeper:model"), folder, format="python", factory="sleeper:model"),
+                folder / "inputs.npz", folder)
+worker.opened()
+worker._tell({{"do": "warm", "seconds": 1}})
+print(worker.pid, flush=True)
+time.sleep(3600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        worker = int(parent.stdout.readline())
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _alive(worker):
+        time.sleep(0.05)
+    assert not _alive(worker)
+
+
+def test_leaving_a_worker_ends_its_process(project, batch, tmp_path):
+    inputs = save_inputs(tmp_path / "inputs.npz", batch)
+    with Worker(Contestant("fp32", project / "small.onnx", project), inputs, tmp_path) as worker:
+        worker.opened()
+        assert _alive(worker.pid)
+    assert not _alive(worker.pid)
+
+
+@pytest.mark.parametrize(
+    ("names", "questions"),
+    [([], None), (["a", "a"], None), (["a", "b"], [Question("b", "z")]), (["a"], [Question("a", "a")])],
+)
+def test_questions_that_make_no_sense_are_refused(names, questions, project, batch):
+    with pytest.raises(UsageError):
+        compare([Contestant(n, project / "small.onnx", project) for n in names], batch, questions=questions)
+
+
+def test_a_batch_of_objects_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="words"):
+        save_inputs(tmp_path / "x.npz", {"words": np.array([{}, 1], dtype=object)})
+    with pytest.raises(InvalidInput, match="empty"):
+        save_inputs(tmp_path / "x.npz", {})
+
+
+def test_load_scenarios_agree_on_what_a_model_can_do(tmp_path, batch):
+    model = python_model(tmp_path, "steady", 0.002)
+    one = single_stream(model, batch, queries=64, seconds=0.1)
+    assert one.p90 >= one.p50 >= 0.002
+    assert one.p99 is None  # 64 queries say nothing about a p99
+    many = offline(model, batch, seconds=0.1)
+    assert many.throughput == pytest.approx(8 / one.p50, rel=0.5)
+    line = server(model, batch, bound=0.05, queries=100, probes=3)
+    assert 0 < line.rate <= 1 / 0.002
+    assert server(model, batch, bound=1e-6, queries=100, probes=3).rate == 0
+
+
+def test_without_nvml_every_gpu_fact_is_null_with_its_reason():
+    facts = Nvml("cuda:0", library="libnvidia-ml-that-is-not-there.so").facts()
+    assert facts.energy is None
+    assert facts.throttles is None
+    assert set(facts.reasons.values()) == {"no_library"}
+    assert set(facts.reasons) == {name for name in facts.to_json() if name != "reasons"}
+
+
+def test_the_machine_is_described():
+    machine = this_machine()
+    assert machine.cores == len(os.sched_getaffinity(0))
+    assert machine.cpu
+    assert len(machine.kind) == 64
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
