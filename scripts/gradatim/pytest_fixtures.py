@@ -1,0 +1,99 @@
+"""The fixtures of ``pytest --gradatim``, all of session scope.
+
+``model``
+    the candidate as something to call: ``model({"image": array}) -> {"probabilities": array}``. Its form is the one
+    that compress prefers, the model as built where nothing was compressed, or what the environment variable
+    ``GRADATIM_MODEL`` names (a file or a folder).
+``baseline``
+    the release that it would replace, in the same way; a test that asks for it is skipped when nothing was released
+    before. ``GRADATIM_BASELINE`` names another; empty means that there is none.
+``dataset``
+    the evaluation data: ``dataset.head(32).inputs`` feeds the model, ``.labels`` are the truth.
+
+The contract is ``gradatim.yml`` here or above, or what ``--gradatim-contract`` names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gradatim.checks.user_tests import BASELINE_VARIABLE, MODEL_VARIABLE
+from gradatim.errors import BrokenEvidence, GradatimError
+
+if TYPE_CHECKING:
+    from gradatim.data import Dataset
+    from gradatim.models import Predictor
+    from gradatim.release import Release
+
+
+@pytest.fixture(scope="session")
+def gradatim_release(pytestconfig: pytest.Config) -> Release:
+    """The release that the contract describes, as far as this checkout knows it."""
+    from gradatim import ci
+    from gradatim.contract.reading import find_contract, read_contract
+    from gradatim.progress import Silent
+    from gradatim.release import Release
+    from gradatim.workspace import Workspace
+
+    with _in_words():
+        contract = read_contract(find_contract(pytestconfig.getoption("--gradatim-contract")))
+        return Release(contract, Workspace(contract.root), Silent(), ci.detect())
+
+
+@pytest.fixture(scope="session")
+def model(gradatim_release: Release) -> Iterator[Predictor]:
+    """The candidate."""
+    with _in_words():
+        predictor = gradatim_release.open(_model_path(gradatim_release))
+    with predictor:
+        yield predictor
+
+
+@pytest.fixture(scope="session")
+def baseline(gradatim_release: Release) -> Iterator[Predictor]:
+    """The release that the candidate would replace."""
+    with _in_words():
+        path = _baseline_path(gradatim_release)
+        if path is None:
+            pytest.skip("nothing was released before")
+        predictor = gradatim_release.open(path)
+    with predictor:
+        yield predictor
+
+
+@pytest.fixture(scope="session")
+def dataset(gradatim_release: Release, model: Predictor) -> Dataset:
+    """The evaluation data, as the candidate takes them."""
+    with _in_words():
+        return gradatim_release.dataset("evaluation", model.signature)
+
+
+def _model_path(release: Release) -> Path:
+    if named := os.environ.get(MODEL_VARIABLE):
+        return Path(named)
+    try:
+        return release.variants()[0].path
+    except BrokenEvidence:  # not compressed yet
+        return release.model_path
+
+
+def _baseline_path(release: Release) -> Path | None:
+    named = os.environ.get(BASELINE_VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    return release.baseline_path()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """A refusal fails the test with its paragraph alone: the traceback would be gradatim's, not the user's."""
+    try:
+        yield
+    except GradatimError as error:
+        pytest.fail(str(error), pytrace=False)
