@@ -108,28 +108,28 @@ def recognise(signature: Signature | None, facts: DataFacts | None, model: Path 
         model: the model's path: a Hugging Face folder names its labels itself.
     """
     labels = None if facts is None else facts.labels
-    output = _judged_output(signature, labels)
-    shape = None if output is None else output.shape
+    sequences = labels is not None and (labels.dtype == object or labels.ndim > 1)
     named = _labels_of_config(model)
-    several = signature is not None and len(signature.outputs) > 1
-    name = output.name if output is not None and several else None
-    last = shape[-1] if shape else None
-    if labels is None:
-        if shape is not None and len(shape) == 2 and isinstance(last, int) and last >= _EMBEDDING_WIDTH:
-            return Task("embedding", output=name)
-        return None
-    if labels.dtype == object or labels.ndim > 1:
-        return Task("token_classification", named, name)
-    classes = _classes(labels, last if shape is not None and len(shape) == 2 else None)
+    if sequences:
+        output = _output(signature, ("logits", "scores"))
+        fits = output is None or output.shape is None or len(output.shape) == 3
+        return Task("token_classification", named, _name(output, signature)) if fits else None
+    classes = None if labels is None else _classes(labels)
     if classes is None:
-        return Task("regression", output=name) if labels.dtype.kind in "iuf" else None
-    if isinstance(last, int) and shape is not None and len(shape) == 2:
-        if last >= _EMBEDDING_WIDTH and last > 2 * len(classes):
-            return Task("embedding", output=name)
-        if last == 1 and len(classes) > 2:
-            return Task("regression", output=name)
-    shown = named or (classes if len(classes) <= _SPELLED_OUT else ())
-    return Task("classification", tuple(shown), name)
+        return _of_numbers(signature, labels)
+    scores = _scores(signature, len(classes))
+    width = _width(scores)
+    if width == 1 and len(classes) > 2:
+        return Task("regression", output=_name(scores, signature))
+    if not _may_score(scores, classes):
+        embedding = _embedding(signature)
+        return None if embedding is None else Task("embedding", output=_name(embedding, signature))
+    if width is not None and width > 1 and isinstance(classes[0], int):
+        classes = list(range(width))  # the data may lack a class that the model knows
+    if isinstance(classes[0], str) and not set(classes) <= set(named):
+        named = ()  # LABEL_0, LABEL_1: nobody named them
+    shown = named or (tuple(classes) if len(classes) <= _SPELLED_OUT else ())
+    return Task("classification", shown, _name(scores, signature))
 
 
 def corruptions_for(signature: Signature | None, facts: DataFacts | None) -> tuple[str, ...]:
@@ -182,44 +182,76 @@ def _feeding(
     return inputs, tuple(name for name in unfed if name not in inputs)
 
 
-def _judged_output(signature: Signature | None, labels: NDArray[Any] | None) -> TensorSpec | None:
-    """The output to judge: scores before anything else, an embedding before token states, else the first."""
+def _of_numbers(signature: Signature | None, labels: NDArray[Any] | None) -> Task | None:
+    """Labels that are no classes are numbers to come near; without labels an embedding is all that is left."""
+    if labels is not None:
+        output = _output(signature, ("prediction", "predictions", "variable", "value"))
+        return Task("regression", output=_name(output, signature)) if labels.dtype.kind in "iuf" else None
+    embedding = _embedding(signature)
+    return None if embedding is None else Task("embedding", output=_name(embedding, signature))
+
+
+def _output(signature: Signature | None, names: Sequence[str]) -> TensorSpec | None:
+    """The output of the first of these names that there is, else the first output."""
     if signature is None or not signature.outputs:
         return None
-    words: tuple[str, ...] = (
-        "logits",
-        "scores",
-        "probabilities",
-        "probability",
-        "output_probability",
-        "pred",
-        "prediction",
-    )
-    if labels is None:
-        words = ("sentence_embedding", "embedding", "embeddings", "pooler_output", *words)
     named = {spec.name.lower(): spec for spec in signature.outputs}
-    known = next((named[word] for word in words if word in named), None)
-    return known or signature.outputs[0]
+    return next((named[name] for name in names if name in named), signature.outputs[0])
 
 
-def _classes(labels: NDArray[Any], width: int | str | None) -> list[Any] | None:
+def _scores(signature: Signature | None, classes: int) -> TensorSpec | None:
+    """The output with a score for each class: by its width, then by its name, then the first."""
+    if signature is not None:
+        fitting = [spec for spec in signature.outputs if _width(spec) == classes]
+        if len(fitting) == 1:
+            return fitting[0]
+    return _output(signature, ("logits", "probabilities", "output_probability", "scores", "probability"))
+
+
+def _may_score(output: TensorSpec | None, classes: Sequence[Any]) -> bool:
+    """Whether an output can hold a score for each class, as far as its shape tells."""
+    if output is None or output.shape is None or len(output.shape) < 2:
+        return True
+    width = _width(output)
+    if len(output.shape) > 2 or width is None:
+        return len(output.shape) == 2
+    if isinstance(classes[0], int):
+        return width == 1 or 0 <= min(classes) <= max(classes) < width <= max(2 * len(classes), 2)
+    return width in (1, len(classes))
+
+
+def _embedding(signature: Signature | None) -> TensorSpec | None:
+    """An output [b, d] that is wide enough to be an embedding, the one called so first."""
+    if signature is None:
+        return None
+    wide = [spec for spec in signature.outputs if (_width(spec) or 0) >= _EMBEDDING_WIDTH]
+    called = [spec for spec in wide if "embed" in spec.name.lower()]
+    return next(iter((*called, *wide)), None)
+
+
+def _width(spec: TensorSpec | None) -> int | None:
+    """The fixed second size of an output [b, d]."""
+    if spec is None or spec.shape is None or len(spec.shape) != 2:
+        return None
+    return spec.shape[1] if isinstance(spec.shape[1], int) else None
+
+
+def _name(output: TensorSpec | None, signature: Signature | None) -> str | None:
+    """An output's name where there are others to mistake it for."""
+    return output.name if output and signature and len(signature.outputs) > 1 else None
+
+
+def _classes(labels: NDArray[Any]) -> list[Any] | None:
     """The distinct labels in order when they are classes, None when they are numbers."""
     distinct = np.unique(labels)
+    few = len(distinct) <= _MOST_CLASSES
     if labels.dtype.kind in "US":
-        return distinct.tolist() if len(distinct) <= min(_MOST_CLASSES, max(2, len(labels) // 2)) else None
-    if labels.dtype.kind not in "iu" or len(distinct) > _MOST_CLASSES:
+        return distinct.tolist() if few and len(distinct) <= max(2, len(labels) // 2) else None
+    if labels.dtype.kind not in "iu" or not few:
         return None
-    whole = list(range(int(distinct.max()) + 1)) if distinct.min() >= 0 else None
-    if (
-        isinstance(width, int)
-        and width > 1
-        and distinct.min() >= 0
-        and distinct.max() < width < _MOST_CLASSES
-    ):
-        return list(range(width)) if width < _EMBEDDING_WIDTH else distinct.tolist()
-    if whole is not None and len(whole) == len(distinct) and len(distinct) <= max(2, len(labels) // 5):
-        return whole
-    return distinct.tolist() if len(distinct) <= max(2, len(labels) // 20) else None
+    counted = distinct.tolist() == list(range(len(distinct)))
+    share = 5 if counted else 20  # 0, 1, 2, ... look like classes sooner than 17, 23, 61
+    return distinct.tolist() if len(distinct) <= max(2, len(labels) // share) else None
 
 
 def _labels_of_config(model: Path | None) -> tuple[str, ...]:
