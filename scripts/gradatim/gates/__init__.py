@@ -1,4 +1,5 @@
-"""Gates: from measurements and paired samples to four-valued verdicts, with the statistics that make them honest.
+"""Gates: from measurements and paired samples to verdicts, with the statistics that make them honest.
 
-Import from the modules: ``rule`` and ``verdict`` (light), ``judge``, ``case``, ``planning``, ``budget``, ``reuse``.
+Import from the modules: ``rule`` and ``verdict`` (light), ``judge``, ``case``, ``planning``, ``budget``,
+``reuse``.
 """

@@ -33,7 +33,8 @@ class ErrorBudget:
 
 def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None) -> ErrorBudget:
     """Sum up the error probabilities of a run's rules."""
-    proving, vetoing = [], []
+    proving: list[float] = []
+    vetoing: list[float] = []
     for rule in rules:
         if rule.metric in _CERTAIN:
             continue

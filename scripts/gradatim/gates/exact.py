@@ -103,33 +103,49 @@ def power(n: int, threshold: float, true: float, alpha: float = 0.05) -> float:
 
 
 def samples_for_power(threshold: float, true: float, alpha: float = 0.05, wanted: float = 0.8) -> int | None:
-    """The fewest samples from which a model at ``true`` passes "at least ``threshold``" with power ``wanted``.
+    """The fewest samples that give a model at ``true`` power ``wanted`` for "at least ``threshold``".
 
-    The exact power saws up and down with n; from this n on it stays above ``wanted``, as far as the next
-    tooth. None when no number of samples will do.
+    The exact power saws: it falls with n until one more miss is forgiven. From the n returned on, the bottoms of the
+    teeth stay above ``wanted`` too. None when no number of samples that anybody has will do.
     """
     if not 0 < threshold < true <= 1:
         return None
-    start = samples_all_right(threshold, alpha)
-    if start is None:
-        return None
-    low, high = start, start
-    while power(high, threshold, true, alpha) < wanted:
+    low, high = -1, 1
+    while _bottom(high, threshold, true, alpha) < wanted:
         low, high = high, high * 2
-        if high > 1 << 26:
+        if high > 1 << 22:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        if power(middle, threshold, true, alpha) >= wanted:
+        if _bottom(middle, threshold, true, alpha) < wanted:
+            low = middle
+        else:
+            high = middle
+    for misses in range(high + 1, high + 6):
+        if _bottom(misses, threshold, true, alpha) < wanted:
+            high = misses + 1
+    return samples_forgiving(high, threshold, alpha)
+
+
+def samples_forgiving(misses: int, threshold: float, alpha: float = 0.05) -> int:
+    """The fewest samples that prove "at least ``threshold``" with so many misses among them."""
+    low, high = misses, misses + 1
+    while not clopper_pearson(high - misses, high, alpha)[0] >= threshold:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if clopper_pearson(middle - misses, middle, alpha)[0] >= threshold:
             high = middle
         else:
             low = middle
-    # one tooth of the saw spans about 1 / (1 - threshold) samples
-    tooth = math.ceil(1 / (1 - threshold)) + 1
-    last_below = max(
-        (n for n in range(high, high + tooth) if power(n, threshold, true, alpha) < wanted), default=high - 1
-    )
-    return last_below + 1
+    return high
+
+
+def _bottom(misses: int, threshold: float, true: float, alpha: float) -> float:
+    """The power just before one more miss is forgiven."""
+    from scipy.special import bdtr
+
+    return float(bdtr(misses, samples_forgiving(misses + 1, threshold, alpha) - 1, 1 - true))
 
 
 def detectable(n: int, threshold: float, alpha: float = 0.05, wanted: float = 0.8) -> float | None:

@@ -55,7 +55,7 @@ class PairedTiming:
         return len(self.log_ratios)
 
     def bounds(self, alpha: float = 0.05) -> tuple[float, float, float] | None:
-        """Mean log-ratio and its bounds (mean, low, high); None with fewer than three rounds or equal ones."""
+        """Mean log-ratio and its bounds (mean, low, high); None with under three rounds or equal ones."""
         ratios = np.asarray(self.log_ratios, np.float64)
         if ratios.shape[0] < 3 or not ratios.std(ddof=1) > 0:
             return None

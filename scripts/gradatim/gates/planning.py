@@ -87,7 +87,17 @@ def plan(
         effective = min(rule.alpha, alpha) if alpha is not None and on_samples else rule.alpha
         for where in _wheres(rule, counts):
             n = counts.get("" if meaning.kind == "robustness" or where is None else where)
+            positives = None
+            if (
+                rule.metric in ("f1", "precision")
+                and (where or "").startswith("class=")
+                and rule.bound != "at_least"
+            ):
+                n, positives = counts.get(""), n
             row = _plan_one(rule, meaning, where, n, effective, discordance, noun)
+            if rule.metric == "f1" and positives is not None and positives < FEW_POSITIVES:
+                text = f"{row.gate}: there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
+                row = _row(rule, where, row.wanted, positives, None, FEW_POSITIVES, None, False, text)
             if (
                 meaning.kind == "robustness"
                 and rule.severity is not None
@@ -104,7 +114,7 @@ def plan(
 def samples_not_worse(
     margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05, power: float = POWER
 ) -> int:
-    """Samples so that an equal model passes "not worse by ``margin``": (z_a + z_b)^2 psi / m^2 (3092 at 5 %, 1 %).
+    """Samples so that an equal model passes: (z_a + z_b)^2 psi / m^2 (3092 for 5 % and a margin of 1 %).
 
     Raises:
         ValueError: a margin that is not positive.
@@ -116,21 +126,14 @@ def samples_not_worse(
 
 
 def least_not_worse(margin: float, alpha: float = 0.05) -> int:
-    """Samples below which "not worse by ``margin``" fails even without a single difference: z^2 (1 - m) / m."""
-    if alpha < 0.001:
-        n = 1
-        while not -intervals.clopper_pearson(0, n, alpha / 2)[1] > -margin:
-            n *= 2
-        low = n // 2
-        while n - low > 1:
-            middle = (low + n) // 2
-            low, n = (
-                (low, middle)
-                if -intervals.clopper_pearson(0, middle, alpha / 2)[1] > -margin
-                else (middle, n)
-            )
-        return n
-    return math.floor(intervals.normal(alpha) ** 2 * (1 - margin) / margin) + 1
+    """Samples below which not even a model without any difference passes: 299 for a margin of 1 %.
+
+    if rule.metric in ("f1", "precision") and rule.bound != "at_least" and (where or "").startswith("class="):
+    """
+    small = alpha < 0.001
+    exact_n = math.log(alpha / 2 if small else alpha) / math.log1p(-margin)
+    score_n = 0.0 if small else intervals.normal(alpha) ** 2 * (1 - margin) / margin
+    return math.floor(max(exact_n, score_n)) + 1
 
 
 def _wheres(rule: Rule, counts: Mapping[str, int]) -> list[str | None]:
@@ -186,11 +189,12 @@ def _threshold(
     if not _counts(rule, meaning):
         least = FEW_POSITIVES if rule.metric == "f1" and (where or "").startswith("class=") else 2
         possible = n is None or n >= least
-        text = f"{gate}: {spelled}; its interval comes from the data, {_have(n, noun)}, at least {least} are needed."
+        text = (
+            f"{gate}: {spelled}; its interval comes from the data; {_have(n, noun)}, {least} are the least."
+        )
         if meaning.fraction and (rule.amount >= 1 if rule.bound == "at_least" else rule.amount <= 0):
-            return _row(
-                rule, where, spelled, n, None, None, None, False, f"{gate}: {spelled} can never be proven."
-            )
+            never = f"{gate}: {spelled} can never be proven."
+            return _row(rule, where, spelled, n, None, None, None, False, never)
         return _row(rule, where, spelled, n, None, least, None, possible, text)
     share = rule.amount if rule.bound == "at_least" else 1 - rule.amount
     least_ = exact.samples_all_right(share, alpha)
@@ -206,7 +210,10 @@ def _threshold(
     elif n is not None:
         reached = exact.detectable(n, share, alpha, POWER)
         forgiven = exact.forgiven(n, share, alpha)
-        text += f", which forgive {wording.count(forgiven or 0, 'misses') if forgiven != 1 else '1 miss'}"
+        misses = "miss" if forgiven == 1 else "misses"
+        if rule.metric == "negative_flips":
+            misses = "flip" if forgiven == 1 else "flips"
+        text += f", which forgive {forgiven} {misses}"
         if reached is not None:
             limit = reached if rule.bound == "at_least" else 1 - reached
             side = "or better" if rule.bound == "at_least" else "or less"
@@ -233,16 +240,17 @@ def _comparison(
 ) -> PlanRow:
     margin = rule.amount if rule.bound == "not_worse" else abs(1 - rule.amount)
     if not margin > 0:
-        text = f"{gate}: {spelled} cannot be proven by any number of samples, not even for the same model. Allow a margin."
+        text = f"{gate}: {spelled} can never be proven, not even for the same model. Allow a margin."
         return _row(rule, where, spelled, n, None, None, None, False, text)
     if not meaning.fraction or rule.relative:
         possible = n is None or n >= 2
         text = f"{gate}: {spelled}; what it can see depends on the errors' spread, {_have(n, noun)}."
         return _row(rule, where, spelled, n, None, 2, None, possible, text)
     least = least_not_worse(min(margin, 0.999999), alpha)
-    if rule.metric == "f1":
-        least = max(least, FEW_POSITIVES)
-    needed = max(least, samples_not_worse(margin, discordance, alpha))
+    # a kept share is a margin on the baseline's value, which is taken to be 90 %
+    needed = max(
+        least, samples_not_worse(margin * (0.9 if rule.bound == "keep" else 1.0), discordance, alpha)
+    )
     possible = n is None or n >= least
     text = f"{gate}: {spelled}; {_have(n, noun)}"
     reached = None

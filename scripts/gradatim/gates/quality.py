@@ -14,6 +14,7 @@ from gradatim.gates.runtime import kept
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
+from gradatim.metrics.catalogue import Metric
 from gradatim.metrics.evaluation import Evaluation, conditions
 from gradatim.metrics.samples import MetricSamples
 
@@ -48,6 +49,17 @@ def absolute(gate: Gate, case: Case) -> GateResult:
         )
     verdict = _decide(gate, bounds)
     text = _headline(gate, value, bounds)
+    if gate.veto:
+        return gate.result(
+            verdict,
+            text,
+            value=value,
+            low=bounds[0],
+            high=bounds[1],
+            threshold=gate.rule.amount,
+            n=n,
+            candidate=value,
+        )
     if samples.metric == "negative_flips":
         text, verdict = _flips(gate, case, samples, text, verdict)
     elif samples.successes is not None and samples.trials:
@@ -107,8 +119,10 @@ def comparison(gate: Gate, case: Case) -> GateResult:
     detectable, needed = _plan(found, margin, gate.alpha)
     bounds = _bounds_in_words(gate, found, ratio)
     text = f"{_change(gate, case, new, old)} {bounds}{_flipped(found, case)}"
+    if gate.veto:
+        return gate.result(verdict, text, low=found.low, high=found.high, detectable=detectable, **numbers)
     if verdict is Verdict.FAIL:
-        text += " The loss is larger than allowed beyond doubt." if margin else " The loss is beyond doubt."
+        text += " The loss is larger than allowed beyond doubt."
     if verdict is Verdict.INCONCLUSIVE:
         needed = needed if needed is not None and needed > found.n else None
         text += " This cannot be decided." + _settle(needed, found.n, case)
@@ -363,18 +377,23 @@ def _needed_absolute(
         share, target = (value, threshold) if gate.rule.bound == "at_least" else (1 - value, 1 - threshold)
         if share > target:
             needed = exact.samples_for_power(target, share, gate.alpha)
-            return None if needed is None else wording.about(max(needed, trials + 1))
+            return None if needed is None else _realistic(max(needed, trials + 1), n)
     gap = abs(value - threshold)
     width = (bounds[1] - bounds[0]) / 2
     if not gap > width / 100:
         return None
     inflation = (intervals.normal(gate.alpha) + _POWER) / intervals.normal(gate.alpha)
-    return wording.about(max(n + 1, n * (width * inflation / gap) ** 2))
+    return _realistic(max(n + 1, n * (width * inflation / gap) ** 2), n)
+
+
+def _realistic(needed: float, n: int) -> int | None:
+    """A number of samples somebody could collect; None when the value lies too close to the bound for any."""
+    return wording.about(needed) if needed <= 1000 * max(n, 100) else None
 
 
 def _settle(needed: int | None, n: int, case: Case) -> str:
     if needed is None:
-        return f" More than the {wording.count(n, case.noun)} there are would be needed."
+        return f" It lies too close to the bound for more than these {n} {case.noun} to settle it."
     return f" It needs about {wording.count(needed, case.noun)}; there are {n}."
 
 
@@ -392,7 +411,9 @@ def _flips(
         if floor.flips:
             text += f" Run twice, {case.baseline_name} itself flips on {wording.percent(rate)}."
         if verdict is not Verdict.PASS and floor.exceeds(gate.rule.amount, gate.alpha):
-            text += " No model stays below a budget that the baseline breaks by itself: raise it, or find the noise."
+            text += (
+                " No model keeps a budget that the baseline breaks by itself: raise it, or find the noise."
+            )
             verdict = Verdict.INCONCLUSIVE
     return text, verdict
 
@@ -404,12 +425,17 @@ def _change(gate: Gate, case: Case, new: MetricSamples, old: MetricSamples) -> s
 
 def _bounds_in_words(gate: Gate, found: Comparison, ratio: float) -> str:
     assert found.low is not None and found.high is not None  # noqa: S101, PT018 (comparison() looked)
-    low, high = wording.points(found.low, gate.meaning), wording.points(found.high, gate.meaning)
-    value = wording.points(found.value, gate.meaning)
-    if ratio == 1:
-        return f"The gain is {value}, between {low} and {high}; wanted {gate.wanted}."
-    share = f"{100 * ratio:.4g} % of the baseline's value"
-    return f"Against {share} it is {value} better, between {low} and {high}; wanted {gate.wanted}."
+    value, low, high = (_better(number, gate.meaning) for number in (found.value, found.low, found.high))
+    against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
+    return f"That is {value}{against}, and lies between {low} and {high}; wanted {gate.wanted}."
+
+
+def _better(number: float, meaning: Metric) -> str:
+    """A difference in words: ``1.2 points worse``."""
+    size = wording.points(abs(number), meaning)
+    if size in ("0", "0 points"):
+        return "no better and no worse"
+    return f"{size} {'better' if number > 0 else 'worse'}"
 
 
 def _flipped(found: Comparison, case: Case) -> str:
@@ -429,4 +455,4 @@ def _plan(found: Comparison, margin: float, alpha: float) -> tuple[float | None,
     room = found.value + margin
     if not room > 1e-9 or not spread:
         return detectable, None
-    return detectable, wording.about((factor * spread / room) ** 2)
+    return detectable, _realistic((factor * spread / room) ** 2, found.n)

@@ -92,7 +92,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
         else:
             text += " The measured difference lies at the margin: more rounds may not settle it."
     if verdict is Verdict.FAIL and worse[0] <= math.log1p(by):
-        text += f" It is proven worse by over {100 * by / 3:.2g} % and not proven to stay within {100 * by:.3g} %."
+        text += f" It is proven worse by {100 * by / 3:.2g} % and not proven to stay within {100 * by:.3g} %."
     threshold = math.expm1(slower * math.log1p(by))
     return gate.result(
         verdict,

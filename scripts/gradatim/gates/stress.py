@@ -42,7 +42,16 @@ def _bounds(
         return None
     if gate.rule.strict and counted:
         return maurer_pontil(values, gate.alpha, 2.0 if gate.compares else 1.0)
-    found = intervals.mean_bounds(values, gate.alpha, 1.0 if counted else 0.0)
+    found = intervals.mean_bounds(values, gate.alpha)
+    if found is not None and counted:
+        error = float(values.std(ddof=1)) / n**0.5
+        ups, downs = 0.0, 0.0
+        if gate.compares:
+            ups, downs = (intervals.sure_rate(part, n, 1.0) for part in (values, -values))
+        found = (
+            centre - intervals.half_width(error, n, 1.0, gate.alpha, 2 * ups),
+            centre + intervals.half_width(error, n, 1.0, gate.alpha, 2 * downs),
+        )
     if found is None:
         reach = 1.0 if counted else float(np.abs(values).max())
         rest = intervals.unseen(n, gate.alpha) * reach
@@ -103,7 +112,7 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
         text += _undecided(n, needed, case)
     if verdict is Verdict.FAIL:
         text += " The loss is larger than that beyond doubt."
-    detectable = (intervals.normal(gate.alpha) + 0.8416) * spread / n**0.5
+    detectable = (intervals.normal(gate.alpha) + 0.8416) * spread / n**0.5 if spread > 0 else None
     return gate.result(verdict, text, low=low, high=high, detectable=detectable, needed=needed, **numbers)
 
 

@@ -37,7 +37,7 @@ class GateResult:
         wanted: the rule in words: ``at least 90 %``, ``not worse than the baseline by more than 1 %``.
         text: for a person who knows no statistics: the gate, the numbers, the uncertainty, what would settle
             it.
-        value: the number judged (a difference, for a comparison with the baseline).
+        value: the number judged; for a comparison the difference to the baseline, positive is better.
         low, high: its interval, where there is one.
         threshold: the bound it was held against, in the unit of ``value``.
         unit: unit of ``value``, ``low``, ``high`` and ``threshold``.

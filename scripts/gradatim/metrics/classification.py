@@ -244,7 +244,7 @@ class ClassificationScorer:
             return absent("roc_auc", True, "the model names classes and gives no scores to rank by")
         places = range(len(self.labels)) if place is None else (place,)
         n = rows.shape[0]
-        value, influence, effect = 0.0, np.zeros(n), 0.0
+        value, influence, own, other = 0.0, np.zeros(n), 0.0, 0.0
         for one in places:
             actual = truth == one
             positives = int(actual.sum())
@@ -259,14 +259,15 @@ class ClassificationScorer:
             area, by_row = _area(scores, actual)
             value += area / len(places)
             influence += by_row / len(places)
-            effect += max(n / positives, n / (n - positives)) / len(places)
+            # an answer pushes its own class down and, since scores compete, one other up
+            own, other = max(own, n / positives / len(places)), max(other, n / (n - positives) / len(places))
         return MetricSamples(
             "roc_auc",
             value,
             True,
             units.count,
             influence=units.influence(influence),
-            effect=effect,
+            effect=own + other if place is None else max(own, other),
             low_limit=0.0,
             high_limit=1.0,
         )

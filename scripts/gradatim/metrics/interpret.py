@@ -76,11 +76,14 @@ def reduce_batch(
         InvalidInput: the outputs do not fit the task.
     """
     inputs = inputs or {}
-    name = choose_output(
-        task,
-        {key: np.shape(value) for key, value in outputs.items()},
-        {key: np.asarray(value).dtype.kind == "f" for key, value in outputs.items()},
-    )
+    if len(outputs) == 1 and task.output is None:
+        (name,) = outputs
+    else:
+        name = choose_output(
+            task,
+            {key: np.shape(value) for key, value in outputs.items()},
+            {key: np.asarray(value).dtype.kind == "f" for key, value in outputs.items()},
+        )
     values = np.asarray(outputs[name])
     mask = inputs.get("attention_mask")
     if task.type == "embedding" and values.ndim == 3:

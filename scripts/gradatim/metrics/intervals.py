@@ -79,22 +79,35 @@ def unseen(n: int, alpha: float) -> float:
     return 1.0 - alpha ** (1.0 / n) if n > 0 else 1.0
 
 
-def half_width(error: float, n: int, effect: float, alpha: float) -> float:
+def half_width(error: float, n: int, effect: float, alpha: float, slack: float = 0.0) -> float:
     """Half of an interval: Student's t times ``error``, wider where single units carry the spread.
 
-    A rate of changes that the samples happened not to show would shift the value and add to its variance at
-    once. Solving for the shift h that is just believable, h = t sqrt(error^2 + h effect / n), is Wilson's
-    interval for a proportion and Tango's for a difference; ``effect`` is raised by a fifth, which makes it as
-    wide as the exact Poisson interval for 0 to 20 events. With ``effect`` 0 it is the t interval.
+    A rate of changes that the samples happened not to show would shift the value and add to its variance at once.
+    Solving for the shift h that is just believable, h = t sqrt(error^2 + h effect / n), is Wilson's interval for a
+    proportion and Tango's for a difference; ``effect`` is raised by a fifth, which makes it as wide as the exact
+    Poisson interval for 0 to 20 events. A shift up to ``slack`` costs no variance: there seen changes would only
+    change sides. With ``effect`` 0 it is the t interval.
 
     Args:
         error: standard error of the value.
         n: independent units.
         effect: what one unit can take from the value, times n.
+        slack: twice the mean of the changes seen in the other direction.
     """
     t = student(n - 1, alpha)
+    plain = t * error
+    if plain <= slack:
+        return plain
     step = 1.2 * effect / n
-    return (t * t * step + math.sqrt((t * t * step) ** 2 + 4 * t * t * error * error)) / 2
+    return (
+        t * t * step + math.sqrt(max(0.0, (t * t * step) ** 2 + 4 * t * t * (error * error - step * slack)))
+    ) / 2
+
+
+def sure_rate(changes: NDArray[np.float64], n: int, effect: float) -> float:
+    """A lower bound of the mean over n units of the positive ones among ``changes``, for ``half_width``'s slack."""
+    mean = float(np.maximum(changes, 0).sum()) / n
+    return max(0.0, mean - 1.5 * math.sqrt(mean * effect / n))
 
 
 @lru_cache(maxsize=2)

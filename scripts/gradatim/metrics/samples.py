@@ -105,6 +105,21 @@ class MetricSamples:
         rest = intervals.unseen(self.n, alpha) * self.effect
         return self.value - rest, self.value + rest
 
+    def linearised(self) -> Floats | None:
+        """Influence by unit, mean zero: known, of right and wrong, or by the statistic's slope at the data's sums."""
+        if self.influence is not None:
+            return self.influence
+        if self.outcomes is not None and self.value is not None:
+            return np.asarray(self.outcomes - self.value, np.float64)
+        if self.terms is None or self.statistic is None:
+            return None
+        sums = self.terms.sum(axis=0)
+        steps = np.maximum(np.abs(sums), 1.0) * 1e-5
+        up, down = self.statistic(sums + np.diag(steps)), self.statistic(sums - np.diag(steps))
+        slope = (up - down) / (2 * steps)
+        by_unit = self.terms @ slope * self.terms.shape[0]
+        return np.asarray(by_unit - by_unit.mean())
+
     def draws(self) -> Floats | None:
         """Bootstrap draws of the value, the same resamples for every metric over the same number of units."""
         if self.terms is not None and self.statistic is not None:

@@ -1,0 +1,460 @@
+"""What a release is told: verdicts and texts on real predictions and on broken ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from gradatim.gates.budget import error_budget
+from gradatim.gates.case import Case
+from gradatim.gates.flips import SelfFlips
+from gradatim.gates.judge import judge
+from gradatim.gates.latency import PairedTiming
+from gradatim.gates.planning import plan
+from gradatim.gates.reuse import Charge, Reuse
+from gradatim.gates.robustness import CorruptionScores
+from gradatim.gates.rule import Rule
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.task import Task
+
+DIGITS = Task("classification", tuple(range(10)))
+
+
+def rule(metric: str, bound: str, amount: float, **more) -> Rule:
+    where = more.get("where")
+    return Rule(f"{metric}[{where}]" if where else metric, metric, bound, amount, line=7, **more)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Labels, slices and probabilities of a real model on 597 digits."""
+    x, y = load_digits(return_X_y=True)
+    model = LogisticRegression(max_iter=200, C=0.01, tol=1e-2).fit(x[:1200], y[:1200])
+    probabilities = model.predict_proba(x[1200:]).astype(np.float32)
+    half = np.where(np.arange(597) % 2, "odd", "even")
+    return y[1200:], {"half": half}, probabilities
+
+
+def predicted(labels, answers, slices=None, reference=None, task=DIGITS):
+    return Evaluation(task, Predictions.of({"label": answers}, labels, slices), reference)
+
+
+def case_of(labels, old, new, **more) -> Case:
+    base = predicted(labels, old)
+    return Case("fp32", candidate=predicted(labels, new, reference=base), baseline=base, **more)
+
+
+def one(rules, case) -> GateResult:
+    (result,) = judge([rules], case)
+    return result
+
+
+def class_8(missed: int, taken_for_one: int):
+    """44 samples of class 8 as on the page that says how it should feel, 553 right ones of the others."""
+    labels = np.r_[np.full(44, 8), np.arange(553) % 8]
+    answers = labels.copy()
+    answers[:missed] = 3
+    answers[:taken_for_one] = 1
+    return labels, answers
+
+
+def test_the_reader_is_told_what_went_wrong_and_what_would_settle_it():
+    labels, answers = class_8(9, 7)
+    found = one(
+        rule("recall", "at_least", 0.9, where="class=8"), case_of(labels, labels, answers, noun="images")
+    )
+    assert found.verdict is Verdict.FAIL
+    assert found.text == (
+        "recall[class=8] 79.5 % (67.0 .. 88.9), wanted at least 90 %. 9 of 44 images of class 8 were missed, 7 of them "
+        "taken for 1. With 44 samples only 44 right would prove 90 %: 150 samples would forgive 8 misses."
+    )
+    assert (found.value, found.n, found.line) == (pytest.approx(35 / 44), 44, 7)
+
+
+def test_better_in_total_but_worse_on_one_class_is_refused_by_the_slice_gate():
+    labels = np.repeat(np.arange(10), 60)
+    old, new = labels.copy(), labels.copy()
+    old[np.arange(0, 540, 9)] = (labels[np.arange(0, 540, 9)] + 1) % 10
+    new[540:556] = 1
+    case = case_of(labels, old, new)
+    total, *classes = judge(
+        [rule("accuracy", "not_worse", 0.01), rule("recall", "at_least", 0.85, slices="class")], case
+    )
+    assert total.verdict is Verdict.PASS
+    assert total.candidate > total.baseline
+    assert [result.gate for result in classes if result.refuses] == ["recall[class=9]"]
+    veto = judge([rule("accuracy", "not_worse", 0.01, slices="class", family="veto")], case)
+    assert [result.gate for result in veto if result.verdict is Verdict.FAIL] == ["accuracy[class=9]"]
+
+
+def test_the_same_model_against_itself_passes_on_a_thousand_resamples(digits):
+    labels, _, probabilities = digits
+    answers = probabilities.argmax(axis=1)
+    generator = np.random.default_rng(0)
+    rules = [rule("accuracy", "not_worse", 0.01)]
+    for _ in range(1000):
+        chosen = generator.integers(597, size=597)
+        assert (
+            one(rules[0], case_of(labels[chosen], answers[chosen], answers[chosen])).verdict is Verdict.PASS
+        )
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin"),
+    [("f1_macro", 0.01), ("balanced_accuracy", 0.01), ("precision", 0.02), ("roc_auc", 0.01), ("log_loss", 0.05),
+     ("ece", 0.02), ("f1_weighted", 0.01), ("recall", 0.01)],
+)  # fmt: skip
+def test_the_same_model_against_itself_passes_by_every_metric(digits, metric, margin):
+    labels, _, probabilities = digits
+    base = Evaluation(DIGITS, Predictions.of({"p": probabilities}, labels))
+    for seed in range(5):
+        chosen = np.random.default_rng(seed).integers(597, size=597)
+        again = Evaluation(DIGITS, Predictions.of({"p": probabilities[chosen]}, labels[chosen]))
+        found = one(rule(metric, "not_worse", margin), Case("fp32", candidate=again, baseline=again))
+        assert found.verdict is Verdict.PASS, found.text
+    assert base.samples(metric).value is not None
+
+
+@pytest.mark.parametrize("task", ["regression", "embedding", "language_modelling"])
+def test_the_same_model_against_itself_passes_in_other_tasks(task):
+    generator = np.random.default_rng(1)
+    outputs, labels, metric = {
+        "regression": ({"y": generator.normal(size=400)}, generator.normal(size=400), "mae"),
+        "embedding": ({"e": generator.normal(size=(400, 8)).astype(np.float32)}, np.arange(400) % 5, "ndcg_at_10"),
+        "language_modelling": (
+            {"nll": generator.random(400) * 50, "tokens": np.full(400, 20)}, None, "perplexity",
+        ),
+    }[task]  # fmt: skip
+    base = Evaluation(Task(task), Predictions.of(outputs, labels))
+    found = one(rule(metric, "not_worse", 0.05, relative=True), Case("fp32", candidate=base, baseline=base))
+    assert found.verdict is Verdict.PASS, found.text
+
+
+def test_a_proven_loss_fails_and_a_possible_one_is_inconclusive_and_says_how_many_samples_it_needs():
+    labels = np.arange(900) % 10
+    worse, unsure = labels.copy(), labels.copy()
+    worse[:60] = (worse[:60] + 1) % 10
+    assert one(rule("accuracy", "not_worse", 0.01), case_of(labels, labels, worse)).verdict is Verdict.FAIL
+    old = labels.copy()
+    unsure[:25], old[25:50] = (unsure[:25] + 1) % 10, (old[25:50] + 1) % 10
+    found = one(rule("accuracy", "not_worse", 0.01), case_of(labels, old, unsure))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "It needs about 3500 samples; there are 900." in found.text
+    assert found.needed == 3500
+    (warned,) = judge(
+        [rule("accuracy", "not_worse", 0.01)], case_of(labels, old, unsure), on_inconclusive="warn"
+    )
+    assert not warned.refuses
+
+
+def test_lower_is_better_is_understood_everywhere():
+    generator = np.random.default_rng(2)
+    truth = generator.normal(size=500)
+    noise = generator.normal(size=500)
+    task = Task("regression")
+    base = Evaluation(task, Predictions.of({"y": truth + noise}, truth))
+    good = Evaluation(task, Predictions.of({"y": truth + 0.8 * noise}, truth), base)
+    bad = Evaluation(task, Predictions.of({"y": truth + 1.3 * noise}, truth), base)
+    for metric in ("mae", "rmse"):
+        for bound, amount, more in (
+            ("not_worse", 0.02, {"relative": True}),
+            ("keep", 0.99, {}),
+            ("keep", 1.02, {}),
+        ):
+            gate = rule(metric, bound, amount, **more)
+            assert one(gate, Case("v", candidate=good, baseline=base)).verdict is Verdict.PASS
+            assert one(gate, Case("v", candidate=bad, baseline=base)).verdict is Verdict.FAIL
+        assert (
+            one(rule(metric, "at_most", 2.0), Case("v", candidate=bad, baseline=base)).verdict is Verdict.PASS
+        )
+        assert (
+            one(rule(metric, "at_most", 0.5), Case("v", candidate=bad, baseline=base)).verdict is Verdict.FAIL
+        )
+
+
+def test_different_items_or_labels_are_invalid_not_compared():
+    labels = np.arange(300) % 10
+    other = labels[::-1].copy()
+    base = predicted(other, other)
+    found = one(
+        rule("accuracy", "not_worse", 0.05), Case("v", candidate=predicted(labels, labels), baseline=base)
+    )
+    assert found.verdict is Verdict.INVALID
+    assert "different items" in found.text
+
+
+def test_no_baseline_refuses_unless_nothing_was_ever_released():
+    labels = np.arange(300) % 10
+    case = Case("v", candidate=predicted(labels, labels))
+    gates = [rule("accuracy", "not_worse", 0.05), rule("negative_flips", "at_most", 0.01),
+             rule("accuracy", "not_worse", 0.05, slices="class", family="veto")]  # fmt: skip
+    assert {result.verdict for result in judge(gates, case)} == {Verdict.INVALID}
+    first = judge(gates, replace(case, first_release=True))
+    assert {result.verdict for result in first} == {Verdict.PASS}
+    assert all("nothing to compare with" in result.text for result in first)
+    absolute = judge([rule("accuracy", "at_least", 0.9)], replace(case, first_release=True))
+    assert "nothing to compare" not in absolute[0].text
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_what_was_not_measured_never_passes(required):
+    nothing = Case("v")
+    gates = [
+        rule(metric, "at_most", 1.0, required=required)
+        for metric in ("size", "memory", "latency_p50", "accuracy")
+    ]
+    gates += [
+        rule("latency_p50", "not_worse", 0.03, required=required),
+        rule("robustness", "not_worse", 0.1, required=required),
+    ]
+    expected = Verdict.FAIL if required else Verdict.INCONCLUSIVE
+    assert {result.verdict for result in judge(gates, nothing)} == {expected}
+    null = Case("v", [Measurement("energy", "v", None, unit="J", reason="no_driver")])
+    found = one(rule("energy", "at_most", 1.0, required=required), null)
+    assert found.verdict is expected
+    assert "no_driver" in found.text
+
+
+def test_a_measurement_of_another_variant_or_run_never_passes():
+    foreign = Case("int8", [Measurement("size", "fp32", 10.0, unit="B")])
+    assert one(rule("size", "at_most", 100.0), foreign).verdict is Verdict.FAIL
+    labels = np.arange(300) % 10
+    filed = [Measurement("accuracy", "v", 0.5, n=300, successes=150)]
+    found = one(rule("accuracy", "at_least", 0.9), Case("v", filed, candidate=predicted(labels, labels)))
+    assert found.verdict is Verdict.INVALID
+    assert "not of the same run" in found.text
+    twice = [Measurement("size", "v", 1.0), Measurement("size", "v", 2.0)]
+    assert one(rule("size", "at_most", 5.0), Case("v", twice)).verdict is Verdict.INVALID
+
+
+def test_an_unknown_metric_an_unknown_class_and_an_unknown_slice_are_invalid():
+    labels = np.arange(300) % 10
+    case = Case("v", candidate=predicted(labels, labels))
+    for gate in (rule("acuracy", "at_least", 0.1), rule("recall", "at_least", 0.1, where="class=77"),
+                 rule("recall", "at_least", 0.1, slices="region"), rule("f1_macro", "at_least", 0.1, where="class=1")):  # fmt: skip
+        assert one(gate, case).verdict is Verdict.INVALID
+
+
+def test_a_class_without_samples_is_never_proven():
+    labels = np.arange(300) % 9
+    results = judge(
+        [rule("recall", "at_least", 0.5, slices="class")], Case("v", candidate=predicted(labels, labels))
+    )
+    assert len(results) == 10
+    assert results[-1].gate == "recall[class=9]"
+    assert results[-1].verdict is Verdict.INCONCLUSIVE
+    assert "no sample" in results[-1].text
+    macro = one(rule("f1_macro", "at_least", 0.95), Case("v", candidate=predicted(labels, labels)))
+    assert macro.value == pytest.approx(0.9)
+    assert macro.verdict is Verdict.FAIL
+
+
+def test_f1_on_few_positives_is_inconclusive():
+    labels = (np.arange(400) < 30).astype(int)
+    task = Task("classification", (0, 1))
+    base = predicted(labels, labels, task=task)
+    found = one(rule("f1", "not_worse", 0.3), Case("v", candidate=base, baseline=base))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "30 positives" in found.text
+
+
+def test_negative_flips_name_the_floor_that_the_baseline_sets_itself():
+    labels = np.arange(1000) % 10
+    new = labels.copy()
+    new[:25] = (new[:25] + 1) % 10
+    gate = rule("negative_flips", "at_most", 0.01)
+    case = case_of(labels, labels, new)
+    assert one(gate, case).verdict is Verdict.FAIL
+    assert "25 of 1000 samples" in one(gate, case).text
+    shaky = one(gate, replace(case, self_flips=SelfFlips(30, 1000)))
+    assert shaky.verdict is Verdict.INCONCLUSIVE
+    assert "breaks by itself" in shaky.text
+
+
+def corruption(generator, new_levels, old_levels, n=600):
+    luck = generator.random((n, 5))
+    return CorruptionScores("noise", (1, 2, 3, 4, 5), (luck < new_levels) * 1.0, (luck < old_levels) * 1.0)
+
+
+def test_robustness_against_the_baseline_and_up_to_a_severity():
+    generator = np.random.default_rng(3)
+    levels = np.array([0.95, 0.93, 0.9, 0.8, 0.6])
+    same, fallen = corruption(generator, levels, levels), corruption(generator, levels - 0.2, levels)
+    gate = rule("robustness", "not_worse", 0.02, where="noise")
+    assert one(gate, Case("v", robustness={"noise": same})).verdict is Verdict.PASS
+    assert one(gate, Case("v", robustness={"noise": fallen})).verdict is Verdict.FAIL
+    assert one(gate, Case("v", robustness={"blur": same})).verdict is Verdict.FAIL
+    assert (
+        len(judge([rule("robustness", "not_worse", 0.02)], Case("v", robustness={"a": same, "b": same}))) == 2
+    )
+    to_3, to_5 = (rule("robustness", "at_least", 0.85, where="noise", severity=s) for s in (3, 5))
+    assert one(to_3, Case("v", robustness={"noise": same})).verdict is Verdict.PASS
+    found = one(to_5, Case("v", robustness={"noise": same}))
+    assert found.verdict is Verdict.FAIL
+    assert "proven up to severity 3" in found.text
+    strict = one(replace(gate, strict=True), Case("v", robustness={"noise": same}))
+    assert strict.low < one(gate, Case("v", robustness={"noise": same})).low
+
+
+def test_latency_size_and_throughput():
+    equal = PairedTiming([0.001 * (i % 4) for i in range(10)], 1e-3, 1.001e-3)
+    slower = PairedTiming([0.05 + 0.001 * (i % 4) for i in range(10)], 1e-3, 1.05e-3)
+    gate = rule("latency_p50", "not_worse", 0.03)
+    assert one(gate, Case("v", timings={"latency_p50": equal})).verdict is Verdict.PASS
+    found = one(gate, Case("v", timings={"latency_p50": slower}))
+    assert found.verdict is Verdict.FAIL
+    assert "1 ms -> 1.05 ms, 5.3 % slower" in found.text
+    less = PairedTiming([-0.05 - 0.001 * (i % 4) for i in range(10)], 100, 95)
+    assert (
+        one(rule("throughput", "not_worse", 0.03), Case("v", timings={"throughput": less})).verdict
+        is Verdict.FAIL
+    )
+    assert (
+        one(rule("throughput", "not_worse", 0.03), Case("v", timings={"throughput": slower})).verdict
+        is Verdict.PASS
+    )
+    sizes = Case(
+        "v", [Measurement("size", "v", 6e6, unit="B"), Measurement("size", "baseline", 5e6, unit="B")]
+    )
+    assert one(rule("size", "at_most", 5e6), sizes).verdict is Verdict.FAIL
+    assert one(rule("size", "not_worse", 0.25), sizes).verdict is Verdict.PASS
+    calls = np.linspace(0.001, 0.002, 58)
+    p90, few = rule("latency_p90", "at_most", 0.003), rule("latency_p99", "at_most", 0.003)
+    assert one(p90, Case("v", latencies=calls)).verdict is Verdict.PASS
+    assert one(few, Case("v", latencies=calls)).verdict is Verdict.INCONCLUSIVE
+    assert "299 are the least" in one(few, Case("v", latencies=calls)).text
+    assert one(p90, Case("v", latencies=np.r_[calls, math.nan])).verdict is Verdict.INVALID
+
+
+def test_a_budgeted_test_set_asks_for_more_and_a_spent_one_for_new_data():
+    labels = np.arange(1000) % 10
+    answers = labels.copy()
+    answers[:30] = (answers[:30] + 1) % 10
+    case = Case("v", candidate=predicted(labels, answers))
+    gate = rule("accuracy", "at_least", 0.955)
+    assert one(gate, case).verdict is Verdict.PASS
+    budgeted = Reuse(Charge("data", "v", 1, True), 8)
+    assert one(gate, replace(case, reuse=budgeted)).verdict is Verdict.INCONCLUSIVE
+    spent = one(gate, replace(case, reuse=Reuse(Charge("data", "v", 9, True), 8)))
+    assert spent.verdict is Verdict.INCONCLUSIVE
+    assert "collect new data" in spent.text
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["accuracy", "f1_macro", "precision", "balanced_accuracy"]))
+@settings(max_examples=25, deadline=None)
+def test_a_wider_margin_never_turns_a_pass_into_a_refusal(seed, metric):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(4, size=150)
+    task = Task("classification", (0, 1, 2, 3))
+    old, new = (
+        np.where(generator.random(150) < 0.9, labels, generator.integers(4, size=150)) for _ in range(2)
+    )
+    base = predicted(labels, old, task=task)
+    case = Case("v", candidate=predicted(labels, new, reference=base, task=task), baseline=base)
+    order = [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS]
+    ranks = [
+        order.index(one(rule(metric, "not_worse", margin), case).verdict) for margin in (0.01, 0.05, 0.1, 0.3)
+    ]
+    assert ranks == sorted(ranks)
+
+
+def test_own_metrics_are_judged_by_bootstrap_and_a_broken_one_is_invalid():
+    def hits(labels, answers):
+        return float(np.mean(labels == answers))
+
+    def broken(labels, answers):
+        return math.nan
+
+    labels = np.arange(400) % 10
+    answers = labels.copy()
+    answers[:30] = (answers[:30] + 1) % 10
+    task = Task("classification", tuple(range(10)), own={"hits": hits, "broken": broken})
+    base = predicted(labels, answers, task=task)
+    better = predicted(labels, labels, task=task, reference=base)
+    assert (
+        one(rule("hits", "not_worse", 0.01), Case("v", candidate=better, baseline=base)).verdict
+        is Verdict.PASS
+    )
+    assert (
+        one(rule("hits", "at_least", 0.8), Case("v", candidate=base, baseline=base)).verdict is Verdict.PASS
+    )
+    assert one(rule("broken", "at_least", 0.8), Case("v", candidate=base)).verdict is Verdict.INVALID
+
+
+def test_grouped_items_are_resampled_by_group():
+    labels = np.arange(400) % 2
+    answers = labels.copy()
+    answers[:40] = 1 - answers[:40]
+    task = Task("classification", (0, 1))
+    single = Evaluation(task, Predictions.of({"label": answers}, labels))
+    grouped = Evaluation(task, Predictions.of({"label": answers}, labels, groups=np.arange(400) // 40))
+    narrow, wide = (one(rule("accuracy", "at_least", 0.5), Case("v", candidate=e)) for e in (single, grouped))
+    assert wide.n == 10
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_every_result_survives_its_json(digits):
+    labels, slices, probabilities = digits
+    base = Evaluation(DIGITS, Predictions.of({"p": probabilities}, labels, slices))
+    results = judge(
+        [rule("accuracy", "not_worse", 0.01), rule("recall", "at_least", 0.9, slices="class"),
+         rule("f1_macro", "at_least", 0.8, slices="every"), rule("accuracy", "keep", 0.99)],
+        Case("v", candidate=base, baseline=base),
+    )  # fmt: skip
+    assert [result.gate for result in results][-3:] == [
+        "f1_macro[half=even]",
+        "f1_macro[half=odd]",
+        "accuracy",
+    ]
+    assert [GateResult.from_json(result.to_json()) for result in results] == results
+
+
+def test_the_plan_says_what_is_needed_and_which_gate_cannot_pass():
+    rules = [rule("accuracy", "not_worse", 0.01), rule("recall", "at_least", 0.9, slices="class"), rule("accuracy", "keep", 1.0),
+             rule("negative_flips", "at_most", 0.01), rule("size", "at_most", 1e6), rule("latency_p99", "not_worse", 0.03)]  # fmt: skip
+    rows = plan(rules, {"": 200, "class=0": 20, "class=1": 180})
+    possible = {row.gate: row.possible for row in rows}
+    assert [row.possible for row in rows if row.rule == "accuracy"] == [False, False]
+    assert not possible["recall[class=0]"]
+    assert possible["recall[class=1]"]
+    assert not possible["negative_flips"]
+    assert possible["size"]
+    assert not possible["latency_p99"]
+    assert "29 are the least" in next(row.text for row in rows if row.gate == "recall[class=0]")
+    assert rows[0].needed == 3092
+    assert plan(rules[:1], {"": 900})[0].possible
+    assert plan(rules[:1], {"": 900}, alpha=0.0002)[0].possible is False
+
+
+def test_what_the_plan_calls_impossible_does_not_pass_and_the_least_does():
+    for margin in (0.01, 0.02, 0.05):
+        least = plan([rule("accuracy", "not_worse", margin)], {})[0].least
+        for n, expected in ((least - 1, Verdict.INCONCLUSIVE), (least, Verdict.PASS)):
+            labels = np.arange(n) % 10
+            assert (
+                one(rule("accuracy", "not_worse", margin), case_of(labels, labels, labels)).verdict
+                is expected
+            )
+
+
+def test_the_error_budget_is_one_statement():
+    budget = error_budget([rule("accuracy", "not_worse", 0.01), rule("recall", "at_least", 0.9), rule("size", "at_most", 1),
+                           rule("accuracy", "not_worse", 0.01, slices="class", family="veto")])  # fmt: skip
+    assert (budget.release, budget.any_wrong_pass, budget.false_veto, budget.gates) == (
+        0.05,
+        pytest.approx(0.1),
+        0.05,
+        3,
+    )
+    assert "5 %" in budget.text
+    assert "none can err" in error_budget([]).text
