@@ -40,7 +40,13 @@ class Comparison:
 
 
 def compare(
-    new: MetricSamples, old: MetricSamples, *, margin: float = 0.0, ratio: float = 1.0, alpha: float = 0.05
+    new: MetricSamples,
+    old: MetricSamples,
+    *,
+    margin: float = 0.0,
+    ratio: float = 1.0,
+    alpha: float = 0.05,
+    veto: bool = False,
 ) -> Comparison:
     """Compare two models on the same samples.
 
@@ -51,6 +57,7 @@ def compare(
     Args:
         new, old: samples of the same metric.
         margin: how much worse is tolerated; only ``p_worse`` depends on it.
+        veto: whether ``p_worse`` is wanted where it takes the exact tail.
 
     Raises:
         InvalidInput: the samples are of different items or of different metrics, or one has no value.
@@ -66,7 +73,7 @@ def compare(
     sign = 1 if new.higher_is_better else -1
     value = sign * (new.value - ratio * old.value)
     if new.outcomes is not None and old.outcomes is not None and ratio == 1:
-        return _right_and_wrong(new.outcomes == (sign > 0), old.outcomes == (sign > 0), margin, alpha)
+        return _right_and_wrong(new.outcomes == (sign > 0), old.outcomes == (sign > 0), margin, alpha, veto)
     effect = max(new.effect or 0.0, old.effect or 0.0) * max(1.0, ratio)
     if not new.counted:
         effect = 0.0 if _differ(new, old, ratio) else effect
@@ -94,7 +101,7 @@ def compare(
 
 
 def _right_and_wrong(
-    new: NDArray[np.bool_], old: NDArray[np.bool_], margin: float, alpha: float
+    new: NDArray[np.bool_], old: NDArray[np.bool_], margin: float, alpha: float, veto: bool
 ) -> Comparison:
     if new.shape != old.shape:
         raise InvalidInput(f"The candidate has {new.shape[0]} samples and the baseline {old.shape[0]}.")
@@ -107,7 +114,7 @@ def _right_and_wrong(
     if not losses:
         high = max(high, intervals.clopper_pearson(gains, n, alpha)[1])
     spread = math.sqrt(max(0.0, (gains + losses) / n - found.value**2))
-    p_worse = regression_p(gains, losses, n, margin)
+    p_worse = regression_p(gains, losses, n, margin) if veto else None
     return Comparison(found.value, low, high, p_worse, n, gains, losses, spread)
 
 

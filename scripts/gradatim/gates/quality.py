@@ -140,7 +140,7 @@ def regression_p(gate: Gate, case: Case) -> float | GateResult:
         if isinstance(pair, GateResult):
             return pair
         ratio, margin = _terms(gate)
-        found = compare(pair[0], pair[1], margin=margin, ratio=ratio, alpha=gate.alpha)
+        found = compare(pair[0], pair[1], margin=margin, ratio=ratio, alpha=gate.alpha, veto=True)
         p = found.p_worse
     else:
         if case.candidate is None:

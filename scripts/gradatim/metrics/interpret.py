@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.predictions import Column, Predictions, chunks
+from gradatim.metrics.predictions import Column, Predictions, forget, pieces
 from gradatim.metrics.task import Label, Task
 
 Array = NDArray[Any]
@@ -159,13 +159,13 @@ class Classified:
 
     Attributes:
         labels: every label, in the order of the scores.
-        predicted: int32 [n], places in ``labels``.
+        predicted: [n], places in ``labels``, in the narrowest signed integers that hold them all.
         scores: the model's scores [n, C] or [n] as stored, None when it only names a class.
         meaning: how to turn scores into probabilities.
     """
 
     labels: tuple[Label, ...]
-    predicted: NDArray[np.int32]
+    predicted: NDArray[np.signedinteger[Any]]
     scores: Array | None
     meaning: str
 
@@ -177,7 +177,8 @@ class Classified:
         """
         if self.scores is None:
             raise ValueError("the model names classes and gives no scores")
-        values = np.asarray(self.scores[rows], np.float64)
+        values = np.array(self.scores[rows], np.float64)
+        forget(self.scores)
         if values.ndim == 1:
             positive = values if self.meaning == "probabilities" else _sigmoid(values)
             return np.stack([1 - positive, positive], axis=1)
@@ -196,10 +197,13 @@ class Classified:
         if self.scores.ndim == 1:
             return np.asarray(self.scores if place == 1 else -np.asarray(self.scores))
         if self.meaning == "probabilities" or self.scores.shape[1] < 2:
-            return np.asarray(self.scores[:, place])
+            column = np.empty(self.scores.shape[0], self.scores.dtype)
+            for rows, part in pieces(self.scores):
+                column[rows] = part[:, place]
+            return column
         ranks = np.empty(self.scores.shape[0], np.float64 if self.scores.dtype == np.float64 else np.float32)
-        for rows in chunks(self.scores.shape[0], 8 * self.scores.shape[1]):
-            values = np.asarray(self.scores[rows], np.float64)
+        for rows, part in pieces(self.scores):
+            values = np.asarray(part, np.float64)
             others = np.delete(values, place, axis=1)
             peak = others.max(axis=1)
             # log-odds against the rest: the same order as the probability, without its rounding to 1
@@ -233,7 +237,7 @@ def classify(task: Task, predictions: Predictions) -> Classified:
                 f"`{name}` has {values.shape[1]} integers an item; classification needs one label or scores."
             )
         labels = task.labels or _labels_of(column.names, values, predictions)
-        places = places_of(Column(values, None, column.names), labels, f"the output `{name}`")
+        places = places_of(Column(values, None, column.names), labels, f"the output `{name}`", narrow=True)
         return Classified(labels, places, None, "labels")
     meaning = _meaning(task, values, name)
     if values.ndim == 1:
@@ -243,9 +247,9 @@ def classify(task: Task, predictions: Predictions) -> Classified:
                 f"`{name}` gives one score an item, which can tell two labels apart; there are {len(labels)}."
             )
         threshold = 0.5 if meaning == "probabilities" else 0.0
-        predicted = np.empty(len(predictions), np.int32)
-        for rows in chunks(len(predictions), values.dtype.itemsize):
-            predicted[rows] = values[rows] >= threshold
+        predicted = np.empty(len(predictions), _dtype_of_places(labels))
+        for rows, part in pieces(values):
+            predicted[rows] = part >= threshold
         return Classified(labels, predicted, values, meaning)
     labels = task.labels or _labels_of_truth(predictions, values.shape[1])
     if len(labels) != values.shape[1]:
@@ -253,61 +257,75 @@ def classify(task: Task, predictions: Predictions) -> Classified:
             f"`{name}` gives {values.shape[1]} scores an item, but {len(labels)} labels are declared. "
             "List every label under `task: labels:`, in the order of the scores."
         )
-    predicted = np.empty(len(predictions), np.int32)
-    for rows in chunks(len(predictions), values.dtype.itemsize * values.shape[1]):
-        predicted[rows] = values[rows].argmax(axis=1)
+    predicted = np.empty(len(predictions), _dtype_of_places(labels))
+    for rows, part in pieces(values):
+        predicted[rows] = part.argmax(axis=1)
     return Classified(labels, predicted, values, meaning)
 
 
-def places_of(column: Column, labels: tuple[Label, ...], whose: str) -> NDArray[np.int32]:
+def _dtype_of_places(labels: tuple[Label, ...]) -> type[np.signedinteger[Any]]:
+    return np.int8 if len(labels) <= 127 else np.int16 if len(labels) <= 32_767 else np.int32
+
+
+def places_of(
+    column: Column, labels: tuple[Label, ...], whose: str, *, narrow: bool = False
+) -> NDArray[np.signedinteger[Any]]:
     """Labels as places in the pinned list, int32 in the shape of ``column.values``; ``IGNORED`` stays.
 
     A label counts as itself or, when the list holds strings and the data integers, as a place in the list.
+
+    Args:
+        narrow: give the narrowest signed integers that hold every place, a byte for up to 127 labels.
 
     Raises:
         InvalidInput: a label that is not in the list.
     """
     by_name = {str(label): place for place, label in enumerate(labels)}
     values = column.values
+    places = np.empty(values.shape, _dtype_of_places(labels) if narrow else np.int32)
     if column.names is not None:
-        table = np.array([by_name.get(name, -1) for name in column.names], np.int64)
+        table = np.array([by_name.get(name, -1) for name in column.names], places.dtype)
         if (table < 0).any():
             unknown = sorted(name for name in column.names if name not in by_name)
             raise InvalidInput(_outside(whose, unknown, labels))
-        return np.asarray(table[values], np.int32)
-    whole = np.asarray(values)
-    if whole.dtype.kind == "f":
-        if not np.isfinite(whole).all():
-            raise InvalidInput(
-                f"Row {_first(~np.isfinite(whole))} of {whose} has no label (NaN or infinite)."
-            )
-        if (whole != np.round(whole)).any():
-            row = _first(whole != np.round(whole))
-            raise InvalidInput(f"Row {row} of {whose} is {whole[row]}, not a label.")
-    whole = whole.astype(np.int64)
-    distinct = np.unique(whole)
+        for rows, part in pieces(values):
+            places[rows] = table[part]
+        return places
     numbers = all(isinstance(label, int) for label in labels)
-    mapped: dict[int, int] = {}
-    for number in distinct.tolist():
-        if number == IGNORED:
-            mapped[number] = IGNORED
-        elif str(number) in by_name:
-            mapped[number] = by_name[str(number)]
-        elif (
-            not numbers
-            and 0 <= number < len(labels)
-            and not any(name.lstrip("-").isdigit() for name in by_name)
-        ):
-            mapped[number] = number
-    unknown = [str(number) for number in distinct.tolist() if number not in mapped]
-    if unknown:
-        raise InvalidInput(_outside(whose, unknown, labels))
-    found = np.array([mapped[number] for number in distinct.tolist()], np.int32)
-    return np.asarray(found[np.searchsorted(distinct, whole)], np.int32)
+    by_place = not numbers and not any(name.lstrip("-").isdigit() for name in by_name)
+    unknown_numbers: set[int] = set()
+    for rows, part in pieces(values):
+        distinct, inverse = np.unique(_whole(part, whose, rows.start), return_inverse=True)
+        found = np.zeros(distinct.shape, places.dtype)
+        for index, number in enumerate(distinct.tolist()):
+            if number == IGNORED:
+                found[index] = IGNORED
+            elif str(number) in by_name:
+                found[index] = by_name[str(number)]
+            elif by_place and 0 <= number < len(labels):
+                found[index] = number
+            else:
+                unknown_numbers.add(number)
+        places[rows] = found[inverse.reshape(part.shape)]
+    if unknown_numbers:
+        raise InvalidInput(_outside(whose, [str(number) for number in sorted(unknown_numbers)], labels))
+    return places
 
 
-def truth_of(predictions: Predictions, labels: tuple[Label, ...]) -> NDArray[np.int32]:
-    """The true labels as places in ``labels``, int32 [n].
+def _whole(values: Array, whose: str, start: int) -> NDArray[np.int64]:
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise InvalidInput(
+                f"Row {start + _first(~np.isfinite(values))} of {whose} has no label (NaN or infinite)."
+            )
+        if (values != np.round(values)).any():
+            row = _first(values != np.round(values))
+            raise InvalidInput(f"Row {start + row} of {whose} is {values[row]}, not a label.")
+    return values.astype(np.int64)
+
+
+def truth_of(predictions: Predictions, labels: tuple[Label, ...]) -> NDArray[np.signedinteger[Any]]:
+    """The true labels as places in ``labels``, [n], in the narrowest signed integers that hold them all.
 
     Raises:
         InvalidInput: no labels, labels that are not one an item, or labels outside the list.
@@ -317,7 +335,7 @@ def truth_of(predictions: Predictions, labels: tuple[Label, ...]) -> NDArray[np.
         raise InvalidInput(
             f"Classification needs one label an item; the labels are {list(column.values.shape)}."
         )
-    places = places_of(Column(column.values.reshape(-1), None, column.names), labels, "the labels")
+    places = places_of(Column(column.values.reshape(-1), None, column.names), labels, "the labels", narrow=True)
     if (places == IGNORED).any():
         raise InvalidInput(
             f"Row {_first(places == IGNORED)} of the labels is {IGNORED}, which is not a declared label."
@@ -346,9 +364,8 @@ def finite(values: Array, name: str) -> None:
     """
     if values.dtype.kind != "f":
         return
-    row_bytes = values.dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64))
-    for rows in chunks(values.shape[0], row_bytes):
-        _refuse_nonfinite(values[rows], name, rows.start)
+    for rows, part in pieces(values):
+        _refuse_nonfinite(part, name, rows.start)
 
 
 def _refuse_nonfinite(values: Array, name: str, start: int) -> None:
@@ -369,10 +386,8 @@ def _meaning(task: Task, values: Array, name: str) -> str:
     """Whether scores are probabilities; looks at every row, and at NaN and infinity on the way."""
     finite(values, name)
     tolerance = 0.02 if values.dtype == np.float16 else 0.001
-    width = values.dtype.itemsize * (values.shape[1] if values.ndim == 2 else 1)
     outside = None
-    for rows in chunks(values.shape[0], width):
-        part = values[rows]
+    for rows, part in pieces(values):
         bad = (part < -tolerance) | (part > 1 + tolerance)
         if part.ndim == 2:
             bad = bad.any(axis=1) | ~(np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= tolerance)

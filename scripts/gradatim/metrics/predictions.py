@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import os
 import shutil
 from array import array
@@ -82,8 +83,8 @@ class Predictions:
                 continue
             digest.update(f"{len(column)};{column.values.shape[1:]};{column.names};".encode())
             kind = np.float64 if column.values.dtype.kind == "f" else np.int64
-            for start in range(0, column.values.shape[0], 1 << 16):
-                digest.update(np.ascontiguousarray(column.values[start : start + (1 << 16)], kind).tobytes())
+            for _, part in pieces(column.values):
+                digest.update(np.ascontiguousarray(part, kind).tobytes())
             if column.offsets is not None:
                 digest.update(np.ascontiguousarray(column.offsets).tobytes())
         return digest.hexdigest()
@@ -454,7 +455,23 @@ def check_slices(predictions: Predictions) -> None:
 
 
 def chunks(n: int, row_bytes: int) -> Iterator[slice]:
-    """Slices of rows that hold about 4 MiB each."""
-    step = max(1, (4 << 20) // max(1, row_bytes))
+    """Slices of rows that hold about 1 MiB each."""
+    step = max(1, (1 << 20) // max(1, row_bytes))
     for start in range(0, n, step):
         yield slice(start, min(n, start + step))
+
+
+def pieces(values: Array) -> Iterator[tuple[slice, Array]]:
+    """Consecutive rows, about 1 MiB at a time; of a memory map no more than that stays in memory."""
+    for rows in chunks(values.shape[0], values.nbytes // max(1, values.shape[0])):
+        yield rows, values[rows]
+        forget(values)
+
+
+def forget(values: Array) -> None:
+    """Give the pages of a memory map back to the system, which reads them again when they are asked for."""
+    owner: Any = values
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
