@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from gradatim.errors import GradatimError
 from gradatim.evidence.statement import Statement
 from gradatim.files import read_json, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.release import BASELINE, Outcome, Release
+from gradatim.release import BASELINE, ORIGINAL, BaselineModel, Outcome, Release
 from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
     Calibration,
@@ -29,29 +30,42 @@ from gradatim.report.model import (
 )
 
 _ECDF_POINTS = 100
-_STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
+STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
 
 
-def collect(release: Release, gate: Outcome | None = None) -> Report:
+def collect(
+    release: Release,
+    gate: Outcome | None = None,
+    *,
+    steps: Collection[str] = STEPS,
+    outcome: str | None = None,
+) -> Report:
     """The report of what the workspace holds.
 
     Args:
         release: the candidate.
         gate: what the gate step found, while its evidence is not written yet.
+        steps: whose evidence counts; that of other steps may be of an earlier candidate.
+        outcome: what was done about it.
     """
-    found = {step: statement for step in _STEPS if (statement := _statement(release, step)) is not None}
-    judged = gate or _judged(found.get("gate"))
-    results = judged.gates if judged else ()
-    chosen = str(judged.details.get("chosen")) if judged else None
+    found = {
+        step: statement
+        for step in STEPS
+        if step in steps and (statement := _statement(release, step)) is not None
+    }
+    judged = gate or _judged(found.get("gate")) or _unfinished(found)
+    results = judged.gates
+    chosen = judged.details.get("chosen")
     measurements = [m for statement in found.values() for m in statement.measurements]
     variant = chosen or next((name for s in found.values() for name in s.subjects), None)
-    baseline = release.baseline()
-    record = _benchmark(release)
+    baseline = _baseline(release)
+    record = _benchmark(release) if "benchmark" in found else None
     evaluated = found["evaluate"].details if "evaluate" in found else {}
     task = release.contract.parts.task
     return Report(
         name=release.name,
-        verdict=judged.verdict if judged else Verdict.INCONCLUSIVE,
+        verdict=judged.verdict,
+        outcome=outcome,
         stage=release.stage,
         baseline=baseline.label if baseline else None,
         commit=_environment(found).get("commit"),
@@ -86,6 +100,20 @@ def _judged(statement: Statement | None) -> Outcome | None:
     return Outcome("", statement.subjects, statement.verdict, (), statement.gates, statement.details)
 
 
+def _unfinished(found: Mapping[str, Statement]) -> Outcome:
+    """No gate was judged: what the steps decided for themselves, and never a PASS."""
+    gates = tuple(gate for statement in found.values() for gate in statement.gates)
+    verdicts = [statement.verdict for statement in found.values()]
+    return Outcome("", {}, Verdict.worst([Verdict.INCONCLUSIVE, *verdicts]), (), gates)
+
+
+def _baseline(release: Release) -> BaselineModel | None:
+    try:
+        return release.baseline()
+    except GradatimError:  # a candidate that was refused early cannot be told from what was released
+        return None
+
+
 def _step(statement: Statement) -> StepSummary:
     details = statement.details
     return StepSummary(
@@ -108,21 +136,22 @@ def _variants(
     variants = [
         _variant(name, measurements, trials.get(name), ratios.get(name), chosen, release) for name in names
     ]
+    original = ratios.get(ORIGINAL, Estimate(1.0)).value
     for name, trial in trials.items():
         if name not in names:
             quick = trial.get("latency_ratio")
-            latency = Estimate(quick) if quick is not None else None
+            latency = Estimate(quick * original) if quick is not None else None
             variants.append(
-                Variant(
-                    name,
-                    trial.get("size"),
-                    trial.get("quality", {}),
-                    latency,
-                    accepted=False,
-                    reason=trial["reason"],
-                )
+                Variant(name, trial.get("size"), {}, latency, accepted=trial["accepted"], reason=_why(trial))
             )
     return tuple(variants)
+
+
+def _why(trial: Mapping[str, Any]) -> str:
+    """Why a trial is not the one that was judged; its quality is that on calibration data."""
+    quality = ", ".join(f"{name} {value:.4g}" for name, value in list(trial.get("quality", {}).items())[:2])
+    beside = f" ({quality} on calibration data)" if quality else ""
+    return f"{trial['reason']}{beside}" + ("; another form scores better" if trial["accepted"] else "")
 
 
 def _variant(
@@ -158,19 +187,27 @@ def _variant(
 
 def _benchmark(release: Release) -> Mapping[str, Any] | None:
     path = release.workspace.folder / "benchmark.json"
-    if "benchmark" in release.unproven or not path.exists():
+    if not path.exists():
         return None
     record: Mapping[str, Any] = read_json(path)
     return record
 
 
 def _ratios(record: Mapping[str, Any] | None) -> dict[str, Estimate]:
-    found = {}
-    for entry in record["comparisons"] if record else ():
-        if entry["baseline"] == BASELINE and entry["looks"]:
+    """Time per call relative to the baseline's (to the original's, where there is no baseline).
+
+    Paired with its interval for the forms that were asked about, the ratio of medians for the others.
+    """
+    if record is None:
+        return {}
+    p50 = {entry["name"]: entry["p50"]["value"] for entry in record["contestants"]}
+    against = BASELINE if BASELINE in p50 else ORIGINAL
+    found = {name: Estimate(value / p50[against]) for name, value in p50.items()} if against in p50 else {}
+    for entry in record["comparisons"]:
+        if entry["baseline"] == against and entry["looks"]:
             last = entry["looks"][-1]
             found[entry["candidate"]] = Estimate(last["ratio"], last["low"], last["high"])
-    return {**found, BASELINE: Estimate(1.0)} if found else {}
+    return found
 
 
 def _latency(record: Mapping[str, Any] | None, chosen: str | None) -> Latency | None:
@@ -258,11 +295,10 @@ def _inspection(statement: Statement | None, release: Release, chosen: str | Non
         return None
     record = statement.details["inspection"]
     signature = record["signature"] or {"inputs": [], "outputs": []}
-    files = (
-        next((v.manifest.files for v in release.variants() if v.name == chosen), ())
-        if not release.unproven
-        else ()
-    )
+    try:
+        files = next((v.manifest.files for v in release.variants() if v.name == chosen), ())
+    except GradatimError:
+        files = ()
     return Inspection(
         record["format"],
         ", ".join(f"{domain} {number}".strip() for domain, number in record["opset"].items()) or None,
@@ -283,7 +319,7 @@ def _tensor(spec: Mapping[str, Any]) -> str:
 def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | None) -> Lineage:
     environment = _environment(found)
     packages = environment.get("packages", {})
-    baseline = release.baseline()
+    baseline = _baseline(release)
     manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
     return Lineage(
         commit=environment.get("commit"),
@@ -318,8 +354,8 @@ def _hints(evaluated: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _warnings(judged: Outcome | None) -> list[str]:
-    refused = judged.details.get("refused_variants", {}) if judged else {}
+def _warnings(judged: Outcome) -> list[str]:
+    refused = judged.details.get("refused_variants", {})
     return [f"The variant {name} was refused: {reasons[0]}" for name, reasons in refused.items()]
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gradatim.metrics.predictions import Predictions
     from gradatim.metrics.task import Task
     from gradatim.models.predictor import Predictor
+    from gradatim.publishers.retrieval import Retrieved
 
 _Found = TypeVar("_Found")
 
@@ -128,8 +129,9 @@ class Release:
         """The same release seen afresh, after other processes may have changed the workspace, the model or the tags."""
         fresh = replace(self)
         if same_registry:
-            kept = {name: self.__dict__[name] for name in ("repository", "sync", "registry") if name in self.__dict__}
-            fresh.__dict__.update(kept)
+            for name in ("repository", "sync", "registry"):
+                if name in self.__dict__:
+                    fresh.__dict__[name] = self.__dict__[name]
         return fresh
 
     def remembered(self, key: tuple[str, ...], find: Callable[[], _Found]) -> _Found:
@@ -405,29 +407,37 @@ class Release:
             BrokenEvidence: what is found is not what was released.
             EnvironmentLacks: no place that has it can be reached.
         """
+        found = self._retrieved
+        if found is None:
+            return None
+        model = self.contract.parts.model
+        if model.path is None or self.model_path.is_dir():
+            return found.folder
+        named = [name for name in found.files if Path(name).name == self.model_path.name]
+        alike = [name for name in found.files if Path(name).suffix == self.model_path.suffix]
+        return found.folder / (named or alike or list(found.files))[0]
+
+    def baseline_files(self) -> list[Path]:
+        """Every file of the baseline's model, on this machine."""
+        found = self._retrieved
+        return [found.folder / name for name in found.files] if found else []
+
+    @functools.cached_property
+    def _retrieved(self) -> Retrieved | None:
         from gradatim.publishers.retrieval import retrieve
 
         base = self.baseline()
         if base is None:
             return None
-        model = self.contract.parts.model
-        found = retrieve(
+        path = self.contract.parts.model.path
+        return retrieve(
             self.repository,
             base.commit,
             self.workspace.model_folder(BASELINE) / base.digest[:16],
             manifest=base.manifest,
             version=base.version,
-            path=self.from_top(model.path) if model.path else None,
+            path=self.from_top(path) if path else None,
         )
-        if model.path is None or self.model_path.is_dir():
-            return found.folder
-        names = [name for name in found.files if Path(name).name == self.model_path.name]
-        heads = (
-            names
-            or [name for name in found.files if Path(name).suffix == self.model_path.suffix]
-            or list(found.files)
-        )
-        return found.folder / heads[0]
 
     def from_top(self, path: str) -> str:
         """A path of the contract, relative to the top of the repository."""

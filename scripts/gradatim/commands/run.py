@@ -167,9 +167,9 @@ def _finish(
         next((code for code in codes if code != 1), 1) if codes else 0
     )  # what broke first tells more than a refusal
     verdict = {0: "PASS", 1: "FAIL"}.get(code, "INVALID")
-    report = release.workspace.folder / "report.html"
     tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
     outcome = _outcome(results, tag)
+    report = _report(release, results, _fate(results, tag))
     if json_wanted:
         gates: list[str] = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
         refusals = [refusal for r in results for refusal in r.record.get("refusals", [])]
@@ -183,15 +183,45 @@ def _finish(
                 "gates": gates,
                 "refusals": refusals,
                 "steps": [result.to_json() for result in results],
-                "report": str(report) if report.exists() else None,
+                "report": str(report) if report else None,
                 "seconds": round(seconds, 3),
                 "notes": notes,
             }
         )
         return code
-    shown = _shown(report) if report.exists() else None
-    click.echo(f"  {options.coloured(outcome, verdict)}" + (f"  report: {shown}" if shown else ""), err=True)
+    told = f"  report: {_shown(report)}" if report else ""
+    click.echo(f"  {options.coloured(outcome, verdict)}{told}", err=True)
     return code
+
+
+def _report(release: Release, results: list[StepResult], outcome: str | None) -> Path | None:
+    """The report of this walk: the one that is there when nothing ran, else rendered from what ran."""
+    path = release.workspace.folder / "report.html"
+    ended = [result for result in results if result.status in ("done", "refused", "skipped")]
+    if path.exists() and all(result.status == "skipped" for result in results):
+        return path
+    if not ended:
+        return None
+    from gradatim.collect import STEPS, collect
+    from gradatim.report.writing import write_report
+
+    fresh = release.anew(same_registry=False)
+    walked = [result.step for result in ended]
+    others = [step for step in STEPS if step not in {result.step for result in results}]
+    try:
+        write_report(collect(fresh, steps=[*walked, *others], outcome=outcome), release.workspace.folder)
+    except GradatimError as error:
+        click.echo(f"  the report could not be written: {error}", err=True)
+        return None
+    return path
+
+
+def _fate(results: list[StepResult], tag: str | None) -> str | None:
+    """What became of the candidate, for the report."""
+    if tag:
+        published = any(result.step == "publish" and result.code == 0 for result in results)
+        return f"tagged {tag}" + (" and published" if published else "")
+    return "nothing was tagged" if any(result.code for result in results) else None
 
 
 def _outcome(results: list[StepResult], tag: str | None) -> str:

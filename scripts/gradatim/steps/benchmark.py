@@ -53,7 +53,7 @@ def run(release: Release) -> Outcome:
     path = release.workspace.folder / "benchmark.json"
     write_json(path, _merged(found))
     measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
-    summary = _summary(found[-1], BASELINE if baseline is not None else ORIGINAL)
+    summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL)
     return Outcome(summary, subjects, Verdict.PASS, tuple(measurements.values()), outputs=(path,))
 
 
@@ -76,7 +76,11 @@ def _timed(
     for place, name in enumerate(variants):
         playing = list(contestants.values()) if place == 0 else [contestants[BASELINE], contestants[name]]
         result = compare(
-            playing, batch, questions=[Question(name, BASELINE, margin)], rounds=settings.rounds, progress=tell
+            playing,
+            batch,
+            questions=[Question(name, BASELINE, margin)],
+            rounds=settings.rounds,
+            progress=tell,
         )
         yield result
         answer = result.comparison(name)
@@ -93,7 +97,12 @@ def _merged(found: list[PairedResult]) -> dict[str, Any]:
             contestants[entry["name"]] = entry
     comparisons = [entry for record in records for entry in record["comparisons"]]
     seconds = sum(record["seconds"] for record in records)
-    return {**records[-1], "contestants": list(contestants.values()), "comparisons": comparisons, "seconds": seconds}
+    return {
+        **records[-1],
+        "contestants": list(contestants.values()),
+        "comparisons": comparisons,
+        "seconds": seconds,
+    }
 
 
 def _contestant(release: Release, name: str, path: Path, settings: Benchmark) -> Contestant:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.evaluation import Evaluation
@@ -46,7 +48,13 @@ def run(release: Release) -> Outcome:
     with release.progress.task("evaluate", rows * len(variants)) as advance:
         for name, path in variants.items():
             signatures[name] = _predict(release, task, name, path, advance)
-    return _measured(release, task, variants, signatures, subjects)
+    outcome = _measured(release, task, variants, signatures, subjects)
+    if baseline is None:
+        return outcome
+    size = Measurement(
+        "size", BASELINE, float(sum(file.stat().st_size for file in release.baseline_files())), "B"
+    )
+    return replace(outcome, measurements=(*outcome.measurements, size))
 
 
 def _predict(release: Release, task: Task, name: str, path: Any, advance: Advance) -> Signature:

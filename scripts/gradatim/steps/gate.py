@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +42,14 @@ def run(release: Release) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
     variants = release.variants()
     standing = _standing_results(release)
-    judged = {variant.name: _judge(release, variant) for variant in variants}
-    passing = [v for v in variants if not any(result.refuses for result in judged[v.name])]
-    chosen = passing[0] if passing else variants[0]
+    judged: dict[str, list[GateResult]] = {}
+    for variant in variants:
+        judged[variant.name] = _judge(release, variant)
+        if not any(result.refuses for result in judged[variant.name]):
+            chosen = variant
+            break
+    else:
+        chosen = variants[0]
     results = (*standing, *judged[chosen.name])
     verdict = Verdict.worst(result.verdict for result in results if result.blocking)
     refused = {
@@ -61,8 +65,8 @@ def run(release: Release) -> Outcome:
         results,
         {"chosen": chosen.name, "refused_variants": refused, "stage": release.stage},
     )
-    outputs = write_report(collect(release, outcome), release.workspace.folder)
-    return replace(outcome, outputs=tuple(outputs))
+    write_report(collect(release, outcome), release.workspace.folder)
+    return outcome
 
 
 def plan_gates(release: Release) -> list[PlanRow]:

@@ -74,9 +74,11 @@ def _summary(found: Inspection) -> str:
     parts = [found.format]
     if "" in found.opset or "ai.onnx" in found.opset:
         parts[0] += f" opset {found.opset.get('', found.opset.get('ai.onnx'))}"
+    if found.format == "pickle":
+        return "a pickle, not loaded"
     if found.parameters is not None:
         parts.append(f"{_count(found.parameters)} parameters")
-    parts.append(f"{len(found.pickles)} pickles" if found.pickles else "no pickle")
+    parts.append(f"a pickle in {found.pickles[0]}" if found.pickles else "no pickle")
     if found.nonfinite:
         parts.append(f"NaN in {len(found.nonfinite)} weights")
     return ", ".join(parts)
