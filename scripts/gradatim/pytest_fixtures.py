@@ -60,9 +60,9 @@ def baseline(gradatim_release: Release) -> Iterator[Predictor]:
     """The release that the candidate would replace."""
     with _in_words():
         path = _baseline_path(gradatim_release)
-        if path is None:
-            pytest.skip("nothing was released before")
-        predictor = gradatim_release.open(path)
+        predictor = gradatim_release.open(path) if path is not None else None
+    if predictor is None:
+        pytest.skip("nothing was released before")
     with predictor:
         yield predictor
 
@@ -93,7 +93,10 @@ def _baseline_path(release: Release) -> Path | None:
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
     """A refusal fails the test with its paragraph alone: the traceback would be gradatim's, not the user's."""
+    refusal = None
     try:
         yield
     except GradatimError as error:
-        pytest.fail(str(error), pytrace=False)
+        refusal = str(error)
+    if refusal:
+        pytest.fail(refusal, pytrace=False)

@@ -75,7 +75,7 @@ def run_user_tests(
     return checks
 
 
-def tests_digest(root: Path, paths: Sequence[str]) -> str:
+def digest_of_tests(root: Path, paths: Sequence[str]) -> str:
     """Digest of the user's tests: their files, the local modules they import, and pytest's settings."""
     from gradatim.code import local_closure
 

@@ -23,7 +23,7 @@ from gradatim.checks.golden import (
     write_cases,
 )
 from gradatim.checks.robustness import Stressed, measurements, sample, save_scores, stress
-from gradatim.checks.user_tests import run_user_tests, tests_digest
+from gradatim.checks.user_tests import digest_of_tests, run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
 from gradatim.files import digest_of, sha256_file
@@ -62,7 +62,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
         "code": release.code_digest(
             ("evaluation", "calibration") if settings.robustness else ("evaluation",)
         ),
-        "tests": tests_digest(release.root, settings.pytest),
+        "tests": digest_of_tests(release.root, settings.pytest),
     }
 
 
