@@ -131,12 +131,23 @@ def model_files(path: Path) -> list[Path]:
     if path.is_dir():
         return [path / name for name in list_files(path)]
     kind = detect_format(path)
-    if kind == "onnx":
+    if kind == "onnx" and _mentions_external_data(path):
         from gradatim.models.onnx_graph import OnnxGraph
 
         with _explaining(path):
             return sorted([path, *OnnxGraph(path).external_files()])
     return [] if kind == "python" else [path]
+
+
+def _mentions_external_data(path: Path) -> bool:
+    """Whether the word that external data cannot do without occurs; spares most models being parsed for it."""
+    word, tail = b"location", b""
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            if word in tail + chunk:
+                return True
+            tail = chunk[-len(word) :]
+    return False
 
 
 @contextlib.contextmanager

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from gradatim.contract.schema import Benchmark
 from gradatim.files import digest_of, sha256_bytes, write_json
 from gradatim.gates.verdict import Verdict
 from gradatim.release import BASELINE, ORIGINAL, Outcome, Release, machine_kind
-from gradatim.timing.contestant import Contestant
-from gradatim.timing.decision import LOOKS
-from gradatim.timing.paired import PairedResult, Question, compare
+
+if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    from numpy.typing import NDArray
+
+    from gradatim.contract.schema import Benchmark
+    from gradatim.timing.contestant import Contestant
+    from gradatim.timing.paired import PairedResult
 
 _MARGIN = 0.03
 
@@ -69,6 +70,9 @@ def _timed(
 
     Variants that are not asked about take part in the first rounds all the same, so that the report knows them.
     """
+    from gradatim.timing.decision import LOOKS
+    from gradatim.timing.paired import Question, compare
+
     if BASELINE not in contestants:
         questions = [Question(name, ORIGINAL, margin) for name in variants if name != ORIGINAL]
         yield compare(list(contestants.values()), batch, questions=questions, rounds=LOOKS[0], progress=tell)
@@ -106,6 +110,8 @@ def _merged(found: list[PairedResult]) -> dict[str, Any]:
 
 
 def _contestant(release: Release, name: str, path: Path, settings: Benchmark) -> Contestant:
+    from gradatim.timing.contestant import Contestant
+
     model = release.contract.parts.model
     constants, carries = release.hidden_inputs()
     return Contestant(

@@ -6,27 +6,24 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from gradatim.compression.recipe import DEFAULT_METHODS
-from gradatim.compression.result import Result
-from gradatim.compression.search import compress
-from gradatim.contract.schema import Compress
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import MADE_FROM
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.measure import default_metrics
-from gradatim.models import Predictor
-from gradatim.predict import predict
 from gradatim.release import ORIGINAL, Outcome, Release, machine_kind
 
-Batch = dict[str, NDArray[Any]]
+if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    from numpy.typing import NDArray
+
+    from gradatim.compression.result import Result
+    from gradatim.contract.schema import Compress
+    from gradatim.models import Predictor
+
+    Batch = dict[str, NDArray[Any]]
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
@@ -44,6 +41,9 @@ def depends_on(release: Release) -> Mapping[str, str]:
 
 def run(release: Release) -> Outcome:
     """Search on the calibration data; leave the best accepted variant to be judged, and always the original."""
+    from gradatim.compression.recipe import DEFAULT_METHODS
+    from gradatim.compression.search import compress
+
     settings = release.contract.parts.compress
     original = release.original
     if settings is None:
@@ -147,6 +147,10 @@ def _calibration(release: Release, settings: Compress) -> Iterator[Batch]:
 
 def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[str, float]] | None:
     """The task's metrics on calibration data; None where nothing but likeness to the original can be measured."""
+    from gradatim.metrics.evaluation import Evaluation
+    from gradatim.metrics.measure import default_metrics
+    from gradatim.predict import predict
+
     if release.contract.parts.task is None:
         return None
     task = release.task()

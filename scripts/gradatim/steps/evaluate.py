@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.metrics.classification import ClassificationScorer
-from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.measure import measurements, weak_slices
-from gradatim.metrics.task import Task
-from gradatim.models import observed_signature
-from gradatim.predict import predict
-from gradatim.progress import Advance
 from gradatim.release import BASELINE, Outcome, Release
-from gradatim.signature import Signature
+
+if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    from gradatim.metrics.evaluation import Evaluation
+    from gradatim.metrics.task import Task
+    from gradatim.progress import Advance
+    from gradatim.signature import Signature
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
@@ -58,6 +56,9 @@ def run(release: Release) -> Outcome:
 
 
 def _predict(release: Release, task: Task, name: str, path: Any, advance: Advance) -> Signature:
+    from gradatim.models import observed_signature
+    from gradatim.predict import predict
+
     with release.open(path) as predictor:
         dataset = release.dataset("evaluation", predictor.signature)
         folder = release.workspace.predictions_folder(name)
@@ -73,6 +74,9 @@ def _measured(
     signatures: Mapping[str, Signature],
     subjects: dict[str, str],
 ) -> Outcome:
+    from gradatim.metrics.evaluation import Evaluation
+    from gradatim.metrics.measure import measurements, weak_slices
+
     load = release.predictions
     reference = Evaluation(task, load(BASELINE)) if BASELINE in names else None
     extra = _extra_metrics(release)
@@ -106,6 +110,8 @@ def _measured(
 
 def _pictures(evaluation: Evaluation) -> dict[str, Any]:
     """What the report draws: the confusion matrix and the calibration bins."""
+    from gradatim.metrics.classification import ClassificationScorer
+
     confusion = evaluation.confusion()
     details: dict[str, Any] = {} if confusion is None else {"confusion": confusion.tolist()}
     if isinstance(evaluation.scorer, ClassificationScorer):

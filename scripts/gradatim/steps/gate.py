@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gradatim.checks.robustness import load_scores
-from gradatim.collect import collect
 from gradatim.files import digest_of, read_json, sha256_bytes
-from gradatim.gates.case import Case
-from gradatim.gates.judge import judge
-from gradatim.gates.latency import PairedTiming
-from gradatim.gates.planning import PlanRow, plan
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.measurement import Measurement
-from gradatim.metrics.evaluation import Evaluation
-from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.release import BASELINE, Outcome, Release, Variant
-from gradatim.report.writing import write_report
+
+if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gradatim.gates.case import Case
+    from gradatim.gates.latency import PairedTiming
+    from gradatim.gates.planning import PlanRow
+    from gradatim.measurement import Measurement
+    from gradatim.metrics.evaluation import Evaluation
 
 _MEASURING = ("inspect", "compress", "test", "evaluate", "benchmark")
 _NOUNS = {"image": "images", "audio": "recordings", "text": "texts", "tabular": "rows"}
@@ -40,6 +38,9 @@ def depends_on(release: Release) -> Mapping[str, str]:
 
 def run(release: Release) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
+    from gradatim.collect import collect
+    from gradatim.report.writing import write_report
+
     variants = release.variants()
     standing = _standing_results(release)
     judged: dict[str, list[GateResult]] = {}
@@ -75,6 +76,9 @@ def plan_gates(release: Release) -> list[PlanRow]:
     Raises:
         InvalidInput: the evaluation data is broken.
     """
+    from gradatim.gates.planning import plan
+    from gradatim.perturb.catalogue import SEVERITIES
+
     task = release.contract.parts.task
     return plan(
         release.contract.rules_for(release.stage),
@@ -128,6 +132,8 @@ def _standing_results(release: Release) -> list[GateResult]:
 
 
 def _judge(release: Release, variant: Variant) -> list[GateResult]:
+    from gradatim.gates.judge import judge
+
     stage = release.contract.parts.stages.get(release.stage or "")
     return judge(
         release.contract.rules_for(release.stage),
@@ -137,6 +143,9 @@ def _judge(release: Release, variant: Variant) -> list[GateResult]:
 
 
 def _case(release: Release, variant: Variant) -> Case:
+    from gradatim.checks.robustness import load_scores
+    from gradatim.gates.case import Case
+
     proven = {
         s: st
         for s in _MEASURING
@@ -171,6 +180,8 @@ def _once(measurements: list[Measurement]) -> list[Measurement]:
 
 
 def _evaluations(release: Release, name: str) -> tuple[Evaluation | None, Evaluation | None]:
+    from gradatim.metrics.evaluation import Evaluation
+
     if release.contract.parts.data.evaluation is None:
         return None, None
     task = release.task()
@@ -179,6 +190,10 @@ def _evaluations(release: Release, name: str) -> tuple[Evaluation | None, Evalua
 
 
 def _timings(release: Release, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:
+    import numpy as np
+
+    from gradatim.gates.latency import PairedTiming
+
     path = release.workspace.folder / "benchmark.json"
     if not path.exists():
         return {}, None
