@@ -78,6 +78,7 @@ def test_per_class_metrics_agree_with_scikit_learn_and_with_the_paired_path(digi
     answers = p.argmax(axis=1)
     report = oracle.classification_report(y, answers, output_dict=True)
     single = evaluation(y, {"p": p})
+    assert single.samples("f1_macro", "class=3").value == single.samples("f1", "class=3").value
     for m in measure(Task("classification"), Predictions.of({"p": p}, y), variant="v"):
         if m.where:
             name = {"f1": "f1-score"}.get(m.name, m.name)

@@ -17,6 +17,8 @@ DISCORDANCE = 0.05
 
 POWER = 0.8
 
+_F1 = ("f1", "f1_macro", "f1_weighted")
+
 _POWER_QUANTILE = 0.8416212335729143
 
 
@@ -95,7 +97,7 @@ def plan(
             ):
                 n, positives = counts.get(""), n
             row = _plan_one(rule, meaning, where, n, effective, discordance, noun)
-            if rule.metric == "f1" and positives is not None and positives < FEW_POSITIVES:
+            if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"{row.gate}: there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = _row(rule, where, row.wanted, positives, None, FEW_POSITIVES, None, False, text)
             if (
@@ -128,7 +130,7 @@ def samples_not_worse(
 def least_not_worse(margin: float, alpha: float = 0.05) -> int:
     """Samples below which not even a model without any difference passes: 299 for a margin of 1 %.
 
-    if rule.metric in ("f1", "precision") and rule.bound != "at_least" and (where or "").startswith("class="):
+    if rule.metric in (*_F1, "precision") and rule.bound != "at_least" and (where or "").startswith("class="):
     """
     small = alpha < 0.001
     exact_n = math.log(alpha / 2 if small else alpha) / math.log1p(-margin)
@@ -187,7 +189,7 @@ def _threshold(
     noun: str,
 ) -> PlanRow:
     if not _counts(rule, meaning):
-        least = FEW_POSITIVES if rule.metric == "f1" and (where or "").startswith("class=") else 2
+        least = FEW_POSITIVES if rule.metric in _F1 and (where or "").startswith("class=") else 2
         possible = n is None or n >= least
         text = (
             f"{gate}: {spelled}; its interval comes from the data; {_have(n, noun)}, {least} are the least."
@@ -294,7 +296,7 @@ def _counts(rule: Rule, meaning: catalogue.Metric) -> bool:
         return True
     if meaning.kind == "robustness":
         return rule.severity is not None
-    return rule.metric in ("recall", "precision") and (
+    return rule.metric in ("recall", "precision", "balanced_accuracy") and (
         rule.slices == "class" or (rule.where or "").startswith("class=")
     )
 

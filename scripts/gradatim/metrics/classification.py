@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,18 +83,22 @@ class ClassificationScorer:
     def confusion(self) -> NDArray[np.int64]:
         """Counts [C, C]: row is the true label, column the predicted one."""
         width = len(self.labels)
-        codes = self.truth.astype(np.int64) * width + self.answers.predicted
-        return np.bincount(codes, minlength=width * width).reshape(width, width)
+        table = np.zeros(width * width, np.int64)
+        for rows in chunks(self.truth.shape[0], 16):
+            codes = self.truth[rows].astype(np.int64) * width + self.answers.predicted[rows]
+            table += np.bincount(codes, minlength=width * width)
+        return table.reshape(width, width)
 
     def calibration(self) -> list[CalibrationBin]:
         """Confidence against accuracy in the bins that hold samples; empty when the model gives no scores."""
         if self.answers.scores is None:
             return []
-        confidence, _ = self._confidences(np.arange(self.truth.shape[0]))
-        bins = _bin_of(confidence)
-        counts = np.bincount(bins, minlength=BINS)
-        sums = np.bincount(bins, weights=confidence, minlength=BINS)
-        rights = np.bincount(bins, weights=self.right, minlength=BINS)
+        counts, sums, rights = np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS)
+        for rows, confidence in self._confidences(None):
+            bins = _bin_of(confidence)
+            counts += np.bincount(bins, minlength=BINS)
+            sums += np.bincount(bins, weights=confidence, minlength=BINS)
+            rights += np.bincount(bins, weights=self.right[rows], minlength=BINS)
         return [
             CalibrationBin(
                 b / BINS, (b + 1) / BINS, int(counts[b]), sums[b] / counts[b], rights[b] / counts[b]
@@ -213,15 +217,13 @@ class ClassificationScorer:
             return absent(metric, True, f"{metric} is not known for classification")
         width = len(self.labels)
         codes, count = units.blocks(truth.shape[0])
-        hit = truth == predicted
-        places = np.concatenate(
-            [
-                codes * 3 * width + truth,
-                codes * 3 * width + width + predicted,
-                (codes * 3 * width + 2 * width + truth)[hit],
-            ]
-        )
-        terms = np.bincount(places, minlength=count * 3 * width).reshape(count, 3 * width).astype(np.float64)
+        terms = np.zeros((count, 3 * width))
+        for rows in chunks(truth.shape[0], 64):
+            actual, claimed, block = truth[rows], predicted[rows], codes[rows]
+            hit = actual == claimed
+            np.add.at(terms, (block, actual), 1)
+            np.add.at(terms, (block, claimed.astype(np.int64) + width), 1)
+            np.add.at(terms, (block[hit], actual[hit].astype(np.int64) + 2 * width), 1)
         statistic = _statistic(metric, width)
         totals = terms.sum(axis=0)
         return MetricSamples(
@@ -256,9 +258,7 @@ class ClassificationScorer:
                 )
                 return absent("roc_auc", True, lacking)
             scores = self.answers.column(one)[rows]
-            area, by_row = _area(scores, actual)
-            value += area / len(places)
-            influence += by_row / len(places)
+            value += _area(scores, actual, influence, 1 / len(places)) / len(places)
             # an answer pushes its own class down and, since scores compete, one other up
             own, other = max(own, n / positives / len(places)), max(other, n / (n - positives) / len(places))
         return MetricSamples(
@@ -275,13 +275,10 @@ class ClassificationScorer:
     def _ece(self, rows: Rows, units: Units) -> MetricSamples:
         if self.answers.scores is None:
             return absent("ece", False, "the model names classes and gives no scores")
-        confidence, right = self._confidences(rows)
         codes, count = units.blocks(rows.shape[0])
-        width = BINS + 1
-        gaps = np.bincount(
-            codes * width + _bin_of(confidence), weights=confidence - right, minlength=count * width
-        )
-        terms = gaps.reshape(count, width).astype(np.float64)
+        terms = np.zeros((count, BINS + 1))
+        for part, confidence in self._confidences(rows):
+            np.add.at(terms, (codes[part], _bin_of(confidence)), confidence - self.right[rows[part]])
         terms[:, BINS] = np.bincount(codes, minlength=count)
 
         def statistic(sums: Floats) -> Floats:
@@ -309,12 +306,13 @@ class ClassificationScorer:
             losses[part] = -np.log(np.maximum(found[np.arange(found.shape[0]), truth[part]], floor))
         return losses
 
-    def _confidences(self, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
-        confidence = np.empty(rows.shape[0])
-        for part in chunks(rows.shape[0], 8 * len(self.labels)):
-            found = self.answers.probabilities(rows[part])
-            confidence[part] = found[np.arange(found.shape[0]), self.answers.predicted[rows[part]]]
-        return confidence, self.right[rows]
+    def _confidences(self, rows: Rows | None) -> Iterator[tuple[slice, Floats]]:
+        """Probability of the predicted class, part by part of some rows or of all."""
+        n = self.truth.shape[0] if rows is None else rows.shape[0]
+        for part in chunks(n, 8 * len(self.labels)):
+            chosen = part if rows is None else rows[part]
+            found = self.answers.probabilities(chosen)
+            yield part, found[np.arange(found.shape[0]), self.answers.predicted[chosen]]
 
 
 def _counts(hits: Floats, of: NDArray[np.bool_], units: Units) -> dict[str, Any]:
@@ -379,20 +377,25 @@ def _worst_move(metric: str, totals: Floats, width: int, n: int) -> float:
     return float(n * ((weight * (2 - f1) / both)[present].max() + (weight * f1 / both).max()))
 
 
-def _area(scores: NDArray[Any], actual: NDArray[np.bool_]) -> tuple[float, Floats]:
-    """Area under the ROC curve and its influence by row [1]_.
+def _area(scores: NDArray[Any], actual: NDArray[np.bool_], influence: Floats, weight: float) -> float:
+    """Area under the ROC curve; adds ``weight`` times its influence by row [1]_ to ``influence``.
 
     .. [1] DeLong, DeLong, Clarke-Pearson (1988), Biometrics 44(3): structural components.
     """
     ups, downs = scores[actual], scores[~actual]
-    downs_sorted, ups_sorted = np.sort(downs), np.sort(ups)
-    below = _share_below(downs_sorted, ups)
-    area = float(below.mean())
-    above = 1.0 - _share_below(ups_sorted, downs)
-    influence = np.empty(scores.shape[0])
-    influence[actual] = (below - area) * (scores.shape[0] / ups.shape[0])
-    influence[~actual] = (above - area) * (scores.shape[0] / downs.shape[0])
-    return area, influence
+    ups.sort()
+    downs.sort()
+    area = (
+        sum(float(_share_below(downs, ups[part]).sum()) for part in chunks(ups.shape[0], 32)) / ups.shape[0]
+    )
+    n = scores.shape[0]
+    for part in chunks(n, 32):
+        mine, own = scores[part], actual[part]
+        change = np.empty(mine.shape[0])
+        change[own] = (_share_below(downs, mine[own]) - area) * (n / ups.shape[0])
+        change[~own] = (1.0 - _share_below(ups, mine[~own]) - area) * (n / downs.shape[0])
+        influence[part] += weight * change
+    return float(area)
 
 
 def _share_below(ordered: NDArray[Any], values: NDArray[Any]) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.classification import OVER_CLASSES, ClassificationScorer
+from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.language import LanguageScorer
 from gradatim.metrics.predictions import Predictions, check_slices
@@ -22,6 +22,9 @@ from gradatim.metrics.task import Label, Task
 from gradatim.metrics.tokens import TokenScorer
 
 Rows = NDArray[np.int64]
+
+_OF_ONE_CLASS = {"f1_macro": "f1", "f1_weighted": "f1", "balanced_accuracy": "recall"}
+"""What a mean over classes is for a single class."""
 
 CLASS = "class"
 """The slice column that every classification has: the true label."""
@@ -113,6 +116,9 @@ class Evaluation:
     def samples(self, metric: str, where: str | None = None) -> MetricSamples:
         """One metric, whole or restricted to ``class=8``, ``region=north`` or several, joined by commas.
 
+        Restricted to a class, ``accuracy`` and ``recall`` look at its samples, ``precision`` and ``f1`` at it against
+        the rest, a mean over classes at its own part (``f1_macro[class=8]`` is the F1 of 8).
+
         Raises:
             InvalidInput: an unknown metric, column or class.
         """
@@ -120,10 +126,8 @@ class Evaluation:
         if known is None or known.kind not in ("quality", "comparison", "own"):
             raise InvalidInput(f"`{metric}` is not measured from the predictions of {self.task.type}.")
         place, rows = self._select(where)
-        if place is not None and metric in OVER_CLASSES and not known.by_class:
-            raise InvalidInput(
-                f"`{metric}` is about all classes together and cannot be restricted to `{where}`."
-            )
+        if place is not None and metric in _OF_ONE_CLASS:
+            return replace(self.samples(_OF_ONE_CLASS[metric], where), metric=metric)
         by_label = place is not None and (not known.by_class or self._by_truth(metric))
         if place is not None and by_label:
             rows = rows[self._true_class(rows) == place]

@@ -335,7 +335,9 @@ def truth_of(predictions: Predictions, labels: tuple[Label, ...]) -> NDArray[np.
         raise InvalidInput(
             f"Classification needs one label an item; the labels are {list(column.values.shape)}."
         )
-    places = places_of(Column(column.values.reshape(-1), None, column.names), labels, "the labels", narrow=True)
+    places = places_of(
+        Column(column.values.reshape(-1), None, column.names), labels, "the labels", narrow=True
+    )
     if (places == IGNORED).any():
         raise InvalidInput(
             f"Row {_first(places == IGNORED)} of the labels is {IGNORED}, which is not a declared label."

@@ -172,13 +172,15 @@ class Units:
         rows = max(1, by_row.shape[0])
         return np.asarray(np.bincount(self.codes, weights=by_row, minlength=self.count) * (self.count / rows))
 
-    def blocks(self, rows: int) -> tuple[NDArray[np.int64], int]:
+    def blocks(self, rows: int) -> tuple[NDArray[np.signedinteger[Any]], int]:
         """Codes of at most ``intervals.UNITS`` equal blocks of units, for resampling; and how many."""
-        codes = np.arange(rows, dtype=np.int64) if self.codes is None else self.codes
-        if self.count <= intervals.UNITS:
-            return codes, self.count
-        blocks = self.count // math.ceil(self.count / intervals.UNITS)
-        return codes % blocks, blocks
+        small = self.count <= intervals.UNITS
+        blocks = self.count if small else self.count // math.ceil(self.count / intervals.UNITS)
+        if self.codes is None:
+            codes = np.arange(rows, dtype=np.int32)
+            np.remainder(codes, blocks, out=codes)
+            return codes, blocks
+        return self.codes if small else np.asarray(self.codes % blocks, np.int32), blocks
 
     def sums(self, columns: list[Floats]) -> Floats:
         """Terms [blocks, k] from columns of [rows]."""
