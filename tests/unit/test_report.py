@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -20,7 +19,6 @@ from gradatim.files import canonical_json, parse_json
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.report.assemble import curves_from, slices_from
-from gradatim.report.console import print_report
 from gradatim.report.gallery import draw_all
 from gradatim.report.html import render_html
 from gradatim.report.junit import render_junit
@@ -375,23 +373,6 @@ def test_junit_stays_valid_xml_with_hostile_names() -> None:
     assert root.get("tests") == "1500"
 
 
-def test_the_terminal_names_every_refused_gate_with_its_line() -> None:
-    stream = io.StringIO()
-    print_report(examples.refused(), stream, ".gradatim/report.html")
-    said = stream.getvalue()
-    assert "FAIL recall[class=8] 79.5 %" in said
-    assert "gradatim.yml:19" in said
-    assert "refused: nothing was tagged  report: .gradatim/report.html" in said
-    assert "\x1b" not in said
-
-
-def test_the_terminal_survives_hostile_names() -> None:
-    stream = io.StringIO()
-    print_report(examples.hostile(), stream)
-    assert "\x1b" not in stream.getvalue()
-    assert "and 980 more refused gates" in stream.getvalue()
-
-
 def test_slices_come_with_their_baseline_and_their_gate() -> None:
     measured = [
         Measurement("recall", "fp32", 0.8, n=44, low=0.7, high=0.9, where="class=8"),
@@ -429,7 +410,7 @@ def test_curves_start_at_the_clean_data() -> None:
 def test_a_report_is_read_without_numpy_and_jinja() -> None:
     code = (
         "import sys, gradatim.report.markdown, gradatim.report.html, gradatim.report.junit\n"
-        "import gradatim.report.console, gradatim.report.assemble\n"
+        "import gradatim.report.assemble\n"
         "print([m for m in ('numpy', 'jinja2', 'rich', 'pydantic', 'scipy') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
