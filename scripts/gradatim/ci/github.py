@@ -27,7 +27,7 @@ class GitHub:
 
     def place(self) -> Place:
         env = self._environment
-        pull = self._event().get("pull_request") or {}
+        pull = self.event().get("pull_request") or {}
         head = (pull.get("head") or {}).get("repo") or {}
         base = (pull.get("base") or {}).get("repo") or {}
         is_tag = env.get("GITHUB_REF_TYPE") == "tag"
@@ -39,6 +39,11 @@ class GitHub:
             actor=env.get("GITHUB_ACTOR"),
             url=self._run_url(),
         )
+
+    @property
+    def event_name(self) -> str:
+        """What started the run: ``push``, ``pull_request``, ..."""
+        return self._environment.get("GITHUB_EVENT_NAME", "")
 
     def summarise(self, markdown: str) -> None:
         path = self._environment.get("GITHUB_STEP_SUMMARY")
@@ -62,7 +67,8 @@ class GitHub:
         place = f"file={_property(file)},line={line or 1},title={_property(title)}"
         sys.stderr.write(f"::error {place}::{_data(message)}\n")
 
-    def _event(self) -> dict[str, Any]:
+    def event(self) -> dict[str, Any]:
+        """The event's payload; empty where there is none."""
         path = self._environment.get("GITHUB_EVENT_PATH")
         if not path or not Path(path).is_file():
             return {}

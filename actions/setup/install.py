@@ -1,0 +1,88 @@
+"""Install the kit at its own commit into an environment of its own, and put that on PATH for the steps that follow.
+
+Standard library only: this runs before anything is installed. Inputs come by environment: EXTRAS, REQUIREMENTS, CACHED.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+UV = "0.13.9"
+KIT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    began = time.monotonic()
+    if sys.version_info < (3, 10):  # noqa: UP036 (whatever python3 the runner has)
+        found = ".".join(map(str, sys.version_info[:2]))
+        stop(
+            f"gradatim needs Python 3.10 or newer, the runner has {found}. Use actions/setup-python before it."
+        )
+    extras = os.environ.get("EXTRAS", "").replace(" ", "")
+    if not re.fullmatch(r"[a-z0-9,-]*", extras):
+        stop("The input `extras` takes names and commas, as in `onnx,test`.")
+    requirements = os.environ.get("REQUIREMENTS", "")
+    if requirements and not Path(requirements).is_file():
+        stop(f"There is no file {requirements}, which the input `requirements` names.")
+    content = Path(requirements).read_bytes() if requirements else b""
+    key = hashlib.sha256(repr((str(KIT), sorted(extras.split(",")), content)).encode()).hexdigest()[:16]
+    environment = Path(os.environ["RUNNER_TEMP"]) / f"gradatim-{key}"
+    binaries = environment / ("Scripts" if os.name == "nt" else "bin")
+    done = environment / "complete"
+    if not done.exists():
+        install(environment, binaries, extras, requirements)
+        done.touch()
+        say(f"Installed gradatim[{extras}] in {time.monotonic() - began:.1f} s.")
+    with Path(os.environ["GITHUB_PATH"]).open("a", encoding="utf-8") as path:
+        path.write(f"{binaries}\n")
+
+
+def install(environment: Path, binaries: Path, extras: str, requirements: str) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", environment], check=True)
+    wanted = f"gradatim[{extras}] @ {KIT.as_uri()}" if extras else f"gradatim @ {KIT.as_uri()}"
+    command = [
+        find_uv(environment),
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(binaries / "python"),
+        wanted,
+    ]
+    command += ["--requirement", requirements] if requirements else []
+    command += [] if os.environ.get("CACHED") == "true" else ["--no-cache"]
+    result = subprocess.run(command, check=False, env={"UV_SYSTEM_CERTS": "true", **os.environ})
+    if result.returncode != 0:
+        stop("The kit could not be installed; the reason stands above.")
+
+
+def find_uv(environment: Path) -> str:
+    """The runner's uv, else one installed beside the environment with the runner's own pip."""
+    found = shutil.which("uv")
+    if found:
+        return found
+    folder = environment.parent / f"uv-{UV}"
+    uv = folder / "bin" / "uv"
+    if not uv.exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        result = subprocess.run([*pip, "--target", str(folder), f"uv=={UV}"], check=False)
+        if result.returncode != 0:
+            stop("uv could not be installed with the runner's pip; the reason stands above.")
+    return str(uv)
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def stop(text: str) -> None:
+    say(f"::error title=gradatim::{text}")
+    sys.exit(4)
+
+
+main()

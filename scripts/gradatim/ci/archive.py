@@ -1,0 +1,213 @@
+"""The workspace on its way from one CI job to the next: a plain tar whose digest travels apart from it.
+
+An archive holds what one job added: files below ``workspace/``, and below ``model/`` a model that the job built and
+git does not hold. What arrived from earlier jobs is not sent on, so nothing travels twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
+from gradatim.files import read_json, replacing, sha256_file, write_json
+
+_ARRIVED = ".arrived.json"
+_LEFT_HERE = (_ARRIVED, ".gitignore", ".lock")
+_MOST_FILES = 100_000
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where an archive's files belong.
+
+    Attributes:
+        workspace: the folder ``.gradatim``.
+        root: the folder of the contract.
+        model: files that a build may have made, relative to the root: one file, or all below a folder.
+    """
+
+    workspace: Path
+    root: Path
+    model: PurePosixPath | None = None
+
+    def target(self, name: str) -> Path:
+        """Where an archive's entry is written.
+
+        Raises:
+            BrokenEvidence: the entry would land anywhere else.
+        """
+        path = PurePosixPath(name)
+        parts = path.parts
+        plain = len(parts) > 1 and not path.is_absolute() and "\\" not in name and path.as_posix() == name
+        if plain and not {"..", ".git"} & {part.lower() for part in parts}:
+            inside = PurePosixPath(*parts[1:])
+            if parts[0] == "workspace" and parts[1] not in _LEFT_HERE:
+                return self.workspace / inside
+            if parts[0] == "model" and self.model is not None and _beside(inside, self.model):
+                return self.root / inside
+        raise BrokenEvidence(
+            f"The archive holds {name!r}, which belongs neither to the workspace nor to the model."
+        )
+
+
+def pack(places: Places, built: Iterable[Path], archive: Path) -> str:
+    """Write what this job added into an archive.
+
+    Args:
+        places: where the files lie.
+        built: files of a model that git does not hold, absolute.
+        archive: the tar to write.
+
+    Returns:
+        hex SHA-256 of the archive.
+
+    Raises:
+        UsageError: a file lies outside of the contract's folder, or is a link.
+    """
+    arrived = _arrived(places)
+    root = places.root.resolve()
+    files = {f"workspace/{name}": path for name, path in _workspace_files(places.workspace)}
+    for path in built:
+        if not path.resolve().is_relative_to(root):
+            raise UsageError(
+                f"The model's file {path} lies outside of {root}, so it cannot travel to the next job."
+            )
+        files[f"model/{path.resolve().relative_to(root).as_posix()}"] = path
+    with replacing(archive) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, path in sorted(files.items()):
+            if arrived.get(name) == sha256_file(path):
+                continue
+            entry = tarfile.TarInfo(name)
+            entry.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(entry, file)
+    return sha256_file(archive)
+
+
+def unpack(places: Places, folder: Path, digests: Mapping[str, str]) -> int:
+    """Take over what earlier jobs left, nothing else that lies in the folder.
+
+    Args:
+        places: where the files go.
+        folder: where the archives were downloaded to.
+        digests: hex SHA-256 by job, as the jobs themselves said it.
+
+    Returns:
+        the number of files that arrived.
+
+    Raises:
+        BrokenEvidence: an archive is missing or altered, holds a link or a path that leads elsewhere, or two jobs
+            disagree about a file.
+    """
+    found = {sha256_file(path): path for path in sorted(folder.glob("*.tar"))} if folder.is_dir() else {}
+    arrived = _arrived(places)
+    for job, digest in digests.items():
+        if digest not in found:
+            raise BrokenEvidence(
+                f"What the job `{job}` left is not there as it left it: no archive in {folder} has the digest "
+                f"{digest[:12]}. Run that job again."
+            )
+        try:
+            _extract(places, found[digest], job, arrived)
+        except tarfile.TarError as error:
+            raise BrokenEvidence(f"The archive of the job `{job}` cannot be read: {error}.") from error
+    if arrived:
+        write_json(places.workspace / _ARRIVED, arrived)
+    return len(arrived)
+
+
+def digests_of(needs: str) -> dict[str, str]:
+    """Hex digest by job out of GitHub's ``toJSON(needs)``; jobs that left nothing are not in it.
+
+    Raises:
+        UsageError: the text is nothing of the kind.
+    """
+    try:
+        jobs = json.loads(needs or "{}")
+        found = {job: (said.get("outputs") or {}).get("workspace") for job, said in jobs.items()}
+    except (ValueError, AttributeError) as error:
+        raise UsageError("`needs` takes what `toJSON(needs)` gives.") from error
+    return {job: str(digest) for job, digest in found.items() if digest}
+
+
+def _workspace_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise UsageError(f"{path} is a symbolic link, which could point anywhere: it does not travel.")
+        if path.is_file() and path.name not in _LEFT_HERE and not path.name.endswith(".part"):
+            yield name, path
+
+
+def _arrived(places: Places) -> dict[str, str]:
+    path = places.workspace / _ARRIVED
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def _extract(places: Places, archive: Path, job: str, arrived: dict[str, str]) -> None:
+    with tarfile.open(archive, "r:") as tar:
+        entries: Sequence[tarfile.TarInfo] = tar.getmembers()
+        if len(entries) > _MOST_FILES:
+            raise BrokenEvidence(f"The archive of the job `{job}` holds more than {_MOST_FILES} files.")
+        for entry in entries:
+            if not entry.isreg():
+                raise BrokenEvidence(
+                    f"The archive of the job `{job}` holds {entry.name!r}, which is no plain file."
+                )
+            target = places.target(entry.name)
+            _refuse_links(target, places.root)
+            source = tar.extractfile(entry)
+            if source is None:
+                raise BrokenEvidence(f"{entry.name!r} of the job `{job}` cannot be read.")
+            arrived[entry.name] = _settle(source, target, job)
+
+
+def _settle(source: IO[bytes], target: Path, job: str) -> str:
+    """Write one file where there is none, or find the same bytes there; returns their digest."""
+    if target.exists():
+        digest = hashlib.sha256()
+        for chunk in iter(lambda: source.read(_CHUNK), b""):
+            digest.update(chunk)
+        if target.is_file() and sha256_file(target) == digest.hexdigest():
+            return digest.hexdigest()
+        raise BrokenEvidence(
+            f"The job `{job}` left another {target.name} than the one that is here at {target}. Nothing is overwritten: "
+            "run all jobs again, from one commit."
+        )
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)
+    return sha256_file(target)
+
+
+def _refuse_links(target: Path, root: Path) -> None:
+    folder = target
+    while folder != root and folder != folder.parent:
+        if folder.is_symlink():
+            raise BrokenEvidence(f"{folder} is a symbolic link; nothing is written through it.")
+        folder = folder.parent
+
+
+def _beside(path: PurePosixPath, model: PurePosixPath) -> bool:
+    """Whether a path is the model's file, lies below its folder, or (data of the model) beside its file."""
+    if path == model or model in path.parents:
+        return True
+    return path.parent == model.parent and path.name.startswith((f"{model.name}.", f"{model.stem}."))
+
+
+def needs_variable(environment: Mapping[str, str]) -> str:
+    """What the workflow passed on as ``NEEDS``.
+
+    Raises:
+        EnvironmentLacks: it passed nothing.
+    """
+    if not environment.get("NEEDS"):
+        raise EnvironmentLacks("The environment variable NEEDS is empty: let the job pass `toJSON(needs)`.")
+    return environment["NEEDS"]

@@ -1,0 +1,167 @@
+"""What an event asks for: which work, for which stage, on which runner. Decided here, so that no workflow has to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from gradatim.ci.platform import Place
+from gradatim.contract.schema import Contract
+from gradatim.errors import UsageError
+from gradatim.registry import tags
+
+Kind = Literal["check", "release", "publish", "promote", "rollback", "report", "nothing"]
+
+_RUNTIMES = {
+    "onnx": "onnx",
+    "torchscript": "torch",
+    "pt2": "torch",
+    "safetensors": "torch",
+    "huggingface": "transformers",
+    "litert": "litert",
+    "pickle": "torch",
+}
+_SUFFIXES = {
+    ".onnx": "onnx",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".ts": "torch",
+    ".torchscript": "torch",
+    ".pt2": "torch",
+    ".safetensors": "torch",
+    ".tflite": "litert",
+}
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """What is to be done now.
+
+    Attributes:
+        kind: check a candidate, release it, publish a tag, promote, roll back, report, or nothing.
+        stage: the stage it is for; None where none belongs to the branch.
+        environment: the deployment environment of that stage.
+        runner: labels of the runner for jobs that run the model.
+        extras: extras of the kit that the contract needs.
+        name: the model's name.
+    """
+
+    kind: Kind
+    stage: str | None
+    environment: str | None
+    runner: tuple[str, ...]
+    extras: tuple[str, ...]
+    name: str
+
+    def outputs(self) -> dict[str, str]:
+        """As outputs of a CI job."""
+        return {
+            "kind": self.kind,
+            "checks": str(self.kind in ("check", "release")).lower(),
+            "name": self.name,
+            "stage": self.stage or "",
+            "environment": self.environment or "",
+            "runner": json.dumps(self.runner),
+            "extras": ",".join(self.extras),
+        }
+
+
+def occasion(
+    contract: Contract, place: Place, event_name: str, event: Mapping[str, Any], runner: str
+) -> Occasion:
+    """Read an event of GitHub in the light of the contract.
+
+    Args:
+        contract: the stages, their branches, environments and runners.
+        place: branch, tag and target, as the CI system tells them.
+        event_name: ``push``, ``pull_request``, ...
+        event: the event's payload.
+        runner: where jobs run whose stage declares no runner.
+
+    Raises:
+        UsageError: a dispatch asks for something that does not exist, or the event is of no use.
+    """
+    kind, stage = _kind_and_stage(contract, place, event_name, event)
+    rung = contract.stages.get(stage or "")
+    labels: tuple[str, ...] = (runner,)
+    trusted = event_name in ("push", "schedule", "workflow_dispatch") and not place.fork
+    if trusted and rung is not None and rung.runner:
+        labels = tuple(contract.runners[rung.runner].labels)
+    environment = (rung.environment or stage) if rung else None
+    return Occasion(kind, stage, environment, labels, extras_of(contract), contract.model.name)
+
+
+def extras_of(contract: Contract) -> tuple[str, ...]:
+    """The extras of the kit that a contract's model, data and tests need."""
+    model = contract.model
+    extras = set()
+    if model.format or model.path:
+        suffix = PurePosixPath(model.path or "").suffix.lower()
+        runtime = _RUNTIMES.get(model.format or "", "") or _SUFFIXES.get(suffix, "")
+        extras.add(runtime or ("transformers" if not suffix else ""))
+    for data in (contract.data.evaluation, contract.data.calibration):
+        if data is not None:
+            parquet = data.format == "parquet" or data.path.lower().endswith(".parquet")
+            folder = data.format == "folder" or (not PurePosixPath(data.path).suffix and ":" not in data.path)
+            extras |= {"parquet"} if parquet else {"image"} if folder else set()
+    if contract.compress is not None:
+        extras.add("onnx")
+    if contract.test.pytest:
+        extras.add("test")
+    return tuple(sorted(extras - {""}))
+
+
+def _kind_and_stage(
+    contract: Contract, place: Place, event_name: str, event: Mapping[str, Any]
+) -> tuple[Kind, str | None]:
+    if event_name == "workflow_dispatch":
+        return _asked(contract, event.get("inputs") or {})
+    if event_name == "schedule":
+        return "report", None
+    if event_name in ("pull_request", "merge_group"):
+        return "check", _stage_of_branch(contract, place.target or place.branch)
+    if event_name == "push":
+        if event.get("deleted"):
+            return "nothing", None
+        if place.tag is not None:
+            return _tagged(contract, place.tag)
+        stage = _stage_of_branch(contract, place.branch)
+        return ("release" if stage else "check"), stage
+    raise UsageError(
+        f"The event `{event_name}` is of no use to a release. Use pull_request, merge_group, push, schedule or "
+        "workflow_dispatch; never pull_request_target, which would run a fork's code with this repository's rights."
+    )
+
+
+def _asked(contract: Contract, inputs: Mapping[str, Any]) -> tuple[Kind, str]:
+    wanted, stage = str(inputs.get("do") or ""), str(inputs.get("stage") or "")
+    if wanted not in ("promote", "rollback"):
+        raise UsageError(f"A dispatch does `promote` or `rollback`, not {wanted!r}.")
+    if stage not in contract.stages:
+        raise UsageError(f"There is no stage {stage!r} in the contract. Known: {', '.join(contract.stages)}.")
+    if wanted == "rollback" and not str(inputs.get("reason") or "").strip():
+        raise UsageError("A rollback needs a reason that a reader of the history will understand.")
+    return ("promote" if wanted == "promote" else "rollback"), stage
+
+
+def _tagged(contract: Contract, tag: str) -> tuple[Kind, str | None]:
+    said = tags.parse(tag)
+    mine = said is not None and said.model in (None, contract.model.name)
+    if said is None or said.action != "register" or said.version is None or not mine:
+        return "nothing", None
+    suffix = said.version.suffix
+    ladder = tuple(contract.stages)
+    for name, stage in contract.stages.items():
+        own = stage.tag if stage.tag is not None else "" if name == ladder[-1] else name
+        if own == suffix:
+            return "publish", name
+    return "publish", None if suffix else ladder[-1]
+
+
+def _stage_of_branch(contract: Contract, branch: str | None) -> str | None:
+    return next(
+        (name for name, stage in contract.stages.items() if stage.branch and stage.branch == branch), None
+    )

@@ -1,0 +1,227 @@
+"""gradatim ci: what the workflows call around the steps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.ci.archive import Places
+    from gradatim.ci.github import GitHub
+    from gradatim.release import Release
+
+
+@click.group("ci", short_help="What CI workflows call around the steps.")
+def command() -> None:
+    """What CI workflows call around the steps: decide, hand over, tell. A person seldom needs these.
+
+    \b
+    Examples:
+      gradatim ci plan
+      NEEDS='{"build": {"outputs": {"workspace": "4f2c..."}}}' gradatim ci unpack --from downloads
+      gradatim ci pack --to build.tar
+    """
+
+
+@command.command("plan", short_help="What this event asks for.")
+@options.contract
+@click.option(
+    "--runner", default="ubuntu-latest", metavar="LABEL", help="The runner where the contract has none."
+)
+@options.as_json
+def plan(contract_path: str | None, runner: str, json_wanted: bool) -> int:
+    """Read event and contract, and say what is to be done, for which stage, on which runner.
+
+    \b
+    Example:
+      gradatim ci plan --runner ubuntu-24.04
+    """
+    from gradatim.ci.occasion import occasion
+    from gradatim.commands.opening import open_release
+
+    release = open_release(contract_path)
+    github = _github()
+    found = occasion(release.contract.parts, release.place, github.event_name, github.event(), runner)
+    github.output(found.outputs())
+    if json_wanted:
+        options.print_json(found.outputs())
+    else:
+        where = f" for {found.stage}" if found.stage else ""
+        click.echo(f"{found.name}: {found.kind}{where}, on {', '.join(found.runner)}")
+    return 0
+
+
+@command.command("pack", short_help="Pack what this job added to the workspace.")
+@options.contract
+@click.option(
+    "--to", "archive", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE"
+)
+@options.as_json
+def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
+    """Write what this job added into one archive, and its digest into the job's outputs.
+
+    \b
+    Example:
+      gradatim ci pack --to build.tar
+    """
+    from gradatim.ci import archive as archives
+    from gradatim.commands.opening import open_release
+
+    release = open_release(contract_path)
+    release.workspace.prepare()
+    digest = archives.pack(_places(release), _built(release), archive)
+    release.platform.output({"workspace": digest})
+    if json_wanted:
+        options.print_json({"archive": str(archive), "workspace": digest})
+    else:
+        click.echo(f"{archive}  sha256:{digest}")
+    return 0
+
+
+@command.command("unpack", short_help="Take over what earlier jobs left.")
+@options.contract
+@click.option(
+    "--from", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER"
+)
+@options.as_json
+def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
+    """Check the archives of earlier jobs against the digests in NEEDS, and put their files in place.
+
+    \b
+    Example:
+      gradatim ci unpack --from downloads
+    """
+    from gradatim.ci import archive as archives
+    from gradatim.commands.opening import open_release
+
+    digests = archives.digests_of(archives.needs_variable(os.environ))
+    release = open_release(contract_path)
+    release.workspace.prepare()
+    files = archives.unpack(_places(release), folder, digests)
+    if json_wanted:
+        options.print_json({"jobs": sorted(digests), "files": files})
+    else:
+        click.echo(f"{files} files of {', '.join(sorted(digests)) or 'no job'}")
+    return 0
+
+
+@command.command("comment", short_help="Say the result in the pull request.")
+@options.contract
+@options.as_json
+def comment(contract_path: str | None, json_wanted: bool) -> int:
+    """Say the result in one comment of the pull request, updated in place.
+
+    \b
+    Example:
+      gradatim ci comment
+    """
+    from gradatim.ci.github_api import GitHubApi
+    from gradatim.ci.github_comment import put_comment
+    from gradatim.commands.opening import open_release
+    from gradatim.errors import BrokenEvidence, UsageError
+    from gradatim.files import read_json
+    from gradatim.report.markdown import COMMENT_LIMIT, render_markdown
+    from gradatim.report.model import Report
+
+    release = open_release(contract_path)
+    pull = _github().event().get("pull_request")
+    if not isinstance(pull, dict):
+        raise UsageError("This run was not started by a pull request, so there is nothing to comment on.")
+    record = release.workspace.folder / "report.json"
+    if not record.exists():
+        raise BrokenEvidence("There is no report to tell of: the step `gate` came to no end. See its job.")
+    run = f"\n[Everything about this run]({release.place.url})\n" if release.place.url else ""
+    markdown = render_markdown(Report.from_json(read_json(record)), COMMENT_LIMIT - 1000) + run
+    address = put_comment(GitHubApi.from_environment(os.environ), int(pull["number"]), release.name, markdown)
+    if json_wanted:
+        options.print_json({"comment": address})
+    else:
+        click.echo(address)
+    return 0
+
+
+@command.command("report", short_help="Show what every stage holds on the run's page.")
+@options.contract
+def report(contract_path: str | None) -> int:
+    """Show what every stage holds, and what happened to it lately, on the page of the run.
+
+    \b
+    Example:
+      gradatim ci report
+    """
+    import time
+
+    from gradatim.commands.opening import open_release
+    from gradatim.commands.registry_view import open_registry
+    from gradatim.registry.state import history, status
+    from gradatim.report.markdown import escape
+
+    view = open_registry(contract_path, fetch=True)
+    lines = []
+    for state in status(
+        view.registry,
+        model=view.model,
+        ladder=view.ladder,
+        suffixes=view.suffixes,
+        soak=view.soak,
+        now=time.time(),
+    ):
+        lines += [f"## {escape(state.name or 'model')}", "", "| stage | holds | since |", "|---|---|---|"]
+        lines += [f"| {escape(s.stage)} | {escape(s.label)} | {_day(s.since)} |" for s in state.stages]
+    lines += ["", "| when | what | stage | why |", "|---|---|---|---|"]
+    for event in history(view.registry, model=view.model)[-20:]:
+        what = f"{event.action} {event.label}"
+        lines.append(
+            f"| {_day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(event.reason or '')} |"
+        )
+    markdown = "\n".join(lines) + "\n"
+    open_release(contract_path).platform.summarise(markdown)
+    click.echo(markdown, nl=False)
+    return 0
+
+
+def _day(seconds: int | None) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds is not None else ""
+
+
+def _github() -> GitHub:
+    from gradatim import ci
+    from gradatim.ci.github import GitHub
+    from gradatim.errors import UsageError
+
+    platform = ci.detect()
+    if not isinstance(platform, GitHub):
+        raise UsageError(
+            "This command reads an event of GitHub Actions, and this is no run of GitHub Actions."
+        )
+    return platform
+
+
+def _places(release: Release) -> Places:
+    from gradatim.ci.archive import Places
+
+    path = release.contract.parts.model.path
+    return Places(release.workspace.folder, release.root, PurePosixPath(path) if path else None)
+
+
+def _built(release: Release) -> list[Path]:
+    """Files of the model that this checkout has and git does not: a build made them."""
+    from gradatim.errors import GradatimError
+
+    path = release.contract.parts.model.path
+    if path is None or not release.model_path.exists():
+        return []
+    try:
+        if release.repository.run("ls-files", "-z", "--", str(release.model_path)):
+            return []
+        base = release.model_path if release.model_path.is_dir() else release.model_path.parent
+        return [base / entry.path for entry in release.original.manifest.files]
+    except GradatimError:
+        return []  # a model that cannot be read is refused by the steps, in their own words

@@ -1,0 +1,185 @@
+"""What the composite actions take and give: the one source of their inputs, outputs and documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradatim.pipeline.graph import GRAPH, STEPS, Step
+
+CONTRACT = "gradatim.yml"
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of an action.
+
+    Attributes:
+        name: kebab-case, as a workflow spells it.
+        description: what it does, in a line.
+        default: its value when left out; None where it must be given.
+        argument: how the shell puts it on the command line, with ``$VARIABLE`` for the value; empty when an earlier
+            step of the action consumes it.
+    """
+
+    name: str
+    description: str
+    default: str | None = ""
+    argument: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that carries it into the shell."""
+        return self.name.upper().replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of an action."""
+
+    name: str
+    description: str
+
+
+_CONTRACT = Input("contract", "Path of the contract.", CONTRACT, '--contract "$CONTRACT"')
+_STAGE = Input(
+    "stage",
+    "The stage. Left out: the one whose branch is checked out.",
+    argument='${STAGE:+--stage "$STAGE"}',
+)
+_VERSION = Input(
+    "version",
+    "The version to give; only ever above what the models ask for.",
+    argument='${VERSION:+--version "$VERSION"}',
+)
+_EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.", "onnx,test")
+_NO_EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.")
+_REQUIREMENTS = Input("requirements", "Your own requirements file, for code that the contract names.")
+_NEEDS = Input(
+    "needs",
+    "`toJSON(needs)` of the job: takes over what those jobs left, checked against their digests, and leaves its own. "
+    "Left out: the workspace is this job's alone.",
+)
+_TOKEN = Input("token", "Token with which git asks the remote.", "${{ github.token }}")
+
+_VERDICT = Output("verdict", "PASS, FAIL, INCONCLUSIVE or INVALID.")
+_WORKSPACE = Output("workspace", "SHA-256 of what this step leaves for later jobs; empty without `needs`.")
+_TAG = Output("tag", "The tag, as in `v1.4.0-beta.2`.")
+_VERSION_OUT = Output("version", "The version without its `v`.")
+
+_OUTPUTS: dict[str, tuple[Output, ...]] = {
+    "tag": (
+        _VERSION_OUT,
+        _TAG,
+        Output("previous-version", "The version before, empty for the first."),
+        Output("is-prerelease", "Whether the version has a suffix."),
+        Output("commit-sha", "The commit that is tagged."),
+        Output("manifest", "SHA-256 of the release's manifest, its identity."),
+    ),
+    "publish": (_TAG, Output("released", "`true` once the release is public.")),
+    "promote": (_VERSION_OUT, _TAG),
+}
+
+
+def runs_user_code(step: Step) -> bool:
+    """Whether a step may run code of the repository: such a job gets no token that can write."""
+    return not step.outward
+
+
+def inputs_of(step: Step) -> tuple[Input, ...]:
+    """The inputs of a step's action, in the order they are shown."""
+    if step.name == "promote":
+        stage = Input("stage", "The stage to promote to.", None, '-- "$STAGE"')
+        version = Input(
+            "version",
+            "The release to promote. Left out: what the stage below holds.",
+            "",
+            '${VERSION:+"$VERSION"}',
+        )
+        return (_CONTRACT, stage, version, _NO_EXTRAS, _TOKEN)
+    if step.name == "rollback":
+        reason = Input("reason", "Why, for the history.", None, '--reason "$REASON"')
+        version = Input(
+            "version",
+            "The release to return to. Left out: the last good one.",
+            "",
+            '${VERSION:+--to "$VERSION"}',
+        )
+        stage = Input("stage", "The stage to put back.", None, '-- "$STAGE"')
+        return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN)
+    version_too = (_VERSION,) if step.name == "tag" else ()
+    mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
+    return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN)
+
+
+def outputs_of(step: Step) -> tuple[Output, ...]:
+    """The outputs of a step's action."""
+    own = _OUTPUTS.get(step.name, ())
+    return own if step.asked else (_VERDICT, *own, _WORKSPACE)
+
+
+def all_needs(step: Step) -> tuple[str, ...]:
+    """Every step that this one rests on, directly or not, in the graph's order."""
+    found: set[str] = set()
+    waiting = list(step.needs)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += STEPS[name].needs
+    return tuple(other.name for other in GRAPH if other.name in found)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """An action that is no step: something that the workflows need around them.
+
+    Attributes:
+        name: of the action, and of its command under ``gradatim ci``.
+        description: what it does, in a line.
+        inputs: what it takes.
+        outputs: what it gives.
+        takes_over: whether it reads what earlier jobs left.
+    """
+
+    name: str
+    description: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...] = ()
+    takes_over: bool = False
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "plan",
+            "Read event and contract: what is to be done, for which stage, on which runner.",
+            (
+                _CONTRACT,
+                Input(
+                    "runner",
+                    "The runner where the contract declares none.",
+                    "ubuntu-latest",
+                    '--runner "$RUNNER"',
+                ),
+                _TOKEN,
+            ),
+            (
+                Output("kind", "check, release, publish, promote, rollback, report or nothing."),
+                Output("checks", "Whether the candidate is to be checked: `true` or `false`."),
+                Output("name", "The model's name."),
+                Output("stage", "The stage, empty where none belongs to the branch."),
+                Output("environment", "The deployment environment of the stage."),
+                Output("runner", "Labels of the runner for jobs that run the model, as JSON."),
+                Output("extras", "Extras of the kit that the contract needs."),
+            ),
+        ),
+        Verb(
+            "comment",
+            "Say the result in one comment of the pull request, updated in place.",
+            (_CONTRACT, _NEEDS, _TOKEN),
+            takes_over=True,
+        ),
+        Verb("report", "Show what every stage holds and what happened to it.", (_CONTRACT, _TOKEN)),
+    )
+}

@@ -1,0 +1,184 @@
+"""GitHub's files rendered from the graph of steps: one action a step, the reusable workflows, a consumer's caller.
+
+``python -m gradatim.projects.workflows`` writes them into a checkout of the kit, ``--check`` tells what has drifted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradatim import __version__
+from gradatim.files import template_folder, write_text
+from gradatim.pipeline.graph import GRAPH, STEPS
+from gradatim.projects.actions import (
+    VERBS,
+    Input,
+    all_needs,
+    inputs_of,
+    outputs_of,
+    runs_user_code,
+)
+
+KIT = "gradatim/gradatim"
+"""The repository on GitHub that holds the actions and the reusable workflows."""
+
+CALLER = ".github/workflows/release.yml"
+"""Where a consumer's caller workflow lies."""
+
+PINS = {
+    "checkout": "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+    "upload-artifact": "043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
+    "download-artifact": "3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
+    "cache": "55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
+}
+"""Actions of others, each at a commit."""
+
+CHECKS = tuple(step for step in GRAPH if not step.outward)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a consumer's workflow must know of the contract.
+
+    Attributes:
+        branches: the branches that hold the stages.
+        stages: the ladder, lowest first.
+        cron: when the report of the iteration is due; None for never.
+        contract: path of the contract; None for ``gradatim.yml`` at the top.
+        requirements: the consumer's own requirements file, None without one.
+        named: whether tags carry the model's name: ``digits@v1.0.0``.
+        kit: the repository of the kit.
+        ref: the kit's commit or tag.
+        version: what the ref stands for, as a comment.
+    """
+
+    branches: tuple[str, ...]
+    stages: tuple[str, ...]
+    cron: str | None = "17 5 * * 1"
+    contract: str | None = None
+    requirements: str | None = None
+    named: bool = False
+    kit: str = KIT
+    ref: str = f"v{__version__}"
+    version: str | None = None
+
+
+def render_caller(caller: Caller) -> str:
+    """The one workflow file that a team adds: at most 15 lines."""
+    settings = {
+        key: value
+        for key, value in (("contract", caller.contract), ("requirements", caller.requirements))
+        if value is not None
+    }
+    version = f" # {caller.version}" if caller.version else ""
+    return _render("caller.yml.j2", caller=caller, settings=settings, version=version)
+
+
+def rendered() -> dict[str, str]:
+    """Every rendered file of the kit, by its path in the repository."""
+    files = {
+        f"actions/{step.name}/action.yml": _render(
+            "action.yml.j2",
+            step=step,
+            inputs=inputs_of(step),
+            outputs=outputs_of(step),
+            user_code=runs_user_code(step),
+            transport=not step.asked,
+            command=_command(f"gradatim {step.name}", inputs_of(step)),
+        )
+        for step in GRAPH
+    }
+    for verb in VERBS.values():
+        command = _command(f"gradatim ci {verb.name}", verb.inputs)
+        files[f"actions/{verb.name}/action.yml"] = _render("verb.yml.j2", verb=verb, command=command)
+    files["actions/setup/action.yml"] = _render("setup.yml.j2")
+    files[".github/workflows/release.yml"] = _workflow("release", outward=True)
+    files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
+    return files
+
+
+def _workflow(name: str, *, outward: bool) -> str:
+    outward_steps = tuple(step for step in GRAPH if step.outward and not step.asked)
+    asked = tuple(step for step in GRAPH if step.asked)
+    jobs = [step.name for step in CHECKS] + ["folded"]
+    jobs += [step.name for step in (*outward_steps, *asked)] + ["report"] if outward else []
+    return _render(
+        "workflow.yml.j2",
+        name=name,
+        outward=outward,
+        plan=VERBS["plan"],
+        checks=CHECKS,
+        last_check=CHECKS[-1].name,
+        outward_steps=outward_steps,
+        asked_steps=asked,
+        all_jobs=jobs,
+        needs_of=all_needs,
+        outputs_of=outputs_of,
+        steps=STEPS,
+    )
+
+
+def _command(start: str, inputs: Sequence[Input]) -> str:
+    return " ".join([start, *(given.argument for given in inputs if given.argument)])
+
+
+def _render(template: str, **values: Any) -> str:
+    text: str = _templates().get_template(template).render(pins=PINS, **values)
+    return text
+
+
+def _templates() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(  # noqa: S701 (YAML, not HTML: values are quoted where they need it)
+        loader=FileSystemLoader(template_folder("github")),
+        undefined=StrictUndefined,
+        block_start_string="[%",
+        block_end_string="%]",
+        variable_start_string="[[",
+        variable_end_string="]]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["quoted"] = _quoted
+    made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return made
+
+
+def _quoted(value: str) -> str:
+    """A YAML scalar: plain where that is safe, else in double quotes."""
+    plain = re.fullmatch(r"[A-Za-z][\w./-]*|\$\{\{ [\w.]+ \}\}", value)
+    ambiguous = value.lower() in ("true", "false", "yes", "no", "on", "off", "null")
+    return value if plain and not ambiguous else json.dumps(value, ensure_ascii=False)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the rendered files into the checkout that this module lies in, or compare them with ``--check``."""
+    top = Path(__file__).resolve().parents[3]
+    drifted = [
+        path
+        for path, text in rendered().items()
+        if not (top / path).is_file() or (top / path).read_text(encoding="utf-8") != text
+    ]
+    if "--check" in arguments:
+        sys.stderr.write(
+            "".join(f"{path} has drifted from its template and the graph.\n" for path in drifted)
+        )
+        return 1 if drifted else 0
+    for path in drifted:
+        write_text(top / path, rendered()[path])
+        sys.stderr.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
