@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from gradatim.data import Batch, Dataset
 from gradatim.metrics.interpret import reduce_batch
@@ -11,6 +14,9 @@ from gradatim.metrics.predictions import Predictions, PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
 from gradatim.progress import Advance
+
+_GATHERED_BYTES = 1 << 18
+"""Answers of small batches are written together: a write for each costs as much as a twentieth of a small model."""
 
 
 def predict(
@@ -35,26 +41,82 @@ def predict(
         InvalidInput: the data or the model's answers cannot be used; names the row or the output.
     """
     with PredictionsWriter(folder) as writer:
-        for part in _rows(dataset.batches(batch), most):
-            outputs = predictor(part.inputs)
-            writer.append(
-                reduce_batch(task, outputs, part.inputs, part.labels),
-                part.labels,
-                part.slices,
-                part.groups,
-                part.items,
-            )
-            advance(len(part))
+        for block in _rows(dataset.blocks(batch), most):
+            for rows, kept in _gathered(_answers(predictor, task, block, batch, advance)):
+                part = block.rows(rows)
+                writer.append(kept, part.labels, part.slices, part.groups, part.items)
     return Predictions.load(folder)
 
 
-def _rows(batches: Iterator[Batch], most: int | None) -> Iterator[Batch]:
-    left = most
-    for part in batches:
-        if left is None:
-            yield part
+def _answers(
+    predictor: Predictor, task: Task, block: Batch, batch: int, advance: Advance
+) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """The model's answers to a block, batch by batch."""
+    for start in range(0, len(block), batch):
+        rows = slice(start, min(start + batch, len(block)))
+        inputs = {name: values[rows] for name, values in block.inputs.items()}
+        outputs = predictor(inputs)
+        yield rows, reduce_batch(task, outputs, inputs, None if block.labels is None else block.labels[rows])
+        advance(rows.stop - start)
+
+
+def _gathered(answers: Iterator[tuple[slice, dict[str, Any]]]) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """Consecutive answers joined, as far as they are alike; the others as they are."""
+    waiting: list[dict[str, Any]] = []
+    start = stop = size = 0
+    for rows, kept in answers:
+        table = _is_table(kept, rows.stop - rows.start)
+        if waiting and not (table and size < _GATHERED_BYTES and _alike(waiting[0], kept)):
+            yield slice(start, stop), _joined(waiting)
+            waiting, size = [], 0
+        if not table:
+            yield rows, kept  # with whatever is wrong about it, for the writer to judge
             continue
-        yield part if len(part) <= left else part.rows(slice(0, left))
-        left -= len(part)
+        if not waiting:
+            start = rows.start
+        waiting.append(kept)
+        stop = rows.stop
+        size += sum(values.nbytes for values in kept.values())
+    if waiting:
+        yield slice(start, stop), _joined(waiting)
+
+
+def _is_table(kept: Mapping[str, Any], rows: int) -> bool:
+    """Whether every output is one array with one row, of numbers, for each row of the batch."""
+    for values in kept.values():
+        if (
+            not isinstance(values, np.ndarray)
+            or values.dtype.kind not in "biuf"
+            or values.shape[:1] != (rows,)
+        ):
+            return False
+    return bool(kept)
+
+
+def _alike(first: Mapping[str, Any], kept: Mapping[str, Any]) -> bool:
+    """Whether one table can stand below another without a change to either."""
+    if first.keys() != kept.keys():
+        return False
+    for name, values in kept.items():
+        other = first[name]
+        if values.dtype != other.dtype or values.shape[1:] != other.shape[1:]:
+            return False
+    return True
+
+
+def _joined(waiting: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(waiting) == 1:
+        return waiting[0]
+    return {name: np.concatenate([kept[name] for kept in waiting]) for name in waiting[0]}
+
+
+def _rows(blocks: Iterator[Batch], most: int | None) -> Iterator[Batch]:
+    left = most
+    for block in blocks:
+        if left is None:
+            yield block
+            continue
+        yield block if len(block) <= left else block.rows(slice(0, left))
+        left -= len(block)
         if left <= 0:
             return

@@ -171,15 +171,33 @@ class Dataset:
         """
         return (self.prepare(batch) for batch in self.raw_batches(size))
 
+    def blocks(self, size: int) -> Iterator[Batch]:
+        """The same rows, as many at once as were read: cut into ``size`` rows from its start, each gives ``batches``.
+
+        For a caller that cuts only what it needs, since a ``Batch`` for every few rows has its cost. Where rows
+        are preprocessed or differ in shape, these are the batches themselves.
+
+        Raises:
+            InvalidInput: as ``batches``.
+        """
+        for block in self._read(size):
+            if self._function is None and not _ragged_columns(block):
+                yield block
+            else:
+                yield from map(self.prepare, self._cut(block, size))
+
     def raw_batches(self, size: int) -> Iterator[Batch]:
         """Batches before preprocessing: raw columns by name; ``batches`` where there is none."""
         for block in self._read(size):
-            for start in range(0, len(block), size):
-                batch = block if len(block) <= size else block.rows(slice(start, start + size))
-                if self._function is None:
-                    yield from _runs_of_equal_shape(batch)
-                else:
-                    yield batch
+            yield from self._cut(block, size)
+
+    def _cut(self, block: Batch, size: int) -> Iterator[Batch]:
+        for start in range(0, len(block), size):
+            batch = block if len(block) <= size else block.rows(slice(start, start + size))
+            if self._function is None:
+                yield from _runs_of_equal_shape(batch)
+            else:
+                yield batch
 
     def prepare(self, batch: Batch) -> Batch:
         """A raw batch, perhaps perturbed, with the model's inputs; itself where there is no preprocessing.
@@ -445,12 +463,16 @@ def _refuse_empty_text(values: Array, where: Where) -> None:
             where.refuse(offset, "is empty. Remove the row, or give it content.")
 
 
-def _runs_of_equal_shape(batch: Batch) -> Iterator[Batch]:
-    columns = [
+def _ragged_columns(batch: Batch) -> list[Array]:
+    return [
         values
         for values in (*batch.inputs.values(), batch.labels)
         if values is not None and is_ragged(values)
     ]
+
+
+def _runs_of_equal_shape(batch: Batch) -> Iterator[Batch]:
+    columns = _ragged_columns(batch)
     if not columns:
         yield batch
         return

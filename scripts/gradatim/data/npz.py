@@ -21,6 +21,9 @@ from gradatim.files import sha256_file
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
 
+_READ_BYTES = 1 << 18
+"""Bytes asked of the zip at once: it makes an object of them before they reach their array."""
+
 
 @dataclass(frozen=True)
 class _Member:
@@ -160,7 +163,7 @@ class _RowReader:
     def _fill(self, buffer: memoryview) -> None:
         filled = 0
         while filled < len(buffer):
-            data = self._file.read(len(buffer) - filled)
+            data = self._file.read(min(len(buffer) - filled, _READ_BYTES))
             if not data:
                 raise EOFError(f"`{self._name}` ends too early")
             buffer[filled : filled + len(data)] = data

@@ -14,7 +14,7 @@ from gradatim.errors import InvalidInput
 Block = dict[str, NDArray[Any]]
 """Some consecutive rows by column. Text, Python values and rows of unequal shape are object arrays [b]."""
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes read at once: large enough to be near the speed of a plain copy, small enough to keep memory flat."""
 
 BLOCK_ROWS = 4096

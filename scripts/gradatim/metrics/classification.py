@@ -257,8 +257,7 @@ class ClassificationScorer:
                     else f"every sample is {self.labels[one]}"
                 )
                 return absent("roc_auc", True, lacking)
-            scores = self.answers.column(one)[rows]
-            value += _area(scores, actual, influence, 1 / len(places)) / len(places)
+            value += self._one_against_rest(one, rows, actual, influence, 1 / len(places)) / len(places)
             # an answer pushes its own class down and, since scores compete, one other up
             own, other = max(own, n / positives / len(places)), max(other, n / (n - positives) / len(places))
         return MetricSamples(
@@ -271,6 +270,14 @@ class ClassificationScorer:
             low_limit=0.0,
             high_limit=1.0,
         )
+
+    def _one_against_rest(
+        self, place: int, rows: Rows, actual: NDArray[np.bool_], influence: Floats, weight: float
+    ) -> float:
+        scores = self.answers.column(place)
+        if rows.shape[0] < scores.shape[0]:
+            scores = scores[rows]
+        return _area(scores, actual, influence, weight)
 
     def _ece(self, rows: Rows, units: Units) -> MetricSamples:
         if self.answers.scores is None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.evaluation import CLASS, Evaluation
-from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.predictions import Predictions, chunks
 from gradatim.metrics.samples import MetricSamples
 from gradatim.metrics.task import Task
 from gradatim.metrics.tokens import TokenScorer
@@ -161,42 +164,87 @@ def weak_slices(evaluation: Evaluation, *, most: int = 5, smallest: int = 20) ->
     from scipy.special import stdtr
 
     try:
-        scores = evaluation.scorer.item_scores().astype(np.float64)
+        scores = evaluation.scorer.item_scores()
     except InvalidInput:
         return []
-    masks = _masks(evaluation, smallest)
+    middle = float(scores.mean(dtype=np.float64))
+    whole = _Moments.of([], (), scores, middle)
+    slices = list(_slices(evaluation, scores, middle, smallest))
     found = []
-    for where, mask in masks:
-        inside, outside = scores[mask], scores[~mask]
-        if outside.shape[0] < smallest:
+    for where, cell, moments in slices:
+        n, total, spread = (float(table[cell]) for table in (moments.n, moments.total, moments.squares))
+        rest_n = float(whole.n) - n
+        if rest_n < smallest:
             continue
-        a, b = inside.var(ddof=1) / inside.shape[0], outside.var(ddof=1) / outside.shape[0]
-        if not a + b > 0 or not inside.mean() < outside.mean():
+        value, rest = total / n, (float(whole.total) - total) / rest_n
+        a = max(0.0, spread - n * value**2) / (n - 1) / n
+        b = max(0.0, float(whole.squares) - spread - rest_n * rest**2) / (rest_n - 1) / rest_n
+        if not a + b > 0 or not value < rest:
             continue
-        df = (a + b) ** 2 / (a**2 / (inside.shape[0] - 1) + b**2 / (outside.shape[0] - 1))
-        p = float(stdtr(df, (inside.mean() - outside.mean()) / math.sqrt(a + b))) * len(masks)
+        df = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (rest_n - 1))
+        p = float(stdtr(df, (value - rest) / math.sqrt(a + b))) * len(slices)
         if p < 0.05:
-            found.append(WeakSlice(where, inside.shape[0], float(inside.mean()), float(outside.mean()), p))
+            found.append(WeakSlice(where, int(n), middle + value, middle + rest, p))
     return sorted(found, key=lambda weak: weak.p)[:most]
 
 
-def _masks(
-    evaluation: Evaluation, smallest: int
-) -> list[tuple[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]]:
-    single = []
+@dataclass(frozen=True)
+class _Moments:
+    """Items in every cell of a cross table, and their quality above the middle: its sum, and that of its squares."""
+
+    n: NDArray[np.float64]
+    total: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, codes: list[NDArray[Any]], shape: tuple[int, ...], scores: NDArray[np.float32], middle: float
+    ) -> _Moments:
+        cells = math.prod(shape)
+        tables = np.zeros((3, cells))
+        for rows in chunks(scores.shape[0], 32):
+            above = scores[rows].astype(np.float64) - middle
+            place = np.zeros(above.shape[0], np.int64)
+            for size, one in zip(shape, codes, strict=True):
+                place = place * size + one[rows]
+            for table, weights in zip(tables, (None, above, above * above), strict=True):
+                table += np.bincount(place, weights, cells)
+        return cls(*tables.reshape(3, *shape))
+
+
+def _slices(
+    evaluation: Evaluation, scores: NDArray[np.float32], middle: float, smallest: int
+) -> Iterator[tuple[str, tuple[int, ...], _Moments]]:
+    """Slices by one column and by two that are large enough: in words, their cell in a cross table, the table."""
+    single: list[tuple[int, int, str]] = []
+    columns: list[tuple[NDArray[Any], int]] = []
     for column in evaluation.columns():
-        values = evaluation.values_of(column)
-        if len(values) > 200 or (column == CLASS and not isinstance(evaluation.scorer, ClassificationScorer)):
+        names, codes = _marks(evaluation, column)
+        if not 0 < len(names) <= 200:
             continue
-        for value in values:
-            mask = np.zeros(len(evaluation), np.bool_)
-            mask[evaluation.rows(f"{column}={value}")] = True
-            if mask.sum() >= smallest:
-                single.append((column, f"{column}={value}", mask))
-    pairs = [
-        (f"{a},{b}", both)
-        for place, (one, a, first) in enumerate(single[:100])
-        for other, b, second in single[place + 1 : 100]
-        if one != other and (both := first & second).sum() >= smallest
-    ]
-    return [(where, mask) for _, where, mask in single] + pairs
+        moments = _Moments.of([codes], (len(names),), scores, middle)
+        for place in np.flatnonzero(moments.n >= smallest).tolist():
+            where = f"{column}={names[place]}"
+            single.append((len(columns), place, where))
+            yield where, (place,), moments
+        columns.append((codes, len(names)))
+    single = single[:100]
+    for one, two in combinations(range(len(columns)), 2):
+        (codes, size), (others, width) = columns[one], columns[two]
+        pairs = [(a, b) for a in single if a[0] == one for b in single if b[0] == two]
+        if not pairs:
+            continue
+        moments = _Moments.of([codes, others], (size, width), scores, middle)
+        for (_, place, where), (_, other, and_where) in pairs:
+            if moments.n[place, other] >= smallest:
+                yield f"{where},{and_where}", (place, other), moments
+
+
+def _marks(evaluation: Evaluation, column: str) -> tuple[tuple[str, ...], NDArray[Any]]:
+    """A column's values, and the place among them of every item's; no values where items have none of their own."""
+    if column != CLASS or not evaluation.labels:
+        marks = evaluation.predictions.slices[column]
+        return marks.names or (), np.asarray(marks.values)
+    if isinstance(evaluation.scorer, ClassificationScorer):
+        return tuple(str(label) for label in evaluation.labels), evaluation.scorer.truth
+    return (), np.zeros(0, np.int64)
