@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradatim.checks.abnormal import abnormal_checks, direct_inputs
+from gradatim.checks.abnormal import abnormal_checks
+from gradatim.checks.behaviour import unit_checks
 from gradatim.checks.check import Check, failed
+from gradatim.checks.comparison import Allowance
+from gradatim.checks.direct import direct_inputs
 from gradatim.gates.verdict import Verdict
 from gradatim.models import batched, bind
 from gradatim.models.predictor import Model
@@ -57,6 +60,9 @@ def test_a_segfault_is_a_failed_case_and_the_other_cases_are_still_asked(tmp_pat
     (bad,) = failed(checks)
     assert bad.name == "all NaN"
     assert "SIGSEGV" in bad.detail
+    known = by_name(abnormal_checks(contestant(tmp_path, body), EXAMPLE, known=["all NaN"]))
+    assert known["all NaN"].verdict is Verdict.PASS
+    assert known["all NaN"].detail.startswith("a known failure, says the contract.")
     names = [check.name for check in checks]
     assert names.index("all NaN") < names.index("without x") == len(names) - 1
     assert len(names) == len(set(names))
@@ -142,3 +148,4 @@ def test_a_state_model_gets_one_step_and_its_state_is_not_an_input() -> None:
     frames = np.ones((3, 7, 5), np.float32)  # 3 items of 7 steps
     (name, values), *others = direct_inputs(predictor, {"frame": frames}).items()
     assert (name, values.shape, others) == ("frame", (3, 5), [])
+    assert not failed(unit_checks(predictor, {"frame": frames}, Allowance(), None))

@@ -250,3 +250,15 @@ def test_other_peoples_tests_are_not_disturbed(repository: Path) -> None:
     )
     done = run_pytest(repository)
     assert "2 passed" in done.stdout, done.stdout
+
+
+def test_a_model_that_refuses_the_real_rows_is_refused_in_words_and_the_rest_is_not_tried(
+    repository: Path,
+) -> None:
+    contract(repository, "{robustness: [impulse_noise]}")
+    (repository / "halves.py").write_text(MODEL.replace('inputs["image"]', 'inputs["image"].no_such_thing'))
+    outcome = outcome_of(repository)
+    (gate,) = outcome.gates
+    assert gate.gate == "test[unit]"
+    assert "no_such_thing" in gate.text
+    assert outcome.outputs == ()

@@ -57,7 +57,7 @@ def _be_expendable() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def end_with_parent() -> None:
-        sys.stdin.read()
+        os.read(0, 1)  # nothing more is ever said: this returns when the parent is gone
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -93,6 +93,8 @@ def _call(predictor: Predictor, inputs: dict[str, Any]) -> dict[str, Any]:
         outputs = predictor(inputs)
     except GradatimError as error:
         return {"refused": str(error)[:400]}
+    except Exception as error:
+        return {"raised": f"{type(error).__name__}: {error}"[:400]}
     return {"nonfinite": nonfinite(outputs)}
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from gradatim.checks.check import Check, Finding, checked
 from gradatim.checks.comparison import Allowance, answers, compare
+from gradatim.checks.direct import direct, direct_inputs
 from gradatim.errors import InvalidInput
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
-from gradatim.signature import Signature, TensorSpec
+from gradatim.signature import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -42,7 +43,7 @@ def unit_checks(predictor: Predictor, inputs: Arrays, allowance: Allowance, task
         return [Check(_GROUP, "answers", Verdict.FAIL, f"The model does not answer on real rows. {error}")]
     few = {name: values[:ALONE] for name, values in inputs.items()}
     return [
-        checked(_GROUP, "signature", lambda: _signature(predictor.signature, inputs, outputs)),
+        checked(_GROUP, "signature", lambda: _signature(direct(predictor), direct_inputs(predictor, inputs))),
         checked(_GROUP, "finite outputs", lambda: _finite(outputs)),
         checked(_GROUP, "determinism", lambda: _repeats(predictor, inputs, outputs, allowance, task)),
         checked(_GROUP, "one by one", lambda: _one_by_one(predictor, few, allowance, task)),
@@ -68,8 +69,9 @@ def nonfinite(outputs: Arrays) -> list[str]:
     return found
 
 
-def _signature(signature: Signature, inputs: Arrays, outputs: Arrays) -> Finding:
+def _signature(model: Predictor, inputs: Arrays) -> Finding:
     """Whether names, dtypes, axes and fixed sizes of the outputs are as declared, and equal names mean equal sizes."""
+    signature, outputs = model.signature, model(inputs)
     declared = {spec.name: spec for spec in signature.outputs}
     problems = [f"`{name}` is declared and was not returned" for name in declared if name not in outputs]
     if declared:

@@ -68,11 +68,11 @@ class Stressed:
 
     Attributes:
         scores: by model.
-        checks: one for every model and corruption under which it gave no usable answer.
+        checks: by model, one for every corruption under which it gave no usable answer.
     """
 
     scores: dict[str, Stress] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
+    checks: dict[str, list[Check]] = field(default_factory=dict)
 
 
 def sample(total: int, most: int, seed: int) -> NDArray[np.int64]:
@@ -159,12 +159,10 @@ def _stress_alike(
                 except InvalidInput as error:
                     broken[name] = f"at severity {severity}: {error}"
         for name, why in broken.items():
-            found.checks.append(
-                Check("robustness", f"{corruption} ({name})", Verdict.FAIL, f"No usable answer {why}")
-            )
-        corrupted_now = {n: np.stack(c, axis=1) for n, c in columns.items() if n not in broken}
-        for name, scores in corrupted_now.items():
-            corrupted[name][corruption] = scores
+            check = Check("robustness", corruption, Verdict.FAIL, f"No usable answer {why}")
+            found.checks.setdefault(name, []).append(check)
+        for name in models.keys() - broken.keys():
+            corrupted[name][corruption] = np.stack(columns[name], axis=1)
     for name, evaluation in clean.items():
         found.scores[name] = Stress(
             rows.items, evaluation.pairing, rows.whole, _scores(evaluation, evaluation), corrupted[name]

@@ -229,6 +229,9 @@ class Test(Section):
         description="Empty, NaN, huge or misshapen inputs: `lenient` only remarks on NaN that comes out of NaN, infinity or the "
         "largest floats; `strict` wants a finite output or a clear error; `skip` leaves them out.",
     )
+    known_failures: Texts = Field(
+        (), description="Abnormal inputs that the model may fail on, by the name of the check: `batch of 0`. Shown, never refused."
+    )
     regression: Literal["lenient", "strict"] = Field(
         "lenient", description="Golden answers of earlier releases: `lenient` counts those that changed, `strict` allows none."
     )
