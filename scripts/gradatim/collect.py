@@ -39,6 +39,7 @@ def collect(
     *,
     steps: Collection[str] = STEPS,
     outcome: str | None = None,
+    version: str | None = None,
 ) -> Report:
     """The report of what the workspace holds.
 
@@ -47,6 +48,7 @@ def collect(
         gate: what the gate step found, while its evidence is not written yet.
         steps: whose evidence counts; that of other steps may be of an earlier candidate.
         outcome: what was done about it.
+        version: the version that it got.
     """
     found = {
         step: statement
@@ -66,6 +68,7 @@ def collect(
         name=release.name,
         verdict=judged.verdict,
         outcome=outcome,
+        version=version,
         stage=release.stage,
         baseline=baseline.label if baseline else None,
         commit=_environment(found).get("commit"),
@@ -148,10 +151,8 @@ def _variants(
 
 
 def _why(trial: Mapping[str, Any]) -> str:
-    """Why a trial is not the one that was judged; its quality is that on calibration data."""
-    quality = ", ".join(f"{name} {value:.4g}" for name, value in list(trial.get("quality", {}).items())[:2])
-    beside = f" ({quality} on calibration data)" if quality else ""
-    return f"{trial['reason']}{beside}" + ("; another form scores better" if trial["accepted"] else "")
+    """Why a trial is not the one that was judged."""
+    return f"{trial['reason']}; another form scores better" if trial["accepted"] else str(trial["reason"])
 
 
 def _variant(

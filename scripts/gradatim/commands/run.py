@@ -169,7 +169,7 @@ def _finish(
     verdict = {0: "PASS", 1: "FAIL"}.get(code, "INVALID")
     tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
     outcome = _outcome(results, tag)
-    report = _report(release, results, _fate(results, tag))
+    report = _report(release, results, tag)
     if json_wanted:
         gates: list[str] = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
         refusals = [refusal for r in results for refusal in r.record.get("refusals", [])]
@@ -194,7 +194,7 @@ def _finish(
     return code
 
 
-def _report(release: Release, results: list[StepResult], outcome: str | None) -> Path | None:
+def _report(release: Release, results: list[StepResult], tag: str | None) -> Path | None:
     """The report of this walk: the one that is there when nothing ran, else rendered from what ran."""
     path = release.workspace.folder / "report.html"
     ended = [result for result in results if result.status in ("done", "refused", "skipped")]
@@ -209,7 +209,8 @@ def _report(release: Release, results: list[StepResult], outcome: str | None) ->
     walked = [result.step for result in ended]
     others = [step for step in STEPS if step not in {result.step for result in results}]
     try:
-        write_report(collect(fresh, steps=[*walked, *others], outcome=outcome), release.workspace.folder)
+        report = collect(fresh, steps=[*walked, *others], outcome=_fate(results, tag), version=tag)
+        write_report(report, release.workspace.folder)
     except GradatimError as error:
         click.echo(f"  the report could not be written: {error}", err=True)
         return None
