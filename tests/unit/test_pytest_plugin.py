@@ -115,7 +115,7 @@ def test_the_step_checks_the_model_corrupts_the_data_and_runs_the_users_tests(re
     assert groups == {"unit", "integration", "abnormal", "pytest"}
     where = {m.where for m in outcome.measurements if m.name == "robustness"}
     assert where == {"impulse_noise", *(f"impulse_noise:{severity}" for severity in range(6))}
-    assert {path.name for path in outcome.outputs} == {"original.npz", "golden.npz"}
+    assert {path.name for path in outcome.outputs} == {"original.npz", "golden.npz", "test.xml"}
     assert all(path.is_file() for path in outcome.outputs)
     json.dumps(outcome.details, allow_nan=False)
 
@@ -261,4 +261,5 @@ def test_a_model_that_refuses_the_real_rows_is_refused_in_words_and_the_rest_is_
     (gate,) = outcome.gates
     assert gate.gate == "test[unit]"
     assert "no_such_thing" in gate.text
-    assert outcome.outputs == ()
+    assert [path.name for path in outcome.outputs] == ["test.xml"]
+    assert "no_such_thing" in outcome.outputs[0].read_text()

@@ -28,13 +28,16 @@ from gradatim.checks.robustness import Stressed, measurements, sample, save_scor
 from gradatim.checks.user_tests import digest_of_tests, run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
-from gradatim.files import digest_of, sha256_file
+from gradatim.files import digest_of, sha256_file, write_text
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
 from gradatim.release import BASELINE, ORIGINAL, Outcome, Release, Variant
+from gradatim.report.junit import render_junit
+from gradatim.report.model import Check as Shown
+from gradatim.report.model import Report
 from gradatim.signature import Signature
 from gradatim.timing.contestant import Contestant
 
@@ -107,16 +110,17 @@ def run(release: Release) -> Outcome:
             gates += _gates(release, variants[0].name, own)
             checks += own
         outputs += _golden_of_this(release, able[0]) if able else ()
+    verdict = Verdict.worst(check.verdict for check in checks)
+    checks.sort(key=lambda check: GROUPS.index(check.group))
+    outputs.append(_junit(release, verdict, checks))
     return Outcome(
         _summary(checks, settings.robustness if stressed.scores else ()),
         {variant.name: variant.manifest.digest for variant in variants},
-        Verdict.worst(check.verdict for check in checks),
+        verdict,
         tuple(found),
         tuple(gates),
         {
-            "checks": [
-                check.to_json() for check in sorted(checks, key=lambda check: GROUPS.index(check.group))
-            ],
+            "checks": [check.to_json() for check in checks],
             "robustness": {
                 "corruptions": list(settings.robustness if stressed.scores else ()),
                 "items": len(next(iter(stressed.scores.values())).items) if stressed.scores else 0,
@@ -275,6 +279,14 @@ def _gates(release: Release, variant: str, checks: list[Check]) -> Iterator[Gate
             f"{len(bad)} of {total} {group} checks failed for {variant}. {named}{more}",
             value=float(len(bad)), threshold=0.0, line=line if release.contract.says("test") else None,
         )  # fmt: skip
+
+
+def _junit(release: Release, verdict: Verdict, checks: list[Check]) -> Path:
+    """Every check as a test result that CI systems show."""
+    path = release.workspace.folder / "junit" / "test.xml"
+    shown = tuple(Shown(c.group, c.name, c.verdict, c.detail, c.seconds) for c in checks)
+    write_text(path, render_junit(Report(release.name, verdict, checks=shown)))
+    return path
 
 
 def _first_line(detail: str) -> str:
