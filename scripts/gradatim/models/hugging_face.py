@@ -15,7 +15,7 @@ from gradatim.models.torch_program import import_torch, module_predictor, quiet
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.opening import Source
+    from gradatim.models.source import Source
 
 _TEXT = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids")
 

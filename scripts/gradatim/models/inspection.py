@@ -12,8 +12,9 @@ from gradatim.code import local_closure
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.files import list_files, sha256_file
 from gradatim.models.formats import detect_format, safetensors_header
-from gradatim.models.opening import Source, find_source, open_source, pickled_files
+from gradatim.models.opening import find_source, open_source, pickled_files
 from gradatim.models.predictor import failed
+from gradatim.models.source import Source
 from gradatim.models.weights import has_nonfinite, pieces_of
 from gradatim.signature import Signature
 

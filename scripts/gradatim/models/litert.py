@@ -12,7 +12,7 @@ from gradatim.models.predictor import Arrays, Model, failed, refine
 from gradatim.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.opening import Source
+    from gradatim.models.source import Source
 
 
 def open_litert(source: Source) -> Model:

@@ -12,7 +12,7 @@ from gradatim.models.predictor import Arrays, Model, failed, refine
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.opening import Source
+    from gradatim.models.source import Source
 
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 _ZIPMAP = "seq(map("

@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
 from gradatim.models import formats, pickles
 from gradatim.models.predictor import Predictor
+from gradatim.models.source import Source
 from gradatim.signature import Signature
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model that was found and passed: where it is and how it is to be opened.
-
-    Attributes:
-        path: the model's file or folder; for ``python`` it need not exist.
-        format: one of ``formats.FORMATS``.
-        factory: ``module:function`` of the user's code below ``root``, or None.
-    """
-
-    path: Path
-    root: Path
-    format: str
-    factory: str | None
-    signature: Signature | None
-    device: str
-    threads: int
-    allow_pickle: bool
-
-    @property
-    def name(self) -> str:
-        """The model's name in messages."""
-        return self.factory or self.path.name if self.format == "python" else self.path.name
 
 
 def open_model(

@@ -16,7 +16,7 @@ from gradatim.models.predictor import Arrays, Model, refine
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
-    from gradatim.models.opening import Source
+    from gradatim.models.source import Source
 
 
 def open_python(source: Source) -> Model:

@@ -22,7 +22,7 @@ from gradatim.models.python_callable import call_factory
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.opening import Source
+    from gradatim.models.source import Source
 
 _SCALARS = {"int": "int64", "float": "float64", "bool": "bool"}
 
