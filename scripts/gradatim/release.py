@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import platform as machine
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,16 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gradatim import __version__
 from gradatim.ci import Place, Platform
 from gradatim.contract.reading import ReadContract
+from gradatim.environment import environment
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Statement
-from gradatim.files import digest_of
+from gradatim.files import digest_of, write_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.progress import Progress
 from gradatim.registry.baseline import baseline
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Registry, Sync, read, sync
+from gradatim.registry.history import LEDGER, Registry, Sync, read, sync
 from gradatim.signature import Signature, TensorSpec
 from gradatim.workspace import Workspace
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from gradatim.metrics.task import Task
     from gradatim.models.predictor import Predictor
     from gradatim.publishers.retrieval import Retrieved
+    from gradatim.timing.contestant import Contestant
 
 _Found = TypeVar("_Found")
 
@@ -39,6 +39,9 @@ ORIGINAL = "original"
 """The variant as it was built, before any compression."""
 
 _UNLABELLED = ("embedding", "language_modelling")
+
+GOLDEN = "golden.npz"
+"""The file of a release that holds its golden cases."""
 
 BASELINE = "baseline"
 """The name under which the release to be replaced is measured."""
@@ -439,6 +442,55 @@ class Release:
             path=self.from_top(path) if path else None,
         )
 
+    def golden_file(self) -> Path | None:
+        """The contract's golden file, where it names one that is there."""
+        golden = self.contract.parts.test.golden
+        return self.root / golden if golden and (self.root / golden).is_file() else None
+
+    def earlier_golden(self) -> list[Path]:
+        """The golden cases of every earlier full release, one file a version, fetched from where git keeps them."""
+        return self.remembered(("golden",), self._earlier_golden)
+
+    def _earlier_golden(self) -> list[Path]:
+        try:
+            releases = self.registry.model(self.name).releases
+        except EnvironmentLacks:
+            return []
+        mine = {variant.manifest.digest for variant in self.variants()}
+        earlier = [
+            r
+            for r in releases
+            if r.active and r.manifest not in (None, *mine) and not r.version.is_prerelease
+        ]
+        kept = self.repository.read_objects([f"{LEDGER}{r.manifest}:{r.version}/{GOLDEN}" for r in earlier])
+        found = []
+        for release, data in zip(earlier, kept, strict=True):
+            if data is not None:
+                path = self.workspace.folder / "golden" / f"{release.version}.npz"
+                write_bytes(path, data)
+                found.append(path)
+        return found
+
+    def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:
+        """A form of the candidate, or the baseline, for a process of its own that opens it as ``open`` does."""
+        from gradatim.timing.contestant import Contestant
+
+        model = self.contract.parts.model
+        constants, carries = self.hidden_inputs()
+        return Contestant(
+            name,
+            path,
+            path if model.path is None and path.is_dir() else self.root,
+            format=model.format if path == self.model_path else None,
+            factory=model.factory,
+            signature=self.declared_signature(),
+            device=model.device,
+            threads=threads or model.threads,
+            allow_pickle=model.allow_pickle,
+            constants=constants,
+            carries=carries,
+        )
+
     def from_top(self, path: str) -> str:
         """A path of the contract, relative to the top of the repository."""
         return (self.root.resolve() / path).relative_to(self.repository.root.resolve()).as_posix()
@@ -475,9 +527,21 @@ class Release:
             dict(inputs),
             outcome.measurements,
             outcome.gates,
-            environment(self),
+            environment(self.platform.name, self._place_if_any(), self._commit_if_any()),
             details,
         )
+
+    def _place_if_any(self) -> Place:
+        try:
+            return self.place
+        except EnvironmentLacks:
+            return Place()
+
+    def _commit_if_any(self) -> str | None:
+        try:
+            return self.repository.head()
+        except (EnvironmentLacks, UsageError):
+            return None
 
     # what a step's evidence rests on, as digests
 
@@ -515,61 +579,3 @@ class Release:
             if chosen:
                 references += [r for r in (chosen.preprocess, chosen.path) if r and is_reference(r)]
         return digest_of({reference: closure_digest(self.root, reference) for reference in references})
-
-
-def environment(release: Release) -> dict[str, Any]:
-    """The machine and the commit, as evidence records them: no clock, no user, no host name."""
-    place = release.place if _has_repository(release) else Place()
-    found: dict[str, Any] = {
-        "system": f"{machine.system()} {machine.release()}",
-        "machine": machine_kind(),
-        "python": machine.python_version(),
-        "packages": _packages(
-            ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")
-        ),
-        "ci": release.platform.name,
-    }
-    if place.url:
-        found["run"] = place.url
-    if place.branch:
-        found["branch"] = place.branch
-    if _has_repository(release):
-        try:
-            found["commit"] = release.repository.head()
-        except UsageError:
-            found["commit"] = "none"
-    return found
-
-
-@functools.cache
-def machine_kind() -> str:
-    """Processor and number of cores: what timings depend on."""
-    model = machine.processor() or machine.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores"
-
-
-def _packages(names: Iterable[str]) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _has_repository(release: Release) -> bool:
-    try:
-        return release.repository is not None
-    except EnvironmentLacks:
-        return False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.files import digest_of, sha256_bytes, write_json
+from gradatim.files import digest_of, write_json
 from gradatim.gates.verdict import Verdict
-from gradatim.release import BASELINE, ORIGINAL, Outcome, Release, machine_kind
+from gradatim.release import BASELINE, ORIGINAL, Outcome, Release
+from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
         "contract": release.part_digest("model", "benchmark"),
         "margins": digest_of(_margin(release)),
         "code": release.code_digest(),
-        "machine": sha256_bytes(machine_kind().encode()),
+        "machine": this_machine().kind,
     }
 
 
@@ -42,7 +42,7 @@ def run(release: Release) -> Outcome:
     variants = {variant.name: variant.path for variant in release.variants()}
     baseline = release.baseline_path()
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
-    contestants = {name: _contestant(release, name, path, settings) for name, path in paths.items()}
+    contestants = {name: release.contestant(name, path, settings.threads) for name, path in paths.items()}
     with release.open(release.original.path) as predictor:
         batch = release.dataset("evaluation", predictor.signature).head(settings.batch).inputs
     with release.progress.task("benchmark", settings.rounds) as advance:
@@ -107,26 +107,6 @@ def _merged(found: list[PairedResult]) -> dict[str, Any]:
         "comparisons": comparisons,
         "seconds": seconds,
     }
-
-
-def _contestant(release: Release, name: str, path: Path, settings: Benchmark) -> Contestant:
-    from gradatim.timing.contestant import Contestant
-
-    model = release.contract.parts.model
-    constants, carries = release.hidden_inputs()
-    return Contestant(
-        name,
-        path,
-        path if model.path is None and path.is_dir() else release.root,
-        format=model.format if path == release.model_path else None,
-        factory=model.factory,
-        signature=release.declared_signature(),
-        device=model.device,
-        threads=settings.threads or model.threads,
-        allow_pickle=model.allow_pickle,
-        constants=constants,
-        carries=carries,
-    )
 
 
 def _margin(release: Release) -> float:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import MADE_FROM
-from gradatim.files import digest_of, sha256_bytes
+from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.release import ORIGINAL, Outcome, Release, machine_kind
+from gradatim.release import ORIGINAL, Outcome, Release
+from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
         "calibration": release.data_digest("calibration"),
         "contract": release.part_digest("model", "task", "compress"),
         "code": release.code_digest(("calibration",)),
-        "machine": sha256_bytes(machine_kind().encode()),
+        "machine": this_machine().kind,
     }
 
 

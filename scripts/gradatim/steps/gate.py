@@ -45,7 +45,7 @@ def run(release: Release) -> Outcome:
     standing = _standing_results(release)
     judged: dict[str, list[GateResult]] = {}
     for variant in variants:
-        judged[variant.name] = _judge(release, variant)
+        judged[variant.name] = [*_behaviour_results(release, variant), *_judge(release, variant)]
         if not any(result.refuses for result in judged[variant.name]):
             chosen = variant
             break
@@ -117,10 +117,8 @@ def _noun(release: Release) -> str:
 def _standing_results(release: Release) -> list[GateResult]:
     """What earlier steps decided for themselves, and evidence that is not there."""
     results: list[GateResult] = []
-    for step in ("inspect", "test"):
-        statement = None if step in release.unproven else release.workspace.statement(step)
-        if statement is not None:
-            results += statement.gates
+    statement = None if "inspect" in release.unproven else release.workspace.statement("inspect")
+    results += statement.gates if statement is not None else ()
     for step in release.unproven:
         results.append(
             GateResult(
@@ -129,6 +127,12 @@ def _standing_results(release: Release) -> list[GateResult]:
             )
         )  # fmt: skip
     return results
+
+
+def _behaviour_results(release: Release, variant: Variant) -> list[GateResult]:
+    """What the test step refused this variant for."""
+    statement = None if "test" in release.unproven else release.workspace.statement("test")
+    return [gate for gate in statement.gates if gate.variant == variant.name] if statement else []
 
 
 def _judge(release: Release, variant: Variant) -> list[GateResult]:

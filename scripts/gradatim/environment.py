@@ -1,0 +1,43 @@
+"""Where evidence was made: machine, packages, CI run, commit."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from gradatim.ci import Place
+from gradatim.timing.machine import this_machine
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")
+
+
+def environment(ci: str, place: Place, commit: str | None) -> dict[str, Any]:
+    """What evidence records of its surroundings: no clock, no user, no host name.
+
+    Args:
+        ci: name of the CI system.
+        place: branch and run.
+        commit: id of the commit that is checked out; None without a repository.
+    """
+    machine = this_machine()
+    found: dict[str, Any] = {
+        "system": machine.system,
+        "machine": f"{machine.cpu}, {machine.cores} cores",
+        "python": platform.python_version(),
+        "packages": _versions(_PACKAGES),
+        "ci": ci,
+    }
+    told = {"run": place.url, "branch": place.branch, "commit": commit}
+    return {**found, **{key: value for key, value in told.items() if value}}
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,270 @@
+"""The stability checks of a release: every variant, the baseline beside it, and the user's own tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gradatim.checks.abnormal import abnormal_checks
+from gradatim.checks.behaviour import self_flips, unit_checks
+from gradatim.checks.check import GROUPS, Check, failed
+from gradatim.checks.comparison import Allowance
+from gradatim.checks.corruption import Declared
+from gradatim.checks.direct import direct_inputs
+from gradatim.checks.flow import integration_check, performance_check
+from gradatim.checks.golden import (
+    golden_check,
+    golden_rows,
+    read_cases,
+    read_contract_case,
+    regression_check,
+    write_cases,
+)
+from gradatim.checks.robustness import Stressed, measurements, sample, save_scores, stress
+from gradatim.checks.user_tests import run_user_tests
+from gradatim.data import Dataset
+from gradatim.errors import InvalidInput
+from gradatim.files import write_text
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
+from gradatim.models import Predictor
+from gradatim.perturb.catalogue import SEVERITIES
+from gradatim.progress import Advance
+from gradatim.release import BASELINE, GOLDEN, ORIGINAL, Outcome, Release, Variant
+from gradatim.report.junit import render_junit
+from gradatim.report.model import Check as Shown
+from gradatim.report.model import Report
+from gradatim.signature import Signature
+
+_ROWS = 32
+"""Rows that the unit checks run over."""
+
+_NAMED = 3
+"""Failed checks that a refusal names; the report lists all."""
+
+Inputs = dict[str, Any]
+
+
+def check_release(release: Release) -> Outcome:
+    """Check every variant; corrupt the evaluation data for all of them and the baseline; run the user's own tests."""
+    variants = release.variants()
+    settings = release.contract.parts.test
+    baseline = release.baseline_path()
+    checks: list[Check] = []
+    found: list[Measurement] = []
+    outputs: list[Path] = []
+    gates: list[GateResult] = []
+    mute: set[str] = set()
+    with release.progress.task("test", _work(release, len(variants), baseline is not None)) as advance:
+        for variant in variants:
+            own, measured = _behaviour(release, variant, advance)
+            mute |= {variant.name} if any(check.name == "answers" for check in failed(own)) else set()
+            gates += _gates(release, variant.name, own)
+            checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
+            found += measured
+        able = tuple(variant for variant in variants if variant.name not in mute)
+        stressed = _robustness(release, able, baseline, advance)
+        for name, own in stressed.checks.items():
+            # what the baseline cannot do is no fault of the candidate's: it is shown, and the gates miss its scores
+            own = [replace(check, verdict=Verdict.PASS) for check in own] if name == BASELINE else own
+            gates += _gates(release, name, own)
+            checks += [check.of(name) for check in own]
+        for name, scores in stressed.scores.items():
+            found += measurements(name, scores)
+            outputs.append(save_scores(release.workspace.folder, name, scores))
+        for variant in variants if settings.pytest else ():
+            advance(0, f"{variant.name}, your own tests")
+            own = run_user_tests(
+                settings.pytest,
+                contract=release.contract.path,
+                model=variant.path,
+                baseline=baseline,
+                timeout=settings.timeout,
+            )
+            gates += _gates(release, variant.name, own)
+            checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
+        outputs += _golden_of_this(release, able[0]) if able else ()
+    verdict = _best(gates, variants)
+    checks.sort(key=lambda check: GROUPS.index(check.group))
+    outputs.append(_junit(release, verdict, checks))
+    return Outcome(
+        _summary(checks, settings.robustness if stressed.scores else ()),
+        {variant.name: variant.manifest.digest for variant in variants},
+        verdict,
+        tuple(found),
+        tuple(gates),
+        {
+            "checks": [check.to_json() for check in checks],
+            "robustness": {
+                "corruptions": list(settings.robustness if stressed.scores else ()),
+                "items": len(next(iter(stressed.scores.values())).items) if stressed.scores else 0,
+            },
+        },
+        tuple(outputs),
+    )
+
+
+def _best(gates: list[GateResult], variants: tuple[Variant, ...]) -> Verdict:
+    """The verdict of the variant that behaves best: one that behaves is enough for a release."""
+    order = [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL, Verdict.INVALID]
+    by_variant = [Verdict.worst(gate.verdict for gate in gates if gate.variant == v.name) for v in variants]
+    return min(by_variant, key=order.index)
+
+
+def _behaviour(release: Release, variant: Variant, advance: Advance) -> tuple[list[Check], list[Measurement]]:
+    """The checks of one variant."""
+    settings = release.contract.parts.test
+    task = release.task() if release.contract.parts.task else None
+    tolerance = settings.tolerance
+    share = 0.0 if variant.name == ORIGINAL else tolerance.compressed
+    allowance = Allowance(tolerance.absolute, tolerance.relative, share)
+    checks: list[Check] = []
+    found: list[Measurement] = []
+    with release.open(variant.path) as predictor:
+        if settings.golden:
+            checks.append(golden_check(predictor, release.root / settings.golden, allowance))
+        dataset, inputs = _ordinary(release, predictor)
+        if inputs is None:
+            return checks, found
+        advance(1, variant.name)
+        checks += unit_checks(predictor, inputs, allowance, task)
+        if failed(checks) and checks[-1].name == "answers":
+            return checks, found
+        if task and (flips := self_flips(predictor, inputs, task)) is not None:
+            found.append(
+                Measurement("self_flips", variant.name, flips[0] / flips[1], n=flips[1], successes=flips[0])
+            )
+        if dataset is not None and task is not None:
+            checks.append(integration_check(dataset, predictor, task))
+        if settings.slowest is not None:
+            rows = dataset.head(release.contract.parts.data.batch).inputs if dataset else inputs
+            checks.append(performance_check(predictor, rows, settings.slowest))
+        for path in release.earlier_golden():
+            strict = settings.regression == "strict"
+            checks.append(regression_check(predictor, path.stem, read_cases(path), allowance, task, strict))
+        example = direct_inputs(predictor, inputs) if settings.abnormal != "skip" else {}
+    if settings.abnormal != "skip":
+        advance(1, f"{variant.name}, abnormal inputs")
+        checks += abnormal_checks(
+            release.contestant(variant.name, variant.path),
+            example,
+            strict=settings.abnormal == "strict",
+            known=settings.known_failures,
+        )
+    return checks, found
+
+
+def _ordinary(release: Release, predictor: Predictor) -> tuple[Dataset | None, Inputs | None]:
+    """Rows that the model is made for: of the evaluation data, else of the golden file; None where there are none."""
+    settings = release.contract.parts.test
+    if release.contract.data_set("evaluation") is not None:
+        dataset = release.dataset("evaluation", predictor.signature)
+        return dataset, dict(dataset.head(_ROWS).inputs)
+    if settings.golden:
+        with contextlib.suppress(InvalidInput):  # the golden check says so
+            return None, dict(read_contract_case(release.root / settings.golden).inputs)
+    return None, None
+
+
+def _robustness(
+    release: Release, variants: tuple[Variant, ...], baseline: Path | None, advance: Advance
+) -> Stressed:
+    settings = release.contract.parts.test
+    if not settings.robustness or not variants or release.contract.data_set("evaluation") is None:
+        return Stressed()
+    low, high = settings.range or (None, None)
+    paths = {
+        **{variant.name: variant.path for variant in variants},
+        **({BASELINE: baseline} if baseline else {}),
+    }
+    with contextlib.ExitStack() as stack:
+        models = {name: stack.enter_context(release.open(path)) for name, path in paths.items()}
+        return stress(
+            models,
+            lambda signature: release.dataset("evaluation", signature),
+            release.task(),
+            settings.robustness,
+            most=settings.items,
+            batch=release.contract.parts.data.batch,
+            seed=settings.seed,
+            declared=Declared(settings.modality, low, high),
+            reference=lambda signature: _calibration(release, signature),
+            advance=advance,
+        )
+
+
+def _calibration(release: Release, signature: Signature) -> Dataset | None:
+    return release.dataset("calibration", signature) if release.contract.data_set("calibration") else None
+
+
+def _golden_of_this(release: Release, variant: Variant) -> Iterator[Path]:
+    """Leave what later releases are held against: some rows with the answers of the preferred variant."""
+    settings = release.contract.parts.test
+    path = release.workspace.folder / GOLDEN
+    path.unlink(missing_ok=True)
+    cases = []
+    with release.open(variant.path) as predictor:
+        dataset, inputs = _ordinary(release, predictor)
+        if dataset is not None and inputs is not None and settings.examples:
+            rows = inputs if settings.examples <= _ROWS else dict(dataset.head(settings.examples).inputs)
+            cases += [case] if (case := golden_rows(predictor, rows, settings.examples)) else []
+    if golden := release.golden_file():
+        with contextlib.suppress(InvalidInput):  # the golden check says so
+            cases.append(read_contract_case(golden))
+    if cases:
+        write_cases(path, cases)
+        yield path
+
+
+def _gates(release: Release, variant: str, checks: list[Check]) -> Iterator[GateResult]:
+    """One refusal for each kind of check of which some failed, naming the first of them."""
+    line, _ = release.contract.source.locate(("test",), key=True)
+    for group in GROUPS:
+        bad = failed(check for check in checks if check.group == group)
+        if not bad:
+            continue
+        named = "; ".join(f"{check.name}: {_first_line(check.detail)}" for check in bad[:_NAMED])
+        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        total = sum(check.group == group for check in checks)
+        yield GateResult(
+            f"test[{group}]", "test", Verdict.worst(check.verdict for check in bad), variant, "every check passes",
+            f"{len(bad)} of {total} {group} checks failed for {variant}. {named}{more}",
+            value=float(len(bad)), threshold=0.0, line=line if release.contract.says("test") else None,
+        )  # fmt: skip
+
+
+def _junit(release: Release, verdict: Verdict, checks: list[Check]) -> Path:
+    """Every check as a test result that CI systems show."""
+    path = release.workspace.folder / "junit" / "test.xml"
+    shown = tuple(Shown(c.group, c.name, c.verdict, c.detail, c.seconds) for c in checks)
+    write_text(path, render_junit(Report(release.name, verdict, checks=shown)))
+    return path
+
+
+def _first_line(detail: str) -> str:
+    """What matters of a detail in one line: of a failed pytest its error."""
+    lines = [line.strip() for line in detail.splitlines() if line.strip()]
+    errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
+    return (errors or lines or ["failed"])[0][:300]
+
+
+def _work(release: Release, variants: int, baseline: bool) -> int:
+    """Parts of the work: two a variant, and one for each item, model and severity."""
+    settings = release.contract.parts.test
+    if not settings.robustness or release.contract.data_set("evaluation") is None:
+        return 2 * variants
+    items = len(sample(len(release.dataset("evaluation", None)), settings.items, settings.seed))
+    return 2 * variants + items * (variants + baseline) * (1 + len(SEVERITIES) * len(settings.robustness))
+
+
+def _summary(checks: list[Check], corruptions: tuple[str, ...]) -> str:
+    bad = failed(checks)
+    count = f"{len(checks):,}".replace(",", " ")
+    told = f"{len(bad)} of {count} checks failed" if bad else f"{count} checks"
+    if corruptions:
+        plural = "" if len(corruptions) == 1 else "s"
+        told += f", {len(corruptions)} corruption{plural} x {len(SEVERITIES)} severities"
+    return told
