@@ -62,14 +62,23 @@ def install(environment: Path, binaries: Path, extras: str, requirements: str) -
 
 
 def find_uv(environment: Path) -> str:
-    """The runner's uv, else one installed beside the environment with the runner's own pip."""
+    """The runner's uv, else one installed among the runner's tools with its own pip."""
     found = shutil.which("uv")
     if found:
         return found
-    folder = environment.parent / f"uv-{UV}"
+    folder = Path(os.environ.get("RUNNER_TOOL_CACHE") or environment.parent) / f"gradatim-uv-{UV}"
     uv = folder / "bin" / "uv"
     if not uv.exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--root-user-action=ignore",
+        ]
         result = subprocess.run([*pip, "--target", str(folder), f"uv=={UV}"], check=False)
         if result.returncode != 0:
             stop("uv could not be installed with the runner's pip; the reason stands above.")

@@ -132,7 +132,10 @@ def digests_of(needs: str) -> dict[str, str]:
     """
     try:
         jobs = json.loads(needs or "{}")
-        found = {job: (said.get("outputs") or {}).get("workspace") for job, said in jobs.items()}
+        ended = {
+            job: said for job, said in jobs.items() if said.get("result") not in ("skipped", "cancelled")
+        }
+        found = {job: (said.get("outputs") or {}).get("workspace") for job, said in ended.items()}
     except (ValueError, AttributeError) as error:
         raise UsageError("`needs` takes what `toJSON(needs)` gives.") from error
     return {job: str(digest) for job, digest in found.items() if digest}

@@ -1,0 +1,276 @@
+"""Traps of GitHub around a release, found before they spring: in the workflow files, in the tags, in the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gradatim.ci.github_api import Call
+from gradatim.contract.schema import Contract
+from gradatim.registry.git import Repository
+from gradatim.registry.history import Registry
+from gradatim.registry.tags import SemVer, version_tag
+
+_CALLED = re.compile(r"[\w.-]+/[\w.-]+/\.github/workflows/(release|checks)\.yml@(.+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PUSHES_ALL = re.compile(r"git push\b[^\n]*--tags")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that will surprise somebody.
+
+    Attributes:
+        trap: its short name.
+        where: the file, branch, tag or setting.
+        text: what happens, and what to do.
+        serious: whether a release would go wrong or unguarded; else it is worth knowing.
+    """
+
+    trap: str
+    where: str
+    text: str
+    serious: bool = True
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow file; ``data`` is empty where it is not valid YAML."""
+
+    path: str
+    text: str
+    data: Mapping[Any, Any]
+
+    @property
+    def triggers(self) -> Mapping[str, Any]:
+        """By event. YAML 1.1 reads the key ``on`` as true."""
+        on = self.data.get("on", self.data.get(True)) or {}
+        if isinstance(on, str):
+            return {on: None}
+        if isinstance(on, list):
+            return dict.fromkeys(map(str, on))
+        return on if isinstance(on, dict) else {}
+
+    @property
+    def calls(self) -> list[tuple[str, Mapping[str, Any], str, str]]:
+        """(job, its record, ``release`` or ``checks``, the ref) of every job that calls the kit."""
+        jobs = self.data.get("jobs") or {}
+        found = []
+        for name, job in jobs.items() if isinstance(jobs, dict) else ():
+            match = _CALLED.fullmatch(str(job.get("uses", ""))) if isinstance(job, dict) else None
+            if match and "gradatim" in str(job["uses"]).split("/.github/")[0]:
+                found.append((str(name), job, match[1], match[2]))
+        return found
+
+
+def read_workflows(top: Path) -> list[Workflow]:
+    """Every workflow file of a repository."""
+    found = []
+    for path in sorted((top / ".github" / "workflows").glob("*.y*ml")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError:
+            data = None
+        found.append(Workflow(path.relative_to(top).as_posix(), text, data if isinstance(data, dict) else {}))
+    return found
+
+
+def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[Finding]:
+    """What the workflow files get wrong, or what has drifted from the contract."""
+    callers = [workflow for workflow in workflows if workflow.calls]
+    if not callers:
+        yield Finding(
+            "no workflow",
+            ".github/workflows",
+            "No workflow here calls gradatim. Write one with: gradatim init --ci github",
+        )
+    for workflow in callers:
+        yield from _check_triggers(contract, workflow)
+        for name, job, which, ref in workflow.calls:
+            yield from _check_call(workflow, name, job, which, ref)
+    own = {workflow.path for workflow in callers}
+    for workflow in workflows:
+        if _PUSHES_ALL.search(workflow.text):
+            yield Finding(
+                "tags in bulk", workflow.path,
+                "`git push --tags` sends every tag at once, and above three GitHub starts no workflow. Push tags by name.",
+            )  # fmt: skip
+        push = workflow.triggers.get("push")
+        if workflow.path not in own and isinstance(push, dict) and push.get("tags"):
+            yield Finding(
+                "deaf to its own tags", workflow.path,
+                "It waits for pushed tags, but a tag made with the workflow's own token starts nothing. Let the release "
+                "workflow call it, or give gradatim a GitHub App's token as the secret `release-token`.", serious=False,
+            )  # fmt: skip
+
+
+def check_branches(contract: Contract, repository: Repository, callers: list[Workflow]) -> Iterator[Finding]:
+    """Branches that do not exist, or that do not hold the workflow: a push or a tag runs the file at its own commit."""
+    for stage, rung in contract.stages.items():
+        if rung.branch is None:
+            continue
+        commit = _branch_commit(repository, rung.branch)
+        if commit is None:
+            yield Finding(
+                "no branch",
+                rung.branch,
+                f"The stage {stage} has no branch `{rung.branch}` yet. Create and push it.",
+            )
+            continue
+        for workflow in callers:
+            there = repository.run("ls-tree", "-z", "--name-only", commit, "--", workflow.path)
+            if not there:
+                yield Finding(
+                    "workflow elsewhere", rung.branch,
+                    f"{workflow.path} is not on the branch `{rung.branch}`, and GitHub runs the file at the pushed "
+                    f"commit: nothing would run for {stage}. Merge it there.",
+                )  # fmt: skip
+
+
+def check_tags(
+    contract: Contract, repository: Repository, registry: Registry, model: str
+) -> Iterator[Finding]:
+    """Tags that say less than they seem to."""
+    if not registry.complete:
+        yield Finding(
+            "shallow clone",
+            "this clone",
+            "Its history is cut off, so older releases are missing. Run: git fetch --unshallow --tags",
+        )
+    for warning in registry.warnings:
+        yield Finding("odd tag", "tags", warning, serious=False)
+    if not registry.complete:
+        return
+    commits = [_branch_commit(repository, rung.branch) for rung in contract.stages.values() if rung.branch]
+    heads = [commit for commit in commits if commit is not None]
+    for release in registry.model(model).releases if heads else ():
+        if release.active and not any(repository.is_ancestor(release.commit, head) for head in heads):
+            yield Finding(
+                "tag beside the branches", release.tag,
+                f"Its commit {release.commit[:7]} is on no branch of a stage: it was tagged elsewhere, or the branch was "
+                "rewritten.",
+            )  # fmt: skip
+
+
+def check_settings(calls: list[Call], contract: Contract) -> Iterator[Finding]:
+    """What ``gradatim protect`` would change is what is unprotected now."""
+    approved = {
+        stage.environment or name for name, stage in contract.stages.items() if stage.approval == "required"
+    }
+    for call in calls:
+        name = call.path.partition("/environments/")[2].partition("/")[0]
+        if call.method == "PUT" and name:
+            more = " without the reviewers that the contract asks for" if name in approved else ""
+            text = f"The environment {name} is missing or set otherwise. GitHub creates a missing one bare{more}."
+        else:
+            text = f"Not set on GitHub: {call.purpose}."
+        yield Finding("unprotected", call.purpose, f"{text} See: gradatim protect")
+
+
+def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]:
+    triggers = workflow.triggers
+    if "pull_request_target" in triggers:
+        yield Finding(
+            "pull_request_target", workflow.path,
+            "It runs with this repository's rights on a pull request that anybody may open. Use `pull_request`.",
+        )  # fmt: skip
+    if "pull_request" not in triggers:
+        yield Finding(
+            "no pull requests",
+            workflow.path,
+            "Pull requests are not checked. Add `pull_request:` under `on:`.",
+        )
+    push = triggers.get("push") if isinstance(triggers.get("push"), dict) else None
+    if not any(which == "release" for _, _, which, _ in workflow.calls):
+        return
+    branches = [str(pattern) for pattern in (push or {}).get("branches") or ()]
+    for stage, rung in contract.stages.items():
+        if rung.branch and ("push" not in triggers or (branches and not matches(branches, rung.branch))):
+            yield Finding(
+                "branch not listed", workflow.path,
+                f"A push to `{rung.branch}`, the branch of {stage}, starts nothing. Add it to `on: push: branches:`.",
+            )  # fmt: skip
+    tags = [str(pattern) for pattern in (push or {}).get("tags") or ()]
+    tag = version_tag(
+        contract.model.name, SemVer(1, 2, 3, "beta.1"), several=contract.registry.tags == "named"
+    )
+    if not tags or not matches(tags, tag):
+        yield Finding(
+            "tag not listed", workflow.path,
+            f"A pushed tag such as {tag} starts nothing: `on: push: tags:` has no pattern for it (a `*` stops at `/`).",
+        )  # fmt: skip
+    inputs = (
+        ((triggers.get("workflow_dispatch") or {}).get("inputs") or {})
+        if "workflow_dispatch" in triggers
+        else {}
+    )
+    offered = (inputs.get("stage") or {}).get("options") if isinstance(inputs, dict) else None
+    if offered is not None and [str(name) for name in offered] != list(contract.stages):
+        yield Finding(
+            "stages drifted", workflow.path,
+            f"The dispatch offers {', '.join(map(str, offered))}; the contract has {', '.join(contract.stages)}.",
+        )  # fmt: skip
+
+
+def _check_call(
+    workflow: Workflow, name: str, job: Mapping[str, Any], which: str, ref: str
+) -> Iterator[Finding]:
+    if not _COMMIT.fullmatch(ref.split()[0]):
+        yield Finding(
+            "not pinned", workflow.path,
+            f"The job `{name}` calls gradatim at `{ref}`, which can be moved. Pin the commit: @COMMIT # {ref}", serious=False,
+        )  # fmt: skip
+    if job.get("secrets") == "inherit":
+        yield Finding(
+            "all secrets",
+            workflow.path,
+            f"The job `{name}` hands over every secret. Name `release-token` alone.",
+        )
+    granted = job.get("permissions", workflow.data.get("permissions"))
+    wanted = {"contents": "write" if which == "release" else "read", "pull-requests": "write"}
+    if isinstance(granted, dict):
+        for scope, level in wanted.items():
+            if granted.get(scope) not in (level, "write"):
+                yield Finding(
+                    "permission missing", workflow.path,
+                    f"The job `{name}` must grant `{scope}: {level}`, else GitHub refuses to start the workflow.",
+                )  # fmt: skip
+    elif granted is None:
+        yield Finding(
+            "default permissions", workflow.path,
+            f"The job `{name}` gets whatever the repository grants by default. Write `permissions:` with {wanted}.",
+        )  # fmt: skip
+
+
+def matches(patterns: list[str], name: str) -> bool:
+    """Whether a branch or tag passes a filter: globs where ``*`` stops at ``/`` and ``!`` takes back what matched."""
+    found = False
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            found = found and not _glob(pattern[1:]).fullmatch(name)
+        else:
+            found = found or bool(_glob(pattern).fullmatch(name))
+    return found
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet"""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "?", "+": "+"}
+    found = re.findall(r"\*\*/?|\*|\?|\+|\[[^\]]*\]|\\.|.", pattern)
+    text = "".join(parts.get(part) or (part if part[0] in "[\\" else re.escape(part)) for part in found)
+    try:
+        return re.compile(text)
+    except re.error:
+        return re.compile(re.escape(pattern))
+
+
+def _branch_commit(repository: Repository, branch: str) -> str | None:
+    refs = repository.local_refs("refs/remotes", "refs/heads")
+    names = (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}")
+    return next((refs[name] for name in names if name in refs), None)

@@ -1,0 +1,96 @@
+"""gradatim doctor: traps in the CI around the contract, and drift from it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradatim.ci.github_checkup import Finding
+    from gradatim.release import Release
+
+
+@click.command("doctor", short_help="Find traps in the CI around the contract.")
+@options.contract
+@click.option(
+    "--repository", metavar="OWNER/NAME", help="On GitHub. Default: where the remote `origin` leads."
+)
+@click.option("--offline", is_flag=True, help="Look at the files and tags only, not at GitHub's settings.")
+@options.as_json
+def command(contract_path: str | None, repository: str | None, offline: bool, json_wanted: bool) -> int:
+    """Find what would surprise you on GitHub: workflows that never start, tags that prove nothing, stages unguarded.
+
+    Reads the workflow files, the branches and the tags; with a token (GH_TOKEN) also the settings of the repository.
+
+    \b
+    Examples:
+      gradatim doctor
+      gradatim doctor --offline --json | jq '.findings[].trap'
+    """
+    from gradatim.commands.opening import open_release
+
+    release = open_release(contract_path)
+    findings = list(_offline(release))
+    token = next(
+        (name for name in ("GRADATIM_TOKEN", "GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None
+    )
+    asked = not offline and token is not None
+    if asked:
+        findings += _online(release, repository)
+    serious = [finding for finding in findings if finding.serious]
+    if json_wanted:
+        options.print_json({"findings": [asdict(finding) for finding in findings], "settings": asked})
+        return 1 if serious else 0
+    for finding in findings:
+        label = click.style("trap", fg="red") if finding.serious else click.style("note", fg="yellow")
+        click.echo(f"  {label}  {finding.where}: {finding.trap}\n        {finding.text}")
+    looked = "files, branches, tags" + (" and settings" if asked else "")
+    click.echo(f"{len(serious)} traps, {len(findings) - len(serious)} notes in {looked}.")
+    if not asked and not offline:
+        click.echo(
+            "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)",
+            err=True,
+        )
+    return 1 if serious else 0
+
+
+def _offline(release: Release) -> Iterator[Finding]:
+    from gradatim.ci.github_checkup import check_branches, check_tags, check_workflows, read_workflows
+
+    workflows = read_workflows(release.repository.root)
+    contract = release.contract.parts
+    yield from check_workflows(contract, workflows)
+    yield from check_branches(
+        contract, release.repository, [workflow for workflow in workflows if workflow.calls]
+    )
+    yield from check_tags(contract, release.repository, release.registry, release.name)
+
+
+def _online(release: Release, repository: str | None) -> Iterator[Finding]:
+    from gradatim.ci.github_api import GitHubApi
+    from gradatim.ci.github_checkup import Finding, check_settings
+    from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
+    from gradatim.commands.protect import repository_of
+
+    found = repository or repository_of(release.repository.setting("remote.origin.url"))
+    api = GitHubApi.from_environment(os.environ, found)
+    contract = release.contract.parts
+    reviewers: tuple[Reviewer, ...] = approving(contract, api)
+    asking = [
+        stage.environment or name for name, stage in contract.stages.items() if stage.approval == "required"
+    ]
+    if asking and not reviewers:
+        text = f"Nobody must approve a deployment to {asking[0]}, though the contract asks for it. See: gradatim protect"
+        yield Finding("no reviewers", f"environment {asking[0]}", text)
+        reviewers = (Reviewer("User", 0),)
+    settings = settings_of(contract, reviewers=reviewers)
+    yield from check_settings(list(pending(settings, api)), contract)
+    for note in settings.notes:
+        yield Finding("tags open", "tag rules", note, serious=False)

@@ -1,0 +1,153 @@
+"""act in host mode: the real workflows and actions of this checkout, called from a consumer's repository.
+
+act runs no ``$/`` references and no artifact actions. So the kit is copied with ``$/X`` spelled out, and two stand-ins
+copy artifacts to and from a folder. Everything else runs as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradatim.projects.workflows import KIT, PINS
+
+TOP = Path(__file__).resolve().parents[2]
+REF = "v1"
+CONSUMER = "acme/digits"
+_PARTS = ("actions", ".github", "scripts", "templates")
+_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_UPLOAD = """name: upload stand-in
+description: Copies into a folder.
+inputs: {name: {description: n, required: true}, path: {description: p, required: true}, retention-days: {description: r}, overwrite: {description: o}}
+runs:
+  using: composite
+  steps:
+    - {shell: bash, run: 'mkdir -p "$ARTIFACTS/$NAME" && cp "$FILE" "$ARTIFACTS/$NAME/"', env: {NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}"}}
+"""
+_DOWNLOAD = """name: download stand-in
+description: Copies out of a folder.
+inputs: {pattern: {description: n, required: true}, path: {description: p, required: true}, merge-multiple: {description: m}}
+runs:
+  using: composite
+  steps:
+    - {shell: bash, run: 'mkdir -p "$TO" && for d in "$ARTIFACTS"/$PATTERN; do if [ -d "$d" ]; then cp "$d"/* "$TO/"; fi; done', env: {PATTERN: "${{ inputs.pattern }}", TO: "${{ inputs.path }}"}}
+"""
+_CACHE = """name: cache stand-in
+description: Never reached, for act's machine is not one of GitHub's.
+inputs: {path: {description: p}, key: {description: k}}
+runs: {using: composite, steps: [{shell: bash, run: "true"}]}
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout.strip()
+
+
+def lay_kit(folder: Path) -> dict[str, Path]:
+    """The kit as act can read it, and the stand-ins, by ``owner/name@ref``."""
+    kit = folder / "kit"
+    for part in _PARTS:
+        shutil.copytree(
+            TOP / part, kit / part, ignore=shutil.ignore_patterns("__pycache__", ".gradatim", "releases")
+        )
+    for name in _FILES:
+        shutil.copy(TOP / name, kit / name)
+    for path in (*kit.glob("actions/*/action.yml"), *kit.glob(".github/workflows/*.yml")):
+        text = path.read_text(encoding="utf-8")
+        names = [action.parent.name for action in kit.glob("actions/*/action.yml")]
+        for name in names:
+            text = text.replace(f"uses: $/actions/{name}\n", f"uses: {KIT}/actions/{name}@{REF}\n")
+        assert "$/actions" not in text
+        path.write_text(text, encoding="utf-8")
+    found = {f"{KIT}@{REF}": kit}
+    for name, text in (("upload-artifact", _UPLOAD), ("download-artifact", _DOWNLOAD), ("cache", _CACHE)):
+        stand_in = folder / name
+        stand_in.mkdir()
+        (stand_in / "action.yml").write_text(text, encoding="utf-8")
+        found[f"actions/{name}@{PINS[name].split()[0]}"] = stand_in
+    return found
+
+
+@dataclass
+class Run:
+    """What a run of act did."""
+
+    code: int
+    lines: list[dict[str, Any]]
+    text: str
+    summaries: str = ""
+    results: dict[str, str] = field(default_factory=dict)
+
+    def said(self, words: str) -> bool:
+        return words in self.text
+
+    def of(self, job: str) -> str:
+        return "\n".join(str(line.get("msg", "")) for line in self.lines if line.get("jobID") == job)
+
+
+@dataclass
+class Consumer:
+    """A repository that uses the kit, its remote, and the runner."""
+
+    folder: Path
+    project: Path
+    local: Mapping[str, Path]
+    act: str
+
+    def run(
+        self, event_name: str, event: dict[str, Any], *, env: Mapping[str, str] | None = None, job: str = ""
+    ) -> Run:
+        base = {
+            "repository": {
+                "full_name": CONSUMER,
+                "name": "digits",
+                "owner": {"login": "acme"},
+                "default_branch": "main",
+            }
+        }
+        number = len(list(self.folder.glob("event-*.json")))
+        payload = self.folder / f"event-{number}.json"
+        payload.write_text(json.dumps({**base, **event}), encoding="utf-8")
+        artifacts = self.folder / f"artifacts-{number}"
+        artifacts.mkdir()
+        home = self.folder / "act"
+        command = [
+            self.act, event_name, "--eventpath", str(payload), "--json", "--concurrent-jobs", "2",
+            "-P", "ubuntu-latest=-self-hosted", "-P", "gpu=-self-hosted", "--no-cache-server",
+            "--action-cache-path", str(home), "--env", f"ARTIFACTS={artifacts}", "--env", f"GITHUB_REPOSITORY={CONSUMER}",
+            "--secret", "GITHUB_TOKEN=token-of-the-run",
+        ]  # fmt: skip
+        for name, folder in self.local.items():
+            command += ["--local-repository", f"{name}={folder}"]
+        for key, value in (env or {}).items():
+            command += ["--env", f"{key}={value}"]
+        command += ["--job", job] if job else []
+        done = subprocess.run(
+            command, cwd=self.project, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdin=subprocess.DEVNULL, timeout=900, env={**os.environ, "HOME": str(self.folder / "home")},
+        )  # fmt: skip
+        (self.folder / f"run-{number}.log").write_text(done.stdout, encoding="utf-8")
+        lines = []
+        for line in done.stdout.splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        results = {
+            line["jobID"]: line["jobResult"] for line in lines if "jobResult" in line and "jobID" in line
+        }
+        text = "\n".join(str(line.get("msg", "")) for line in lines)
+        return Run(done.returncode, lines, text, results=results)
