@@ -64,8 +64,9 @@ def open_data(
         group: the column with the independent unit of a row (user, document).
         labels: the label list; a label outside it is refused.
         preprocess: ``module:function``, from a dict of raw columns of one batch (arrays; text, and rows of
-            unequal shape, as lists) to a dict of the model's inputs (arrays). Further keys are left out,
-            except the label column's, which replaces the labels (aligned with tokens, for example).
+            unequal shape, as lists; where it cannot make those alike, it is given rows of one shape) to a dict
+            of the model's inputs (arrays). Further keys are left out, except the label column's, which replaces
+            the labels (aligned with tokens, for example).
         format: one of :data:`FORMATS`, where the name does not tell.
 
     Raises:
@@ -127,6 +128,7 @@ class Dataset:
         self._root = root
         self._signature = signature
         self._function = load_function(preprocess, root) if preprocess else None
+        self._evens_out: bool | None = None
         if source.is_empty():
             raise InvalidInput(
                 f"The data set {source.place} is empty: it has no rows. Nothing can be measured on it."
@@ -194,10 +196,25 @@ class Dataset:
     def _cut(self, block: Batch, size: int) -> Iterator[Batch]:
         for start in range(0, len(block), size):
             batch = block if len(block) <= size else block.rows(slice(start, start + size))
-            if self._function is None:
+            if self._function is None or not self._takes_together(batch):
                 yield from _runs_of_equal_shape(batch)
             else:
                 yield batch
+
+    def _takes_together(self, batch: Batch) -> bool:
+        """Whether the preprocessing makes rows of unequal shape alike (pads, resizes); tried once, on the first.
+
+        One that does not (``np.stack``, dynamic sizes) is given rows of one shape at a time.
+        """
+        if not any(is_ragged(values) for values in batch.inputs.values()):
+            return True
+        if self._evens_out is None:
+            try:
+                self.prepare(batch)
+                self._evens_out = True
+            except InvalidInput:
+                self._evens_out = False
+        return self._evens_out
 
     def prepare(self, batch: Batch) -> Batch:
         """A raw batch, perhaps perturbed, with the model's inputs; itself where there is no preprocessing.
@@ -218,7 +235,7 @@ class Dataset:
                 f"`{self.preprocess}` returned a {type(made).__name__}; it must return the model's inputs "
                 "by name."
             )
-        arrays = {str(name): np.asarray(values) for name, values in made.items()}
+        arrays = {str(name): self._array(str(name), values) for name, values in made.items()}
         labels = batch.labels
         if self.label in arrays and (self._signature is None or self._signature.input(self.label) is None):
             labels = arrays.pop(self.label)
@@ -390,6 +407,15 @@ class Dataset:
                     f"takes `{spec.name}`."
                 )
         return {spec.name: arrays[spec.name] for spec in self._signature.inputs}
+
+    def _array(self, name: str, values: Any) -> Array:
+        try:
+            return np.asarray(values)
+        except ValueError as error:
+            raise InvalidInput(
+                f"`{self.preprocess}` returned rows of unequal shape for `{name}`. Let it pad or resize them, or "
+                "return one array."
+            ) from error
 
     def _check_rows(self, name: str, values: Array, batch: Batch) -> None:
         spec = None if self._signature is None else self._signature.input(name)
