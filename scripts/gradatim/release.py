@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradatim.metrics.predictions import Predictions
     from gradatim.metrics.task import Task
     from gradatim.models.predictor import Predictor
+    from gradatim.publishers.publisher import Publisher
     from gradatim.publishers.retrieval import Retrieved
     from gradatim.timing.contestant import Contestant
 
@@ -490,6 +491,20 @@ class Release:
             constants=constants,
             carries=carries,
         )
+
+    def publishers(self) -> list[Publisher]:
+        """The places that the contract publishes to, in its order.
+
+        Raises:
+            EnvironmentLacks: the package that one of them needs is not installed.
+            UsageError: one is the project of the git remote, and there is no such remote.
+        """
+        from gradatim.publishers.publishing import open_publisher
+
+        return [
+            open_publisher(place.kind, place.address, root=self.root, repository=self.repository)
+            for place in self.contract.parts.publish
+        ]
 
     def from_top(self, path: str) -> str:
         """A path of the contract, relative to the top of the repository."""

@@ -41,5 +41,6 @@ def _tag(release: Release) -> dict[str, str]:
 
 
 def _publish(release: Release) -> dict[str, str]:
-    places = [str(place.folder) for place in release.contract.parts.publish]
-    return {"places": ", ".join(places) or "no place: the contract names no publisher"}
+    from gradatim.steps import publish
+
+    return publish.intention(release)

@@ -243,9 +243,6 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
                 f"`{rule.key}` gates a corruption that `test.robustness` does not run; add `{rule.where}` there",
                 "gates", rule.key,
             )  # fmt: skip
-    for index, publisher in enumerate(parts.publish):
-        if publisher.folder is None:
-            yield at("a folder publisher needs its folder: `- folder: releases/`", "publish", index)
     for place, written in (("model", parts.model.path), ("golden", parts.test.golden)):
         if written and (written.startswith("/") or ".." in Path(written).parts):
             spot = ("model", "path") if place == "model" else ("test", "golden")
@@ -318,6 +315,8 @@ def _section_at(place: Place) -> type[BaseModel] | None:
     """The section of the schema that stands at a place, found by walking the types."""
     current: Any = schema.Contract
     for part in place:
+        if isinstance(part, int):  # an entry of a list: the section that was found is the entry's
+            continue
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(part))
             current = _section_in(field.annotation) if field else None

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -236,9 +237,9 @@ class Test(Section):
         "lenient", description="Golden answers of earlier releases: `lenient` counts those that changed, `strict` allows none."
     )
     examples: int = Field(
-        8, ge=0, le=1000,
-        description="Rows of the evaluation data that a release carries with its answers, for later releases to be held against; "
-        "0 when the data are private.",
+        0, ge=0, le=1000,
+        description="Rows of the evaluation data that a release publishes with its answers, for later releases to be held "
+        "against; none unless you say so, for evaluation data are often private.",
     )  # fmt: skip
     timeout: float = Field(600, gt=0, description="Seconds your own tests may take.")
     items: int = Field(2000, ge=1, description="At most so many items are corrupted and run again.")
@@ -369,10 +370,56 @@ class Registry(Section):
     )
 
 
-class Publisher(Section):
-    """One place where releases are published."""
+def _address(pattern: str, example: str) -> AfterValidator:
+    def check(written: str) -> str:
+        if not re.fullmatch(pattern, written):
+            raise ValueError(f"an address such as `{example}` is wanted, got `{written}`")
+        return written
 
-    folder: Text | None = Field(None, description="A folder, relative to this file.")
+    return AfterValidator(check)
+
+
+S3Address = Annotated[
+    Text,
+    _address(r"s3://[a-z0-9][a-z0-9.-]+(/[^?#]*)?(\?endpoint=https?://[^&#]+)?", "s3://models/releases"),
+]
+
+
+class Publisher(Section):
+    """One place where releases are published: exactly one of these keys."""
+
+    folder: Text | None = Field(None, description="A folder, relative to this file.", examples=["releases/"])
+    s3: S3Address | None = Field(
+        None,
+        description="A bucket and a prefix on S3; for another store that speaks its protocol add `?endpoint=https://HOST`. "
+        "Needs the extra `s3`, and credentials where AWS tools look for them, for example AWS_ACCESS_KEY_ID.",
+        examples=["s3://models/releases"],
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Publisher:
+        if len(self.model_fields_set) != 1:
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(f"each entry names one place, by one of: {known}")
+        if self.address is None and self.kind not in _OF_THE_REMOTE:
+            example = (type(self).model_fields[self.kind].examples or [""])[0]
+            raise ValueError(f"`{self.kind}` needs to know where: `- {self.kind}: {example}`")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The key that is given: ``folder``, ``s3``, ..."""
+        return next(iter(self.model_fields_set))
+
+    @property
+    def address(self) -> str | None:
+        """Its value; None for the repository that the git remote is of."""
+        written: str | None = getattr(self, self.kind)
+        return written
+
+
+_OF_THE_REMOTE: tuple[str, ...] = ()
+"""Publishers that take their place from the git remote when none is written."""
 
 
 def _publisher(written: Any) -> Any:

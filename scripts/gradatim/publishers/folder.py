@@ -39,6 +39,12 @@ class FolderPublisher:
     def location(self) -> str:
         return str(self.folder)
 
+    def publication(self, release: ReleaseFiles) -> Publication:
+        """See ``Publisher.publication``."""
+        record = release.record
+        place = str(self.folder / release.tag)
+        return Publication(self.kind, place, record.name, record.version, record.manifest)
+
     def draft(self, release: ReleaseFiles) -> Draft:
         """See ``Publisher.draft``. Whoever makes the same draft at the same time waits for the other."""
         final = self.folder / release.tag
@@ -53,7 +59,7 @@ class FolderPublisher:
         except OSError as error:
             raise cannot_write(place, error) from error
         self._compare(final, release)
-        return Draft(release, str(place), self._publication(release))
+        return Draft(release, str(place), self.publication(release))
 
     def publish(self, draft: Draft) -> Publication:
         """See ``Publisher.publish``."""
@@ -69,7 +75,7 @@ class FolderPublisher:
                 if not final.exists():  # else somebody with the same bytes was faster, or it is not the same
                     raise cannot_write(final, error) from error
         self._compare(final, release)
-        return self._publication(release)
+        return self.publication(release)
 
     def holds(self, release: ReleaseFiles) -> bool:
         """See ``Publisher.holds``."""
@@ -96,11 +102,6 @@ class FolderPublisher:
                 "Mount it, or verify on the machine that has it."
             )
         return folder
-
-    def _publication(self, release: ReleaseFiles) -> Publication:
-        record = release.record
-        place = str(self.folder / release.tag)
-        return Publication(self.kind, place, record.name, record.version, record.manifest)
 
     def _compare(self, folder: Path, release: ReleaseFiles) -> None:
         """Read everything back: what lies there must be the release, no more and no less."""

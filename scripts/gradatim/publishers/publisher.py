@@ -19,7 +19,7 @@ class Publication:
     """Where a release is public.
 
     Attributes:
-        publisher: the publisher's kind: ``folder``, ``github``.
+        publisher: the publisher's kind: ``folder``, ``s3``.
         location: where exactly, absolute: a path or an address that another machine could use too.
         name: the model.
         version: ``v1.4.0``.
@@ -78,7 +78,7 @@ class Publisher(Protocol):
     Each call asks the place first what is there, so that calling again after a crash does only the rest.
 
     Attributes:
-        kind: ``folder``, ``github``, ...: the key in the contract's ``publish:``.
+        kind: ``folder``, ``s3``, ...: the key in the contract's ``publish:``.
         location: the place as a whole, absolute.
     """
 
@@ -86,6 +86,9 @@ class Publisher(Protocol):
 
     @property
     def location(self) -> str: ...
+
+    def publication(self, release: ReleaseFiles) -> Publication:
+        """Where a release is public once it was published here; nothing is asked."""
 
     def draft(self, release: ReleaseFiles) -> Draft:
         """Upload a release unseen, read it back and compare; resume what an earlier run left.

@@ -6,11 +6,12 @@ first what is there: to recover, run it again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradatim.errors import GradatimError, UsageError
+from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.publishers.publisher import Draft, Publication, Publisher
 from gradatim.registry.git import Repository
@@ -64,7 +65,8 @@ def publish(
     except GradatimError as error:
         if error.exit_code != 4:  # what the environment lacks comes back, and the draft is resumed then
             for publisher, draft in drafts:
-                publisher.discard(draft)
+                with contextlib.suppress(EnvironmentLacks):  # what went wrong first is what matters
+                    publisher.discard(draft)
         raise
     publications = []
     for publisher, draft in drafts:
@@ -96,19 +98,27 @@ def publications_of(ledger: Ledger, version: str | None = None) -> list[Publicat
     return found
 
 
-def open_publisher(kind: str, location: str | Path, *, root: Path) -> Publisher:
-    """The publisher that the contract names.
+def open_publisher(
+    kind: str, address: str | None, *, root: Path, repository: Repository | None = None
+) -> Publisher:
+    """A publisher, from an entry of the contract or from the record of what was published.
 
     Args:
-        kind: ``folder``.
-        location: where it publishes to.
+        kind: ``folder``, ``s3``, ...
+        address: where it publishes to, or where something was published.
         root: what relative paths are relative to.
+        repository: whose remote gives the address where the contract names none.
 
     Raises:
+        EnvironmentLacks: the package that it needs is not installed.
         UsageError: there is no such publisher.
     """
-    if kind == "folder":
+    if kind == "folder" and address:
         from gradatim.publishers.folder import FolderPublisher
 
-        return FolderPublisher(Path(location), root=root)
-    raise UsageError(f"There is no publisher `{kind}`. Known: folder.")
+        return FolderPublisher(Path(address), root=root)
+    if kind == "s3" and address:
+        from gradatim.publishers.s3 import S3Publisher
+
+        return S3Publisher(address)
+    raise UsageError(f"There is no publisher `{kind}` here. Known: folder, s3.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gradatim.errors import BrokenEvidence, GradatimError, InvalidInput
@@ -56,14 +57,14 @@ def verify_version(
         compared = _check_commit(repository, release, record, manifest, findings)
         checked += compared
         known = _Known(registry, release, record, manifest)
-        unreachable = _check_publications(repository, ledger, known, checked, findings)
-        for folder in folders:
-            checked += known.check(folder, findings)
-        if unreachable and not any(" in /" in line or " at commit " in line for line in checked):
+        public, unreachable = _check_publications(repository, ledger, known, findings)
+        downloads = [line for folder in folders for line in known.check(folder, findings)]
+        checked += [*public, *downloads]
+        if unreachable and not (compared or public or downloads):
             findings += unreachable
         else:
             notes += [str(finding) for finding in unreachable]
-        if not unreachable and not compared and not folders and not publications_of(ledger, str(release)):
+        if not (unreachable or compared or public or downloads or findings):
             text = f"{release.tag} is neither in its commit nor published anywhere that git knows of."
             findings.append(Finding("unreachable", release.tag, text))
     return Verification(
@@ -114,8 +115,22 @@ class _Known:
         own = FileEntry(RECORD_FILE, len(data), record.digest)
         self.entries = [*manifest.files, *record.files, own]
 
-    def check(self, folder: Path, findings: list[Finding]) -> list[str]:
-        """Compare a folder; returns what held, in words."""
+    def check(self, folder: Path, findings: list[Finding], place: str | None = None) -> list[str]:
+        """Compare a folder, which is a download of ``place`` if that is given; returns what held, in words."""
+        good, problems = self._compare(folder)
+        where = place or str(folder)
+        findings += [
+            replace(
+                found,
+                where=found.where.replace(str(folder), where),
+                text=found.text.replace(str(folder), where),
+            )
+            for found in problems
+        ]
+        return [f"{path} in {where}" for path in good]
+
+    def _compare(self, folder: Path) -> tuple[list[str], list[Finding]]:
+        findings = []
         manifest = folder / MANIFEST_FILE
         if manifest.is_file() and not manifest.is_symlink():
             digest = sha256_file(manifest)
@@ -129,10 +144,8 @@ class _Known:
         try:
             good, problems = check_files(folder, self.entries)
         except GradatimError as error:
-            findings.append(Finding("extra file", str(folder), str(error)))
-            return []
-        findings.extend(problems)
-        return [f"{path} in {folder}" for path in good]
+            return [], [*findings, Finding("extra file", str(folder), str(error))]
+        return good, [*findings, *problems]
 
 
 def _check_remote_tag(release: Release, sync: Sync | None, checked: list[str]) -> list[Finding]:
@@ -236,22 +249,24 @@ def _check_commit(
 
 
 def _check_publications(
-    repository: Repository, ledger: Ledger, known: _Known, checked: list[str], findings: list[Finding]
-) -> list[Finding]:
-    """Compare every place where the version is public; returns those that cannot be reached."""
-    unreachable = []
+    repository: Repository, ledger: Ledger, known: _Known, findings: list[Finding]
+) -> tuple[list[str], list[Finding]]:
+    """Compare every place where the version is public; returns what held, and the places that cannot be reached."""
     try:
         publications = publications_of(ledger, str(known.release))
     except BrokenEvidence as error:
         findings.append(Finding("broken record", "publications", str(error)))
-        return []
+        return [], []
+    checked, unreachable = [], []
     for publication in publications:
         with tempfile.TemporaryDirectory(prefix="gradatim-") as temporary:
             try:
                 publisher = open_publisher(publication.publisher, publication.location, root=repository.root)
                 folder = publisher.open(publication, Path(temporary))
+            except BrokenEvidence as error:
+                findings.append(Finding("broken record", publication.location, str(error)))
             except GradatimError as error:
                 unreachable.append(Finding("unreachable", publication.location, str(error)))
-                continue
-            checked += known.check(folder, findings)
-    return unreachable
+            else:
+                checked += known.check(folder, findings, publication.location)
+    return checked, unreachable

@@ -10,7 +10,7 @@ from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.evidence.statement import Bundle
-from gradatim.publishers.publishing import Published, open_publisher, publish
+from gradatim.publishers.publishing import Published, publish
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
@@ -86,11 +86,7 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
 def run(release: Release, promotion: Promotion) -> Published:
     """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
     files = _files(release, promotion)
-    places = [
-        open_publisher("folder", str(place.folder), root=release.root)
-        for place in release.contract.parts.publish
-    ]
-    return publish(release.repository, files, places)
+    return publish(release.repository, files, release.publishers())
 
 
 def _number(release: Release, chosen: TaggedRelease, stage: str) -> str:

@@ -11,7 +11,7 @@ from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, Release
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
-from gradatim.publishers.publishing import open_publisher, publications_of, publish
+from gradatim.publishers.publishing import publications_of, publish
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import open_ledger
@@ -31,29 +31,35 @@ def still_holds(release: Release, statement: Statement) -> bool:
     tagged = _tagged(release)
     if tagged is None or tagged.manifest is None:
         return False
-    places = [
-        open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish
-    ]
+    places = release.publishers()
     public = publications_of(open_ledger(release.repository, tagged.manifest), str(tagged.version))
-    if {publication.publisher for publication in public} < {place.kind for place in places}:
-        return False
     files = _files(release, tagged)
-    return all(place.holds(files) for place in places)
+    return all(place.publication(files) in public and place.holds(files) for place in places)
+
+
+def intention(release: Release) -> dict[str, str]:
+    """What ``run`` would write, by place; every place is asked what it has already.
+
+    Raises:
+        UsageError: nothing is tagged.
+        EnvironmentLacks: a place cannot be reached, or there are no credentials for it.
+    """
+    if not release.contract.parts.publish:
+        return {"places": "no place: the contract names no publisher"}
+    files = _files(release, _tagged_and_proven(release))
+    size = sum(entry.size for entry in files.entries)
+    new = f"{len(files.entries)} files, {size} bytes, as {files.tag}"
+    return {
+        place.publication(files).location: "is there already" if place.holds(files) else new
+        for place in release.publishers()
+    }
 
 
 def run(release: Release) -> Outcome:
     """Upload, read back, make public, look again, record; what is there already is left alone."""
-    tagged = _tagged(release)
-    if tagged is None:
-        raise UsageError("Nothing is tagged that could be published. Run: gradatim run, or gradatim tag")
-    if tagged.manifest is None or tagged.record is None:
-        raise BrokenEvidence(
-            f"The tag {tagged.tag} names no manifest, so nothing proves which bytes it means. Run: gradatim tag"
-        )
+    tagged = _tagged_and_proven(release)
     files = _files(release, tagged)
-    places = [
-        open_publisher("folder", str(p.folder), root=release.root) for p in release.contract.parts.publish
-    ]
+    places = release.publishers()
     with release.progress.task("publish", len(places) or None) as advance:
         done = publish(release.repository, files, places, progress=lambda note: advance(0, note))
     where = ", ".join(publication.location for publication in done.publications)
@@ -62,13 +68,24 @@ def run(release: Release) -> Outcome:
         if where
         else f"{tagged.tag}: the contract names no publisher, the tag is the release"
     )
-    subjects = {files.record.variant: tagged.manifest}
+    subjects = {files.record.variant: files.manifest.digest}
     return Outcome(
         said,
         subjects,
         Verdict.PASS,
         details={"tag": tagged.tag, "ci": {"released": "true", "tag": tagged.tag}},
     )
+
+
+def _tagged_and_proven(release: Release) -> TaggedRelease:
+    tagged = _tagged(release)
+    if tagged is None:
+        raise UsageError("Nothing is tagged that could be published. Run: gradatim run, or gradatim tag")
+    if tagged.manifest is None or tagged.record is None:
+        raise BrokenEvidence(
+            f"The tag {tagged.tag} names no manifest, so nothing proves which bytes it means. Run: gradatim tag"
+        )
+    return tagged
 
 
 def _tagged(release: Release) -> TaggedRelease | None:

@@ -9,7 +9,6 @@ from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
-from gradatim.publishers.publishing import open_publisher
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import announce, uses_names
@@ -55,8 +54,8 @@ def run(release: Release) -> Outcome:
     _refuse_uncommitted(release)
     coming = upcoming(release, variant, stage)
     files = _files(release, variant, coming, stage)
-    for publisher in release.contract.parts.publish:
-        open_publisher("folder", str(publisher.folder), root=release.root).draft(files)
+    for publisher in release.publishers():
+        publisher.draft(files)
     done = announce(release.repository, files.record, files.manifest, files.kept, named="@" in files.tag)
     where = f" on {done.remote}" if done.remote else ", in this repository alone: it has no remote"
     return _outcome(
