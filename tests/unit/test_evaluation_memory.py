@@ -55,12 +55,12 @@ def write_linear(path: Path, features: int) -> None:
     onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
 
 
-def test_fifteen_times_the_rows_take_hardly_more_memory(tmp_path: Path) -> None:
+def test_ten_times_the_rows_take_hardly_more_memory(tmp_path: Path) -> None:
     write_linear(tmp_path / "linear.onnx", 64)
     draw = np.random.default_rng(1)
     peaks = []
-    for rows in (10_000, 150_000):
-        x = draw.normal(size=(rows, 64)).astype(np.float32)  # 38 MB for the larger, and 6 MB of scores
+    for rows in (10_000, 100_000):
+        x = draw.normal(size=(rows, 64)).astype(np.float32)  # 26 MB for the larger, and 4 MB of scores
         region = draw.choice(["north", "east", "south"], rows)
         np.savez(tmp_path / f"{rows}.npz", x=x, label=draw.integers(10, size=rows), region=region)
         script = [sys.executable, "-c", EVALUATE, str(tmp_path), f"{rows}.npz"]
@@ -69,7 +69,7 @@ def test_fifteen_times_the_rows_take_hardly_more_memory(tmp_path: Path) -> None:
         assert counted == rows
         assert measured > 50
         peaks.append(kilobytes)
-    assert peaks[1] - peaks[0] < 16_000
+    assert peaks[1] - peaks[0] < 12_000
 
 
 def test_looking_for_weak_slices_does_not_keep_a_mask_for_each() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradatim.metrics import intervals
 from gradatim.metrics.interpret import Classified, classify, truth_of
-from gradatim.metrics.predictions import Predictions, chunks
+from gradatim.metrics.predictions import PIECE_BYTES, Predictions, chunks
 from gradatim.metrics.samples import (
     Floats,
     MetricSamples,
@@ -84,7 +84,7 @@ class ClassificationScorer:
         """Counts [C, C]: row is the true label, column the predicted one."""
         width = len(self.labels)
         table = np.zeros(width * width, np.int64)
-        for rows in chunks(self.truth.shape[0], 16):
+        for rows in chunks(self.truth.shape[0], 16, PIECE_BYTES):
             codes = self.truth[rows].astype(np.int64) * width + self.answers.predicted[rows]
             table += np.bincount(codes, minlength=width * width)
         return table.reshape(width, width)
@@ -218,7 +218,7 @@ class ClassificationScorer:
         width = len(self.labels)
         codes, count = units.blocks(truth.shape[0])
         terms = np.zeros((count, 3 * width))
-        for rows in chunks(truth.shape[0], 64):
+        for rows in chunks(truth.shape[0], 64, PIECE_BYTES):
             actual, claimed, block = truth[rows], predicted[rows], codes[rows]
             hit = actual == claimed
             np.add.at(terms, (block, actual), 1)
@@ -308,7 +308,7 @@ class ClassificationScorer:
         stored = scores is not None and self.answers.meaning == "probabilities"
         floor = float(np.finfo(scores.dtype).eps) if stored and scores is not None else 1e-300
         losses = np.empty(rows.shape[0])
-        for part in chunks(rows.shape[0], 8 * len(self.labels)):
+        for part in chunks(rows.shape[0], 8 * len(self.labels), PIECE_BYTES):
             found = self.answers.probabilities(rows[part])
             losses[part] = -np.log(np.maximum(found[np.arange(found.shape[0]), truth[part]], floor))
         return losses
@@ -316,7 +316,7 @@ class ClassificationScorer:
     def _confidences(self, rows: Rows | None) -> Iterator[tuple[slice, Floats]]:
         """Probability of the predicted class, part by part of some rows or of all."""
         n = self.truth.shape[0] if rows is None else rows.shape[0]
-        for part in chunks(n, 8 * len(self.labels)):
+        for part in chunks(n, 8 * len(self.labels), PIECE_BYTES):
             chosen = part if rows is None else rows[part]
             found = self.answers.probabilities(chosen)
             yield part, found[np.arange(found.shape[0]), self.answers.predicted[chosen]]
@@ -393,10 +393,11 @@ def _area(scores: NDArray[Any], actual: NDArray[np.bool_], influence: Floats, we
     ups.sort()
     downs.sort()
     area = (
-        sum(float(_share_below(downs, ups[part]).sum()) for part in chunks(ups.shape[0], 32)) / ups.shape[0]
+        sum(float(_share_below(downs, ups[part]).sum()) for part in chunks(ups.shape[0], 32, PIECE_BYTES))
+        / ups.shape[0]
     )
     n = scores.shape[0]
-    for part in chunks(n, 32):
+    for part in chunks(n, 32, PIECE_BYTES):
         mine, own = scores[part], actual[part]
         change = np.empty(mine.shape[0])
         change[own] = (_share_below(downs, mine[own]) - area) * (n / ups.shape[0])

@@ -16,7 +16,7 @@ from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.evaluation import CLASS, Evaluation
-from gradatim.metrics.predictions import Predictions, chunks
+from gradatim.metrics.predictions import PIECE_BYTES, Predictions, chunks
 from gradatim.metrics.samples import MetricSamples
 from gradatim.metrics.task import Task
 from gradatim.metrics.tokens import TokenScorer
@@ -202,7 +202,7 @@ class _Moments:
     ) -> _Moments:
         cells = math.prod(shape)
         tables = np.zeros((3, cells))
-        for rows in chunks(scores.shape[0], 32):
+        for rows in chunks(scores.shape[0], 32, PIECE_BYTES):
             above = scores[rows].astype(np.float64) - middle
             place = np.zeros(above.shape[0], np.int64)
             for size, one in zip(shape, codes, strict=True):

@@ -26,6 +26,9 @@ _INDEX = "predictions.json"
 _HEADER_BYTES = 256
 _MOST_SLICE_VALUES = 10_000
 
+PIECE_BYTES = 1 << 18
+"""What is worked on at once where memory must stay flat; intermediate results take a few times as much."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -454,16 +457,16 @@ def check_slices(predictions: Predictions) -> None:
             )
 
 
-def chunks(n: int, row_bytes: int) -> Iterator[slice]:
-    """Slices of rows that hold about 1 MiB each."""
-    step = max(1, (1 << 20) // max(1, row_bytes))
+def chunks(n: int, row_bytes: int, most: int = 4 << 20) -> Iterator[slice]:
+    """Slices of rows that hold about ``most`` bytes each."""
+    step = max(1, most // max(1, row_bytes))
     for start in range(0, n, step):
         yield slice(start, min(n, start + step))
 
 
 def pieces(values: Array) -> Iterator[tuple[slice, Array]]:
-    """Consecutive rows, about 1 MiB at a time; of a memory map no more than that stays in memory."""
-    for rows in chunks(values.shape[0], values.nbytes // max(1, values.shape[0])):
+    """Consecutive rows of about ``PIECE_BYTES``; of a memory map no more than that stays in memory."""
+    for rows in chunks(values.shape[0], values.nbytes // max(1, values.shape[0]), PIECE_BYTES):
         yield rows, values[rows]
         forget(values)
 
