@@ -33,6 +33,7 @@ CALLER = ".github/workflows/release.yml"
 
 PINS = {
     "checkout": "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+    "setup-python": "5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
     "upload-artifact": "043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
     "download-artifact": "3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
     "cache": "55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
@@ -98,6 +99,8 @@ def rendered() -> dict[str, str]:
         command = _command(f"gradatim ci {verb.name}", verb.inputs)
         files[f"actions/{verb.name}/action.yml"] = _render("verb.yml.j2", verb=verb, command=command)
     files["actions/setup/action.yml"] = _render("setup.yml.j2")
+    walked = tuple(step for step in GRAPH if not step.asked)
+    files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
     files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
     return files

@@ -1,0 +1,169 @@
+"""The workspace between CI jobs: nothing altered, foreign or climbing arrives, and nothing travels twice."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradatim.ci.archive import Places, digests_of, pack, unpack
+from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.files import sha256_file
+
+
+def _places(root: Path) -> Places:
+    (root / ".gradatim").mkdir(parents=True)
+    return Places(root / ".gradatim", root, PurePosixPath("model/digits.onnx"))
+
+
+def _left(root: Path, **files: str) -> Places:
+    places = _places(root)
+    for name, text in files.items():
+        path = places.workspace / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return places
+
+
+def _tar(path: Path, *entries: tuple[tarfile.TarInfo, bytes]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for entry, data in entries:
+            entry.size = len(data) if entry.isreg() else 0
+            tar.addfile(entry, io.BytesIO(data))
+    return sha256_file(path)
+
+
+def test_a_job_finds_what_the_jobs_before_it_left_and_a_built_model(tmp_path: Path) -> None:
+    before = _left(tmp_path / "a", evidence__build="{}", models__int8__m="bytes")
+    built = tmp_path / "a/model/digits.onnx"
+    built.parent.mkdir()
+    built.write_bytes(b"a model")
+    digest = pack(before, [built], tmp_path / "down/build.tar")
+    after = _places(tmp_path / "b")
+    assert unpack(after, tmp_path / "down", {"build": digest}) == 3
+    assert (after.workspace / "evidence/build").read_text() == "{}"
+    assert (tmp_path / "b/model/digits.onnx").read_bytes() == b"a model"
+
+
+def test_what_arrived_is_not_sent_on(tmp_path: Path) -> None:
+    first = _left(tmp_path / "a", evidence__build="{}")
+    digest = pack(first, [], tmp_path / "down/build.tar")
+    second = _places(tmp_path / "b")
+    unpack(second, tmp_path / "down", {"build": digest})
+    (second.workspace / "evidence/inspect").write_text("{}")
+    pack(second, [], tmp_path / "inspect.tar")
+    assert tarfile.open(tmp_path / "inspect.tar").getnames() == ["workspace/evidence/inspect"]
+
+
+def test_the_same_files_are_the_same_archive(tmp_path: Path) -> None:
+    places = _left(tmp_path / "a", evidence__build="{}", evidence__inspect="[]")
+    assert pack(places, [], tmp_path / "1.tar") == pack(places, [], tmp_path / "2.tar")
+
+
+def test_an_altered_archive_is_refused(tmp_path: Path) -> None:
+    digest = pack(_left(tmp_path / "a", evidence__gate="PASS"), [], tmp_path / "down/gate.tar")
+    data = (tmp_path / "down/gate.tar").read_bytes()
+    (tmp_path / "down/gate.tar").write_bytes(data.replace(b"PASS", b"FAIL"))
+    with pytest.raises(BrokenEvidence, match="`gate`"):
+        unpack(_places(tmp_path / "b"), tmp_path / "down", {"gate": digest})
+
+
+def test_an_archive_that_no_job_vouches_for_is_ignored(tmp_path: Path) -> None:
+    _tar(tmp_path / "down/evil.tar", (tarfile.TarInfo("workspace/evidence/gate.json"), b"{}"))
+    after = _places(tmp_path / "b")
+    assert unpack(after, tmp_path / "down", {}) == 0
+    assert not (after.workspace / "evidence").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "workspace/../../up", "/workspace/x", "workspace/..", "model/../gradatim.yml", "model/other.onnx", "x/y",
+        "model/.git/config", "workspace\\..\\x", "gradatim.yml", "workspace", "workspace/.arrived.json", "model/model/digits.onnx/../x",
+        ".github/workflows/x.yml", "workspace//x", "workspace/./x",
+    ],
+)  # fmt: skip
+def test_nothing_lands_outside_of_its_place(tmp_path: Path, name: str) -> None:
+    digest = _tar(tmp_path / "down/x.tar", (tarfile.TarInfo(name), b"x"))
+    after = _places(tmp_path / "b")
+    with pytest.raises(BrokenEvidence):
+        unpack(after, tmp_path / "down", {"x": digest})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "down/x.tar"]
+
+
+@given(name=st.text(min_size=1, max_size=40))
+def test_no_name_leads_out_of_the_root(name: str) -> None:
+    root = Path("/nowhere/project")
+    places = Places(root / ".gradatim", root, PurePosixPath("model"))
+    for given_name in (name, f"workspace/{name}", f"model/{name}"):
+        try:
+            target = places.target(given_name)
+        except BrokenEvidence:
+            continue
+        assert ".." not in target.parts
+        assert target.is_relative_to(root / ".gradatim") or target.is_relative_to(root / "model")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
+)
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("workspace/evidence")
+    entry.type, entry.linkname = kind, "/etc"
+    digest = _tar(tmp_path / "down/x.tar", (entry, b""))
+    with pytest.raises(BrokenEvidence, match="plain file"):
+        unpack(_places(tmp_path / "b"), tmp_path / "down", {"x": digest})
+
+
+def test_nothing_is_written_through_a_link_that_lies_there(tmp_path: Path) -> None:
+    digest = pack(_left(tmp_path / "a", evidence__build="{}"), [], tmp_path / "down/x.tar")
+    after = _places(tmp_path / "b")
+    (tmp_path / "elsewhere").mkdir()
+    (after.workspace / "evidence").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BrokenEvidence, match="symbolic link"):
+        unpack(after, tmp_path / "down", {"x": digest})
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_two_jobs_that_disagree_about_a_file_are_refused(tmp_path: Path) -> None:
+    digests = {
+        job: pack(_left(tmp_path / job, evidence__build=text), [], tmp_path / f"down/{job}.tar")
+        for job, text in (("one", "{}"), ("other", "[]"))
+    }
+    with pytest.raises(BrokenEvidence, match="Nothing is overwritten"):
+        unpack(_places(tmp_path / "b"), tmp_path / "down", digests)
+
+
+def test_a_committed_file_is_never_replaced(tmp_path: Path) -> None:
+    digest = _tar(tmp_path / "down/x.tar", (tarfile.TarInfo("model/model/digits.onnx"), b"another model"))
+    after = _places(tmp_path / "b")
+    (tmp_path / "b/model").mkdir()
+    (tmp_path / "b/model/digits.onnx").write_bytes(b"the committed model")
+    with pytest.raises(BrokenEvidence):
+        unpack(after, tmp_path / "down", {"x": digest})
+    assert (tmp_path / "b/model/digits.onnx").read_bytes() == b"the committed model"
+
+
+def test_a_missing_archive_is_told_by_its_job(tmp_path: Path) -> None:
+    with pytest.raises(BrokenEvidence, match="Run that job again"):
+        unpack(_places(tmp_path / "b"), tmp_path / "nothing", {"compress": "0" * 64})
+
+
+def test_only_jobs_that_ended_and_left_something_count() -> None:
+    needs = {
+        "plan": {"result": "success", "outputs": {"kind": "check"}},
+        "build": {"result": "success", "outputs": {"workspace": "ab"}},
+        "test": {"result": "failure", "outputs": {"workspace": "cd"}},
+        "folded": {"result": "skipped", "outputs": {"workspace": "${{ steps.gate.outputs.workspace }}"}},
+        "gate": {"result": "success", "outputs": {}},
+    }
+    assert digests_of(json.dumps(needs)) == {"build": "ab", "test": "cd"}
+    for wrong in ("[]", "{", '"x"', "[1]"):
+        with pytest.raises(UsageError, match="toJSON"):
+            digests_of(wrong)

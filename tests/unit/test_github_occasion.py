@@ -1,0 +1,131 @@
+"""What an event of GitHub asks for, in the light of the contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradatim.ci.github import GitHub
+from gradatim.ci.occasion import Occasion, extras_of, occasion
+from gradatim.contract.schema import Contract
+from gradatim.errors import UsageError
+
+CONTRACT = Contract.model_validate(
+    {
+        "model": {"name": "digits", "path": "model/digits.onnx"},
+        "runners": {"gpu": ["self-hosted", "gpu"]},
+        "stages": {
+            "alpha": {"branch": "develop"},
+            "beta": {"branch": "staging", "runner": "gpu", "environment": "pre-production"},
+            "production": {"branch": "main", "runner": "gpu"},
+        },
+    }
+)
+
+
+def _ask(tmp_path: Path, name: str, event: dict[str, Any], **environment: str) -> Occasion:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(event), encoding="utf-8")
+    github = GitHub({"GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(path), **environment})
+    return occasion(CONTRACT, github.place(), github.event_name, github.event(), "ubuntu-latest")
+
+
+def _branch(name: str) -> dict[str, str]:
+    return {"GITHUB_REF_TYPE": "branch", "GITHUB_REF_NAME": name}
+
+
+def _tag(name: str) -> dict[str, str]:
+    return {"GITHUB_REF_TYPE": "tag", "GITHUB_REF_NAME": name}
+
+
+@pytest.mark.parametrize("head", ["acme/digits", "stranger/digits"])
+def test_a_pull_request_is_checked_for_the_stage_of_its_target_on_the_plain_runner(
+    tmp_path: Path, head: str
+) -> None:
+    pull = {"head": {"repo": {"full_name": head}}, "base": {"repo": {"full_name": "acme/digits"}}}
+    found = _ask(
+        tmp_path, "pull_request", {"pull_request": pull}, GITHUB_HEAD_REF="x", GITHUB_BASE_REF="main"
+    )
+    assert (found.kind, found.stage, found.runner) == ("check", "production", ("ubuntu-latest",))
+
+
+def test_a_push_to_a_stages_branch_releases_on_the_declared_runner(tmp_path: Path) -> None:
+    found = _ask(tmp_path, "push", {}, **_branch("staging"))
+    assert (found.kind, found.stage, found.environment) == ("release", "beta", "pre-production")
+    assert found.runner == ("self-hosted", "gpu")
+    assert _ask(tmp_path, "push", {}, **_branch("develop")).runner == ("ubuntu-latest",)
+
+
+def test_a_push_to_another_branch_is_checked_and_a_deleted_branch_is_nothing(tmp_path: Path) -> None:
+    assert _ask(tmp_path, "push", {}, **_branch("feature")).kind == "check"
+    assert _ask(tmp_path, "push", {"deleted": True}, **_branch("main")).kind == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "stage"),
+    [
+        ("v1.0.0", "publish", "production"),
+        ("v1.0.0-beta.2", "publish", "beta"),
+        ("v1.0.0-rc.1", "publish", None),
+        ("digits@v1.0.0", "publish", "production"),
+        ("other@v1.0.0", "nothing", None),
+        ("digits#production#3", "nothing", None),
+        ("digits@v1.0.0!", "nothing", None),
+        ("nightly", "nothing", None),
+    ],
+)
+def test_a_tag_is_published_when_it_is_a_version_of_this_model(
+    tmp_path: Path, tag: str, kind: str, stage: str | None
+) -> None:
+    found = _ask(tmp_path, "push", {}, **_tag(tag))
+    assert (found.kind, found.stage) == (kind, stage)
+
+
+def test_a_schedule_reports_and_checks_nothing(tmp_path: Path) -> None:
+    outputs = _ask(tmp_path, "schedule", {}, **_branch("main")).outputs()
+    assert (outputs["kind"], outputs["checks"]) == ("report", "false")
+
+
+def test_a_dispatch_says_what_and_where(tmp_path: Path) -> None:
+    asked = {"do": "rollback", "stage": "beta", "reason": "p99 doubled"}
+    found = _ask(tmp_path, "workflow_dispatch", {"inputs": asked}, **_branch("main"))
+    assert (found.kind, found.stage, found.environment) == ("rollback", "beta", "pre-production")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, {"do": "delete", "stage": "beta"}, {"do": "promote", "stage": "moon"}, {"do": "rollback", "stage": "beta", "reason": " "}],
+)  # fmt: skip
+def test_a_dispatch_that_makes_no_sense_is_refused(tmp_path: Path, inputs: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        _ask(tmp_path, "workflow_dispatch", {"inputs": inputs}, **_branch("main"))
+
+
+def test_pull_request_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="never pull_request_target"):
+        _ask(tmp_path, "pull_request_target", {}, **_branch("main"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "extras"),
+    [
+        ({"model": {"name": "m", "path": "m.onnx"}}, ("onnx",)),
+        ({"model": {"name": "m", "path": "m.pt2"}}, ("torch",)),
+        ({"model": {"name": "m", "path": "hub/model"}}, ("transformers",)),
+        ({"model": {"name": "m", "path": "m.tflite"}}, ("litert",)),
+        ({"model": {"name": "m", "factory": "rules:make"}}, ()),
+        (
+            {"model": {"name": "m", "path": "m.onnx"}, "data": {"evaluation": "e.parquet"}},
+            ("onnx", "parquet"),
+        ),
+        ({"model": {"name": "m", "path": "m.onnx"}, "data": {"evaluation": "images"}}, ("image", "onnx")),
+        ({"model": {"name": "m", "path": "m.onnx"}, "test": {"pytest": "tests"}}, ("onnx", "test")),
+    ],
+)
+def test_only_the_extras_that_the_contract_needs_are_installed(
+    parts: dict[str, Any], extras: tuple[str, ...]
+) -> None:
+    assert extras_of(Contract.model_validate(parts)) == extras

