@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.errors import GradatimError, InvalidInput, missing_package
 from gradatim.files import read_json
 from gradatim.models.predictor import Model, failed
+from gradatim.models.sentence_pooling import with_sentence_embedding
 from gradatim.models.torch_program import import_torch, module_predictor, quiet
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -53,7 +54,8 @@ def open_hugging_face(source: Source) -> Model:
     options = {name: value for name, value in options.items() if takes_all or name in takes}
     with quiet():
         outputs = signature.outputs or _probe(source, module, signature.inputs, options)
-        return module_predictor(source, module, Signature(signature.inputs, outputs), **options)
+        model = module_predictor(source, module, Signature(signature.inputs, outputs), **options)
+        return with_sentence_embedding(model, source.path)
 
 
 def _load(transformers: Any, source: Source) -> Any:
