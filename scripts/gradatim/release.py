@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from gradatim import __version__
 from gradatim.ci import Place, Platform
 from gradatim.contract.reading import ReadContract
 from gradatim.environment import environment
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, write_bytes
@@ -414,12 +415,22 @@ class Release:
         found = self._retrieved
         if found is None:
             return None
-        model = self.contract.parts.model
-        if model.path is None or self.model_path.is_dir():
+        if self.contract.parts.model.path is None:
             return found.folder
+        from gradatim.models import detect_format
+
+        # the release may be of another name, or another format, than what is to replace it
         named = [name for name in found.files if Path(name).name == self.model_path.name]
         alike = [name for name in found.files if Path(name).suffix == self.model_path.suffix]
-        return found.folder / (named or alike or list(found.files))[0]
+        whole = [""]
+        likely = whole if self.model_path.is_dir() else [*named, *alike, *whole]
+        for name in (*likely, *found.files):
+            with contextlib.suppress(InvalidInput):
+                detect_format(found.folder / name)
+                return found.folder / name
+        raise BrokenEvidence(
+            f"The release that would be replaced has no model among its files: {', '.join(found.files)}."
+        )
 
     def baseline_files(self) -> list[Path]:
         """Every file of the baseline's model, on this machine."""
