@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,8 +125,9 @@ def _table(name: str, rows: list[dict[Any, float]]) -> NDArray[Any]:
 
 
 def _plain(error: Exception) -> Exception:
-    """The runtime's message without its ``[ONNXRuntimeError] : 2 : INVALID_ARGUMENT :`` in front."""
+    """The runtime's message without its ``[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Load model from PATH failed:`` in front."""
     text = str(error)
     if text.startswith("[ONNXRuntimeError]"):
         text = text.split(" : ", 3)[-1]
+    text = re.sub(r"^Load model from .*? failed: ?", "", text)  # the caller names the file
     return RuntimeError(" ".join(text.split()))

@@ -75,7 +75,13 @@ def _timed(
 
     if BASELINE not in contestants:
         questions = [Question(name, ORIGINAL, margin) for name in variants if name != ORIGINAL]
-        yield compare(list(contestants.values()), batch, questions=questions, rounds=LOOKS[0], progress=tell)
+        yield compare(
+            list(contestants.values()),
+            batch,
+            questions=questions,
+            rounds=min(LOOKS[0], settings.rounds),
+            progress=tell,
+        )
         return
     for place, name in enumerate(variants):
         playing = list(contestants.values()) if place == 0 else [contestants[BASELINE], contestants[name]]

@@ -14,6 +14,7 @@ from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, tree_digest, write_bytes
 from gradatim.release import ORIGINAL, Outcome, Release
+from gradatim.report import numbers
 
 _LINES_TOLD = 12
 
@@ -43,7 +44,7 @@ def run(release: Release) -> Outcome:
     subject = {ORIGINAL: release.original.manifest.digest}
     size = release.original.manifest.size
     origin = f"made by `{build.run}`" if build else "committed" if _is_tracked(release) else "taken as it is"
-    return Outcome(f"{_shown(release)}, {size / 1e3:.0f} kB, {origin}", subject, details={"size": size})
+    return Outcome(f"{_shown(release)}, {numbers.size(size)}, {origin}", subject, details={"size": size})
 
 
 def _needed(release: Release) -> Build | None:
