@@ -58,7 +58,8 @@ def test_what_arrived_is_not_sent_on(tmp_path: Path) -> None:
     unpack(second, tmp_path / "down", {"build": digest})
     (second.workspace / "evidence/inspect").write_text("{}")
     pack(second, [], tmp_path / "inspect.tar")
-    assert tarfile.open(tmp_path / "inspect.tar").getnames() == ["workspace/evidence/inspect"]
+    with tarfile.open(tmp_path / "inspect.tar") as tar:
+        assert tar.getnames() == ["workspace/evidence/inspect"]
 
 
 def test_the_same_files_are_the_same_archive(tmp_path: Path) -> None:

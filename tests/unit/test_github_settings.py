@@ -1,0 +1,146 @@
+"""protect and comment, against a repository that holds every body to GitHub's own OpenAPI description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from github_repository import Repository, served
+
+from gradatim.ci.github_api import Call, GitHubApi
+from gradatim.ci.github_comment import put_comment
+from gradatim.cli import cli
+from gradatim.errors import EnvironmentLacks, UsageError
+
+pytest.importorskip("jsonschema")
+
+CONTRACT = """
+model: {name: digits, path: digits.onnx}
+stages:
+  beta: {branch: release/next}
+  production: {branch: main, approval: required}
+"""
+
+
+@pytest.fixture
+def repository() -> Repository:
+    return Repository()
+
+
+@pytest.fixture
+def protect(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Result]]:
+    import subprocess
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    origin = ["git", "-C", str(tmp_path), "remote", "add", "origin", "git@github.com:acme/digits.git"]
+    subprocess.run(origin, check=True)
+    (tmp_path / "gradatim.yml").write_text(CONTRACT, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in ("GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GRADATIM_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GH_TOKEN", "hush")
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["protect", *arguments], standalone_mode=False)
+
+    with served(repository) as address:
+        monkeypatch.setenv("GITHUB_API_URL", address)
+        yield call
+
+
+def test_protect_shows_and_changes_nothing_until_it_is_told_to(
+    protect: Callable[..., Result], repository: Repository
+) -> None:
+    shown = protect("--reviewer", "alice")
+    assert shown.exception is None, shown.exception
+    assert "would  environment production: somebody must approve" in shown.output
+    assert "Nothing was changed" in shown.output
+    assert repository.writes == []
+    assert "hush" not in shown.output
+
+
+def test_protect_sets_everything_once_and_then_finds_it_set(
+    protect: Callable[..., Result], repository: Repository
+) -> None:
+    assert (
+        protect("--reviewer", "alice", "--team", "acme/release", "--app", "99", "--apply").exception is None
+    )
+    made = {rules["name"]: rules for rules in repository.rulesets.values()}
+    assert set(made) == {"gradatim: beta", "gradatim: production", "gradatim: tags"}
+    assert made["gradatim: beta"]["conditions"]["ref_name"]["include"] == ["refs/heads/release/next"]
+    kinds = {rule["type"] for rule in made["gradatim: tags"]["rules"]}
+    assert kinds == {"creation", "update", "deletion"}
+    assert made["gradatim: tags"]["bypass_actors"][0]["actor_id"] == 99
+    reviewers = repository.environments["production"]["protection_rules"][0]["reviewers"]
+    assert {entry["reviewer"]["id"] for entry in reviewers} == {41, 42}
+    assert repository.environments["beta"]["protection_rules"] == []
+    assert {"name": "main", "type": "branch"} in repository.policies["beta"], "a promotion is sent from above"
+    before = len(repository.writes)
+    again = protect("--reviewer", "alice", "--team", "acme/release", "--app", "99", "--apply", "--json")
+    assert json.loads(again.output)["calls"] == []
+    assert len(repository.writes) == before
+    assert repository.tokens == {"Bearer hush"}
+
+
+def test_protect_puts_back_what_somebody_loosened(
+    protect: Callable[..., Result], repository: Repository
+) -> None:
+    protect("--reviewer", "alice", "--apply")
+    repository.rulesets[1] = {**repository.rulesets[1], "enforcement": "disabled"}
+    repository.environments["production"]["protection_rules"] = []
+    calls = json.loads(protect("--reviewer", "alice", "--json").output)["calls"]
+    assert [(call["method"], call["path"].rpartition("digits/")[2]) for call in calls] == [
+        ("PUT", "rulesets/1"),
+        ("PUT", "environments/production"),
+    ]
+
+
+def test_without_an_app_the_rule_against_creating_tags_is_left_out_and_said(
+    protect, repository: Repository
+) -> None:
+    found = json.loads(protect("--reviewer", "alice", "--apply", "--json").output)
+    assert "--app NUMBER" in found["notes"][0]
+    (tags,) = [rules for rules in repository.rulesets.values() if rules["target"] == "tag"]
+    assert "creation" not in {rule["type"] for rule in tags["rules"]}
+
+
+def test_a_stage_that_wants_approval_needs_somebody_to_give_it(
+    protect: Callable[..., Result], repository: Repository
+) -> None:
+    assert isinstance(protect("--apply").exception, UsageError)
+    assert isinstance(protect("--reviewer", "nobody", "--apply").exception, UsageError)
+    assert repository.writes == []
+
+
+def test_what_github_refuses_is_told_in_its_own_words(repository: Repository) -> None:
+    with served(repository) as address:
+        api = GitHubApi("acme/digits", "hush", address)
+        with pytest.raises(EnvironmentLacks, match="Not Found") as refused:
+            api.make(Call("GET", "/repos/acme/digits/nowhere"))
+        assert "hush" not in str(refused.value)
+    with pytest.raises(EnvironmentLacks, match="does not answer"):
+        GitHubApi("acme/digits", "hush", "http://127.0.0.1:9").get("/x")
+
+
+def test_a_comment_is_written_once_then_updated_and_nobody_elses_is_touched(repository: Repository) -> None:
+    marker = "<!-- gradatim: digits -->\n"
+    repository.comments = [
+        {"id": n, "user": {"type": "User"}, "body": f"{marker}mine", "html_url": "x"} for n in range(150)
+    ]
+    with served(repository) as address:
+        api = GitHubApi("acme/digits", "hush", address)
+        assert put_comment(api, 7, "digits", "one") == "https://comment/900"
+        assert put_comment(api, 7, "digits", "two") == "https://comment/900"
+    assert [comment["body"] for comment in repository.comments[150:]] == [f"{marker}two"]
+    assert all(comment["body"] == f"{marker}mine" for comment in repository.comments[:150])
+
+
+@pytest.mark.parametrize("name", ["", "acme", "acme/", "/digits", "a/b/c"])
+def test_a_repository_has_an_owner_and_a_name(name: str) -> None:
+    with pytest.raises(UsageError):
+        GitHubApi(name, "secret")
