@@ -197,3 +197,16 @@ def test_the_schema_accepts_what_is_accepted_and_documents_every_key(write) -> N
     jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(GOOD))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema).validate({"model": {"nmae": "x"}})
+
+
+def test_a_per_cent_on_a_metric_in_its_own_unit_is_relative_to_the_baseline(write) -> None:
+    text = "model: {name: m, path: m.onnx}\ndata: {evaluation: t.npz}\ntask: regression\ngates:\n"
+    text += "  mae: {not_worse_than: baseline, by: 2%}\n  rmse: {not_worse_than: baseline, by: 0.5}\n"
+    text += "  size: {not_worse_than: baseline, by: 10%}\n  r2: {not_worse_than: baseline, by: 1%}\n"
+    rules = {rule.key: rule for rule in read_contract(write(text)).rules}
+    assert [(r.amount, r.relative) for r in (rules["mae"], rules["rmse"], rules["r2"])] == [
+        (0.02, True),
+        (0.5, False),
+        (0.01, False),
+    ]
+    assert rules["size"].amount == 0.1

@@ -60,6 +60,8 @@ def read_rule(key: str, gate: Gate, task: str, own: Iterable[str], line: int) ->
         raise Misstated("`veto` belongs to `slices`: say which, for example `slices: every class`", "veto")
     if gate.severity is not None and not (name == "robustness" and bound == "at_least"):
         raise Misstated("`severity` belongs to `robustness` with `at_least`", "severity")
+    if gate.strict and name != "robustness":
+        raise Misstated("`strict` belongs to `robustness`", "strict")
     return Rule(
         key=key,
         metric=name,
@@ -72,6 +74,8 @@ def read_rule(key: str, gate: Gate, task: str, own: Iterable[str], line: int) ->
         alpha=round(1 - gate.confidence, 12),
         required=gate.required,
         line=line,
+        relative=bound == "not_worse" and not metric.fraction and str(gate.by).rstrip().endswith("%"),
+        strict=gate.strict,
     )
 
 
@@ -103,7 +107,7 @@ def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:
         )
     if gate.by is None:
         raise Misstated(f"`{field}: baseline` needs `by`: how much worse is tolerated, for example `by: 1%`")
-    amount = _quantity(gate.by, "1" if metric.unit in _TIMES else _unit(metric), "by")
+    amount = _quantity(gate.by, "1" if metric.kind in ("timing", "limit") else _unit(metric), "by")
     if amount < 0:
         raise Misstated(f"`by` is how much worse is tolerated and cannot be negative, got {gate.by!r}", "by")
     return "not_worse", amount, "by"
@@ -159,8 +163,8 @@ def _slices(gate: Gate, where: str | None) -> str | None:
     if where is not None:
         raise Misstated(f"a gate on `[{where}]` alone cannot have `slices` too", "slices")
     words = gate.slices.split()
-    if words[:1] == ["every"]:
-        words = words[1:] or ["class"]
-    if len(words) != 1:
-        raise Misstated(f"`slices` is `every class` or `every COLUMN`, got {gate.slices!r}", "slices")
-    return words[0]
+    if len(words) > 2 or (len(words) == 2 and words[0] != "every"):
+        raise Misstated(
+            f"`slices` is `every class`, `every COLUMN` or `every`, got {gate.slices!r}", "slices"
+        )
+    return words[-1]

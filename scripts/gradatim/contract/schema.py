@@ -198,7 +198,8 @@ class Tolerance(Section):
     absolute: float = Field(1e-4, ge=0, description="Absolute difference allowed.")
     relative: float = Field(1e-3, ge=0, description="Difference allowed relative to the expected value.")
     compressed: Fraction = Field(
-        0.1, description="Further difference allowed to a compressed variant, as a part of the largest value of the output."
+        0.1,
+        description="Further difference allowed to a compressed variant, as a part of the largest value of the output.",
     )
 
 
@@ -224,17 +225,21 @@ class Test(Section):
     tolerance: Tolerance = Field(
         default_factory=Tolerance, description="For golden outputs, determinism and batch invariance."
     )
-    slowest: Seconds | None = Field(None, description="How long one call on a batch may take: `1 s`; no bound when left out.")
+    slowest: Seconds | None = Field(
+        None, description="How long one call on a batch may take: `1 s`; no bound when left out."
+    )
     abnormal: Literal["lenient", "strict", "skip"] = Field(
         "lenient",
         description="Empty, NaN, huge or misshapen inputs: `lenient` only remarks on NaN that comes out of NaN, infinity or the "
         "largest floats; `strict` wants a finite output or a clear error; `skip` leaves them out.",
     )
     known_failures: Texts = Field(
-        (), description="Abnormal inputs that the model may fail on, by the name of the check: `batch of 0`. Shown, never refused."
+        (),
+        description="Abnormal inputs that the model may fail on, by the name of the check: `batch of 0`. Shown, never refused.",
     )
     regression: Literal["lenient", "strict"] = Field(
-        "lenient", description="Golden answers of earlier releases: `lenient` counts those that changed, `strict` allows none."
+        "lenient",
+        description="Golden answers of earlier releases: `lenient` counts those that changed, `strict` allows none.",
     )
     examples: int = Field(
         0, ge=0, le=1000,
@@ -291,11 +296,14 @@ class Gate(Section):
         None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency."
     )
     slices: Text | None = Field(
-        None, description="`every class`, or `every COLUMN`: each slice must prove the rule."
+        None, description="`every class`, `every COLUMN`, or `every` for all of them: each slice must prove the rule."
     )
     veto: bool = Field(False, description="With `slices`: refuse only a proven regression in a slice (Holm).")
     severity: int | None = Field(
         None, ge=1, le=5, description="For `robustness` with `at_least`: hold up to this severity."
+    )
+    strict: bool = Field(
+        False, description="For `robustness`: bounds that hold at any sample size (Maurer-Pontil)."
     )
     confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
     required: bool = Field(
@@ -385,6 +393,15 @@ S3Address = Annotated[
 ]
 
 
+OciAddress = Annotated[
+    Text,
+    _address(
+        r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+",
+        "ghcr.io/team/digits",
+    ),
+]
+
+
 class Publisher(Section):
     """One place where releases are published: exactly one of these keys."""
 
@@ -394,7 +411,13 @@ class Publisher(Section):
         description="A bucket and a prefix on S3; for another store that speaks its protocol add `?endpoint=https://HOST`. "
         "Needs the extra `s3`, and credentials where AWS tools look for them, for example AWS_ACCESS_KEY_ID.",
         examples=["s3://models/releases"],
-    )  # fmt: skip
+    )
+    oci: OciAddress | None = Field(
+        None,
+        description="A repository of an OCI registry: `HOST/PATH`; each release is an artefact tagged with its version. "
+        "Needs the extra `oci`, and GRADATIM_OCI_USERNAME and GRADATIM_OCI_PASSWORD, or a `docker login`.",
+        examples=["ghcr.io/team/digits"],
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Publisher:
