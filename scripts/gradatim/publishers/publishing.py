@@ -121,4 +121,8 @@ def open_publisher(
         from gradatim.publishers.s3 import S3Publisher
 
         return S3Publisher(address)
-    raise UsageError(f"There is no publisher `{kind}` here. Known: folder, s3.")
+    if kind == "oci" and address:
+        from gradatim.publishers.oci import OciPublisher
+
+        return OciPublisher(address)
+    raise UsageError(f"This gradatim knows no publisher `{kind}`. A newer one may: update it.")

@@ -23,7 +23,9 @@ def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
     try:
         found = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(source)
     except OSError as error:
-        raise InvalidInput(f"{error.filename} is gone, although the release needs it. Run it again.") from error
+        raise InvalidInput(
+            f"{error.filename} is gone, although the release needs it. Run it again."
+        ) from error
     if found != entry.sha256:
         raise InvalidInput(
             f"The source of {entry.path} changed while it was being published. Run the release again."
