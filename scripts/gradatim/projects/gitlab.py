@@ -1,0 +1,144 @@
+"""GitLab's include rendered from the graph of steps: one job a step.
+
+``python -m gradatim.projects.gitlab`` writes it into a checkout of the kit, ``--check`` tells whether it has drifted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradatim import __version__
+from gradatim.files import template_folder, write_text
+from gradatim.pipeline.graph import GRAPH, Step
+from gradatim.projects.actions import inputs_of, outputs_of
+
+PATH = "templates/gitlab/release.yml"
+"""Where the include lies in the kit's repository."""
+
+KIT = f"gradatim[onnx,test] @ git+https://github.com/gradatim/gradatim@v{__version__}"
+"""What a job installs: the kit at the version of the include, from where the include itself comes."""
+
+CHECKS = tuple(step for step in GRAPH if not step.outward)
+OUTWARD = tuple(step for step in GRAPH if step.outward)
+
+_JUNIT = {"test": "test.xml", "gate": "gates.xml"}
+_ENVIRONMENTS = {
+    "tag": "release/$CI_COMMIT_BRANCH",
+    "publish": "release/publish",
+    "promote": "release/$GRADATIM_STAGE",
+    "rollback": "release/$GRADATIM_STAGE",
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of the include.
+
+    Attributes:
+        name: kebab-case, as a pipeline spells it.
+        description: what it does, in a line.
+        default: its value when left out.
+    """
+
+    name: str
+    description: str
+    default: str
+
+
+INPUTS = (
+    Input("contract", "Path of the contract.", "gradatim.yml"),
+    Input("workspace", "Where the steps leave their results: .gradatim beside the contract.", ".gradatim"),
+    Input(
+        "branches",
+        "The branches that hold the contract's stages, as a regular expression.",
+        "/^(develop|staging|main)$/",
+    ),
+    Input(
+        "built",
+        "What `build` makes and git does not hold, as in model/digits.onnx: later jobs need it.",
+        ".gradatim/",
+    ),
+    Input("kit", "What pip installs. Empty: the image holds the kit.", KIT),
+    Input("requirements", "Your own requirements file, for code that the contract names.", ""),
+    Input("image", "The image of every job: Python 3.10 or newer, and git.", "python:3.11"),
+    Input("timeout", "How long one job may take.", "1 hour"),
+    Input("job-prefix", "Begins every job's name; another one for every further model.", "gradatim-"),
+    Input("checks-stage", "The stage of the jobs that check.", "test"),
+    Input("release-stage", "The stage of the jobs that tag, publish, promote and roll back.", "deploy"),
+)
+
+
+def render_include() -> str:
+    """The include, as it lies in the kit's repository."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(  # noqa: S701 (YAML, not HTML)
+        loader=FileSystemLoader(template_folder("gitlab")),
+        undefined=StrictUndefined,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    values: dict[str, Any] = {
+        "inputs": INPUTS,
+        "checks": CHECKS,
+        "last_check": CHECKS[-1].name,
+        "outward": OUTWARD,
+        "junit": _JUNIT,
+        "environment": _ENVIRONMENTS,
+        "command": _command,
+        "goes_on": _goes_on,
+        "outputs_of": _outputs,
+    }
+    return made.get_template("release.yml.j2").render(values)
+
+
+def _goes_on(step: Step) -> bool:
+    """Whether the walk goes on after a refusal of this step, as `gradatim run` does."""
+    return not step.unsafe_to_pass and step is not CHECKS[-1]
+
+
+def _command(step: Step) -> str:
+    """The step's command line, its values in variables that a pipeline run by hand may set."""
+    arguments = [
+        re.sub(rf"\b{given.variable}\b", f"GRADATIM_{given.variable}", given.argument)
+        for given in inputs_of(step)
+        if given.argument
+    ]
+    return " ".join([f"gradatim {step.name}", *arguments])
+
+
+def _outputs(step: Step) -> str:
+    names = (output.name for output in outputs_of(step) if output.name != "workspace")
+    return ", ".join(name.upper().replace("-", "_") for name in names)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the include into the checkout that this module lies in, or compare it with ``--check``."""
+    path = Path(__file__).resolve().parents[3] / PATH
+    text = render_include()
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return 0
+    if "--check" in arguments:
+        sys.stderr.write(f"{PATH} has drifted from its template and the graph.\n")
+        return 1
+    write_text(path, text)
+    sys.stderr.write(f"{PATH}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

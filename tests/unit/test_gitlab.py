@@ -1,0 +1,107 @@
+"""The GitLab include: true to the graph of steps, thin, and valid by GitLab's own schema."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gradatim import __version__
+from gradatim.cli import cli
+from gradatim.pipeline.graph import GRAPH, STEPS
+from gradatim.projects import gitlab
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def _resolved() -> str:
+    """The include as GitLab reads it with every input at its default."""
+    _, _, body = gitlab.render_include().partition("\n---\n")
+    values = {given.name: given.default for given in gitlab.INPUTS}
+    return re.sub(r"\$\[\[ inputs\.([a-z-]+) \]\]", lambda found: values[found[1]], body)
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict[str, dict[str, Any]]:
+    """Jobs by step, with what they extend filled in."""
+    found = yaml.safe_load(_resolved())
+
+    def whole(job: dict[str, Any]) -> dict[str, Any]:
+        below = whole(found[job["extends"]]) if "extends" in job else {}
+        nested = {
+            key: {**below.get(key, {}), **value} for key, value in job.items() if isinstance(value, dict)
+        }
+        return {**below, **job, **nested}
+
+    return {
+        name.removeprefix("gradatim-"): whole(job) for name, job in found.items() if not name.startswith(".")
+    }
+
+
+def test_the_checked_in_include_is_what_the_graph_renders() -> None:
+    assert (TOP / gitlab.PATH).read_text(encoding="utf-8") == gitlab.render_include()
+    assert gitlab.main(["--check"]) == 0
+
+
+def test_every_step_is_one_job_with_the_needs_of_the_graph(jobs: dict[str, dict[str, Any]]) -> None:
+    assert list(jobs) == [step.name for step in GRAPH]
+    for name, job in jobs.items():
+        needs = [need["job"] if isinstance(need, dict) else need for need in job["needs"]]
+        assert tuple(need.removeprefix("gradatim-") for need in needs) == STEPS[name].needs
+
+
+def test_a_job_is_one_call_of_its_command(jobs: dict[str, dict[str, Any]]) -> None:
+    values = {"CONTRACT": "gradatim.yml", "STAGE": "beta", "VERSION": "v1.0.0", "REASON": "it was slow"}
+    for name, job in jobs.items():
+        *before, line = job["script"]
+        assert len(before) == int(STEPS[name].outward)  # the token to push with, where one is set
+        settings = "".join(f"GRADATIM_{key}={shlex.quote(value)}; " for key, value in values.items())
+        shown = subprocess.run(
+            ["sh", "-c", f"gradatim() {{ printf '%s\\n' \"$@\"; }}; {settings}{line}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        command, *arguments = shown.stdout.splitlines()
+        assert command == name
+        found = cli.get_command(None, name)  # type: ignore[arg-type]
+        assert found is not None
+        with found.make_context(name, arguments) as context:
+            assert context.params["contract_path"] == "gradatim.yml"
+
+
+def test_a_refusal_lets_the_walk_go_on_and_the_gate_refuse(jobs: dict[str, dict[str, Any]]) -> None:
+    tolerated = {name for name, job in jobs.items() if job.get("allow_failure") == {"exit_codes": [1]}}
+    assert tolerated == {"compress", "test", "evaluate", "benchmark"}
+    assert not any("allow_failure" in jobs[name] for name in jobs.keys() - tolerated)
+    assert all(job["artifacts"]["when"] == "always" for job in jobs.values())
+
+
+def test_only_outward_jobs_meet_an_environment_and_none_runs_beside_itself(
+    jobs: dict[str, dict[str, Any]],
+) -> None:
+    outward = {name for name, job in jobs.items() if "environment" in job}
+    assert outward == {step.name for step in GRAPH if step.outward}
+    assert {jobs[name]["resource_group"] for name in outward} == {f"gradatim-{name}" for name in outward}
+    assert not any(job.get("interruptible") for name, job in jobs.items() if name in outward)
+    assert not any("GRADATIM_TOKEN" in str(job) for name, job in jobs.items() if name not in outward)
+
+
+def test_the_kit_is_installed_at_the_version_of_the_include() -> None:
+    kit = next(given.default for given in gitlab.INPUTS if given.name == "kit")
+    assert kit.endswith(f"@v{__version__}")
+
+
+def test_the_include_satisfies_gitlabs_own_schema(tmp_path: Path) -> None:
+    pytest.importorskip("check_jsonschema")
+    path = tmp_path / "gitlab-ci.yml"
+    path.write_text(_resolved(), encoding="utf-8")
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(path)]
+    done = subprocess.run(check, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
