@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from gradatim import __version__
+from gradatim.commands import standard
 from gradatim.errors import GradatimError
+from gradatim.files import cannot_write
 from gradatim.pipeline.graph import GRAPH
 
 VERBS: dict[str, str] = {
@@ -29,6 +32,9 @@ VERBS: dict[str, str] = {
     "ci": "What CI workflows call around the steps.",
 }
 STEPS: dict[str, str] = {step.name: step.question for step in GRAPH}
+
+_READER_GONE = 128 + signal.SIGPIPE
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class _Door(click.Group):
@@ -84,31 +90,69 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; turn every refusal into one paragraph and its exit code."""
-    try:
-        status = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _leave("Interrupted. What was finished is kept; run the same command to go on.", 130)
-    except KeyboardInterrupt:
-        _leave("Interrupted. What was finished is kept; run the same command to go on.", 130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except GradatimError as error:
-        _leave(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        _leave(_bug(error), 3)
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-def _leave(paragraph: str, code: int) -> None:
+    standard.open_missing()
     if "--json" in sys.argv:
-        click.echo(json.dumps({"error": paragraph, "exit": code}, ensure_ascii=False))
-    label = click.style("error: ", fg="red", bold=True) if code != 130 else ""
-    click.echo(f"{label}{paragraph}", err=True)
+        standard.reserve_output()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ask_to_stop)
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        standard.discard_output()
+        code = _READER_GONE
     sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        if "_GRADATIM_COMPLETE" in os.environ:
+            return cli.main(prog_name="gradatim", standalone_mode=False) or 0
+        with cli.make_context("gradatim", sys.argv[1:]) as context:
+            status = cli.invoke(context)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _say("Interrupted. What was finished is kept; run the same command to go on.", 130, label="")
+    except click.ClickException as error:
+        return _misused(error)
+    except GradatimError as error:
+        return _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            refusal = cannot_write(Path(os.fsdecode(error.filename or Path.cwd())), error)
+            return _say(str(refusal), refusal.exit_code)
+        return _say(_bug(error), 3)
+    except MemoryError:
+        return _say("This machine has not enough memory for that. Free some, or lower `data.batch`.", 4)
+    except Exception as error:
+        return _say(_bug(error), 3)
+    return status if isinstance(status, int) else 0
+
+
+def _ask_to_stop(_number: int, _frame: object) -> None:
+    """A CI job that is cancelled, a terminal that is closed: end in order, as after Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _misused(error: click.ClickException) -> int:
+    message = error.format_message()
+    if message.startswith("Usage:"):  # a group without a command: its help
+        error.show()
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    ended = message if message.endswith((".", "?", "--help")) else f"{message}."
+    more = f" See: {context.command_path} --help" if context and "--help" not in message else ""
+    return _say(ended + more, error.exit_code)
+
+
+def _say(paragraph: str, code: int, label: str = "error: ") -> int:
+    if "--json" in sys.argv:
+        standard.write_object({"error": paragraph, "exit": code})
+    click.echo(f"{click.style(label, fg='red', bold=True) if label else ''}{paragraph}", err=True)
+    return code
 
 
 def _bug(error: Exception) -> str:

@@ -37,7 +37,9 @@ def digest_of(value: Any) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and no spaces, so that equal values have equal bytes; NaN is refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def tree_digest(path: Path) -> str:
@@ -62,7 +64,9 @@ def list_files(folder: Path) -> list[str]:
     names = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            raise InvalidInput(f"{path} is a symbolic link. Releases hold plain files only: copy the file there.")
+            raise InvalidInput(
+                f"{path} is a symbolic link. Releases hold plain files only: copy the file there."
+            )
         if path.is_file():
             names.append(path.relative_to(folder).as_posix())
     return names
@@ -144,6 +148,10 @@ def template_folder(name: str) -> Path:
 
 def cannot_write(path: Path, error: OSError) -> EnvironmentLacks:
     """The error for a place that cannot be written: read-only, full, no permission."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return EnvironmentLacks(
+            f"{path} cannot be written: a file stands where a folder belongs. Move it away, then run the same command again."
+        )
     return EnvironmentLacks(
         f"{path} cannot be written: {(error.strerror or str(error)).lower()}. "
         "Make the folder writable or free some space, then run the same command again."

@@ -74,7 +74,11 @@ class Workspace:
 
     def forget(self, step: str) -> None:
         """Drop the evidence of a step that is about to run: a crash then leaves none, never an old one."""
-        self.evidence_path(step).unlink(missing_ok=True)
+        path = self.evidence_path(step)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def digests(self, paths: Iterable[Path]) -> dict[str, str]:
         """Hex SHA-256 of files in the workspace, by path relative to it."""

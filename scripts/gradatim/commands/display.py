@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ class Display:
         self._lock = threading.Lock()
         self._bars: Any = None
         self._running: dict[str, Any] = {}
+        self._errors: dict[str, str] = {}
 
     @contextlib.contextmanager
     def live(self) -> Iterator[Display]:
@@ -64,7 +66,14 @@ class Display:
         with self._lock:
             if self._bars is not None and result.step in self._running:
                 self._bars.remove_task(self._running.pop(result.step))
-            self.say("\n".join(step_lines(result)))
+            self.say("\n".join(step_lines(self._shortened(result))))
+
+    def _shortened(self, result: StepResult) -> StepResult:
+        """The same error of a second step, told in three words."""
+        if result.status != "error":
+            return result
+        first = self._errors.setdefault(result.summary, result.step)
+        return result if first == result.step else replace(result, summary=f"the same as {first}")
 
     def say(self, text: str) -> None:
         """Print above the bars."""

@@ -9,7 +9,9 @@ import click
 
 @click.command("init", short_help="Write a contract for the model and data found here.")
 @click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path), metavar="[DIR]")
-@click.option("--force", is_flag=True, help="Replace a contract that is there; the old one is kept as gradatim.yml.bak.")
+@click.option(
+    "--force", is_flag=True, help="Replace a contract that is there; the old one is kept as gradatim.yml.bak."
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the contract; write nothing.")
 def command(folder: Path | None, force: bool, print_only: bool) -> int:
     """Look at the models and data of a repository and write a commented gradatim.yml for them.

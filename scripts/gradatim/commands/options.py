@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gradatim.commands import standard
 from gradatim.progress import Bar, Events, Progress, Silent
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -50,9 +50,7 @@ def progress() -> Progress:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    click.echo(
-        json.dumps(value, indent=None if not sys.stdout.isatty() else 2, ensure_ascii=False, allow_nan=False)
-    )
+    standard.write_object(value)
 
 
 VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}

@@ -112,9 +112,9 @@ def _heading(release: Release) -> str:
     where = f" for {release.stage}" if release.stage else ""
     try:
         held = release.held()
+        against = f"baseline {held}" if held else "nothing released before"
     except GradatimError:
-        held = None
-    against = f"baseline {held}" if held else "nothing released before"
+        against = "baseline unknown"  # the steps that need it say why
     try:
         commit = release.repository.head()[:7]
     except GradatimError:

@@ -155,14 +155,23 @@ def _ending_children(children: list[tuple[Step, subprocess.Popen[str]]]) -> Iter
     try:
         yield
     finally:
-        for number, wait in ((signal.SIGINT, _GRACE_SECONDS), (signal.SIGKILL, None)):
-            alive = [child for _, child in children if child.poll() is None]
-            for child in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, number)
-            for child in alive:
+        running = [child for _, child in children if child.poll() is None]
+        try:
+            _end(running, signal.SIGINT)
+            deadline = time.monotonic() + _GRACE_SECONDS
+            for child in running:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(wait)
+                    child.wait(max(0.0, deadline - time.monotonic()))
+        finally:  # at once, when Ctrl-C is pressed again
+            _end(running, signal.SIGKILL)  # whatever of their own children is left, too
+            for child in running:
+                child.wait()
+
+
+def _end(children: list[subprocess.Popen[str]], number: signal.Signals) -> None:
+    for child in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
 
 
 def _follow(step: Step, child: subprocess.Popen[str], observer: Observer) -> StepResult:
@@ -196,6 +205,8 @@ def _result(step: Step, code: int, out: str, said: list[str], seconds: float) ->
         record = {}
     if not isinstance(record, dict):
         record = {}
+    if code in (-signal.SIGINT, 128 + signal.SIGINT):
+        return StepResult(step.name, "error", 128 + signal.SIGINT, None, "interrupted", seconds)
     if code < 0:
         name = signal.Signals(-code).name
         memory = " It may have run out of memory." if name == "SIGKILL" else ""
@@ -204,7 +215,10 @@ def _result(step: Step, code: int, out: str, said: list[str], seconds: float) ->
         )
     if "error" in record or "summary" not in record:
         paragraph = (
-            record.get("error") or "\n".join(said) or f"`gradatim {step.name}` ended with exit code {code}."
+            record.get("error")
+            or "\n".join(said)
+            or f"The process of `{step.name}` ended (exit code {code}) without a verdict: the model's runtime or your own "
+            "code left it, as `os._exit` does."
         )
         return StepResult(step.name, "error", code or 3, None, paragraph, seconds, record)
     status = "skipped" if record.get("skipped") else ("done" if code == 0 else "refused")

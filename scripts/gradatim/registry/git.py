@@ -321,7 +321,7 @@ class Repository:
     def _unreachable(self, remote: str, stderr: bytes) -> EnvironmentLacks:
         where = self.remote_url(remote) or remote
         return EnvironmentLacks(
-            f"The remote {remote} ({where}) did not do it: {_last_words(stderr)}. "
+            f"The remote {remote} ({where}) could not be used: {_last_words(stderr)}. "
             "Check the address, the network and your right to push, then run the same command again."
         )
 
@@ -602,7 +602,9 @@ def _too_shallow(root: Path) -> EnvironmentLacks:
 def _last_words(stderr: bytes) -> str:
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "!", "remote:"))] or lines
-    return " ".join(telling[:3]).rstrip(".") or "it gave no reason"
+    plain = [line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in telling]
+    plain = [line for line in plain if "ould not read from remote" not in line] or plain
+    return "; ".join(plain[:3]) or "it gave no reason"
 
 
 def _plain(text: str) -> str:
