@@ -18,7 +18,7 @@ from gradatim.registry.ledger import open_ledger
 from gradatim.registry.state import SECONDS_PER_DAY
 from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
-from gradatim.registry.versions import next_version
+from gradatim.registry.versions import Change, Level, next_version
 from gradatim.release import Release
 
 
@@ -77,6 +77,7 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
             f"{chosen} was never in {below}, and {stage} is reached from there only. See: gradatim history"
         )
     _refuse_unproven(release, chosen, stage)
+    _refuse_unjudged(release, chosen, stage)
     _refuse_unsoaked(release, chosen, below, stage)
     same = [r for r in release.registry.with_manifest(str(chosen.manifest), release.name) if r.stage == stage]
     number = str(same[-1].version) if same else _number(release, chosen, stage)
@@ -94,7 +95,8 @@ def _number(release: Release, chosen: TaggedRelease, stage: str) -> str:
     last = stage == release.contract.ladder[-1]
     suffix = rung.tag if rung.tag is not None else None if last else stage
     model = release.registry.model(release.name)
-    return str(next_version(model, None, suffix=suffix or None, wanted=str(chosen.version.core)).version)
+    same = Change(Level.PATCH, ("the same bytes",))
+    return str(next_version(model, same, suffix=suffix or None, wanted=str(chosen.version.core)).version)
 
 
 def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> None:
@@ -106,6 +108,21 @@ def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> Non
             f" ({len(found.findings) - 1} more: gradatim verify {chosen})" if len(found.findings) > 1 else ""
         )
         raise BrokenEvidence(f"{chosen} may not be promoted to {stage}. {why}{more}")
+
+
+def _refuse_unjudged(release: Release, chosen: TaggedRelease, stage: str) -> None:
+    """A stage with gates of its own wants them proven; evidence from another stage has not seen them."""
+    gates = release.contract.parts.stages[stage].gates
+    if not gates:
+        return
+    ledger = open_ledger(release.repository, str(chosen.manifest))
+    bundle = Bundle.from_bytes(ledger.read(f"{chosen.version}/{EVIDENCE_FILE}"))
+    if not any(statement.details.get("stage") == stage for statement in bundle.of("gate")):
+        place = release.contract.where("stages", stage, "gates")
+        raise BrokenEvidence(
+            f"{place}: {stage} has gates of its own ({', '.join(gates)}), and the evidence of {chosen} was judged for "
+            f"another stage. Judge these bytes for it: gradatim run --stage {stage}"
+        )
 
 
 def _refuse_unsoaked(release: Release, chosen: TaggedRelease, below: str, stage: str) -> None:
