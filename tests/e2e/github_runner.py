@@ -20,6 +20,8 @@ from gradatim.projects.workflows import KIT, PINS
 TOP = Path(__file__).resolve().parents[2]
 REF = "v1"
 CONSUMER = "acme/digits"
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+CERTIFICATES = {"SSL_CERT_FILE": _BUNDLE} if Path(_BUNDLE).is_file() else {}
 _PARTS = ("actions", ".github", "scripts", "templates")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _UPLOAD = """name: upload stand-in
@@ -88,11 +90,7 @@ class Run:
     code: int
     lines: list[dict[str, Any]]
     text: str
-    summaries: str = ""
     results: dict[str, str] = field(default_factory=dict)
-
-    def said(self, words: str) -> bool:
-        return words in self.text
 
     def of(self, job: str) -> str:
         return "\n".join(str(line.get("msg", "")) for line in self.lines if line.get("jobID") == job)
@@ -107,9 +105,7 @@ class Consumer:
     local: Mapping[str, Path]
     act: str
 
-    def run(
-        self, event_name: str, event: dict[str, Any], *, env: Mapping[str, str] | None = None, job: str = ""
-    ) -> Run:
+    def run(self, event_name: str, event: dict[str, Any], *, env: Mapping[str, str] | None = None) -> Run:
         base = {
             "repository": {
                 "full_name": CONSUMER,
@@ -128,16 +124,15 @@ class Consumer:
             self.act, event_name, "--eventpath", str(payload), "--json", "--concurrent-jobs", "2",
             "-P", "ubuntu-latest=-self-hosted", "-P", "gpu=-self-hosted", "--no-cache-server",
             "--action-cache-path", str(home), "--env", f"ARTIFACTS={artifacts}", "--env", f"GITHUB_REPOSITORY={CONSUMER}",
-            "--secret", "GITHUB_TOKEN=token-of-the-run",
+            "--secret", "GITHUB_TOKEN=token-of-the-run", "--env", f"RUNNER_TOOL_CACHE={self.folder / 'tools'}",
         ]  # fmt: skip
         for name, folder in self.local.items():
             command += ["--local-repository", f"{name}={folder}"]
         for key, value in (env or {}).items():
             command += ["--env", f"{key}={value}"]
-        command += ["--job", job] if job else []
         done = subprocess.run(
             command, cwd=self.project, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            stdin=subprocess.DEVNULL, timeout=900, env={**os.environ, "HOME": str(self.folder / "home")},
+            stdin=subprocess.DEVNULL, timeout=900, env={**os.environ, **CERTIFICATES},
         )  # fmt: skip
         (self.folder / f"run-{number}.log").write_text(done.stdout, encoding="utf-8")
         lines = []

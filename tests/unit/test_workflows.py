@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 import yaml
 
 from gradatim.cli import cli
+from gradatim.contract.reading import read_contract
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects.actions import all_needs, inputs_of, runs_user_code
-from gradatim.projects.workflows import Caller, render_caller, rendered
+from gradatim.projects.workflows import Caller, caller_of, render_caller, rendered
 
 TOP = Path(__file__).resolve().parents[2]
 RENDERED = rendered()
@@ -181,8 +183,11 @@ def test_a_caller_has_at_most_15_lines_and_speaks_of_every_stage() -> None:
     caller = Caller(
         ("develop", "release/next", "main"), ("alpha", "beta", "production"), ref="a" * 40, version="v1.0.0"
     )
-    text = render_caller(caller)
+    text = render_caller(
+        replace(caller, cron="17 5 * * 1", requirements="requirements.txt", contract="m/gradatim.yml")
+    )
     assert len(text.splitlines()) <= 15
+    text = render_caller(caller)
     said = yaml.safe_load(text)
     on = said[True]
     assert on["push"]["branches"] == ["develop", "release/next", "main"]
@@ -200,6 +205,25 @@ def test_a_caller_of_one_model_among_several_names_its_contract() -> None:
     assert said[True]["push"]["tags"] == ["*@v*"]
     assert "schedule" not in said[True]
     assert len(text.splitlines()) <= 15
+
+
+def test_a_caller_follows_from_the_contract(tmp_path: Path) -> None:
+    path = tmp_path / "models/digits/gradatim.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "model: {name: digits, path: m.onnx}\nstages: {beta: {branch: staging}, live: {branch: main}}\n"
+        "iteration: {cadence: fortnightly}\nregistry: {tags: named}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "requirements.txt").write_text("numpy\n", encoding="utf-8")
+    caller = caller_of(read_contract(path), tmp_path)
+    assert (caller.branches, caller.stages) == (("staging", "main"), ("beta", "live"))
+    assert (caller.contract, caller.requirements, caller.named) == (
+        "models/digits/gradatim.yml",
+        "requirements.txt",
+        True,
+    )
+    assert caller.cron == "17 5 1,15 * *"
 
 
 @pytest.mark.parametrize(

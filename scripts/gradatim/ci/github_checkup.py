@@ -88,7 +88,7 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[F
         yield Finding(
             "no workflow",
             ".github/workflows",
-            "No workflow here calls gradatim. Write one with: gradatim init --ci github",
+            "No workflow here calls gradatim. Write one with: gradatim ci caller",
         )
     for workflow in callers:
         yield from _check_triggers(contract, workflow)

@@ -225,3 +225,37 @@ def _built(release: Release) -> list[Path]:
         return [base / entry.path for entry in release.original.manifest.files]
     except GradatimError:
         return []  # a model that cannot be read is refused by the steps, in their own words
+
+
+@command.command("caller", short_help="Write the workflow file that a team adds.")
+@options.contract
+@click.option("--print", "print_only", is_flag=True, help="Print it; write nothing.")
+@click.option("--force", is_flag=True, help="Replace a file that is there and says something else.")
+def caller(contract_path: str | None, print_only: bool, force: bool) -> int:
+    """Write .github/workflows/release.yml for the stages of the contract, pinned to the kit that is installed.
+
+    \b
+    Examples:
+      gradatim ci caller
+      gradatim ci caller --print
+    """
+    from gradatim.commands.opening import open_release
+    from gradatim.errors import UsageError
+    from gradatim.files import write_text
+    from gradatim.projects.workflows import CALLER, caller_of, render_caller
+
+    release = open_release(contract_path)
+    top = release.repository.root
+    text = render_caller(caller_of(release.contract, top))
+    if print_only:
+        click.echo(text, nl=False)
+        return 0
+    path = top / CALLER
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text and not force:
+        raise UsageError(
+            f"{path} is there and says something else. Compare with --print, replace it with --force."
+        )
+    write_text(path, text)
+    click.echo(f"wrote {path}", err=True)
+    click.echo("Next: commit it, then  gradatim doctor  and  gradatim protect", err=True)
+    return 0

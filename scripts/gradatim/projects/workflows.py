@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gradatim import __version__
+from gradatim.contract.reading import ReadContract
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects.actions import (
+    CONTRACT,
     VERBS,
     Input,
     all_needs,
@@ -40,6 +44,14 @@ PINS = {
 }
 """Actions of others, each at a commit."""
 
+_CADENCES = {
+    "daily": "17 5 * * *",
+    "weekly": "17 5 * * 1",
+    "fortnightly": "17 5 1,15 * *",
+    "monthly": "17 5 1 * *",
+}
+"""Not at the full hour, when GitHub drops scheduled runs."""
+
 CHECKS = tuple(step for step in GRAPH if not step.outward)
 
 
@@ -61,7 +73,7 @@ class Caller:
 
     branches: tuple[str, ...]
     stages: tuple[str, ...]
-    cron: str | None = "17 5 * * 1"
+    cron: str | None = None
     contract: str | None = None
     requirements: str | None = None
     named: bool = False
@@ -79,6 +91,44 @@ def render_caller(caller: Caller) -> str:
     }
     version = f" # {caller.version}" if caller.version else ""
     return _render("caller.yml.j2", caller=caller, settings=settings, version=version)
+
+
+def caller_of(contract: ReadContract, top: Path) -> Caller:
+    """The caller for a contract, pinned to the very kit that is installed.
+
+    Args:
+        contract: its stages, branches, cadence and tags.
+        top: the top of the repository.
+    """
+    parts = contract.parts
+    iteration = parts.iteration
+    cron = None
+    if iteration is not None and iteration.report:
+        cron = iteration.cron or _CADENCES[iteration.cadence or "weekly"]
+    path = contract.path.resolve().relative_to(top.resolve()).as_posix()
+    commit = _own_commit()
+    return Caller(
+        tuple(stage.branch for stage in parts.stages.values() if stage.branch),
+        tuple(parts.stages),
+        cron,
+        path if path != CONTRACT else None,
+        "requirements.txt" if (top / "requirements.txt").is_file() else None,
+        parts.registry.tags == "named",
+        ref=commit or f"v{__version__}",
+        version=f"v{__version__}" if commit else None,
+    )
+
+
+def _own_commit() -> str | None:
+    """The commit that the installed kit was built from, where pip knows it (PEP 610)."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        origin = json.loads(distribution("gradatim").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    commit = (origin.get("vcs_info") or {}).get("commit_id")
+    return str(commit) if commit else None
 
 
 def rendered() -> dict[str, str]:
@@ -103,7 +153,37 @@ def rendered() -> dict[str, str]:
     files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
     files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
+    files["docs/github.md"] = _documentation(files[".github/workflows/release.yml"])
     return files
+
+
+def _documentation(workflow: str) -> str:
+    """The page on GitHub, its tables from the same source as the actions themselves."""
+    triggers = yaml.safe_load(workflow)[True]  # YAML 1.1 reads the key `on` as true
+    demo = Caller(("develop", "staging", "main"), ("alpha", "beta", "production"), cron=_CADENCES["weekly"])
+    described = {step.name: (step.question, inputs_of(step), outputs_of(step)) for step in GRAPH}
+    described |= {verb.name: (verb.description, verb.inputs, verb.outputs) for verb in VERBS.values()}
+    rows = [
+        {
+            "name": name,
+            "description": description,
+            "inputs": ", ".join(f"`{given.name}`" for given in inputs),
+            "outputs": ", ".join(f"`{output.name}`" for output in outputs),
+        }
+        for name, (description, inputs, outputs) in described.items()
+    ]
+    every: dict[str, Input] = {}
+    for _, inputs, _ in described.values():
+        for given in inputs:
+            every.setdefault(given.name, given)  # as the steps of the walk describe it
+    return _render(
+        "github.md.j2",
+        caller=render_caller(demo),
+        workflow_inputs=triggers["workflow_call"]["inputs"],
+        actions=rows,
+        inputs=list(every.values()),
+        kit=KIT,
+    )
 
 
 def _workflow(name: str, *, outward: bool) -> str:

