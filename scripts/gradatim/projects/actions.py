@@ -113,8 +113,14 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
 
 def outputs_of(step: Step) -> tuple[Output, ...]:
     """The outputs of a step's action."""
-    own = _OUTPUTS.get(step.name, ())
-    return own if step.asked else (_VERDICT, *own, _WORKSPACE)
+    verdict = () if step.asked else (_VERDICT,)
+    workspace = (_WORKSPACE,) if leaves(step) else ()
+    return (*verdict, *_OUTPUTS.get(step.name, ()), *workspace)
+
+
+def leaves(step: Step) -> bool:
+    """Whether a later step reads what this one leaves in the workspace."""
+    return any(step.name in other.needs for other in GRAPH)
 
 
 def all_needs(step: Step) -> tuple[str, ...]:

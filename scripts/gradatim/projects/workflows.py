@@ -25,6 +25,7 @@ from gradatim.projects.actions import (
     Input,
     all_needs,
     inputs_of,
+    leaves,
     outputs_of,
     runs_user_code,
 )
@@ -141,6 +142,7 @@ def rendered() -> dict[str, str]:
             outputs=outputs_of(step),
             user_code=runs_user_code(step),
             transport=not step.asked,
+            leaves=leaves(step),
             command=_command(f"gradatim {step.name}", inputs_of(step)),
         )
         for step in GRAPH
