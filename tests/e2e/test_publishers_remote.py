@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from publishing.github import GitHub, GitHubPlace, serving
 from publishing.places import OciPlace, Place, S3Place
 from publishing.processes import free_port, in_a_child, server
 from registry_examples import IDENTITY, clone, git, new_repository, registry_of, release_files
@@ -48,11 +49,22 @@ class Servers:
         self._folder = folder
         self._running = running
         self._ports: dict[str, int] = {}
+        self._forge: GitHub | None = None
 
-    def place(self, kind: str) -> Place:
+    def place(self, kind: str, remote: Path) -> Place:
         """A fresh place on a server, or a skipped test where the server is not installed."""
-        made: dict[str, Callable[[], Place]] = {"s3": self._s3, "oci": self._oci}
-        return made[kind]()
+        if kind == "github":
+            return self._github(remote)
+        return self._s3() if kind == "s3" else self._oci()
+
+    def _github(self, remote: Path) -> Place:
+        for package in ("requests", "openapi_core"):
+            pytest.importorskip(package)
+        if self._forge is None:
+            port = free_port()
+            self._forge = GitHub(port)
+            self._running.enter_context(serving(port, self._forge.answer, self._forge.lock))
+        return GitHubPlace(self._forge, f"ada/models-{next(_numbers)}", remote)
 
     def _s3(self) -> Place:
         for package in ("boto3", "moto", "flask_cors"):
@@ -91,12 +103,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield Servers(tmp_path_factory.mktemp("servers"), running)
 
 
-@pytest.fixture(params=["s3", "oci"])
-def place(request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Place:
-    found = servers.place(request.param)
+@pytest.fixture(params=["s3", "oci", "github"])
+def place(
+    request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Place]:
+    found = servers.place(request.param, tmp_path / "remote.git")
     for key, value in {**IDENTITY, **found.credentials}.items():
         monkeypatch.setenv(key, value)
-    return found
+    yield found
+    if isinstance(found, GitHubPlace):
+        refused, found.server.refused = found.server.refused, []
+        assert refused == [], "GitHub's own document does not allow this"
 
 
 @pytest.fixture

@@ -164,6 +164,11 @@ class Data(Section):
         None, description="`module:function`: a batch of raw columns to the model's inputs."
     )
     batch: int = Field(32, ge=1, description="Rows per call of the model.")
+    uses: int | None = Field(
+        None, ge=1, le=60,
+        description="For how many candidates the evaluation data must last. Each is counted in git before it is evaluated, and "
+        "judged at an error of 5 % / 2^uses; a candidate too many proves nothing. Not counted when left out.",
+    )  # fmt: skip
 
 
 class Task(Section):
@@ -296,7 +301,8 @@ class Gate(Section):
         None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency."
     )
     slices: Text | None = Field(
-        None, description="`every class`, `every COLUMN`, or `every` for all of them: each slice must prove the rule."
+        None,
+        description="`every class`, `every COLUMN`, or `every` for all of them: each slice must prove the rule.",
     )
     veto: bool = Field(False, description="With `slices`: refuse only a proven regression in a slice (Holm).")
     severity: int | None = Field(
@@ -402,6 +408,11 @@ OciAddress = Annotated[
 ]
 
 
+ProjectAddress = Annotated[
+    Text, _address(r"(https?://[A-Za-z0-9.-]+(:\d+)?/)?[\w.-]+(/[\w.-]+)+", "ada/digits")
+]
+
+
 class Publisher(Section):
     """One place where releases are published: exactly one of these keys."""
 
@@ -417,6 +428,12 @@ class Publisher(Section):
         description="A repository of an OCI registry: `HOST/PATH`; each release is an artefact tagged with its version. "
         "Needs the extra `oci`, and GRADATIM_OCI_USERNAME and GRADATIM_OCI_PASSWORD, or a `docker login`.",
         examples=["ghcr.io/team/digits"],
+    )
+    github: ProjectAddress | None = Field(
+        None,
+        description="Releases of a GitHub repository: `OWNER/NAME` or its address; the git remote's when left out. "
+        "Needs the extra `github`, and GITHUB_TOKEN with `contents: write`.",
+        examples=["ada/digits"],
     )
 
     @model_validator(mode="after")
@@ -441,7 +458,7 @@ class Publisher(Section):
         return written
 
 
-_OF_THE_REMOTE: tuple[str, ...] = ()
+_OF_THE_REMOTE = ("github",)
 """Publishers that take their place from the git remote when none is written."""
 
 

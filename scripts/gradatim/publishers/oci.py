@@ -56,7 +56,7 @@ class OciPublisher:
 
     def __init__(self, address: str) -> None:
         self._host, _, path = address.removeprefix("oci://").partition("/")
-        self._repository, _, self._tag = path.partition(":")
+        self._repository = path.partition(":")[0]
         scheme = "http" if is_loopback(self._host) else "https"
         self._root = f"{scheme}://{_HUB.get(self._host, self._host)}/v2/{self._repository}/"
         self._authorization: str | None = None
@@ -118,7 +118,7 @@ class OciPublisher:
 
     def open(self, publication: Publication, into: Path) -> Path:
         """See ``Publisher.open``."""
-        data = self._tagged(self._tag)
+        data = self._tagged(publication.location.rpartition(":")[2])
         if data is None:
             raise EnvironmentLacks(
                 f"{publication.name} {publication.version} was published to {publication.location}, "

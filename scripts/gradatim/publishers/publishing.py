@@ -125,4 +125,8 @@ def open_publisher(
         from gradatim.publishers.oci import OciPublisher
 
         return OciPublisher(address)
+    if kind == "github":
+        from gradatim.publishers.github import GitHubPublisher
+
+        return GitHubPublisher(address, repository)
     raise UsageError(f"This gradatim knows no publisher `{kind}`. A newer one may: update it.")

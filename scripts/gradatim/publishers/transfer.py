@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import FileEntry, Manifest, safe_path
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.files import replacing, sha256_bytes, sha256_file
+from gradatim.publishers.forge import plain_name
+
+_Asset = TypeVar("_Asset")
 
 
 def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
@@ -88,12 +92,33 @@ def compare_names(place: str, present: Iterable[str], release: ReleaseFiles) -> 
         raise not_the_release(place, f"{path} is not part of it.")
 
 
-def listed_paths(record: bytes, manifest: bytes) -> list[str]:
-    """Every path that a published release says it has, for places that cannot keep paths as names.
+def save_named(assets: Mapping[str, _Asset], read: Callable[[_Asset], Iterable[bytes]], folder: Path) -> Path:
+    """Write a release to a folder from a place where its files go by plain names.
+
+    Which file is which is known from ``release.json`` and ``manifest.json``; what neither of them names keeps its
+    name, and whoever compares the folder will see that it is too many.
+
+    Args:
+        assets: what there is, by name.
+        read: opens one.
+        folder: where to.
 
     Raises:
         BrokenEvidence: the record or the manifest is broken.
     """
-    others = [entry.path for entry in ReleaseRecord.from_bytes(record).files]
-    model = [entry.path for entry in Manifest.from_bytes(manifest).files]
-    return sorted({RECORD_FILE, MANIFEST_FILE, *others, *model})
+    for name in (RECORD_FILE, MANIFEST_FILE):
+        if name in assets:
+            save(read(assets[name]), folder, name)
+    entries: list[FileEntry] = []
+    if (folder / RECORD_FILE).exists():
+        entries += ReleaseRecord.from_bytes((folder / RECORD_FILE).read_bytes()).files
+    if (folder / MANIFEST_FILE).exists():
+        entries += Manifest.from_bytes((folder / MANIFEST_FILE).read_bytes()).files
+    paths = {plain_name(entry.path): entry.path for entry in entries}
+    for name, asset in assets.items():
+        if name not in (RECORD_FILE, MANIFEST_FILE):
+            save(read(asset), folder, paths.get(name, name))
+    for entry in entries:
+        if entry.size == 0:  # such a place takes no empty file
+            save([], folder, entry.path)
+    return folder
