@@ -33,9 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         subprocess.run(["git", "-C", str(folder), *arguments], check=True)
     monkeypatch.chdir(folder)
-    for name in [
-        name for name in os.environ if name.startswith("GITHUB_") or name in ("GH_TOKEN", "GRADATIM_TOKEN")
-    ]:
+    for name in [name for name in os.environ if name.startswith("GITHUB_") or name == "GH_TOKEN"]:
         monkeypatch.delenv(name)
     return folder
 

@@ -129,3 +129,15 @@ def test_only_the_extras_that_the_contract_needs_are_installed(
     parts: dict[str, Any], extras: tuple[str, ...]
 ) -> None:
     assert extras_of(Contract.model_validate(parts)) == extras
+
+
+def test_checks_and_publishing_get_the_extras_of_the_publishers(tmp_path: Path) -> None:
+    contract = Contract.model_validate(
+        {
+            "model": {"name": "m", "path": "m.onnx"},
+            "publish": [{"folder": "out"}, {"s3": "s3://models/m"}, "github"],
+        }
+    )
+    found = occasion(contract, GitHub({"GITHUB_REF_NAME": "main"}).place(), "push", {}, "ubuntu-latest")
+    assert found.outputs()["publishers"] == "github,s3"
+    assert found.outputs()["extras"] == "github,onnx,s3"

@@ -41,7 +41,7 @@ def protect(
     subprocess.run(origin, check=True)
     (tmp_path / "gradatim.yml").write_text(CONTRACT, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    for name in ("GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GRADATIM_TOKEN", "GITHUB_TOKEN"):
+    for name in ("GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GH_TOKEN", "hush")
 

@@ -61,7 +61,7 @@ class GitHubApi:
         Raises:
             EnvironmentLacks: it names no token or no repository.
         """
-        names = ("GRADATIM_TOKEN", "GH_TOKEN", "GITHUB_TOKEN")
+        names = ("GH_TOKEN", "GITHUB_TOKEN")
         token = next((environment[name] for name in names if environment.get(name)), None)
         if token is None:
             raise EnvironmentLacks(

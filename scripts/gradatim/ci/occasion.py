@@ -45,7 +45,8 @@ class Occasion:
         stage: the stage it is for; None where none belongs to the branch.
         environment: the deployment environment of that stage.
         runner: labels of the runner for jobs that run the model.
-        extras: extras of the kit that the contract needs.
+        extras: extras of the kit that the checks need; the baseline may lie at a publisher.
+        publishers: extras of the kit that publishing needs.
         name: the model's name.
     """
 
@@ -54,6 +55,7 @@ class Occasion:
     environment: str | None
     runner: tuple[str, ...]
     extras: tuple[str, ...]
+    publishers: tuple[str, ...]
     name: str
 
     def outputs(self) -> dict[str, str]:
@@ -66,6 +68,7 @@ class Occasion:
             "environment": self.environment or "",
             "runner": json.dumps(self.runner),
             "extras": ",".join(self.extras),
+            "publishers": ",".join(self.publishers),
         }
 
 
@@ -91,7 +94,9 @@ def occasion(
     if trusted and rung is not None and rung.runner:
         labels = tuple(contract.runners[rung.runner].labels)
     environment = (rung.environment or stage) if rung else None
-    return Occasion(kind, stage, environment, labels, extras_of(contract), contract.model.name)
+    publishers = tuple(sorted({place.kind for place in contract.publish} - {"folder"}))
+    extras = tuple(sorted({*extras_of(contract), *publishers}))
+    return Occasion(kind, stage, environment, labels, extras, publishers, contract.model.name)
 
 
 def extras_of(contract: Contract) -> tuple[str, ...]:

@@ -19,17 +19,24 @@ class Input:
         default: its value when left out; None where it must be given.
         argument: how the shell puts it on the command line, with ``$VARIABLE`` for the value; empty when an earlier
             step of the action consumes it.
+        carried_as: the environment variable that programs expect it in, where it never stands on the command line.
     """
 
     name: str
     description: str
     default: str | None = ""
     argument: str = ""
+    carried_as: str = ""
 
     @property
     def variable(self) -> str:
-        """The environment variable that carries it into the shell."""
-        return self.name.upper().replace("-", "_")
+        """The environment variable that carries it into the step."""
+        return self.carried_as or self.name.upper().replace("-", "_")
+
+    @property
+    def carried(self) -> bool:
+        """Whether the step itself sees it."""
+        return bool(self.argument or self.carried_as)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,25 @@ _NEEDS = Input(
     "`toJSON(needs)` of the job: takes over what those jobs left, checked against their digests, and leaves its own. "
     "Left out: the workspace is this job's alone.",
 )
-_TOKEN = Input("token", "Token with which git asks the remote.", "${{ github.token }}")
+_TOKEN = Input(
+    "token",
+    "Token for git's remote and for GitHub's releases.",
+    "${{ github.token }}",
+    carried_as="GITHUB_TOKEN",
+)
+CREDENTIALS = (
+    Input(
+        "oci-username",
+        "For an OCI registry that the contract publishes to.",
+        carried_as="GRADATIM_OCI_USERNAME",
+    ),
+    Input("oci-password", "Its password or token.", carried_as="GRADATIM_OCI_PASSWORD"),
+    Input(
+        "aws-access-key-id", "For an S3 store that the contract publishes to.", carried_as="AWS_ACCESS_KEY_ID"
+    ),
+    Input("aws-secret-access-key", "Its secret.", carried_as="AWS_SECRET_ACCESS_KEY"),
+)
+"""What publishers need; jobs that run code of the repository never get it."""
 
 _VERDICT = Output("verdict", "PASS, FAIL, INCONCLUSIVE or INVALID.")
 _WORKSPACE = Output("workspace", "SHA-256 of what this step leaves for later jobs; empty without `needs`.")
@@ -95,7 +120,7 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
             "",
             '${VERSION:+"$VERSION"}',
         )
-        return (_CONTRACT, stage, version, _NO_EXTRAS, _TOKEN)
+        return (_CONTRACT, stage, version, _NO_EXTRAS, _TOKEN, *CREDENTIALS)
     if step.name == "rollback":
         reason = Input("reason", "Why, for the history.", None, '--reason "$REASON"')
         version = Input(
@@ -108,7 +133,8 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
         return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN)
     version_too = (_VERSION,) if step.name == "tag" else ()
     mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
-    return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN)
+    credentials = CREDENTIALS if step.outward else ()
+    return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN, *credentials)
 
 
 def outputs_of(step: Step) -> tuple[Output, ...]:
@@ -177,7 +203,8 @@ VERBS: dict[str, Verb] = {
                 Output("stage", "The stage, empty where none belongs to the branch."),
                 Output("environment", "The deployment environment of the stage."),
                 Output("runner", "Labels of the runner for jobs that run the model, as JSON."),
-                Output("extras", "Extras of the kit that the contract needs."),
+                Output("extras", "Extras of the kit that the checks need."),
+                Output("publishers", "Extras of the kit that publishing needs."),
             ),
         ),
         Verb(

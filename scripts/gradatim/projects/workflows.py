@@ -21,6 +21,7 @@ from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects.actions import (
     CONTRACT,
+    CREDENTIALS,
     VERBS,
     Input,
     all_needs,
@@ -184,6 +185,7 @@ def _documentation(workflow: str) -> str:
         workflow_inputs=triggers["workflow_call"]["inputs"],
         actions=rows,
         inputs=list(every.values()),
+        credentials=CREDENTIALS,
         kit=KIT,
     )
 
@@ -204,7 +206,9 @@ def _workflow(name: str, *, outward: bool) -> str:
         asked_steps=asked,
         all_jobs=jobs,
         needs_of=all_needs,
+        inputs_of=inputs_of,
         outputs_of=outputs_of,
+        credentials=CREDENTIALS,
         steps=STEPS,
     )
 
