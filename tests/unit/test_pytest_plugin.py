@@ -115,9 +115,16 @@ def test_the_step_checks_the_model_corrupts_the_data_and_runs_the_users_tests(re
     assert groups == {"unit", "integration", "abnormal", "pytest"}
     where = {m.where for m in outcome.measurements if m.name == "robustness"}
     assert where == {"impulse_noise", *(f"impulse_noise:{severity}" for severity in range(6))}
-    assert {path.name for path in outcome.outputs} == {"original.npz", "golden.npz", "test.xml"}
+    assert {path.name for path in outcome.outputs} == {"original.npz", "test.xml"}
     assert all(path.is_file() for path in outcome.outputs)
     json.dumps(outcome.details, allow_nan=False)
+
+
+def test_rows_of_the_data_are_published_only_when_the_contract_says_so(repository: Path) -> None:
+    contract(repository, "{abnormal: skip}")
+    assert "golden.npz" not in {path.name for path in outcome_of(repository).outputs}
+    contract(repository, "{abnormal: skip, examples: 3}")
+    assert "golden.npz" in {path.name for path in outcome_of(repository).outputs}
 
 
 def test_failed_checks_refuse_by_group_with_the_line_of_the_contract(repository: Path) -> None:
