@@ -89,6 +89,7 @@ def collect(
         inspection=_inspection(found.get("inspect"), release, variant),
         lineage=_lineage(release, found, variant),
         hints=_hints(evaluated),
+        budget=judged.details.get("budget"),
         warnings=tuple(_warnings(judged)),
     )
 

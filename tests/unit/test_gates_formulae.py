@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,29 +306,37 @@ def test_holm_refuses_nan():
         holm([0.1, math.nan])
 
 
-def test_the_ledger_counts_each_candidate_once_and_survives_a_reader(tmp_path: Path):
-    ledger = Ledger(tmp_path / "sub folder" / "ledger.jsonl")
+def test_the_ledger_counts_each_candidate_once():
+    ledger = Ledger()
     assert ledger.uses("data") == 0
-    assert ledger.charge("data", "a").number == 1
-    assert ledger.charge("data", "b").number == 2
-    again = Ledger(ledger.path).charge("data", "a")
-    assert (again.number, again.fresh) == (1, False)
-    assert ledger.charge("other data", "a").number == 1
+    ledger, first = ledger.charge("data", "a")
+    ledger, second = ledger.charge("data", "b")
+    assert (first.number, second.number) == (1, 2)
+    same, again = Ledger(ledger.text).charge("data", "a")
+    assert (again.number, again.fresh, same.text) == (1, False, ledger.text)
+    assert ledger.charge("other data", "a")[1].number == 1
     assert ledger.uses("data") == 2
 
 
-def test_a_ledger_line_that_was_taken_out_is_noticed(tmp_path: Path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+def test_a_ledger_line_that_was_taken_out_is_noticed():
+    ledger = Ledger()
     for candidate in "abc":
-        ledger.charge("data", candidate)
-    lines = ledger.path.read_text().splitlines(keepends=True)
-    ledger.path.write_text(lines[0] + lines[2])
+        ledger, _ = ledger.charge("data", candidate)
+    first, _, last = ledger.text.splitlines(keepends=True)
     with pytest.raises(BrokenEvidence, match="removed or changed"):
-        ledger.charge("data", "d")
+        Ledger(first + last)
+    for broken in (b"[]\n", b"{\n", b'{"data": "d"}\n', b"\xff\n"):
+        with pytest.raises(BrokenEvidence):
+            Ledger(ledger.text + broken)
 
 
-def test_a_used_up_test_set_says_so(tmp_path: Path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    uses = [Reuse(ledger.charge("data", str(candidate)), evaluations=2) for candidate in range(3)]
+def test_a_used_up_test_set_says_so():
+    ledger, uses = Ledger(), []
+    for candidate in "abc":
+        ledger, charge = ledger.charge("data", candidate)
+        uses.append(Reuse(charge, evaluations=2))
     assert [use.spent for use in uses] == [False, False, True]
     assert uses[0].alpha == 0.0125
+    assert uses[0].refusal is None
+    assert "planned for 2 candidates" in str(uses[2].refusal)
+    assert "could not be counted: no network." in str(Reuse(None, 2, reason="no network.").refusal)

@@ -347,7 +347,12 @@ def test_a_budgeted_test_set_asks_for_more_and_a_spent_one_for_new_data():
     assert one(gate, replace(case, reuse=budgeted)).verdict is Verdict.INCONCLUSIVE
     spent = one(gate, replace(case, reuse=Reuse(Charge("data", "v", 9, True), 8)))
     assert spent.verdict is Verdict.INCONCLUSIVE
-    assert "collect new data" in spent.text
+    assert "Collect new evaluation data" in spent.text
+    uncounted = replace(case, baseline=predicted(labels, labels), reuse=Reuse(None, 8, reason="No remote."))
+    veto = rule("accuracy", "not_worse", 0.5, slices="class", family="veto")
+    for found in judge([gate, veto], uncounted):
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "could not be counted: No remote." in found.text
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["accuracy", "f1_macro", "precision", "balanced_accuracy"]))
@@ -458,3 +463,9 @@ def test_the_error_budget_is_one_statement():
     )
     assert "5 %" in budget.text
     assert "none can err" in error_budget([]).text
+    timed = [rule("accuracy", "not_worse", 0.01), rule("latency_p50", "not_worse", 0.03)]
+    counted = error_budget(timed, Reuse(Charge("data", "v", 3, fresh=True), 8), forms=2)
+    assert counted.release == pytest.approx(
+        0.1
+    )  # a latency rests on no test set, and two forms had their chance
+    assert "candidate 3 of the 8" in counted.text

@@ -9,6 +9,7 @@ from gradatim.gates.reuse import Reuse
 from gradatim.gates.rule import Rule
 
 _CERTAIN = ("size", "parameters", "memory", "energy")
+_TIMED = ("latency", "throughput")
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,9 @@ class ErrorBudget:
     """How often a run may be wrong, over all its gates.
 
     Attributes:
-        release: at most how likely a candidate that truly breaks a gate is released. Every gate must pass, so
-            it is the largest single alpha, not their sum (intersection-union).
+        release: at most how likely a candidate that truly breaks a gate is released. Every gate must pass, so for one
+            form of the candidate it is the largest single alpha, not their sum (intersection-union); each further form
+            that was tried adds as much.
         any_wrong_pass: at most how likely any gate at all passes wrongly, whichever are broken: the sum.
         false_veto: at most how likely an unchanged candidate is vetoed, over all vetoes together (Holm).
         gates: how many rules rest on samples and so can err.
@@ -31,36 +33,60 @@ class ErrorBudget:
     text: str
 
 
-def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None) -> ErrorBudget:
-    """Sum up the error probabilities of a run's rules."""
+def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: int = 1) -> ErrorBudget:
+    """Sum up the error probabilities of a run's rules.
+
+    Args:
+        rules: the contract's and the stage's gates.
+        reuse: the test set's ledger entry; None when its use is not budgeted.
+        forms: how many forms of the candidate were judged, one after the other, until one passed.
+    """
     proving: list[float] = []
     vetoing: list[float] = []
     for rule in rules:
         if rule.metric in _CERTAIN:
             continue
-        alpha = rule.alpha if reuse is None else min(rule.alpha, reuse.alpha)
+        timed = rule.metric.startswith(_TIMED)
+        alpha = rule.alpha if reuse is None or timed else min(rule.alpha, reuse.alpha)
         (vetoing if rule.family == "veto" else proving).append(alpha)
-    release, total, veto = max(proving, default=0.0), min(1.0, sum(proving)), max(vetoing, default=0.0)
+    release = min(1.0, forms * max(proving, default=0.0))
+    total = min(1.0, forms * sum(proving))
+    veto = max(vetoing, default=0.0)
     parts = []
     if proving:
+        tried = "" if forms == 1 else f"; {forms} forms of the candidate were tried, and each had its chance"
         parts.append(
-            f"A candidate that truly breaks one of the {len(proving)} proving gates is released with a "
-            "chance of at most "
-            f"{100 * release:.3g} %, because every gate must pass; that any of them passes wrongly has at "
-            "most "
-            f"{100 * total:.3g} %."
+            f"How often this may be wrong: a candidate that truly breaks {_rules(len(proving))} on samples or timings is "
+            f"released in at most {_percent(release)} of such cases{tried}."
         )
+        if len(proving) > 1:
+            parts.append(
+                f"At least one of the {len(proving)} passes by luck in at most {_percent(total)}, but all must pass."
+            )
     if vetoing:
         parts.append(
-            f"The vetoes together stop a candidate without any regression in at most {100 * veto:.3g} % of "
-            "runs."
+            f"The vetoes together stop a candidate without any regression in at most {_percent(veto)} of runs."
         )
     if reuse is not None:
-        parts.append(
-            f"The test set is in use for the {reuse.charge.number}. time of {reuse.evaluations} planned; "
-            "over all of "
-            f"them the chance of a wrong pass stays below {100 * reuse.delta:.3g} %."
-        )
+        parts.append(_used(reuse))
     if not parts:
         parts.append("No gate of this run rests on samples, so none can err by chance.")
     return ErrorBudget(release, total, veto, len(proving) + len(vetoing), " ".join(parts))
+
+
+def _used(reuse: Reuse) -> str:
+    if reuse.refusal is not None:
+        return reuse.refusal
+    assert reuse.charge is not None  # noqa: S101 (else it had been refused)
+    return (
+        f"This is candidate {reuse.charge.number} of the {reuse.evaluations} that the test set is planned for; over all "
+        f"of them a wrong release stays below {_percent(reuse.delta)}."
+    )
+
+
+def _rules(n: int) -> str:
+    return "the one rule" if n == 1 else f"one of the {n} rules"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -50,13 +50,8 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
     try:
         if gate.compares and case.first_release and case.baseline is None:
             return gate.result(Verdict.PASS, "Nothing was released before; there is nothing to compare with.")
-        if gate.on_samples and case.reuse is not None and case.reuse.spent:
-            return gate.result(
-                Verdict.INCONCLUSIVE,
-                f"The test set has been used {case.reuse.charge.number} times; it was planned for "
-                f"{case.reuse.evaluations}. "
-                "Its verdicts no longer count: collect new data.",
-            )
+        if gate.on_samples and case.reuse is not None and case.reuse.refusal:
+            return gate.result(Verdict.INCONCLUSIVE, f"{gate.name}: {case.reuse.refusal}")
         kind = gate.meaning.kind
         if kind == "limit":
             return limit(gate, case)
@@ -73,7 +68,8 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
 
 def _guarded(gate: Gate, case: Case, vetoes: list[tuple[Gate, float]]) -> GateResult | None:
     """Put a veto among the family's p-values, or give the verdict of one that has none."""
-    if case.first_release and case.baseline is None and gate.compares:
+    nothing_to_compare = case.first_release and case.baseline is None and gate.compares
+    if nothing_to_compare or (case.reuse is not None and case.reuse.refusal):
         return _judge_one(gate, case)
     try:
         p = regression_p(gate, case)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradatim.gates import exact, wording
 from gradatim.gates.gate import wanted
@@ -97,6 +97,9 @@ def plan(
             ):
                 n, positives = counts.get(""), n
             row = _plan_one(rule, meaning, where, n, effective, discordance, noun)
+            if effective < rule.alpha:
+                stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
+                row = replace(row, text=row.text + stricter)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"{row.gate}: there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = _row(rule, where, row.wanted, positives, None, FEW_POSITIVES, None, False, text)

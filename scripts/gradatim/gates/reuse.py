@@ -10,15 +10,12 @@ the evaluation.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
-from gradatim.files import cannot_write, canonical_json, parse_json
+from gradatim.files import canonical_json, parse_json
 
 
 def alpha_after(evaluations: int, delta: float = 0.05) -> float:
@@ -74,73 +71,68 @@ class Charge:
     fresh: bool
 
 
+@dataclass(frozen=True)
 class Ledger:
-    """The append-only record of evaluations by test set, one JSON line each, at a path that the caller keeps.
+    """The append-only record of evaluations by test set, one JSON line each.
 
-    Lines are only ever added, under an exclusive lock, and synced before ``charge`` returns. Every line
-    carries the number it must have, so that a line that was taken out is seen.
+    Every line carries the number it must have, so that a line that was taken out is seen.
+
+    Attributes:
+        text: the lines.
+        name: what errors call it.
 
     Raises:
-        BrokenEvidence: the file is not such a record.
-        EnvironmentLacks: it cannot be written.
+        BrokenEvidence: the text is not such a record.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    text: bytes = b""
+    name: str = "The ledger"
+
+    def __post_init__(self) -> None:
+        self._records()
 
     def uses(self, data: str) -> int:
         """How many different candidates were evaluated on a test set."""
-        return sum(record["data"] == data for record in self._records(self._text()))
+        return sum(record["data"] == data for record in self._records())
 
-    def charge(self, data: str, candidate: str) -> Charge:
-        """Record that a candidate is about to be evaluated on a test set.
+    def find(self, data: str, candidate: str) -> Charge | None:
+        """The charge of a candidate that was evaluated before: asking again reveals nothing new."""
+        for record in self._records():
+            if (record["data"], record["candidate"]) == (data, candidate):
+                return Charge(data, candidate, record["number"], fresh=False)
+        return None
+
+    def charge(self, data: str, candidate: str) -> tuple[Ledger, Charge]:
+        """The ledger once a candidate is about to be evaluated on a test set, and the candidate's charge.
 
         Args:
             data: digest of the test set.
-            candidate: digest of the candidate's files.
+            candidate: digest of what is evaluated.
         """
-        import fcntl
+        known = self.find(data, candidate)
+        if known is not None:
+            return self, known
+        number = self.uses(data) + 1
+        line = canonical_json({"data": data, "candidate": candidate, "number": number}) + b"\n"
+        return replace(self, text=self.text + line), Charge(data, candidate, number, fresh=True)
 
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                file.seek(0)
-                text = file.read()
-                known = [record for record in self._records(text) if record["data"] == data]
-                for record in known:
-                    if record["candidate"] == candidate:
-                        return Charge(data, candidate, record["number"], fresh=False)
-                entry = {"data": data, "candidate": candidate, "number": len(known) + 1}
-                line = canonical_json(entry) + b"\n"
-                file.write(line if not text or text.endswith(b"\n") else b"\n" + line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        return Charge(data, candidate, len(known) + 1, fresh=True)
-
-    def _text(self) -> bytes:
-        with contextlib.suppress(FileNotFoundError):
-            return self.path.read_bytes()
-        return b""
-
-    def _records(self, text: bytes) -> list[dict[str, Any]]:
+    def _records(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         counts: dict[str, int] = {}
-        for place, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
-            record = parse_json(line, f"{self.path}, line {place},")
+        for place, line in enumerate(self.text.splitlines(), start=1):
+            try:
+                record = parse_json(line, f"{self.name}, line {place},")
+            except InvalidInput as error:
+                raise BrokenEvidence(str(error)) from error
             if not isinstance(record, dict) or set(record) != {"data", "candidate", "number"}:
                 raise BrokenEvidence(
-                    f"{self.path}:{place} is not a charge. The ledger may only be appended to."
+                    f"{self.name}, line {place}, is not a charge. The ledger may only be appended to."
                 )
             counts[record["data"]] = counts.get(record["data"], 0) + 1
             if record["number"] != counts[record["data"]]:
                 raise BrokenEvidence(
-                    f"{self.path}:{place} counts {record['number']} where {counts[record['data']]} was due: "
-                    "a line was removed or changed. Restore the ledger from git."
+                    f"{self.name}, line {place}, counts {record['number']} where {counts[record['data']]} was "
+                    "due: a line was removed or changed."
                 )
             found.append(record)
         return found
@@ -151,14 +143,16 @@ class Reuse:
     """What the use of a test set does to the gates of a run.
 
     Attributes:
-        charge: this run's entry in the ledger.
+        charge: this run's entry in the ledger; None when it could not be counted.
         evaluations: for how many evaluations the test set was planned to last.
         delta: the error that may be made over all of them.
+        reason: why it could not be counted.
     """
 
-    charge: Charge
+    charge: Charge | None
     evaluations: int
     delta: float = 0.05
+    reason: str = ""
 
     @property
     def alpha(self) -> float:
@@ -168,4 +162,20 @@ class Reuse:
     @property
     def spent(self) -> bool:
         """Whether the test set has been used more often than planned, so that no verdict on it counts."""
-        return self.charge.number > self.evaluations
+        return self.charge is not None and self.charge.number > self.evaluations
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no verdict on this test set counts; None when they do."""
+        if self.charge is None:
+            return (
+                f"This use of the test set could not be counted: {self.reason} A verdict that nobody counted "
+                "does not count."
+            )
+        if self.spent:
+            return (
+                f"The test set was planned for {self.evaluations} candidates (`data.uses`), and this is "
+                f"number {self.charge.number}: by now a model may pass because it suits these very samples. "
+                "Collect new evaluation data."
+            )
+        return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.files import digest_of
@@ -11,12 +13,16 @@ from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.release import BASELINE, Outcome, Release
+from gradatim.uses import count_use
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.task import Task
     from gradatim.progress import Advance
     from gradatim.signature import Signature
+
+_AGAIN = "baseline again"
+"""Where the baseline's second run lies until it was compared with the first."""
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
@@ -26,7 +32,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
         "baseline": baseline.digest if baseline else digest_of(None),
         "evaluation": release.data_digest("evaluation"),
         "contract": release.part_digest("model", "data", "task"),
-        "gates": digest_of(_extra_metrics(release)),
+        "gates": digest_of([_extra_metrics(release), _wants_self_flips(release)]),
         "code": release.code_digest(),
     }
 
@@ -42,20 +48,57 @@ def run(release: Release) -> Outcome:
     if baseline is not None:
         variants[BASELINE] = baseline
     rows = len(release.dataset("evaluation", None))
+    again = baseline is not None and _wants_self_flips(release)
+    uses = count_use(release)
     signatures: dict[str, Signature] = {}
-    with release.progress.task("evaluate", rows * len(variants)) as advance:
+    beside: list[Measurement] = []
+    with release.progress.task("evaluate", rows * (len(variants) + again)) as advance:
         for name, path in variants.items():
             signatures[name] = _predict(release, task, name, path, advance)
+        if baseline is not None and again:
+            beside += _self_flips(release, task, baseline, advance)
     outcome = _measured(release, task, variants, signatures, subjects)
-    if baseline is None:
-        return outcome
-    size = Measurement(
-        "size", BASELINE, float(sum(file.stat().st_size for file in release.baseline_files())), "B"
+    if baseline is not None:
+        files = release.baseline_files()
+        beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
+    return replace(
+        outcome,
+        summary=outcome.summary + _counted(release, uses),
+        measurements=(*outcome.measurements, *beside),
+        details={**outcome.details, "uses": uses} if uses else outcome.details,
     )
-    return replace(outcome, measurements=(*outcome.measurements, size))
 
 
-def _predict(release: Release, task: Task, name: str, path: Any, advance: Advance) -> Signature:
+def _counted(release: Release, uses: Mapping[str, Any] | None) -> str:
+    if uses is None:
+        return ""
+    number = uses["number"]
+    if number is None:
+        return ", a use of the data that could not be counted"
+    return f", use {number} of {release.contract.parts.data.uses} of the data"
+
+
+def _self_flips(release: Release, task: Task, path: Path, advance: Advance) -> list[Measurement]:
+    """How often the baseline flips when it is run a second time: no candidate can be asked for less."""
+    from gradatim.metrics.evaluation import Evaluation
+
+    folder = release.workspace.predictions_folder(_AGAIN)
+    try:
+        _predict(release, task, _AGAIN, path, advance)
+        first = Evaluation(task, release.predictions(BASELINE))
+        flips = Evaluation(task, release.predictions(_AGAIN), first).samples("negative_flips")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if flips.value is None:
+        return []
+    return [Measurement("self_flips", BASELINE, flips.value, n=flips.n, successes=flips.successes)]
+
+
+def _wants_self_flips(release: Release) -> bool:
+    return any(rule.metric == "negative_flips" for rule in release.contract.all_rules())
+
+
+def _predict(release: Release, task: Task, name: str, path: Path, advance: Advance) -> Signature:
     from gradatim.models import observed_signature
     from gradatim.predict import predict
 
@@ -121,6 +164,8 @@ def _pictures(evaluation: Evaluation) -> dict[str, Any]:
 
 def _headline(found: list[Any], variant: str, task: Task) -> str:
     """The task's first metric of the preferred variant, and of the baseline beside it."""
+    if not found:
+        return "no labels and no baseline to compare with"
     named = {m.variant: m for m in reversed(found) if m.where is None and m.name == found[0].name}
 
     def told(measurement: Any) -> str:

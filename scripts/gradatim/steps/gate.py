@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.release import BASELINE, Outcome, Release, Variant
+from gradatim.uses import reuse_of
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     import numpy as np
     from numpy.typing import NDArray
 
     from gradatim.gates.case import Case
+    from gradatim.gates.flips import SelfFlips
     from gradatim.gates.latency import PairedTiming
     from gradatim.gates.planning import PlanRow
+    from gradatim.gates.reuse import Reuse
     from gradatim.measurement import Measurement
     from gradatim.metrics.evaluation import Evaluation
 
@@ -30,6 +33,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
     return {
         **evidence,
         "contract": release.part_digest("gates", "stages", "task"),
+        "uses": digest_of(release.contract.parts.data.uses),
         "stage": digest_of(release.stage),
         "lines": digest_of([rule.line for rule in release.contract.rules_for(release.stage)]),
         "unproven": digest_of(list(release.unproven)),
@@ -39,6 +43,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
 def run(release: Release) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
     from gradatim.collect import collect
+    from gradatim.gates.budget import error_budget
     from gradatim.report.writing import write_report
 
     variants = release.variants()
@@ -58,13 +63,19 @@ def run(release: Release) -> Outcome:
         for name, found in judged.items()
         if name != chosen.name and any(result.refuses for result in found)
     }
+    budget = error_budget(release.contract.rules_for(release.stage), _reuse(release), forms=len(judged))
     outcome = Outcome(
         _summary(results),
         {variant.name: variant.manifest.digest for variant in variants},
         verdict,
         (),
         results,
-        {"chosen": chosen.name, "refused_variants": refused, "stage": release.stage},
+        {
+            "chosen": chosen.name,
+            "refused_variants": refused,
+            "stage": release.stage,
+            "budget": budget.text,
+        },
     )
     write_report(collect(release, outcome), release.workspace.folder)
     return outcome
@@ -77,14 +88,16 @@ def plan_gates(release: Release) -> list[PlanRow]:
         InvalidInput: the evaluation data is broken.
     """
     from gradatim.gates.planning import plan
+    from gradatim.gates.reuse import alpha_after
     from gradatim.perturb.catalogue import SEVERITIES
 
-    task = release.contract.parts.task
+    task, uses = release.contract.parts.task, release.contract.parts.data.uses
     return plan(
         release.contract.rules_for(release.stage),
         _counts(release),
         task=task.type if task else "",
         own=task.metrics if task else (),
+        alpha=None if uses is None else alpha_after(uses),
         noun=_noun(release),
         severities=SEVERITIES,
     )
@@ -173,9 +186,27 @@ def _case(release: Release, variant: Variant) -> Case:
         robustness={score.corruption: score for score in scores},
         timings=timings,
         latencies=latencies,
+        self_flips=_self_flips(measurements),
+        reuse=_reuse(release),
         noun=_noun(release),
         baseline_name=base.label if base else "the baseline",
     )
+
+
+def _reuse(release: Release) -> Reuse | None:
+    """What the uses of the test set mean for the verdicts."""
+    statement = None if "evaluate" in release.unproven else release.workspace.statement("evaluate")
+    return reuse_of(release, statement)
+
+
+def _self_flips(measurements: list[Measurement]) -> SelfFlips | None:
+    """How often the baseline flips on itself, where it was run twice."""
+    from gradatim.gates.flips import SelfFlips
+
+    for found in measurements:
+        if (found.name, found.variant) == ("self_flips", BASELINE) and found.successes is not None:
+            return SelfFlips(found.successes, found.n)
+    return None
 
 
 def _once(measurements: list[Measurement]) -> list[Measurement]:
