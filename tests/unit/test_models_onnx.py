@@ -266,6 +266,26 @@ def test_nan_and_infinite_weights_are_seen_in_every_dtype(tmp_path: Path, weight
     assert inspect_model(path, root=tmp_path).nonfinite == (("w",) if bad else ())
 
 
+def test_an_infinity_that_fills_a_mask_is_on_purpose(tmp_path: Path) -> None:
+    filling = numpy_helper.from_array(np.array([-np.inf], np.float32), "")
+    nodes = [
+        helper.make_node("Constant", [], ["low"], value=filling),
+        helper.make_node("Where", ["seen", "x", "low"], ["y"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["causal"], value=filling),
+        helper.make_node("Add", ["y", "causal"], ["z"]),
+    ]
+    inputs = [("seen", TensorProto.BOOL, [2]), ("x", TensorProto.FLOAT, [2])]
+    path = save(
+        tmp_path / "m.onnx", nodes, inputs, [("z", TensorProto.FLOAT, None)], {"shape": np.array([2])}
+    )
+    assert inspect_model(path, root=tmp_path).nonfinite == ()
+    nodes[1] = helper.make_node("Add", ["x", "low"], ["y"])
+    path = save(
+        tmp_path / "m.onnx", nodes, inputs, [("z", TensorProto.FLOAT, None)], {"shape": np.array([2])}
+    )
+    assert inspect_model(path, root=tmp_path).nonfinite == ("low",)
+
+
 def test_nan_in_a_branch_or_a_constant_node_is_seen(tmp_path: Path) -> None:
     def branch(name: str, value: float) -> Any:
         constant = numpy_helper.from_array(np.array([value], np.float32), "")

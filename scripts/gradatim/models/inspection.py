@@ -229,7 +229,7 @@ def _look_at_safetensors(known: Inspection, source: Source) -> Inspection:
                 elements *= axis
             parameters += elements
             kind = _SAFETENSORS.get(dtype)
-            if kind and has_nonfinite(kind, pieces_of(file, first, end - first), len(shape)):
+            if kind and has_nonfinite(kind, pieces_of(file, first, end - first), bound=not shape):
                 nonfinite.append(name)
     signature = source.signature
     if folder or source.factory is not None:

@@ -19,6 +19,8 @@ _DTYPES = {
     "FLOAT4E2M1": "float4_e2m1",
 }  # fmt: skip
 _NO_PARAMETERS = {"int64", "bool", "str"}  # shapes, indices and words
+_CHOOSING = {"Where", "Clip", "Max", "Min", "Pad", "Expand"}
+"""Operators that take a single number as a bound or a filling."""
 
 
 class OnnxGraph:
@@ -95,13 +97,15 @@ class OnnxGraph:
         """
         parameters = 0
         names = []
+        bounds = self._bounds()
         for name, tensor in self._tensors():
             dtype = self._dtype(tensor.data_type)
             elements = math.prod(tensor.dims)
             if dtype not in _NO_PARAMETERS:
                 parameters += elements
             if dtype.startswith(("float", "bfloat", "complex")):
-                if has_nonfinite(dtype, self._pieces(name, tensor, dtype, elements), len(tensor.dims)):
+                bound = not tensor.dims or (elements == 1 and name in bounds)
+                if has_nonfinite(dtype, self._pieces(name, tensor, dtype, elements), bound=bound):
                     names.append(name)
             elif tensor.data_location == self._onnx.TensorProto.EXTERNAL or tensor.raw_data:
                 self._stretch(name, tensor, dtype, elements)
@@ -161,6 +165,17 @@ class OnnxGraph:
                     yield f"{owner}.{attribute.name}", attribute.sparse_tensor.values
                 for tensor in attribute.tensors:
                     yield f"{owner}.{attribute.name}", tensor
+
+    def _bounds(self) -> set[str]:
+        """Names of tensors that only ever choose or fill: read by nothing else, or what ConstantOfShape spreads."""
+        chosen: set[str] = set()
+        used: set[str] = set()
+        spread: set[str] = set()
+        for node in self._nodes():
+            (chosen if node.op_type in _CHOOSING else used).update(node.input)
+            if node.op_type == "ConstantOfShape":
+                spread.add(f"{node.name or node.output[0]}.value")
+        return (chosen - used) | spread
 
     def _numbers(self) -> Iterator[tuple[str, Any, bool]]:
         """Lists of floats in attributes, where ``ai.onnx.ml`` keeps weights; True for a tree's thresholds."""

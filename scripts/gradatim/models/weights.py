@@ -38,16 +38,16 @@ ITEM_BITS = {
 """Bits that one stored number takes."""
 
 
-def has_nonfinite(dtype: str, pieces: Iterable[bytes | memoryview], rank: int | None = None) -> bool:
+def has_nonfinite(dtype: str, pieces: Iterable[bytes | memoryview], *, bound: bool = False) -> bool:
     """Does a tensor, given as little-endian bytes in pieces, hold NaN, or an infinity that is no mask's?
 
-    An infinity on purpose is let pass: a single number (the bound of a Clip, the filling of a masked
-    softmax), or a mask of nothing but zeros and infinities. NaN is never on purpose.
+    An infinity on purpose is let pass: a bound (of a Clip, the filling of a masked softmax), or a mask of
+    nothing but zeros and infinities. NaN is never on purpose.
 
     Args:
         dtype: numpy's name, ``bfloat16``, or a float8 as ml_dtypes spells it; integers never hold either.
         pieces: each a whole number of items.
-        rank: the tensor's rank, where known; 0 is a single number.
+        bound: whether the tensor is a single number that bounds or fills, and so may be infinite.
     """
     if dtype.startswith("complex"):
         dtype = {"complex64": "float32", "complex128": "float64"}[dtype]
@@ -68,7 +68,7 @@ def has_nonfinite(dtype: str, pieces: Iterable[bytes | memoryview], rank: int | 
             finite = bits[~special] & without_sign
             ordinary = bool(finite.any())
             zero = zero or bool((finite == 0).any())
-    return infinite and rank != 0 and (ordinary or not zero)
+    return infinite and not bound and (ordinary or not zero)
 
 
 def is_mask(array: NDArray[Any]) -> bool:
