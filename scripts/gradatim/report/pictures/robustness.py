@@ -20,7 +20,10 @@ def common_extent(curves: Sequence[Curve]) -> tuple[float, float]:
     values = [v for c in curves for p in c.points for v in (p.candidate, p.baseline, p.low, p.high)]
     low, high = extent([*values, *(c.threshold for c in curves)], 0.05)
     if all(c.unit == "1" and numbers.is_percent(c.metric) for c in curves):
-        return max(low, 0.0), min(high, 1.0)
+        # an error is drawn as a loss: below zero, and no share of anything
+        seen = [value for value in values if value is not None]
+        low = low if min(seen, default=0.0) < 0 else max(low, 0.0)
+        high = high if max(seen, default=1.0) > 1 else min(high, 1.0)
     return low, high
 
 
