@@ -149,7 +149,7 @@ def _files(release: Release, variant: Variant, coming: NextVersion, stage: str) 
     }
     beside["gradatim.yml"] = release.contract.path
     commit = release.repository.head()
-    path = release.contract.parts.model.path
+    path = release.from_top(release.contract.parts.model.path or release.contract.path.name)
     named = release.contract.parts.registry.tags == "named" or uses_names(release.registry, release.name)
     return assemble(
         variant.manifest,
@@ -161,9 +161,7 @@ def _files(release: Release, variant: Variant, coming: NextVersion, stage: str) 
         variant=variant.name,
         commit=commit,
         previous=str(coming.previous) if coming.previous else None,
-        committed=committed_paths(release.repository, commit, variant.manifest, release.from_top(path))
-        if path
-        else {},
+        committed=committed_paths(release.repository, commit, variant.manifest, path),
         others=beside,
     )
 
