@@ -403,7 +403,8 @@ def _flips(
     flips, n = samples.successes, samples.trials
     if flips is not None and n:
         text += (
-            f" {flips} of {wording.count(n, case.noun)} that {case.baseline_name} got right are wrong now."
+            f" Of {wording.count(n, case.noun)} {flips} that {case.baseline_name} got right "
+            f"{'is' if flips == 1 else 'are'} wrong now."
         )
     floor = case.self_flips
     if floor is not None and floor.n:

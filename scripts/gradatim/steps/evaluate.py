@@ -54,10 +54,11 @@ def run(release: Release) -> Outcome:
     beside: list[Measurement] = []
     with release.progress.task("evaluate", rows * (len(variants) + again)) as advance:
         for name, path in variants.items():
-            signatures[name] = _predict(release, task, name, path, advance)
-        if baseline is not None and again:
-            beside += _self_flips(release, task, baseline, advance)
+            twice = again and name == BASELINE
+            signatures[name] = _predict(release, task, name, path, advance, twice=twice)
     outcome = _measured(release, task, variants, signatures, subjects)
+    if again:
+        beside += _self_flips(release, task)
     if baseline is not None:
         files = release.baseline_files()
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
@@ -78,17 +79,13 @@ def _counted(release: Release, uses: Mapping[str, Any] | None) -> str:
     return f", use {number} of {release.contract.parts.data.uses} of the data"
 
 
-def _self_flips(release: Release, task: Task, path: Path, advance: Advance) -> list[Measurement]:
+def _self_flips(release: Release, task: Task) -> list[Measurement]:
     """How often the baseline flips when it is run a second time: no candidate can be asked for less."""
     from gradatim.metrics.evaluation import Evaluation
 
-    folder = release.workspace.predictions_folder(_AGAIN)
-    try:
-        _predict(release, task, _AGAIN, path, advance)
-        first = Evaluation(task, release.predictions(BASELINE))
-        flips = Evaluation(task, release.predictions(_AGAIN), first).samples("negative_flips")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    first = Evaluation(task, release.predictions(BASELINE))
+    flips = Evaluation(task, release.predictions(_AGAIN), first).samples("negative_flips")
+    shutil.rmtree(release.workspace.predictions_folder(_AGAIN))
     if flips.value is None:
         return []
     return [Measurement("self_flips", BASELINE, flips.value, n=flips.n, successes=flips.successes)]
@@ -98,15 +95,23 @@ def _wants_self_flips(release: Release) -> bool:
     return any(rule.metric == "negative_flips" for rule in release.contract.all_rules())
 
 
-def _predict(release: Release, task: Task, name: str, path: Path, advance: Advance) -> Signature:
+def _predict(
+    release: Release, task: Task, name: str, path: Path, advance: Advance, *, twice: bool
+) -> Signature:
     from gradatim.models import observed_signature
     from gradatim.predict import predict
 
     with release.open(path) as predictor:
         dataset = release.dataset("evaluation", predictor.signature)
-        folder = release.workspace.predictions_folder(name)
-        batch = release.contract.parts.data.batch
-        predict(predictor, dataset, task, folder, batch=batch, advance=lambda n=1, note="": advance(n, name))
+        for run in (name, _AGAIN) if twice else (name,):
+            predict(
+                predictor,
+                dataset,
+                task,
+                release.workspace.predictions_folder(run),
+                batch=release.contract.parts.data.batch,
+                advance=lambda n=1, note="": advance(n, name),
+            )
         return observed_signature(predictor, dataset.head(1).inputs)
 
 

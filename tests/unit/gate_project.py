@@ -1,0 +1,120 @@
+"""A repository with a release and a candidate whose answers the data themselves decide, for tests of the gate step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from registry_examples import clone, commit_file, git, new_repository
+
+from gradatim.ci import Place
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
+from gradatim.gates.verdict import GateResult
+from gradatim.pipeline.step import run_step
+from gradatim.progress import Silent
+from gradatim.release import Outcome, Release
+from gradatim.steps import gate
+from gradatim.workspace import Workspace
+
+CONTRACT = """\
+model: {name: small, path: model.onnx}
+data: {evaluation: test.npz, %(data)s}
+task: {type: classification, labels: [0, 1, 2]}
+test: {robustness: [%(robustness)s], abnormal: skip}
+gates:
+%(gates)s
+stages:
+  alpha: {branch: develop, on_inconclusive: warn}
+  production: {branch: main}
+"""
+
+
+@dataclass
+class Runner(Laptop):
+    """A laptop that may say that it runs a pull request from a fork."""
+
+    fork: bool = False
+
+    def place(self) -> Place | None:
+        return Place(branch="topic", target="main", fork=True) if self.fork else None
+
+
+@dataclass
+class GateProject:
+    """``root`` is a working tree with a bare ``remote`` beside it; ``v1.0.0`` answers ``old``, the candidate ``new``."""
+
+    root: Path
+    remote: Path
+
+    def contract(self, gates: str, *, data: str = "label: label", robustness: str = "") -> None:
+        lines = "\n".join(f"  {line.strip()}" for line in gates.strip().splitlines())
+        text = CONTRACT % {"gates": lines, "data": data, "robustness": robustness}
+        (self.root / "gradatim.yml").write_text(text, encoding="utf-8")
+
+    def release(self, stage: str = "production", *, fork: bool = False) -> Release:
+        contract = read_contract(self.root / "gradatim.yml")
+        return Release(contract, Workspace(contract.root), Silent(), Runner(fork), stage)
+
+    def judge(self, stage: str = "production", *steps: str, fork: bool = False) -> Outcome:
+        """Evaluate (and what else is named), then judge; timing is left out, for nothing here asks for it."""
+        for step in ("inspect", *steps, "evaluate"):
+            run_step(step, self.release(stage, fork=fork))
+        return gate.run(self.release(stage, fork=fork))
+
+    def another_candidate(self, shift: float) -> None:
+        """A model of the same answers and other bytes."""
+        write_model(self.root / "model.onnx", "new", shift)
+
+    def clone(self, place: Path) -> GateProject:
+        """Another machine: the contract, the data and the candidate as they are here, the tags from the remote."""
+        clone(self.remote, place)
+        for name in ("gradatim.yml", "model.onnx", "test.npz"):
+            (place / name).write_bytes((self.root / name).read_bytes())
+        return GateProject(place, self.remote)
+
+
+def lay_down(
+    folder: Path,
+    labels: NDArray[Any],
+    old: NDArray[Any],
+    new: NDArray[Any],
+    slices: Mapping[str, NDArray[Any]] | None = None,
+) -> GateProject:
+    """A released model that answers ``old`` and a candidate that answers ``new``, each [n] of the labels 0, 1, 2."""
+    root = new_repository(folder / "repo", remote=folder / "remote.git")
+    rows = np.concatenate([np.eye(3)[old], np.eye(3)[new]], axis=1).astype(np.float32)
+    write_model(root / "model.onnx", "old")
+    np.savez(root / "test.npz", x=rows, label=labels, **(slices or {}))
+    commit_file(root, ".gitignore", b".gradatim/\n")
+    git(root, "tag", "-a", "v1.0.0", "-m", "The first")
+    git(root, "push", "-q", "origin", "v1.0.0")
+    write_model(root / "model.onnx", "new")
+    return GateProject(root, folder / "remote.git")
+
+
+def write_model(path: Path, which: str, shift: float = 0.0) -> None:
+    """Scores of three classes: the first three features, or for ``new`` the last three."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.zeros((6, 3), np.float32)
+    weights[(0 if which == "old" else 3) + np.arange(3), np.arange(3)] = 1 + shift
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["scores"])],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def named(outcome: Outcome, gate_name: str) -> GateResult:
+    """The result of one gate."""
+    (found,) = [result for result in outcome.gates if result.gate == gate_name]
+    return found

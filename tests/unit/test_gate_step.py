@@ -1,0 +1,206 @@
+"""The gate step from the contract to the verdict: a real release, a real candidate, small evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gate_project import GateProject, lay_down, named
+from registry_examples import commit_file, git
+
+from gradatim.collect import collect
+from gradatim.gates.planning import PlanRow
+from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.step import run_step
+from gradatim.steps.gate import plan_gates
+
+pytest.importorskip("onnxruntime")
+
+ROWS = 240
+LABELS = np.arange(ROWS) % 3
+
+
+def answers(misses: int, label: int | None = None) -> np.ndarray:
+    """Right answers but for so many of them, of one label where it is given."""
+    places = np.flatnonzero(label == LABELS) if label is not None else np.arange(ROWS)
+    found = LABELS.copy()
+    found[places[:misses]] = (LABELS[places[:misses]] + 1) % 3
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> GateProject:
+    return lay_down(
+        tmp_path,
+        LABELS,
+        answers(20, label=0),
+        answers(12, label=2),
+        {"site": np.array(["north", "south"])[LABELS // 2]},
+    )
+
+
+def test_a_stage_that_only_warns_lets_the_undecided_pass_and_nothing_else(project: GateProject) -> None:
+    project.contract(
+        "accuracy: {at_least: 94%}\nrecall[class=2]: {at_least: 97%}\nrecall[class=0]: {at_least: 90%}"
+    )
+    strict = project.judge("production")
+    verdicts = {result.gate: result.verdict for result in strict.gates}
+    assert verdicts == {
+        "accuracy": Verdict.INCONCLUSIVE,
+        "recall[class=2]": Verdict.FAIL,
+        "recall[class=0]": Verdict.PASS,
+    }
+    assert [result.gate for result in strict.gates if result.refuses] == ["accuracy", "recall[class=2]"]
+    warned = project.judge("alpha")
+    assert {result.gate: result.verdict for result in warned.gates} == verdicts
+    assert [result.gate for result in warned.gates if result.refuses] == ["recall[class=2]"]
+    project.contract("accuracy: {at_least: 94%}")
+    assert project.judge("production").verdict is Verdict.INCONCLUSIVE
+    assert project.judge("alpha").verdict is Verdict.PASS
+
+
+def test_what_was_not_measured_fails_unless_it_is_not_required_and_never_passes(project: GateProject) -> None:
+    project.contract("energy: {at_most: 2}\nmemory: {at_most: 1 GB, required: false}")
+    for stage, blocking in (("production", True), ("alpha", False)):
+        found = project.judge(stage)
+        assert named(found, "energy").verdict is Verdict.FAIL
+        optional = named(found, "memory")
+        assert (optional.verdict, optional.blocking) == (Verdict.INCONCLUSIVE, blocking)
+        assert "gradatim benchmark" in optional.text
+        assert found.verdict is Verdict.FAIL
+
+
+def test_evidence_that_is_missing_refuses_and_names_the_command(project: GateProject) -> None:
+    project.contract("accuracy: {at_least: 50%}")
+    release = project.release()
+    statement = run_step("gate", release).statement
+    assert statement.verdict is Verdict.INVALID
+    assert any("gradatim evaluate" in result.text for result in statement.gates)
+
+
+def test_severity_and_strict_reach_the_robustness_gate(project: GateProject) -> None:
+    def found(gate: str, steps: tuple[str, ...] = ("test",)) -> tuple[float | None, str]:
+        project.contract(f"robustness[feature_noise]: {gate}", robustness="feature_noise")
+        result = named(project.judge("production", *steps), "robustness[feature_noise]")
+        return result.low, result.text
+
+    plain, _ = found("{at_least: 60%}")
+    strict, _ = found("{at_least: 60%, strict: true}")
+    assert plain is not None
+    assert strict is not None
+    assert strict < plain  # Maurer-Pontil assumes less and so proves less
+    assert "up to severity 2" in found("{at_least: 60%, severity: 2}")[1]
+
+
+def test_the_confidence_of_a_gate_widens_its_interval(project: GateProject) -> None:
+    project.contract("accuracy: {at_least: 80%}")
+    usual = named(project.judge(), "accuracy")
+    project.contract("accuracy: {at_least: 80%, confidence: 99.9%}")
+    sure = named(project.judge(), "accuracy")
+    assert sure.low is not None
+    assert usual.low is not None
+    assert sure.low < usual.low
+
+
+def test_a_veto_refuses_a_proven_regression_and_lets_the_unproven_pass(project: GateProject) -> None:
+    project.contract("recall: {not_worse_than: baseline, by: 1%, slices: every class, veto: true}")
+    found = project.judge()
+    assert {r.gate: r.verdict for r in found.gates} == {
+        "recall[class=0]": Verdict.PASS,
+        "recall[class=1]": Verdict.PASS,
+        "recall[class=2]": Verdict.FAIL,
+    }
+    assert "regression is proven" in named(found, "recall[class=2]").text
+
+
+def test_every_declared_slice_must_prove_the_rule(project: GateProject) -> None:
+    project.contract("accuracy: {at_least: 80%, slices: every site}", data="label: label, slices: site")
+    found = project.judge()
+    assert {r.gate for r in found.gates} == {"accuracy[site=north]", "accuracy[site=south]"}
+
+
+def test_the_baseline_is_run_twice_before_flips_are_held_against_it(project: GateProject) -> None:
+    project.contract("negative_flips: {at_most: 1%}")
+    found = named(project.judge(), "negative_flips")
+    assert found.verdict is Verdict.FAIL
+    assert "Of 240 samples 12 that v1.0.0 got right are wrong now." in found.text
+    assert "Run twice" not in found.text  # this baseline is steady
+    evaluate = project.release().workspace.statement("evaluate")
+    assert evaluate is not None
+    (floor,) = [m for m in evaluate.measurements if m.name == "self_flips"]
+    assert (floor.variant, floor.successes, floor.n) == ("baseline", 0, ROWS)
+    assert not (project.root / ".gradatim/predictions/baseline again").exists()
+    project.contract("accuracy: {at_least: 50%}")
+    project.judge()
+    again = project.release().workspace.statement("evaluate")
+    assert again is not None
+    assert all(m.name != "self_flips" for m in again.measurements)  # nobody asks, so nothing is run twice
+
+
+def roll_dice(project: GateProject) -> None:
+    """Let the model add noise to its scores, so that it is wrong on other rows each time."""
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(project.root / "model.onnx")
+    model.graph.node[0].output[0] = "steady"
+    noise = helper.make_node("RandomUniformLike", ["steady"], ["noise"], low=-0.7, high=0.7)
+    model.graph.node.extend([noise, helper.make_node("Add", ["steady", "noise"], ["scores"])])
+    onnx.save(model, project.root / "model.onnx")
+
+
+def test_a_baseline_that_rolls_dice_is_blamed_for_its_own_flips(tmp_path: Path) -> None:
+    project = lay_down(tmp_path, LABELS, LABELS, LABELS)
+    roll_dice(project)
+    commit_file(project.root, "note.txt", b"dice\n")
+    git(project.root, "tag", "-a", "v1.1.0", "-m", "Dice")
+    project.another_candidate(0.01)
+    roll_dice(project)
+    project.contract("negative_flips: {at_most: 1%}")
+    found = named(project.judge(), "negative_flips")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "Run twice, v1.1.0 itself flips on" in found.text
+    assert "No model keeps a budget that the baseline breaks by itself" in found.text
+
+
+def test_the_report_says_how_often_the_run_may_be_wrong(project: GateProject) -> None:
+    project.contract("accuracy: {at_least: 80%}\nrecall[class=0]: {at_least: 80%}\nsize: {at_most: 1 MB}")
+    outcome = project.judge()
+    report = collect(project.release(), outcome)
+    assert report.budget is not None
+    assert "one of the 2 rules on samples or timings is released in at most 5 %" in report.budget
+    for name in ("summary.md", "report.html"):
+        text = (project.root / ".gradatim" / name).read_text(encoding="utf-8")
+        assert "How often this may be wrong" in text
+    recorded = json.loads((project.root / ".gradatim/report.json").read_text(encoding="utf-8"))
+    assert recorded["budget"] == report.budget
+
+
+def rows_of(project: GateProject) -> dict[str, PlanRow]:
+    return {row.gate: row for row in plan_gates(project.release())}
+
+
+def test_the_plan_needs_no_model_and_names_what_cannot_pass(project: GateProject) -> None:
+    (project.root / "model.onnx").unlink()
+    project.contract(
+        "accuracy: {not_worse_than: baseline, by: 1%}\nrecall: {at_least: 90%, slices: every class}\n"
+        "size: {at_most: 1 MB}"
+    )
+    rows = rows_of(project)
+    assert not rows["accuracy"].possible
+    assert (rows["accuracy"].n, rows["accuracy"].least) == (ROWS, 299)
+    assert "240 rows" in rows["accuracy"].text or "240 samples" in rows["accuracy"].text
+    assert all(rows[f"recall[class={label}]"].possible for label in range(3))
+    assert rows["size"].possible
+
+
+def test_data_that_must_last_are_planned_for_at_the_error_that_leaves(project: GateProject) -> None:
+    project.contract("recall: {at_least: 90%, slices: every class}")
+    assert rows_of(project)["recall[class=1]"].least == 29
+    project.contract("recall: {at_least: 90%, slices: every class}", data="uses: 8")
+    row = rows_of(project)["recall[class=1]"]
+    assert not row.possible
+    assert row.least == 82
+    assert "0.02 % only" in row.text
