@@ -10,7 +10,8 @@ from gradatim.evidence.manifest import FileEntry
 from gradatim.files import sha256_bytes
 from gradatim.registry.git import Repository
 
-_SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)(?P<host>[^:/]+)(?::\d+/|[:/])(?P<path>.+)")
+_SSH = re.compile(r"ssh://(?:[^@/]+@)?(?P<host>[^:/]+)(?::\d+)?/(?P<path>.+)")
+_SCP = re.compile(r"(?:[^@/]+@)?(?P<host>[^:/]+):(?P<path>[^/].*)")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9_-]|[A-Za-z0-9]")
 
 
@@ -47,8 +48,8 @@ def find_project(address: str | None, kind: str, server: str, repository: Reposi
     written = address or (repository.remote_url() if repository else None) or ""
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)+", written) and address:
         return Project(server.rstrip("/"), written)
-    ssh = _SSH.fullmatch(written) if "://" not in written or written.startswith("ssh://") else None
-    if ssh:
+    ssh = _SSH.fullmatch(written) or _SCP.fullmatch(written)
+    if ssh and not written.startswith("http"):
         return Project(f"https://{ssh['host']}", ssh["path"].strip("/").removesuffix(".git"))
     web = re.fullmatch(r"(https?://[^/@]+)/(.+)", written)
     if web:

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -241,8 +241,10 @@ Answer = Callable[[str, str, dict[str, str], bytes], tuple[int, Any]]
 
 
 @contextmanager
-def serving(port: int, answer: Answer, lock: threading.Lock) -> Iterator[None]:
-    """Serve what ``answer`` says on a port of loopback, one request at a time."""
+def serving(
+    port: int, answer: Answer, lock: threading.Lock, headers: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Serve what ``answer`` says on a port of loopback, one request at a time, with ``headers`` on each answer."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -254,6 +256,8 @@ def serving(port: int, answer: Answer, lock: threading.Lock) -> Iterator[None]:
             data = said if isinstance(said, bytes) else b"" if said is None else json.dumps(said).encode()
             kind = "application/octet-stream" if isinstance(said, bytes) else "application/json"
             self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

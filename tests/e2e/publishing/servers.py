@@ -1,0 +1,80 @@
+"""Real servers to publish to, each started once, when the first test needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from publishing.github import GitHub, GitHubPlace, serving
+from publishing.places import OciPlace, Place, S3Place
+from publishing.processes import free_port, server
+
+_numbers = itertools.count()
+_REGISTRY = """\
+version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+auth: {{htpasswd: {{realm: models, path: {folder}/htpasswd}}}}
+"""
+_PASSWORDS = "ada:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"  # bcrypt of `secret`
+
+
+class Servers:
+    """Servers by kind, each started once, when the first test needs it."""
+
+    def __init__(self, folder: Path, running: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._running = running
+        self._ports: dict[str, int] = {}
+        self._forge: GitHub | None = None
+
+    def place(self, kind: str, remote: Path) -> Place:
+        """A fresh place on a server, or a skipped test where the server is not installed."""
+        if kind == "github":
+            return self._github(remote)
+        return self._s3() if kind == "s3" else self._oci()
+
+    def _github(self, remote: Path) -> Place:
+        for package in ("requests", "openapi_core"):
+            pytest.importorskip(package)
+        if self._forge is None:
+            port = free_port()
+            self._forge = GitHub(port)
+            self._running.enter_context(serving(port, self._forge.answer, self._forge.lock))
+        return GitHubPlace(self._forge, f"ada/models-{next(_numbers)}", remote)
+
+    def _s3(self) -> Place:
+        for package in ("boto3", "moto", "flask_cors"):
+            pytest.importorskip(package)
+        port = self._port(
+            "s3", lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+        )
+        return S3Place(port, f"models-{next(_numbers)}")
+
+    def _oci(self) -> Place:
+        pytest.importorskip("requests")
+        program = shutil.which("docker-registry")
+        if program is None:
+            pytest.skip("docker-registry is not installed: apt-get install docker-registry")
+        folder = self._folder / "registry"
+
+        def command(port: str) -> list[str]:
+            folder.mkdir()
+            (folder / "htpasswd").write_text(_PASSWORDS)
+            (folder / "config.yml").write_text(_REGISTRY.format(folder=folder, port=port))
+            return [program, "serve", str(folder / "config.yml")]
+
+        return OciPlace(self._port("oci", command), f"team/models-{next(_numbers)}", folder)
+
+    def _port(self, kind: str, command: Callable[[str], list[str]]) -> int:
+        if kind not in self._ports:
+            port = free_port()
+            self._running.enter_context(server(command(str(port)), port, self._folder / f"{kind}.log"))
+            self._ports[kind] = port
+        return self._ports[kind]
