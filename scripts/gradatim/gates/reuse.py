@@ -169,8 +169,9 @@ class Reuse:
         """Why no verdict on this test set counts; None when they do."""
         if self.charge is None:
             return (
-                f"This use of the test set could not be counted: {self.reason} A verdict that nobody counted "
-                "does not count."
+                f"This use of the test set could not be counted: {self.reason} The contract (`data.uses`) counts every "
+                "candidate before it is judged, so this verdict proves nothing. Run `gradatim evaluate --force` on this "
+                "candidate where the remote may be written to; from then on it is counted everywhere."
             )
         if self.spent:
             return (
