@@ -21,7 +21,10 @@ from gradatim.projects.actions import inputs_of, outputs_of
 PATH = "templates/gitlab/release.yml"
 """Where the include lies in the kit's repository."""
 
-KIT = f"gradatim[onnx,test] @ git+https://github.com/gradatim/gradatim@v{__version__}"
+REF = f"v{__version__}"
+"""The kit's own version, at which the include is taken."""
+
+KIT = f"gradatim[onnx,test] @ git+https://github.com/gradatim/gradatim@{REF}"
 """What a job installs: the kit at the version of the include, from where the include itself comes."""
 
 CHECKS = tuple(step for step in GRAPH if not step.outward)

@@ -1,0 +1,161 @@
+"""Write the parts of README.md and docs/ that come from the code: ``python docs/write.py``, ``--check`` tells what drifted.
+
+In the README a part stands between ``<!-- name: ... -->`` and ``<!-- /name -->``. A page is written whole.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from gradatim.cli import STEPS, VERBS
+from gradatim.contract.documentation import reference_page
+from gradatim.contract.reading import read_contract
+from gradatim.files import write_text
+from gradatim.perturb import catalogue
+from gradatim.projects import gitlab
+from gradatim.projects.workflows import Caller, render_caller
+
+TOP = Path(__file__).resolve().parents[1]
+
+MEANING = {
+    "gaussian_noise": "standard deviation, share of the value range",
+    "shot_noise": "photons at full brightness",
+    "impulse_noise": "share of pixels turned black or white",
+    "speckle_noise": "standard deviation, share of the pixel's own value",
+    "gaussian_blur": "standard deviation in pixels",
+    "defocus_blur": "radius in pixels",
+    "contrast": "share of the contrast that is left",
+    "brightness": "added, share of the value range",
+    "pixelate": "size it is reduced to",
+    "jpeg_compression": "quality",
+    "feature_noise": "standard deviation, share of the feature's own",
+    "missing_values": "share of cells, filled with the feature's mean",
+    "unit_error": "share of cells, times a power of ten",
+    "column_swap": "share of rows, two features exchanged",
+    "outliers": "share of cells, five to ten standard deviations away",
+    "typos": "share of characters: insert, delete, replace, transpose",
+    "word_drop": "share of words",
+    "case_change": "share of words, upper and lower case exchanged",
+    "homoglyphs": "share of characters",
+    "zero_width": "share of gaps between characters",
+    "background_noise": "signal-to-noise ratio in decibels",
+    "clipping": "share of samples cut off",
+    "gain": "decibels",
+    "dropout": "share of 20 ms packets lost",
+    "speed": "times as fast",
+    "token_substitution": "share of tokens",
+    "token_drop": "share of tokens",
+    "unknown_tokens": "share of tokens",
+    "truncation": "share of the sequence that is left",
+}
+"""What the figures of `perturb/catalogue.py` stand for."""
+
+
+def written() -> dict[str, str]:
+    """Every file that has such parts, as it should be, by its path in the repository."""
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    gitlab_page, robustness = (
+        (TOP / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("gitlab", "robustness")
+    )
+    parts = {
+        "commands": commands(),
+        "caller": f"```yaml\n{caller(example(readme))}```",
+        "include": f"```yaml\n{include()}```",
+    }
+    return {
+        "README.md": _filled(readme, parts),
+        "docs/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
+        "docs/robustness.md": _filled(robustness, {"catalogue": corruptions()}),
+        "docs/contract.md": reference_page(),
+    }
+
+
+def commands() -> str:
+    """Every command and what it is for, in the order of ``gradatim --help``."""
+    rows = ["| command | |", "|---|---|"]
+    rows += [f"| `gradatim {name}` | {meaning} |" for name, meaning in VERBS.items()]
+    rows += ["| **steps**, each a command, a CI job and an action | |"]
+    rows += [f"| `gradatim {name}` | {meaning} |" for name, meaning in STEPS.items()]
+    return "\n".join(rows)
+
+
+def example(readme: str) -> str:
+    """The contract that the README shows."""
+    return next(block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "\nmodel:" in block)
+
+
+def caller(contract: str) -> str:
+    """The workflow file of a team that has this contract, at the kit's current version."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gradatim.yml"
+        path.write_text(contract, encoding="utf-8")
+        stages = read_contract(path).parts.stages
+    return render_caller(
+        Caller(tuple(stage.branch for stage in stages.values() if stage.branch), tuple(stages))
+    )
+
+
+def include() -> str:
+    """GitLab's include at the kit's current version, for the branches that the README's contract has."""
+    given = {one.name: one.default for one in gitlab.INPUTS}
+    address = f"https://raw.githubusercontent.com/gradatim/gradatim/{gitlab.REF}/{gitlab.PATH}"
+    return (
+        f"include:\n  - remote: {address}\n    inputs:\n"
+        f"      branches: {given['branches']}\n      built: model/digits.onnx\n"
+    )
+
+
+def inputs() -> str:
+    """Every input of GitLab's include."""
+    rows = ["| input | default | |", "|---|---|---|"]
+    for one in gitlab.INPUTS:
+        default = one.default.replace("|", "\\|")
+        rows.append(f"| `{one.name}` | {f'`{default}`' if default else 'nothing'} | {one.description} |")
+    return "\n".join(rows)
+
+
+def corruptions() -> str:
+    """Every corruption with the strength of each severity."""
+    rows = ["| items | corruption | severity 1 .. 5 | in |", "|---|---|---|---|"]
+    levels = {
+        **catalogue.IMAGE_LARGE,
+        **catalogue.TABULAR,
+        **catalogue.TEXT,
+        **catalogue.AUDIO,
+        **catalogue.TOKENS,
+    }
+    for kind, names in catalogue.NAMES.items():
+        for name in names:
+            shown = ", ".join(f"{level:g}" for level in levels[name])
+            rows.append(f"| {kind} | `{name}` | {shown} | {MEANING[name]} |")
+    return "\n".join(rows)
+
+
+def _filled(text: str, parts: Mapping[str, str]) -> str:
+    for name, part in parts.items():
+        mark = re.compile(rf"(<!-- {name}: [^\n]*-->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        text, found = mark.subn(lambda place, part=part: f"{place[1]}{part}{place[2]}", text)
+        if found != 1:
+            raise SystemExit(f"The part `{name}` stands {found} times where it should stand once.")
+    return text
+
+
+def main(arguments: list[str]) -> int:
+    drifted = {
+        path: text
+        for path, text in written().items()
+        if not (TOP / path).is_file() or (TOP / path).read_text(encoding="utf-8") != text
+    }
+    for path, text in drifted.items():
+        if "--check" not in arguments:
+            write_text(TOP / path, text)
+        sys.stderr.write(f"{path}\n")
+    return 1 if drifted and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""README and docs keep to the code: what is rendered is current, what is linked is there, what is promised works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradatim import __version__
+from gradatim.cli import STEPS, VERBS
+from gradatim.contract.reading import read_contract
+from gradatim.gates.rule import Rule
+
+TOP = Path(__file__).resolve().parents[2]
+README = (TOP / "README.md").read_text(encoding="utf-8")
+PAGES = [*TOP.glob("*.md"), *TOP.glob("docs/*.md")]
+
+DEMO = 'python -m pip install ".[demo]" && gradatim demo'
+TESTS = "python -m pip install nox && nox -s tests"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def _example() -> str:
+    return next(block for block in _blocks("yaml") if "\nmodel:" in block)
+
+
+def test_what_is_written_from_the_code_is_current() -> None:
+    done = subprocess.run(
+        [sys.executable, str(TOP / "docs/write.py"), "--check"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"run python docs/write.py: {done.stderr}"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for name in (*VERBS, *STEPS):
+        assert f"| `gradatim {name}` |" in README
+
+
+def test_quick_start_is_exactly_two_commands() -> None:
+    assert f"```sh\n{DEMO}\n```" in README
+    assert f"```sh\n{TESTS}\n```" in README
+    assert _blocks("sh")[:2] == [f"{DEMO}\n", f"{TESTS}\n"]
+
+
+def test_ci_finds_the_test_command_of_the_readme() -> None:
+    (line,) = re.findall(r"^command=.*$", (TOP / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
+    found = subprocess.run(
+        ["bash", "-c", f'{line}; printf %s "$command"'], cwd=TOP, check=True, capture_output=True, text=True
+    )
+    assert found.stdout == TESTS
+
+
+def test_the_contract_of_the_readme_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "gradatim.yml"
+    path.write_text(_example(), encoding="utf-8")
+    contract = read_contract(path)
+    assert contract.parts.model.name == "digits"
+    assert contract.ladder == ("alpha", "beta", "production")
+    assert all(isinstance(rule, Rule) for rule in contract.rules_for("production"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r"(?:href|src)=\"([^\"]+)\"", text)]
+    for link in links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor and target.suffix == ".md":
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in slugs, f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_every_command_and_bench_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"^(?:\$ )?gradatim ([a-z]+)", text, re.MULTILINE) + re.findall(
+        r"`gradatim ([a-z]+)", text
+    ):
+        assert name in {*VERBS, *STEPS}, f"{page.name}: gradatim {name}"
+    for name in re.findall(r"\btests/[\w/]+\.py\b", text):
+        assert (TOP / name).is_file(), f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_no_page_holds_a_placeholder_or_an_old_version(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"\b(TODO|FIXME|TBD|XXX|lorem ipsum)\b", text)
+    assert not re.search(r"^```\w*\n```$", text, re.MULTILINE), "an empty block"
+    assert set(re.findall(r"gradatim/gradatim(?:[/@]|\S*?@)v(\d+\.\d+\.\d+)", text)) <= {__version__}
+
+
+def test_the_picture_of_the_report_is_a_picture() -> None:
+    assert (TOP / "docs/report.png").read_bytes().startswith(b"\x89PNG\r\n")
