@@ -16,7 +16,8 @@ from gradatim.models import Predictor
 from gradatim.progress import Advance
 
 _GATHERED_BYTES = 1 << 18
-"""Answers of small batches are written together: a write for each costs as much as a twentieth of a small model."""
+"""Answers of so many bytes are kept and written together. What is done for each batch between two calls of a small
+model runs with cold caches, several times as slowly as here in a row."""
 
 
 def predict(
@@ -42,33 +43,47 @@ def predict(
     """
     with PredictionsWriter(folder) as writer:
         for block in _rows(dataset.blocks(batch), most):
-            for rows, kept in _gathered(_answers(predictor, task, block, batch, advance)):
-                part = block.rows(rows)
-                writer.append(kept, part.labels, part.slices, part.groups, part.items)
+            for answers in _answers(predictor, block, batch, advance):
+                for rows, kept in _gathered(task, block, answers):
+                    part = block.rows(rows)
+                    writer.append(kept, part.labels, part.slices, part.groups, part.items)
     return Predictions.load(folder)
 
 
-def _answers(
-    predictor: Predictor, task: Task, block: Batch, batch: int, advance: Advance
-) -> Iterator[tuple[slice, dict[str, Any]]]:
-    """The model's answers to a block, batch by batch."""
-    for start in range(0, len(block), batch):
-        rows = slice(start, min(start + batch, len(block)))
+_Answer = tuple[slice, dict[str, Any], dict[str, Any]]
+"""Rows of a block, the inputs made of them and the model's outputs."""
+
+
+def _answers(predictor: Predictor, block: Batch, batch: int, advance: Advance) -> Iterator[list[_Answer]]:
+    """The model's answers to a block, batch by batch, several at a time."""
+    answers: list[_Answer] = []
+    size, n = 0, len(block)
+    for start in range(0, n, batch):
+        rows = slice(start, min(start + batch, n))
         inputs = {name: values[rows] for name, values in block.inputs.items()}
         outputs = predictor(inputs)
-        yield rows, reduce_batch(task, outputs, inputs, None if block.labels is None else block.labels[rows])
+        answers.append((rows, inputs, outputs))
         advance(rows.stop - start)
+        for values in outputs.values():
+            size += values.nbytes
+        if size >= _GATHERED_BYTES:
+            yield answers
+            answers, size = [], 0
+    if answers:
+        yield answers
 
 
-def _gathered(answers: Iterator[tuple[slice, dict[str, Any]]]) -> Iterator[tuple[slice, dict[str, Any]]]:
-    """Consecutive answers joined, as far as they are alike; the others as they are."""
+def _gathered(task: Task, block: Batch, answers: list[_Answer]) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """What is kept of the answers, joined as far as they are alike; the others as they are."""
     waiting: list[dict[str, Any]] = []
-    start = stop = size = 0
-    for rows, kept in answers:
+    start = stop = 0
+    for rows, inputs, outputs in answers:
+        labels = None if block.labels is None else block.labels[rows]
+        kept = reduce_batch(task, outputs, inputs, labels)
         table = _is_table(kept, rows.stop - rows.start)
-        if waiting and not (table and size < _GATHERED_BYTES and _alike(waiting[0], kept)):
+        if waiting and not (table and _alike(waiting[0], kept)):
             yield slice(start, stop), _joined(waiting)
-            waiting, size = [], 0
+            waiting = []
         if not table:
             yield rows, kept  # with whatever is wrong about it, for the writer to judge
             continue
@@ -76,7 +91,6 @@ def _gathered(answers: Iterator[tuple[slice, dict[str, Any]]]) -> Iterator[tuple
             start = rows.start
         waiting.append(kept)
         stop = rows.stop
-        size += sum(values.nbytes for values in kept.values())
     if waiting:
         yield slice(start, stop), _joined(waiting)
 

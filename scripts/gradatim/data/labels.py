@@ -61,8 +61,9 @@ def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | 
 
 def _indices(values: Array, labels: Sequence[str | int], where: Where) -> NDArray[np.int64]:
     named = any(isinstance(label, str) for label in labels)
+    positions_themselves = named or list(labels) == list(range(len(labels)))
     ignored = (values == IGNORED) & (values.ndim > 1) if values.dtype.kind in "iu" else np.False_
-    if values.dtype.kind in "iu" and named:
+    if values.dtype.kind in "iu" and positions_themselves:
         result = values.astype(np.int64)
         outside = ((result < 0) | (result >= len(labels))) & ~ignored
     else:

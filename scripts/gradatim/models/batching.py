@@ -46,17 +46,18 @@ class Batched:
         # a bound state model takes its time axis itself
         time = 1 if getattr(predictor, "takes_sequences", False) else 0
         self._with_batch = {spec.name for spec in own.inputs if self._has_batch_axis(spec)}
-        self._most_axes = {
-            spec.name: len(spec.shape) + (time if spec.name in self._with_batch else 0)
+        self._axes_if_alone = {
+            spec.name: len(spec.shape) + 1 + (time if spec.name in self._with_batch else 0)
             for spec in own.inputs
             if spec.shape is not None
         }
         self.signature = own if self._size is None else _freed(own, self._size, self._with_batch)
 
     def __call__(self, inputs: Arrays, /) -> dict[str, NDArray[Any]]:
-        alone = [
-            name for name, most in self._most_axes.items() if getattr(inputs.get(name), "ndim", 0) == most + 1
-        ]
+        alone = []
+        for name, axes in self._axes_if_alone.items():  # a loop: this runs before every call of a small model
+            if getattr(inputs.get(name), "ndim", 0) == axes:
+                alone.append(name)
         if not alone and self._size is None:
             return self.inner(inputs)
         shared = [name for name in inputs if name in self._with_batch and name not in alone]
