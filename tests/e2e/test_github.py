@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from github_runner import REF, Consumer, git, lay_kit
+from github_runner import REF, Consumer, git, lay_kit, off_ci
 
 from gradatim.files import template_folder
 from gradatim.projects.workflows import CALLER, Caller, render_caller
@@ -45,6 +45,7 @@ SHORT = """model:
   path: model/digits.onnx
   build: {run: python export.py, inputs: [export.py, weights/digits.npz]}
 data: {evaluation: data/test.npz}
+benchmark: {rounds: 3}
 task: classification
 gates:
   accuracy: {at_least: 90%}
@@ -115,7 +116,7 @@ def github() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
         def do_PATCH(self) -> None:
             assert self.path == "/repos/acme/digits/issues/comments/1"
-            comments[0].update(self._body())
+            comments[0].update(self._body(), html_url="http://comment/1")
             self._answer(comments[0])
 
         def log_message(self, *arguments: Any) -> None:
@@ -152,8 +153,10 @@ def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(
     _shorten(consumer.project, "  recall: {at_least: 85%, slices: every class}\n")
     _write_caller(consumer.project, jobs="folded")
     _commit(consumer.project, "Better in total")
-    event = _pull_request(consumer, "acme/digits")
-    run = consumer.run("pull_request", event, env={"GITHUB_API_URL": address})
+    comments.append({"id": 1, "user": {"type": "Bot"}, "body": "<!-- gradatim: digits -->\nAn older result"})
+    run = consumer.run(
+        "pull_request", _pull_request(consumer, "acme/digits"), env={"GITHUB_API_URL": address}
+    )
     assert run.code != 0
     assert run.results["folded"] == run.results["passed"] == "failure"
     assert run.results["comment"] == "success", run.of("comment")
@@ -161,15 +164,10 @@ def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(
     line = next(number for number, text in enumerate(lines, 1) if "recall:" in text)
     assert re.search(rf"::error file=gradatim\.yml,line={line},title=recall\[class=8\]%3A FAIL::", run.text)
     assert len(comments) == 1
-    assert "digits: FAIL" in comments[0]["body"]
-    comments[0]["body"] = comments[0]["body"].replace("FAIL", "an older result")
-    again = consumer.run("pull_request", event, env={"GITHUB_API_URL": address})
-    assert again.results["comment"] == "success"
-    assert len(comments) == 1
-    assert "digits: FAIL" in comments[0]["body"]
+    assert "digits: FAIL" in comments[0]["body"], "the comment is updated in place"
 
 
-def test_pushes_tag_a_tag_publishes_and_dispatch_rolls_back(consumer: Consumer) -> None:
+def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consumer: Consumer) -> None:
     project, releases = consumer.project, consumer.folder / "releases"
     git(project, "checkout", "-q", "staging")
     _shorten(project)
@@ -193,18 +191,27 @@ def test_pushes_tag_a_tag_publishes_and_dispatch_rolls_back(consumer: Consumer) 
 
     shutil.copytree(template_folder("projects") / "digits-candidates" / "better", project, dirs_exist_ok=True)
     _export(project)
-    second = _push(consumer, "A better one")
-    assert second.code == 0, second.text[-4000:]
-    assert len(_tags(consumer)) == 2
+    _commit(project, "A better one")
+    laptop = _gradatim(consumer, "run", "--stage", "beta")
+    assert laptop.returncode == 0, laptop.stderr
+    assert len(_tags(consumer)) == 2, "laptop and CI climb the same ladder"
 
     asked = {"do": "rollback", "stage": "beta", "version": "", "reason": NASTY}
     back = consumer.run("workflow_dispatch", {"ref": "refs/heads/staging", "inputs": asked})
     assert back.code == 0, back.text[-4000:]
     assert back.results["rollback"] == "success"
-    status = json.loads(_gradatim(consumer, "status", "--fetch", "--json").stdout)
-    held = {entry["stage"]: entry["version"] for entry in status["models"][0]["stages"]}
-    assert held["beta"] == tag
+    assert _held(consumer)["beta"] == tag
     assert not list(consumer.folder.rglob("pwned"))
+
+    asked = {"do": "promote", "stage": "production", "version": tag, "reason": ""}
+    up = consumer.run("workflow_dispatch", {"ref": "refs/heads/staging", "inputs": asked})
+    assert up.code == 0, up.text[-4000:]
+    assert _held(consumer) == {"alpha": None, "beta": tag, "production": tag.partition("-")[0]}
+
+
+def _held(consumer: Consumer) -> dict[str, str | None]:
+    status = json.loads(_gradatim(consumer, "status", "--fetch", "--json").stdout)
+    return {entry["stage"]: entry["version"] for entry in status["models"][0]["stages"]}
 
 
 def _pull_request(consumer: Consumer, head: str) -> dict[str, Any]:
@@ -235,7 +242,9 @@ def _tags(consumer: Consumer) -> list[str]:
 
 def _gradatim(consumer: Consumer, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gradatim", *arguments]
-    return subprocess.run(command, cwd=consumer.project, check=False, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=consumer.project, check=False, capture_output=True, text=True, env=off_ci()
+    )
 
 
 def _export(project: Path) -> None:
