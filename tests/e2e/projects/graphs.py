@@ -39,7 +39,11 @@ def write_graph(
         numpy_helper.from_array(np.asarray(value, np.float32) if value.dtype == np.float64 else value, name)
         for name, value in weights.items()
     ]
-    given = [helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)) for name, dtype, shape in inputs]
-    found = [helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)) for name, dtype, shape in outputs]
+    given = [
+        helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)) for name, dtype, shape in inputs
+    ]
+    found = [
+        helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)) for name, dtype, shape in outputs
+    ]
     graph = helper.make_graph(list(nodes), "model", given, found, constants)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))

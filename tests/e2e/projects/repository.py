@@ -70,7 +70,12 @@ class Project:
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=self.folder, capture_output=True, text=True, check=True, env=_environment()
+            ["git", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=_environment(),
         )
         return done.stdout.strip()
 
@@ -94,12 +99,16 @@ class Project:
 
     def check(self) -> Run:
         """Everything that ``gradatim run --until gate`` does but the timing, which takes the longest."""
-        steps = [word for step in ("build", "inspect", "compress", "test", "evaluate") for word in ("--only", step)]
+        steps = [
+            word for step in ("build", "inspect", "compress", "test", "evaluate") for word in ("--only", step)
+        ]
         return self.run(*steps)
 
     def evidence(self, step: str) -> dict[str, Any]:
         """What a step left behind."""
-        found: dict[str, Any] = json.loads((self.folder / ".gradatim/evidence" / f"{step}.json").read_text("utf-8"))
+        found: dict[str, Any] = json.loads(
+            (self.folder / ".gradatim/evidence" / f"{step}.json").read_text("utf-8")
+        )
         return found
 
     def measured(self, metric: str, variant: str = "original", where: str | None = None) -> float | None:
