@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from publishing.crashes import problems, survive
 from publishing.github import GitHubPlace
+from publishing.gitlab import GitLabPlace
 from publishing.places import Place
 from publishing.processes import free_port
 from publishing.servers import Servers
@@ -25,7 +26,7 @@ from gradatim.registry.git import Repository
 from gradatim.registry.tagging import VersionTaken, announce
 
 
-@pytest.fixture(params=["s3", "oci", "github"])
+@pytest.fixture(params=["s3", "oci", "github", "gitlab"])
 def place(
     request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Place]:
@@ -33,9 +34,9 @@ def place(
     for key, value in {**IDENTITY, **found.credentials}.items():
         monkeypatch.setenv(key, value)
     yield found
-    if isinstance(found, GitHubPlace):
+    if isinstance(found, GitHubPlace | GitLabPlace):
         refused, found.server.refused = found.server.refused, []
-        assert refused == [], "GitHub's own document does not allow this"
+        assert refused == [], "the forge's own documentation does not allow this"
 
 
 @pytest.fixture

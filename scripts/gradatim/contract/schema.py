@@ -435,6 +435,12 @@ class Publisher(Section):
         "Needs the extra `github`, and GITHUB_TOKEN with `contents: write`.",
         examples=["ada/digits"],
     )
+    gitlab: ProjectAddress | None = Field(
+        None,
+        description="Releases of a GitLab project, files in its package registry: `GROUP/NAME` or its address; the git "
+        "remote's when left out. Needs the extra `gitlab`, and GITLAB_TOKEN, or CI_JOB_TOKEN in a job.",
+        examples=["models/digits"],
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Publisher:
@@ -458,7 +464,7 @@ class Publisher(Section):
         return written
 
 
-_OF_THE_REMOTE = ("github",)
+_OF_THE_REMOTE = ("github", "gitlab")
 """Publishers that take their place from the git remote when none is written."""
 
 

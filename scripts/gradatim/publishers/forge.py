@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry
 from gradatim.files import sha256_bytes
 from gradatim.registry.git import Repository
 
 _SSH = re.compile(r"ssh://(?:[^@/]+@)?(?P<host>[^:/]+)(?::\d+)?/(?P<path>.+)")
 _SCP = re.compile(r"(?:[^@/]+@)?(?P<host>[^:/]+):(?P<path>[^/].*)")
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9_-]|[A-Za-z0-9]")
+_PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,15 @@ def by_plain_name(entries: tuple[FileEntry, ...]) -> dict[str, FileEntry]:
             "Two files of the release would go by one name where it is published. Rename one."
         )
     return named
+
+
+def description(release: ReleaseFiles) -> str:
+    """What a forge says about a release, in Markdown."""
+    record = release.record
+    replaced = f", replaces {record.previous}" if record.previous else ""
+    return (
+        f"**{record.name} {record.version}**{replaced}\n\n"
+        f"- stage: {record.stage or 'none'}\n- variant: {record.variant}\n- commit: {record.commit}\n"
+        f"- manifest: `sha256:{record.manifest}`\n\n"
+        f"Verify it in a clone of its repository: `gradatim verify {record.version}`\n"
+    )

@@ -21,7 +21,7 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import RECORD_FILE
-from gradatim.publishers.forge import Project, by_plain_name, find_project
+from gradatim.publishers.forge import Project, by_plain_name, description, find_project
 from gradatim.publishers.publisher import Draft, Publication
 from gradatim.publishers.transfer import (
     checked_source,
@@ -203,7 +203,7 @@ class GitHubPublisher:
                 "tag_name": release.tag,
                 "target_commitish": record.commit,
                 "name": release.tag,
-                "body": _body(release, mark),
+                "body": f"{description(release)}\n<!-- {mark} -->\n",
                 "draft": True,
                 "prerelease": "-" in record.version,
                 "make_latest": _LATEST,
@@ -341,14 +341,3 @@ def _api(server: str) -> str:
     if host == "github.com" or host.endswith(".ghe.com"):
         return f"https://api.{host}"
     return f"{server}/api/v3"
-
-
-def _body(release: ReleaseFiles, mark: str) -> str:
-    record = release.record
-    replaced = f", replaces {record.previous}" if record.previous else ""
-    return (
-        f"**{record.name} {record.version}**{replaced}\n\n"
-        f"- stage: {record.stage or 'none'}\n- variant: {record.variant}\n- commit: {record.commit}\n"
-        f"- manifest: `sha256:{record.manifest}`\n\n"
-        f"Verify it in a clone of its repository: `gradatim verify {release.tag}`\n\n<!-- {mark} -->\n"
-    )

@@ -129,4 +129,8 @@ def open_publisher(
         from gradatim.publishers.github import GitHubPublisher
 
         return GitHubPublisher(address, repository)
+    if kind == "gitlab":
+        from gradatim.publishers.gitlab import GitLabPublisher
+
+        return GitLabPublisher(address, repository)
     raise UsageError(f"This gradatim knows no publisher `{kind}`. A newer one may: update it.")

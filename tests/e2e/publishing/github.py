@@ -253,11 +253,15 @@ def serving(
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
                 status, said = answer(self.command, self.path, dict(self.headers), body)
+            where = said if status == 302 else None
+            said = None if status == 302 else said
             data = said if isinstance(said, bytes) else b"" if said is None else json.dumps(said).encode()
             kind = "application/octet-stream" if isinstance(said, bytes) else "application/json"
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
+            if where:
+                self.send_header("Location", where)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from publishing.github import GitHub, GitHubPlace, serving
+from publishing.gitlab import GitLab, GitLabPlace
 from publishing.places import OciPlace, Place, S3Place
 from publishing.processes import free_port, server
 
@@ -33,11 +34,14 @@ class Servers:
         self._running = running
         self._ports: dict[str, int] = {}
         self._forge: GitHub | None = None
+        self._lab: GitLab | None = None
 
     def place(self, kind: str, remote: Path) -> Place:
         """A fresh place on a server, or a skipped test where the server is not installed."""
         if kind == "github":
             return self._github(remote)
+        if kind == "gitlab":
+            return self._gitlab(remote)
         return self._s3() if kind == "s3" else self._oci()
 
     def _github(self, remote: Path) -> Place:
@@ -48,6 +52,14 @@ class Servers:
             self._forge = GitHub(port)
             self._running.enter_context(serving(port, self._forge.answer, self._forge.lock))
         return GitHubPlace(self._forge, f"ada/models-{next(_numbers)}", remote)
+
+    def _gitlab(self, remote: Path) -> Place:
+        pytest.importorskip("requests")
+        if self._lab is None:
+            port = free_port()
+            self._lab = GitLab(port)
+            self._running.enter_context(serving(port, self._lab.answer, self._lab.lock))
+        return GitLabPlace(self._lab, f"models/group/digits-{next(_numbers)}", remote)
 
     def _s3(self) -> Place:
         for package in ("boto3", "moto", "flask_cors"):
