@@ -1,7 +1,7 @@
 """What evaluating costs beside a bare ONNX Runtime loop, and what memory it takes as the data grow.
 
 The figures in docs/evaluation.md come from ``nox -s bench -- tests/bench/test_evaluation_cost.py``: about
-five minutes on an idle machine. Model and images are those of the demo project.
+three minutes on an idle machine. Model and images are those of the demo project.
 """
 
 from __future__ import annotations
@@ -183,6 +183,6 @@ def test_memory_stays_flat_from_ten_thousand_to_a_million_rows(project: Path) ->
             f"\n  {rows:9} rows ({size / 1e6:6.1f} MB): peak {found['peak'] / 1e6:5.0f} MB, "
             f"{found['cpu']:5.1f} s CPU, {time.perf_counter() - start:6.1f} s"
         )
-    # what grows is what an interval is made of: an item's class, its score and its share in the spread
+    # what grows: each item's class, answer and place, and its share in the spread of the metric at hand
     assert peaks[1_000_000] - peaks[10_000] < 40 * 990_000
     assert peaks[1_000_000] < 1.35 * peaks[10_000]
