@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
@@ -130,7 +130,7 @@ def _here(release: Release, manifest: Manifest) -> dict[str, Source]:
     """The model's files in this checkout, when one of the variants is exactly the release."""
     try:
         variants = release.variants()
-    except BrokenEvidence:
+    except InvalidInput:  # not built here, or something else is: the released bytes are elsewhere
         return {}
     for variant in variants:
         if variant.manifest.digest == manifest.digest:
