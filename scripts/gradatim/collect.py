@@ -88,7 +88,7 @@ def collect(
         checks=_checks(found.get("test")),
         inspection=_inspection(found.get("inspect"), release, variant),
         lineage=_lineage(release, found, variant),
-        hints=_hints(evaluated),
+        hints=(*_hints(evaluated), *_changed_answers(_checks(found.get("test")))),
         budget=judged.details.get("budget"),
         warnings=tuple(_warnings(judged)),
     )
@@ -354,6 +354,15 @@ def _hints(evaluated: Mapping[str, Any]) -> tuple[str, ...]:
         "a hint and never a gate.".replace("%", " %")
         for weak in evaluated.get("weak_slices", ())
     )
+
+
+def _changed_answers(checks: tuple[Check, ...]) -> list[str]:
+    """Answers that an earlier release gave otherwise, where the contract lets that pass."""
+    return [
+        f"Held against {check.name}: {check.detail}. With regression: strict under test: it would be refused."
+        for check in checks
+        if check.group == "regression" and check.verdict is Verdict.PASS and " changed" in check.detail
+    ]
 
 
 def _warnings(judged: Outcome) -> list[str]:

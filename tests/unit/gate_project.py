@@ -14,9 +14,13 @@ from registry_examples import clone, commit_file, git, new_repository
 from gradatim.ci import Place
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
+from gradatim.evidence.assembly import assemble
+from gradatim.evidence.statement import Bundle
 from gradatim.gates.verdict import GateResult
 from gradatim.pipeline.step import run_step
 from gradatim.progress import Silent
+from gradatim.publishers.retrieval import committed_paths
+from gradatim.registry.tagging import announce
 from gradatim.release import Outcome, Release
 from gradatim.steps import gate
 from gradatim.workspace import Workspace
@@ -25,7 +29,7 @@ CONTRACT = """\
 model: {name: small, path: model.onnx}
 data: {evaluation: test.npz, %(data)s}
 task: {type: classification, labels: [0, 1, 2]}
-test: {robustness: [%(robustness)s], abnormal: skip}
+test: {abnormal: skip, %(test)s}
 gates:
 %(gates)s
 stages:
@@ -51,9 +55,9 @@ class GateProject:
     root: Path
     remote: Path
 
-    def contract(self, gates: str, *, data: str = "label: label", robustness: str = "") -> None:
+    def contract(self, gates: str, *, data: str = "", test: str = "") -> None:
         lines = "\n".join(f"  {line.strip()}" for line in gates.strip().splitlines())
-        text = CONTRACT % {"gates": lines, "data": data, "robustness": robustness}
+        text = CONTRACT % {"gates": lines, "data": data, "test": test}
         (self.root / "gradatim.yml").write_text(text, encoding="utf-8")
 
     def release(self, stage: str = "production", *, fork: bool = False) -> Release:
@@ -66,9 +70,33 @@ class GateProject:
             run_step(step, self.release(stage, fork=fork))
         return gate.run(self.release(stage, fork=fork))
 
-    def another_candidate(self, shift: float) -> None:
-        """A model of the same answers and other bytes."""
-        write_model(self.root / "model.onnx", "new", shift)
+    def another_candidate(self, shift: float, *, turned: bool = False) -> None:
+        """A model of other bytes; of the same answers, or ``turned`` of the class after each."""
+        write_model(self.root / "model.onnx", "new", shift, turned=turned)
+
+    def announce(self, version: str) -> None:
+        """Release the candidate with the evidence of its evaluation and its golden answers, as the tag step does."""
+        release = self.release()
+        evaluated = release.workspace.statement("evaluate")
+        assert evaluated is not None
+        golden = release.workspace.folder / "golden.npz"
+        commit_file(self.root, "notes.md", f"{version}\n".encode())
+        commit = release.repository.head()
+        manifest = release.original.manifest
+        files = assemble(
+            manifest,
+            self.root,
+            Bundle((evaluated,)),
+            tag=version,
+            version=version,
+            stage="production",
+            variant="original",
+            commit=commit,
+            previous="v1.0.0",
+            committed=committed_paths(release.repository, commit, manifest, "model.onnx"),
+            others={"golden.npz": golden} if golden.exists() else {},
+        )
+        announce(release.repository, files.record, files.manifest, files.kept)
 
     def clone(self, place: Path) -> GateProject:
         """Another machine: the contract, the data and the candidate as they are here, the tags from the remote."""
@@ -97,13 +125,14 @@ def lay_down(
     return GateProject(root, folder / "remote.git")
 
 
-def write_model(path: Path, which: str, shift: float = 0.0) -> None:
+def write_model(path: Path, which: str, shift: float = 0.0, *, turned: bool = False) -> None:
     """Scores of three classes: the first three features, or for ``new`` the last three."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     weights = np.zeros((6, 3), np.float32)
     weights[(0 if which == "old" else 3) + np.arange(3), np.arange(3)] = 1 + shift
+    weights = np.roll(weights, 1, axis=1) if turned else weights
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["scores"])],
         "small",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_evidence_that_is_missing_refuses_and_names_the_command(project: GatePro
 
 def test_severity_and_strict_reach_the_robustness_gate(project: GateProject) -> None:
     def found(gate: str, steps: tuple[str, ...] = ("test",)) -> tuple[float | None, str]:
-        project.contract(f"robustness[feature_noise]: {gate}", robustness="feature_noise")
+        project.contract(f"robustness[feature_noise]: {gate}", test="robustness: [feature_noise]")
         result = named(project.judge("production", *steps), "robustness[feature_noise]")
         return result.low, result.text
 
@@ -116,7 +117,7 @@ def test_a_veto_refuses_a_proven_regression_and_lets_the_unproven_pass(project: 
 
 
 def test_every_declared_slice_must_prove_the_rule(project: GateProject) -> None:
-    project.contract("accuracy: {at_least: 80%, slices: every site}", data="label: label, slices: site")
+    project.contract("accuracy: {at_least: 80%, slices: every site}", data="slices: site")
     found = project.judge()
     assert {r.gate for r in found.gates} == {"accuracy[site=north]", "accuracy[site=south]"}
 
@@ -176,6 +177,77 @@ def test_the_report_says_how_often_the_run_may_be_wrong(project: GateProject) ->
         assert "How often this may be wrong" in text
     recorded = json.loads((project.root / ".gradatim/report.json").read_text(encoding="utf-8"))
     assert recorded["budget"] == report.budget
+
+
+def suites(path: Path) -> dict[str, ET.Element]:
+    """The cases of a JUnit file by ``class/name``, once its totals are what its cases say."""
+    root = ET.parse(path).getroot()  # noqa: S314 (our own file)
+    assert root.tag == "testsuites"
+    for suite in root:
+        cases = suite.findall("testcase")
+        for key, name in (
+            ("tests", None),
+            ("failures", "failure"),
+            ("errors", "error"),
+            ("skipped", "skipped"),
+        ):
+            found = [case for case in cases if name is None or case.find(name) is not None]
+            assert int(suite.get(key, "-1")) == len(found)
+        assert all(case.get("name") and case.get("classname") and case.get("time") for case in cases)
+    return {f"{c.get('classname')}/{c.get('name')}": c for c in root.findall("testsuite/testcase")}
+
+
+def test_every_gate_and_every_check_is_a_junit_case(project: GateProject) -> None:
+    gates = "accuracy: {at_least: 94%}\nrecall[class=2]: {at_least: 97%}\nrecall[class=0]: {at_least: 90%}"
+    project.contract(gates)
+    outcome = project.judge("production", "test")
+    junit = project.root / ".gradatim/junit"
+    cases = suites(junit / "gates.xml")
+    assert {f"gates/{result.gate}" for result in outcome.gates} <= set(cases)
+    for gate, kind in (
+        ("accuracy", "failure"),
+        ("recall[class=2]", "failure"),
+        ("recall[class=0]", "system-out"),
+    ):
+        found = cases[f"gates/{gate}"]
+        assert found.find(kind) is not None
+        assert found.get("file") == "gradatim.yml"
+        assert found.get("line")
+    assert str(named(outcome, "accuracy").text) in str(cases["gates/accuracy"][0].text)
+    checks = project.release().evidence("test").details["checks"]
+    assert len(checks) >= 5
+    assert {f"{check['group']}/{check['name']}" for check in checks} == set(suites(junit / "test.xml"))
+    project.judge("alpha")
+    assert suites(junit / "gates.xml")["gates/accuracy"].find("skipped") is not None
+
+
+@pytest.mark.parametrize("regression", ["lenient", "strict"])
+def test_an_answer_that_differs_from_an_earlier_releases_golden_case_is_told_or_refused(
+    tmp_path: Path, regression: str
+) -> None:
+    project = lay_down(tmp_path, LABELS, answers(0), answers(0))
+    project.contract("accuracy: {at_least: 50%}", test=f"examples: 30, regression: {regression}")
+    project.judge("production", "test")
+    project.announce("v1.1.0")
+    project.another_candidate(0.5)  # other scores, the same answers
+    project.judge("production", "test")
+    assert regression_check(project) == ("v1.1.0", "PASS", "30 golden answers as they were")
+    project.another_candidate(0.5, turned=True)
+    outcome = project.judge("production", "test")
+    detail = "30 of 30 golden answers changed"
+    verdict = "FAIL" if regression == "strict" else "PASS"
+    assert regression_check(project) == ("v1.1.0", verdict, detail)
+    refused = {result.gate: result.text for result in outcome.gates if result.refuses}
+    assert (detail in refused.get("test[regression]", "")) == (regression == "strict")
+    report = (project.root / ".gradatim/summary.md").read_text(encoding="utf-8")
+    assert detail in report
+    assert ("it would be refused" in report) == (regression == "lenient")
+
+
+def regression_check(project: GateProject) -> tuple[str, str, str]:
+    checks = project.release().evidence("test").details["checks"]
+    (found,) = [check for check in checks if check["group"] == "regression"]
+    return found["name"], found["verdict"], found["detail"]
 
 
 def rows_of(project: GateProject) -> dict[str, PlanRow]:

@@ -203,3 +203,19 @@ def test_a_remote_out_of_reach_is_named_and_nothing_is_proven(project: GateProje
     found = named(project.judge(), "accuracy")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "could not be used" in found.text
+
+
+def test_a_ledger_deleted_everywhere_is_missed_by_the_releases_that_were_counted(
+    project: GateProject,
+) -> None:
+    project.contract(GATES, data="uses: 4")
+    project.judge()
+    project.another_candidate(0.1)
+    project.judge()
+    project.announce("v1.1.0")
+    (ref,) = git(project.root, "for-each-ref", "--format=%(refname)", USES).split()
+    for place in (project.root, project.remote):
+        git(place, "update-ref", "-d", ref)
+    project.another_candidate(0.2)
+    with pytest.raises(BrokenEvidence, match="an earlier release was already number 2"):
+        project.judge()

@@ -435,7 +435,7 @@ def test_the_plan_says_what_is_needed_and_which_gate_cannot_pass():
     assert not possible["negative_flips"]
     assert possible["size"]
     assert not possible["latency_p99"]
-    assert "29 are the least" in next(row.text for row in rows if row.gate == "recall[class=0]")
+    assert "at least 29 are needed" in next(row.text for row in rows if row.gate == "recall[class=0]")
     assert rows[0].needed == 3092
     assert plan(rules[:1], {"": 900})[0].possible
     assert plan(rules[:1], {"": 900}, alpha=0.0002)[0].possible is False

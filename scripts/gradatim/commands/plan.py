@@ -10,6 +10,7 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
+    from gradatim.gates.planning import PlanRow
     from gradatim.release import Release
 
 
@@ -19,6 +20,7 @@ def show_plan(release: Release, *, json_wanted: bool) -> int:
     Raises:
         UsageError: the contract names no evaluation data to plan with.
     """
+    from gradatim.gates.planning import folded
     from gradatim.steps.gate import plan_gates
 
     rows = plan_gates(release)
@@ -26,7 +28,16 @@ def show_plan(release: Release, *, json_wanted: bool) -> int:
     if json_wanted:
         options.print_json({"gates": [asdict(row) for row in rows]})
         return 2 if impossible else 0
-    for row in rows:
-        mark = click.style("cannot pass", fg="red") if not row.possible else click.style("ok", fg="green")
-        click.echo(f"  {row.gate:<32} {mark}  {row.text}")
+    shown = folded(rows)
+    width = max((len(row.gate) for row in shown), default=0)
+    for row in shown:
+        mark, colour = _mark(row)
+        click.echo(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  {row.text}")
     return 2 if impossible else 0
+
+
+def _mark(row: PlanRow) -> tuple[str, str]:
+    """What to think of a gate at a glance, and the colour for it."""
+    if not row.possible:
+        return "cannot pass", "red"
+    return ("few data", "yellow") if row.tight else ("ok", "green")

@@ -29,12 +29,7 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="STEP", help="Stop after this step; `--until gate` changes nothing outside.")
 @click.option("--only", metavar="STEP", multiple=True, help="Run just this step; may be given several times.")
 @click.option("--force", is_flag=True, help="Run every step, also those whose evidence is already there.")
-@click.option(
-    "--version",
-    "version",
-    metavar="VERSION",
-    help="The version to give; only ever above what the models ask for.",
-)
+@options.version
 @options.dry_run
 @options.as_json
 def command(
@@ -128,18 +123,17 @@ def _refuse_impossible_gates(release: Release) -> None:
     Raises:
         ContractError: with each of them at its line.
     """
+    from gradatim.gates.planning import folded
     from gradatim.pipeline.step import standing_evidence
-    from gradatim.steps.gate import plan_gates
+    from gradatim.steps.gate import hopeless_gates
 
     try:
         if standing_evidence("gate", release) is not None:
             return
-        rows = plan_gates(release)
+        rows = folded(hopeless_gates(release))
     except GradatimError:
         return  # the step that needs what is missing or broken says so, and the others still run
-    problems = [
-        Problem(f"`{row.gate}` cannot pass: {row.text}", row.line or 1) for row in rows if not row.possible
-    ]
+    problems = [Problem(f"`{row.gate}` cannot pass: {row.text}", row.line or 1) for row in rows]
     if problems:
         raise ContractError(release.contract.path.name, problems)
 

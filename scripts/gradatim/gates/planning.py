@@ -37,7 +37,7 @@ class PlanRow:
         detectable: with n samples: the true value that passes in 4 of 5 cases, or the smallest margin that an
             equal model can prove; None when n is unknown or too small.
         possible: False when it cannot pass whatever the model does.
-        text: this, for a reader.
+        text: this, for a reader who sees the gate's name beside it.
         line: line of the contract.
     """
 
@@ -51,6 +51,33 @@ class PlanRow:
     possible: bool
     text: str
     line: int | None
+
+    @property
+    def tight(self) -> bool:
+        """Whether a good model may well fail for want of samples."""
+        return self.possible and self.n is not None and self.needed is not None and self.n < self.needed
+
+    @property
+    def undecidable(self) -> bool:
+        """Whether it cannot pass only because the samples are too few: its verdict will be INCONCLUSIVE."""
+        return not self.possible and self.n is not None and self.least is not None and self.n < self.least
+
+
+def folded(rows: Iterable[PlanRow]) -> list[PlanRow]:
+    """Rows of one rule that say the same of several slices, as one: ``recall[class=0] .. [class=9]``."""
+    groups: dict[tuple[str, str], list[PlanRow]] = {}
+    for row in rows:
+        groups.setdefault((row.rule, row.text), []).append(row)
+    found = []
+    for alike in groups.values():
+        first, *others = alike
+        gate = first.gate
+        if len(others) == 1:
+            gate += f" and {_slice_of(others[0])}"
+        elif others:
+            gate += f" .. {_slice_of(others[-1])}"
+        found.append(replace(first, gate=gate))
+    return found
 
 
 def plan(
@@ -101,7 +128,7 @@ def plan(
                 stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
                 row = replace(row, text=row.text + stricter)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
-                text = f"{row.gate}: there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
+                text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = _row(rule, where, row.wanted, positives, None, FEW_POSITIVES, None, False, text)
             if (
                 meaning.kind == "robustness"
@@ -110,7 +137,7 @@ def plan(
                 and rule.severity not in known
             ):
                 measured = ", ".join(map(str, known))
-                text = f"{row.gate}: severity {rule.severity} is never measured (measured: {measured})."
+                text = f"severity {rule.severity} is never measured (measured: {measured})."
                 row = _row(rule, where, row.wanted, n, None, None, None, False, text)
             rows.append(row)
     return rows
@@ -164,17 +191,15 @@ def _plan_one(
     spelled = wanted(rule, meaning)
     gate = f"{rule.metric}[{where}]" if where else rule.metric
     if meaning.kind == "limit":
-        return _row(
-            rule, where, spelled, None, None, None, None, True, f"{gate}: {spelled}; needs no samples."
-        )
+        return _row(rule, where, spelled, None, None, None, None, True, f"{spelled}; needs no samples.")
     if meaning.kind == "timing":
         return _timing(rule, gate, where, spelled, alpha)
     if rule.slices is not None and where is None:
-        text = f"{gate}: the data have no slice column `{rule.slices}`, so this gate has nothing to judge."
+        text = f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge."
         return _row(rule, where, spelled, n, None, None, None, False, text)
     if rule.family == "veto":
         possible = n is None or n > 0
-        text = f"{gate}: a veto, which needs a proven regression; {_have(n, noun)}."
+        text = f"a veto, which refuses only a proven regression; {_have(n, noun)}."
         return _row(rule, where, spelled, n, None, 1, None, possible, text)
     if rule.bound in ("not_worse", "keep"):
         return _comparison(rule, meaning, gate, where, spelled, n, alpha, discordance, noun)
@@ -195,23 +220,24 @@ def _threshold(
         least = FEW_POSITIVES if rule.metric in _F1 and (where or "").startswith("class=") else 2
         possible = n is None or n >= least
         text = (
-            f"{gate}: {spelled}; its interval comes from the data; {_have(n, noun)}, {least} are the least."
+            f"{spelled}; how sure that can be depends on the data; {_have(n, noun)}, {least} are the least."
         )
         if meaning.fraction and (rule.amount >= 1 if rule.bound == "at_least" else rule.amount <= 0):
-            never = f"{gate}: {spelled} can never be proven."
+            never = f"{spelled} can never be proven."
             return _row(rule, where, spelled, n, None, None, None, False, never)
         return _row(rule, where, spelled, n, None, least, None, possible, text)
     share = rule.amount if rule.bound == "at_least" else 1 - rule.amount
     least_ = exact.samples_all_right(share, alpha)
     if least_ is None:
-        text = f"{gate}: {spelled} cannot be proven by any number of samples. Leave some room."
+        text = f"{spelled} cannot be proven by any number of samples. Leave some room."
         return _row(rule, where, spelled, n, None, None, None, False, text)
     needed = exact.samples_for_power(share, (1 + share) / 2, alpha, POWER)
-    text = f"{gate}: {spelled}; {_have(n, noun)}"
+    text = f"{spelled}; {_have(n, noun)}"
     reached = None
     possible = n is None or n >= least_
     if n is not None and not possible:
-        text += f", and even if all were right {least_} are the least that could prove it."
+        faultless = "without a single flip" if rule.metric == "negative_flips" else "with every one right"
+        text += f", and even {faultless} at least {least_} are needed to prove it."
     elif n is not None:
         reached = exact.detectable(n, share, alpha, POWER)
         forgiven = exact.forgiven(n, share, alpha)
@@ -228,7 +254,13 @@ def _threshold(
     else:
         text += f", at least {least_} are needed."
     if needed is not None and (n is None or n < needed):
-        text += f" About {wording.about(needed)} would forgive half of what is tolerated."
+        halfway = wording.percent((1 + share) / 2 if rule.bound == "at_least" else (1 - share) / 2)
+        if reached is None:
+            text += (
+                f" About {wording.about(needed)} let a model pass in 4 of 5 cases that is truly at {halfway}."
+            )
+        else:
+            text += f" With about {wording.about(needed)} one at {halfway} would."
     return _row(rule, where, spelled, n, needed, least_, reached, possible, text)
 
 
@@ -245,11 +277,11 @@ def _comparison(
 ) -> PlanRow:
     margin = rule.amount if rule.bound == "not_worse" else abs(1 - rule.amount)
     if not margin > 0:
-        text = f"{gate}: {spelled} can never be proven, not even for the same model. Allow a margin."
+        text = f"{spelled} can never be proven, not even for the same model. Allow a margin."
         return _row(rule, where, spelled, n, None, None, None, False, text)
     if not meaning.fraction or rule.relative:
         possible = n is None or n >= 2
-        text = f"{gate}: {spelled}; what it can see depends on the errors' spread, {_have(n, noun)}."
+        text = f"{spelled}; what it can see depends on how much the errors vary; {_have(n, noun)}."
         return _row(rule, where, spelled, n, None, 2, None, possible, text)
     least = least_not_worse(min(margin, 0.999999), alpha)
     # a kept share is a margin on the baseline's value, which is taken to be 90 %
@@ -257,21 +289,20 @@ def _comparison(
         least, samples_not_worse(margin * (0.9 if rule.bound == "keep" else 1.0), discordance, alpha)
     )
     possible = n is None or n >= least
-    text = f"{gate}: {spelled}; {_have(n, noun)}"
+    text = f"{spelled}; {_have(n, noun)}"
     reached = None
     if not possible:
-        text += f", and even the same model needs {least} to pass."
+        text += f", and even the very same model needs at least {least} to pass."
     elif n is not None and n > 0:
         quantile = intervals.normal(alpha) + _POWER_QUANTILE
         reached = max(quantile * math.sqrt(discordance / n), intervals.normal(alpha) ** 2 / n)
-        text += f", which can prove a margin of {wording.points(reached, meaning)}."
+        text += f", enough for a margin of {wording.points(reached, meaning)}."
     else:
         text += f", at least {least} are needed."
     if n is None or n < needed:
         text += (
-            f" About {wording.about(needed)} give 80 % power if the models differ on "
-            f"{wording.percent(discordance)} of "
-            f"{noun}."
+            f" About {wording.about(needed)} let an equally good model pass in 4 of 5 cases, if the two differ on "
+            f"{100 * discordance:.3g} % of {noun}."
         )
     return _row(rule, where, spelled, n, needed, least, reached, possible, text)
 
@@ -280,15 +311,15 @@ def _timing(rule: Rule, gate: str, where: str | None, spelled: str, alpha: float
     if rule.bound in ("not_worse", "keep"):
         if rule.metric in ("latency_p90", "latency_p99"):
             text = (
-                f"{gate}: {spelled}; the tails of two processes are not comparable. Gate latency_p50 instead."
+                f"{spelled}; the slowest calls of two processes are not comparable. Gate latency_p50 instead."
             )
             return _row(rule, where, spelled, None, None, None, None, False, text)
-        text = f"{gate}: {spelled}; needs at least 3 paired rounds, 6 to 36 are usual."
+        text = f"{spelled}; needs at least 3 paired rounds, 6 to 36 are usual."
         return _row(rule, where, spelled, None, 10, 3, None, True, text)
     q = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}.get(rule.metric)
     least = None if q is None else exact.samples_for_quantile(q, alpha)
     calls = "" if least is None else f"; needs at least {least} timed calls"
-    return _row(rule, where, spelled, None, least, least, None, True, f"{gate}: {spelled}{calls}.")
+    return _row(rule, where, spelled, None, least, least, None, True, f"{spelled}{calls}.")
 
 
 def _counts(rule: Rule, meaning: catalogue.Metric) -> bool:
@@ -308,6 +339,10 @@ def _have(n: int | None, noun: str) -> str:
     return (
         "how many samples there are is not known yet" if n is None else f"there are {wording.count(n, noun)}"
     )
+
+
+def _slice_of(row: PlanRow) -> str:
+    return row.gate[row.gate.index("[") :] if "[" in row.gate else row.gate
 
 
 def _row(

@@ -103,6 +103,16 @@ def plan_gates(release: Release) -> list[PlanRow]:
     )
 
 
+def hopeless_gates(release: Release) -> list[PlanRow]:
+    """Gates that will refuse every model with the evaluation data there is, so that nothing need be run to know.
+
+    A gate that merely lacks samples is none of them where the stage only warns of the undecided.
+    """
+    stage = release.contract.parts.stages.get(release.stage or "")
+    warns = stage is not None and stage.on_inconclusive == "warn"
+    return [row for row in plan_gates(release) if not row.possible and not (warns and row.undecidable)]
+
+
 def _counts(release: Release) -> dict[str, int]:
     """Samples by slice: all, by declared class, by value of each slice column."""
     if release.contract.data_set("evaluation") is None:
