@@ -142,6 +142,7 @@ def test_a_pytorch_classifier_passes_from_the_file_to_the_gate(project: Project,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_minilm_is_released_as_a_folder_and_replaced_by_its_onnx_export(project: Project) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -212,7 +213,8 @@ def tokenize(columns):
         def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
             tokens = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
             weights = attention_mask.unsqueeze(-1).float()
-            return torch.nn.functional.normalize((tokens * weights).sum(1) / weights.sum(1), dim=1)
+            mean = (tokens * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+            return torch.nn.functional.normalize(mean, dim=1)
 
     names = ["input_ids", "attention_mask", "token_type_ids"]
     ids = torch.ones(2, 9, dtype=torch.int64)
