@@ -306,7 +306,8 @@ class Dataset:
                 # Arrays of another length (class names, a mean image) ride along in an npz: they are no rows.
                 rows = source.length(self.label)
                 wanted = {spec.name for spec in self._signature.inputs} if self._signature else set()
-                free = [name for name in free if source.length(name) == rows or name in wanted]
+                alike = [name for name in free if source.length(name) == rows or name in wanted]
+                free = alike or free  # none is: then the lengths are what is wrong
         if not free:
             raise InvalidInput(
                 f"{source.place} has no column beside label, slices and group: there is no input."

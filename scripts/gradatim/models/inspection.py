@@ -130,7 +130,12 @@ def model_files(path: Path) -> list[Path]:
         InvalidInput: there is no model, or its external data lies outside of its folder or is missing.
     """
     if path.is_dir():
-        return [path / name for name in list_files(path)]
+        files = [path / name for name in list_files(path)]
+        if not files:
+            raise InvalidInput(
+                f"{path} is an empty folder: there is no model in it. Make the model again, or fetch it."
+            )
+        return files
     kind = detect_format(path)
     if kind == "onnx" and _mentions_external_data(path):
         from gradatim.models.onnx_graph import OnnxGraph

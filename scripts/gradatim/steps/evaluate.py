@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.errors import InvalidInput
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
@@ -16,6 +17,7 @@ from gradatim.release import BASELINE, Outcome, Release
 from gradatim.uses import count_use
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    from gradatim.data import Dataset
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.task import Task
     from gradatim.progress import Advance
@@ -47,7 +49,10 @@ def run(release: Release) -> Outcome:
     baseline = release.baseline_path()
     if baseline is not None:
         variants[BASELINE] = baseline
-    rows = len(release.dataset("evaluation", None))
+    dataset = release.dataset("evaluation", None)
+    if task.type == "classification":
+        _refuse_one_class(dataset)
+    rows = len(dataset)
     again = baseline is not None and _wants_self_flips(release)
     uses = count_use(release)
     signatures: dict[str, Signature] = {}
@@ -93,6 +98,20 @@ def _self_flips(release: Release, task: Task) -> list[Measurement]:
 
 def _wants_self_flips(release: Release) -> bool:
     return any(rule.metric == "negative_flips" for rule in release.contract.all_rules())
+
+
+def _refuse_one_class(dataset: Dataset) -> None:
+    """Data of one class flatters a model that always answers it.
+
+    Raises:
+        InvalidInput: every row has the same label.
+    """
+    classes = dataset.classes()
+    if len(classes) == 1:
+        raise InvalidInput(
+            f"Every row of {dataset.name} has the label {classes[0]}: a model that always answers {classes[0]} would be "
+            "perfect. Evaluate on data of two classes or more."
+        )
 
 
 def _predict(
