@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -314,12 +314,17 @@ def _description(place: Place) -> str:
 def _section_at(place: Place) -> type[BaseModel] | None:
     """The section of the schema that stands at a place, found by walking the types."""
     current: Any = schema.Contract
+    named = False
     for part in place:
-        if isinstance(part, int):  # an entry of a list: the section that was found is the entry's
+        if named or isinstance(
+            part, int
+        ):  # an entry of a mapping or a list: the section found is the entry's
+            named = False
             continue
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(part))
             current = _section_in(field.annotation) if field else None
+            named = field is not None and get_origin(field.annotation) is dict
         if current is None:
             return None
     return cast("type[BaseModel]", current)
