@@ -108,7 +108,7 @@ def _run() -> int:
     try:
         if "_GRADATIM_COMPLETE" in os.environ:
             return cli.main(prog_name="gradatim", standalone_mode=False) or 0
-        with cli.make_context("gradatim", sys.argv[1:]) as context:
+        with cli.make_context("gradatim", sys.argv[1:], color=_colour()) as context:
             status = cli.invoke(context)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
@@ -151,8 +151,14 @@ def _misused(error: click.ClickException) -> int:
 def _say(paragraph: str, code: int, label: str = "error: ") -> int:
     if "--json" in sys.argv:
         standard.write_object({"error": paragraph, "exit": code})
-    click.echo(f"{click.style(label, fg='red', bold=True) if label else ''}{paragraph}", err=True)
+    label = click.style(label, fg="red", bold=True) if label else ""
+    click.echo(f"{label}{paragraph}", err=True, color=_colour())
     return code
+
+
+def _colour() -> bool | None:
+    """Never where the user asked for none (no-color.org); else on a terminal only, which click sees."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def _bug(error: Exception) -> str:

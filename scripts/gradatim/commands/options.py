@@ -28,6 +28,20 @@ def stage(function: _Function) -> _Function:
     )(function)
 
 
+def version(function: _Function) -> _Function:
+    """``--version``: the number to give; what is no version is refused before any work."""
+    text = "The version to give; only ever above what the models ask for."
+    return click.option("--version", "version", metavar="VERSION", callback=_version, help=text)(function)
+
+
+def _version(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    if given is not None:
+        from gradatim.registry.tags import SemVer
+
+        SemVer.parse(given)
+    return given
+
+
 def as_json(function: _Function) -> _Function:
     """``--json``: one object for a machine instead of text for a person."""
     text = "Print one JSON object on standard output; text for people goes to standard error."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,16 +46,17 @@ def command(name: str) -> click.Command:
         return _run(name, **arguments)
 
     examples = "\n".join(f"  {line}" for line in _EXAMPLES[name])
-    needs = (
-        f"It reads what {' and '.join(f'`{need}`' for need in step.needs)} left in .gradatim/. "
-        if step.needs
-        else ""
-    )
+    needs = f"It reads what {_listed(step.needs)} left in .gradatim/. " if step.needs else ""
     skip = "" if step.outward else "Skipped when nothing that it depends on has changed; --force runs it."
     made = click.command(
         name, short_help=step.question, help=f"{step.question}\n\n{needs}{skip}\n\n\b\nExamples:\n{examples}"
     )
     return made(_options(name)(callback))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = (f"`{name}`" for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -70,8 +71,7 @@ def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             text = "Say how many samples each gate needs and what it can detect, before anything runs."
             function = click.option("--plan", is_flag=True, help=text)(function)
         if name == "tag":
-            text = "The version to give; only ever above what the models ask for."
-            function = click.option("--version", metavar="VERSION", help=text)(function)
+            function = options.version(function)
         return function
 
     return decorate

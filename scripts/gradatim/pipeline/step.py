@@ -116,8 +116,10 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
     release.unproven = tuple(need for need in STEPS[name].needs if standing_evidence(need, release) is None)
     if release.unproven and STEPS[name].outward and not release.place.tag:
+        culprit = _first_unproven(release.unproven[0], release)
+        release.workspace.statement(culprit)  # broken evidence says itself what is wrong with it
         raise BrokenEvidence(
-            f"The evidence of `{release.unproven[0]}` is missing, or something it rests on has changed since. "
+            f"The evidence of `{culprit}` is missing, or something it rests on has changed since. "
             f"Run: gradatim run --until {release.unproven[0]}"
         )
     release.forget_remembered()
@@ -128,6 +130,18 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
     statement = release.statement(name, outcome, inputs, seconds)
     release.workspace.save(statement)
     return StepRun(statement, skipped=False, seconds=seconds)
+
+
+def _first_unproven(name: str, release: Release) -> str:
+    """The step that is the reason why a step's evidence does not hold: itself, or one that it rests on."""
+    return next(
+        (
+            _first_unproven(need, release)
+            for need in STEPS[name].needs
+            if standing_evidence(need, release) is None
+        ),
+        name,
+    )
 
 
 def _inputs(name: str, release: Release) -> dict[str, str]:
