@@ -175,6 +175,7 @@ def once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
             unfinished = folder / f"{name}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
             make(unfinished)
             unfinished.rename(place)
     return place
