@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,7 +58,7 @@ class Case:
         """The measurement of this name, ``recall[class=8]``, None when nobody took it.
 
         Raises:
-            InvalidInput: two measurements of one name say different things.
+            InvalidInput: two measurements of one name say different things, or one cannot be a measurement.
         """
         name = variant or self.variant
         found = [m for m in self.measurements if m.variant == name and m.label == label]
@@ -65,4 +66,19 @@ class Case:
             raise InvalidInput(
                 f"There are {len(found)} different measurements of {label} of {name}. Run its step again."
             )
+        if found:
+            _refuse_forged(found[0])
         return found[0] if found else None
+
+
+def _refuse_forged(found: Measurement) -> None:
+    """A number that no step measures: it was written by hand, or a file was mixed up."""
+    numbers = [number for number in (found.value, found.low, found.high) if number is not None]
+    ordered = found.low is None or found.high is None or found.low <= found.high
+    counted = found.successes is None or 0 <= found.successes <= found.n
+    if found.successes is not None and found.n > 0 and found.value is not None:
+        counted &= math.isclose(found.value, found.successes / found.n, rel_tol=1e-6, abs_tol=1e-9)
+    if not (all(map(math.isfinite, numbers)) and ordered and counted and found.n >= 0):
+        raise InvalidInput(
+            f"The measurement {found.label} of {found.variant} cannot be: {found.to_json()}. Run its step again."
+        )

@@ -10,7 +10,7 @@ from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import decide
 from gradatim.gates.gate import Gate, null_verdict
 from gradatim.gates.paired import FEW_POSITIVES
-from gradatim.gates.runtime import kept
+from gradatim.gates.runtime import contradicts, kept
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
@@ -260,6 +260,10 @@ def _from_measurement(gate: Gate, case: Case) -> GateResult:
             n=filed.n,
         )
     verdict = _decide(gate, bounds)
+    if contradicts(gate, filed.value, verdict):
+        return gate.result(
+            Verdict.INVALID, f"{gate.name}: its interval contradicts its value. Measure it again."
+        )
     text = _headline(gate, filed.value, bounds)
     if filed.successes is not None and filed.n:
         text += _misses(gate, case, filed.n - filed.successes, filed.n, verdict)

@@ -150,6 +150,10 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
     sign = 1 if rule.bound == "at_least" else -1
     ends = sorted((sign * low, sign * high))
     verdict = decide(ends[0], ends[1], sign * rule.amount)
+    if contradicts(gate, value, verdict):
+        return gate.result(
+            Verdict.INVALID, f"{gate.name}: its interval contradicts its value. Measure it again."
+        )
     if verdict is Verdict.INCONCLUSIVE and not extra:
         extra = " Its interval holds the bound, so the timings cannot decide; more calls would narrow it."
     shown_low, shown_high = (bound if math.isfinite(bound) else None for bound in (low, high))
@@ -165,6 +169,12 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
         needed=needed,
         candidate=value,
     )
+
+
+def contradicts(gate: Gate, value: float, verdict: Verdict) -> bool:
+    """Whether an interval proves a bound that its own value breaks: no step measures such a thing."""
+    met = value >= gate.rule.amount if gate.rule.bound == "at_least" else value <= gate.rule.amount
+    return verdict is Verdict.PASS and not met
 
 
 def _share(gate: Gate) -> float:
