@@ -15,7 +15,7 @@ from publishing.processes import free_port
 from publishing.servers import Servers
 from registry_examples import IDENTITY, new_repository, release_files
 
-from gradatim.errors import EnvironmentLacks
+from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.verify import verify_folder
 from gradatim.publishers.oci import ARTIFACT_TYPE, OciPublisher
 from gradatim.publishers.publishing import publish
@@ -54,6 +54,21 @@ def test_oras_pulls_the_release_as_a_folder(
     assert manifest["artifactType"] == ARTIFACT_TYPE
     assert manifest["annotations"]["vnd.gradatim.manifest"] == f"sha256:{release.manifest.digest}"
     assert manifest["annotations"]["org.opencontainers.image.version"] == "v1.0.0"
+
+
+def test_an_image_that_bears_the_tag_already_is_not_written_over(
+    place: OciPlace, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in place.credentials.items():
+        monkeypatch.setenv(key, value)
+    publish(Repository.find(repo), release_files(repo, "v0.9.0"), [place.publisher()])
+    kind = "application/vnd.oci.image.index.v1+json"
+    index = {"schemaVersion": 2, "mediaType": kind, "manifests": []}
+    put = place.ask("PUT", "manifests/v1.0.0", json=index, kind=kind)
+    assert put.status_code == 201, put.text
+    with pytest.raises(BrokenEvidence, match="is no release"):
+        publish(Repository.find(repo), release_files(repo, "v1.0.0"), [place.publisher()])
+    assert place.ask("GET", "manifests/v1.0.0", kind=kind).json() == index
 
 
 @pytest.mark.parametrize("helper", [False, True], ids=["stored", "helper"])

@@ -195,7 +195,8 @@ def test_missing_credentials_are_named(
 
 
 def test_killed_at_any_moment_and_run_again_it_is_one_complete_release(place: Place, repo: Path) -> None:
-    assert sum(survive(place, repo, 6).values()) == 6
+    rounds = 6 if place.kind in ("s3", "oci") else 3
+    assert sum(survive(place, repo, rounds).values()) == rounds
 
 
 def test_two_publishers_race_and_exactly_one_wins(place: Place, repo: Path, tmp_path: Path) -> None:

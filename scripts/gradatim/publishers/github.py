@@ -198,14 +198,12 @@ class GitHubPublisher:
         mark = f"{_MARK}{release.record.digest}"
         mine = [r for r in self._drafts(release.tag) if mark in r["body"]]
         if not mine:
-            record = release.record
             wanted = {
                 "tag_name": release.tag,
-                "target_commitish": record.commit,
                 "name": release.tag,
                 "body": f"{description(release)}\n<!-- {mark} -->\n",
                 "draft": True,
-                "prerelease": "-" in record.version,
+                "prerelease": "-" in release.record.version,
                 "make_latest": _LATEST,
             }
             self._accepted(self._send("POST", "/releases", json=wanted), 201)

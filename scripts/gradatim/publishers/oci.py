@@ -38,6 +38,8 @@ ARTIFACT_TYPE = "application/vnd.gradatim.release.v1+json"
 """The kind of artefact that a release is."""
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_ANY_MANIFEST = f"{_MANIFEST}, application/vnd.oci.image.index.v1+json, */*"
+"""Whatever a tag names is looked at, or an image that bears it would seem not to be there."""
 _EMPTY = b"{}"
 _TITLE = "org.opencontainers.image.title"
 _USERNAME, _PASSWORD = "GRADATIM_OCI_USERNAME", "GRADATIM_OCI_PASSWORD"
@@ -152,7 +154,7 @@ class OciPublisher:
                 raise not_the_release(place, f"{entry.path} was altered.")
 
     def _tagged(self, tag: str) -> bytes | None:
-        response = self._send("GET", f"manifests/{tag}", headers={"Accept": _MANIFEST})
+        response = self._send("GET", f"manifests/{tag}", headers={"Accept": _ANY_MANIFEST})
         if response.status_code == 404:
             return None
         return self._accepted(response, 200).content

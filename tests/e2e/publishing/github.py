@@ -42,8 +42,12 @@ class GitHub:
         self._next = 1
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
-        """Status and body (JSON, or bytes of an asset) of one request."""
+        """Status and body of one request: JSON, bytes of an asset, or the address of a redirection."""
         parts = urlsplit(target)
+        if parts.path.startswith("/storage/"):
+            if "Authorization" in headers:
+                self.refused.append("a token was sent to where assets are stored")
+            return 200, self.contents[int(parts.path.removeprefix("/storage/"))]
         query = dict(parse_qsl(parts.query))
         why = self.judge.request(method, self.origin, parts.path, query, headers, body)
         if why is not None:
@@ -59,7 +63,7 @@ class GitHub:
         if method != "GET" and not signed_in:
             return (401 if "Authorization" in headers else 404), {"message": "Requires authentication"}
         status, said = self._act(method, repository, path, query, headers, body, signed_in)
-        if not isinstance(said, bytes):
+        if status != 302:
             why = self.judge.response(status, json.dumps(said).encode() if said is not None else b"")
             if why is not None:
                 self.refused.append(f"our own answer to {method} {target}: {why}")
@@ -168,7 +172,10 @@ class GitHub:
                     return 204, None
                 if asset["id"] == number:
                     wants_bytes = headers.get("Accept") == "application/octet-stream"
-                    return 200, self.contents[number] if wants_bytes else asset
+                    elsewhere = self.origin.replace(
+                        "127.0.0.1", "localhost"
+                    )  # as GitHub does it: another host
+                    return (302, f"{elsewhere}/storage/{number}") if wants_bytes else (200, asset)
         return None
 
     def _tags_of(self, repository: str) -> list[str]:

@@ -123,10 +123,10 @@ class OciPlace:
 
         return OciPublisher(self.address)
 
-    def ask(self, method: str, path: str, **how: Any) -> Any:
+    def ask(self, method: str, path: str, kind: str = MANIFEST, **how: Any) -> Any:
         import requests
 
-        accept = {"Accept": MANIFEST, "Content-Type": MANIFEST}
+        accept = {"Accept": kind, "Content-Type": kind}
         url = path if path.startswith("http") else self.root + path
         return requests.request(method, url, auth=("ada", "secret"), headers=accept, timeout=30, **how)
 
