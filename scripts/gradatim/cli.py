@@ -13,7 +13,7 @@ import click
 
 from gradatim import __version__
 from gradatim.commands import standard
-from gradatim.errors import GradatimError
+from gradatim.errors import ContractError, GradatimError, Problem
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import GRAPH
 
@@ -117,6 +117,7 @@ def _run() -> int:
     except click.ClickException as error:
         return _misused(error)
     except GradatimError as error:
+        _annotate(error)
         return _say(str(error), error.exit_code)
     except BrokenPipeError:
         raise
@@ -130,6 +131,16 @@ def _run() -> int:
     except Exception as error:
         return _say(_bug(error), 3)
     return status if isinstance(status, int) else 0
+
+
+def _annotate(error: GradatimError) -> None:
+    """Tell the CI system too, where there is one, with the lines of a contract that is wrong."""
+    from gradatim import ci
+
+    problems = error.problems if isinstance(error, ContractError) else (Problem(str(error)),)
+    file = error.path if isinstance(error, ContractError) else ""
+    for problem in problems:
+        ci.detect().refuse(problem.message, file=file, line=problem.line if file else None, title="gradatim")
 
 
 def _ask_to_stop(_number: int, _frame: object) -> None:

@@ -64,8 +64,8 @@ class GitHub:
                     file.write(f"{key}<<{end}\n{value}\n{end}\n")
 
     def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
-        place = f"file={_property(file)},line={line or 1},title={_property(title)}"
-        sys.stderr.write(f"::error {place}::{_data(message)}\n")
+        place = f"file={_property(file)},line={line or 1}," if file else ""
+        sys.stderr.write(f"::error {place}title={_property(title)}::{_data(message)}\n")
 
     def event(self) -> dict[str, Any]:
         """The event's payload; empty where there is none."""

@@ -79,23 +79,32 @@ def step_module(name: str) -> StepModule:
     return cast("StepModule", importlib.import_module(f"gradatim.steps.{name}"))
 
 
-def standing_evidence(name: str, release: Release) -> Statement | None:
+def standing_evidence(name: str, release: Release, *, needed: bool = False) -> Statement | None:
     """The evidence of a step if it still holds: made from the same inputs by this kit, its outputs untouched.
 
     It holds only as long as the evidence of every step that it needs does.
+
+    Args:
+        needed: whether a later step reads it. What was measured on another machine, as in another CI job, is then as
+            good; the step itself would measure again here.
     """
-    if any(standing_evidence(need, release) is None for need in STEPS[name].needs):
+    if any(standing_evidence(need, release, needed=True) is None for need in STEPS[name].needs):
         return None
-    return release.remembered(("standing", name), lambda: _standing(name, release))
+    key = ("standing", name, "needed" if needed else "own")
+    return release.remembered(key, lambda: _standing(name, release, needed=needed))
 
 
-def _standing(name: str, release: Release) -> Statement | None:
+def _standing(name: str, release: Release, *, needed: bool) -> Statement | None:
     inputs = _inputs(name, release)
     try:
         statement = release.workspace.statement(name)
     except GradatimError:
         return None
-    if statement is None or dict(statement.inputs) != inputs:
+    if statement is None:
+        return None
+    if needed and "machine" in inputs:
+        inputs["machine"] = statement.inputs.get("machine", "")
+    if dict(statement.inputs) != inputs:
         return None
     still_holds = getattr(step_module(name), "still_holds", None)
     if still_holds is not None and not still_holds(release, statement):
@@ -114,7 +123,9 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
     standing = None if force else standing_evidence(name, release)
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
-    release.unproven = tuple(need for need in STEPS[name].needs if standing_evidence(need, release) is None)
+    release.unproven = tuple(
+        need for need in STEPS[name].needs if standing_evidence(need, release, needed=True) is None
+    )
     if release.unproven and STEPS[name].outward and not release.place.tag:
         culprit = _first_unproven(release.unproven[0], release)
         release.workspace.statement(culprit)  # broken evidence says itself what is wrong with it
@@ -138,7 +149,7 @@ def _first_unproven(name: str, release: Release) -> str:
         (
             _first_unproven(need, release)
             for need in STEPS[name].needs
-            if standing_evidence(need, release) is None
+            if standing_evidence(need, release, needed=True) is None
         ),
         name,
     )
