@@ -27,8 +27,8 @@ VERBS: dict[str, str] = {
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",
     "schema": "The contract's JSON Schema, for editors.",
-    "protect": "Branch rules, tag rules and environments on GitHub, as the contract has them.",
-    "doctor": "Find traps in the CI around the contract, and drift from it.",
+    "protect": "Set branch rules, tag rules and environments on GitHub.",
+    "doctor": "Find traps in the CI around the contract.",
     "ci": "What CI workflows call around the steps.",
 }
 STEPS: dict[str, str] = {step.name: step.question for step in GRAPH}

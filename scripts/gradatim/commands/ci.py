@@ -59,7 +59,12 @@ def plan(contract_path: str | None, runner: str, json_wanted: bool) -> int:
 @command.command("pack", short_help="Pack what this job added to the workspace.")
 @options.contract
 @click.option(
-    "--to", "archive", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE"
+    "--to",
+    "archive",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The archive to write.",
 )
 @options.as_json
 def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
