@@ -232,7 +232,8 @@ class PredictionsWriter:
             raise cannot_write(self.folder, failure) from failure
         finally:
             for stream in self._columns.values():
-                stream.close()
+                with contextlib.suppress(OSError):  # a full disk refuses what is still buffered, too
+                    stream.close()
             shutil.rmtree(self._part, ignore_errors=True)
 
     def _finish(self) -> None:
