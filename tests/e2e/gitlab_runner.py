@@ -11,11 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from gradatim.projects.gitlab import render_include
 
 VERSION = "4.63.0"
 REMOTE = "https://gitlab.invalid/acme/digits.git"
@@ -85,15 +88,12 @@ class Consumer:
         return sorted(line.partition("refs/tags/")[2] for line in listed)
 
     def run(self, **variables: str) -> Pipeline:
-        done = self._call(
-            *(part for key, value in variables.items() for part in ("--variable", f"{key}={value}"))
-        )
+        done = self._call(*_given(variables))
         return Pipeline(done.returncode, done.stdout + done.stderr)
 
     def jobs(self, **variables: str) -> list[dict[str, Any]]:
         """The jobs of the pipeline that these variables would start."""
-        asked = [part for key, value in variables.items() for part in ("--variable", f"{key}={value}")]
-        said = self._call("--list-json", "--json-schema-validation=false", *asked).stdout
+        said = self._call("--list-json", "--json-schema-validation=false", *_given(variables)).stdout
         listed = json.loads(said[said.index("[\n") :])  # warnings come before
         return [job for job in listed if job["when"] != "never"]
 
@@ -141,6 +141,19 @@ class Consumer:
             "GIT_CONFIG_COUNT": str(len(settings)),
             **config,
         }
+
+
+def include_for_a_shell() -> str:
+    """The include without its image: where one is named, the runner takes the job's folder for one in a container."""
+    image = "  image: $[[ inputs.image ]]\n"
+    text = render_include()
+    assert text.count(image) == 1
+    return text.replace(image, "")
+
+
+def _given(variables: Mapping[str, str]) -> list[str]:
+    """Variables on the runner's command line. It says `false` for GITLAB_CI, by which jobs know where they are."""
+    return [f"--variable={key}={value}" for key, value in {"GITLAB_CI": "true", **variables}.items()]
 
 
 def lay_down(folder: Path) -> Consumer:

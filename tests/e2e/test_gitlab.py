@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gitlab_runner import Consumer, lay_down
+from gitlab_runner import Consumer, include_for_a_shell, lay_down
 
-from gradatim.projects.gitlab import CHECKS, render_include
+from gradatim.projects.gitlab import CHECKS
 
 pytestmark = pytest.mark.xdist_group("gitlab")
 
@@ -84,7 +84,7 @@ def consumer(tmp_path_factory: pytest.TempPathFactory) -> Consumer:
         "make.py": _MAKE,
         "tests/test_digits.py": _TEST,
         "gradatim.yml": _CONTRACT.replace("../published", str(made.home / "published")),
-        "gradatim.gitlab.yml": render_include(),
+        "gradatim.gitlab.yml": include_for_a_shell(),
         ".gitlab-ci.yml": _PIPELINE,
         ".gitignore": ".gradatim/\n.gitlab-ci-local/\nmodel/*.onnx\n",
     }.items():
@@ -117,11 +117,15 @@ def test_the_resolved_pipeline_satisfies_gitlabs_own_schema(consumer: Consumer) 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_push_is_released_then_promoted_and_a_refused_candidate_leaves_no_tag(consumer: Consumer) -> None:
+def test_a_push_is_released_and_promoted_and_a_refused_candidate_leaves_no_tag(
+    consumer: Consumer,
+) -> None:
     released = consumer.run()
     assert released.code == 0, released.said
     assert consumer.tags() == ["digits#alpha#1", "v1.0.0-alpha.1"]
     assert list((consumer.home / "published").rglob("digits.onnx"))
+
+    assert "could not be found" not in released.said  # the dotenv reports of tag and publish are there
 
     promoted = consumer.run(GRADATIM_DO="promote", GRADATIM_STAGE="production")
     assert promoted.code == 0, promoted.said
@@ -145,6 +149,12 @@ def test_the_evidence_that_travelled_between_jobs_verifies_in_another_clone(cons
     verify = [sys.executable, "-m", "gradatim", "verify", "v1.0.0"]
     done = subprocess.run(verify, cwd=clone, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pipeline_of_a_tag_finds_the_release_public(consumer: Consumer) -> None:
+    again = consumer.run(CI_COMMIT_TAG="v1.0.0", CI_COMMIT_BRANCH="")
+    assert again.code == 0, again.said
+    assert "v1.0.0 in" in again.said
 
 
 def _mislabel(path: Path) -> None:
