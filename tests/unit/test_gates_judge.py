@@ -469,3 +469,24 @@ def test_the_error_budget_is_one_statement():
         0.1
     )  # a latency rests on no test set, and two forms had their chance
     assert "candidate 3 of the 8" in counted.text
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 0.05, 0.2]))
+@settings(max_examples=40, deadline=None)
+def test_a_refusal_needs_no_statistics_to_be_read(seed, worse):
+    draw = np.random.default_rng(seed)
+    labels = np.arange(600) % 10
+    old, new = (
+        np.where(draw.random(600) < share, (labels + 1) % 10, labels) for share in (0.05, 0.05 + worse)
+    )
+    rules = [rule("accuracy", "not_worse", 0.01), rule("accuracy", "keep", 0.99), rule("accuracy", "at_least", 0.94),
+             rule("f1_macro", "at_least", 0.94), rule("f1_macro", "not_worse", 0.01), rule("recall", "at_least", 0.9, slices="class"),
+             rule("accuracy", "not_worse", 0.01, slices="class", family="veto")]  # fmt: skip
+    for found in judge(rules, case_of(labels, old, new, noun="images")):
+        assert found.text.startswith(found.gate)
+        assert "anted" in found.text
+        for jargon in ("p =", "alpha", "null", "signific", "hypothes", "confidence"):
+            assert jargon not in found.text
+        if found.verdict is Verdict.INCONCLUSIVE:
+            settles = ("It needs about", "would sooner confirm that than clear it", "too close to the bound")
+            assert any(words in found.text for words in settles), found.text

@@ -88,8 +88,10 @@ def wanted(rule: Rule, meaning: Metric) -> str:
         return f"at most {wording.bound(rule.amount, meaning)}"
     if rule.bound == "keep":
         return f"{100 * rule.amount:.4g} % of the baseline's value kept"
-    if rule.relative or meaning.kind in ("timing", "limit"):
-        worse = {"timing": "slower", "limit": "more"}.get(meaning.kind, "worse")
+    if meaning.kind == "limit":
+        return f"at most {100 * rule.amount:.4g} % more than the baseline"
+    if rule.relative or meaning.kind == "timing":
+        worse = "slower" if meaning.kind == "timing" else "worse"
         return f"not {worse} than the baseline by more than {100 * rule.amount:.4g} %"
     return f"not worse than the baseline by more than {wording.points(rule.amount, meaning)}"
 
@@ -155,6 +157,25 @@ def null_verdict(rule: Rule) -> Verdict:
     return Verdict.FAIL if rule.required else Verdict.INCONCLUSIVE
 
 
-def spell(p: float) -> str:
-    """A p-value as a person reads it."""
-    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
+def settle(needed: int | None, n: int, case: Case, *, met: bool) -> str:
+    """What would settle an undecided verdict.
+
+    Args:
+        needed: samples that would, if what was seen is the truth; None where no reasonable number would.
+        n: samples there are.
+        met: whether what was seen is on the good side of the bound.
+    """
+    if met and needed is None:
+        return f" It is too close to the bound for any reasonable number of {case.noun} to settle it."
+    if met:
+        return f" It needs about {wording.count(needed or 0, case.noun)}; there are {n}."
+    more = f"more {case.noun}" if needed is None else f"about {wording.count(needed, case.noun)}"
+    return (
+        f" What was seen misses the bound, so {more} would sooner confirm that than clear it (there are {n}): a better "
+        "model is what helps."
+    )
+
+
+def chance(p: float) -> str:
+    """A p-value as a person reads it: ``1.7 %``."""
+    return "less than 0.01 %" if p < 0.0001 else f"{100 * p:.2g} %"

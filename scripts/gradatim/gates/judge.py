@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gradatim.errors import InvalidInput
 from gradatim.gates.case import Case
-from gradatim.gates.gate import Gate, expand, spell
+from gradatim.gates.gate import Gate, chance, expand
 from gradatim.gates.quality import absolute, comparison, regression_p
 from gradatim.gates.rule import Rule
 from gradatim.gates.runtime import limit, timing
@@ -91,10 +91,12 @@ def _vetoes(vetoes: Sequence[tuple[Gate, float]], case: Case) -> list[GateResult
             results.append(shown)
             continue
         refused = p <= gate.alpha
+        counted = "" if len(adjusted) == 1 else f", all {len(adjusted)} comparisons counted in"
         words = (
-            f"A regression is proven (p = {spell(p)} after correction for {len(adjusted)} comparisons)."
+            f"A regression is proven: without one, chance shows this in at most {chance(p)} of runs{counted}."
             if refused
-            else f"No regression is proven (p = {spell(p)} after correction for {len(adjusted)} comparisons)."
+            else f"No regression is proven: chance alone shows this in up to {chance(p)} of runs{counted}; proof begins "
+            f"at {chance(gate.alpha)}."
         )
         verdict = Verdict.FAIL if refused else Verdict.PASS
         results.append(replace(shown, verdict=verdict, text=f"{shown.text} {words}"))

@@ -8,9 +8,9 @@ from gradatim.gates import exact, wording
 from gradatim.gates.case import Case
 from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import decide
-from gradatim.gates.gate import Gate, null_verdict
+from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.paired import FEW_POSITIVES
-from gradatim.gates.runtime import contradicts, kept
+from gradatim.gates.runtime import contradicts, kept, meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
@@ -65,10 +65,12 @@ def absolute(gate: Gate, case: Case) -> GateResult:
     elif samples.successes is not None and samples.trials:
         text += _misses(gate, case, samples.trials - samples.successes, samples.trials, verdict)
     elif verdict is Verdict.INCONCLUSIVE:
-        text += f" The {wording.count(n, case.noun)} cannot decide."
+        text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
+    elif verdict is Verdict.FAIL:
+        text += " Even the better end of that interval misses the bound."
     needed = _needed_absolute(gate, samples.successes, samples.trials, value, bounds, n, verdict)
     if verdict is Verdict.INCONCLUSIVE:
-        text += _settle(needed, n, case)
+        text += settle(needed, n, case, met=meets(gate, value))
     detectable = None
     if samples.trials is not None and gate.rule.bound == "at_least":
         reached = exact.detectable(samples.trials, gate.rule.amount, gate.alpha)
@@ -122,10 +124,10 @@ def comparison(gate: Gate, case: Case) -> GateResult:
     if gate.veto:
         return gate.result(verdict, text, low=found.low, high=found.high, detectable=detectable, **numbers)
     if verdict is Verdict.FAIL:
-        text += " The loss is larger than allowed beyond doubt."
+        text += " Even at best the loss is larger than allowed."
     if verdict is Verdict.INCONCLUSIVE:
         needed = needed if needed is not None and needed > found.n else None
-        text += " This cannot be decided." + _settle(needed, found.n, case)
+        text += settle(needed, found.n, case, met=found.value >= -margin)
     else:
         needed = None
     return gate.result(
@@ -269,7 +271,7 @@ def _from_measurement(gate: Gate, case: Case) -> GateResult:
         text += _misses(gate, case, filed.n - filed.successes, filed.n, verdict)
     needed = _needed_absolute(gate, filed.successes, filed.n, filed.value, bounds, filed.n, verdict)
     if verdict is Verdict.INCONCLUSIVE:
-        text += _settle(needed, filed.n, case)
+        text += settle(needed, filed.n, case, met=meets(gate, filed.value))
     return gate.result(
         verdict,
         text,
@@ -348,7 +350,7 @@ def _could_prove(gate: Gate, n: int) -> str:
         else ""
     )
     if forgiven is None:
-        return f" Even {n} of {n} right would not prove {bound}; {least} all right are the least{more}."
+        return f" Even {n} of {n} right would not prove {bound}; at least {least} are needed for that{more}."
     if forgiven == 0:
         return f" With {n} samples only {n} right would prove {bound}{more}."
     return f" With {n} samples at most {forgiven} misses would prove {bound}."
@@ -395,12 +397,6 @@ def _realistic(needed: float, n: int) -> int | None:
     return wording.about(needed) if needed <= 1000 * max(n, 100) else None
 
 
-def _settle(needed: int | None, n: int, case: Case) -> str:
-    if needed is None:
-        return f" It lies too close to the bound for more than these {n} {case.noun} to settle it."
-    return f" It needs about {wording.count(needed, case.noun)}; there are {n}."
-
-
 def _flips(
     gate: Gate, case: Case, samples: MetricSamples, text: str, verdict: Verdict
 ) -> tuple[str, Verdict]:
@@ -430,12 +426,12 @@ def _change(gate: Gate, case: Case, new: MetricSamples, old: MetricSamples) -> s
 
 def _bounds_in_words(gate: Gate, found: Comparison, ratio: float) -> str:
     assert found.low is not None and found.high is not None  # noqa: S101, PT018 (comparison() looked)
-    value, low, high = (_better(number, gate.meaning) for number in (found.value, found.low, found.high))
+    value, low, high = (better(number, gate.meaning) for number in (found.value, found.low, found.high))
     against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
-    return f"That is {value}{against}, and lies between {low} and {high}; wanted {gate.wanted}."
+    return f"That is {value}{against}; in truth most likely between {low} and {high}. Wanted {gate.wanted}."
 
 
-def _better(number: float, meaning: Metric) -> str:
+def better(number: float, meaning: Metric) -> str:
     """A difference in words: ``1.2 points worse``."""
     size = wording.points(abs(number), meaning)
     if size in ("0", "0 points"):
@@ -457,7 +453,7 @@ def _plan(found: Comparison, margin: float, alpha: float) -> tuple[float | None,
     spread = max(found.spread, 1 / math.sqrt(found.n)) if found.gains is not None else found.spread
     factor = intervals.normal(alpha) + _POWER
     detectable = factor * spread / math.sqrt(found.n)
-    room = found.value + margin
+    room = abs(found.value + margin)
     if not room > 1e-9 or not spread:
         return detectable, None
     return detectable, _realistic((factor * spread / room) ** 2, found.n)

@@ -92,7 +92,10 @@ def _paired(gate: Gate, case: Case) -> GateResult:
         else:
             text += " The measured difference lies at the margin: more rounds may not settle it."
     if verdict is Verdict.FAIL and worse[0] <= math.log1p(by):
-        text += f" It is proven worse by {100 * by / 3:.2g} % and not proven to stay within {100 * by:.3g} %."
+        text += (
+            f" It is proven to be worse by more than {100 * by / 3:.2g} %, a third of what is tolerated, and not proven to "
+            "stay within it: the tolerance is for noise, not for spending."
+        )
     threshold = math.expm1(slower * math.log1p(by))
     return gate.result(
         verdict,
@@ -173,8 +176,12 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
 
 def contradicts(gate: Gate, value: float, verdict: Verdict) -> bool:
     """Whether an interval proves a bound that its own value breaks: no step measures such a thing."""
-    met = value >= gate.rule.amount if gate.rule.bound == "at_least" else value <= gate.rule.amount
-    return verdict is Verdict.PASS and not met
+    return verdict is Verdict.PASS and not meets(gate, value)
+
+
+def meets(gate: Gate, value: float) -> bool:
+    """Whether a value as it was seen is on the good side of an absolute bound."""
+    return value >= gate.rule.amount if gate.rule.bound == "at_least" else value <= gate.rule.amount
 
 
 def _share(gate: Gate) -> float:

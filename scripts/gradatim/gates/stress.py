@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradatim.gates import wording
+from gradatim.gates import exact, wording
 from gradatim.gates.case import Case
 from gradatim.gates.exact import decide
-from gradatim.gates.gate import Gate, null_verdict
+from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.paired import maurer_pontil
+from gradatim.gates.quality import better
 from gradatim.gates.robustness import CorruptionScores, severity_bounds, tolerance
+from gradatim.gates.runtime import meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals
 
@@ -99,19 +101,18 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
         f"{gate.name}: {wording.number(float(old.mean()), gate.meaning)} -> "
         f"{wording.number(float(new.mean()), gate.meaning)} "
         f"on average over severities {scores.severities[0]} to {scores.severities[-1]} "
-        f"({wording.count(n, case.noun)}). "
-        f"The change is {wording.points(value, gate.meaning)}, between {wording.points(low, gate.meaning)} "
-        "and "
-        f"{wording.points(high, gate.meaning)}; wanted {gate.wanted}."
+        f"({wording.count(n, case.noun)}, against {case.baseline_name}). "
+        f"That is {better(value, gate.meaning)}{'' if ratio == 1 else f' than {100 * ratio:.4g} % of that'}; in truth most likely between "
+        f"{better(low, gate.meaning)} and {better(high, gate.meaning)}. Wanted {gate.wanted}."
     )
     needed = None
-    if verdict is Verdict.INCONCLUSIVE and value > -margin and spread > 0:
-        needed = wording.about(((intervals.normal(gate.alpha) + 0.8416) * spread / (value + margin)) ** 2)
-        needed = needed if needed > n else None
+    if verdict is Verdict.INCONCLUSIVE and abs(value + margin) > 1e-9 and spread > 0:
+        about = wording.about(((intervals.normal(gate.alpha) + 0.8416) * spread / (value + margin)) ** 2)
+        needed = about if n < about <= 1000 * max(n, 100) else None
     if verdict is Verdict.INCONCLUSIVE:
-        text += _undecided(n, needed, case)
+        text += settle(needed, n, case, met=value >= -margin)
     if verdict is Verdict.FAIL:
-        text += " The loss is larger than that beyond doubt."
+        text += " Even at best the loss is larger than allowed."
     detectable = (intervals.normal(gate.alpha) + 0.8416) * spread / n**0.5 if spread > 0 else None
     return gate.result(verdict, text, low=low, high=high, detectable=detectable, needed=needed, **numbers)
 
@@ -131,10 +132,12 @@ def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateRes
     passed = tolerance(lows, severities, rule.amount)
     n = int(scores.candidate.shape[0])
     judged = next((k for k, low in enumerate(lows) if low is None or not low >= rule.amount), len(asked) - 1)
+    broken = [k for k, both in enumerate(bounds) if both is not None and both[1] < rule.amount]
+    judged = broken[0] if passed != rule.severity and broken else judged
     bound, value = bounds[judged], float(scores.candidate[:, asked[judged]].mean(dtype=np.float64))
     low, high = bound if bound is not None else (None, None)
     verdict = Verdict.PASS if passed == rule.severity else Verdict.INCONCLUSIVE
-    if verdict is not Verdict.PASS and any(b is not None and b[1] < rule.amount for b in bounds):
+    if verdict is not Verdict.PASS and broken:
         verdict = Verdict.FAIL
     reached = "not even the first severity is proven" if passed is None else f"proven up to severity {passed}"
     text = (
@@ -142,6 +145,11 @@ def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateRes
         f"{wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} "
         f"on {wording.count(n, case.noun)}."
     )
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = exact.samples_for_power(rule.amount, value, gate.alpha) if rule.amount < value < 1 else None
+        text += settle(
+            None if needed is None else wording.about(max(needed, n + 1)), n, case, met=value >= rule.amount
+        )
     return gate.result(
         verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
     )
@@ -170,7 +178,12 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
         f"severities {scores.severities[0]} to {scores.severities[-1]}, wanted {gate.wanted}."
     )
     if verdict is Verdict.INCONCLUSIVE:
-        text += _undecided(n, None, case)
+        gap, spread = abs(value - rule.amount), (high - low) / 2 / intervals.normal(gate.alpha)
+        about = (
+            ((intervals.normal(gate.alpha) + 0.8416) * spread / gap) ** 2 * n if gap > spread / 100 else 0.0
+        )
+        needed = wording.about(max(about, n + 1)) if about else None
+        text += settle(needed, n, case, met=meets(gate, value))
     return gate.result(
         verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
     )
@@ -179,10 +192,3 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
 def _in_unit_range(scores: CorruptionScores) -> bool:
     both = [scores.candidate] if scores.baseline is None else [scores.candidate, scores.baseline]
     return all(float(part.min()) >= 0 and float(part.max()) <= 1 for part in both)
-
-
-def _undecided(n: int, needed: int | None, case: Case) -> str:
-    there = wording.count(n, case.noun)
-    if needed is None:
-        return f" The {there} cannot decide: more are needed."
-    return f" The {there} cannot decide: about {needed} are needed."

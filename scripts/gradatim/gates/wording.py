@@ -90,7 +90,7 @@ def count(n: int, noun: str) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.10g}" if value == round(value, 2) else f"{value:.3g}"
+    return f"{round(value, 6):.10g}"
 
 
 def _places(width: float) -> int:
