@@ -265,6 +265,16 @@ def test_a_process_that_ends_without_a_verdict_is_no_success(small: Copy) -> Non
     assert small.half_written() == []
 
 
+def test_a_folder_of_tests_that_is_not_there_is_a_mistake_in_the_contract(small: Copy) -> None:
+    small.change_contract("pytest: tests/model", "pytest: tests/nowhere")
+    assert "`test.pytest` names tests/nowhere, which does not exist" in paragraph(small.call("test"), 2)
+    small.git("checkout", "--", "gradatim.yml")
+    small.path("tests/model/test_model.py").write_text("import os\nos._exit(0)\n", encoding="utf-8")
+    run = small.call("test", "--json")
+    assert run.code == 1, run.said
+    assert "pytest" in run.record["refusals"][0]["text"]
+
+
 # where it runs
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gradatim.checks.check import Check
-from gradatim.errors import missing_package
+from gradatim.errors import UsageError, missing_package
 from gradatim.files import digest_of, sha256_file
 from gradatim.gates.verdict import Verdict
 
@@ -76,12 +76,20 @@ def run_user_tests(
 
 
 def digest_of_tests(root: Path, paths: Sequence[str]) -> str:
-    """Digest of the user's tests: their files, the local modules they import, and pytest's settings."""
+    """Digest of the user's tests: their files, the local modules they import, and pytest's settings.
+
+    Raises:
+        UsageError: one of the paths does not exist.
+    """
     from gradatim.code import local_closure
 
     files: set[Path] = {root / name for name in _SETTINGS if (root / name).is_file()}
     for written in paths:
         path = root / written.partition("::")[0]
+        if not path.exists():
+            raise UsageError(
+                f"`test.pytest` names {written}, which does not exist. Write your tests there, or correct the contract."
+            )
         for file in _files(path):
             files |= {file, *(local_closure(root, file) if file.suffix == ".py" else ())}
         files |= {folder / "conftest.py" for folder in path.parents if (folder / "conftest.py").is_file()}

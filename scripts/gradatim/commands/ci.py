@@ -91,7 +91,12 @@ def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
 @command.command("unpack", short_help="Take over what earlier jobs left.")
 @options.contract
 @click.option(
-    "--from", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER"
+    "--from",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where the archives lie.",
 )
 @options.as_json
 def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
