@@ -91,7 +91,7 @@ def _outcome(release: Release, result: Result) -> Outcome:
     }
     best = f"best {result.best.name}" if result.chosen else "none kept the quality; released as it is"
     return Outcome(
-        f"{len(result.trials)} trials, {best}" if result.trials else result.reason,
+        f"{len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}, {best}" if result.trials else result.reason,
         subjects, Verdict.PASS, tuple(sizes), (), {**details, "reason": result.reason}, tuple(outputs),
     )  # fmt: skip
 

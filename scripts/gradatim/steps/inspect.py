@@ -53,7 +53,7 @@ def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateRes
         )
         yield GateResult(
             "no_pickle", "no_pickle", Verdict.FAIL, ORIGINAL, "no pickle",
-            f"The model brings a pickle ({which}), and a pickle can run any code on the machine that loads it. Nothing "
+            f"no_pickle: the model brings a pickle ({which}), and a pickle can run any code on the machine that loads it. Nothing "
             "was loaded. Save the model as ONNX, safetensors or .pt2; or say `model.allow_pickle: true` if you trust "
             "whoever made it.",
             value=float(len(found.pickles)), threshold=0.0, line=line,
@@ -64,7 +64,7 @@ def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateRes
         )
         yield GateResult(
             "finite_weights", "finite_weights", Verdict.INVALID, ORIGINAL, "finite weights",
-            f"{len(found.nonfinite)} weight tensors hold NaN or infinity: {which}. The training diverged or the file is "
+            f"{_tensors(len(found.nonfinite))} NaN or infinity: {which}. The training diverged or the file is "
             "damaged: such a model loads without a word and answers nonsense. Train or export it again.",
             value=float(len(found.nonfinite)), threshold=0.0, line=line,
         )  # fmt: skip
@@ -80,8 +80,12 @@ def _summary(found: Inspection) -> str:
         parts.append(f"{_count(found.parameters)} parameters")
     parts.append(f"a pickle in {found.pickles[0]}" if found.pickles else "no pickle")
     if found.nonfinite:
-        parts.append(f"NaN in {len(found.nonfinite)} weights")
+        parts.append(f"NaN in {len(found.nonfinite)} weight tensor{'s' if len(found.nonfinite) > 1 else ''}")
     return ", ".join(parts)
+
+
+def _tensors(number: int) -> str:
+    return "One weight tensor holds" if number == 1 else f"{number} weight tensors hold"
 
 
 def _count(number: int) -> str:
