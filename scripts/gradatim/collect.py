@@ -7,7 +7,7 @@ from typing import Any
 
 from gradatim.errors import GradatimError
 from gradatim.evidence.statement import Statement
-from gradatim.files import read_json, sha256_bytes
+from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
@@ -140,11 +140,11 @@ def _variants(
     variants = [
         _variant(name, measurements, trials.get(name), ratios.get(name), chosen, release) for name in names
     ]
-    original = ratios.get(ORIGINAL, Estimate(1.0)).value
+    original = ratios.get(ORIGINAL)
     for name, trial in trials.items():
         if name not in names:
             quick = trial.get("latency_ratio")
-            latency = Estimate(quick * original) if quick is not None else None
+            latency = Estimate(quick * original.value) if quick is not None and original else None
             variants.append(
                 Variant(name, trial.get("size"), {}, latency, accepted=trial["accepted"], reason=_why(trial))
             )
@@ -196,17 +196,18 @@ def _benchmark(release: Release) -> Mapping[str, Any] | None:
 
 
 def _ratios(record: Mapping[str, Any] | None) -> dict[str, Estimate]:
-    """Time per call relative to the baseline's (to the original's, where there is no baseline).
+    """Time per call relative to the baseline's; nothing where there is no baseline.
 
     Paired with its interval for the forms that were asked about, the ratio of medians for the others.
     """
     if record is None:
         return {}
     p50 = {entry["name"]: entry["p50"]["value"] for entry in record["contestants"]}
-    against = BASELINE if BASELINE in p50 else ORIGINAL
-    found = {name: Estimate(value / p50[against]) for name, value in p50.items()} if against in p50 else {}
+    if BASELINE not in p50:
+        return {}
+    found = {name: Estimate(value / p50[BASELINE]) for name, value in p50.items()}
     for entry in record["comparisons"]:
-        if entry["baseline"] == against and entry["looks"]:
+        if entry["baseline"] == BASELINE and entry["looks"]:
             last = entry["looks"][-1]
             found[entry["candidate"]] = Estimate(last["ratio"], last["low"], last["high"])
     return found
@@ -334,7 +335,7 @@ def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | Non
             name: statement.inputs[name]
             for name in ("evaluation", "calibration")
             for statement in found.values()
-            if name in statement.inputs
+            if statement.inputs.get(name, digest_of(None)) != digest_of(None)
         },
         environment={
             **{key: str(environment[key]) for key in ("machine", "system", "python") if key in environment},

@@ -41,10 +41,14 @@ class Measurement:
 
     def __post_init__(self) -> None:
         if self.value is None and not self.reason:
-            raise InvalidInput(f"The measurement {self.name} of {self.variant} has neither a value nor a reason.")
+            raise InvalidInput(
+                f"The measurement {self.name} of {self.variant} has neither a value nor a reason."
+            )
         for number in (self.value, self.low, self.high):
             if number is not None and not math.isfinite(number):
-                raise InvalidInput(f"The measurement {self.name} of {self.variant} is {number}, not a finite number.")
+                raise InvalidInput(
+                    f"The measurement {self.name} of {self.variant} is {number}, not a finite number."
+                )
 
     @property
     def label(self) -> str:

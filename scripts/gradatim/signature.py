@@ -19,11 +19,19 @@ class TensorSpec:
     shape: tuple[Size, ...] | None
 
     def __str__(self) -> str:
-        axes = "?" if self.shape is None else ", ".join("?" if axis is None else str(axis) for axis in self.shape)
+        axes = (
+            "?"
+            if self.shape is None
+            else ", ".join("?" if axis is None else str(axis) for axis in self.shape)
+        )
         return f"{self.name}: {self.dtype}[{axes}]"
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, "shape": None if self.shape is None else list(self.shape)}
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": None if self.shape is None else list(self.shape),
+        }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TensorSpec:

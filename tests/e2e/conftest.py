@@ -25,14 +25,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if base.name.startswith("popen-") else base
 
 
-@pytest.fixture()
+@pytest.fixture
 def small(prepared: Path, tmp_path: Path) -> Copy:
     """A small project, committed and pushed, of which nothing is proven; without compression."""
     plain = "\n".join(line for line in CONTRACT.splitlines() if not line.startswith("compress")) + "\n"
     return Copy(once(prepared, "plain", lambda place: lay_down(place, plain)), tmp_path / "small")
 
 
-@pytest.fixture()
+@pytest.fixture
 def proven(prepared: Path, tmp_path: Path) -> Copy:
     """A small project of which everything is proven, with compression; nothing is tagged yet."""
     laid = once(prepared, "whole", lambda place: lay_down(place, CONTRACT))

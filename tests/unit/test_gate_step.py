@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from gate_project import GateProject, lay_down, named
 from registry_examples import commit_file, git
 
 from gradatim.collect import collect
+from gradatim.contract.rules import read_rule
+from gradatim.contract.schema import Gate
 from gradatim.gates.planning import PlanRow
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
@@ -276,3 +280,23 @@ def test_data_that_must_last_are_planned_for_at_the_error_that_leaves(project: G
     assert not row.possible
     assert row.least == 82
     assert "0.02 % only" in row.text
+
+
+def documented() -> list[tuple[str, str]]:
+    """Every gate of the table in docs/gates.md: its key and its line."""
+    text = (Path(__file__).parents[2] / "docs/gates.md").read_text(encoding="utf-8")
+    table = text[text.index("| line | says |") : text.index("Further keys of a line")]
+    return [
+        (key, value)
+        for row in table.strip().splitlines()
+        for key, value in re.findall(r"`([a-z0-9_]+(?:\[[^\]]+\])?): (\{[^}]+\})`", row.split("|")[1])
+    ]
+
+
+def test_every_gate_of_the_documentation_is_one_that_a_contract_may_state() -> None:
+    lines = documented()
+    assert len(lines) >= 18
+    for key, value in lines:
+        task = "regression" if key == "mae" else "classification"
+        rule = read_rule(key, Gate.model_validate(yaml.safe_load(value)), task, (), 1)
+        assert rule.key == key

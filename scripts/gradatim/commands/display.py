@@ -28,6 +28,7 @@ class Display:
         self._lock = threading.Lock()
         self._bars: Any = None
         self._running: dict[str, Any] = {}
+        self._told: set[str] = set()
         self._errors: dict[str, str] = {}
 
     @contextlib.contextmanager
@@ -64,6 +65,7 @@ class Display:
 
     def finished(self, result: StepResult) -> None:
         with self._lock:
+            result = self._without_what_was_told(result)
             if self._bars is not None and result.step in self._running:
                 self._bars.remove_task(self._running.pop(result.step))
             self.say("\n".join(step_lines(self._shortened(result))))
@@ -74,6 +76,12 @@ class Display:
             return result
         first = self._errors.setdefault(result.summary, result.step)
         return result if first == result.step else replace(result, summary=f"the same as {first}")
+
+    def _without_what_was_told(self, result: StepResult) -> StepResult:
+        """The gate repeats what other steps refused; a person reads it once."""
+        refusals = [r for r in result.record.get("refusals", ()) if r["text"] not in self._told]
+        self._told.update(refusal["text"] for refusal in refusals)
+        return replace(result, record={**result.record, "refusals": refusals})
 
     def say(self, text: str) -> None:
         """Print above the bars."""

@@ -38,9 +38,7 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
 
     release = open_release(contract_path)
     findings = list(_offline(release))
-    token = next(
-        (name for name in ("GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None
-    )
+    token = next((name for name in ("GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None)
     asked = not offline and token is not None
     if asked:
         findings += _online(release, repository)

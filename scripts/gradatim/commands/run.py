@@ -107,7 +107,11 @@ def _heading(release: Release) -> str:
     where = f" for {release.stage}" if release.stage else ""
     try:
         held = release.held()
-        against = f"baseline {held}" if held else "nothing released before"
+        against = (
+            f"{release.stage or release.contract.ladder[-1]} holds {held}"
+            if held
+            else "nothing released before"
+        )
     except GradatimError:
         against = "baseline unknown"  # the steps that need it say why
     try:
@@ -166,7 +170,7 @@ def _finish(
     report = _report(release, results, tag)
     if json_wanted:
         gates: list[str] = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
-        refusals = [refusal for r in results for refusal in r.record.get("refusals", [])]
+        refused = {(f["gate"], f["variant"]): f for r in results for f in r.record.get("refusals", [])}
         options.print_json(
             {
                 "model": release.name,
@@ -175,7 +179,7 @@ def _finish(
                 "exit": code,
                 "tag": tag,
                 "gates": gates,
-                "refusals": refusals,
+                "refusals": list(refused.values()),
                 "steps": [result.to_json() for result in results],
                 "report": str(report) if report else None,
                 "seconds": round(seconds, 3),

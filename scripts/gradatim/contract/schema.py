@@ -28,6 +28,7 @@ def _quantity(unit: str) -> BeforeValidator:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1), _quantity("1")]
+Share = Annotated[float, Field(gt=0, le=10), _quantity("1")]
 Bytes = Annotated[float, Field(gt=0), _quantity("B")]
 Seconds = Annotated[float, Field(gt=0), _quantity("s")]
 Days = Annotated[float, Field(ge=0), _quantity("days")]
@@ -262,9 +263,9 @@ Method = Literal["int8-dynamic", "int8-static", "int8-weights", "fp16"]
 class Compress(Section):
     """The compression search."""
 
-    keep: dict[Name, Fraction] = Field(
+    keep: dict[Name, Share] = Field(
         default_factory=dict,
-        description="What part of each metric of the uncompressed model must be kept, on calibration data.",
+        description="What part of each metric of the uncompressed model must be kept, on calibration data; above 100 % where less is better (`mae: 105%`).",
     )
     methods: tuple[Method, ...] | None = Field(
         None, description="Methods to try; all that fit when left out."
@@ -338,7 +339,6 @@ class Stage(Section):
     gates: dict[str, Gate] = Field(
         default_factory=dict, description="Gates of this stage on top of the common ones."
     )
-    steps: Texts = Field((), description="Steps to run; all when left out.")
     runner: Text | None = Field(None, description="Which of `runners` its heavy jobs use.")
     approval: Literal["required", "none"] = Field(
         "none", description="Whether a person must approve in the CI's environment."
