@@ -291,16 +291,15 @@ def test_outside_of_a_repository_it_says_so(small: Copy) -> None:
         assert "is not in a git repository" in paragraph(small.call(*arguments), 4)
 
 
-def test_without_a_commit_everything_is_checked_and_nothing_tagged(small: Copy) -> None:
-    shutil.rmtree(small.folder / ".git")
-    small.git("init", "--quiet", "--initial-branch=main")
-    run = small.call("run")
+def test_without_a_commit_nothing_is_tagged(proven: Copy) -> None:
+    shutil.rmtree(proven.folder / ".git")
+    proven.git("init", "--quiet", "--initial-branch=main")
+    run = proven.call("run")
     assert run.code == 2, run.said
     assert "Traceback" not in run.said
     assert "gradatim.yml is not committed" in run.err
-    assert "gate " in run.err
-    assert small.call("status").code == 0
-    assert small.git("tag") == ""
+    assert proven.call("status").code == 0
+    assert proven.git("tag") == ""
 
 
 def test_a_shallow_clone_proves_no_first_release(small: Copy, tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def test_wrong_usage_is_json_where_json_was_asked_for(small: Copy) -> None:
 
 def test_every_mistake_in_a_contract_is_told_at_its_place(small: Copy) -> None:
     small.change_contract("at_least: 80%", "at_leest: 80%")
-    small.change_contract("rounds: 6", "rounds: six")
+    small.change_contract("rounds: 3", "rounds: six")
     run = small.call("run")
     assert run.code == 2, run.said
     assert "Traceback" not in run.said

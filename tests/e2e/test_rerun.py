@@ -77,7 +77,7 @@ CHANGES: dict[str, tuple[Callable[[Copy], None], set[str]]] = {
     ),
     "the user's tests": (one_more_line("tests/model/test_model.py"), {"test", "gate"}),
     "a gate": (in_the_contract("at_least: 80%", "at_least: 81%"), {"gate"}),
-    "the number of rounds": (in_the_contract("rounds: 6", "rounds: 5"), {"benchmark", "gate"}),
+    "the number of rounds": (in_the_contract("rounds: 3", "rounds: 4"), {"benchmark", "gate"}),
     "a comment in the contract": (in_the_contract("folder: releases", "folder: releases  # here"), set()),
     "a file that nothing reads": (lambda project: project.write("README.md", "A model.\n"), set()),
     "predictions": (spoiled("predictions/original/outputs*.npy"), {"evaluate", "gate"}),
@@ -213,7 +213,7 @@ def test_broken_evidence_is_no_evidence(how: str, proven: Copy) -> None:
     assert "Traceback" not in refused.said
     assert "evaluate" in refused.err
     assert proven.remote_tags() == []
-    assert ran(proven.call("run", "--until", "gate", "--json")) == {"evaluate", "gate"}
+    assert ran(proven.call("run", "--until", "evaluate", "--json")) == {"evaluate"}
 
 
 def test_evidence_of_another_model_proves_nothing(proven: Copy) -> None:

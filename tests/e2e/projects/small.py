@@ -29,12 +29,12 @@ data:
   slices: site
   preprocess: prepare:features
 task: {type: classification, labels: [0, 1, 2]}
-test: {pytest: tests/model, robustness: [feature_noise], items: 20, abnormal: skip}
+test: {pytest: tests/model, robustness: [feature_noise], items: 5, abnormal: skip}
 gates:
   accuracy: {at_least: 80%}
   size: {at_most: 1 MB}
 compress: {keep: {accuracy: 90%}, methods: [int8-dynamic]}
-benchmark: {rounds: 6}
+benchmark: {rounds: 3}
 stages:
   production: {branch: main}
 publish:
