@@ -28,8 +28,8 @@ _FIELDS = "%00".join(
         "%(refname)",
         "%(objecttype)",
         "%(objectname)",
-        "%(*objecttype)",
-        "%(*objectname)",
+        "%(type)",  # what the tag marks, from its own header: `%(*objecttype)` would read the commit too
+        "%(object)",
         "%(creatordate:unix)",
         "%(taggername)",
         "%(contents)",
@@ -38,6 +38,7 @@ _FIELDS = "%00".join(
 )
 _WIDTH = 8
 _TRAILER = re.compile(r"^([a-z][a-z-]*): (.*)$", re.MULTILINE)
+_MODEL_LINE = re.compile(r"^model: (.*)$", re.MULTILINE)
 _VERSION_LINE = re.compile(r"^version: (\S+)$", re.MULTILINE)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -405,6 +406,15 @@ def trailers(message: str) -> dict[str, str]:
     return dict(_TRAILER.findall(text.rpartition("\n\n")[2]))
 
 
+def _said_model(message: str) -> str | None:
+    """The model that a message's last paragraph names; asked of every bare tag, so without the other lines."""
+    if "\nmodel: " not in message:
+        return None
+    text = message.split("-----BEGIN ", 1)[0].rstrip()
+    match = _MODEL_LINE.search(text, text.rfind("\n\n") + 1)
+    return match[1] if match else None
+
+
 def _digest(text: str | None) -> str | None:
     match = _DIGEST.fullmatch(text or "")
     return match[1] if match else None
@@ -448,7 +458,7 @@ class _Reader:
         for found in understood:
             model = found.name.model
             if model is None:  # a bare tag, which may say in its message whose it is
-                model = trailers(found.message).get("model", owner)
+                model = _said_model(found.message) or owner
             by_model.setdefault(model, []).append(found)
         models = {model: self._model(model, by_model[model]) for model in sorted(by_model)}
         return Registry(
@@ -477,7 +487,7 @@ class _Reader:
             return self.name
         names = {row.name.model for row in rows} - {None}
         if not names:
-            names = {trailers(row.message).get("model") for row in rows} - {None}
+            names = {_said_model(row.message) for row in rows} - {None}
         return str(names.pop()) if len(names) == 1 else ""
 
     def _model(self, model: str, rows: list[_Row]) -> Model:
@@ -511,7 +521,7 @@ class _Reader:
                 not gone,
                 row.message,
             )
-        ordered = tuple(sorted(releases.values(), key=lambda release: release.version))
+        ordered = tuple(sorted(releases.values(), key=lambda release: release.version.precedence))
         given_up = [row.name.counter for row in rows if row.name.action == "deprecate"]
         assignments = self._assignments(model, rows, ordered)
         revived = bool(given_up) and any(a.counter > max(given_up) > 0 for a in assignments)
