@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -76,11 +77,7 @@ def lay_kit(folder: Path) -> dict[str, Path]:
         shutil.copy(TOP / name, kit / name)
     for path in (*kit.glob("actions/*/action.yml"), *kit.glob(".github/workflows/*.yml")):
         text = path.read_text(encoding="utf-8")
-        names = [action.parent.name for action in kit.glob("actions/*/action.yml")]
-        for name in names:
-            text = text.replace(f"uses: $/actions/{name}\n", f"uses: {KIT}/actions/{name}@{REF}\n")
-        assert "$/actions" not in text
-        path.write_text(text, encoding="utf-8")
+        path.write_text(re.sub(r"uses: \$/(\S+)\n", rf"uses: {KIT}/\1@{REF}\n", text), encoding="utf-8")
     found = {f"{KIT}@{REF}": kit}
     for name, text in (("upload-artifact", _UPLOAD), ("download-artifact", _DOWNLOAD), ("cache", _CACHE)):
         stand_in = folder / name

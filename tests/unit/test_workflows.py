@@ -29,6 +29,7 @@ ACTIONS = {
 }
 RELEASE = WORKFLOWS[".github/workflows/release.yml"]["jobs"]
 CHECKS = WORKFLOWS[".github/workflows/checks.yml"]["jobs"]
+MODELS = WORKFLOWS[".github/workflows/models.yml"]["jobs"]
 REUSABLE = {path: workflow for path, workflow in WORKFLOWS.items() if not path.endswith("/ci.yml")}
 
 
@@ -90,12 +91,54 @@ def test_nothing_is_granted_at_the_top_and_only_outward_jobs_may_write_contents(
     for path, workflow in WORKFLOWS.items():
         assert workflow["permissions"] == {}, path
         for name, job in workflow["jobs"].items():
+            if name == "model":  # grants no more than the workflow for one model takes
+                continue
             granted = job["permissions"]
             writes = {scope for scope, level in granted.items() if level != "read"}
             outward = name in STEPS and STEPS[name].outward
             assert writes == (
                 {"contents"} if outward else {"pull-requests"} if name == "comment" else set()
             ), (path, name)
+
+
+def test_the_workflow_for_several_models_takes_and_grants_what_that_for_one_does() -> None:
+    model = MODELS["model"]
+    assert model["uses"] == "$/.github/workflows/release.yml", "of the same commit"
+    taken = {(scope, level) for job in RELEASE.values() for scope, level in job["permissions"].items()}
+    for scope, level in model["permissions"].items():
+        assert (scope, level) in taken
+    assert {scope for scope, _ in taken} == set(model["permissions"])
+    called = WORKFLOWS[".github/workflows/release.yml"][True]["workflow_call"]
+    assert set(model["with"]) == set(called["inputs"])
+    assert set(model["secrets"]) == set(called["secrets"])
+    assert model["secrets"] == {name: f"${{{{ secrets.{name} }}}}" for name in called["secrets"]}
+    assert MODELS["plan"]["permissions"] == {"contents": "read"}
+
+
+def test_an_empty_matrix_is_a_success_and_one_that_did_not_run_is_none() -> None:
+    model, passed = MODELS["model"], MODELS["passed"]
+    assert model["if"] == "${{ needs.plan.outputs.any == 'true' }}"
+    assert model["strategy"]["fail-fast"] is False
+    assert passed["needs"] == ["plan", "model"]
+    assert passed["if"] == "${{ always() }}"
+    (step,) = passed["steps"]
+    said = " ".join(step["env"]["PASSED"].split())
+    assert said == (
+        "${{ needs.plan.result == 'success' && (needs.model.result == 'success' "
+        "|| (needs.plan.outputs.any == 'false' && needs.model.result == 'skipped')) }}"
+    )
+    assert "'No model was touched.'" in step["env"]["SAID"]
+
+
+def test_each_contract_has_a_queue_of_its_own_and_no_push_to_several_is_dropped() -> None:
+    for name in ("release", "checks"):
+        group = WORKFLOWS[f".github/workflows/{name}.yml"]["concurrency"]["group"]
+        assert "${{ inputs.contract }}" in group, name
+    # GitHub keeps one waiting run a group and cancels the others: a push must not wait for another
+    group = WORKFLOWS[".github/workflows/models.yml"]["concurrency"]["group"]
+    assert (
+        group == "gradatim-models-${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"
+    )
 
 
 def test_every_grant_says_why() -> None:
@@ -185,7 +228,7 @@ def test_a_caller_has_at_most_15_lines_and_speaks_of_every_stage() -> None:
         ("develop", "release/next", "main"), ("alpha", "beta", "production"), ref="a" * 40, version="v1.0.0"
     )
     text = render_caller(
-        replace(caller, cron="17 5 * * 1", requirements="requirements.txt", contract="m/gradatim.yml")
+        replace(caller, crons=("17 5 * * 1",), requirements="requirements.txt", contract="m/gradatim.yml")
     )
     assert len(text.splitlines()) <= 15
     text = render_caller(caller)
@@ -198,9 +241,7 @@ def test_a_caller_has_at_most_15_lines_and_speaks_of_every_stage() -> None:
 
 
 def test_a_caller_of_one_model_among_several_names_its_contract() -> None:
-    text = render_caller(
-        Caller(("main",), ("production",), contract="models/a/gradatim.yml", named=True, cron=None)
-    )
+    text = render_caller(Caller(("main",), ("production",), contract="models/a/gradatim.yml", named=True))
     said = yaml.safe_load(text)
     assert said["jobs"]["release"]["with"] == {"contract": "models/a/gradatim.yml"}
     assert said[True]["push"]["tags"] == ["*@v*"]
@@ -217,14 +258,14 @@ def test_a_caller_follows_from_the_contract(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (tmp_path / "requirements.txt").write_text("numpy\n", encoding="utf-8")
-    caller = caller_of(read_contract(path), tmp_path)
+    caller = caller_of([read_contract(path)], tmp_path)
     assert (caller.branches, caller.stages) == (("staging", "main"), ("beta", "live"))
     assert (caller.contract, caller.requirements, caller.named) == (
         "models/digits/gradatim.yml",
         "requirements.txt",
         True,
     )
-    assert caller.cron == "17 5 1,15 * *"
+    assert caller.crons == ("17 5 1,15 * *",)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
+from gradatim.ci.contracts import clashes, find_contracts
 from gradatim.ci.github_api import Call
 from gradatim.contract.schema import Contract
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
 from gradatim.registry.tags import SemVer, version_tag
 
-_CALLED = re.compile(r"[\w.-]+/[\w.-]+/\.github/workflows/(release|checks)\.yml@(.+)")
+_CALLED = re.compile(r"[\w.-]+/[\w.-]+/\.github/workflows/(release|checks|models)\.yml@(.+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PUSHES_ALL = re.compile(r"git push\b[^\n]*--tags")
 
@@ -58,7 +59,7 @@ class Workflow:
 
     @property
     def calls(self) -> list[tuple[str, Mapping[str, Any], str, str]]:
-        """(job, its record, ``release`` or ``checks``, the ref) of every job that calls the kit."""
+        """(job, its record, ``release``, ``checks`` or ``models``, the ref) of every job that calls the kit."""
         jobs = self.data.get("jobs") or {}
         found = []
         for name, job in jobs.items() if isinstance(jobs, dict) else ():
@@ -108,6 +109,16 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[F
                 "It waits for pushed tags, but a tag made with the workflow's own token starts nothing. Let the release "
                 "workflow call it, or give gradatim a GitHub App's token as the secret `release-token`.", serious=False,
             )  # fmt: skip
+
+
+def check_contracts(repository: Repository) -> Iterator[Finding]:
+    """Several models in one repository whose tags could be taken for one another."""
+    for problem in clashes(find_contracts(repository)):
+        yield Finding(
+            "models mixed up",
+            problem.path,
+            f"{problem.problems[0].message[0].upper()}{problem.problems[0].message[1:]}.",
+        )
 
 
 def check_branches(contract: Contract, repository: Repository, callers: list[Workflow]) -> Iterator[Finding]:
@@ -187,7 +198,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]
             "Pull requests are not checked. Add `pull_request:` under `on:`.",
         )
     push = triggers.get("push") if isinstance(triggers.get("push"), dict) else None
-    if not any(which == "release" for _, _, which, _ in workflow.calls):
+    if all(which == "checks" for _, _, which, _ in workflow.calls):
         return
     branches = [str(pattern) for pattern in (push or {}).get("branches") or ()]
     for stage, rung in contract.stages.items():
@@ -211,7 +222,13 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]
         else {}
     )
     offered = (inputs.get("stage") or {}).get("options") if isinstance(inputs, dict) else None
-    if offered is not None and [str(name) for name in offered] != list(contract.stages):
+    several = any(which == "models" for _, _, which, _ in workflow.calls)
+    wanted = (
+        set(map(str, offered or ())) >= set(contract.stages)
+        if several
+        else [str(name) for name in offered or ()] == list(contract.stages)
+    )
+    if offered is not None and not wanted:
         yield Finding(
             "stages drifted", workflow.path,
             f"The dispatch offers {', '.join(map(str, offered))}; the contract has {', '.join(contract.stages)}.",
@@ -233,7 +250,7 @@ def _check_call(
             f"The job `{name}` hands over every secret. Name `release-token` alone.",
         )
     granted = job.get("permissions", workflow.data.get("permissions"))
-    wanted = {"contents": "write" if which == "release" else "read", "pull-requests": "write"}
+    wanted = {"contents": "read" if which == "checks" else "write", "pull-requests": "write"}
     if isinstance(granted, dict):
         for scope, level in wanted.items():
             if granted.get(scope) not in (level, "write"):

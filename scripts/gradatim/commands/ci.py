@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
+from gradatim.commands.caller import caller
+from gradatim.commands.models import models
 
 if TYPE_CHECKING:
     from gradatim.ci.archive import Places
-    from gradatim.ci.github import GitHub
     from gradatim.release import Release
 
 
@@ -45,7 +46,7 @@ def plan(contract_path: str | None, runner: str, json_wanted: bool) -> int:
     from gradatim.commands.opening import open_release
 
     release = open_release(contract_path)
-    github = _github()
+    github = options.github()
     found = occasion(release.contract.parts, release.place, github.event_name, github.event(), runner)
     github.output(found.outputs())
     if json_wanted:
@@ -139,7 +140,7 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
     from gradatim.report.model import Report
 
     release = open_release(contract_path)
-    pull = _github().event().get("pull_request")
+    pull = options.github().event().get("pull_request")
     if not isinstance(pull, dict):
         raise UsageError("This run was not started by a pull request, so there is nothing to comment on.")
     record = release.workspace.folder / "report.json"
@@ -201,19 +202,6 @@ def _day(seconds: int | None) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds is not None else ""
 
 
-def _github() -> GitHub:
-    from gradatim import ci
-    from gradatim.ci.github import GitHub
-    from gradatim.errors import UsageError
-
-    platform = ci.detect()
-    if not isinstance(platform, GitHub):
-        raise UsageError(
-            "This command reads an event of GitHub Actions, and this is no run of GitHub Actions."
-        )
-    return platform
-
-
 def _places(release: Release) -> Places:
     from gradatim.ci.archive import Places
 
@@ -237,35 +225,5 @@ def _built(release: Release) -> list[Path]:
         return []  # a model that cannot be read is refused by the steps, in their own words
 
 
-@command.command("caller", short_help="Write the workflow file that a team adds.")
-@options.contract
-@click.option("--print", "print_only", is_flag=True, help="Print it; write nothing.")
-@click.option("--force", is_flag=True, help="Replace a file that is there and says something else.")
-def caller(contract_path: str | None, print_only: bool, force: bool) -> int:
-    """Write .github/workflows/release.yml for the stages of the contract, pinned to the kit that is installed.
-
-    \b
-    Examples:
-      gradatim ci caller
-      gradatim ci caller --print
-    """
-    from gradatim.commands.opening import open_release
-    from gradatim.errors import UsageError
-    from gradatim.files import write_text
-    from gradatim.projects.workflows import CALLER, caller_of, render_caller
-
-    release = open_release(contract_path)
-    top = release.repository.root
-    text = render_caller(caller_of(release.contract, top))
-    if print_only:
-        click.echo(text, nl=False)
-        return 0
-    path = top / CALLER
-    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text and not force:
-        raise UsageError(
-            f"{path} is there and says something else. Compare with --print, replace it with --force."
-        )
-    write_text(path, text)
-    click.echo(f"wrote {path}", err=True)
-    click.echo("Next: commit it, then  gradatim doctor  and  gradatim protect", err=True)
-    return 0
+command.add_command(models)
+command.add_command(caller)

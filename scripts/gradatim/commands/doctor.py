@@ -60,11 +60,18 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
 
 
 def _offline(release: Release) -> Iterator[Finding]:
-    from gradatim.ci.github_checkup import check_branches, check_tags, check_workflows, read_workflows
+    from gradatim.ci.github_checkup import (
+        check_branches,
+        check_contracts,
+        check_tags,
+        check_workflows,
+        read_workflows,
+    )
 
     workflows = read_workflows(release.repository.root)
     contract = release.contract.parts
     yield from check_workflows(contract, workflows)
+    yield from check_contracts(release.repository)
     yield from check_branches(
         contract, release.repository, [workflow for workflow in workflows if workflow.calls]
     )

@@ -36,31 +36,11 @@ def command(folder: Path | None, force: bool, ci: str | None, print_only: bool) 
     path = write(proposal, force=force)
     click.echo(f"wrote {path}", err=True)
     if ci:
-        click.echo(f"wrote {_write_caller(path, force=force)}", err=True)
+        from gradatim.commands.caller import write_caller
+        from gradatim.contract.reading import read_contract
+
+        click.echo(f"wrote {write_caller(read_contract(path), force=force)}", err=True)
     for note in proposal.notes:
         click.echo(f"  note: {note}", err=True)
     click.echo("Next: read it, then  gradatim gate --plan  and  gradatim run --until gate", err=True)
     return 0
-
-
-def _write_caller(contract: Path, *, force: bool) -> Path:
-    """Write the one workflow file that a repository on GitHub adds.
-
-    Raises:
-        UsageError: it is there already and ``force`` was not said.
-        ContractError: the contract needs a person's hand before it can be called.
-    """
-    from gradatim.contract.reading import read_contract
-    from gradatim.errors import UsageError
-    from gradatim.files import write_text
-    from gradatim.projects.workflows import CALLER, caller_of, render_caller
-    from gradatim.registry.git import Repository
-
-    top = Repository.find(contract.parent).root
-    path = top / CALLER
-    if path.exists() and not force:
-        raise UsageError(
-            f"{path} is there already, and nothing is overwritten. Say --force, or edit it by hand."
-        )
-    write_text(path, render_caller(caller_of(read_contract(contract), top)))
-    return path

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gradatim.commands import standard
 from gradatim.progress import Bar, Events, Progress, Silent
+
+if TYPE_CHECKING:
+    from gradatim.ci.github import GitHub
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -60,6 +63,24 @@ def progress() -> Progress:
     if os.environ.get("GRADATIM_PROGRESS") == "events":
         return Events()
     return Bar() if sys.stderr.isatty() else Silent()
+
+
+def github() -> GitHub:
+    """The run of GitHub Actions that this process is part of.
+
+    Raises:
+        UsageError: it is part of none.
+    """
+    from gradatim import ci
+    from gradatim.ci.github import GitHub
+    from gradatim.errors import UsageError
+
+    platform = ci.detect()
+    if not isinstance(platform, GitHub):
+        raise UsageError(
+            "This command reads an event of GitHub Actions, and this is no run of GitHub Actions."
+        )
+    return platform
 
 
 def print_json(value: Any) -> None:

@@ -208,6 +208,22 @@ VERBS: dict[str, Verb] = {
             ),
         ),
         Verb(
+            "models",
+            "Find the contracts of the repository, and say which models the event touches.",
+            (
+                Input(
+                    "requirements",
+                    "Your own requirements file, for models without one in their folder.",
+                    "",
+                    '--requirements "$REQUIREMENTS"',
+                ),
+            ),
+            (
+                Output("models", "One entry a touched model, as JSON: `name`, `contract`, `requirements`."),
+                Output("any", "Whether any model was touched: `true` or `false`."),
+            ),
+        ),
+        Verb(
             "comment",
             "Say the result in one comment of the pull request, updated in place.",
             (_CONTRACT, _NEEDS, _TOKEN),

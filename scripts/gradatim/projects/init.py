@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradatim.ci import contracts
 from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
 from gradatim.files import cannot_write, template_folder, write_text
 from gradatim.projects import ladder
@@ -55,6 +56,7 @@ class Proposal:
         gates: gate -> what it wants, in the contract's words.
         stages: (name, branch), lowest first.
         others: further models that were found.
+        named: whether tags must bear the model's name, because the repository holds other contracts.
         notes: sentences for the user: what was seen and could not be used, and what to do about it.
     """
 
@@ -75,6 +77,7 @@ class Proposal:
     gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     stages: tuple[tuple[str, str], ...] = ladder.DEFAULT
     others: tuple[str, ...] = ()
+    named: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -116,6 +119,12 @@ def propose(root: Path) -> Proposal:
         notes.append(f"Nothing says what is right in {evaluation}: say so with `data.label` and `task`.")
         evaluation = None
     existing = ladder.branches(root)
+    beside = contracts.beside(root / CONTRACT)
+    notes += [
+        f"{entry.path} is a contract too: tags of several models must bear their names, so add `registry: {{tags: named}}` there."
+        for entry in beside
+        if entry.read is not None and entry.read.parts.registry.tags == "plain"
+    ]
     return Proposal(
         root=root,
         name=_name(root, model),
@@ -134,6 +143,7 @@ def propose(root: Path) -> Proposal:
         gates=_gates(task, facts, size) if model else {},
         stages=ladder.climb(existing) if existing else ladder.DEFAULT,
         others=tuple(one.path for one in found.models if one is not model and one.problem is None),
+        named=bool(beside),
         notes=tuple(notes),
     )
 

@@ -17,6 +17,7 @@ import yaml
 
 from gradatim import __version__
 from gradatim.contract.reading import ReadContract
+from gradatim.contract.schema import Contract
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects.actions import (
@@ -54,6 +55,14 @@ _CADENCES = {
 }
 """Not at the full hour, when GitHub drops scheduled runs."""
 
+_REASONS = {
+    "contents": "tags and evidence",
+    "pull-requests": "one comment on a pull request",
+    "id-token": "signatures in the name of this workflow",
+    "actions": "the runs that a release came from",
+}
+"""What a grant of the workflow for a model is for."""
+
 CHECKS = tuple(step for step in GRAPH if not step.outward)
 
 
@@ -64,10 +73,11 @@ class Caller:
     Attributes:
         branches: the branches that hold the stages.
         stages: the ladder, lowest first.
-        cron: when the report of the iteration is due; None for never.
+        crons: when reports of the iteration are due.
         contract: path of the contract; None for ``gradatim.yml`` at the top.
         requirements: the consumer's own requirements file, None without one.
         named: whether tags carry the model's name: ``digits@v1.0.0``.
+        models: the names of all models, where one file calls the kit for several.
         kit: the repository of the kit.
         ref: the kit's commit or tag.
         version: what the ref stands for, as a comment.
@@ -75,10 +85,11 @@ class Caller:
 
     branches: tuple[str, ...]
     stages: tuple[str, ...]
-    cron: str | None = None
+    crons: tuple[str, ...] = ()
     contract: str | None = None
     requirements: str | None = None
     named: bool = False
+    models: tuple[str, ...] = ()
     kit: str = KIT
     ref: str = f"v{__version__}"
     version: str | None = None
@@ -95,30 +106,38 @@ def render_caller(caller: Caller) -> str:
     return _render("caller.yml.j2", caller=caller, settings=settings, version=version)
 
 
-def caller_of(contract: ReadContract, top: Path) -> Caller:
-    """The caller for a contract, pinned to the very kit that is installed.
+def caller_of(contracts: Sequence[ReadContract], top: Path) -> Caller:
+    """The caller for a contract, or for all of a repository, pinned to the very kit that is installed.
 
     Args:
-        contract: its stages, branches, cadence and tags.
+        contracts: their stages, branches, cadence and tags; several are called by one file.
         top: the top of the repository.
     """
-    parts = contract.parts
-    iteration = parts.iteration
-    cron = None
-    if iteration is not None and iteration.report:
-        cron = iteration.cron or _CADENCES[iteration.cadence or "weekly"]
-    path = contract.path.resolve().relative_to(top.resolve()).as_posix()
+    every = [contract.parts for contract in contracts]
+    several = len(every) > 1
+    crons = [cron for parts in every for cron in _crons(parts)]
+    path = contracts[0].path.resolve().relative_to(top.resolve()).as_posix()
     commit = _own_commit()
+    stages = [(name, stage) for parts in every for name, stage in parts.stages.items()]
     return Caller(
-        tuple(stage.branch for stage in parts.stages.values() if stage.branch),
-        tuple(parts.stages),
-        cron,
-        path if path != CONTRACT else None,
+        tuple(dict.fromkeys(stage.branch for _, stage in stages if stage.branch)),
+        tuple(dict.fromkeys(name for name, _ in stages)),
+        tuple(dict.fromkeys(crons)),
+        path if path != CONTRACT and not several else None,
         "requirements.txt" if (top / "requirements.txt").is_file() else None,
-        parts.registry.tags == "named",
+        several or every[0].registry.tags == "named",
+        tuple(parts.model.name for parts in every) if several else (),
         ref=commit or f"v{__version__}",
         version=f"v{__version__}" if commit else None,
     )
+
+
+def _crons(parts: Contract) -> tuple[str, ...]:
+    """When a contract wants the report of its iteration: once, or never."""
+    iteration = parts.iteration
+    if iteration is None or not iteration.report:
+        return ()
+    return (iteration.cron or _CADENCES[iteration.cadence or "weekly"],)
 
 
 def _own_commit() -> str | None:
@@ -156,6 +175,7 @@ def rendered() -> dict[str, str]:
     files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
     files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
+    files[".github/workflows/models.yml"] = _models(files[".github/workflows/release.yml"])
     files["docs/github.md"] = _documentation(files[".github/workflows/release.yml"])
     return files
 
@@ -163,7 +183,9 @@ def rendered() -> dict[str, str]:
 def _documentation(workflow: str) -> str:
     """The page on GitHub, its tables from the same source as the actions themselves."""
     triggers = yaml.safe_load(workflow)[True]  # YAML 1.1 reads the key `on` as true
-    demo = Caller(("develop", "staging", "main"), ("alpha", "beta", "production"), cron=_CADENCES["weekly"])
+    demo = Caller(
+        ("develop", "staging", "main"), ("alpha", "beta", "production"), crons=(_CADENCES["weekly"],)
+    )
     described = {step.name: (step.question, inputs_of(step), outputs_of(step)) for step in GRAPH}
     described |= {verb.name: (verb.description, verb.inputs, verb.outputs) for verb in VERBS.values()}
     rows = [
@@ -210,6 +232,24 @@ def _workflow(name: str, *, outward: bool) -> str:
         outputs_of=outputs_of,
         credentials=CREDENTIALS,
         steps=STEPS,
+    )
+
+
+def _models(release: str) -> str:
+    """The workflow for several models: it calls the one for a model, and takes and grants what that takes and grants."""
+    called = yaml.safe_load(release)
+    grants: dict[str, str] = {}
+    for job in called["jobs"].values():
+        for scope, level in job["permissions"].items():
+            grants[scope] = "write" if "write" in (level, grants.get(scope)) else level
+    settings = called[True]["workflow_call"]  # YAML 1.1 reads the key `on` as true
+    return _render(
+        "models.yml.j2",
+        inputs={name: given for name, given in settings["inputs"].items() if name != "contract"},
+        secrets=settings["secrets"],
+        grants=grants,
+        reasons=_REASONS,
+        models=VERBS["models"],
     )
 
 

@@ -1,0 +1,104 @@
+"""Several models in one repository: the contracts that lie in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from gradatim.contract.reading import DEFAULT_PATH, ReadContract, read_contract
+from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem, UsageError
+from gradatim.registry.git import Repository
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contract of a repository.
+
+    Attributes:
+        path: where it lies, from the top of the repository.
+        read: the contract; None when it cannot be used, which its own job then says.
+    """
+
+    path: PurePosixPath
+    read: ReadContract | None
+
+    @property
+    def folder(self) -> PurePosixPath:
+        """The folder that holds it and, by and large, everything of its model."""
+        return self.path.parent
+
+    @property
+    def name(self) -> str:
+        """The model's name; that of the folder while the contract cannot be read."""
+        return self.read.parts.model.name if self.read else self.folder.name or "model"
+
+
+def find_contracts(repository: Repository) -> list[Entry]:
+    """Every ``gradatim.yml`` of a repository that git does not ignore, in the order of their paths.
+
+    Raises:
+        UsageError: a path is not UTF-8, so that no workflow could name it.
+    """
+    pattern = f":(top,glob)**/{DEFAULT_PATH}"
+    listed = repository.run(
+        "ls-files", "-z", "--full-name", "--cached", "--others", "--exclude-standard", "--", pattern
+    )
+    found = []
+    for name in sorted(set(listed.split(b"\0")) - {b""}):
+        try:
+            path = PurePosixPath(name.decode())
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"The path {os.fsdecode(name)!r} of a contract is not UTF-8. Rename it."
+            ) from error
+        if (repository.root / path).is_file():
+            found.append(Entry(path, _read(repository.root / path)))
+    return found
+
+
+def beside(contract: Path) -> list[Entry]:
+    """The other contracts of the repository that a contract lies in, or will lie in; none outside of git."""
+    try:
+        repository = Repository.find(contract.parent)
+    except EnvironmentLacks:
+        return []
+    mine = contract.resolve()
+    return [entry for entry in find_contracts(repository) if (repository.root / entry.path).resolve() != mine]
+
+
+def refuse_clashes(entries: Iterable[Entry]) -> None:
+    """Several models of one repository need tags that tell them apart.
+
+    Raises:
+        ContractError: two models have one name, or the tags of one do not bear its name.
+    """
+    problem = next(clashes(entries), None)
+    if problem is not None:
+        raise problem
+
+
+def clashes(entries: Iterable[Entry]) -> Iterator[ContractError]:
+    """What would let the tags of several models be taken for one another."""
+    known = [(entry, entry.read) for entry in entries if entry.read is not None]
+    seen: dict[str, PurePosixPath] = {}
+    for entry, read in known:
+        if entry.name in seen:
+            text = f"the model `{entry.name}` has another contract, {seen[entry.name]}; give each a name of its own"
+            yield _problem(entry, read, text, "model", "name")
+        seen.setdefault(entry.name, entry.path)
+        if len(known) > 1 and read.parts.registry.tags == "plain":
+            text = "this repository holds several models, so tags must bear their names; add `registry: {tags: named}`"
+            yield _problem(entry, read, text, "registry")
+
+
+def _problem(entry: Entry, read: ReadContract, text: str, *place: str) -> ContractError:
+    return ContractError(str(entry.path), [Problem(text, *read.source.locate(place, key=True))])
+
+
+def _read(path: Path) -> ReadContract | None:
+    try:
+        return read_contract(path)
+    except GradatimError:
+        return None

@@ -1,0 +1,86 @@
+"""gradatim ci caller: the one workflow file that a team adds, for one model or for all of a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.contract.reading import ReadContract
+
+
+@click.command("caller", short_help="Write the workflow file that a team adds.")
+@options.contract
+@click.option("--print", "print_only", is_flag=True, help="Print it; write nothing.")
+@click.option("--force", is_flag=True, help="Replace a file that is there and says something else.")
+def caller(contract_path: str | None, print_only: bool, force: bool) -> int:
+    """Write .github/workflows/release.yml for the stages of the contract, pinned to the kit that is installed.
+
+    Where the repository holds several contracts, one file calls the kit for all of them.
+
+    \b
+    Examples:
+      gradatim ci caller
+      gradatim ci caller --print
+    """
+    from gradatim.commands.opening import open_release
+
+    release = open_release(contract_path)
+    if print_only:
+        click.echo(caller_text(release.contract, release.repository.root), nl=False)
+        return 0
+    click.echo(f"wrote {write_caller(release.contract, force=force)}", err=True)
+    click.echo("Next: commit it, then  gradatim doctor  and  gradatim protect", err=True)
+    return 0
+
+
+def caller_text(contract: ReadContract, top: Path) -> str:
+    """The workflow file for a contract and whatever others its repository holds."""
+    return _text(_together(contract, top), top)
+
+
+def write_caller(contract: ReadContract, *, force: bool) -> Path:
+    """Write the workflow file, over one that somebody edited only when forced.
+
+    Raises:
+        UsageError: a file is there that no gradatim wrote, and ``force`` was not said.
+    """
+    from gradatim.errors import UsageError
+    from gradatim.files import write_text
+    from gradatim.projects.workflows import CALLER
+    from gradatim.registry.git import Repository
+
+    top = Repository.find(contract.root).root
+    path, together = top / CALLER, _together(contract, top)
+    text = _text(together, top)
+    if path.exists() and not force:
+        there = path.read_text(encoding="utf-8", errors="replace")
+        others = [other for other in together if other.path != contract.path]
+        # what an earlier call wrote, before this contract was there, is replaced; what a person wrote is not
+        if there != text and not (others and there == _text(others, top)):
+            raise UsageError(
+                f"{path} is there and says something else. Compare it with: gradatim ci caller --print. "
+                "Replace it with: gradatim ci caller --force"
+            )
+    write_text(path, text)
+    return path
+
+
+def _together(contract: ReadContract, top: Path) -> list[ReadContract]:
+    """A contract and every other of its repository that can be read, in the order of their paths."""
+    from gradatim.ci.contracts import beside
+
+    others = [entry.read for entry in beside(contract.path) if entry.read is not None]
+    return sorted(
+        [contract, *others], key=lambda one: one.path.resolve().relative_to(top.resolve()).as_posix()
+    )
+
+
+def _text(contracts: list[ReadContract], top: Path) -> str:
+    from gradatim.projects.workflows import caller_of, render_caller
+
+    return render_caller(caller_of(contracts, top))
