@@ -54,7 +54,8 @@ class Servers:
         return GitHubPlace(self._forge, f"ada/models-{next(_numbers)}", remote)
 
     def _gitlab(self, remote: Path) -> Place:
-        pytest.importorskip("requests")
+        for package in ("requests", "openapi_core"):
+            pytest.importorskip(package)
         if self._lab is None:
             port = free_port()
             self._lab = GitLab(port)
