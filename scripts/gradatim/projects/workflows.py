@@ -216,7 +216,7 @@ def _workflow(name: str, *, outward: bool) -> str:
     outward_steps = tuple(step for step in GRAPH if step.outward and not step.asked)
     asked = tuple(step for step in GRAPH if step.asked)
     jobs = [step.name for step in CHECKS] + ["folded"]
-    jobs += [step.name for step in (*outward_steps, *asked)] + ["report"] if outward else []
+    jobs += [step.name for step in (*outward_steps, *asked)] + ["count", "report"] if outward else []
     return _render(
         "workflow.yml.j2",
         name=name,
