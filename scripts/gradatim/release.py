@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +46,9 @@ _UNLABELLED = ("embedding", "language_modelling")
 
 GOLDEN = "golden.npz"
 """The file of a release that holds its golden cases."""
+
+MADE = "made"
+"""The detail of a statement that says when it was made: UTC, to the second. It decides nothing but expiry."""
 
 BASELINE = "baseline"
 """The name under which the release to be replaced is measured."""
@@ -546,6 +551,7 @@ class Release:
             "seconds": round(seconds, 3),
         }
         return Statement(
+            MADE: _now(),
             step,
             dict(outcome.subjects),
             outcome.verdict,
@@ -605,3 +611,9 @@ class Release:
             if chosen:
                 references += [r for r in (chosen.preprocess, chosen.path) if r and is_reference(r)]
         return digest_of({reference: closure_digest(self.root, reference) for reference in references})
+
+
+def _now() -> str:
+    """The time, UTC; ``SOURCE_DATE_EPOCH`` sets the clock."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
