@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,13 +13,16 @@ from gradatim.timing.machine import this_machine
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")
 
 
-def environment(ci: str, place: Place, commit: str | None) -> dict[str, Any]:
+def environment(
+    ci: str, place: Place, commit: str | None, subversion: Mapping[str, str | int] | None = None
+) -> dict[str, Any]:
     """What evidence records of its surroundings: no clock, no user, no host name.
 
     Args:
         ci: name of the CI system.
         place: branch and run.
         commit: id of the commit that is checked out; None without a repository.
+        subversion: its ``url``, ``revision`` and ``uuid`` there, where it came from Subversion.
     """
     machine = this_machine()
     found: dict[str, Any] = {
@@ -29,7 +32,7 @@ def environment(ci: str, place: Place, commit: str | None) -> dict[str, Any]:
         "packages": _versions(_PACKAGES),
         "ci": ci,
     }
-    told = {"run": place.url, "branch": place.branch, "commit": commit}
+    told = {"run": place.url, "branch": place.branch, "commit": commit, "subversion": subversion}
     return {**found, **{key: value for key, value in told.items() if value}}
 
 

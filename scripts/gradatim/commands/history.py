@@ -46,5 +46,7 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
         what = f"{verbs[event.action]} {event.stage}" if event.stage else event.action
         why = f"  ({event.reason})" if event.reason else ""
         who = f"  {event.author}" if event.author else ""
-        click.echo(f"{day}  {event.label:<18} {what:<24}{event.commit[:7]}{who}{why}".rstrip())
+        click.echo(
+            f"{day}  {event.label:<18} {what:<24}{view.repository.short(event.commit)}{who}{why}".rstrip()
+        )
     return 0

@@ -36,15 +36,17 @@ class RegistryView:
     synced: Sync | None = None
 
 
-def open_registry(contract_path: str | None, *, fetch: bool) -> RegistryView:
+def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = False) -> RegistryView:
     """Read the tags of the repository around the contract, or around this folder when there is none.
 
     Raises:
-        EnvironmentLacks: there is no git repository; or ``fetch``, and the remote did not answer.
+        EnvironmentLacks: there is no repository; or ``fetch``, or the project lies in Subversion, and the remote
+            did not answer.
         ContractError: there is a contract and it cannot be used.
     """
     contract = _contract(contract_path)
     repository = Repository.find(contract.root if contract else Path.cwd())
+    fetch = fetch or (repository.central and not offline)
     synced = sync(repository, required=repository.remote is not None) if fetch else None
     if contract is None:
         return RegistryView(repository, read(repository), synced=synced)
@@ -83,6 +85,6 @@ def _near(start: Path) -> bool:
     for folder in (start, *start.parents):
         if (folder / "gradatim.yml").exists() or (folder / "pyproject.toml").exists():
             return True
-        if (folder / ".git").exists():
+        if (folder / ".git").exists() or (folder / ".svn").is_dir():
             break
     return False

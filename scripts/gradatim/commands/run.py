@@ -115,7 +115,7 @@ def _heading(release: Release) -> str:
     except GradatimError:
         against = "baseline unknown"  # the steps that need it say why
     try:
-        commit = release.repository.head()[:7]
+        commit = release.repository.short(release.repository.head())
     except GradatimError:
         commit = "no commit"
     return f"{click.style(model, bold=True)}{where}  candidate {commit}  {against}"

@@ -58,10 +58,10 @@ def command(
     from gradatim.publishers.verification import verify_version
     from gradatim.registry.history import sync
 
-    view = open_registry(contract_path, fetch=False)
+    view = open_registry(contract_path, fetch=False, offline=True)
     synced = None if offline else sync(view.repository)
     if synced is not None:
-        view = open_registry(contract_path, fetch=False)
+        view = open_registry(contract_path, fetch=False, offline=True)
     release = view.registry.find(what, view.model)
     result = verify_version(
         view.repository, view.registry, release, sync=synced, folders=folder, signed=signed

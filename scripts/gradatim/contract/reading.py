@@ -97,7 +97,7 @@ def find_contract(given: str | None, start: Path | None = None) -> Path:
         named = _named_in_pyproject(folder / "pyproject.toml")
         if named:
             return find_contract(named, folder)
-        if (folder / ".git").exists():
+        if (folder / ".git").exists() or (folder / ".svn").is_dir():
             break
     raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
 

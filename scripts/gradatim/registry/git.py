@@ -79,22 +79,30 @@ class Repository:
         root: the top of the working tree; the git folder itself in a bare repository.
         git_dir: the folder that holds the objects and references.
         shallow: whether the history was cut off by ``--depth``.
+        central: whether only the remote knows the tags, as with Subversion, so that reading them always asks it.
     """
+
+    central = False
 
     def __init__(self, root: Path, git_dir: Path, *, shallow: bool) -> None:
         self.root = root
         self.git_dir = git_dir
         self.shallow = shallow
+        self._at = ["-C", str(root)]
 
     @classmethod
     def find(cls, path: Path) -> Repository:
-        """The repository that holds a path.
+        """The repository that holds a path: git's, or a working copy of Subversion with what it stands for.
 
         Raises:
             EnvironmentLacks: git is not installed, the path lies in no repository, or git does not trust
                 its owner.
         """
         place = path if path.is_dir() else path.parent
+        if _is_subversion(place):
+            from gradatim.registry.working_copy import WorkingCopy
+
+            return WorkingCopy.around(place)
         questions = ("--git-common-dir", "--is-bare-repository", "--is-shallow-repository", "--show-toplevel")
         result = _git(["-C", str(place), "rev-parse", *questions])
         said = os.fsdecode(result.stdout).split("\n")
@@ -102,6 +110,10 @@ class Repository:
         if result.returncode != 0 and not bare:
             raise _no_repository(place, os.fsdecode(result.stderr))
         git_dir = (place / said[0]).resolve()
+        if (git_dir / "svn").is_dir():
+            from gradatim.registry.working_copy import GitSvn
+
+            cls = GitSvn
         return cls(git_dir if bare else Path(said[3]), git_dir, shallow=said[2] == "true")
 
     def run(
@@ -128,7 +140,7 @@ class Repository:
         stdin: bytes | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        return _git(["-C", str(self.root), *arguments], stdin=stdin, environment=environment)
+        return _git([*self._at, *arguments], stdin=stdin, environment=environment)
 
     def text(self, *arguments: str) -> str:
         """Run one git command and return its output as text, without the final newline."""
@@ -172,9 +184,10 @@ class Repository:
         result = self._result(["symbolic-ref", "--quiet", "--short", "HEAD"])
         return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None
 
-    def changed_files(self) -> list[str]:
-        """Files that differ from the commit or are not tracked, as paths relative to the root."""
-        entries = os.fsdecode(self.run("status", "--porcelain", "-z", "--untracked-files=all")).split("\0")
+    def changed_files(self, *, untracked: bool = True) -> list[str]:
+        """Files that differ from the commit or, if wanted, are not tracked, as paths relative to the root."""
+        wanted = f"--untracked-files={'all' if untracked else 'no'}"
+        entries = os.fsdecode(self.run("status", "--porcelain", "-z", wanted)).split("\0")
         names, skip = [], False
         for entry in entries:
             if skip or not entry:  # a rename is followed by the name it had
@@ -183,6 +196,29 @@ class Repository:
             names.append(entry[3:])
             skip = entry[0] in "RC"
         return sorted(names)
+
+    def tracks(self, path: Path) -> bool:
+        """Whether a file, or anything in a folder, is committed or about to be."""
+        return bool(self.run("ls-files", "-z", "--", str(path)))
+
+    def check_taggable(self) -> None:
+        """Refuse where the checkout as a whole is no commit that a tag could mark; in git it always is one.
+
+        Raises:
+            UsageError: with what to do.
+        """
+
+    def revision(self, commit: str) -> dict[str, str | int]:
+        """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from; empty for any other."""
+        if "git-svn-id: " not in self.text("cat-file", "commit", commit):
+            return {}
+        from gradatim.registry.working_copy import revision_of
+
+        return revision_of(self, commit)
+
+    def short(self, commit: str) -> str:
+        """What people call a commit: ``9f2c41d``, or ``r42`` in Subversion."""
+        return commit[:7]
 
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Whether one commit is part of another's history.
@@ -208,6 +244,9 @@ class Repository:
     @cached_property
     def remote(self) -> str | None:
         """The remote to speak to: the branch's own, else ``origin``, else the only one; None without any."""
+        return self._git_remote()
+
+    def _git_remote(self) -> str | None:
         names = self.text("remote").split("\n")
         branch = self.branch()
         own = self.setting(f"branch.{branch}.remote") if branch else None
@@ -358,6 +397,10 @@ class Repository:
                 place = end + size + 2
         return found
 
+    def has_object(self, identity: str) -> bool:
+        """Whether an object is here."""
+        return self._result(["cat-file", "-e", identity]).returncode == 0
+
     def write_blob(self, data: bytes) -> str:
         """Store bytes as an object and return its id."""
         return os.fsdecode(self.run("hash-object", "-w", "--stdin", stdin=data)).strip()
@@ -412,7 +455,7 @@ class Repository:
             if pointer is not None:
                 file.write(self._smudge(self.read_object(f"{commit}:{path}"), path))
                 return
-            command = ["git", "-C", str(self.root), "cat-file", "blob", f"{commit}:{path}"]
+            command = ["git", *self._at, "cat-file", "blob", f"{commit}:{path}"]
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -434,7 +477,7 @@ class Repository:
         if pointer is not None:
             return pointer.sha256
         digest = hashlib.sha256()
-        command = ["git", "-C", str(self.root), "cat-file", "blob", f"{commit}:{path}"]
+        command = ["git", *self._at, "cat-file", "blob", f"{commit}:{path}"]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
         ) as process:
@@ -577,6 +620,18 @@ def _git(
             "git is not installed, and gradatim keeps its versions there. Install it (`apt install git`) "
             "and run the same command again."
         ) from error
+
+
+def _is_subversion(place: Path) -> bool:
+    """Whether a working copy of Subversion is nearer than any git repository."""
+    if "GIT_DIR" in os.environ:
+        return False
+    for folder in (place.absolute(), *place.absolute().parents):
+        if (folder / ".git").exists():
+            return False
+        if (folder / ".svn").is_dir():
+            return True
+    return False
 
 
 def _no_repository(place: Path, said: str) -> EnvironmentLacks:

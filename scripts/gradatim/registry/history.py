@@ -362,7 +362,8 @@ def sync(repository: Repository, *, required: bool = False) -> Sync:
         return Sync(remote, reached=False, reason=str(error))
     ours = _fetch_missing(repository, remote, theirs)
     changed = {ref: there.id for ref, there in theirs.items() if ours.get(ref, there.id) != there.id}
-    _follow(repository, remote, [ref for ref in changed if ref.startswith(LEDGER)], ours)
+    ledgers = {ref: identity for ref, identity in changed.items() if ref.startswith(LEDGER)}
+    _follow(repository, remote, ledgers, ours)
     moved = (ref.removeprefix("refs/tags/") for ref in changed if ref.startswith("refs/tags/"))
     return Sync(
         remote,
@@ -387,10 +388,9 @@ def _fetch_missing(repository: Repository, remote: str, theirs: Iterable[str]) -
     return ours
 
 
-def _follow(repository: Repository, remote: str, ledgers: Iterable[str], ours: Mapping[str, str]) -> None:
-    for ref in ledgers:
+def _follow(repository: Repository, remote: str, ledgers: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    for ref, theirs in ledgers.items():
         repository.fetch(remote, [ref])
-        theirs = repository.text("rev-parse", "FETCH_HEAD")
         if repository.is_ancestor(ours[ref], theirs):
             repository.run("update-ref", ref, theirs, ours[ref])
         elif not repository.is_ancestor(theirs, ours[ref]):

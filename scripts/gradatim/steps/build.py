@@ -58,7 +58,7 @@ def _is_tracked(release: Release) -> bool:
     if path is None:
         return False
     try:
-        return bool(release.repository.run("ls-files", "-z", "--", str(release.root / path)))
+        return release.repository.tracks(release.root / path)
     except EnvironmentLacks:
         return False
 

@@ -128,17 +128,17 @@ def stage_of(release: Release) -> str:
 
 
 def _refuse_uncommitted(release: Release) -> None:
-    changed = release.repository.text("status", "--porcelain", "--untracked-files=no").splitlines()
+    changed = release.repository.changed_files(untracked=False)
     if changed:
-        files = ", ".join(line[3:] for line in changed[:5]) + (", ..." if len(changed) > 5 else "")
+        files = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
         raise UsageError(
             f"These files differ from the commit that would be tagged: {files}. Commit them (or put them back), then run again."
         )
-    tracked = release.repository.run("ls-files", "-z", "--", str(release.contract.path))
-    if not tracked:
+    if not release.repository.tracks(release.contract.path):
         raise UsageError(
             f"{release.contract.path.name} is not committed, so no tag can vouch for it. Commit it, then run again."
         )
+    release.repository.check_taggable()
 
 
 def _files(release: Release, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:
