@@ -7,6 +7,7 @@ alpha 0.05 is a two-sided 90 % interval.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -121,9 +122,11 @@ def bootstrap_weights(units: int, draws: int = DRAWS) -> NDArray[np.float64]:
     return weights
 
 
-def bootstrap_indices(n: int, draws: int) -> NDArray[np.int64]:
-    """Rows drawn with replacement, int64 [draws, n]; seeded by ``n`` alone."""
-    return np.random.default_rng([_SEED, n]).integers(n, size=(draws, n))
+def bootstrap_indices(n: int, draws: int) -> Iterator[NDArray[np.int64]]:
+    """Rows drawn with replacement, int64 [n], resample after resample; seeded by ``n`` alone."""
+    generator = np.random.default_rng([_SEED, n])
+    for _ in range(draws):
+        yield generator.integers(n, size=n)
 
 
 def bootstrap_bounds(
