@@ -28,6 +28,7 @@ def predict(
     *,
     batch: int,
     most: int | None = None,
+    only: range | None = None,
     advance: Advance = lambda amount=1, note="": None,
 ) -> Predictions:
     """Run a model over a data set and keep of its outputs what the task needs.
@@ -36,13 +37,14 @@ def predict(
         folder: where the predictions are written; it appears only when all of them are there.
         batch: rows per call.
         most: stop after so many rows.
+        only: just these rows, whole batches of the walk over all of them; each is called with the rows that it has there.
         advance: told of the rows done.
 
     Raises:
         InvalidInput: the data or the model's answers cannot be used; names the row or the output.
     """
     with PredictionsWriter(folder) as writer:
-        for block in _rows(dataset.blocks(batch), most):
+        for block in _rows(dataset.blocks(batch, only), most):
             for answers in _answers(predictor, block, batch, advance):
                 for rows, kept in _gathered(task, block, answers):
                     part = block.rows(rows)

@@ -101,6 +101,7 @@ class Outcome:
         gates: what the gates said.
         details: JSON that later steps and the report read.
         outputs: files left in the workspace.
+        elsewhere: what the record of the environment adds of other machines that did part of the work.
     """
 
     summary: str
@@ -110,6 +111,7 @@ class Outcome:
     gates: tuple[GateResult, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[Path, ...] = ()
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -559,7 +561,10 @@ class Release:
             dict(inputs),
             outcome.measurements,
             outcome.gates,
-            environment(self.platform.name, self._place_if_any(), self._commit_if_any()),
+            {
+                **environment(self.platform.name, self._place_if_any(), self._commit_if_any()),
+                **outcome.elsewhere,
+            },
             details,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from gradatim.checks.abnormal import abnormal_checks
 from gradatim.checks.behaviour import self_flips, unit_checks
 from gradatim.checks.check import GROUPS, Check, failed
 from gradatim.checks.comparison import Allowance
-from gradatim.checks.corruption import Declared
 from gradatim.checks.direct import direct_inputs
 from gradatim.checks.flow import integration_check, performance_check
 from gradatim.checks.golden import (
@@ -23,7 +22,7 @@ from gradatim.checks.golden import (
     regression_check,
     write_cases,
 )
-from gradatim.checks.robustness import Stressed, measurements, sample, save_scores, stress
+from gradatim.checks.robustness import measurements, save_scores
 from gradatim.checks.user_tests import run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
@@ -37,7 +36,8 @@ from gradatim.release import BASELINE, GOLDEN, ORIGINAL, Outcome, Release, Varia
 from gradatim.report.junit import render_junit
 from gradatim.report.model import Check as Shown
 from gradatim.report.model import Report
-from gradatim.signature import Signature
+from gradatim.sharding import Part, elsewhere
+from gradatim.stress import robustness, work
 
 _ROWS = 32
 """Rows that the unit checks run over."""
@@ -48,8 +48,12 @@ _NAMED = 3
 Inputs = dict[str, Any]
 
 
-def check_release(release: Release) -> Outcome:
-    """Check every variant; corrupt the evaluation data for all of them and the baseline; run the user's own tests."""
+def check_release(release: Release, shards: Sequence[Part] = ()) -> Outcome:
+    """Check every variant; corrupt the evaluation data for all of them and the baseline; run the user's own tests.
+
+    Args:
+        shards: what jobs left that shared the corrupted rows; without them every row is corrupted here.
+    """
     variants = release.variants()
     settings = release.contract.parts.test
     baseline = release.baseline_path()
@@ -58,7 +62,8 @@ def check_release(release: Release) -> Outcome:
     outputs: list[Path] = []
     gates: list[GateResult] = []
     mute: set[str] = set()
-    with release.progress.task("test", _work(release, len(variants), baseline is not None)) as advance:
+    models = len(variants) + (baseline is not None)
+    with release.progress.task("test", 2 * len(variants) + work(release, models)) as advance:
         for variant in variants:
             own, measured = _behaviour(release, variant, advance)
             mute |= {variant.name} if any(check.name == "answers" for check in failed(own)) else set()
@@ -66,7 +71,9 @@ def check_release(release: Release) -> Outcome:
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
             found += measured
         able = tuple(variant for variant in variants if variant.name not in mute)
-        stressed = _robustness(release, able, baseline, advance)
+        paths = {variant.name: variant.path for variant in able}
+        paths |= {BASELINE: baseline} if baseline and able else {}
+        stressed = robustness(release, paths, shards, advance)
         for name, own in stressed.checks.items():
             # what the baseline cannot do is no fault of the candidate's: it is shown, and the gates miss its scores
             own = [replace(check, verdict=Verdict.PASS) for check in own] if name == BASELINE else own
@@ -104,6 +111,7 @@ def check_release(release: Release) -> Outcome:
             },
         },
         tuple(outputs),
+        elsewhere(shards),
     )
 
 
@@ -169,37 +177,6 @@ def _ordinary(release: Release, predictor: Predictor) -> tuple[Dataset | None, I
     return None, None
 
 
-def _robustness(
-    release: Release, variants: tuple[Variant, ...], baseline: Path | None, advance: Advance
-) -> Stressed:
-    settings = release.contract.parts.test
-    if not settings.robustness or not variants or release.contract.data_set("evaluation") is None:
-        return Stressed()
-    low, high = settings.range or (None, None)
-    paths = {
-        **{variant.name: variant.path for variant in variants},
-        **({BASELINE: baseline} if baseline else {}),
-    }
-    with contextlib.ExitStack() as stack:
-        models = {name: stack.enter_context(release.open(path)) for name, path in paths.items()}
-        return stress(
-            models,
-            lambda signature: release.dataset("evaluation", signature),
-            release.task(),
-            settings.robustness,
-            most=settings.items,
-            batch=release.contract.parts.data.batch,
-            seed=settings.seed,
-            declared=Declared(settings.modality, low, high),
-            reference=lambda signature: _calibration(release, signature),
-            advance=advance,
-        )
-
-
-def _calibration(release: Release, signature: Signature) -> Dataset | None:
-    return release.dataset("calibration", signature) if release.contract.data_set("calibration") else None
-
-
 def _golden_of_this(release: Release, variant: Variant) -> Iterator[Path]:
     """Leave what later releases are held against: some rows with the answers of the preferred variant."""
     settings = release.contract.parts.test
@@ -249,15 +226,6 @@ def _first_line(detail: str) -> str:
     lines = [line.strip() for line in detail.splitlines() if line.strip()]
     errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
     return (errors or lines or ["failed"])[0][:300]
-
-
-def _work(release: Release, variants: int, baseline: bool) -> int:
-    """Parts of the work: two a variant, and one for each item, model and severity."""
-    settings = release.contract.parts.test
-    if not settings.robustness or release.contract.data_set("evaluation") is None:
-        return 2 * variants
-    items = len(sample(len(release.dataset("evaluation", None)), settings.items, settings.seed))
-    return 2 * variants + items * (variants + baseline) * (1 + len(SEVERITIES) * len(settings.robustness))
 
 
 def _summary(checks: list[Check], corruptions: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.statement import Statement
 from gradatim.files import cannot_write, sha256_file, write_bytes, write_text
+from gradatim.shard import Shard
 
 FOLDER = ".gradatim"
 
@@ -43,6 +44,14 @@ class Workspace:
     def predictions_folder(self, variant: str) -> Path:
         """Where the predictions of a variant (or of the baseline) lie."""
         return self.folder / "predictions" / variant
+
+    def shards_folder(self, step: str) -> Path:
+        """Where the jobs that share a step leave their parts."""
+        return self.folder / "shards" / step
+
+    def shard_folder(self, step: str, shard: Shard) -> Path:
+        """Where one of them leaves its part."""
+        return self.shards_folder(step) / shard.folder
 
     def evidence_path(self, step: str) -> Path:
         """Where the evidence of a step lies."""

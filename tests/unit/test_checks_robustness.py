@@ -13,7 +13,8 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from gradatim.checks.corruption import Declared
-from gradatim.checks.robustness import Stressed, load_scores, measurements, sample, save_scores, stress
+from gradatim.checks.robustness import Stressed, load_scores, measurements, save_scores, stress
+from gradatim.checks.sampled import sample
 from gradatim.data import Dataset, open_data
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.gates.robustness import CorruptionScores

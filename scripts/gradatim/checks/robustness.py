@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.checks.answers import CLEAN, Answers, asked
 from gradatim.checks.check import Check
-from gradatim.checks.corruption import Corruptor, Declared, rows_of
-from gradatim.data import Batch, Dataset
+from gradatim.checks.corruption import Declared
+from gradatim.data import Dataset
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.files import replacing
 from gradatim.gates.robustness import CorruptionScores, severity_bounds
@@ -22,25 +22,16 @@ from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.interpret import reduce_batch
-from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
-from gradatim.signature import Signature, TensorSpec
+from gradatim.signature import Signature
 
 Scores = NDArray[np.float32]
 
 _ALPHA = 0.025
 """Each end of an interval: together a two-sided 95 % interval."""
-
-_HELD_BYTES = 256 << 20
-"""Sampled rows are kept in memory up to this; more are read again for every severity."""
-
-_BLOCK_BYTES = 32 << 20
-_EXAMPLE = 256
-"""Rows that tell what the items are and on which scale."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +64,6 @@ class Stressed:
 
     scores: dict[str, Stress] = field(default_factory=dict)
     checks: dict[str, list[Check]] = field(default_factory=dict)
-
-
-def sample(total: int, most: int, seed: int) -> NDArray[np.int64]:
-    """At most so many places of a data set, drawn without replacement, rising: int64 [n]."""
-    if most >= total:
-        return np.arange(total, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(total, most, replace=False)).astype(np.int64)
 
 
 def stress(
@@ -116,42 +100,59 @@ def stress(
         InvalidInput: the data or the clean answers cannot be used.
     """
     found = Stressed()
-    for alike in _by_inputs(models):
-        signature = next(iter(alike.values())).signature
-        data = dataset(signature)
-        items = sample(len(data), most, seed)
-        rows = _Rows(data, items, batch)
-        spread = functools.partial(reference, signature)
-        corruptor = Corruptor(data, rows.example(), signature, declared=declared, seed=seed, reference=spread)
-        for corruption in corruptions:
-            corruptor.check(corruption)
-        _stress_alike(found, alike, data, rows, corruptor, task, corruptions, advance)
-    return found
+    for models_alike in asked(
+        models,
+        dataset,
+        task,
+        corruptions,
+        most=most,
+        batch=batch,
+        seed=seed,
+        declared=declared,
+        reference=reference,
+        advance=advance,
+    ):
+        rows = models_alike.rows
+        part = score(tuple(models_alike.models), rows.items, rows.whole, task, corruptions, models_alike)
+        found.scores |= part.scores
+        found.checks |= part.checks
+    return _in_order(found, models)
 
 
-def _stress_alike(
-    found: Stressed,
-    models: Mapping[str, Predictor],
-    data: Dataset,
-    rows: _Rows,
-    corruptor: Corruptor,
+def score(
+    names: Sequence[str],
+    items: NDArray[np.int64],
+    whole: bool,
     task: Task,
     corruptions: Sequence[str],
-    advance: Advance,
-) -> None:
+    answers: Answers,
+) -> Stressed:
+    """Score what models say, however it was come by.
+
+    Args:
+        names: of the models.
+        items: int64 [n], the places of the items in the data set.
+        whole: whether these are all of them.
+        task: how an item is scored.
+        corruptions: names of the catalogue.
+        answers: asked for ``CLEAN`` at severity 0 first; of a corruption for a model only until it is of no use.
+
+    Raises:
+        InvalidInput: clean answers cannot be used.
+    """
+    found = Stressed()
     clean = {}
-    for name, answered in _answered(models, map(data.prepare, rows), task, advance, "clean").items():
+    for name, answered in answers(CLEAN, 0, names).items():
         if isinstance(answered, InvalidInput):
             raise answered
         clean[name] = Evaluation(task, answered)
-    corrupted: dict[str, dict[str, Scores]] = {name: {} for name in models}
+    corrupted: dict[str, dict[str, Scores]] = {name: {} for name in names}
     for corruption in corruptions:
-        columns: dict[str, list[Scores]] = {name: [] for name in models}
+        columns: dict[str, list[Scores]] = {name: [] for name in names}
         broken: dict[str, str] = {}
         for severity in SEVERITIES:
-            bent = (corruptor.apply(corruption, severity, raw) for raw in rows)
-            going = {name: model for name, model in models.items() if name not in broken}
-            for name, answered in _answered(going, bent, task, advance, f"{corruption}:{severity}").items():
+            going = [name for name in names if name not in broken]
+            for name, answered in answers(corruption, severity, going).items():
                 try:
                     if isinstance(answered, InvalidInput):
                         raise answered
@@ -161,42 +162,22 @@ def _stress_alike(
         for name, why in broken.items():
             check = Check("robustness", corruption, Verdict.FAIL, f"No usable answer {why}")
             found.checks.setdefault(name, []).append(check)
-        for name in models.keys() - broken.keys():
-            corrupted[name][corruption] = np.stack(columns[name], axis=1)
+        for name in names:
+            if name not in broken:
+                corrupted[name][corruption] = np.stack(columns[name], axis=1)
     for name, evaluation in clean.items():
         found.scores[name] = Stress(
-            rows.items, evaluation.pairing, rows.whole, _scores(evaluation, evaluation), corrupted[name]
+            items, evaluation.pairing, whole, _scores(evaluation, evaluation), corrupted[name]
         )
+    return _in_order(found, names)
 
 
-def _answered(
-    models: Mapping[str, Predictor], batches: Iterable[Batch], task: Task, advance: Advance, note: str
-) -> dict[str, Predictions | InvalidInput]:
-    """What each model says to the same batches, or why it cannot."""
-    kept: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
-    broken: dict[str, InvalidInput] = {}
-    seen: list[Batch] = []
-    for batch in batches:
-        for name, model in models.items():
-            if name not in broken:
-                try:
-                    kept[name].append(reduce_batch(task, model(batch.inputs), batch.inputs, batch.labels))
-                except InvalidInput as error:
-                    broken[name] = error
-            advance(len(batch), note)
-        seen.append(Batch(batch.items, {}, batch.labels, {}, batch.groups))
-    labels = None if seen[0].labels is None else _joined([batch.labels for batch in seen])
-    groups = (
-        None if seen[0].groups is None else np.concatenate([b.groups for b in seen if b.groups is not None])
+def _in_order(found: Stressed, names: Iterable[str]) -> Stressed:
+    """In the order of the models, whichever of them were asked together."""
+    return Stressed(
+        {name: found.scores[name] for name in names if name in found.scores},
+        {name: found.checks[name] for name in names if name in found.checks},
     )
-    items = np.concatenate([batch.items for batch in seen])
-    return {
-        name: broken.get(name)
-        or Predictions.of(
-            {o: _joined([part[o] for part in kept[name]]) for o in kept[name][0]}, labels, None, groups, items
-        )
-        for name in models
-    }
 
 
 def _scores(evaluation: Evaluation, clean: Evaluation) -> Scores:
@@ -319,78 +300,3 @@ def _measured(variant: str, where: str, scores: NDArray[Any]) -> Measurement:
 
 def _path(workspace: Path, variant: str) -> Path:
     return workspace / "predictions" / "robustness" / f"{variant}.npz"
-
-
-def _by_inputs(models: Mapping[str, Predictor]) -> list[dict[str, Predictor]]:
-    """Models grouped by what they take."""
-    groups: dict[tuple[TensorSpec, ...], dict[str, Predictor]] = {}
-    for name, model in models.items():
-        groups.setdefault(model.signature.inputs, {})[name] = model
-    return list(groups.values())
-
-
-class _Rows:
-    """The sampled raw rows, in batches; held in memory while they fit, else read again in each pass."""
-
-    def __init__(self, dataset: Dataset, items: NDArray[np.int64], batch: int) -> None:
-        self.items = items
-        self.whole = len(items) == len(dataset)
-        self._dataset = dataset
-        self._batch = batch
-        self._block = self._rows_to_read(batch)
-        self._held: list[Batch] | None = self._hold()
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._held) if self._held is not None else self._read()
-
-    def example(self) -> Batch:
-        """The first rows, as long as their shapes agree: the same ones whatever the batch size."""
-        block = self._rows_to_read(_EXAMPLE)
-        parts: list[Batch] = []
-        for part in rows_of(self._dataset, self.items[:_EXAMPLE], block):
-            if parts and any(part.inputs[n].shape[1:] != v.shape[1:] for n, v in parts[0].inputs.items()):
-                break
-            parts.append(part)
-        joined = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
-        labels = None if parts[0].labels is None else _joined([part.labels for part in parts])
-        return Batch(np.concatenate([part.items for part in parts]), joined, labels)
-
-    def _rows_to_read(self, wanted: int) -> int:
-        """Rows to read at once for so many of the sampled ones."""
-        spread = wanted * len(self._dataset) // max(len(self.items), 1)
-        one = sum(_bytes(a) for a in next(self._dataset.raw_batches(1)).inputs.values())
-        return max(wanted, min(spread, _BLOCK_BYTES // max(one, 1)))
-
-    def _read(self) -> Iterator[Batch]:
-        for block in rows_of(self._dataset, self.items, self._block):
-            for start in range(0, len(block), self._batch):
-                yield block.rows(slice(start, start + self._batch))
-
-    def _hold(self) -> list[Batch] | None:
-        held, size = [], 0
-        for batch in self._read():
-            size += sum(_bytes(array) for array in batch.inputs.values())
-            if size > _HELD_BYTES:
-                return None
-            held.append(batch)
-        return held
-
-
-def _bytes(array: NDArray[Any]) -> int:
-    if array.dtype != object:
-        return array.nbytes
-    return sum(value.nbytes if isinstance(value, np.ndarray) else len(str(value)) for value in array)
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """One column out of its parts: an array, or a list of arrays where rows differ in length."""
-    even = all(isinstance(part, np.ndarray) and part.dtype != object for part in parts)
-    if even and len({part.shape[1:] for part in parts}) == 1:
-        return np.concatenate(parts)
-    if all(isinstance(part, np.ndarray) and part.ndim == 1 and not _has_arrays(part) for part in parts):
-        return np.concatenate(parts)
-    return [np.asarray(row) for part in parts for row in part]
-
-
-def _has_arrays(part: NDArray[Any]) -> bool:
-    return part.dtype == object and len(part) > 0 and isinstance(part[0], np.ndarray)

@@ -13,13 +13,17 @@ from gradatim.pipeline.graph import STEPS
 if TYPE_CHECKING:
     from gradatim.pipeline.step import StepRun
     from gradatim.release import Release
+    from gradatim.shard import Shard
 
 _EXAMPLES = {
     "build": ("gradatim build", "gradatim build --force     build again although nothing changed"),
     "inspect": ("gradatim inspect", "gradatim inspect --json | jq .verdict"),
     "compress": ("gradatim compress", "gradatim compress --force  search again"),
-    "test": ("gradatim test", "gradatim test --stage beta"),
-    "evaluate": ("gradatim evaluate", "gradatim evaluate --contract models/digits/gradatim.yml"),
+    "test": ("gradatim test --stage beta", "gradatim test --shard 2/4  the robustness of the second quarter"),
+    "evaluate": (
+        "gradatim evaluate --contract models/digits/gradatim.yml",
+        "gradatim evaluate --shard 2/4  the second quarter of the rows, for a later `evaluate` to merge",
+    ),
     "benchmark": ("gradatim benchmark", "gradatim benchmark --force  measure again on this machine"),
     "gate": (
         "gradatim gate",
@@ -72,9 +76,18 @@ def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             function = click.option("--plan", is_flag=True, help=text)(function)
         if name == "tag":
             function = options.version(function)
+        if STEPS[name].shared:
+            text = "Do one part of the rows, as in 2/4, and leave it in .gradatim/; the step without this option merges them."
+            function = click.option("--shard", metavar="I/N", callback=_shard, help=text)(function)
         return function
 
     return decorate
+
+
+def _shard(_context: click.Context, _option: click.Parameter, given: str | None) -> Shard | None:
+    from gradatim.shard import Shard
+
+    return None if given is None else Shard.parse(given)
 
 
 def _run(
@@ -86,9 +99,10 @@ def _run(
     dry_run: bool = False,
     plan: bool = False,
     version: str | None = None,
+    shard: Shard | None = None,
 ) -> int:
     from gradatim.commands.opening import open_release
-    from gradatim.pipeline.step import run_step
+    from gradatim.pipeline.step import run_shard, run_step
 
     release = open_release(contract_path, stage)
     release.wanted_version = version
@@ -100,7 +114,7 @@ def _run(
         from gradatim.commands.intention import show_intention
 
         return show_intention(name, release, json_wanted=json_wanted)
-    done = run_step(name, release, force=force)
+    done = run_shard(name, release, shard, force=force) if shard else run_step(name, release, force=force)
     record = done.to_json(release.contract.path.name)
     if json_wanted:
         options.print_json(record)

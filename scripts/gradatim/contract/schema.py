@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gradatim.quantity import parse_quantity
+from gradatim.shard import MOST
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
@@ -496,3 +497,8 @@ class Contract(Section):
     )
     iteration: Iteration | None = Field(None, description="The cadence of releases.")
     registry: Registry = Field(default_factory=lambda: Registry(), description="Where versions are kept.")
+    shards: int = Field(
+        1, ge=1, le=MOST,
+        description="Jobs that share the rows of `evaluate` and of the robustness in `test` on a CI system; they are merged to "
+        "exactly the result of one job. A laptop does all rows at once.",
+    )  # fmt: skip

@@ -173,20 +173,27 @@ class Dataset:
         """
         return (self.prepare(batch) for batch in self.raw_batches(size))
 
-    def blocks(self, size: int) -> Iterator[Batch]:
+    def blocks(self, size: int, only: range | None = None) -> Iterator[Batch]:
         """The same rows, as many at once as were read: cut into ``size`` rows from its start, each gives ``batches``.
 
         For a caller that cuts only what it needs, since a ``Batch`` for every few rows has its cost. Where rows
         are preprocessed or differ in shape, these are the batches themselves.
+
+        Args:
+            size: rows of a batch.
+            only: just the batches of these rows, which start and end where batches do; nothing after them is read.
 
         Raises:
             InvalidInput: as ``batches``.
         """
         for block in self._read(size):
             if self._function is None and not _ragged_columns(block):
-                yield block
+                yield from (block,) if only is None else _within(block, only)
             else:
-                yield from map(self.prepare, self._cut(block, size))
+                batches = self._cut(block, size)
+                yield from map(self.prepare, (b for b in batches if only is None or b.start in only))
+            if only is not None and block.start + len(block) >= only.stop < len(self):
+                return
 
     def raw_batches(self, size: int) -> Iterator[Batch]:
         """Batches before preprocessing: raw columns by name; ``batches`` where there is none."""
@@ -508,6 +515,12 @@ def _runs_of_equal_shape(batch: Batch) -> Iterator[Batch]:
         if stop == len(batch) or any(values[stop].shape != values[start].shape for values in columns):
             yield _stacked(batch.rows(slice(start, stop)))
             start = stop
+
+
+def _within(block: Batch, only: range) -> Iterator[Batch]:
+    start, stop = (min(max(end - block.start, 0), len(block)) for end in (only.start, only.stop))
+    if start < stop:
+        yield block.rows(slice(start, stop))
 
 
 def _of_one_shape(batch: Batch) -> Batch:

@@ -54,6 +54,15 @@ class Column:
             return np.asarray(self.values[index])
         return np.asarray(self.values[int(self.offsets[index]) : int(self.offsets[index + 1])])
 
+    def plain(self, rows: slice) -> Array | list[Array]:
+        """Some rows as they came: [b, ...], for a ragged column a list of b arrays; strings where there are codes."""
+        if self.offsets is not None:
+            return [self._spelled(self.item(index)) for index in range(*rows.indices(len(self)))]
+        return self._spelled(np.asarray(self.values[rows]))
+
+    def _spelled(self, values: Array) -> Array:
+        return values if self.names is None else np.array(self.names, dtype=np.str_)[values]
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -222,6 +231,24 @@ class PredictionsWriter:
             raise cannot_write(self.folder, error) from error
         self._n += rows
 
+    def extend(self, predictions: Predictions) -> None:
+        """Add what was written before: the folder is as if its batches had been appended here.
+
+        Raises:
+            InvalidInput: the columns differ from those of the batches before.
+        """
+        kept = predictions.outputs
+        for rows in chunks(len(predictions), max(1, sum(map(_row_bytes, kept.values()))), PIECE_BYTES):
+            self.append(
+                {name: column.plain(rows) for name, column in kept.items()},
+                None if predictions.labels is None else predictions.labels.plain(rows),
+                {name: np.asarray(column.plain(rows)) for name, column in predictions.slices.items()},
+                None if predictions.groups is None else np.asarray(predictions.groups.plain(rows)),
+                predictions.items[rows],
+            )
+            for column in kept.values():
+                forget(column.values)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -385,6 +412,10 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + body + b" " * (room - 1 - len(body)) + b"\n"
 
 
+def _row_bytes(column: Column) -> int:
+    return column.values.nbytes // max(1, len(column))
+
+
 def _parts(values: Array | Sequence[Any]) -> list[Array] | None:
     """The items of a ragged column, None when the column is even."""
     if isinstance(values, np.ndarray) and (values.dtype != object or values.ndim != 1):
@@ -398,8 +429,10 @@ def _encode(values: Array, codes: dict[str, int], name: str) -> NDArray[np.int64
     flat = values.reshape(-1)
     if values.dtype.kind == "O" and not all(isinstance(value, str) for value in flat):
         raise InvalidInput(f"`{name}` mixes strings with other things. Make them all strings or all numbers.")
-    distinct, inverse = np.unique(flat.astype(str), return_inverse=True)
-    for text in distinct:
+    distinct, first, inverse = np.unique(flat.astype(str), return_index=True, return_inverse=True)
+    for text in distinct[
+        np.argsort(first)
+    ]:  # by first appearance: the codes do not depend on how rows are batched
         codes.setdefault(str(text), len(codes))
     mapped = np.array([codes[str(text)] for text in distinct], np.int64)
     return mapped[inverse].reshape(values.shape) if distinct.size else np.zeros(values.shape, np.int64)

@@ -19,6 +19,7 @@ class Step:
         outward: whether it changes something outside the workspace (tags, a registry, a publisher).
         unsafe_to_pass: whether going on after its refusal would be unsafe or impossible.
         asked: runs only when asked for by name, never as part of a walk.
+        shared: whether several jobs may share its rows out among themselves, for it to merge what they leave.
     """
 
     name: str
@@ -28,14 +29,20 @@ class Step:
     outward: bool = False
     unsafe_to_pass: bool = False
     asked: bool = False
+    shared: bool = False
 
 
 GRAPH: tuple[Step, ...] = (
     Step("build", "Make the model when it is not committed.", unsafe_to_pass=True),
     Step("inspect", "Look inside the model without running it.", ("build",), unsafe_to_pass=True),
     Step("compress", "Search for a smaller, faster form that keeps the quality.", ("inspect",)),
-    Step("test", "Does it behave: golden outputs, determinism, batches, corruptions?", ("compress",)),
-    Step("evaluate", "How good is it, beside the release that it would replace?", ("compress",)),
+    Step(
+        "test",
+        "Does it behave: golden outputs, determinism, batches, corruptions?",
+        ("compress",),
+        shared=True,
+    ),
+    Step("evaluate", "How good is it, beside the release that it would replace?", ("compress",), shared=True),
     Step("benchmark", "How fast is it, beside the release that it would replace?", ("compress",), alone=True),
     Step("gate", "Is everything proven that the contract asks for?", ("test", "evaluate", "benchmark")),
     Step("tag", "Give the proven candidate its version, on the remote.", ("gate",), outward=True),

@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from gradatim import __version__
-from gradatim.errors import BrokenEvidence, GradatimError
+from gradatim.errors import BrokenEvidence, GradatimError, UsageError
 from gradatim.evidence.statement import Statement
 from gradatim.files import sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.graph import STEPS
 from gradatim.release import Outcome, Release
+from gradatim.shard import Shard
+from gradatim.sharding import name_of, save, statement_of
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.INVALID: 3}
 
 
 class StepModule(Protocol):
-    """What every file in ``steps/`` offers; ``still_holds(release, statement)`` may ask more of evidence to be skipped on."""
+    """What every file in ``steps/`` offers.
+
+    ``still_holds(release, statement)`` may ask more of evidence to be skipped on; a step whose rows may be shared out
+    has ``run_shard(release, shard)`` besides.
+    """
 
     def depends_on(self, release: Release) -> Mapping[str, str]:
         """Hex digest by name of everything that the step's result rests on."""
@@ -28,6 +34,14 @@ class StepModule(Protocol):
 
     def run(self, release: Release) -> Outcome:
         """Do the work."""
+        ...
+
+
+class SharedStep(StepModule, Protocol):
+    """A step whose rows several jobs may share."""
+
+    def run_shard(self, release: Release, shard: Shard) -> Outcome:
+        """Do one part of the rows."""
         ...
 
 
@@ -146,6 +160,43 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
     statement = release.statement(name, outcome, inputs, seconds)
     release.workspace.save(statement)
     return StepRun(statement, skipped=False, seconds=seconds)
+
+
+def run_shard(name: str, release: Release, shard: Shard, *, force: bool = False) -> StepRun:
+    """Do one part of a step's rows and leave it for the step itself to merge, or find that it is already there.
+
+    Raises:
+        UsageError: the contract leaves nothing to share out.
+        GradatimError: it came to no end; nothing that can be merged is left then.
+    """
+    began = time.monotonic()
+    release.workspace.prepare()
+    if not release.contract.parts.can_share(name):
+        raise UsageError(
+            f"There is nothing of `{name}` to share out: the contract names no "
+            f"{'evaluation data' if name == 'evaluate' else 'robustness to test, or no evaluation data'}."
+        )
+    inputs = _inputs(name, release)
+    standing = None if force else _standing_shard(name, release, shard, inputs)
+    if standing is not None:
+        return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
+    release.forget_remembered()
+    inputs = _inputs(name, release)
+    outcome = cast("SharedStep", step_module(name)).run_shard(release, shard)
+    seconds = time.monotonic() - began
+    statement = release.statement(name_of(name, shard), outcome, inputs, seconds)
+    save(release.workspace, name, shard, statement)
+    return StepRun(statement, skipped=False, seconds=seconds)
+
+
+def _standing_shard(name: str, release: Release, shard: Shard, inputs: Mapping[str, str]) -> Statement | None:
+    try:
+        statement = statement_of(release.workspace, name, shard)
+    except GradatimError:
+        return None
+    if statement is None or dict(statement.inputs) != dict(inputs):
+        return None
+    return statement if release.workspace.untouched(statement.details.get("outputs", {})) else None
 
 
 def _first_unproven(name: str, release: Release) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,15 @@ from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.release import BASELINE, Outcome, Release
+from gradatim.shard import Shard
+from gradatim.sharding import Part, begin, elsewhere, forget, left, merged, parts
 from gradatim.uses import count_use
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from gradatim.data import Dataset
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.task import Task
+    from gradatim.models import Predictor
     from gradatim.progress import Advance
     from gradatim.signature import Signature
 
@@ -40,39 +43,75 @@ def depends_on(release: Release) -> Mapping[str, str]:
 
 
 def run(release: Release) -> Outcome:
-    """Predict with every variant and the baseline, on the same rows; measure each with its interval."""
+    """Predict with every variant and the baseline, on the same rows; measure each with its interval.
+
+    Where shards left the predictions in the workspace, those are merged.
+    """
     subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
     if release.contract.parts.data.evaluation is None:
         return Outcome("no evaluation data in the contract", subjects)
     task = release.task()
-    variants = {variant.name: variant.path for variant in release.variants()}
-    baseline = release.baseline_path()
-    if baseline is not None:
-        variants[BASELINE] = baseline
+    variants = _contestants(release)
     dataset = release.dataset("evaluation", None)
     if task.type == "classification":
         _refuse_one_class(dataset)
-    rows = len(dataset)
-    again = baseline is not None and _wants_self_flips(release)
+    shards = parts(release, "evaluate", depends_on(release))
     uses = count_use(release)
+    runs = _runs(release, variants)
     signatures: dict[str, Signature] = {}
     beside: list[Measurement] = []
-    with release.progress.task("evaluate", rows * (len(variants) + again)) as advance:
+    with release.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items():
-            twice = again and name == BASELINE
-            signatures[name] = _predict(release, task, name, path, advance, twice=twice)
+            with release.open(path) as predictor:
+                for run in runs[name]:
+                    folder = release.workspace.predictions_folder(run)
+                    if shards:
+                        _merge(shards, run, folder, len(dataset), advance)
+                    else:
+                        _predict(release, task, predictor, folder, None, advance)
+                signatures[name] = _signature(release, predictor)
     outcome = _measured(release, task, variants, signatures, subjects)
-    if again:
+    if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(release, task)
-    if baseline is not None:
+    if BASELINE in variants:
         files = release.baseline_files()
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
+    forget(release, "evaluate")
     return replace(
         outcome,
         summary=outcome.summary + _counted(release, uses),
         measurements=(*outcome.measurements, *beside),
         details={**outcome.details, "uses": uses} if uses else outcome.details,
+        elsewhere=elsewhere(shards),
     )
+
+
+def run_shard(release: Release, shard: Shard) -> Outcome:
+    """Predict one part of the rows with every variant and the baseline, for a later run to merge."""
+    task, variants = release.task(), _contestants(release)
+    total = len(release.dataset("evaluation", None))
+    rows = shard.rows(total, release.contract.parts.data.batch)
+    folder = begin(release, "evaluate", shard)
+    runs = _runs(release, variants)
+    with release.progress.task("evaluate", len(rows) * sum(map(len, runs.values()))) as advance:
+        for name, path in variants.items() if rows else ():
+            with release.open(path) as predictor:
+                for run in runs[name]:
+                    _predict(release, task, predictor, folder / run, rows, advance)
+    return left(release, shard, folder, rows.start, len(rows), total)
+
+
+def _contestants(release: Release) -> dict[str, Path]:
+    """The variants and, where there is one, the baseline: each one's model by name."""
+    variants = {variant.name: variant.path for variant in release.variants()}
+    baseline = release.baseline_path()
+    return variants if baseline is None else {**variants, BASELINE: baseline}
+
+
+def _runs(release: Release, variants: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+    """Under which names each one's predictions are kept: the baseline may run a second time."""
+    again = {BASELINE: (BASELINE, _AGAIN)} if BASELINE in variants and _wants_self_flips(release) else {}
+    return {**{name: (name,) for name in variants}, **again}
 
 
 def _counted(release: Release, uses: Mapping[str, Any] | None) -> str:
@@ -115,23 +154,34 @@ def _refuse_one_class(dataset: Dataset) -> None:
 
 
 def _predict(
-    release: Release, task: Task, name: str, path: Path, advance: Advance, *, twice: bool
-) -> Signature:
-    from gradatim.models import observed_signature
+    release: Release, task: Task, predictor: Predictor, folder: Path, only: range | None, advance: Advance
+) -> None:
     from gradatim.predict import predict
 
-    with release.open(path) as predictor:
-        dataset = release.dataset("evaluation", predictor.signature)
-        for run in (name, _AGAIN) if twice else (name,):
-            predict(
-                predictor,
-                dataset,
-                task,
-                release.workspace.predictions_folder(run),
-                batch=release.contract.parts.data.batch,
-                advance=lambda n=1, note="": advance(n, name),
-            )
-        return observed_signature(predictor, dataset.head(1).inputs)
+    predict(
+        predictor,
+        release.dataset("evaluation", predictor.signature),
+        task,
+        folder,
+        batch=release.contract.parts.data.batch,
+        only=only,
+        advance=lambda n=1, note="": advance(n, folder.name),
+    )
+
+
+def _merge(shards: Sequence[Part], run: str, folder: Path, rows: int, advance: Advance) -> None:
+    import numpy as np
+
+    merged("evaluate", shards, run, folder, np.arange(rows, dtype=np.int64))
+    advance(rows, run)
+
+
+def _signature(release: Release, predictor: Predictor) -> Signature:
+    """The signature that a model shows on the first row."""
+    from gradatim.models import observed_signature
+
+    dataset = release.dataset("evaluation", predictor.signature)
+    return observed_signature(predictor, dataset.head(1).inputs)
 
 
 def _measured(

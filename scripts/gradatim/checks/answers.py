@@ -1,0 +1,142 @@
+"""What models answer to the same items, clean and under corruptions: from the models themselves, part by part if need be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradatim.checks.corruption import Corruptor, Declared
+from gradatim.checks.sampled import SampledRows, joined, sample
+from gradatim.data import Batch, Dataset
+from gradatim.errors import InvalidInput
+from gradatim.metrics.interpret import reduce_batch
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.task import Task
+from gradatim.models import Predictor
+from gradatim.perturb.catalogue import SEVERITIES
+from gradatim.progress import Advance
+from gradatim.shard import Shard
+from gradatim.signature import Signature, TensorSpec
+
+CLEAN = "clean"
+"""Where a corruption is named and there is none."""
+
+Answers = Callable[[str, int, Collection[str]], Mapping[str, Predictions | InvalidInput]]
+"""What models say to all items under a corruption at a severity, or why they cannot: by the name of each one asked."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Models that take the same inputs, and the rows that they are asked."""
+
+    models: Mapping[str, Predictor]
+    data: Dataset
+    rows: SampledRows
+    corruptor: Corruptor
+    task: Task
+    advance: Advance
+
+    def __call__(
+        self, corruption: str, severity: int, names: Collection[str]
+    ) -> dict[str, Predictions | InvalidInput]:
+        models = {name: model for name, model in self.models.items() if name in names}
+        if corruption == CLEAN:
+            return _answered(models, map(self.data.prepare, self.rows), self.task, self.advance, CLEAN)
+        bent = (self.corruptor.apply(corruption, severity, raw) for raw in self.rows)
+        return _answered(models, bent, self.task, self.advance, f"{corruption}:{severity}")
+
+
+def asked(
+    models: Mapping[str, Predictor],
+    dataset: Callable[[Signature], Dataset],
+    task: Task,
+    corruptions: Sequence[str],
+    *,
+    most: int,
+    batch: int,
+    seed: int = 0,
+    declared: Declared | None = None,
+    reference: Callable[[Signature], Dataset | None] = lambda signature: None,
+    advance: Advance = lambda amount=1, note="": None,
+    shard: Shard | None = None,
+) -> Iterator[Asked]:
+    """Models by what they take, each group ready to be asked; the arguments are those of ``robustness.stress``.
+
+    Args:
+        shard: ask just this part of the items.
+
+    Raises:
+        UsageError: a corruption that is not for such data.
+        InvalidInput: the data cannot be used.
+    """
+    for alike in _by_inputs(models):
+        signature = next(iter(alike.values())).signature
+        data = dataset(signature)
+        rows = SampledRows(data, sample(len(data), most, seed), batch, shard)
+        spread = functools.partial(reference, signature)
+        corruptor = Corruptor(data, rows.example(), signature, declared=declared, seed=seed, reference=spread)
+        for corruption in corruptions:
+            corruptor.check(corruption)
+        yield Asked(alike, data, rows, corruptor, task, advance)
+
+
+def answers_of(
+    group: Asked, corruptions: Sequence[str]
+) -> Iterator[tuple[str, str, int, Predictions | InvalidInput]]:
+    """All that one group says: name, corruption, severity and answers, as ``robustness.score`` will ask for them.
+
+    A model that cannot answer is asked no further: at no severity of that corruption, or not at all when it cannot
+    answer without any.
+    """
+    going = set(group.models)
+    for name, answered in group(CLEAN, 0, going).items():
+        going -= {name} if isinstance(answered, InvalidInput) else set()
+        yield name, CLEAN, 0, answered
+    for corruption in corruptions:
+        able = set(going)
+        for severity in SEVERITIES:
+            for name, answered in group(corruption, severity, able).items():
+                able -= {name} if isinstance(answered, InvalidInput) else set()
+                yield name, corruption, severity, answered
+
+
+def _answered(
+    models: Mapping[str, Predictor], batches: Iterable[Batch], task: Task, advance: Advance, note: str
+) -> dict[str, Predictions | InvalidInput]:
+    """What each model says to the same batches, or why it cannot."""
+    kept: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
+    broken: dict[str, InvalidInput] = {}
+    seen: list[Batch] = []
+    for batch in batches:
+        for name, model in models.items():
+            if name not in broken:
+                try:
+                    kept[name].append(reduce_batch(task, model(batch.inputs), batch.inputs, batch.labels))
+                except InvalidInput as error:
+                    broken[name] = error
+            advance(len(batch), note)
+        seen.append(Batch(batch.items, {}, batch.labels, {}, batch.groups))
+    labels = None if seen[0].labels is None else joined([batch.labels for batch in seen])
+    groups = (
+        None if seen[0].groups is None else np.concatenate([b.groups for b in seen if b.groups is not None])
+    )
+    items = np.concatenate([batch.items for batch in seen])
+    return {
+        name: broken.get(name)
+        or Predictions.of(
+            {o: joined([part[o] for part in kept[name]]) for o in kept[name][0]}, labels, None, groups, items
+        )
+        for name in models
+    }
+
+
+def _by_inputs(models: Mapping[str, Predictor]) -> list[dict[str, Predictor]]:
+    """Models grouped by what they take."""
+    groups: dict[tuple[TensorSpec, ...], dict[str, Predictor]] = {}
+    for name, model in models.items():
+        groups.setdefault(model.signature.inputs, {})[name] = model
+    return list(groups.values())

@@ -1,0 +1,252 @@
+"""Shards of a step: what each job leaves of its rows, and all of them together in place of a walk over every row."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradatim import __version__
+from gradatim.errors import BrokenEvidence, GradatimError, UsageError
+from gradatim.evidence.statement import Statement
+from gradatim.files import cannot_write, list_files, write_bytes
+from gradatim.release import Outcome, Release
+from gradatim.shard import Shard, shards
+from gradatim.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gradatim.metrics.predictions import Predictions
+
+STATEMENT = "statement.json"
+_VERSION = "gradatim"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one shard left.
+
+    Attributes:
+        shard: which one.
+        folder: where its predictions lie, a folder each by name.
+        start: the place of its first row among all rows of the step.
+        rows: how many it has; none where there were fewer batches than shards.
+        statement: what it says of itself.
+    """
+
+    shard: Shard
+    folder: Path
+    start: int
+    rows: int
+    statement: Statement
+
+
+def begin(release: Release, step: str, shard: Shard) -> Path:
+    """An empty folder for what a shard leaves; its last statement is gone before anything else.
+
+    Raises:
+        EnvironmentLacks: it cannot be written.
+    """
+    folder = release.workspace.shard_folder(step, shard)
+    try:
+        (folder / STATEMENT).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return folder
+
+
+def left(
+    release: Release, shard: Shard, folder: Path, start: int, rows: int, total: int, **details: Any
+) -> Outcome:
+    """What a shard found, bound to every file that it leaves.
+
+    Args:
+        folder: where they lie.
+        start: the place of its first row.
+        rows: how many it had.
+        total: how many there are in all shards.
+        details: whatever else its merging needs.
+    """
+    some = f"rows {start + 1} to {start + rows} of {total}" if rows else f"none of {total} rows"
+    subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
+    record = {"number": shard.number, "of": shard.of, "start": start, "rows": rows, "total": total}
+    outputs = tuple(folder / name for name in list_files(folder))
+    return Outcome(f"shard {shard}: {some}", subjects, details={"shard": record, **details}, outputs=outputs)
+
+
+def save(workspace: Workspace, step: str, shard: Shard, statement: Statement) -> None:
+    """Write what a shard says of itself, after everything else that it leaves."""
+    write_bytes(workspace.shard_folder(step, shard) / STATEMENT, statement.to_bytes())
+
+
+def statement_of(workspace: Workspace, step: str, shard: Shard) -> Statement | None:
+    """What a shard says of itself; None when it left nothing.
+
+    Raises:
+        BrokenEvidence: it is not a whole statement of this shard.
+    """
+    path = workspace.shard_folder(step, shard) / STATEMENT
+    if not path.is_file():
+        return None
+    statement = Statement.from_bytes(path.read_bytes(), str(path))
+    if statement.step != name_of(step, shard):
+        raise _broken(step, shard, f"it is what `{statement.step}` left")
+    return statement
+
+
+def name_of(step: str, shard: Shard) -> str:
+    """The step that a shard's statement speaks of: never the whole one."""
+    return f"{step} {shard}"
+
+
+def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part, ...]:
+    """What the shards of a step left here, checked, in order; none when no shard ran here.
+
+    Args:
+        step: ``evaluate`` or ``test``.
+        inputs: digests of everything that the step rests on now.
+
+    Raises:
+        BrokenEvidence: a shard is missing, foreign, altered, of another kit or rests on something else; or their rows
+            leave a gap or overlap.
+    """
+    folder = release.workspace.shards_folder(step)
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not names:
+        return ()
+    given = {_shard(step, name) for name in names}
+    of = max(shard.of for shard in given)
+    if strange := sorted(str(shard) for shard in given if shard.of != of):
+        raise _mixed(step, strange[0], of)
+    found = []
+    total, place = None, 0
+    for shard in shards(of):
+        if shard not in given:
+            raise _broken(step, shard, "it is missing")
+        part, all_rows = _part(release, step, shard, inputs)
+        total = all_rows if total is None else total
+        if all_rows != total:
+            raise _broken(step, shard, f"it counts {all_rows} rows in all where others count {total}")
+        if part.rows and part.start != place:
+            what = "leaves a gap" if part.start > place else "overlaps the one before"
+            raise _broken(step, shard, f"it begins at row {part.start + 1} and {what}")
+        place += part.rows
+        found.append(part)
+    if place != total:
+        raise _broken(step, Shard(of, of), f"rows end at {place} of {total}")
+    return tuple(found)
+
+
+def forget(release: Release, step: str) -> None:
+    """Drop what the shards of a step left, once it is merged: it would only go stale."""
+    shutil.rmtree(release.workspace.shards_folder(step), ignore_errors=True)
+
+
+def merged(
+    step: str, given: Sequence[Part], name: str, folder: Path, items: NDArray[np.int64]
+) -> Predictions:
+    """The predictions of all shards as one, exactly as if no one had shared the rows out.
+
+    Args:
+        step: whose shards.
+        given: all of them.
+        name: of the folder of predictions in each.
+        folder: where the whole is written.
+        items: int64 [n], the places in the data set that must be there, in this order.
+
+    Raises:
+        BrokenEvidence: other rows than these are there.
+        InvalidInput: the shards' predictions differ in kind.
+    """
+    import numpy as np
+
+    from gradatim.metrics.predictions import Predictions, PredictionsWriter
+
+    place = 0
+    with PredictionsWriter(folder) as writer:
+        for part in given:
+            if not (part.folder / name).is_dir():
+                continue  # no batch begins among its rows; a gap shows below
+            predictions = Predictions.load(part.folder / name)
+            if not np.array_equal(predictions.items, items[place : place + len(predictions)]):
+                raise _broken(step, part.shard, f"its predictions `{name}` are not of the rows that are due")
+            writer.extend(predictions)
+            place += len(predictions)
+        if place != len(items):
+            raise _broken(
+                step, given[-1].shard, f"the predictions `{name}` end at row {place} of {len(items)}"
+            )
+    return Predictions.load(folder)
+
+
+def elsewhere(given: Sequence[Part]) -> dict[str, Any]:
+    """Where the shards ran, for the evidence: nothing when there were none."""
+    if not given:
+        return {}
+    return {"shards": [{**part.statement.environment, "shard": str(part.shard)} for part in given]}
+
+
+def _part(release: Release, step: str, shard: Shard, inputs: Mapping[str, str]) -> tuple[Part, int]:
+    folder = release.workspace.shard_folder(step, shard)
+    inside = folder.relative_to(release.workspace.folder).as_posix()
+    try:
+        statement = statement_of(release.workspace, step, shard)
+        there = {f"{inside}/{name}" for name in list_files(folder)}
+    except BrokenEvidence:
+        raise
+    except (GradatimError, OSError) as error:
+        raise _broken(step, shard, str(error)) from error
+    if statement is None:
+        raise _broken(step, shard, "it has no statement, so it came to no end")
+    if statement.gradatim != __version__:
+        raise _broken(step, shard, f"gradatim {statement.gradatim} made it, and this is {__version__}")
+    said = {name: digest for name, digest in statement.inputs.items() if name != _VERSION}
+    if changed := sorted(name for name in said.keys() | inputs.keys() if said.get(name) != inputs.get(name)):
+        raise _broken(step, shard, f"it rests on another {', '.join(changed)}")
+    outputs = statement.details.get("outputs", {})
+    if there - {f"{inside}/{STATEMENT}"} != set(outputs) or not release.workspace.untouched(outputs):
+        raise _broken(step, shard, "its files are not those that it left")
+    return _read(step, shard, folder, statement)
+
+
+def _read(step: str, shard: Shard, folder: Path, statement: Statement) -> tuple[Part, int]:
+    record = statement.details.get("shard")
+    wanted = {"number", "of", "start", "rows", "total"}
+    if not isinstance(record, dict) or record.keys() != wanted:
+        raise _broken(step, shard, "it does not say which rows it has")
+    numbers = {key: value for key, value in record.items() if type(value) is int and value >= 0}
+    if numbers.keys() != wanted or (record["number"], record["of"]) != (shard.number, shard.of):
+        raise _broken(step, shard, "it does not say which rows it has")
+    return Part(shard, folder, record["start"], record["rows"], statement), record["total"]
+
+
+def _shard(step: str, name: str) -> Shard:
+    try:
+        shard = Shard.parse(name)
+    except UsageError as error:
+        raise BrokenEvidence(
+            f"Among the shards of `{step}` lies {name!r}, which is none. Remove it."
+        ) from error
+    if shard.folder != name:
+        raise BrokenEvidence(f"Among the shards of `{step}` lies {name!r}, which is none. Remove it.")
+    return shard
+
+
+def _mixed(step: str, shard: str, of: int) -> BrokenEvidence:
+    return BrokenEvidence(
+        f"The shards of `{step}` are not of one run: {shard} lies among parts of {of}. Remove the folder "
+        f".gradatim/shards/{step}, then run all shards again."
+    )
+
+
+def _broken(step: str, shard: Shard, why: str) -> BrokenEvidence:
+    return BrokenEvidence(
+        f"Shard {shard} of `{step}` cannot be used: {why}. Run: gradatim {step} --shard {shard}  (or remove "
+        f".gradatim/shards/{step}, and the step does all rows itself)"
+    )

@@ -1,0 +1,155 @@
+"""The robustness of a release: its variants and the baseline under corruption, in one go or shared out among jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.checks.answers import Answers, Asked, answers_of, asked
+from gradatim.checks.corruption import Declared
+from gradatim.checks.robustness import Stressed, score, stress
+from gradatim.checks.sampled import sample
+from gradatim.data import Dataset
+from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.metrics.predictions import Predictions, PredictionsWriter
+from gradatim.perturb.catalogue import SEVERITIES
+from gradatim.progress import Advance
+from gradatim.release import BASELINE, Outcome, Release
+from gradatim.shard import Shard
+from gradatim.sharding import Part, begin, left, merged
+from gradatim.signature import Signature
+
+
+def robustness(
+    release: Release, models: Mapping[str, Path], shards: Sequence[Part], advance: Advance
+) -> Stressed:
+    """Score models under the contract's corruptions; nothing where it names none, or there is no model.
+
+    Args:
+        models: the model's file or folder by name.
+        shards: what jobs left that shared the rows; without them the models are asked here.
+        advance: told of the items done: ``work`` in all.
+    """
+    if not models or not release.contract.parts.can_share("test"):
+        return Stressed()
+    if not shards:
+        with _opened(release, models) as opened:
+            return stress(models=opened, **_settings(release, advance))
+    items, total = _items(release)
+    with tempfile.TemporaryDirectory(prefix=".merging.", dir=release.workspace.folder) as folder:
+        answers = _merging(shards, items, Path(folder), advance)
+        corruptions = release.contract.parts.test.robustness
+        return score(tuple(models), items, len(items) == total, release.task(), corruptions, answers)
+
+
+def robustness_shard(release: Release, shard: Shard) -> Outcome:
+    """Ask every variant and the baseline one part of the items, clean and corrupted; leave the answers to be merged."""
+    models = {variant.name: variant.path for variant in release.variants()}
+    baseline = release.baseline_path()
+    models |= {BASELINE: baseline} if baseline else {}
+    items, _ = _items(release)
+    rows = shard.rows(len(items), release.contract.parts.data.batch)
+    folder = begin(release, "test", shard)
+    broken: dict[str, str] = {}
+    everything = work(release, len(models)) * len(rows) // len(items)
+    with release.progress.task("test", everything) as advance, _opened(release, models) as opened:
+        for group in asked(opened, **_settings(release, advance), shard=shard):
+            broken |= _kept(group, release.contract.parts.test.robustness, folder)
+    return left(release, shard, folder, rows.start, len(rows), len(items), broken=broken)
+
+
+def work(release: Release, models: int) -> int:
+    """Parts of the work: one for each item, model and severity."""
+    if not release.contract.parts.can_share("test"):
+        return 0
+    return (
+        len(_items(release)[0]) * models * (1 + len(SEVERITIES) * len(release.contract.parts.test.robustness))
+    )
+
+
+def _kept(group: Asked, corruptions: Sequence[str], folder: Path) -> dict[str, str]:
+    """Write what models say; returns what went wrong where one cannot answer."""
+    broken = {}
+    for name, corruption, severity, answered in (
+        answers_of(group, corruptions) if len(group.rows.mine()) else ()
+    ):
+        where = _where(name, corruption, severity)
+        if isinstance(answered, InvalidInput):
+            broken[where] = str(answered)
+            continue
+        with PredictionsWriter(folder / where) as writer:
+            writer.extend(answered)
+    return broken
+
+
+def _merging(shards: Sequence[Part], items: NDArray[np.int64], folder: Path, advance: Advance) -> Answers:
+    """The answers of all shards as those of one walk; the first that went wrong is what a walk would have met."""
+    broken: dict[str, str] = {}
+    for part in reversed(shards):
+        said = part.statement.details.get("broken")
+        if not isinstance(said, dict):
+            raise BrokenEvidence(
+                f"Shard {part.shard} of `test` does not say which answers failed. Run it again."
+            )
+        broken |= {str(where): str(why) for where, why in said.items()}
+
+    def answers(
+        corruption: str, severity: int, names: Collection[str]
+    ) -> dict[str, Predictions | InvalidInput]:
+        found: dict[str, Predictions | InvalidInput] = {}
+        for name in names:
+            where = _where(name, corruption, severity)
+            found[name] = (
+                InvalidInput(broken[where])
+                if where in broken
+                else merged("test", shards, where, folder / where, items)
+            )
+            advance(len(items), f"{corruption}:{severity}")
+        return found
+
+    return answers
+
+
+def _where(name: str, corruption: str, severity: int) -> str:
+    """Where a shard keeps a model's answers."""
+    return f"{name}/{corruption}-{severity}"
+
+
+def _items(release: Release) -> tuple[NDArray[np.int64], int]:
+    """The places in the evaluation data of the items that are corrupted, and how many there are in all."""
+    settings = release.contract.parts.test
+    total = len(release.dataset("evaluation", None))
+    return sample(total, settings.items, settings.seed), total
+
+
+def _settings(release: Release, advance: Advance) -> dict[str, Any]:
+    """What the contract says, as arguments of ``stress``."""
+    settings = release.contract.parts.test
+    low, high = settings.range or (None, None)
+    return {
+        "dataset": lambda signature: release.dataset("evaluation", signature),
+        "task": release.task(),
+        "corruptions": settings.robustness,
+        "most": settings.items,
+        "batch": release.contract.parts.data.batch,
+        "seed": settings.seed,
+        "declared": Declared(settings.modality, low, high),
+        "reference": lambda signature: _calibration(release, signature),
+        "advance": advance,
+    }
+
+
+def _calibration(release: Release, signature: Signature) -> Dataset | None:
+    return release.dataset("calibration", signature) if release.contract.data_set("calibration") else None
+
+
+@contextlib.contextmanager
+def _opened(release: Release, models: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(release.open(path)) for name, path in models.items()}
