@@ -502,3 +502,10 @@ class Contract(Section):
         description="Jobs that share the rows of `evaluate` and of the robustness in `test` on a CI system; they are merged to "
         "exactly the result of one job. A laptop does all rows at once.",
     )  # fmt: skip
+    iteration: Iteration | None = Field(None, description="The cadence of releases.")
+    registry: Registry = Field(default_factory=lambda: Registry(), description="Where versions are kept.")
+
+    def can_share(self, step: str) -> bool:
+        """Whether a step has rows of the data to go over, which several jobs could share."""
+        rows = {"evaluate": True, "test": bool(self.test.robustness)}
+        return self.data.evaluation is not None and rows.get(step, False)
