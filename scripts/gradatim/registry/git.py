@@ -110,7 +110,7 @@ class Repository:
         if result.returncode != 0 and not bare:
             raise _no_repository(place, os.fsdecode(result.stderr))
         git_dir = (place / said[0]).resolve()
-        if (git_dir / "svn").is_dir():
+        if _is_git_svn(git_dir):
             from gradatim.registry.working_copy import GitSvn
 
             cls = GitSvn
@@ -632,6 +632,13 @@ def _is_subversion(place: Path) -> bool:
         if (folder / ".svn").is_dir():
             return True
     return False
+
+
+def _is_git_svn(git_dir: Path) -> bool:
+    """Whether git-svn made the repository."""
+    if not (git_dir / "svn").is_dir():
+        return False
+    return "[svn-remote " in (git_dir / "config").read_text(encoding="utf-8", errors="replace")
 
 
 def _no_repository(place: Path, said: str) -> EnvironmentLacks:

@@ -319,8 +319,9 @@ def summary(folder: Path) -> str:
 
 
 def is_tracked(path: Path) -> bool:
-    """Whether a file or folder of a working copy was committed or added."""
-    return _run(["svn", "--non-interactive", "info", "--xml", f"{path}@"]).returncode == 0
+    """Whether a file of a working copy, or any file in a folder, was committed or added."""
+    result = _run(["svn", "--non-interactive", "info", "--xml", "--depth", "infinity", f"{path}@"])
+    return result.returncode == 0 and b'kind="file"' in result.stdout
 
 
 def _environment() -> dict[str, str]:

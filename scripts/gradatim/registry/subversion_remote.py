@@ -153,7 +153,7 @@ class SubversionRemote:
             actions += does
         missing = [path for path in sorted(folders) if self.server.node(path, revision) is None]
         made: list[tuple[str | bytes, ...]] = [("mkdir", self.server.url(path)) for path in missing]
-        names = ", ".join(update.ref.removeprefix("refs/tags/").removeprefix("refs/") for update in updates)
+        names = ", ".join(_told(update.ref) for update in updates)
         try:
             self.server.commit(f"gradatim: {names}", revision, [*made, *actions])
         except OutOfDate as error:
@@ -331,6 +331,14 @@ class SubversionRemote:
 
 def _is_tag(update: RefUpdate) -> bool:
     return update.ref.startswith("refs/tags/")
+
+
+def _told(ref: str) -> str:
+    """A reference in the log: a tag's name, or what is kept of which digest."""
+    if ref.startswith("refs/tags/"):
+        return ref.removeprefix("refs/tags/")
+    kind, _, digest = ref.removeprefix(_KEPT).partition("/")
+    return f"{kind} {digest[:12]}"
 
 
 def _key(path: str, node: Node) -> str:
