@@ -551,9 +551,9 @@ class Release:
             "summary": outcome.summary,
             "outputs": outputs,
             "seconds": round(seconds, 3),
+            MADE: _now(),
         }
         return Statement(
-            MADE: _now(),
             step,
             dict(outcome.subjects),
             outcome.verdict,
