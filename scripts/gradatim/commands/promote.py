@@ -19,7 +19,8 @@ def command(
     """Promote what the stage below holds (or VERSION) to STAGE.
 
     Nothing is built or measured again: the bytes and their evidence are verified, then they get their version in the
-    stage above. Refused while evidence is missing or the release has not soaked long enough.
+    stage above, and who let it through is kept beside it. Refused while evidence is missing or stale, an approval that
+    the contract wants is missing, or the release has not soaked long enough.
 
     \b
     Examples:
@@ -37,6 +38,9 @@ def command(
         release.platform.output(
             {"version": promotion.version.removeprefix("v"), "tag": done.announcement.tags[0]}
         )
+    for note in promotion.notes:
+        click.echo(f"note: {note}", err=True)
+    approval = promotion.approval
     if json_wanted:
         options.print_json(
             {
@@ -45,6 +49,7 @@ def command(
                 "stage": stage,
                 "version": promotion.version,
                 "tags": list(done.announcement.tags) if done else [],
+                "approval": approval.to_json() if approval else None,
                 "dry_run": dry_run,
             }
         )
@@ -53,7 +58,11 @@ def command(
             f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}"
         )
     elif done.written:
-        click.echo(f"promoted {promotion.release} from {promotion.source} to {stage} as {promotion.version}")
+        said = approval.text if approval else None
+        click.echo(
+            f"promoted {promotion.release} from {promotion.source} to {stage} as {promotion.version}, "
+            f"{said or 'no approval recorded'}"
+        )
     else:
         click.echo(f"{promotion.version} is in {stage} already; nothing was written")
     return 0

@@ -117,6 +117,16 @@ def read_contract(path: Path) -> ReadContract:
         ) from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    return contract_of(text, path)
+
+
+def contract_of(text: str, path: Path) -> ReadContract:
+    """Check a contract's text; ``path`` is where it lies, or lay when a release was judged by it.
+
+    Raises:
+        ContractError: with every problem, each at its line and column.
+    """
+    name = path.name
     source = parse(text)
     if isinstance(source, Problem):
         raise ContractError(name, [source])

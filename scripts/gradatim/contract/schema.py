@@ -348,6 +348,10 @@ class Stage(Section):
     soak: Days = Field(
         0, description="How long a release stays on the stage below before it may be promoted: `3 days`."
     )
+    fresh: Days | None = Field(
+        None,
+        description="How old evidence may be when a release is promoted to this stage: `90 days`. Any age when left out.",
+    )
     on_inconclusive: Literal["fail", "warn"] = Field(
         "fail", description="What a gate that cannot decide does."
     )

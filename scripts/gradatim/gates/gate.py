@@ -14,8 +14,6 @@ from gradatim.metrics import catalogue
 from gradatim.metrics.catalogue import Metric
 from gradatim.metrics.evaluation import CLASS
 
-_COMPARING = ("cosine", "agreement", "negative_flips")
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -45,7 +43,7 @@ class Gate:
     @property
     def compares(self) -> bool:
         """Whether there is no verdict without a baseline."""
-        return self.rule.bound in ("not_worse", "keep") or self.rule.metric in _COMPARING
+        return self.rule.compares
 
     @property
     def on_samples(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Literal
 Bound = Literal["at_least", "at_most", "not_worse", "keep"]
 Family = Literal["every", "veto"]
 
+_COMPARING = ("cosine", "agreement", "negative_flips")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -52,3 +54,21 @@ class Rule:
     line: int | None = None
     relative: bool = False
     strict: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is no verdict without a baseline."""
+        return self.bound in ("not_worse", "keep") or self.metric in _COMPARING
+
+    def implies(self, other: Rule) -> bool:
+        """Whether whatever passes this rule would pass the other: the same one, or a laxer one of its kind."""
+        same = ("metric", "where", "bound", "slices", "family", "relative")
+        if any(getattr(self, name) != getattr(other, name) for name in same) or self.alpha > other.alpha:
+            return False
+        if (other.strict and not self.strict) or (other.required and not self.required):
+            return False
+        if self.severity != other.severity and (self.severity or 0) <= (other.severity or 6):
+            return False
+        if self.bound == "at_least" or (self.bound == "keep" and max(self.amount, other.amount) <= 1):
+            return self.amount >= other.amount
+        return self.amount <= other.amount if self.bound != "keep" else self.amount == other.amount

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.manifest import Manifest
-from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.statement import Bundle
 from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.history import (
@@ -100,6 +101,7 @@ def announce(
         updates = [RefUpdate(f"refs/tags/{tag}", identity)]
         if record.stage is not None:
             lines = {"version": record.version, "manifest": f"sha256:{record.manifest}"}
+            lines |= approved_in(kept.get(EVIDENCE_FILE), record.stage)
             updates.append(_assignment(repository, model, record.stage, record.commit, lines))
         ledger = open_ledger(repository, record.manifest, fetch=False).adding(files, date)
         try:
@@ -111,6 +113,17 @@ def announce(
             continue
         return Announcement(_short(updates), created=True, remote=state.remote)
     raise AssertionError("the loop ends by return or raise")
+
+
+def approved_in(evidence: bytes | None, stage: str) -> dict[str, str]:
+    """Who let a release into a stage, from the evidence of its promotion, for the message of the stage's assignment.
+
+    Raises:
+        BrokenEvidence: the evidence is broken.
+    """
+    promotions = [] if evidence is None else Bundle.from_bytes(evidence).of("promote")
+    mine = next((found.details for found in promotions if found.details.get("stage") == stage), {})
+    return {key: str(mine.get(key) or "") for key in ("by", "run", "approval")}
 
 
 def assign(

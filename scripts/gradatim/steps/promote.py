@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from gradatim.errors import BrokenEvidence, UsageError
+from gradatim import __version__
+from gradatim.ci.approval import Approval, approval_of
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
-from gradatim.evidence.statement import Bundle
+from gradatim.evidence.statement import Bundle, Statement
+from gradatim.freshness import freshness, held_as_baseline
+from gradatim.gates.verdict import Verdict
 from gradatim.publishers.publishing import Published, publish
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
@@ -31,12 +35,16 @@ class Promotion:
         source: the stage that it comes from.
         stage: the stage that it goes to.
         version: the version that it gets there.
+        approval: who lets it; None when it was let through before, and this run only finishes the work.
+        notes: what could not be compared.
     """
 
     release: TaggedRelease
     source: str
     stage: str
     version: str
+    approval: Approval | None = None
+    notes: tuple[str, ...] = ()
 
 
 def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
@@ -48,8 +56,9 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
         version: what to promote; None takes what the stage below holds.
 
     Raises:
-        UsageError: there is no such stage, nothing below it, or it has not soaked long enough.
-        BrokenEvidence: the release's evidence is missing, foreign or not all PASS.
+        UsageError: there is no such stage, nothing below it, it has not soaked long enough, or nobody approved.
+        BrokenEvidence: the release's evidence is missing, foreign, stale or not all PASS.
+        EnvironmentLacks: the stage wants an approval and the platform does not say whether there is one.
     """
     ladder = release.contract.ladder
     if stage not in ladder:
@@ -60,6 +69,24 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
             f"`{stage}` is the lowest stage: a merge to its branch fills it, nothing is promoted to it."
         )
     below = ladder[place - 1]
+    chosen = _chosen(release, below, stage, version)
+    _refuse_unproven(release, chosen, stage)
+    before = _promoted_before(release, chosen, stage)
+    if before is not None:
+        return Promotion(chosen, below, stage, str(before.version))
+    notes = _refuse_stale(release, chosen, stage)
+    _refuse_unsoaked(release, chosen, below, stage)
+    approval = _refuse_unapproved(release, stage)
+    return Promotion(chosen, below, stage, _number(release, chosen, stage), approval, notes)
+
+
+def run(release: Release, promotion: Promotion) -> Published:
+    """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
+    files = _files(release, promotion)
+    return publish(release.repository, files, release.publishers())
+
+
+def _chosen(release: Release, below: str, stage: str, version: str | None) -> TaggedRelease:
     model = release.registry.model(release.name)
     holder = model.holder(below)
     chosen = model.release(version) if version else holder.release if holder else None
@@ -76,18 +103,25 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
         raise UsageError(
             f"{chosen} was never in {below}, and {stage} is reached from there only. See: gradatim history"
         )
-    _refuse_unproven(release, chosen, stage)
-    _refuse_unjudged(release, chosen, stage)
-    _refuse_unsoaked(release, chosen, below, stage)
+    return chosen
+
+
+def _promoted_before(release: Release, chosen: TaggedRelease, stage: str) -> TaggedRelease | None:
+    """The release of the same bytes that the stage holds already: to promote again only finishes what was begun.
+
+    Raises:
+        UsageError: the stage held it and was given to another since; only a rollback returns to it.
+    """
     same = [r for r in release.registry.with_manifest(str(chosen.manifest), release.name) if r.stage == stage]
-    number = str(same[-1].version) if same else _number(release, chosen, stage)
-    return Promotion(chosen, below, stage, number)
-
-
-def run(release: Release, promotion: Promotion) -> Published:
-    """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
-    files = _files(release, promotion)
-    return publish(release.repository, files, release.publishers())
+    if not same:
+        return None
+    holder = release.registry.model(release.name).holder(stage)
+    if holder is not None and holder.release is not None and holder.release.version == same[-1].version:
+        return same[-1]
+    raise UsageError(
+        f"{chosen} was in {stage} as {same[-1]} before, and {stage} holds {holder.label if holder else 'nothing'} now. "
+        f'To return to it: gradatim rollback {stage} --to {same[-1]} --reason "..."'
+    )
 
 
 def _number(release: Release, chosen: TaggedRelease, stage: str) -> str:
@@ -110,19 +144,19 @@ def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> Non
         raise BrokenEvidence(f"{chosen} may not be promoted to {stage}. {why}{more}")
 
 
-def _refuse_unjudged(release: Release, chosen: TaggedRelease, stage: str) -> None:
-    """A stage with gates of its own wants them proven; evidence from another stage has not seen them."""
-    gates = release.contract.parts.stages[stage].gates
-    if not gates:
-        return
+def _refuse_stale(release: Release, chosen: TaggedRelease, stage: str) -> tuple[str, ...]:
+    """Evidence must answer what the contract asks in this stage now; returns what could not be compared."""
     ledger = open_ledger(release.repository, str(chosen.manifest))
-    bundle = Bundle.from_bytes(ledger.read(f"{chosen.version}/{EVIDENCE_FILE}"))
-    if not any(statement.details.get("stage") == stage for statement in bundle.of("gate")):
-        place = release.contract.where("stages", stage, "gates")
+    evidence = Bundle.from_bytes(ledger.read(f"{chosen.version}/{EVIDENCE_FILE}"))
+    holder = release.registry.model(release.name).holder(stage)
+    replaces = held_as_baseline(holder.release, holder.commit) if holder else None
+    found = freshness(release, evidence, ledger, str(chosen.version), stage, replaces=replaces)
+    if found.stale:
         raise BrokenEvidence(
-            f"{place}: {stage} has gates of its own ({', '.join(gates)}), and the evidence of {chosen} was judged for "
-            f"another stage. Judge these bytes for it: gradatim run --stage {stage}"
+            f"The evidence of {chosen} is too old for {stage}. {' '.join(found.stale)} Judge these bytes again, from a "
+            f"commit that has them: gradatim run --stage {stage}"
         )
+    return found.notes
 
 
 def _refuse_unsoaked(release: Release, chosen: TaggedRelease, below: str, stage: str) -> None:
@@ -140,14 +174,46 @@ def _refuse_unsoaked(release: Release, chosen: TaggedRelease, below: str, stage:
         )
 
 
+def _refuse_unapproved(release: Release, stage: str) -> Approval:
+    """Who may promote is the platform's to say: it is asked, what it says is kept, and a plain no is one here too."""
+    rung = release.contract.parts.stages[stage]
+    person, _ = release.repository.identity()
+    approval = approval_of(release.platform, release.place, rung.environment or stage, person=person)
+    if rung.approval != "required" or approval.approvers:
+        return approval
+    place = release.contract.where("stages", stage, "approval")
+    if approval.run is None:
+        raise UsageError(
+            f"{place}: {stage} wants an approval, and {approval.unknown}. Promote it in CI, in the environment "
+            f"{approval.environment}."
+        )
+    if approval.approvers is not None:
+        raise UsageError(
+            f"{place}: {stage} wants an approval, and nobody approved this run for the environment {approval.environment}. "
+            "Name its reviewers: gradatim protect --apply --reviewer LOGIN"
+        )
+    if approval.tells:
+        raise EnvironmentLacks(
+            f"{place}: {stage} wants an approval, and whether there is one cannot be told: {approval.unknown}"
+        )
+    return approval
+
+
 def _files(release: Release, promotion: Promotion) -> ReleaseFiles:
     chosen = promotion.release
     ledger = open_ledger(release.repository, str(chosen.manifest))
     manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
-    old = ReleaseRecord.from_bytes(ledger.read(f"{chosen.version}/{RECORD_FILE}"))
-    evidence = Bundle.from_bytes(ledger.read(f"{chosen.version}/{EVIDENCE_FILE}"))
+    kept = promotion.version if promotion.approval is None else str(chosen.version)
+    old = ReleaseRecord.from_bytes(ledger.read(f"{kept}/{RECORD_FILE}"))
+    evidence = Bundle.from_bytes(ledger.read(f"{kept}/{EVIDENCE_FILE}"))
+    latest = release.registry.model(release.name).latest
+    previous = str(latest.version) if latest else None
+    if promotion.approval is None:
+        previous = old.previous
+    else:
+        evidence = Bundle((*evidence.statements, _statement(release, promotion, promotion.approval, old)))
     beside: dict[str, Source] = {
-        entry.path: ledger.read(f"{chosen.version}/{entry.path}")
+        entry.path: ledger.read(f"{kept}/{entry.path}")
         for entry in old.files
         if entry.path not in (MANIFEST_FILE, EVIDENCE_FILE)
     }
@@ -161,7 +227,6 @@ def _files(release: Release, promotion: Promotion) -> ReleaseFiles:
         version=str(chosen.version),
         path=release.from_top(path) if path else None,
     )
-    model = release.registry.model(release.name)
     named = release.contract.parts.registry.tags == "named" or uses_names(release.registry, release.name)
     return assemble(
         manifest,
@@ -172,7 +237,27 @@ def _files(release: Release, promotion: Promotion) -> ReleaseFiles:
         stage=promotion.stage,
         variant=old.variant,
         commit=chosen.commit,
-        previous=str(model.latest.version) if model.latest else None,
+        previous=previous,
         committed=old.committed,
         others=beside,
+    )
+
+
+def _statement(release: Release, promotion: Promotion, approval: Approval, old: ReleaseRecord) -> Statement:
+    """The evidence of the promotion itself: no clock and no machine, so that the same CI run makes the same bytes."""
+    told = {"ci": release.platform.name, "run": approval.run}
+    return Statement(
+        "promote",
+        {old.variant: old.manifest},
+        Verdict.PASS,
+        __version__,
+        {"release": old.digest},
+        environment={key: value for key, value in told.items() if value},
+        details={
+            "from": promotion.source,
+            "stage": promotion.stage,
+            "version": old.version,
+            "notes": list(promotion.notes),
+            **approval.to_json(),
+        },
     )
