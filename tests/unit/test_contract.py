@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gradatim.contract.lookup import written_model_path
 from gradatim.contract.reading import find_contract, json_schema, read_contract
 from gradatim.errors import ContractError, UsageError
 
@@ -210,3 +211,32 @@ def test_a_per_cent_on_a_metric_in_its_own_unit_is_relative_to_the_baseline(writ
         (0.01, False),
     ]
     assert rules["size"].amount == 0.1
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("{name: m, path: model/m.onnx}", "model/m.onnx"),
+        ("{name: m, factory: 'a:b'}", None),
+        ("m", ContractError),
+    ],
+)
+def test_the_models_path_can_be_had_without_checking_the_whole_contract(tmp_path, model, path):
+    contract = tmp_path / "gradatim.yml"
+    contract.write_text(f"model: {model}\nnonsense: {{}}\n")
+    if path is ContractError:
+        with pytest.raises(ContractError, match="nonsense"):
+            written_model_path(contract)
+    else:
+        found = written_model_path(contract)
+        assert (found and str(found)) == path
+
+
+@pytest.mark.parametrize(
+    "text", ["model: {name: m, path: ../m.onnx}", "model: {name: m, path: /m}", "a: [", "", "\0"]
+)
+def test_a_path_outside_of_the_repository_is_refused_there_too(tmp_path, text):
+    contract = tmp_path / "gradatim.yml"
+    contract.write_text(text)
+    with pytest.raises(ContractError):
+        written_model_path(contract)

@@ -51,6 +51,22 @@ def test_a_job_finds_what_the_jobs_before_it_left_and_a_built_model(tmp_path: Pa
     assert (tmp_path / "b/model/digits.onnx").read_bytes() == b"a model"
 
 
+def test_a_model_that_arrived_is_known_until_something_here_changes_it(tmp_path: Path) -> None:
+    before = _left(tmp_path / "a")
+    model, path = tmp_path / "a/model/digits.onnx", PurePosixPath("model/digits.onnx")
+    model.parent.mkdir()
+    model.write_bytes(b"a model")
+    digest = pack(before, [model], tmp_path / "down/build.tar")
+    after = _places(tmp_path / "b")
+    assert not after.has_arrived(path)
+    unpack(after, tmp_path / "down", {"build": digest})
+    assert after.has_arrived(path)
+    assert after.has_arrived(PurePosixPath("model"))
+    assert not after.has_arrived(PurePosixPath("model/other.onnx"))
+    (tmp_path / "b/model/digits.onnx").write_bytes(b"another")
+    assert not after.has_arrived(path)
+
+
 def test_what_arrived_is_not_sent_on(tmp_path: Path) -> None:
     first = _left(tmp_path / "a", evidence__build="{}")
     digest = pack(first, [], tmp_path / "down/build.tar")
@@ -168,3 +184,9 @@ def test_only_jobs_that_ended_and_left_something_count() -> None:
     for wrong in ("[]", "{", '"x"', "[1]"):
         with pytest.raises(UsageError, match="toJSON"):
             digests_of(wrong)
+
+
+def test_every_part_of_a_matrix_says_a_digest_of_its_own() -> None:
+    said = {"workspace-1": "ab", "workspace-2": "cd", "workspace-3": "", "verdict": "PASS"}
+    needs = {"evaluate-shards": {"result": "success", "outputs": said}}
+    assert digests_of(json.dumps(needs)) == {"evaluate-shards 1": "ab", "evaluate-shards 2": "cd"}

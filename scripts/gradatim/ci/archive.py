@@ -38,6 +38,18 @@ class Places:
     root: Path
     model: PurePosixPath | None = None
 
+    def has_arrived(self, model: PurePosixPath) -> bool:
+        """Whether an earlier job sent the model's file, or any file of its folder, and nothing here changed it."""
+        sent = {name: digest for name, digest in _arrived(self).items() if name.startswith("model/")}
+        mine = {
+            name
+            for name in sent
+            if model in (path := PurePosixPath(name).relative_to("model"), *path.parents)
+        }
+        return bool(mine) and all(
+            _is(self.root / PurePosixPath(name).relative_to("model"), sent[name]) for name in sent
+        )
+
     def target(self, name: str) -> Path:
         """Where an archive's entry is written.
 
@@ -127,18 +139,24 @@ def unpack(places: Places, folder: Path, digests: Mapping[str, str]) -> int:
 def digests_of(needs: str) -> dict[str, str]:
     """Hex digest by job out of GitHub's ``toJSON(needs)``; jobs that left nothing are not in it.
 
+    A job of several parts says one digest a part: the output ``workspace-2`` of ``evaluate-shards`` is the digest of
+    ``evaluate-shards 2``.
+
     Raises:
         UsageError: the text is nothing of the kind.
     """
+    found: dict[str, str] = {}
     try:
-        jobs = json.loads(needs or "{}")
-        ended = {
-            job: said for job, said in jobs.items() if said.get("result") not in ("skipped", "cancelled")
-        }
-        found = {job: (said.get("outputs") or {}).get("workspace") for job, said in ended.items()}
+        for job, said in json.loads(needs or "{}").items():
+            if said.get("result") in ("skipped", "cancelled"):
+                continue
+            for name, digest in (said.get("outputs") or {}).items():
+                whose, dash, part = name.partition("-")
+                if digest and whose == "workspace":
+                    found[f"{job} {part}" if dash else job] = str(digest)
     except (ValueError, AttributeError) as error:
         raise UsageError("`needs` takes what `toJSON(needs)` gives.") from error
-    return {job: str(digest) for job, digest in found.items() if digest}
+    return found
 
 
 def _workspace_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -148,6 +166,10 @@ def _workspace_files(folder: Path) -> Iterator[tuple[str, Path]]:
             raise UsageError(f"{path} is a symbolic link, which could point anywhere: it does not travel.")
         if path.is_file() and path.name not in _LEFT_HERE and not path.name.endswith(".part"):
             yield name, path
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest
 
 
 def _arrived(places: Places) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +14,6 @@ from gradatim.commands.models import models
 
 if TYPE_CHECKING:
     from gradatim.ci.archive import Places
-    from gradatim.release import Release
 
 
 @click.group("ci", short_help="What CI workflows call around the steps.")
@@ -46,11 +45,11 @@ def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -
       gradatim ci plan --runner ubuntu-24.04
     """
     from gradatim.ci.occasion import occasion
-    from gradatim.commands.opening import open_release
+    from gradatim.contract.reading import find_contract, read_contract
 
-    release = open_release(contract_path)
     github = options.github()
-    found = occasion(release.contract.parts, release.place, github.event_name, github.event(), runner, jobs)
+    contract = read_contract(find_contract(contract_path)).parts
+    found = occasion(contract, github.place(), github.event_name, github.event(), runner, jobs)
     github.output(found.outputs())
     if json_wanted:
         options.print_json(found.outputs())
@@ -78,13 +77,14 @@ def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
     Example:
       gradatim ci pack --to build.tar
     """
+    from gradatim import ci
     from gradatim.ci import archive as archives
-    from gradatim.commands.opening import open_release
+    from gradatim.contract.lookup import find_contract
 
-    release = open_release(contract_path)
-    release.workspace.prepare()
-    digest = archives.pack(_places(release), _built(release), archive)
-    release.platform.output({"workspace": digest})
+    contract = find_contract(contract_path)
+    places = _places(contract)
+    digest = archives.pack(places, _built(places, contract), archive)
+    ci.detect().output({"workspace": digest})
     if json_wanted:
         options.print_json({"archive": str(archive), "workspace": digest})
     else:
@@ -111,12 +111,10 @@ def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
       gradatim ci unpack --from downloads
     """
     from gradatim.ci import archive as archives
-    from gradatim.commands.opening import open_release
+    from gradatim.contract.lookup import find_contract
 
     digests = archives.digests_of(archives.needs_variable(os.environ))
-    release = open_release(contract_path)
-    release.workspace.prepare()
-    files = archives.unpack(_places(release), folder, digests)
+    files = archives.unpack(_places(find_contract(contract_path)), folder, digests)
     if json_wanted:
         options.print_json({"jobs": sorted(digests), "files": files})
     else:
@@ -238,20 +236,25 @@ def _day(seconds: int | None) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds is not None else ""
 
 
-def _places(release: Release) -> Places:
+def _places(contract: Path) -> Places:
+    """What travels between jobs lies here; told without checking the whole contract, as every job of a run asks it."""
     from gradatim.ci.archive import Places
+    from gradatim.contract.lookup import written_model_path
+    from gradatim.workspace import Workspace
 
-    path = release.contract.parts.model.path
-    return Places(release.workspace.folder, release.root, PurePosixPath(path) if path else None)
+    workspace = Workspace(contract.parent)
+    workspace.prepare()
+    return Places(workspace.folder, contract.parent, written_model_path(contract))
 
 
-def _built(release: Release) -> list[Path]:
-    """Files of the model that this checkout has and git does not: a build made them."""
+def _built(places: Places, contract: Path) -> list[Path]:
+    """Files of the model that a build in this job made: git does not hold them, and no earlier job sent them."""
+    from gradatim.commands.opening import open_release
     from gradatim.errors import GradatimError
 
-    path = release.contract.parts.model.path
-    if path is None or not release.model_path.exists():
+    if places.model is None or places.has_arrived(places.model) or not (places.root / places.model).exists():
         return []
+    release = open_release(str(contract))
     try:
         if release.repository.tracks(release.model_path):
             return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any, cast, get_origin
 from pydantic import BaseModel, ValidationError
 
 from gradatim.contract import schema
+from gradatim.contract.lookup import DEFAULT_PATH as DEFAULT_PATH
+from gradatim.contract.lookup import find_contract as find_contract
 from gradatim.contract.rules import Misstated, read_rule, unknown
 from gradatim.contract.source import Place, Source, parse
-from gradatim.errors import ContractError, InvalidInput, Problem, UsageError
+from gradatim.errors import ContractError, InvalidInput, Problem
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue
 from gradatim.perturb.catalogue import ALL as CORRUPTIONS
-
-DEFAULT_PATH = "gradatim.yml"
 
 
 @dataclass(frozen=True)
@@ -75,31 +74,6 @@ class ReadContract:
     def where(self, *place: str | int) -> str:
         """``gradatim.yml:12``: the line that says something, for messages."""
         return f"{self.path.name}:{self.source.locate(place, key=True)[0]}"
-
-
-def find_contract(given: str | None, start: Path | None = None) -> Path:
-    """The contract's path: the one given, ``[tool.gradatim] contract`` of pyproject.toml, or ``gradatim.yml`` here or above.
-
-    Raises:
-        UsageError: there is none.
-    """
-    here = (start or Path.cwd()).absolute()
-    if given:
-        path = here / given
-        if not path.is_file():
-            raise UsageError(
-                f"There is no contract at {given}. Name an existing file, or write one with: gradatim init"
-            )
-        return path
-    for folder in (here, *here.parents):
-        if (folder / DEFAULT_PATH).is_file():
-            return folder / DEFAULT_PATH
-        named = _named_in_pyproject(folder / "pyproject.toml")
-        if named:
-            return find_contract(named, folder)
-        if (folder / ".git").exists() or (folder / ".svn").is_dir():
-            break
-    raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
 
 
 def read_contract(path: Path) -> ReadContract:
@@ -228,6 +202,12 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
             held.setdefault(stage.branch, name)
         if stage.runner and stage.runner not in parts.runners:
             yield at(unknown("runner", stage.runner, parts.runners), "stages", name, "runner")
+        if stage.signed and parts.signing is None:
+            yield at(
+                "`signed: true` needs `signing`, which says whose signature counts, for example "
+                "`signing: {key: keys/release.pub}`",
+                "stages", name, "signed",
+            )  # fmt: skip
     if not parts.stages:
         yield at("a ladder needs at least one stage", "stages")
     task, own = _task(parts)
@@ -253,9 +233,12 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
                 f"`{rule.key}` gates a corruption that `test.robustness` does not run; add `{rule.where}` there",
                 "gates", rule.key,
             )  # fmt: skip
-    for place, written in (("model", parts.model.path), ("golden", parts.test.golden)):
+    inside = {("model", "path"): parts.model.path, ("test", "golden"): parts.test.golden}
+    if parts.lineage is not None:
+        place = str(parts.lineage.place).removeprefix("sqlite:///")
+        inside["lineage", parts.lineage.kind] = None if "://" in place else place
+    for spot, written in inside.items():
         if written and (written.startswith("/") or ".." in Path(written).parts):
-            spot = ("model", "path") if place == "model" else ("test", "golden")
             yield at("a path inside the repository is wanted: relative, without `..`", *spot)
 
 
@@ -348,18 +331,3 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
         if found:
             return found
     return None
-
-
-def _named_in_pyproject(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
-        return None
-    named = tables.get("tool", {}).get("gradatim", {}).get("contract")
-    return named if isinstance(named, str) else None
