@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from gradatim.code import is_reference
 from gradatim.errors import GradatimError
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import Verdict
+from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.release import BASELINE, ORIGINAL, BaselineModel, Outcome, Release
@@ -16,9 +18,11 @@ from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
     Calibration,
     CalibrationBin,
+    Card,
     Check,
     Confusion,
     Contestant,
+    DataSet,
     Estimate,
     Inspection,
     Latency,
@@ -28,6 +32,7 @@ from gradatim.report.model import (
     StepSummary,
     Variant,
 )
+from gradatim.training import lineage_in
 
 _ECDF_POINTS = 100
 STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
@@ -88,9 +93,11 @@ def collect(
         checks=_checks(found.get("test")),
         inspection=_inspection(found.get("inspect"), release, variant),
         lineage=_lineage(release, found, variant),
+        data=tuple(_data(release, evaluated)),
+        card=Card(**release.contract.parts.card.model_dump()),
         hints=(*_hints(evaluated), *_changed_answers(_checks(found.get("test")))),
         budget=judged.details.get("budget"),
-        warnings=tuple(_warnings(judged)),
+        warnings=(*_warnings(judged), *_diverged(lineage_in(found.get("inspect")))),
     )
 
 
@@ -342,6 +349,29 @@ def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | Non
             **{name: str(version) for name, version in packages.items()},
         },
         evidence={step: sha256_bytes(statement.to_bytes()) for step, statement in found.items()},
+        training=lineage_in(found.get("inspect")),
+    )
+
+
+def _data(release: Release, evaluated: Mapping[str, Any]) -> Iterator[DataSet]:
+    for role in ("evaluation", "calibration"):
+        chosen = release.contract.data_set(role)
+        if chosen is None:
+            continue
+        try:
+            digest = None if is_reference(chosen.path) else release.bytes_digest(role)
+        except GradatimError:  # not here; the evidence says whether it was the same where it was read
+            digest = None
+        yield DataSet(role, chosen.path, digest, evaluated.get("rows") if role == "evaluation" else None)
+
+
+def _diverged(lineage: Training | None) -> list[str]:
+    """What training logged last and is no number."""
+    names = lineage.diverged if lineage else ()
+    return (
+        [f"Training ended with NaN or infinity in: {', '.join(names[:5])}. It may have diverged."]
+        if names
+        else []
     )
 
 

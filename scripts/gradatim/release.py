@@ -595,10 +595,22 @@ class Release:
         chosen = self.contract.data_set(which)
         if chosen is None:
             return digest_of(None)
+        return digest_of([chosen.model_dump(mode="json"), self.bytes_digest(which)])
+
+    def bytes_digest(self, which: str) -> str:
+        """Digest of a data set's bytes alone: of a file, what ``sha256sum`` prints.
+
+        Raises:
+            UsageError: the contract has no such data.
+            InvalidInput: it is not there.
+        """
         from gradatim.data import data_digest
 
-        return digest_of(
-            [chosen.model_dump(mode="json"), data_digest(chosen.path, root=self.root, format=chosen.format)]
+        chosen = self.contract.data_set(which)
+        if chosen is None:
+            raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
+        return self.remembered(
+            ("bytes", which), lambda: data_digest(chosen.path, root=self.root, format=chosen.format)
         )
 
     def code_digest(self, which: Iterable[str] = ("evaluation",)) -> str:

@@ -139,6 +139,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
             parquet = data.format == "parquet" or data.path.lower().endswith(".parquet")
             folder = data.format == "folder" or (not PurePosixPath(data.path).suffix and ":" not in data.path)
             extras |= {"parquet"} if parquet else {"image"} if folder else set()
+    if contract.lineage is not None and contract.lineage.kind != "file":
+        extras.add(contract.lineage.kind)
     if contract.compress is not None:
         extras.add("onnx")
     if contract.test.pytest:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(old: str, new: str, contract_path: str | None, everything: bool, json_wanted: bool) -> int:
-    """Compare two releases by their evidence: signature, metrics, size, latency, files, data, contract.
+    """Compare two releases by their evidence: signature, metrics, size, latency, training, files, data, contract.
 
     \b
     Examples:
@@ -79,6 +79,8 @@ def _show(found: Difference, *, everything: bool) -> None:
         changed = _value(before) != _value(after)
         if everything or (changed and "[" not in label):
             click.echo(f"{label:<28} {_told(before):>12} -> {_told(after):>12}")
+    for what, was, now in found.training:
+        click.echo(f"training  {what}  {_short(was)} -> {_short(now)}")
     for path, before_file, after_file in found.files:
         mark = "+" if before_file is None else "-" if after_file is None else "~"
         click.echo(f"file  {mark} {path}")
@@ -102,6 +104,14 @@ def _told(measurement: Measurement | None) -> str:
     return numbers.quality(measurement.name, measurement.value)
 
 
+def _short(text: str | None) -> str:
+    """A recorded value for one line; of a digest or a long text its beginning."""
+    from gradatim.report import numbers
+    from gradatim.report.text import one_line
+
+    return "none" if text is None else one_line(numbers.digest(text), 60)
+
+
 def _record(found: Difference) -> dict[str, Any]:
     return {
         "size": list(found.size),
@@ -111,5 +121,6 @@ def _record(found: Difference) -> dict[str, Any]:
             for label, before, after in found.measurements
         ],
         "inputs": [{"name": name, "before": before, "after": after} for name, before, after in found.inputs],
+        "training": [{"name": name, "before": was, "after": now} for name, was, now in found.training],
         "signatures": [signature.to_json() for signature in found.signatures] if found.signatures else None,
     }

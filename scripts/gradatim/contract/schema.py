@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -197,6 +197,78 @@ class Task(Section):
         if twice:
             raise ValueError(f"labels stand twice: {', '.join(twice)}")
         return labels
+
+
+class MlflowRun(Section):
+    """A run of MLflow."""
+
+    store: Text = Field(
+        description="A folder `mlruns`, a database `sqlite:///mlflow.db`, or the address of a tracking server."
+    )
+    run: Text | None = Field(
+        None, description="The run's id; the newest finished run when left out. A server needs it."
+    )
+    experiment: Text | None = Field(None, description="Take the newest run of this experiment only.")
+
+    @field_validator("store")
+    @classmethod
+    def _no_login(cls, store: str) -> str:
+        if re.search(r"://[^/]*@", store):
+            raise ValueError(
+                "no user and password here: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return store
+
+
+class LineageSource(Section):
+    """Where training left its record: exactly one of these keys. Read by `inspect`, shown in the report, kept in evidence."""
+
+    file: Text | None = Field(
+        None, description="A `lineage.json` that training writes; docs/lineage.md has its fields."
+    )
+    mlflow: Annotated[MlflowRun, _shorthand("store", MlflowRun)] | None = Field(
+        None, description="A run of MLflow. Needs the extra `mlflow`."
+    )
+    wandb: Text | None = Field(
+        None,
+        description="A run that Weights & Biases logged offline: the folder `wandb` (its newest run), or the run's own. Needs the "
+        "extra `wandb`.",
+    )
+    tensorboard: Text | None = Field(
+        None,
+        description="A folder of TensorBoard event files of one training. Needs the extra `tensorboard`.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LineageSource:
+        if len(self.model_fields_set) != 1 or self.place is None:
+            raise ValueError(f"one source is wanted, by one of: {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def kind(self) -> Literal["file", "mlflow", "wandb", "tensorboard"]:
+        """The key that is given."""
+        return cast('Literal["file", "mlflow", "wandb", "tensorboard"]', next(iter(self.model_fields_set)))
+
+    @property
+    def place(self) -> str | None:
+        """The path or address that it names."""
+        return self.mlflow.store if self.mlflow else self.file or self.wandb or self.tensorboard
+
+
+class Card(Section):
+    """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
+
+    license: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$")] | None = Field(
+        None, description="SPDX identifier of the model's licence: `Apache-2.0`."
+    )  # fmt: skip
+    description: Text | None = Field(None, description="What it is, in a paragraph.")
+    intended_use: Text | None = Field(None, description="What it is for, and what it is not for.")
+    limitations: Texts = Field((), description="What it is known to do badly.")
+    tags: Texts = Field((), description="Further tags on the Hugging Face Hub.")
+    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = Field(
+        None, description="Id of the evaluation data on the Hugging Face Hub, where it lies there."
+    )
 
 
 class Tolerance(Section):
@@ -485,6 +557,12 @@ class Contract(Section):
     task: Annotated[Task, _shorthand("type", Task)] | None = Field(
         None, description="What it does: `classification`, `regression`, ..."
     )
+    lineage: Annotated[LineageSource, _shorthand("file", LineageSource)] | None = Field(
+        None,
+        description="Where training left its parameters, data digests, metrics and seed. A `lineage.json` beside the model or "
+        "beside this file is found by itself; `null` leaves it alone.",
+    )
+    card: Card = Field(default_factory=lambda: Card(), description="What the model card says besides.")
     test: Test = Field(default_factory=lambda: Test(), description="Stability tests to run.")
     gates: dict[str, Gate] = Field(default_factory=dict, description="What it must prove.")
     benchmark: Benchmark = Field(default_factory=lambda: Benchmark(), description="How latency is measured.")

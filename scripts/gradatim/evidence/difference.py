@@ -1,13 +1,15 @@
-"""What two releases differ in: signature, measurements, files, data."""
+"""What two releases differ in: signature, measurements, files, data, training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Bundle
+from gradatim.files import canonical_json
+from gradatim.lineage.record import Lineage
 from gradatim.measurement import Measurement
 from gradatim.signature import Signature
 
@@ -22,6 +24,8 @@ class Difference:
         measurements: label (``recall[class=8]``), before and after, of everything that either measured.
         inputs: name, digest before and after, of every input of a step that differs: data, contract, code.
         signatures: the signature before and after, where the evidence tells both.
+        training: what of the training (``parameter lr``, ``training data train``, ``seed``), before and after, of
+            everything recorded that differs; empty where only one of them recorded its training, or neither.
     """
 
     files: tuple[tuple[str, tuple[int, str] | None, tuple[int, str] | None], ...]
@@ -29,6 +33,7 @@ class Difference:
     measurements: tuple[tuple[str, Measurement | None, Measurement | None], ...]
     inputs: tuple[tuple[str, str | None, str | None], ...]
     signatures: tuple[Signature, Signature] | None
+    training: tuple[tuple[str, str | None, str | None], ...] = ()
 
 
 def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Difference:
@@ -61,6 +66,7 @@ def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Di
             if looked_at[0].get(name) != looked_at[1].get(name)
         ),
         (signatures[0], signatures[1]) if signatures[0] and signatures[1] else None,
+        tuple(_training(_lineage(old[1]), _lineage(new[1]))),
     )
 
 
@@ -77,6 +83,40 @@ def _measurements(release: tuple[Manifest, Bundle]) -> Mapping[str, Measurement]
 
 def _inputs(evidence: Bundle) -> Mapping[str, str]:
     return {f"{s.step}: {name}": digest for s in evidence.statements for name, digest in s.inputs.items()}
+
+
+def _lineage(evidence: Bundle) -> Lineage | None:
+    found = (
+        statement.details["lineage"] for statement in evidence.of("inspect") if "lineage" in statement.details
+    )
+    return next((Lineage.from_json(record) for record in found), None)
+
+
+def _training(old: Lineage | None, new: Lineage | None) -> Iterator[tuple[str, str | None, str | None]]:
+    if old is None or new is None:
+        return
+    before, after = _recorded(old), _recorded(new)
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name) != after.get(name):
+            yield name, before.get(name), after.get(name)
+
+
+def _recorded(lineage: Lineage) -> dict[str, str]:
+    """Everything of a training by a name, in the order that a reader asks for it."""
+    told = {"seed": lineage.seed, "code": lineage.commit}
+    return {
+        **{
+            f"{used.use} data {name}": used.identity or used.path or "" for name, used in lineage.data.items()
+        },
+        **{name: str(value) for name, value in told.items() if value is not None},
+        **{f"parameter {name}": _text(value) for name, value in lineage.parameters.items()},
+        **{f"logged {name}": _text(metric.value) for name, metric in lineage.metrics.items()},
+        **{f"environment {name}": version for name, version in lineage.environment.items()},
+    }
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else canonical_json(value).decode()
 
 
 def _signature(evidence: Bundle) -> Signature | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gradatim.report import numbers
+from gradatim.lineage.record import DataUsed, Metric, Parameter
+from gradatim.report import blocks, numbers
 from gradatim.report.model import Report
 from gradatim.report.text import one_line
 
-_TENSORS, _OPERATORS, _FILES, _ENTRIES = 12, 12, 12, 40
+_TENSORS, _OPERATORS, _FILES, _ENTRIES, _SPARK = 12, 12, 12, 40, 32
 
 
 class Fact(NamedTuple):
@@ -73,6 +74,60 @@ def lineage_facts(report: Report) -> list[Fact]:
         *_listed("evidence of", lineage.evidence, code=True),
     ]
     return _tidy([fact for fact in found if fact.value])
+
+
+def training_facts(report: Report) -> list[Fact]:
+    """What training recorded: seed, data, parameters, metrics with their course."""
+    found = report.lineage.training if report.lineage else None
+    if not found:
+        return []
+    shown = [
+        Fact("recorded in", found.source),
+        *(Fact("note" if not place else "", note) for place, note in enumerate(found.notes)),
+        Fact("code", found.commit or "", True),
+        Fact("seed", "" if found.seed is None else str(found.seed)),
+        Fact("time", " to ".join(time for time in (found.started, found.finished) if time)),
+        *(Fact(f"{used.use} data", _used(name, used)) for name, used in found.data.items()),
+        *(Fact(name, _course(metric)) for name, metric in list(found.metrics.items())[:_ENTRIES]),
+        *_more(len(found.metrics), "metrics"),
+        *(Fact(name, _value(value)) for name, value in list(found.parameters.items())[:_ENTRIES]),
+        *_more(len(found.parameters), "parameters"),
+        *_listed("", found.environment, code=False),
+    ]
+    return _tidy([fact for fact in shown if fact.value])
+
+
+def _used(name: str, used: DataUsed) -> str:
+    digest = f"sha256 {numbers.digest(used.sha256)}" if used.sha256 else used.digest or ""
+    return "  ".join(part for part in (name, used.path if used.path != name else "", digest) if part)
+
+
+def _course(metric: Metric) -> str:
+    last = "NaN at the end" if metric.value is None else f"{metric.value:.4g}"
+    if not metric.log:
+        return last
+    values = numbers.plural(metric.count, "value")
+    broken = f", {metric.nonfinite} of them no number" if metric.nonfinite else ""
+    return f"{last} after {values}{broken}  {blocks.spark(_few([value for _, value in metric.log]))}"
+
+
+def _few(values: list[float]) -> list[float]:
+    """Evenly chosen values, as many as fit into a line."""
+    n = len(values)
+    places = range(n) if n <= _SPARK else [round(i * (n - 1) / (_SPARK - 1)) for i in range(_SPARK)]
+    return [values[place] for place in places]
+
+
+def _value(value: Parameter) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        ", ".join(map(_value, value)) if isinstance(value, list) else "none" if value is None else str(value)
+    )
+
+
+def _more(number: int, what: str) -> list[Fact]:
+    return [Fact("", f"and {numbers.count(number - _ENTRIES)} more {what}")] if number > _ENTRIES else []
 
 
 def _listed(prefix: str, entries: Mapping[str, str], *, code: bool) -> list[Fact]:

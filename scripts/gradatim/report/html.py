@@ -103,6 +103,7 @@ def _words(report: Report) -> dict[str, Any]:
         "steps_lead": sentences.steps_lead(report),
         "model_facts": facts.model_facts(report),
         "lineage_facts": facts.lineage_facts(report),
+        "training_facts": facts.training_facts(report),
     }
 
 

@@ -54,7 +54,8 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         ),
         _folded("Checks", _checks(report)),
         _folded("Steps", _steps(report)),
-        _folded("Model and lineage", _lineage(report)),
+        _folded("Model and lineage", _facts([*facts.model_facts(report), *facts.lineage_facts(report)])),
+        _folded("Training", _facts(facts.training_facts(report))),
     )
     written, size, left_out = [], 0, 0
     for section in filter(None, sections):
@@ -353,8 +354,7 @@ def _steps(report: Report) -> str:
     return _table(["", "step", "what it found", "time"], rows, "lllr") if rows else ""
 
 
-def _lineage(report: Report) -> str:
-    found = [*facts.model_facts(report), *facts.lineage_facts(report)]
+def _facts(found: Sequence[facts.Fact]) -> str:
     rows = [
         [escape(fact.title), code(fact.value, 200) if fact.code else escape(fact.value)] for fact in found
     ]

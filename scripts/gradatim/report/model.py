@@ -12,6 +12,7 @@ from typing import Any
 
 from gradatim.errors import InvalidInput
 from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.report.record import decode, encode, refuse_nonfinite
 
@@ -246,6 +247,7 @@ class Lineage:
         data: data set to digest.
         environment: ``python``, ``onnxruntime``, ``machine``, ... to what was found.
         evidence: step to digest of its statement.
+        training: what training recorded of the weights, where it left a record.
     """
 
     commit: str | None = None
@@ -257,6 +259,41 @@ class Lineage:
     data: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     evidence: Mapping[str, str] = field(default_factory=dict)
+    training: Training | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Data that the model was judged on or compressed with.
+
+    Attributes:
+        role: ``evaluation`` or ``calibration``.
+        path: where the contract says that it is.
+        sha256: of the file; of a folder, of the list of its files' digests; None for data that a function makes.
+        rows: items, where they were counted.
+    """
+
+    role: str
+    path: str
+    sha256: str | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the contract says for the model card.
+
+    Attributes:
+        license: SPDX identifier.
+        dataset: id of the evaluation data on the Hugging Face Hub.
+    """
+
+    license: str | None = None
+    description: str | None = None
+    intended_use: str | None = None
+    limitations: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -304,6 +341,8 @@ class Report:
     checks: tuple[Check, ...] = ()
     inspection: Inspection | None = None
     lineage: Lineage | None = None
+    data: tuple[DataSet, ...] = ()
+    card: Card | None = None
     hints: tuple[str, ...] = ()
     budget: str | None = None
     warnings: tuple[str, ...] = ()

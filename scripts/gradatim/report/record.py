@@ -11,11 +11,12 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gradatim.errors import BrokenEvidence, GradatimError, InvalidInput
 from gradatim.gates.verdict import GateResult
+from gradatim.lineage.record import Lineage
 from gradatim.measurement import Measurement
 
 T = TypeVar("T")
 
-_OWN = (GateResult, Measurement)
+_OWN = (GateResult, Measurement, Lineage)
 """Types that bring their own record."""
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gradatim.code import local_closure
 from gradatim.contract.schema import Build
@@ -15,6 +16,7 @@ from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, tree_digest, write_bytes
 from gradatim.release import ORIGINAL, Outcome, Release
 from gradatim.report import numbers
+from gradatim.training import left_by_build, mark
 
 _LINES_TOLD = 12
 
@@ -38,13 +40,17 @@ def still_holds(release: Release, statement: Statement) -> bool:
 def run(release: Release) -> Outcome:
     """Run the build command, or take the committed model as it is."""
     build = _needed(release)
+    trained: dict[str, Any] = {}
     if build is not None:
+        before = mark(release)
         with release.progress.task("build", None):
             _run(release, build)
+        trained = left_by_build(release, before)
     subject = {ORIGINAL: release.original.manifest.digest}
     size = release.original.manifest.size
     origin = f"made by `{build.run}`" if build else "committed" if _is_tracked(release) else "taken as it is"
-    return Outcome(f"{_shown(release)}, {numbers.size(size)}, {origin}", subject, details={"size": size})
+    details = {"size": size, **trained}
+    return Outcome(f"{_shown(release)}, {numbers.size(size)}, {origin}", subject, details=details)
 
 
 def _needed(release: Release) -> Build | None:

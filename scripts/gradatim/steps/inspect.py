@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from gradatim import training
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import Inspection, inspect_model
@@ -11,11 +12,12 @@ from gradatim.release import ORIGINAL, Outcome, Release
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
-    return {"model": release.original.manifest.digest, "contract": release.part_digest("model")}
+    model = {"model": release.original.manifest.digest, "contract": release.part_digest("model")}
+    return {**model, **training.digests(release)}
 
 
 def run(release: Release) -> Outcome:
-    """Look the model over; refuse pickles and weights that are not finite."""
+    """Look the model over; refuse pickles, weights that are not finite, and training on the evaluation data."""
     model = release.contract.parts.model
     with release.progress.task("inspect", None):
         found = inspect_model(
@@ -29,12 +31,14 @@ def run(release: Release) -> Outcome:
             allow_pickle=model.allow_pickle,
         )
     line, _ = release.contract.source.locate(("model", "path"), key=True)
-    gates = tuple(_gates(found, model.allow_pickle, line))
+    lineage = training.lineage_of(release)
+    leaked = training.leak_gates(release, lineage) if lineage else ()
+    gates = (*_gates(found, model.allow_pickle, line), *leaked)
     measurements = [Measurement("size", ORIGINAL, float(found.size), "B")]
     if found.parameters is not None:
         measurements.append(Measurement("parameters", ORIGINAL, float(found.parameters)))
     return Outcome(
-        _summary(found),
+        _summary(found) + (f", trained as in {lineage.source}" if lineage else ""),
         {ORIGINAL: release.original.manifest.digest},
         Verdict.worst(gate.verdict for gate in gates),
         tuple(measurements),
@@ -42,6 +46,7 @@ def run(release: Release) -> Outcome:
         {
             "inspection": found.to_json(),
             **({"signature": found.signature.to_json()} if found.signature else {}),
+            **({training.DETAIL: lineage.to_json()} if lineage else {}),
         },
     )
 
