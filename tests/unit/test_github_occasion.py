@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gradatim.ci.github import GitHub
-from gradatim.ci.occasion import Occasion, extras_of, occasion
+from gradatim.ci.occasion import Occasion, extras_of, occasion, shards_of
 from gradatim.contract.schema import Contract
 from gradatim.errors import UsageError
+from gradatim.pipeline.graph import GRAPH
 
 CONTRACT = Contract.model_validate(
     {
@@ -186,3 +187,14 @@ def test_checks_and_publishing_get_the_extras_of_the_publishers(tmp_path: Path) 
     found = occasion(contract, GitHub({"GITHUB_REF_NAME": "main"}).place(), "push", {}, "ubuntu-latest")
     assert found.outputs()["publishers"] == "github,s3"
     assert found.outputs()["extras"] == "github,onnx,s3"
+
+
+def test_the_plan_names_every_part_that_shares_a_steps_rows() -> None:
+    plain = {"model": {"name": "m", "path": "m.onnx"}, "data": {"evaluation": "d.npz"}, "shards": 3}
+    robust = {"robustness": ["gaussian_noise"]}
+    parts = ("1-of-3", "2-of-3", "3-of-3")
+    assert shards_of(Contract.model_validate({**plain, "test": robust})) == {"evaluate": parts, "test": parts}
+    assert shards_of(Contract.model_validate(plain)) == {"evaluate": parts, "test": ()}
+    assert shards_of(Contract.model_validate({**plain, "shards": 1})) == {"evaluate": (), "test": ()}
+    assert shards_of(Contract.model_validate({**plain, "data": {}})) == {"evaluate": (), "test": ()}
+    assert {step.name for step in GRAPH if step.shared} == {"evaluate", "test"}

@@ -19,6 +19,7 @@ from gradatim.contract.reading import read_contract
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects.actions import all_needs, inputs_of, runs_user_code
 from gradatim.projects.workflows import Caller, caller_of, render_caller, rendered
+from gradatim.shard import MOST
 
 TOP = Path(__file__).resolve().parents[2]
 RENDERED = rendered()
@@ -30,6 +31,7 @@ ACTIONS = {
 RELEASE = WORKFLOWS[".github/workflows/release.yml"]["jobs"]
 CHECKS = WORKFLOWS[".github/workflows/checks.yml"]["jobs"]
 MODELS = WORKFLOWS[".github/workflows/models.yml"]["jobs"]
+SHARDED = tuple(f"{step.name}-shards" for step in GRAPH if step.shared)
 REUSABLE = {path: workflow for path, workflow in WORKFLOWS.items() if not path.endswith("/ci.yml")}
 
 
@@ -165,7 +167,7 @@ def test_a_pull_request_never_reaches_the_contracts_runner() -> None:
     for name, job in RELEASE.items():
         assert job["runs-on"] in (guarded, "${{ inputs.runner }}"), name
         assert (job["runs-on"] == guarded) == (
-            name == "folded" or (name in STEPS and not STEPS[name].outward)
+            name in ("folded", *SHARDED) or (name in STEPS and not STEPS[name].outward)
         ), name
 
 
@@ -199,7 +201,7 @@ def test_a_use_of_the_data_is_counted_before_they_are_evaluated_and_never_for_a_
     own = "github.event.pull_request.head.repo.full_name == github.repository"
     assert f"(github.event_name != 'pull_request' || {own})" in said
     assert "needs.build.result == 'success' || needs.plan.outputs.jobs == 'folded'" in said
-    for reader in ("evaluate", "folded"):
+    for reader in ("evaluate", "evaluate-shards", "folded"):
         assert "count" in RELEASE[reader]["needs"]
         assert RELEASE[reader]["permissions"] == {"contents": "read"}
         assert "needs.count" not in RELEASE[reader]["if"], (
@@ -213,7 +215,45 @@ def test_approval_is_asked_once_a_run_and_never_in_a_matrix() -> None:
     asking = [name for name, job in RELEASE.items() if job.get("environment")]
     assert asking == ["tag", "publish", "promote", "rollback"]
     assert RELEASE["publish"]["environment"].startswith("${{ needs.plan.outputs.kind == 'publish' &&")
-    assert all("strategy" not in job for job in RELEASE.values())
+    assert {name for name, job in RELEASE.items() if "strategy" in job} == set(SHARDED)
+
+
+@pytest.mark.parametrize("jobs", [RELEASE, CHECKS], ids=["release", "checks"])
+@pytest.mark.parametrize("name", ["evaluate", "test"])
+def test_shards_wait_for_what_their_step_waits_for_and_each_hands_on_a_digest_of_its_own(
+    jobs: dict[str, Any], name: str
+) -> None:
+    shards, step = jobs[f"{name}-shards"], jobs[name]
+    assert set(step["needs"]) == {*shards["needs"], f"{name}-shards"}
+    assert f"needs.plan.outputs.{name}-shards != '[]'" in shards["if"]
+    result = f"needs.{name}-shards.result"
+    assert f"({result} == 'success' || {result} == 'skipped')" in " ".join(step["if"].split())
+    assert shards["strategy"] == {
+        "fail-fast": False,
+        "matrix": {"shard": f"${{{{ fromJSON(needs.plan.outputs.{name}-shards) }}}}"},
+    }
+    assert shards["permissions"] == {"contents": "read"}
+    assert "environment" not in shards
+    assert set(shards["outputs"]) == {f"workspace-{number}" for number in range(1, MOST + 1)}
+    for output, value in shards["outputs"].items():
+        number = output.removeprefix("workspace-")
+        assert f"startsWith(matrix.shard, '{number}-of-')" in value
+    ours, whole = shards["steps"][-1], step["steps"][-1]
+    assert ours["uses"] == whole["uses"]
+    assert ours["with"] == {**whole["with"], "shard": "${{ matrix.shard }}"}
+
+
+def test_what_shards_leave_is_fetched_by_the_step_that_merges_them_alone() -> None:
+    for step in GRAPH:
+        patterns = [
+            used["with"]["pattern"]
+            for used in ACTIONS[step.name]["runs"]["steps"]
+            if "download-artifact" in used.get("uses", "")
+        ]
+        assert all(pattern.startswith("gradatim-") for pattern in patterns[:1])
+        others = [f"{step.name}-*"] if step.shared else []
+        assert [pattern.rpartition("}}-")[2] for pattern in patterns[1:]] == others
+        assert all(pattern.startswith("shard-") for pattern in patterns[1:])
 
 
 def test_a_run_that_releases_is_never_cut_short() -> None:

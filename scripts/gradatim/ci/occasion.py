@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from gradatim.ci.platform import Place
 from gradatim.contract.schema import Contract
 from gradatim.errors import UsageError
 from gradatim.registry import tags
+from gradatim.shard import shards
 
 Jobs = Literal["split", "folded"]
 Kind = Literal["check", "release", "publish", "promote", "rollback", "report", "nothing"]
@@ -51,6 +52,7 @@ class Occasion:
         name: the model's name.
         counted: whether the use of the evaluation data is to be counted before it is evaluated.
         jobs: ``split`` for a job a step, ``folded`` for one job of all checks.
+        shards: the parts that share the rows of a step, by its name; none when nobody shares them.
     """
 
     kind: Kind
@@ -62,6 +64,7 @@ class Occasion:
     name: str
     counted: bool = False
     jobs: Jobs = "split"
+    shards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def outputs(self) -> dict[str, str]:
         """As outputs of a CI job."""
@@ -76,6 +79,7 @@ class Occasion:
             "publishers": ",".join(self.publishers),
             "count": str(self.counted).lower(),
             "jobs": self.jobs,
+            **{f"{step}-shards": json.dumps(parts) for step, parts in self.shards.items()},
         }
 
 
@@ -123,7 +127,16 @@ def occasion(
         contract.model.name,
         wanted and kind in ("check", "release") and not place.fork,
         "split" if apart else "folded",
+        shards_of(contract),
     )
+
+
+def shards_of(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """The parts that share the rows of each step that has any: ``2-of-4``; none where one job does them all."""
+    parts = tuple(part.folder for part in shards(contract.shards))
+    return {
+        step: parts if len(parts) > 1 and contract.can_share(step) else () for step in ("evaluate", "test")
+    }
 
 
 def extras_of(contract: Contract) -> tuple[str, ...]:

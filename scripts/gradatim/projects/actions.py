@@ -58,6 +58,11 @@ _VERSION = Input(
     "The version to give; only ever above what the models ask for.",
     argument='${VERSION:+--version "$VERSION"}',
 )
+_SHARD = Input(
+    "shard",
+    "One part of the rows, as in `2-of-4`. Left out: all of them, or what such parts left, merged.",
+    argument='${SHARD:+--shard "$SHARD"}',
+)
 _EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.", "onnx,test")
 _NO_EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.")
 _REQUIREMENTS = Input("requirements", "Your own requirements file, for code that the contract names.")
@@ -131,7 +136,7 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
         )
         stage = Input("stage", "The stage to put back.", None, '-- "$STAGE"')
         return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN)
-    version_too = (_VERSION,) if step.name == "tag" else ()
+    version_too = (_VERSION,) if step.name == "tag" else (_SHARD,) if step.shared else ()
     mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
     credentials = CREDENTIALS if step.outward else ()
     return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN, *credentials)
@@ -207,6 +212,11 @@ VERBS: dict[str, Verb] = {
                 Output("environment", "The deployment environment of the stage."),
                 Output("runner", "Labels of the runner for jobs that run the model, as JSON."),
                 Output("extras", "Extras of the kit that the checks need."),
+                Output(
+                    "evaluate-shards",
+                    "The parts that share the rows of `evaluate`, as JSON; `[]` when nobody shares them.",
+                ),
+                Output("test-shards", "The same for the robustness in `test`."),
                 Output("publishers", "Extras of the kit that publishing needs."),
                 Output("count", "Whether a use of the evaluation data is to be counted: `true` or `false`."),
                 Output("jobs", "`split` or `folded`, as the contract allows."),

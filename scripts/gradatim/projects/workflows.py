@@ -31,6 +31,7 @@ from gradatim.projects.actions import (
     outputs_of,
     runs_user_code,
 )
+from gradatim.shard import MOST
 
 KIT = "gradatim/gradatim"
 """The repository on GitHub that holds the actions and the reusable workflows."""
@@ -216,6 +217,7 @@ def _workflow(name: str, *, outward: bool) -> str:
     outward_steps = tuple(step for step in GRAPH if step.outward and not step.asked)
     asked = tuple(step for step in GRAPH if step.asked)
     jobs = [step.name for step in CHECKS] + ["folded"]
+    jobs += [f"{step.name}-shards" for step in CHECKS if step.shared]
     jobs += [step.name for step in (*outward_steps, *asked)] + ["count", "report"] if outward else []
     return _render(
         "workflow.yml.j2",
@@ -232,6 +234,7 @@ def _workflow(name: str, *, outward: bool) -> str:
         outputs_of=outputs_of,
         credentials=CREDENTIALS,
         steps=STEPS,
+        most_shards=MOST,
     )
 
 
