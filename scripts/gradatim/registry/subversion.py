@@ -113,14 +113,14 @@ class Server:
         (entry,) = self._xml("info", "--xml", "--revision", "HEAD", f"{self.root}@").iter("entry")
         return int(entry.attrib["revision"])
 
-    def list(self, path: str, revision: int, *, deep: bool = False) -> dict[str, Node]:
-        """What a folder holds, by path relative to it; nothing when there is no such folder."""
+    def list(self, path: str, revision: int, *, deep: bool = False) -> dict[str, Node] | None:
+        """What a folder holds, by path relative to it; None when there is no such folder."""
         depth = "infinity" if deep else "immediates"
         command = ["list", "--xml", "--depth", depth, self._at(path, revision)]
         result = _run(["svn", "--non-interactive", *command])
         if result.returncode != 0:
             if _codes(result.stderr) <= _NOT_THERE:
-                return {}
+                return None
             raise self.failed(result.stderr)
         return {str(found.findtext("name")): _node(found) for found in _parse(result.stdout).iter("entry")}
 

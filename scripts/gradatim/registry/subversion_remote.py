@@ -69,6 +69,15 @@ class Revision:
         return None
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """What a revision of the project holds: references, and the folders for them."""
+
+    revision: int
+    refs: dict[str, RemoteRef]
+    folders: frozenset[str]
+
+
 def split_path(path: str) -> tuple[str, str] | None:
     """The project and the ``trunk``, ``branches/NAME`` or ``tags/NAME`` in it that a path lies in."""
     found = _LINE.fullmatch(path)
@@ -101,7 +110,7 @@ class SubversionRemote:
         self.repository = repository
         self._top = f"{project}/" if project else ""
         self._cache = repository.git_dir / _CACHE
-        self._latest: tuple[int, dict[str, RemoteRef]] | None = None
+        self._latest: _Listing | None = None
 
     def refs(self) -> dict[str, RemoteRef]:
         """What is there now, by full reference name; every object that they name is then here.
@@ -110,7 +119,7 @@ class SubversionRemote:
             EnvironmentLacks: the server cannot be reached.
             BrokenEvidence: a kept reference was damaged.
         """
-        return self._refs(self.server.youngest())
+        return self._list().refs
 
     def fetch(self, refspecs: Iterable[str]) -> None:
         """Set local references: ``ref:ref`` sets one, a lone ``ref`` only brings what it names.
@@ -118,9 +127,11 @@ class SubversionRemote:
         Raises:
             EnvironmentLacks: the server cannot be reached or lacks one of them.
         """
-        there = self.refs()
+        there = (self._latest or self._list()).refs
         for refspec in refspecs:
             source, _, target = refspec.partition(":")
+            if source not in there:
+                there = self._list().refs
             if source not in there:
                 raise EnvironmentLacks(f"{NAME} ({self.server.root}) has no {source}.")
             if target and self.repository.local_refs(target).get(target) != there[source].id:
@@ -132,14 +143,16 @@ class SubversionRemote:
     def push(self, updates: Sequence[RefUpdate]) -> None:
         """Make one commit of all updates, each only if it still is what ``old`` says.
 
+        It rests on what was listed last: Subversion refuses it if any of that changed since.
+
         Raises:
             PushRejected: somebody else's commit came first.
             EnvironmentLacks: the server cannot be reached or does not take the commit.
         """
-        revision = self.server.youngest()
-        there = self._refs(revision)
+        listed = self._latest or self._list()
+        self._latest = None
         for update in updates:
-            found = there.get(update.ref)
+            found = listed.refs.get(update.ref)
             if (found.id if found else None) != update.old:
                 raise PushRejected(f"{NAME} changed while this push was under way: {update.ref}.")
         folders: dict[str, None] = {}
@@ -147,15 +160,15 @@ class SubversionRemote:
         for update in updates:
             path, does = self._copy(update) if _is_tag(update) else self._pack(update)
             parent = path.rpartition("/")[0]
-            while len(parent) >= len(self._top) and parent:
+            while parent != self.project:
                 folders[parent] = None
                 parent = parent.rpartition("/")[0]
             actions += does
-        missing = [path for path in sorted(folders) if self.server.node(path, revision) is None]
+        missing = [path for path in sorted(folders) if path not in listed.folders]
         made: list[tuple[str | bytes, ...]] = [("mkdir", self.server.url(path)) for path in missing]
         names = ", ".join(_told(update.ref) for update in updates)
         try:
-            self.server.commit(f"gradatim: {names}", revision, [*made, *actions])
+            self.server.commit(f"gradatim: {names}", listed.revision, [*made, *actions])
         except OutOfDate as error:
             raise PushRejected(str(error)) from error
 
@@ -222,18 +235,23 @@ class SubversionRemote:
             ("propsetf", "svn:mime-type", b"application/octet-stream", url),
         ]
 
-    def _refs(self, revision: int) -> dict[str, RemoteRef]:
-        if self._latest is not None and self._latest[0] == revision:
-            return self._latest[1]
+    def _list(self) -> _Listing:
+        revision = self.server.youngest()
+        if self._latest is not None and self._latest.revision == revision:
+            return self._latest
         folder, kept = f"{self._top}tags", f"{self._top}gradatim"
-        listed = self.server.list(folder, revision)
+        tagged = self.server.list(folder, revision)
         marks = {
             f"{folder}/{name}": node
-            for name, node in listed.items()
+            for name, node in (tagged or {}).items()
             if tags.parse(name) and node.kind == "dir"
         }
-        listed = self.server.list(kept, revision, deep=True)
-        packs = {f"{kept}/{name}": node for name, node in listed.items() if name.endswith(".pack")}
+        stored = self.server.list(kept, revision, deep=True)
+        packs = {f"{kept}/{name}": node for name, node in (stored or {}).items() if name.endswith(".pack")}
+        folders = {self.project} | {
+            path for path, there in ((folder, tagged), (kept, stored)) if there is not None
+        }
+        folders |= {f"{kept}/{name}" for name, node in (stored or {}).items() if node.kind == "dir"}
         known = self._remembered()
         new = {p: n for p, n in marks.items() if _key(p, n) not in known}
         new_packs = {p: n for p, n in packs.items() if _key(p, n) not in known}
@@ -250,8 +268,8 @@ class SubversionRemote:
                 else f"{_KEPT}{path[len(kept) + 1 :].removesuffix('.pack')}"
             )
             found[ref] = RemoteRef(identity, commit)
-        self._latest = revision, found
-        return found
+        self._latest = _Listing(revision, found, frozenset(folders))
+        return self._latest
 
     def _remembered(self) -> dict[str, list[str]]:
         """Ids by path and revision, of which the objects are still here."""

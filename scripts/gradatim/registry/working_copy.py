@@ -64,7 +64,7 @@ class _WithSubversion(Repository):
         if source is None:
             return super().tree(revision)
         path, number = source
-        nodes = self._subversion.server.list(path, number, deep=True)
+        nodes = self._subversion.server.list(path, number, deep=True) or {}
         return {name: f"{node.revision}" for name, node in nodes.items() if node.kind == "file"}
 
     def has_file(self, commit: str, path: str) -> bool:

@@ -1,0 +1,138 @@
+"""A small project in Subversion behind a real ``svnserve`` on loopback, and its checkouts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from projects.repository import Run
+from projects.small import DATA, MODEL, PREPROCESSING, USER_TEST, columns, surroundings, write_model
+
+MISSING = next(
+    (name for name in ("svn", "svnserve", "svnmucc", "svnadmin") if shutil.which(name) is None), None
+)
+"""A program without which these tests cannot run; None when all are here."""
+
+SVN_CONTRACT = """\
+model: {name: small, path: model/small.onnx}
+data:
+  evaluation: data/test.npz
+  slices: site
+  preprocess: prepare:features
+task: {type: classification, labels: [0, 1, 2]}
+test: {pytest: tests/model, abnormal: skip}
+benchmark: {rounds: 3}
+gates:
+  accuracy: {not_worse_than: baseline, by: 5%}
+stages:
+  beta: {branch: beta}
+  production: {branch: trunk}
+publish:
+  - folder: ../releases
+"""
+
+
+def svn(*arguments: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(
+        ["svn", "--non-interactive", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class Checkout:
+    """A working copy of Subversion, as a user has it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        svn("checkout", "--quiet", url, str(folder))
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def svn(self, *arguments: str) -> str:
+        return svn(*arguments, cwd=self.folder)
+
+    def commit(self, message: str = "A model") -> None:
+        """Commit everything, and update, so that the working copy is of one revision."""
+        self.svn(
+            "add",
+            "--force",
+            "--quiet",
+            *(p.name for p in self.folder.iterdir() if not p.name.startswith(".")),
+        )
+        self.svn("commit", "--quiet", "--message", message)
+        self.svn("update", "--quiet")
+
+    def lay_down(self, contract: str = SVN_CONTRACT) -> None:
+        """Write and commit the project."""
+        (self.folder / "model").mkdir()
+        (self.folder / "data").mkdir()
+        write_model(self.folder / MODEL)
+        np.savez(self.folder / DATA, **columns())
+        self.write("prepare.py", PREPROCESSING)
+        self.write("tests/model/test_model.py", USER_TEST)
+        self.write("gradatim.yml", contract)
+        self.commit()
+
+    def gradatim(self, *arguments: str) -> Run:
+        """Run the command line in a process of its own."""
+        done = self.start(*arguments)
+        out, err = done.communicate(timeout=240)
+        return Run(done.returncode, out, err)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gradatim", *arguments],
+            cwd=self.folder, env=surroundings(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        )  # fmt: skip
+
+
+@contextmanager
+def svnserve(folder: Path, settings: str = "anon-access = write\n") -> Iterator[str]:
+    """A server on loopback for every repository below a folder; gives its URL."""
+    config = folder / "svnserve.conf"
+    config.write_text(f"[general]\n{settings}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["svnserve", "--daemon", "--foreground", "--root", str(folder), "--config-file", str(config)]
+    server = subprocess.Popen([*command, "--listen-host", "127.0.0.1", "--listen-port", str(port)])
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield f"svn://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def make_repository(folder: Path, name: str = "team", project: str = "") -> None:
+    """A repository with the usual folders, at its top or in a project's folder."""
+    subprocess.run(["svnadmin", "create", str(folder / name)], check=True, env=dict(os.environ))
+    top = f"{(folder / name).as_uri()}{f'/{project}' if project else ''}"
+    svn(
+        "mkdir",
+        "--quiet",
+        "--parents",
+        "--message",
+        "layout",
+        f"{top}/trunk",
+        f"{top}/tags",
+        f"{top}/branches",
+    )

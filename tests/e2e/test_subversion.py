@@ -1,0 +1,437 @@
+"""Releases in Subversion: a real ``svnserve`` on loopback, working copies of it, and checkouts of git-svn.
+
+They run where svn is installed (``apt install subversion git-svn``): ``nox -s subversion``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from projects.small import write_model
+from projects.subversion import MISSING, Checkout, make_repository, svn, svnserve
+from registry_examples import git, registry_of, release_files
+
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
+from gradatim.evidence.verify import Verification
+from gradatim.publishers.retrieval import retrieve
+from gradatim.publishers.verification import verify_version
+from gradatim.registry.git import PushRejected, RefUpdate, Repository
+from gradatim.registry.history import LEDGER, sync
+from gradatim.registry.ledger import open_ledger
+from gradatim.registry.tagging import Announcement, VersionTaken, announce, assign
+from gradatim.registry.uses import charge
+
+pytestmark = pytest.mark.skipif(
+    MISSING is not None, reason=f"{MISSING} is not installed: apt install subversion"
+)
+
+needs_git_svn = pytest.mark.skipif(
+    subprocess.run(["git", "svn", "--version"], capture_output=True, check=False).returncode != 0,
+    reason="git-svn is not installed: apt install git-svn",
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server with one repository, ``team``: trunk, tags and branches at its top."""
+    (tmp_path / "svn").mkdir()
+    make_repository(tmp_path / "svn")
+    with svnserve(tmp_path / "svn") as url:
+        yield f"{url}/team"
+
+
+@pytest.fixture
+def checkout(server: str, tmp_path: Path) -> Checkout:
+    """A working copy of the trunk with a model in it."""
+    made = Checkout(f"{server}/trunk", tmp_path / "first")
+    made.write("model/digits.onnx", "weights")
+    made.commit()
+    return made
+
+
+def released(place: Path, version: str = "v1.0.0", data: bytes = b"weights", **more: str) -> Announcement:
+    """Tag a release whose evidence says that all is well."""
+    files = release_files(place, version, data, **more)  # type: ignore[arg-type]
+    return announce(Repository.find(place), files.record, files.manifest, files.kept)
+
+
+def verified(place: Path, version: str = "v1.0.0") -> Verification:
+    repository = Repository.find(place)
+    state = sync(repository, required=True)
+    registry = registry_of(place, "digits")
+    return verify_version(repository, registry, registry.find(version, "digits"), sync=state)
+
+
+def problems(found: Verification) -> set[str]:
+    return {finding.problem for finding in found.findings}
+
+
+def tags_of(server: str) -> list[str]:
+    return [name.rstrip("/") for name in svn("list", f"{server}/tags").splitlines()]
+
+
+def newest(server: str) -> str:
+    return svn("info", "--show-item", "revision", server)
+
+
+def race(*work: tuple[Path, str, bytes]) -> list[str]:
+    """Release at the same moment from several places; gives ``won`` or the refusal of each."""
+
+    def one(place: Path, version: str, data: bytes) -> str:
+        try:
+            released(place, version, data)
+        except GradatimError as error:
+            return f"{type(error).__name__}: {error}"
+        return "won"
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return list(pool.map(lambda arguments: one(*arguments), work))
+
+
+def test_a_working_copy_is_released_and_the_next_checkout_takes_it_as_its_baseline(
+    server: str, tmp_path: Path
+) -> None:
+    first = Checkout(f"{server}/trunk", tmp_path / "first")
+    first.lay_down()
+    done = first.gradatim("run")
+    assert done.code == 0, done.said
+    assert "candidate r2" in done.err
+    assert tags_of(server) == ["small#production#1", "v1.0.0"]
+    made = svn("log", "--verbose", "--revision", "3", server)
+    for path in (
+        "A /tags/v1.0.0 (from /trunk:2)",
+        "A /tags/small#production#1 (from /trunk:2)",
+        "A /gradatim/releases/",
+    ):
+        assert path in made, "tag, stage and evidence arrive in one commit"
+    second = Checkout(f"{server}/trunk", tmp_path / "second")
+    assert '"label": "v1.0.0"' in second.gradatim("status", "--json").out
+    assert "r2" in second.gradatim("history").out
+    assert second.gradatim("verify", "production").code == 0
+    again = first.gradatim("run")
+    assert again.code == 0, again.said
+    assert tags_of(server) == ["small#production#1", "v1.0.0"]
+    write_model(second.folder / "model/small.onnx", bias=1e-6)
+    second.commit("Another model")
+    done = second.gradatim("run", "--only", "build", "--only", "evaluate")
+    assert done.code == 0, done.said
+    assert "production holds v1.0.0" in done.err
+    evidence = json.loads((second.folder / ".gradatim/evidence/evaluate.json").read_text())
+    assert "baseline" in evidence["predicate"]["details"]["variants"]
+    where = evidence["predicate"]["environment"]["subversion"]
+    assert (where["url"], where["revision"]) == (f"{server}/trunk", int(newest(server)))
+
+
+def test_promotion_and_rollback_are_seen_by_every_checkout(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    released(checkout.folder, "v1.0.0", b"one")
+    released(checkout.folder, "v1.1.0", b"two")
+    other = Checkout(f"{server}/trunk", tmp_path / "second")
+    repository = Repository.find(other.folder)
+    sync(repository)
+    good = registry_of(other.folder, "digits").find("v1.0.0")
+    assign(repository, good, "production", reason="misreads eights", withdraw=True)
+    sync(Repository.find(checkout.folder))
+    held = registry_of(checkout.folder, "digits").model("digits").holder("production")
+    assert held is not None
+    assert (held.label, held.trailers["reason"]) == ("v1.0.0", "misreads eights")
+    assert "digits#production!#3" in tags_of(server)
+
+
+def test_of_racing_taggers_one_wins_and_the_others_leave_nothing(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    others = [Checkout(f"{server}/trunk", tmp_path / f"other-{number}") for number in range(2)]
+    places = [checkout.folder, *(other.folder for other in others)]
+    for number in range(2):
+        before = int(newest(server))
+        outcomes = race(*((place, f"v1.{number}.0", place.name.encode()) for place in places))
+        assert sorted(outcome == "won" for outcome in outcomes) == [False, False, True], outcomes
+        assert sum("was released already" in outcome for outcome in outcomes) == 2, outcomes
+        assert int(newest(server)) == before + 1
+    for place in places:
+        sync(Repository.find(place))
+        repository = Repository.find(place)
+        assert repository.local_refs() == {
+            ref: r.id for ref, r in repository.remote_refs("Subversion").items()
+        }
+        assert problems(verified(place, "v1.1.0")) == {"unreachable"}, "it was published nowhere"
+
+
+def test_the_same_release_from_two_checkouts_is_one_release(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    other = Checkout(f"{server}/trunk", tmp_path / "other")
+    assert race((checkout.folder, "v1.0.0", b"same"), (other.folder, "v1.0.0", b"same")) == ["won", "won"]
+    assert tags_of(server) == ["digits#production#1", "v1.0.0"]
+
+
+@pytest.mark.parametrize(
+    "change", ["deleted", "committed to", "made again from elsewhere", "property changed"]
+)
+def test_a_tag_that_somebody_touched_is_noticed(
+    server: str, checkout: Checkout, tmp_path: Path, change: str
+) -> None:
+    released(checkout.folder)
+    assert verified(checkout.folder).holds
+    url = f"{server}/tags/v1.0.0"
+    if change in ("deleted", "made again from elsewhere"):
+        svn("rm", "-m", "gone", url)
+    if change == "made again from elsewhere":
+        svn("copy", "-m", "again", f"{server}/trunk@1", url)
+    if change == "committed to":
+        svn("mkdir", "-m", "an extra", f"{url}/extra")
+    if change == "property changed":
+        tag = Checkout(url, tmp_path / "tag")
+        tag.svn("propset", "-q", "gradatim:tag", "object of nobody", ".")
+        tag.svn("commit", "-q", "-m", "forged")
+    assert "moved tag" in problems(verified(checkout.folder))
+    fresh = Checkout(f"{server}/trunk", tmp_path / "fresh")
+    if change == "deleted":
+        with pytest.raises(UsageError, match=r"no version v1\.0\.0"):
+            verified(fresh.folder)
+    else:
+        assert problems(verified(fresh.folder)) == {"unproven tag"}
+
+
+def test_a_version_whose_folder_is_taken_is_refused_not_nested(server: str, checkout: Checkout) -> None:
+    svn("copy", "-m", "by hand", f"{server}/trunk", f"{server}/tags/v1.0.0")
+    with pytest.raises(VersionTaken):
+        released(checkout.folder)
+    assert tags_of(server) == ["v1.0.0"]
+    assert "trunk" not in svn("list", f"{server}/tags/v1.0.0")
+
+
+def test_a_tag_made_by_hand_counts_and_its_model_can_be_had(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    svn("copy", "-m", "by hand", f"{server}/trunk", f"{server}/tags/v0.9.0")
+    repository = Repository.find(checkout.folder)
+    sync(repository)
+    registry = registry_of(checkout.folder, "digits")
+    old = registry.find("v0.9.0")
+    assert "lightweight" in registry.warnings[0]
+    found = retrieve(repository, old.commit, tmp_path / "base", path="model/digits.onnx")
+    assert (found.folder / "digits.onnx").read_text() == "weights"
+
+
+def test_damaged_evidence_is_refused_and_names_the_revision(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    released(checkout.folder)
+    kept = Checkout(f"{server}/gradatim/releases", tmp_path / "kept")
+    (pack,) = kept.folder.glob("*.pack")
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(bytes(data))
+    kept.svn("commit", "-q", "-m", "one bit")
+    fresh = Checkout(f"{server}/trunk", tmp_path / "fresh")
+    with pytest.raises(BrokenEvidence, match=f"revision {newest(server)} changed it"):
+        verified(fresh.folder)
+    assert verified(checkout.folder).holds, "who has the evidence already still has it"
+
+
+def test_only_a_working_copy_of_one_unchanged_revision_is_tagged(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    repository = Repository.find(checkout.folder)
+    repository.check_taggable()
+    assert repository.changed_files(untracked=False) == []
+    checkout.write("model/digits.onnx", "changed")
+    checkout.write("notes.txt", "new")
+    assert repository.changed_files(untracked=False) == ["model/digits.onnx"]
+    assert repository.changed_files() == ["model/digits.onnx", "notes.txt"]
+    checkout.svn("commit", "-q", "-m", "mixed now")
+    with pytest.raises(UsageError, match=r"several revisions \(2:3\).*svn update"):
+        repository.check_taggable()
+    checkout.svn("update", "-q")
+    repository.check_taggable()
+    assert repository.short(repository.head()) == "r3"
+    svn("copy", "-q", "-m", "b", f"{server}/trunk", f"{server}/branches/beta")
+    checkout.svn("update", "-q")
+    checkout.svn("switch", "-q", f"{server}/branches/beta/model", "model")
+    with pytest.raises(UsageError, match="switched"):
+        repository.check_taggable()
+    sparse = tmp_path / "sparse"
+    svn("checkout", "-q", "--depth", "files", f"{server}/trunk", str(sparse))
+    with pytest.raises(UsageError, match="set-depth infinity"):
+        Repository.find(sparse).check_taggable()
+
+
+def test_the_layouts_that_teams_use_are_understood(server: str, tmp_path: Path) -> None:
+    svn(
+        "mkdir",
+        "-q",
+        "-m",
+        "a",
+        "--parents",
+        *(f"{server}/my%20tëam/{name}" for name in ("trunk", "tags", "branches")),
+    )
+    one = Checkout(f"{server}/my%20tëam/trunk", tmp_path / "one")
+    one.write("model/digits.onnx", "weights")
+    one.commit()
+    released(one.folder, "v1.0.0", b"weights")
+    svn("copy", "-q", "-m", "b", f"{server}/my%20tëam/trunk", f"{server}/my%20tëam/branches/beta")
+    whole = Checkout(server, tmp_path / "whole")
+    trunk = Repository.find(whole.folder / "my tëam/trunk/model")
+    assert trunk.root == whole.folder / "my tëam/trunk"
+    assert trunk.branch() == "trunk"
+    beta = Repository.find(whole.folder / "my tëam/branches/beta")
+    assert beta.branch() == "beta"
+    sync(beta, required=True)
+    found = registry_of(beta.root, "digits").find("v1.0.0")
+    assert beta.sha256(found.commit, "model/digits.onnx") == trunk.sha256(trunk.head(), "model/digits.onnx")
+    assert Repository.find(whole.folder / "my tëam/tags/v1.0.0").branch() is None
+    with pytest.raises(EnvironmentLacks, match="usual folders"):
+        Repository.find(whole.folder)
+    part = Checkout(f"{server}/my%20tëam/trunk/model", tmp_path / "part")
+    with pytest.raises(EnvironmentLacks, match="a tag is a copy of all of"):
+        Repository.find(part.folder)
+
+
+def test_names_with_at_and_hash_are_folders_like_any_other(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    files = release_files(checkout.folder, "v1.0.0", named=True)
+    announce(Repository.find(checkout.folder), files.record, files.manifest, files.kept, named=True)
+    assert tags_of(server) == ["digits#production#1", "digits@v1.0.0"]
+    other = Checkout(f"{server}/trunk", tmp_path / "other")
+    assert verified(other.folder, "digits@v1.0.0").holds
+
+
+def test_the_small_repository_can_be_deleted_at_any_time(server: str, checkout: Checkout) -> None:
+    released(checkout.folder)
+    shutil.rmtree(checkout.folder / ".gradatim")
+    assert verified(checkout.folder).holds
+    released(checkout.folder, "v1.1.0", b"next")
+    assert "v1.1.0" in tags_of(server)
+
+
+def test_uses_of_a_test_set_are_counted_across_checkouts(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    other = Checkout(f"{server}/trunk", tmp_path / "other")
+    data = "d" * 64
+    numbers = [
+        charge(Repository.find(place), data, candidate * 64)
+        for place, candidate in (
+            (checkout.folder, "1"),
+            (other.folder, "2"),
+            (checkout.folder, "3"),
+            (other.folder, "1"),
+        )
+    ]
+    assert [found.number if found else None for found in numbers] == [1, 2, 3, 1]
+    repository = Repository.find(other.folder)
+    ref = f"refs/gradatim/uses/{data}"
+    head = repository.remote_refs("Subversion", ref)[ref].id
+    with pytest.raises(PushRejected):
+        repository.push("Subversion", [RefUpdate(ref, head, None)])
+
+
+def test_a_commit_that_the_server_refuses_leaves_nothing_and_says_why(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    hook = tmp_path / "svn/team/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\necho 'Releases are frozen until Monday.' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(EnvironmentLacks, match="frozen until Monday"):
+        released(checkout.folder)
+    assert tags_of(server) == []
+    assert Repository.find(checkout.folder).local_refs() == {}
+
+
+def test_a_server_that_is_down_or_wants_a_password_is_an_error_not_an_empty_registry(tmp_path: Path) -> None:
+    (tmp_path / "svn").mkdir()
+    make_repository(tmp_path / "svn")
+    passwords = tmp_path / "passwords"
+    passwords.write_text("[users]\nada = secret\n")
+    with svnserve(tmp_path / "svn") as url:
+        checkout = Checkout(f"{url}/team/trunk", tmp_path / "first")
+    down = checkout.gradatim("status")
+    assert down.code == 4, down.said
+    assert "could not be used" in down.err
+    assert url in down.err
+    with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n") as locked:
+        checkout.svn("relocate", url, locked) if False else None
+        repository = Repository.find(checkout.folder)
+        repository._subversion.server.root = f"{locked}/team"  # type: ignore[attr-defined]
+        with pytest.raises(EnvironmentLacks, match="Let svn ask for your name"):
+            repository.remote_refs("Subversion")
+
+
+@needs_git_svn
+def test_a_git_svn_checkout_tags_in_git_and_copies_in_subversion(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    place = git_svn(server, tmp_path / "git")
+    git(place, "init", "-q", "--bare", str(tmp_path / "remote.git"))
+    git(place, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    done = released(place)
+    assert done.remote == "origin"
+    assert "refs/tags/v1.0.0" in git(place, "ls-remote", "origin")
+    assert tags_of(server) == ["v1.0.0"], "stages are git's alone"
+    assert "(from /trunk:2)" in svn("log", "-v", "-r", "3", server)
+    repository = Repository.find(place)
+    assert repository.revision(repository.head())["url"] == f"{server}/trunk"
+    assert repository.revision(repository.head())["revision"] == 2
+    assert not released(place).created, "a second run finds all of it"
+    git(place, "commit", "-q", "--allow-empty", "-m", "not in Subversion")
+    with pytest.raises(UsageError, match="git svn dcommit"):
+        repository.check_taggable()
+    with pytest.raises(UsageError, match="git svn dcommit"):
+        released(place, "v1.1.0", b"next")
+    assert "v1.1.0" not in git(place, "ls-remote", "origin")
+
+
+@needs_git_svn
+def test_a_version_that_git_refuses_is_taken_back_from_subversion(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    place = git_svn(server, tmp_path / "git")
+    remote = tmp_path / "remote.git"
+    git(place, "init", "-q", "--bare", str(remote))
+    git(place, "remote", "add", "origin", str(remote))
+    files = release_files(place, "v1.0.0")
+    repository = Repository.find(place)
+    identity = repository.tag_object("v1.0.0", files.record.commit, files.record.tag_message(), "1 +0000")
+    git(place, "push", "-q", "origin", "HEAD:refs/tags/v1.0.0")
+    with pytest.raises(PushRejected):
+        repository.push("origin", [RefUpdate("refs/tags/v1.0.0", identity)])
+    assert tags_of(server) == []
+
+
+@needs_git_svn
+def test_without_a_git_remote_git_svn_checkouts_share_the_registry_through_subversion(
+    server: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    places = [git_svn(server, tmp_path / name) for name in ("one", "two")]
+    outcomes = race(*((place, "v1.0.0", place.name.encode()) for place in places))
+    assert sorted(outcome == "won" for outcome in outcomes) == [False, True], outcomes
+    for place in (*places, checkout.folder):
+        sync(Repository.find(place), required=True)
+        found = registry_of(place, "digits").find("production")
+        assert found.manifest is not None
+        assert open_ledger(Repository.find(place), found.manifest, fetch=False).head
+    assert Repository.find(checkout.folder).has_file(found.commit, "model/digits.onnx")
+    assert list(Repository.find(places[0]).local_refs(LEDGER))
+
+
+def git_svn(server: str, place: Path) -> Path:
+    done = subprocess.run(
+        ["git", "svn", "clone", "--quiet", "--stdlayout", server, str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    git(place, "config", "user.name", "Ada")
+    git(place, "config", "user.email", "ada@example.org")
+    return place
