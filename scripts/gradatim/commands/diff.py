@@ -13,13 +13,25 @@ if TYPE_CHECKING:
     from gradatim.evidence.difference import Difference
     from gradatim.measurement import Measurement
 
+_TOLD = {
+    "evaluation": "evaluation data",
+    "calibration": "calibration data",
+    "code": "code",
+    "contract": "contract",
+    "machine": "machine",
+}
+"""Inputs of steps that a person changes, as a person calls them."""
+
 
 @click.command("diff", short_help="What changed between two releases.")
 @click.argument("old", metavar="V1")
 @click.argument("new", metavar="V2")
 @options.contract
 @click.option(
-    "--all", "everything", is_flag=True, help="Also measurements that did not change, and every slice."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also measurements that did not change, every slice, every input.",
 )
 @options.as_json
 def command(old: str, new: str, contract_path: str | None, everything: bool, json_wanted: bool) -> int:
@@ -84,8 +96,20 @@ def _show(found: Difference, *, everything: bool) -> None:
     for path, before_file, after_file in found.files:
         mark = "+" if before_file is None else "-" if after_file is None else "~"
         click.echo(f"file  {mark} {path}")
-    for name, _, _ in found.inputs:
+    for name in _rested_on(found, everything=everything):
         click.echo(f"input ~ {name}")
+
+
+def _rested_on(found: Difference, *, everything: bool) -> list[str]:
+    """What the evidence rests on and differs, in words; what only follows from other evidence is left out."""
+    if everything:
+        return [name for name, _, _ in found.inputs]
+    steps: dict[str, list[str]] = {}
+    for name, _, _ in found.inputs:
+        step, _, what = name.partition(": ")
+        if what in _TOLD:
+            steps.setdefault(_TOLD[what], []).append(step)
+    return [f"{what}, as {', '.join(steps[what])} saw it" for what in _TOLD.values() if what in steps]
 
 
 def _value(measurement: Measurement | None) -> float | None:
