@@ -26,6 +26,7 @@ class Repository:
         self.environments: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.comments: list[dict[str, Any]] = []
+        self.reviews: dict[str, list[dict[str, Any]]] = {}
         self.writes: list[tuple[str, str]] = []
         self.tokens: set[str] = set()
 
@@ -46,6 +47,8 @@ class Repository:
             case "PUT", ["rulesets", number]:
                 self.rulesets[int(number)] = body
                 return 200, body
+            case "GET", ["actions", "runs", run, "approvals"]:
+                return (200, self.reviews[run]) if run in self.reviews else (404, {"message": "Not Found"})
             case "GET", ["environments", name]:
                 return (
                     (200, self.environments[name])
@@ -86,6 +89,18 @@ class Repository:
             case "GET", ["", "orgs", "acme", "teams", "release"]:
                 return 200, {"id": 42}
         return 404, {"message": "Not Found"}
+
+
+def review(by: str, environment: str, state: str = "approved") -> dict[str, Any]:
+    """One entry of a run's review history, as GitHub's own document has it."""
+    import jsonschema
+
+    documented = OPENAPI["answers"]["GET /repos/{owner}/{repo}/actions/runs/{run_id}/approvals"]
+    found: dict[str, Any] = json.loads(json.dumps(documented["example"][0]))
+    found["state"], found["user"]["login"], found["environments"][0]["name"] = state, by, environment
+    schema = {**documented["schema"], "$defs": OPENAPI["$defs"]}
+    jsonschema.Draft202012Validator(schema).validate([found])
+    return found
 
 
 def check(method: str, path: str, body: Any) -> None:

@@ -44,7 +44,10 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
     for event in events:
         day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(event.date))
         what = f"{verbs[event.action]} {event.stage}" if event.stage else event.action
-        why = f"  ({event.reason})" if event.reason else ""
+        approval = event.approval
+        if event.action == "assigned" and event.stage in view.approved:
+            approval = approval or "no approval recorded"
+        why = f"  ({', '.join(said)})" if (said := [s for s in (approval, event.reason) if s]) else ""
         who = f"  {event.author}" if event.author else ""
         click.echo(
             f"{day}  {event.label:<18} {what:<24}{view.repository.short(event.commit)}{who}{why}".rstrip()

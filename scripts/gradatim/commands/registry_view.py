@@ -24,6 +24,7 @@ class RegistryView:
         ladder: stages, lowest first.
         suffixes: tag suffix by stage, None for full releases.
         soak: days that a release must stay in a stage.
+        approved: stages that the contract lets nothing into without an approval.
         synced: what became of asking the remote; None when it was not asked.
     """
 
@@ -34,6 +35,7 @@ class RegistryView:
     suffixes: Mapping[str, str | None] = field(default_factory=dict)
     soak: Mapping[str, float] = field(default_factory=dict)
     synced: Sync | None = None
+    approved: frozenset[str] = frozenset()
 
 
 def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = False) -> RegistryView:
@@ -63,6 +65,7 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
         },
         {name: stage.soak for name, stage in stages.items() if stage.soak},
         synced,
+        frozenset(name for name, stage in stages.items() if stage.approval == "required"),
     )
 
 

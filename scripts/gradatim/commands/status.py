@@ -48,12 +48,12 @@ def command(contract_path: str | None, model: str | None, fetch: bool, json_want
     if not states:
         click.echo("Nothing was released here yet: there is no version tag. See: gradatim run")
     for state in states:
-        _show(state)
+        _show(state, view.approved)
     _warn(view.registry)
     return 0
 
 
-def _show(state: ModelState) -> None:
+def _show(state: ModelState, approved: frozenset[str]) -> None:
     click.echo(
         click.style(state.name or "(model without a name)", bold=True)
         + ("  deprecated" if state.deprecated else "")
@@ -62,10 +62,10 @@ def _show(state: ModelState) -> None:
         newest = f"{state.newest}  {_day(state.newest.date)}" if state.newest else "nothing"
         click.echo(f"  newest      {newest}")
     for stage in state.stages:
-        click.echo(f"  {stage.stage:<11} {stage.label:<16} {', '.join(_facts(stage))}".rstrip())
+        click.echo(f"  {stage.stage:<11} {stage.label:<16} {', '.join(_facts(stage, approved))}".rstrip())
 
 
-def _facts(stage: StageState) -> list[str]:
+def _facts(stage: StageState, approved: frozenset[str]) -> list[str]:
     if stage.since is None:
         return []
     facts = [f"since {_day(stage.since)}"]
@@ -77,6 +77,8 @@ def _facts(stage: StageState) -> list[str]:
         facts.append(
             f"soaking, {days:.0f} of {wanted:g} days" if days < wanted else f"soaked {wanted:g} days"
         )
+    if stage.approval or stage.stage in approved:
+        facts.append(stage.approval or "no approval recorded")
     if stage.reason:
         facts.append(stage.reason)
     return facts
@@ -98,6 +100,7 @@ def _record(state: ModelState) -> dict[str, Any]:
                 "since": stage.since,
                 "author": stage.author,
                 "reason": stage.reason,
+                "approval": stage.approval,
                 "evidence": stage.evidence,
                 "signed": stage.signed,
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
+    from gradatim.commands.registry_view import RegistryView
     from gradatim.evidence.verify import Verification
+    from gradatim.registry.history import Release
 
 
 @click.command("verify", short_help="Is this release complete, proven and untouched?")
@@ -66,7 +68,18 @@ def command(
     result = verify_version(
         view.repository, view.registry, release, sync=synced, folders=folder, signed=signed
     )
+    if release.stage in view.approved and not _approved(view, release):
+        result = replace(
+            result, notes=(*result.notes, f"no approval of {release} for {release.stage} is recorded")
+        )
     return _tell(result, json_wanted=json_wanted)
+
+
+def _approved(view: RegistryView, release: Release) -> bool:
+    """Whether the tag that gave a release its stage names somebody who approved it."""
+    given = view.registry.model(release.model or "").assignments
+    mine = [a for a in given if a.release == release and a.stage == release.stage and a.assigned]
+    return any(assignment.trailers.get("approval") for assignment in mine)
 
 
 def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) -> int:

@@ -23,6 +23,7 @@ class StageState:
         since: when it was given the stage, seconds since 1970; None when it holds nothing.
         author: by whom.
         reason: why, where somebody said so (a rollback).
+        approval: who approved it, as the platform told; None where nobody is known to have.
         evidence: whether git keeps evidence of it here.
         signed: whether its tag carries a signature.
         inferred: True where no tag assigns the stage and the version's own suffix says it.
@@ -39,6 +40,7 @@ class StageState:
     signed: bool = False
     inferred: bool = False
     soaked: tuple[float, float] | None = None
+    approval: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _stage_state(
             holder.trailers.get("reason"),
             _has_evidence(registry, holder.release),
             holder.release.signed if holder.release else False,
+            approval=holder.trailers.get("approval"),
         )
     if stage in suffixes and stage not in model.stages:
         suffix = suffixes[stage]

@@ -25,6 +25,8 @@ from gradatim.registry.ledger import open_ledger
 from gradatim.registry.tags import SemVer
 
 _ATTEMPTS = 5
+TOLD = ("by", "run", "approval")
+"""What the message of an assignment says of who did it: the person, the CI run, who approved it."""
 
 
 class VersionTaken(UsageError):
@@ -123,7 +125,7 @@ def approved_in(evidence: bytes | None, stage: str) -> dict[str, str]:
     """
     promotions = [] if evidence is None else Bundle.from_bytes(evidence).of("promote")
     mine = next((found.details for found in promotions if found.details.get("stage") == stage), {})
-    return {key: str(mine.get(key) or "") for key in ("by", "run", "approval")}
+    return {key: str(mine.get(key) or "") for key in TOLD}
 
 
 def assign(
@@ -132,7 +134,7 @@ def assign(
     stage: str,
     *,
     reason: str | None = None,
-    approval: str | None = None,
+    told: Mapping[str, str | None] | None = None,
     withdraw: bool = False,
 ) -> Announcement:
     """Give a stage to a release that exists: a promotion, or with ``withdraw`` a rollback.
@@ -144,7 +146,7 @@ def assign(
         release: what the stage shall hold.
         stage: ``production``.
         reason: why, for the history.
-        approval: who approved it, as the platform says.
+        told: who did it and who approved it, as the platform says.
         withdraw: also take the stage from what it holds now, so that nothing returns to it by itself.
 
     Raises:
@@ -171,11 +173,8 @@ def assign(
             "version": str(release),
             "manifest": f"sha256:{release.manifest}" if release.manifest else "",
         }
-        lines |= {
-            "previous": holder.label if holder else "",
-            "reason": reason or "",
-            "approval": approval or "",
-        }
+        lines |= {"previous": holder.label if holder else "", "reason": reason or ""}
+        lines |= {key: value or "" for key, value in (told or {}).items()}
         updates: list[RefUpdate] = []
         if withdraw and holder is not None:
             taken = {"version": str(holder.release or ""), "reason": reason or ""}
