@@ -10,7 +10,7 @@ from gradatim.errors import UsageError
 MOST = 32
 """Jobs that may share one step: each hands its digest on in an output of its own, and a workflow names them one by one."""
 
-_SPELLED = re.compile(r"(\d{1,4})(?:/|-of-)(\d{1,4})")
+_SPELLED = re.compile(r"([1-9][0-9]{0,3})(?:/|-of-)([1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Shard:
         """
         found = _SPELLED.fullmatch(written)
         if found is None:
-            raise UsageError(f"A shard is written as in `2/4`, the second of four, not {written!r}.")
+            raise UsageError(f"A shard is written as in `2/4`, the second of four, not as {written!r}.")
         return cls(int(found[1]), int(found[2]))
 
     def rows(self, total: int, batch: int) -> range:
