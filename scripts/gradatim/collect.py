@@ -79,6 +79,7 @@ def collect(
         commit=_environment(found).get("commit"),
         chosen=variant,
         task=task.type if task else None,
+        modality=release.contract.parts.test.modality,
         samples=evaluated.get("rows"),
         contract=release.contract.path.name,
         gates=results,
@@ -328,7 +329,7 @@ def _tensor(spec: Mapping[str, Any]) -> str:
 
 def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | None) -> Lineage:
     environment = _environment(found)
-    packages = environment.get("packages", {})
+    packages = _packages(found)
     baseline = _baseline(release)
     manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
     return Lineage(
@@ -351,6 +352,15 @@ def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | Non
         evidence={step: sha256_bytes(statement.to_bytes()) for step, statement in found.items()},
         training=lineage_in(found.get("inspect")),
     )
+
+
+def _packages(found: Mapping[str, Statement]) -> dict[str, str]:
+    """What measured: of every step but the gate, whose machine need not be able to run the model."""
+    measuring = (statement for step, statement in found.items() if step != "gate")
+    merged: dict[str, str] = {}
+    for statement in measuring:
+        merged |= statement.environment.get("packages", {})
+    return dict(sorted(merged.items()))
 
 
 def _data(release: Release, evaluated: Mapping[str, Any]) -> Iterator[DataSet]:

@@ -12,18 +12,25 @@ from gradatim.commands import options
 @options.stage
 @options.as_json
 @click.option("--markdown", is_flag=True, help="Print the pull request's summary on standard output.")
-def command(contract_path: str | None, stage: str | None, json_wanted: bool, markdown: bool) -> int:
+@click.option("--card", is_flag=True, help="Print the model card.")
+@click.option("--bom", is_flag=True, help="Print the ML-BOM (CycloneDX).")
+def command(
+    contract_path: str | None, stage: str | None, json_wanted: bool, markdown: bool, card: bool, bom: bool
+) -> int:
     """Render .gradatim/report.html, summary.md, report.json and junit/gates.xml from the evidence that is there.
 
     \b
     Examples:
       gradatim report
       gradatim report --markdown >> "$GITHUB_STEP_SUMMARY"
+      gradatim report --card
       gradatim report --json | jq '.gates[] | select(.verdict != "PASS")'
     """
     from gradatim.collect import collect
     from gradatim.commands.opening import open_release
     from gradatim.errors import BrokenEvidence
+    from gradatim.report.bom import render_bom
+    from gradatim.report.card import render_card
     from gradatim.report.markdown import render_markdown
     from gradatim.report.writing import write_report
 
@@ -38,6 +45,10 @@ def command(contract_path: str | None, stage: str | None, json_wanted: bool, mar
         options.print_json(report.to_json())
     elif markdown:
         click.echo(render_markdown(report))
+    elif card:
+        click.echo(render_card(report), nl=False)
+    elif bom:
+        click.echo(render_bom(report), nl=False)
     else:
         click.echo(f"report: {written[0]}")
     return 0

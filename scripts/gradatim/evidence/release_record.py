@@ -15,6 +15,7 @@ SCHEMA = "urn:gradatim:release:v1"
 RECORD_FILE = "release.json"
 MANIFEST_FILE = "manifest.json"
 EVIDENCE_FILE = "evidence.intoto.jsonl"
+CARD_FILE = "model-card.md"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")

@@ -46,16 +46,16 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         _gates(report),
         _variants(report),
         _latency(report),
-        _folded("Slices", _slices(report)),
-        _folded("Robustness", _robustness(report)),
+        _folded("Slices", slices_table(report)),
+        _folded("Robustness", robustness_table(report)),
         _folded(
             "Confusion",
             _list(escape(text) for text in confusions(report.confusion)[:_NOTES]) if report.confusion else "",
         ),
         _folded("Checks", _checks(report)),
         _folded("Steps", _steps(report)),
-        _folded("Model and lineage", _facts([*facts.model_facts(report), *facts.lineage_facts(report)])),
-        _folded("Training", _facts(facts.training_facts(report))),
+        _folded("Model and lineage", facts_table([*facts.model_facts(report), *facts.lineage_facts(report)])),
+        _folded("Training", facts_table(facts.training_facts(report))),
     )
     written, size, left_out = [], 0, 0
     for section in filter(None, sections):
@@ -99,7 +99,7 @@ def _opening(report: Report) -> str:
     figures = sentences.key_figures(report)
     if figures:
         lines.append(
-            _table(
+            table(
                 [figure.title for figure in figures],
                 [
                     [
@@ -145,12 +145,19 @@ def _refusals(report: Report) -> str:
 def _gates(report: Report) -> str:
     if not report.gates:
         return escape(report.budget) if report.budget else ""
-    rows = [_gate_row(gate) for gate in sentences.by_urgency(report)[:_GATES]]
-    table = _table(["", "gate", "value", "interval", "wanted", "detectable", "n"], rows, "llrllrr")
-    parts = [f"### Gates: {sentences.tally(report)}", table + _more(len(report.gates) - _GATES, "gates")]
+    parts = [f"### Gates: {sentences.tally(report)}", gates_table(report)]
     if report.budget:
         parts.append(escape(report.budget))
     return "\n\n".join(parts)
+
+
+def gates_table(report: Report) -> str:
+    """Every gate with its verdict, value, interval and bound, the most urgent first."""
+    if not report.gates:
+        return ""
+    rows = [_gate_row(gate) for gate in sentences.by_urgency(report)[:_GATES]]
+    shown = table(["", "gate", "value", "interval", "wanted", "detectable", "n"], rows, "llrllrr")
+    return shown + _more(len(report.gates) - _GATES, "gates")
 
 
 def _gate_row(gate: GateResult) -> list[str]:
@@ -198,12 +205,12 @@ def _variants(report: Report) -> str:
         "",
         "",
     ]
-    table = _table(head, rows, "l" + "r" * len(metrics) + "rlrll")
+    shown_variants = table(head, rows, "l" + "r" * len(metrics) + "rlrll")
     return "\n\n".join(
         [
             "### Variants",
             escape(sentences.variants_lead(report)),
-            table + _more(len(report.variants) - len(shown), "variants"),
+            shown_variants + _more(len(report.variants) - len(shown), "variants"),
         ]
     )
 
@@ -225,9 +232,7 @@ def _latency(report: Report) -> str:
             for c in latency.contestants[:20]
         ]
         parts.append(
-            _table(
-                ["contestant", *(escape(name, 20) for name in quantiles)], rows, "l" + "r" * len(quantiles)
-            )
+            table(["contestant", *(escape(name, 20) for name in quantiles)], rows, "l" + "r" * len(quantiles))
         )
     return "\n\n".join(part for part in parts if part)
 
@@ -263,7 +268,8 @@ def _caption(span: tuple[float, float]) -> str:
     return " " * at + word if at + len(word) <= 48 else "baseline ┆".rjust(at + 1)
 
 
-def _slices(report: Report) -> str:
+def slices_table(report: Report) -> str:
+    """Metrics on parts of the data, the weakest first."""
     parts = []
     room = _SLICES
     for found in weakest_first(report.slices):
@@ -289,8 +295,8 @@ def _slices(report: Report) -> str:
         ]
         metric = escape(sentences.words(shown[0].metric))
         title = f"**{metric} by {escape(shown[0].column, 60)}**, the weakest first"
-        table = _table(["", "slice", "value", "interval", "", "baseline", "n"], rows, "llrllrr")
-        parts += [title, table + _more(len(found) - len(shown), "slices")]
+        rows_shown = table(["", "slice", "value", "interval", "", "baseline", "n"], rows, "llrllrr")
+        parts += [title, rows_shown + _more(len(found) - len(shown), "slices")]
     if report.hints:
         parts += ["Worth a look, though never gated:", _list(escape(text) for text in report.hints[:_NOTES])]
     return "\n\n".join(parts)
@@ -301,7 +307,8 @@ def _small_whisker(item: Slice, span: tuple[float, float]) -> str:
     return f"`{drawn}`".replace(" ", numbers.SPACE)  # markdown would trim plain spaces at the ends
 
 
-def _robustness(report: Report) -> str:
+def robustness_table(report: Report) -> str:
+    """Metrics under each corruption, from clean to worst."""
     curves = [curve for curve in report.robustness if curve.points][:_CURVES]
     if not curves:
         return ""
@@ -323,7 +330,7 @@ def _robustness(report: Report) -> str:
             ]
         )
     head = ["corruption", "metric", "", "candidate, clean → worst", "", "baseline, clean → worst"]
-    return _table(head, rows, "lllrlr") + _more(len(report.robustness) - len(curves), "corruptions")
+    return table(head, rows, "lllrlr") + _more(len(report.robustness) - len(curves), "corruptions")
 
 
 def _checks(report: Report) -> str:
@@ -333,7 +340,7 @@ def _checks(report: Report) -> str:
         [f"{ICONS[g.verdict]} {g.verdict.value}", escape(g.group), g.passed]
         for g in sentences.check_groups(report)
     ]
-    parts = [_table(["", "kind", "passed"], rows, "llr")]
+    parts = [table(["", "kind", "passed"], rows, "llr")]
     failed = [check for check in report.checks if check.verdict is not Verdict.PASS]
     if failed:
         shown = (f"{ICONS[c.verdict]} {code(c.name, 120)} {escape(c.detail)}" for c in failed[:_CHECKS])
@@ -351,14 +358,15 @@ def _steps(report: Report) -> str:
         ]
         for step in report.steps[:50]
     ]
-    return _table(["", "step", "what it found", "time"], rows, "lllr") if rows else ""
+    return table(["", "step", "what it found", "time"], rows, "lllr") if rows else ""
 
 
-def _facts(found: Sequence[facts.Fact]) -> str:
+def facts_table(found: Sequence[facts.Fact]) -> str:
+    """Titled lines."""
     rows = [
         [escape(fact.title), code(fact.value, 200) if fact.code else escape(fact.value)] for fact in found
     ]
-    return _table(["", ""], rows, "ll") if rows else ""
+    return table(["", ""], rows, "ll") if rows else ""
 
 
 def _plain(name: str) -> str:
@@ -377,7 +385,8 @@ def _more(number: int, what: str) -> str:
     return f"\n\nand {numbers.count(number)} more {what}" if number > 0 else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
+    """A table in GitHub's markdown; ``alignment`` has one of ``l``, ``r``, ``c`` a column."""
     marks = {"l": ":--", "r": "--:", "c": ":-:"}
     lines = [head, [marks[letter] for letter in alignment], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -309,6 +309,7 @@ class Report:
         chosen: name of the variant that is judged.
         outcome: what was done about it: ``nothing was tagged``, ``tagged v1.1.0 and published to releases/``.
         contract: path of the contract, for the lines of the gates.
+        modality: what the items are, ``image``, ``text``, where the contract says so.
         samples: size of the evaluation data.
         hints: what stands out but is never gated, such as weak slices.
         budget: a sentence on how often this test set may still be used.
@@ -327,6 +328,7 @@ class Report:
     chosen: str | None = None
     outcome: str | None = None
     task: str | None = None
+    modality: str | None = None
     samples: int | None = None
     contract: str = "gradatim.yml"
     gates: tuple[GateResult, ...] = ()

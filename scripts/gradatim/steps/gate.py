@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradatim.files import digest_of, read_json, sha256_bytes
@@ -32,7 +33,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
     evidence = {step: sha256_bytes(path.read_bytes()) for step, path in paths.items() if path.exists()}
     return {
         **evidence,
-        "contract": release.part_digest("gates", "stages", "task"),
+        "contract": release.part_digest("card", "gates", "stages", "task"),
         "uses": digest_of(release.contract.parts.data.uses),
         "stage": digest_of(release.stage),
         "lines": digest_of([rule.line for rule in release.contract.rules_for(release.stage)]),
@@ -44,7 +45,7 @@ def run(release: Release) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
     from gradatim.collect import collect
     from gradatim.gates.budget import error_budget
-    from gradatim.report.writing import write_report
+    from gradatim.report.writing import write_documents, write_report
 
     variants = release.variants()
     standing = _standing_results(release)
@@ -77,8 +78,9 @@ def run(release: Release) -> Outcome:
             "budget": budget.text,
         },
     )
-    write_report(collect(release, outcome), release.workspace.folder)
-    return outcome
+    report = collect(release, outcome)
+    write_report(report, release.workspace.folder)
+    return replace(outcome, outputs=write_documents(report, release.workspace.folder))
 
 
 def plan_gates(release: Release) -> list[PlanRow]:

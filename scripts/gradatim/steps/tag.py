@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
+from gradatim.evidence.release_record import CARD_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
@@ -15,10 +16,13 @@ from gradatim.registry.tagging import announce, uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
 from gradatim.release import BASELINE, Outcome, Release, Variant
+from gradatim.report.bom import BOM_FILE
 from gradatim.signature import Signature
 
 _PROVING = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
-_BESIDE = {"report.html": "report.html", "golden.npz": "golden.npz"}
+_BESIDE = {
+    "report.html": "report.html", "golden.npz": "golden.npz", CARD_FILE: CARD_FILE, BOM_FILE: BOM_FILE,
+}  # fmt: skip
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
