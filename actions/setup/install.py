@@ -35,14 +35,18 @@ def main() -> None:
     binaries = environment / ("Scripts" if os.name == "nt" else "bin")
     done = environment / "complete"
     if not done.exists():
-        install(environment, binaries, extras, requirements)
+        say(f"::group::Install gradatim[{extras}]")
+        installed = install(environment, binaries, extras, requirements)
+        say("::endgroup::")
+        if not installed:
+            stop("The kit could not be installed; the reason stands above.")
         done.touch()
         say(f"Installed gradatim[{extras}] in {time.monotonic() - began:.1f} s.")
     with Path(os.environ["GITHUB_PATH"]).open("a", encoding="utf-8") as path:
         path.write(f"{binaries}\n")
 
 
-def install(environment: Path, binaries: Path, extras: str, requirements: str) -> None:
+def install(environment: Path, binaries: Path, extras: str, requirements: str) -> bool:
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", environment], check=True)
     wanted = f"gradatim[{extras}] @ {KIT.as_uri()}" if extras else f"gradatim @ {KIT.as_uri()}"
     command = [
@@ -57,8 +61,7 @@ def install(environment: Path, binaries: Path, extras: str, requirements: str) -
     command += ["--requirement", requirements] if requirements else []
     command += [] if os.environ.get("CACHED") == "true" else ["--no-cache"]
     result = subprocess.run(command, check=False, env={"UV_SYSTEM_CERTS": "true", **os.environ})
-    if result.returncode != 0:
-        stop("The kit could not be installed; the reason stands above.")
+    return result.returncode == 0
 
 
 def find_uv(environment: Path) -> str:

@@ -162,8 +162,10 @@ def _misused(error: click.ClickException) -> int:
 def _say(paragraph: str, code: int, label: str = "error: ") -> int:
     if "--json" in sys.argv:
         standard.write_object({"error": paragraph, "exit": code})
+    from gradatim import ci
+
     label = click.style(label, fg="red", bold=True) if label else ""
-    click.echo(f"{label}{paragraph}", err=True, color=_colour())
+    click.echo(f"{label}{ci.detect().harmless(paragraph)}", err=True, color=_colour())
     return code
 
 

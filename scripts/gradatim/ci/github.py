@@ -6,6 +6,7 @@ Formats: https://docs.github.com/en/actions/reference/workflows-and-actions/work
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,11 @@ from typing import Any
 from gradatim.ci.platform import Place
 
 _SUMMARY_LIMIT = 1024 * 1024 - 1024  # GitHub refuses a step summary above 1 MiB
+
+_COMMAND = re.compile(r"(?<!\S)::|##\[")
+"""Where the runner may see a command: ``::`` with nothing but space before it on the line, or ``##[`` anywhere."""
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class GitHub:
@@ -66,6 +72,16 @@ class GitHub:
     def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
         place = f"file={_property(file)},line={line or 1}," if file else ""
         sys.stderr.write(f"::error {place}title={_property(title)}::{_data(message)}\n")
+
+    def show(self, title: str, text: str) -> None:
+        end = f"end-{secrets.token_hex(16)}"  # until this is said again, the runner obeys nothing
+        sys.stderr.write(
+            f"::group::{_data(title)}\n::stop-commands::{end}\n{text.rstrip()}\n::{end}::\n::endgroup::\n"
+        )
+
+    def harmless(self, text: str) -> str:
+        plain = _STYLE.sub("", text)  # colours are not shown, and must not hide that a line begins
+        return _COMMAND.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", plain)
 
     def event(self) -> dict[str, Any]:
         """The event's payload; empty where there is none."""

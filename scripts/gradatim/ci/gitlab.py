@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,3 +46,13 @@ class GitLab:
 
     def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
         """The job log says it; GitLab marks no lines."""
+
+    def show(self, title: str, text: str) -> None:
+        """Format: https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections"""
+        now, name = int(time.time()), f"gradatim_{secrets.token_hex(8)}"
+        began = f"\x1b[0Ksection_start:{now}:{name}[collapsed=true]\r\x1b[0K{self.harmless(title)}"
+        ended = f"\x1b[0Ksection_end:{now}:{name}\r\x1b[0K"
+        sys.stderr.write(f"{began}\n{self.harmless(text).rstrip()}\n{ended}\n")
+
+    def harmless(self, text: str) -> str:
+        return text.replace("section_start:", "section-start:").replace("section_end:", "section-end:")

@@ -23,3 +23,9 @@ class Laptop:
 
     def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
         """A laptop has no annotations."""
+
+    def show(self, title: str, text: str) -> None:
+        """On a laptop it lies in the workspace."""
+
+    def harmless(self, text: str) -> str:
+        return text

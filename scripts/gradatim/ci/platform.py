@@ -48,3 +48,11 @@ class Platform(Protocol):
     def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
         """Mark a line of the contract as the reason for a refusal."""
         ...
+
+    def show(self, title: str, text: str) -> None:
+        """Show what a program of the team printed, folded where the page of the run can; nothing in it is obeyed."""
+        ...
+
+    def harmless(self, text: str) -> str:
+        """Text as it may be printed: nothing in it is taken for a command to the CI system."""
+        ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradatim.commands import options
+from gradatim.errors import GradatimError
 from gradatim.pipeline.graph import STEPS
 
 if TYPE_CHECKING:
@@ -114,7 +115,13 @@ def _run(
         from gradatim.commands.intention import show_intention
 
         return show_intention(name, release, json_wanted=json_wanted)
-    done = run_shard(name, release, shard, force=force) if shard else run_step(name, release, force=force)
+    try:
+        done = run_shard(name, release, shard, force=force) if shard else run_step(name, release, force=force)
+    except GradatimError:
+        _show_log(name, release)
+        raise
+    if not done.skipped:
+        _show_log(name, release)
     record = done.to_json(release.contract.path.name)
     if json_wanted:
         options.print_json(record)
@@ -126,10 +133,17 @@ def _run(
         result = StepResult(
             name, status, done.code, done.statement.verdict.value, done.summary, done.seconds, record
         )
-        click.echo("\n".join(step_lines(result)))
+        click.echo(release.platform.harmless("\n".join(step_lines(result))))
     if not done.skipped or name == "gate":
         _tell_platform(release, done, record)
     return done.code
+
+
+def _show_log(name: str, release: Release) -> None:
+    """What the team's own program printed, where a step kept it."""
+    log = release.workspace.folder / f"{name}.log"
+    if log.is_file():
+        release.platform.show(log.name, log.read_text(encoding="utf-8", errors="replace"))
 
 
 def _tell_platform(release: Release, done: StepRun, record: dict[str, Any]) -> None:
