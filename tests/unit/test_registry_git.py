@@ -172,7 +172,7 @@ def test_a_signed_tag_is_made_and_holds(tmp_path: Path) -> None:
     identity = repository.tag_object("v1.0.0", repository.head(), "x\n", "1700000000 +0000")
     repository.update_refs([RefUpdate("refs/tags/v1.0.0", identity)])
     assert repository.verify_tag("v1.0.0") is None
-    assert read(repository).model().releases[0].signed
+    assert read(repository).model().releases[0].git_signed
 
 
 def _has(program: str) -> bool:

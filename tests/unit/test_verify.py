@@ -21,7 +21,7 @@ from registry_examples import (
 
 from gradatim.errors import InvalidInput
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE
-from gradatim.evidence.verify import Verification, verify_folder
+from gradatim.evidence.verify import Signatures, Verification, verify_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publishing import publish
@@ -216,7 +216,7 @@ def test_a_tag_made_by_hand_proves_nothing(repo: Path) -> None:
 
 
 def test_a_stage_that_demands_a_signature_refuses_an_unsigned_release(repo: Path) -> None:
-    assert problems(verified(repo, signed=True)) == {"unsigned"}
+    assert problems(verified(repo, signatures=Signatures(demanded=True))) == {"unsigned"}
 
 
 def test_a_release_that_cannot_be_reached_anywhere_is_not_believed(repo: Path, tmp_path: Path) -> None:

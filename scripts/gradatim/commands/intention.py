@@ -28,6 +28,7 @@ def show_intention(name: str, release: Release, *, json_wanted: bool) -> int:
 
 
 def _tag(release: Release) -> dict[str, str]:
+    from gradatim.signing import signing_for
     from gradatim.steps import tag
 
     gate = release.evidence("gate")
@@ -36,8 +37,14 @@ def _tag(release: Release) -> dict[str, str]:
     already = tag.released_already(release, variant, stage)
     if already is not None:
         return {"nothing new": f"{already.tag} holds these bytes already"}
+    signing = signing_for(release.contract, stage)
     coming = tag.upcoming(release, variant, stage)
-    return {"version": str(coming.version), "stage": stage, "because": "; ".join(coming.reasons)}
+    return {
+        "version": str(coming.version),
+        "stage": stage,
+        "signature": signing.description,
+        "because": "; ".join(coming.reasons),
+    }
 
 
 def _publish(release: Release) -> dict[str, str]:

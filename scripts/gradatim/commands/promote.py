@@ -50,12 +50,14 @@ def command(
                 "version": promotion.version,
                 "tags": list(done.announcement.tags) if done else [],
                 "approval": approval.to_json() if approval else None,
+                "signature": promotion.signing.description if promotion.signing else None,
                 "dry_run": dry_run,
             }
         )
     elif done is None:
         click.echo(
-            f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}"
+            f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}, "
+            f"{promotion.signing.description if promotion.signing else 'which is there already'}"
         )
     elif done.written:
         said = approval.text if approval else None

@@ -24,8 +24,8 @@ class RegistryView:
         ladder: stages, lowest first.
         suffixes: tag suffix by stage, None for full releases.
         soak: days that a release must stay in a stage.
-        approved: stages that the contract lets nothing into without an approval.
         synced: what became of asking the remote; None when it was not asked.
+        contract: the contract, where there is one.
     """
 
     repository: Repository
@@ -35,7 +35,18 @@ class RegistryView:
     suffixes: Mapping[str, str | None] = field(default_factory=dict)
     soak: Mapping[str, float] = field(default_factory=dict)
     synced: Sync | None = None
-    approved: frozenset[str] = frozenset()
+    contract: ReadContract | None = None
+
+    @property
+    def checkable(self) -> bool:
+        """Whether the contract says whose signatures count."""
+        return self.contract is not None and self.contract.parts.signing is not None
+
+    @property
+    def approved(self) -> frozenset[str]:
+        """Stages that the contract lets nothing into without an approval."""
+        stages = self.contract.parts.stages if self.contract else {}
+        return frozenset(name for name, stage in stages.items() if stage.approval == "required")
 
 
 def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = False) -> RegistryView:
@@ -46,7 +57,7 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
             did not answer.
         ContractError: there is a contract and it cannot be used.
     """
-    contract = _contract(contract_path)
+    contract = contract_nearby(contract_path)
     repository = Repository.find(contract.root if contract else Path.cwd())
     fetch = fetch or (repository.central and not offline)
     synced = sync(repository, required=repository.remote is not None) if fetch else None
@@ -65,11 +76,17 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
         },
         {name: stage.soak for name, stage in stages.items() if stage.soak},
         synced,
-        frozenset(name for name, stage in stages.items() if stage.approval == "required"),
+        contract,
     )
 
 
-def _contract(given: str | None) -> ReadContract | None:
+def contract_nearby(given: str | None) -> ReadContract | None:
+    """The contract that was named, else the one of this folder; None where there is none.
+
+    Raises:
+        UsageError: the one that was named is not there.
+        ContractError: it cannot be used.
+    """
     if given is None and not _near(Path.cwd()):
         return None
     from gradatim.contract.reading import find_contract, read_contract

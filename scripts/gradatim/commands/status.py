@@ -48,12 +48,12 @@ def command(contract_path: str | None, model: str | None, fetch: bool, json_want
     if not states:
         click.echo("Nothing was released here yet: there is no version tag. See: gradatim run")
     for state in states:
-        _show(state, view.approved)
+        _show(state, view.approved, checkable=view.checkable)
     _warn(view.registry)
     return 0
 
 
-def _show(state: ModelState, approved: frozenset[str]) -> None:
+def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> None:
     click.echo(
         click.style(state.name or "(model without a name)", bold=True)
         + ("  deprecated" if state.deprecated else "")
@@ -62,16 +62,20 @@ def _show(state: ModelState, approved: frozenset[str]) -> None:
         newest = f"{state.newest}  {_day(state.newest.date)}" if state.newest else "nothing"
         click.echo(f"  newest      {newest}")
     for stage in state.stages:
-        click.echo(f"  {stage.stage:<11} {stage.label:<16} {', '.join(_facts(stage, approved))}".rstrip())
+        facts = ", ".join(_facts(stage, approved, checkable=checkable))
+        click.echo(f"  {stage.stage:<11} {stage.label:<16} {facts}".rstrip())
 
 
-def _facts(stage: StageState, approved: frozenset[str]) -> list[str]:
+def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> list[str]:
     if stage.since is None:
         return []
     facts = [f"since {_day(stage.since)}"]
     if stage.release is not None:
         facts.append("evidence" if stage.evidence else "no evidence here")
-        facts.append("signed" if stage.signed else "unsigned")
+        if stage.signed:
+            facts.append("signed" if checkable else "signed, by whom the contract does not say")
+        else:
+            facts.append("unsigned, its tag signed by git" if stage.git_signed else "unsigned")
     if stage.soaked is not None and stage.soaked[1] > 0:
         days, wanted = stage.soaked
         facts.append(
@@ -103,6 +107,7 @@ def _record(state: ModelState) -> dict[str, Any]:
                 "approval": stage.approval,
                 "evidence": stage.evidence,
                 "signed": stage.signed,
+                "git_signed": stage.git_signed,
             }
             for stage in state.stages
         ],

@@ -12,7 +12,9 @@ from gradatim.commands import options
 
 if TYPE_CHECKING:
     from gradatim.commands.registry_view import RegistryView
-    from gradatim.evidence.verify import Verification
+    from gradatim.contract.reading import ReadContract
+    from gradatim.evidence.signatures import Trust
+    from gradatim.evidence.verify import Signatures, Verification
     from gradatim.registry.history import Release
 
 
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Do not ask the remote.")
 @click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True,
               help="A download that must be exactly this release; may be given several times.")  # fmt: skip
-@click.option("--signed", is_flag=True, help="Refuse a release that carries no valid signature.")
+@click.option("--signed", is_flag=True, help="Refuse an unsigned release, whatever its stage demands.")
+@click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
+              help="Public key (PEM) that must have signed, in place of the contract's `signing`.")  # fmt: skip
+@click.option("--identity", metavar="WHO", multiple=True,
+              help="Who must have signed through sigstore, in place of the contract's `signing`; needs --issuer.")  # fmt: skip
+@click.option("--issuer", metavar="ADDRESS", help="Who vouches for --identity.")
 @options.as_json
 def command(
     what: str,
@@ -30,26 +37,38 @@ def command(
     offline: bool,
     folder: tuple[Path, ...],
     signed: bool,
+    key: tuple[Path, ...],
+    identity: tuple[str, ...],
+    issuer: str | None,
     json_wanted: bool,
 ) -> int:
-    """Compare tag, manifest, evidence and every byte wherever the release is kept; name all that does not fit.
+    """Compare tag, manifest, evidence, signature and every byte wherever the release is kept; name all that does not fit.
 
     A version or a stage is looked up in git; a release folder is held against itself, offline; for any other file
-    it is told which release it belongs to.
+    it is told which release it belongs to. Signatures are checked offline, by what the contract says under `signing`.
 
     \b
     Examples:
       gradatim verify v1.1.0
       gradatim verify production
       gradatim verify releases/v1.1.0
+      gradatim verify download/v1.1.0 --key release.pub
       gradatim verify model/digits.onnx
     """
-    from gradatim.errors import InvalidInput
+    from gradatim.commands.registry_view import contract_nearby
+    from gradatim.errors import InvalidInput, UsageError
+    from gradatim.evidence.signatures import Trust
     from gradatim.evidence.verify import verify_folder
 
+    if bool(identity) != bool(issuer):
+        raise UsageError(
+            "--identity and --issuer belong together: a name means something to its issuer only."
+        )
+    given = Trust(key, identity, issuer)
     path = Path(what)
     if path.is_dir():
-        return _tell(verify_folder(path), json_wanted=json_wanted)
+        signatures = _signatures(contract_nearby(contract_path), given, demanded=signed)
+        return _tell(verify_folder(path, signatures=signatures), json_wanted=json_wanted)
     if path.is_file():
         return _verify_file(path, contract_path, json_wanted=json_wanted)
     if path.suffix in (".onnx", ".pt2", ".safetensors") or "/" in what:
@@ -65,14 +84,29 @@ def command(
     if synced is not None:
         view = open_registry(contract_path, fetch=False, offline=True)
     release = view.registry.find(what, view.model)
+    signatures = _signatures(view.contract, given, demanded=signed)
     result = verify_version(
-        view.repository, view.registry, release, sync=synced, folders=folder, signed=signed
+        view.repository, view.registry, release, sync=synced, folders=folder, signatures=signatures
     )
     if release.stage in view.approved and not _approved(view, release):
         result = replace(
             result, notes=(*result.notes, f"no approval of {release} for {release.stage} is recorded")
         )
     return _tell(result, json_wanted=json_wanted)
+
+
+def _signatures(contract: ReadContract | None, given: Trust, *, demanded: bool) -> Signatures:
+    """Whose signatures count: those that the command line names, which must then be there, else the contract's."""
+    from gradatim.evidence.verify import Signatures
+
+    known = Signatures()
+    if contract is not None:
+        from gradatim.signing import signatures_of
+
+        known = signatures_of(contract)
+    if given:
+        return replace(known, trust=given, demanded=True)
+    return replace(known, demanded=demanded)
 
 
 def _approved(view: RegistryView, release: Release) -> bool:
@@ -113,10 +147,9 @@ def _tell(result: Verification, *, json_wanted: bool) -> int:
     for finding in result.findings:
         click.echo(f"  {click.style('wrong', fg='red')}   {finding.problem}: {finding.text}")
     name = " ".join(part for part in (result.name, result.version) if part) or "this"
-    signed = "signed" if result.signed else "unsigned"
     if result.holds:
         click.echo(
-            f"{name} is complete, proven and untouched ({len(result.checked)} places compared, {signed})"
+            f"{name} is complete, proven and untouched ({len(result.checked)} places compared, {result.signature})"
         )
     else:
         click.echo(

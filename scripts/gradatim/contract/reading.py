@@ -202,12 +202,6 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
             held.setdefault(stage.branch, name)
         if stage.runner and stage.runner not in parts.runners:
             yield at(unknown("runner", stage.runner, parts.runners), "stages", name, "runner")
-        if stage.signed and parts.signing is None:
-            yield at(
-                "`signed: true` needs `signing`, which says whose signature counts, for example "
-                "`signing: {key: keys/release.pub}`",
-                "stages", name, "signed",
-            )  # fmt: skip
     if not parts.stages:
         yield at("a ladder needs at least one stage", "stages")
     task, own = _task(parts)
@@ -224,6 +218,9 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
     for metric in parts.compress.keep if parts.compress else ():
         if catalogue.find(metric, task, own) is None:
             yield at(unknown("metric", metric, catalogue.known(task, own)), "compress", "keep", metric)
+    scored = parts.card.benchmark
+    if scored and scored.metric not in catalogue.known(task, own):
+        yield at(unknown("metric", scored.metric, catalogue.known(task, own)), "card", "benchmark", "metric")
     for index, corruption in enumerate(parts.test.robustness):
         if corruption not in CORRUPTIONS:
             yield at(unknown("corruption", corruption, CORRUPTIONS), "test", "robustness", index)

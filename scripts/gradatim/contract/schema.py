@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -235,8 +236,7 @@ class LineageSource(Section):
         "extra `wandb`.",
     )
     tensorboard: Text | None = Field(
-        None,
-        description="A folder of TensorBoard event files of one training. Needs the extra `tensorboard`.",
+        None, description="A folder of TensorBoard event files of one training. Needs the extra `tensorboard`."
     )
 
     @model_validator(mode="after")
@@ -256,6 +256,17 @@ class LineageSource(Section):
         return self.mlflow.store if self.mlflow else self.file or self.wandb or self.tensorboard
 
 
+class HubBenchmark(Section):
+    """The evaluation data as a benchmark of the Hugging Face Hub, for a score on its leaderboard."""
+
+    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
+        description="Id of the benchmark's data set: `OWNER/NAME`."
+    )
+    task: Text = Field(description="Id of the task within the benchmark.")
+    metric: Name = Field(description="The metric that is its score; a fraction is written as percent.")
+    revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
+
+
 class Card(Section):
     """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
 
@@ -268,6 +279,9 @@ class Card(Section):
     tags: Texts = Field((), description="Further tags on the Hugging Face Hub.")
     dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = Field(
         None, description="Id of the evaluation data on the Hugging Face Hub, where it lies there."
+    )
+    benchmark: HubBenchmark | None = Field(
+        None, description="Publish the score as `.eval_results/gradatim.yaml`, which the Hub's leaderboards read."
     )
 
 
@@ -416,7 +430,9 @@ class Stage(Section):
     approval: Literal["required", "none"] = Field(
         "none", description="Whether a person must approve in the CI's environment."
     )
-    signed: bool = Field(False, description="Whether evidence must be signed.")
+    signed: bool = Field(
+        False, description="Whether its releases must be signed, as `signing` says; an unsigned one is refused."
+    )
     soak: Days = Field(
         0, description="How long a release stays on the stage below before it may be promoted: `3 days`."
     )
@@ -440,6 +456,41 @@ class Runner(Section):
     """Where jobs run."""
 
     labels: Texts = Field(description="The runner's labels on the CI system.")
+
+
+class Signing(Section):
+    """Whose signatures of releases are believed: a key's, or those of CI jobs and people that sigstore knows."""
+
+    key: Texts = Field(
+        (),
+        description="Public key (PEM; P-256, P-384 or P-521), relative to this file; a list while an old one is replaced. Its "
+        "private half is named by GRADATIM_SIGNING_KEY where releases are made. Needs the extra `sign`.",
+    )
+    identity: Texts = Field(
+        (),
+        description="Without a key: who signs through sigstore, exactly as its certificates say, for example "
+        "`https://github.com/OWNER/NAME/.github/workflows/release.yml@refs/heads/main`; a list for several branches.",
+    )
+    issuer: Text | None = Field(
+        None,
+        description="Who vouches for them: `https://token.actions.githubusercontent.com`, `https://gitlab.com`.",
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _inside(cls, key: tuple[str, ...]) -> tuple[str, ...]:
+        for path in key:
+            if path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"a path inside the repository is wanted: relative, without `..`, got {path!r}")
+        return key
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Signing:
+        if bool(self.identity) != bool(self.issuer):
+            raise ValueError("`identity` and `issuer` belong together: a name means something to its issuer only")
+        if not self.key and not self.identity:
+            raise ValueError("name a public `key`, or an `identity` with its `issuer`")
+        return self
 
 
 class Iteration(Section):
@@ -490,6 +541,16 @@ ProjectAddress = Annotated[
 ]
 
 
+HubAddress = Annotated[
+    Text, _address(r"(https?://[A-Za-z0-9.-]+(:\d+)?/)?[\w.-]+/[\w.-]+", "team/digits")
+]
+
+
+MlflowAddress = Annotated[
+    Text, _address(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[\w.-]+)*/?", "https://mlflow.example.org")
+]
+
+
 class Publisher(Section):
     """One place where releases are published: exactly one of these keys."""
 
@@ -517,6 +578,19 @@ class Publisher(Section):
         description="Releases of a GitLab project, files in its package registry: `GROUP/NAME` or its address; the git "
         "remote's when left out. Needs the extra `gitlab`, and GITLAB_TOKEN, or CI_JOB_TOKEN in a job.",
         examples=["models/digits"],
+    )
+    huggingface: HubAddress | None = Field(
+        None,
+        description="A model repository of the Hugging Face Hub that exists: `OWNER/NAME` or its address; each release is "
+        "one commit with the tag of its version. Needs the extra `huggingface`, and HF_TOKEN.",
+        examples=["team/digits"],
+    )
+    mlflow: MlflowAddress | None = Field(
+        None,
+        description="An MLflow server; each release is a version of the registered model of its name, and the stage an "
+        "alias. Needs the extra `mlflow`, and MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD, where the server asks for them.",
+        examples=["https://mlflow.example.org"],
     )
 
     @model_validator(mode="after")
@@ -571,14 +645,15 @@ class Contract(Section):
         default_factory=lambda: {"production": Stage(branch="main")},
         description="The release ladder, lowest stage first.",
     )
+    signing: Signing | None = Field(
+        None, description="Whose signatures of releases are believed; nobody's when left out."
+    )
     publish: tuple[
         Annotated[Publisher, BeforeValidator(_publisher, json_schema_input_type=str | Publisher)], ...
     ] = Field((), description="Where releases go.")
     runners: dict[Name, Annotated[Runner, _shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
     )
-    iteration: Iteration | None = Field(None, description="The cadence of releases.")
-    registry: Registry = Field(default_factory=lambda: Registry(), description="Where versions are kept.")
     shards: int = Field(
         1, ge=1, le=MOST,
         description="Jobs that share the rows of `evaluate` and of the robustness in `test` on a CI system; they are merged to "

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from gradatim.evidence.manifest import FileEntry, Manifest, hash_files, refuse_collisions, safe_path
-from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.release_record import (
+    EVIDENCE_FILE,
+    MANIFEST_FILE,
+    RECORD_FILE,
+    SIGNATURE_FILE,
+    ReleaseRecord,
+)
 from gradatim.evidence.statement import Bundle
 from gradatim.files import sha256_bytes
 
@@ -25,30 +31,53 @@ class ReleaseFiles:
         record: what ``release.json`` says.
         manifest: the model's files.
         sources: where each file's bytes come from, by its path in the release.
+        signature: the file ``release.sig``; None for an unsigned release.
     """
 
     tag: str
     record: ReleaseRecord
     manifest: Manifest
     sources: Mapping[str, Source]
+    signature: bytes | None = None
+
+    @cached_property
+    def signable(self) -> tuple[FileEntry, ...]:
+        """What a signature covers: every file but itself, ``release.json`` included, sorted by path."""
+        return signable(self.manifest, self.record)
 
     @cached_property
     def entries(self) -> tuple[FileEntry, ...]:
-        """What every file must be, ``release.json`` included, sorted by path."""
-        data = self.record.to_bytes()
-        own = FileEntry(RECORD_FILE, len(data), self.record.digest)
-        return tuple(sorted([*self.manifest.files, *self.record.files, own], key=lambda entry: entry.path))
+        """What every file must be, ``release.json`` and the signature included, sorted by path."""
+        if self.signature is None:
+            return self.signable
+        own = FileEntry(SIGNATURE_FILE, len(self.signature), sha256_bytes(self.signature))
+        return tuple(sorted([*self.signable, own], key=lambda entry: entry.path))
 
     @property
     def kept(self) -> dict[str, bytes]:
-        """What git keeps besides record and manifest: evidence, report and the rest, by path; never the model."""
-        return {
+        """What git keeps besides record and manifest: evidence, signature and the rest, by path; never the model."""
+        kept = {
             entry.path: self._read(entry.path) for entry in self.record.files if entry.path != MANIFEST_FILE
         }
+        return kept if self.signature is None else {**kept, SIGNATURE_FILE: self.signature}
+
+    def with_signature(self, signature: bytes | None) -> ReleaseFiles:
+        """The same release, signed; with None, unsigned."""
+        sources = {path: source for path, source in self.sources.items() if path != SIGNATURE_FILE}
+        if signature is not None:
+            sources[SIGNATURE_FILE] = signature
+        return replace(self, sources=sources, signature=signature)
 
     def _read(self, path: str) -> bytes:
         source = self.sources[path]
         return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def signable(manifest: Manifest, record: ReleaseRecord) -> tuple[FileEntry, ...]:
+    """Every file of a release but its signature, ``release.json`` included, sorted by path."""
+    data = record.to_bytes()
+    own = FileEntry(RECORD_FILE, len(data), record.digest)
+    return tuple(sorted([*manifest.files, *record.files, own], key=lambda entry: entry.path))
 
 
 def assemble(
@@ -98,6 +127,6 @@ def assemble(
         committed or {},
     )
     # Not through a dictionary: it would lose a model's file that is called like one of ours.
-    refuse_collisions([RECORD_FILE, *additional, *(entry.path for entry in manifest.files)])
+    refuse_collisions([RECORD_FILE, SIGNATURE_FILE, *additional, *(entry.path for entry in manifest.files)])
     sources: dict[str, Source] = {entry.path: root / entry.path for entry in manifest.files}
     return ReleaseFiles(tag, record, manifest, {**sources, **additional, RECORD_FILE: record.to_bytes()})

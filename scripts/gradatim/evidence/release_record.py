@@ -16,6 +16,8 @@ RECORD_FILE = "release.json"
 MANIFEST_FILE = "manifest.json"
 EVIDENCE_FILE = "evidence.intoto.jsonl"
 CARD_FILE = "model-card.md"
+SIGNATURE_FILE = "release.sig"
+"""Over every other file, so no record can list it; the tag's message names its digest."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -52,7 +54,7 @@ class ReleaseRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", tuple(sorted(self.files, key=lambda entry: entry.path)))
-        refuse_collisions([RECORD_FILE, *(entry.path for entry in self.files)])
+        refuse_collisions([RECORD_FILE, SIGNATURE_FILE, *(entry.path for entry in self.files)])
 
     @property
     def digest(self) -> str:
@@ -118,8 +120,12 @@ class ReleaseRecord:
             )
         return found
 
-    def tag_message(self) -> str:
-        """The message of the version's tag: a line for people, then what it vouches for."""
+    def tag_message(self, signature: str | None = None) -> str:
+        """The message of the version's tag: a line for people, then what it vouches for.
+
+        Args:
+            signature: hex SHA-256 of the release's signature; None for an unsigned release.
+        """
         stage = f" for {self.stage}" if self.stage else ""
         lines = [f"{self.name} {self.version}{stage}", "", f"model: {self.name}", f"version: {self.version}"]
         if self.stage:
@@ -127,6 +133,8 @@ class ReleaseRecord:
         if self.previous:
             lines.append(f"previous: {self.previous}")
         lines += [f"manifest: sha256:{self.manifest}", f"release: sha256:{self.digest}"]
+        if signature:
+            lines.append(f"signature: sha256:{signature}")
         return "\n".join(lines) + "\n"
 
 

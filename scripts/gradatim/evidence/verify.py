@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
+from gradatim.evidence.assembly import signable
 from gradatim.evidence.manifest import FileEntry, Manifest, hash_files
-from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.release_record import (
+    EVIDENCE_FILE,
+    MANIFEST_FILE,
+    RECORD_FILE,
+    SIGNATURE_FILE,
+    ReleaseRecord,
+)
+from gradatim.evidence.signatures import Trust, check_signature, subject_of
 from gradatim.evidence.statement import Bundle
 from gradatim.files import list_files, sha256_bytes
 from gradatim.gates.verdict import Verdict
@@ -29,8 +37,13 @@ Problem = Literal[
     "altered tag",
     "unproven tag",
     "unsigned",
+    "bad signature",
+    "missing signature",
     "unreachable",
 ]
+
+
+UNSIGNED = "unsigned"
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,8 @@ class Verification:
         version: its version.
         manifest: hex manifest digest.
         checked: what was compared and held: ``digits.onnx in releases/v1.0.0``.
-        signed: whether a signature was there and held; a stage may refuse what has none.
+        signed: whether a signature was there and held, by somebody who is trusted.
+        signature: the same in words: ``unsigned``, ``signed by release.pub``, or why that cannot be told here.
         findings: every reason not to believe it.
         notes: what could not be compared, although enough could.
     """
@@ -70,6 +84,7 @@ class Verification:
     manifest: str | None
     checked: tuple[str, ...] = ()
     signed: bool = False
+    signature: str = UNSIGNED
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -79,14 +94,72 @@ class Verification:
         return not self.findings and bool(self.checked)
 
 
-def verify_folder(folder: Path, *, version: str | None = None) -> Verification:
+@dataclass(frozen=True)
+class Signatures:
+    """What a verifier knows and wants of signatures.
+
+    Attributes:
+        trust: who may sign.
+        demanded: whether an unsigned release is refused.
+        demanding: stages whose releases are refused unsigned.
+        suffixes: the suffixes of their versions, empty for full releases: a record that names another stage than its
+            version's escapes nothing.
+    """
+
+    trust: Trust = field(default_factory=Trust)
+    demanded: bool = False
+    demanding: frozenset[str] = frozenset()
+    suffixes: frozenset[str] = frozenset()
+
+    def wanted(self, record: ReleaseRecord) -> bool:
+        """Whether a release must be signed."""
+        suffix = record.version.partition("+")[0].partition("-")[2].partition(".")[0]
+        return self.demanded or record.stage in self.demanding or suffix in self.suffixes
+
+    def judge(
+        self, signature: bytes | None, record: ReleaseRecord, manifest: Manifest
+    ) -> tuple[bool, str, list[Finding]]:
+        """Hold a signature, or the lack of one, against a release.
+
+        Returns:
+            whether it holds, what to say about it, and every reason not to believe the release.
+
+        Raises:
+            EnvironmentLacks: it must hold, and the packages that check it are not installed.
+            UsageError: a public key cannot be used.
+        """
+        wanted = self.wanted(record)
+        if signature is None:
+            text = f"{record.name} {record.version} is unsigned, and a signature is demanded."
+            return False, UNSIGNED, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
+        subject = subject_of(record.name, record.version)
+        try:
+            found = check_signature(signature, signable(manifest, record), subject, self.trust)
+        except EnvironmentLacks as error:
+            if wanted:
+                raise
+            return False, f"signed, not checked here: {error}", []
+        findings = [Finding("bad signature", SIGNATURE_FILE, text) for text in found.problems]
+        if findings:
+            return False, "signed, and the signature does not hold", findings
+        if found.signer is not None:
+            return True, f"signed by {found.signer}", []
+        said = "signed, not checked here: no key and no identity is known to check it with"
+        text = f"Nobody is known whose signature {record.name} {record.version} should bear: name a key or an identity."
+        return False, said, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
+
+
+def verify_folder(
+    folder: Path, *, version: str | None = None, signatures: Signatures | None = None
+) -> Verification:
     """Verify a published release by its own files, offline.
 
-    That a folder agrees with itself does not prove that it is the release: only its tag, in git, does that.
+    That a folder agrees with itself does not prove that it is the release: its tag in git does that, or a signature.
 
     Args:
         folder: holds ``release.json``, ``manifest.json``, the evidence and the model's files.
         version: the version that it should be; by default the one that the folder's name says.
+        signatures: who may sign it, and whether somebody must have.
 
     Raises:
         InvalidInput: there is no such folder, or it holds a symbolic link.
@@ -113,12 +186,25 @@ def verify_folder(folder: Path, *, version: str | None = None) -> Verification:
     if named is not None and named != record.version:
         text = f"{folder} holds {record.name} {record.version}, not {named}: another release is in its place."
         findings.append(Finding("other release", str(folder), text))
-    checked, problems = check_files(folder, [*manifest.files, *record.files], also=(RECORD_FILE,))
+    checked, problems = check_files(
+        folder, [*manifest.files, *record.files], also=(RECORD_FILE, SIGNATURE_FILE)
+    )
     findings += problems
     if evidence is not None:
         findings += check_evidence(evidence, record.manifest, record.variant)
+    seal = folder / SIGNATURE_FILE
+    signature = seal.read_bytes() if seal.is_file() else None
+    signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest)
+    if signed:
+        checked.append(SIGNATURE_FILE)
     return Verification(
-        record.name, record.version, manifest.digest, tuple(checked), findings=tuple(findings)
+        record.name,
+        record.version,
+        manifest.digest,
+        tuple(checked),
+        signed,
+        said,
+        findings=(*findings, *problems),
     )
 
 

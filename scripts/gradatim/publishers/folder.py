@@ -10,13 +10,13 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import FileEntry
-from gradatim.evidence.release_record import MANIFEST_FILE
+from gradatim.evidence.release_record import MANIFEST_FILE, SIGNATURE_FILE
 from gradatim.evidence.verify import check_files
 from gradatim.files import cannot_write, list_files, replacing, sha256_bytes, sha256_file
 from gradatim.publishers.publisher import Draft, Publication
@@ -103,7 +103,7 @@ class FolderPublisher:
             )
         return folder
 
-    def _compare(self, folder: Path, release: ReleaseFiles) -> None:
+    def _compare(self, folder: Path, release: ReleaseFiles, *, also: Sequence[str] = ()) -> None:
         """Read everything back: what lies there must be the release, no more and no less."""
         if not folder.is_dir():
             raise BrokenEvidence(f"{folder} is in the way: it is not a folder. Move it away.")
@@ -113,7 +113,7 @@ class FolderPublisher:
                 f"{folder} holds another {release.record.name} {release.record.version} already, "
                 "with other bytes. A version is never published twice: release under the next number."
             )
-        _, findings = check_files(folder, release.entries)
+        _, findings = check_files(folder, release.entries, also=also)
         if findings:
             more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             raise BrokenEvidence(
@@ -123,11 +123,13 @@ class FolderPublisher:
 
     def _fill(self, place: Path, release: ReleaseFiles) -> None:
         """Complete a draft: what an interrupted run left whole is kept, what it left half-written goes."""
-        for name in set(list_files(place)) - {entry.path for entry in release.entries}:
+        # A signature joins a draft last; whoever drafts the same release again leaves it for whoever put it there.
+        signature = () if release.signature is not None else (SIGNATURE_FILE,)
+        for name in set(list_files(place)) - {entry.path for entry in release.entries} - {*signature}:
             (place / name).unlink()
         for entry in release.entries:
             _copy(release.sources[entry.path], place / entry.path, entry)
-        self._compare(place, release)
+        self._compare(place, release, also=signature)
 
 
 @contextlib.contextmanager

@@ -11,12 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.assembly import ReleaseFiles
+from gradatim.evidence.release_record import SIGNATURE_FILE
 from gradatim.publishers.publisher import Draft, Publication, Publisher
 from gradatim.registry.git import Repository
-from gradatim.registry.ledger import Ledger, keep
+from gradatim.registry.history import sync
+from gradatim.registry.ledger import Ledger, keep, open_ledger
 from gradatim.registry.tagging import Announcement, announce
+
+Sign = Callable[[ReleaseFiles], bytes | None]
+"""Makes a release's signature; None where there is nobody to sign."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def publish(
     release: ReleaseFiles,
     publishers: Sequence[Publisher],
     *,
+    sign: Sign | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Published:
     """Release: drafts, tag with evidence, publication, record.
@@ -47,6 +53,7 @@ def publish(
         repository: where tag and evidence go, together with its remote if it has one.
         release: every file.
         publishers: where it is published.
+        sign: makes the release's signature; None for an unsigned release.
         progress: told what is being done, in a few words.
 
     Raises:
@@ -54,27 +61,77 @@ def publish(
         BrokenEvidence: the version is public somewhere with other bytes.
         EnvironmentLacks: a place or the remote cannot be reached; run it again when it can.
     """
+    release = as_kept(repository, release)
     drafts: list[tuple[Publisher, Draft]] = []
     try:
         for publisher in publishers:
             progress(f"upload to {publisher.location}")
-            drafts.append((publisher, publisher.draft(release)))
+            drafts.append((publisher, draft(repository, release, publisher)))
         progress(f"tag {release.tag}")
-        named = "@" in release.tag
-        announcement = announce(repository, release.record, release.manifest, release.kept, named=named)
+        announcement, tagged = sign_and_tag(repository, release, sign)
     except GradatimError as error:
         if error.exit_code != 4:  # what the environment lacks comes back, and the draft is resumed then
-            for publisher, draft in drafts:
+            for publisher, drafted in drafts:
                 with contextlib.suppress(EnvironmentLacks):  # what went wrong first is what matters
-                    publisher.discard(draft)
+                    publisher.discard(drafted)
         raise
+    if tagged.signature != release.signature:
+        drafts = [(publisher, publisher.draft(tagged)) for publisher, _ in drafts]
     publications = []
-    for publisher, draft in drafts:
+    for publisher, drafted in drafts:
         progress(f"publish to {publisher.location}")
-        publications.append(publisher.publish(draft))
-    recorded = record_publications(repository, release, publications)
-    new = any(draft.public is None for _, draft in drafts)
+        publications.append(publisher.publish(drafted))
+    recorded = record_publications(repository, tagged, publications)
+    new = any(drafted.public is None for _, drafted in drafts)
     return Published(announcement, tuple(publications), announcement.created or new or recorded)
+
+
+def draft(repository: Repository, release: ReleaseFiles, publisher: Publisher) -> Draft:
+    """Upload a release unseen, without a signature while git keeps none.
+
+    Signatures are random, and a run that crashed may have left a draft: what is drafted before the tag is the same on
+    every run, and the signature joins it once the tag says which one it is.
+
+    Raises:
+        BrokenEvidence: the version is public with other bytes.
+        EnvironmentLacks: the place cannot be written or reached.
+    """
+    try:
+        return publisher.draft(release)
+    except BrokenEvidence:
+        if release.signature is not None:
+            raise
+        sync(repository)
+        signed = as_kept(repository, release)
+        if signed.signature is None:
+            raise
+        return publisher.draft(signed)  # somebody else released the same a moment ago
+
+
+def sign_and_tag(
+    repository: Repository, release: ReleaseFiles, sign: Sign | None
+) -> tuple[Announcement, ReleaseFiles]:
+    """Create the tag, with a signature where somebody can sign, and give back the release as git keeps it now.
+
+    A signature that git keeps already is the release's: a run after a crash makes no second one.
+
+    Raises:
+        VersionTaken: somebody else released this version first.
+        BrokenEvidence: the new signature does not hold.
+        EnvironmentLacks: the remote cannot be reached, or the signature cannot be made.
+    """
+    if release.signature is None and sign is not None:
+        release = release.with_signature(sign(release))
+    named = "@" in release.tag
+    announcement = announce(repository, release.record, release.manifest, release.kept, named=named)
+    return announcement, as_kept(repository, release)
+
+
+def as_kept(repository: Repository, release: ReleaseFiles) -> ReleaseFiles:
+    """The release with the signature that git keeps of it, without one where git keeps none."""
+    ledger = open_ledger(repository, release.record.manifest)
+    path = f"{release.record.version}/{SIGNATURE_FILE}"
+    return release.with_signature(ledger.read(path) if path in ledger.blobs else None)
 
 
 def record_publications(

@@ -8,10 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from gradatim.errors import BrokenEvidence, GradatimError, InvalidInput
+from gradatim.evidence.assembly import signable
 from gradatim.evidence.manifest import FileEntry, Manifest
-from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
-from gradatim.evidence.verify import Finding, Verification, check_files, check_kept
-from gradatim.files import sha256_file
+from gradatim.evidence.release_record import (
+    EVIDENCE_FILE,
+    MANIFEST_FILE,
+    RECORD_FILE,
+    SIGNATURE_FILE,
+    ReleaseRecord,
+)
+from gradatim.evidence.verify import UNSIGNED, Finding, Signatures, Verification, check_files, check_kept
+from gradatim.files import sha256_bytes, sha256_file
 from gradatim.publishers.publishing import open_publisher, publications_of
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, Registry, Release, Sync
@@ -25,7 +32,7 @@ def verify_version(
     *,
     sync: Sync | None = None,
     folders: Sequence[Path] = (),
-    signed: bool = False,
+    signatures: Signatures | None = None,
 ) -> Verification:
     """Verify a version against everything that is known about it.
 
@@ -35,7 +42,7 @@ def verify_version(
         release: the version.
         sync: what the remote said, so that a moved tag is noticed; None to stay offline.
         folders: further places that should hold exactly this release: a download.
-        signed: whether an unsigned release is refused.
+        signatures: who may sign it, and whether somebody must have.
 
     Returns:
         what was compared, and every reason not to believe it.
@@ -43,20 +50,28 @@ def verify_version(
     checked: list[str] = []
     notes: list[str] = []
     findings = _check_remote_tag(release, sync, checked)
-    is_signed = _check_signature(repository, release, findings, required=signed)
+    _check_git_signature(repository, release, checked, notes)
     if release.manifest is None or release.record is None:
         text = f"The tag {release.tag} names no manifest, so nothing proves which bytes it means."
         findings.append(Finding("unproven tag", release.tag, text))
-        return Verification(release.model, str(release), None, tuple(checked), is_signed, tuple(findings))
+        return Verification(
+            release.model, str(release), None, tuple(checked), findings=tuple(findings), notes=tuple(notes)
+        )
     ledger = open_ledger(repository, release.manifest, fetch=sync is not None)
     record, manifest = _check_ledger(ledger, release, findings)
+    signature = _kept_signature(ledger, release, findings)
+    is_signed, said = False, UNSIGNED
     if record is not None:
-        findings += _check_tag(repository, release, record)
+        findings += _check_tag(repository, release, record, signature)
     if record is not None and manifest is not None:
         checked.append(f"evidence in {LEDGER}{release.manifest[:12]}")
+        is_signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest)
+        findings += problems
+        if is_signed:
+            checked.append(f"signature of every file, {said.removeprefix('signed ')}")
         compared = _check_commit(repository, release, record, manifest, findings)
         checked += compared
-        known = _Known(registry, release, record, manifest)
+        known = _Known(registry, release, record, manifest, signature)
         public, unreachable = _check_publications(repository, ledger, known, findings)
         downloads = [line for folder in folders for line in known.check(folder, findings)]
         checked += [*public, *downloads]
@@ -73,6 +88,7 @@ def verify_version(
         release.manifest,
         tuple(checked),
         is_signed,
+        said,
         tuple(findings),
         tuple(notes),
     )
@@ -106,14 +122,19 @@ class _Known:
     """A release whose manifest and record are proven, to hold places against."""
 
     def __init__(
-        self, registry: Registry, release: Release, record: ReleaseRecord, manifest: Manifest
+        self,
+        registry: Registry,
+        release: Release,
+        record: ReleaseRecord,
+        manifest: Manifest,
+        signature: bytes | None,
     ) -> None:
         self.registry = registry
         self.release = release
         self.record = record
-        data = record.to_bytes()
-        own = FileEntry(RECORD_FILE, len(data), record.digest)
-        self.entries = [*manifest.files, *record.files, own]
+        self.entries = list(signable(manifest, record))
+        if signature is not None:
+            self.entries.append(FileEntry(SIGNATURE_FILE, len(signature), sha256_bytes(signature)))
 
     def check(self, folder: Path, findings: list[Finding], place: str | None = None) -> list[str]:
         """Compare a folder, which is a download of ``place`` if that is given; returns what held, in words."""
@@ -167,19 +188,35 @@ def _check_remote_tag(release: Release, sync: Sync | None, checked: list[str]) -
     return [Finding("moved tag", release.tag, text)]
 
 
-def _check_signature(
-    repository: Repository, release: Release, findings: list[Finding], *, required: bool
-) -> bool:
-    if not release.signed:
-        if required:
-            text = f"The tag {release.tag} is unsigned, and the stage demands a signature."
-            findings.append(Finding("unsigned", release.tag, text))
-        return False
+def _check_git_signature(
+    repository: Repository, release: Release, checked: list[str], notes: list[str]
+) -> None:
+    """A tag that git itself signed is worth a line; what a stage demands is the signature of the release."""
+    if not release.git_signed:
+        return
     against = repository.verify_tag(release.tag)
-    if against is not None and required:
-        text = f"The signature of {release.tag} does not hold, or its key is not known here: {against}."
-        findings.append(Finding("unsigned", release.tag, text))
-    return against is None
+    if against is None:
+        checked.append(f"git's own signature of the tag {release.tag}")
+    else:
+        notes.append(
+            f"git signed the tag {release.tag}, and the key is not known here or it does not hold: {against}."
+        )
+
+
+def _kept_signature(ledger: Ledger, release: Release, findings: list[Finding]) -> bytes | None:
+    path = f"{release}/{SIGNATURE_FILE}"
+    if path not in ledger.blobs:
+        if release.signature is not None:
+            text = f"The tag {release.tag} vouches for a signature that git does not keep: it was removed."
+            findings.append(Finding("missing signature", SIGNATURE_FILE, text))
+        return None
+    signature = ledger.read(path)
+    if release.signature is not None and sha256_bytes(signature) != release.signature:
+        text = (
+            f"{SIGNATURE_FILE} is not the one that the tag vouches for: it or the tag's message was altered."
+        )
+        findings.append(Finding("bad signature", SIGNATURE_FILE, text))
+    return signature
 
 
 def _check_ledger(
@@ -206,12 +243,16 @@ def _check_ledger(
     return record, manifest
 
 
-def _check_tag(repository: Repository, release: Release, record: ReleaseRecord) -> list[Finding]:
+def _check_tag(
+    repository: Repository, release: Release, record: ReleaseRecord, signature: bytes | None
+) -> list[Finding]:
     """The tag's message and commit must be the record's, letter for letter."""
     findings = []
     _, _, message = repository.read_object(release.tag_id, "tag").partition(b"\n\n")
     said = message.split(b"-----BEGIN ", 1)[0].decode(errors="replace")
-    if said != record.tag_message():
+    # A signature that is missing or another one is a finding of its own already.
+    vouched = release.signature or (sha256_bytes(signature) if signature is not None else None)
+    if said != record.tag_message(vouched):
         text = f"The message of the tag {release.tag} was altered: it is not the one of this release."
         findings.append(Finding("altered tag", release.tag, text))
     if release.commit != record.commit:
@@ -235,7 +276,7 @@ def _check_commit(
     wanted = {entry.path: entry.sha256 for entry in manifest.files}
     good = []
     for path, place in sorted(record.committed.items()):
-        where = f"{place} at commit {release.commit[:7]}"
+        where = f"{place} at commit {repository.short(release.commit)}"
         try:
             digest = repository.sha256(release.commit, place)
         except InvalidInput as error:

@@ -24,6 +24,7 @@ from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, Level, next_version
 from gradatim.release import Release
+from gradatim.signing import Signing, signatures_of, signing_for
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Promotion:
         version: the version that it gets there.
         approval: who lets it; None when it was let through before, and this run only finishes the work.
         notes: what could not be compared.
+        signing: who signs it; None where it was signed, or not, before.
     """
 
     release: TaggedRelease
@@ -45,6 +47,7 @@ class Promotion:
     version: str
     approval: Approval | None = None
     notes: tuple[str, ...] = ()
+    signing: Signing | None = None
 
 
 def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
@@ -77,13 +80,14 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
     notes = _refuse_stale(release, chosen, stage)
     _refuse_unsoaked(release, chosen, below, stage)
     approval = _refuse_unapproved(release, stage)
-    return Promotion(chosen, below, stage, _number(release, chosen, stage), approval, notes)
+    signing = signing_for(release.contract, stage)
+    return Promotion(chosen, below, stage, _number(release, chosen, stage), approval, notes, signing)
 
 
 def run(release: Release, promotion: Promotion) -> Published:
     """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
     files = _files(release, promotion)
-    return publish(release.repository, files, release.publishers())
+    return publish(release.repository, files, release.publishers(), sign=promotion.signing)
 
 
 def _chosen(release: Release, below: str, stage: str, version: str | None) -> TaggedRelease:
@@ -134,8 +138,10 @@ def _number(release: Release, chosen: TaggedRelease, stage: str) -> str:
 
 
 def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> None:
-    signed = release.contract.parts.stages[stage].signed
-    found = verify_version(release.repository, release.registry, chosen, sync=release.sync, signed=signed)
+    signatures = signatures_of(release.contract)
+    found = verify_version(
+        release.repository, release.registry, chosen, sync=release.sync, signatures=signatures
+    )
     if not found.holds:
         why = found.findings[0].text if found.findings else "Nothing of it could be compared."
         more = (

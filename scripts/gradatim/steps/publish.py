@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import Manifest
-from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, SIGNATURE_FILE, ReleaseRecord
 from gradatim.evidence.statement import Statement
-from gradatim.files import digest_of
+from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.publishing import publications_of, publish
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.history import Release as TaggedRelease
-from gradatim.registry.ledger import open_ledger
+from gradatim.registry.ledger import Ledger, open_ledger
 from gradatim.release import Outcome, Release
+from gradatim.signing import signatures_of
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
@@ -47,6 +48,7 @@ def intention(release: Release) -> dict[str, str]:
     if not release.contract.parts.publish:
         return {"places": "no place: the contract names no publisher"}
     files = _files(release, _tagged_and_proven(release))
+    _refuse_unsigned(release, files)
     size = sum(entry.size for entry in files.entries)
     new = f"{len(files.entries)} files, {size} bytes, as {files.tag}"
     return {
@@ -59,6 +61,7 @@ def run(release: Release) -> Outcome:
     """Upload, read back, make public, look again, record; what is there already is left alone."""
     tagged = _tagged_and_proven(release)
     files = _files(release, tagged)
+    _refuse_unsigned(release, files)
     places = release.publishers()
     with release.progress.task("publish", len(places) or None) as advance:
         done = publish(release.repository, files, places, progress=lambda note: advance(0, note))
@@ -123,7 +126,27 @@ def _files(release: Release, tagged: TaggedRelease) -> ReleaseFiles:
             path=release.from_top(path) if path else None,
         )
         local = {name: found.folder / name for name in found.files}
-    return ReleaseFiles(tagged.tag, record, manifest, {**sources, **local})
+    files = ReleaseFiles(tagged.tag, record, manifest, {**sources, **local})
+    return files if tagged.signature is None else files.with_signature(_signature(ledger, tagged))
+
+
+def _signature(ledger: Ledger, tagged: TaggedRelease) -> bytes:
+    signature = ledger.read(f"{tagged.version}/{SIGNATURE_FILE}")
+    if sha256_bytes(signature) != tagged.signature:
+        raise BrokenEvidence(
+            f"The signature that git keeps of {tagged.tag} is not what its tag vouches for. "
+            f"See: gradatim verify {tagged.tag}"
+        )
+    return signature
+
+
+def _refuse_unsigned(release: Release, files: ReleaseFiles) -> None:
+    """A stage that demands a signature takes no tag without a good one, whoever pushed it."""
+    signatures = signatures_of(release.contract)
+    if signatures.wanted(files.record):
+        _, _, findings = signatures.judge(files.signature, files.record, files.manifest)
+        if findings:
+            raise BrokenEvidence(f"{files.tag} may not be published. {findings[0]}")
 
 
 def _here(release: Release, manifest: Manifest) -> dict[str, Source]:

@@ -10,6 +10,7 @@ from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import TOLD, Announcement, assign, rollback_target
 from gradatim.release import Release
+from gradatim.signing import signatures_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
         raise UsageError(f"There is no stage `{stage}` in the contract. Known: {', '.join(ladder)}.")
     model = release.registry.model(release.name)
     target = rollback_target(model, stage, to)
-    found = verify_version(release.repository, release.registry, target, sync=release.sync)
+    signatures = signatures_of(release.contract)
+    found = verify_version(
+        release.repository, release.registry, target, sync=release.sync, signatures=signatures
+    )
     if found.findings:
         raise BrokenEvidence(
             f"{stage} cannot go back to {target}: {found.findings[0].text} Name another with --to."

@@ -8,20 +8,25 @@ from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.release_record import CARD_FILE
 from gradatim.evidence.statement import Bundle, Statement
+from gradatim.evidence.verify import UNSIGNED
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
+from gradatim.publishers.publishing import as_kept, draft, sign_and_tag
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.history import Release as TaggedRelease
-from gradatim.registry.tagging import announce, uses_names
+from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
 from gradatim.release import BASELINE, Outcome, Release, Variant
 from gradatim.report.bom import BOM_FILE
+from gradatim.report.hub_score import PUBLISHED_SCORE, SCORE_FILE
 from gradatim.signature import Signature
+from gradatim.signing import signing_for
 
 _PROVING = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
 _BESIDE = {
     "report.html": "report.html", "golden.npz": "golden.npz", CARD_FILE: CARD_FILE, BOM_FILE: BOM_FILE,
+    PUBLISHED_SCORE: SCORE_FILE,
 }  # fmt: skip
 
 
@@ -44,7 +49,7 @@ def still_holds(release: Release, statement: Statement) -> bool:
 
 
 def run(release: Release) -> Outcome:
-    """Upload drafts, then create version, stage and evidence on the remote in one push."""
+    """Upload drafts, then create version, stage, evidence and signature on the remote in one push."""
     gate = release.evidence("gate")
     variant = chosen_variant(release, gate)
     if gate.verdict is not Verdict.PASS:
@@ -56,15 +61,16 @@ def run(release: Release) -> Outcome:
             release, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already"
         )
     _refuse_uncommitted(release)
+    signing = signing_for(release.contract, stage)
     coming = upcoming(release, variant, stage)
-    files = _files(release, variant, coming, stage)
+    files = as_kept(release.repository, _files(release, variant, coming, stage))
     for publisher in release.publishers():
-        publisher.draft(files)
-    done = announce(release.repository, files.record, files.manifest, files.kept, named="@" in files.tag)
+        draft(release.repository, files, publisher)
+    done, tagged = sign_and_tag(release.repository, files, signing)
     where = f" on {done.remote}" if done.remote else ", in this repository alone: it has no remote"
-    return _outcome(
-        release, variant, files.tag, str(coming.version), f"{files.tag}{where}, {coming.reasons[0]}", coming
-    )
+    signed = UNSIGNED if tagged.signature is None else "signed"
+    said = f"{files.tag}{where}, {signed}, {coming.reasons[0]}"
+    return _outcome(release, variant, files.tag, str(coming.version), said, coming)
 
 
 def chosen_variant(release: Release, gate: Statement) -> Variant:
