@@ -62,7 +62,10 @@ def progress() -> Progress:
     """Where this process shows how far it has come."""
     if os.environ.get("GRADATIM_PROGRESS") == "events":
         return Events()
-    return Bar() if sys.stderr.isatty() else Silent()
+    watched = sys.stderr.isatty() and not os.environ.get(
+        "CI"
+    )  # a CI runner may offer a terminal that nobody looks at
+    return Bar() if watched else Silent()
 
 
 def github() -> GitHub:
