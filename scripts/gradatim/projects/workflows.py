@@ -60,7 +60,7 @@ _REASONS = {
     "contents": "tags and evidence",
     "pull-requests": "one comment on a pull request",
     "id-token": "signatures in the name of this workflow",
-    "actions": "the runs that a release came from",
+    "actions": "who approved a promotion or a rollback",
 }
 """What a grant of the workflow for a model is for."""
 
