@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,22 +38,41 @@ needs_git_svn = pytest.mark.skipif(
 )
 
 
+@dataclass(frozen=True)
+class Served:
+    """A folder of repositories behind one server, among them ``template``, which has a model in its trunk."""
+
+    folder: Path
+    url: str
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("svn")
+    make_repository(folder, "template")
+    with svnserve(folder) as url:
+        made = Checkout(f"{url}/template/trunk", tmp_path_factory.mktemp("template") / "trunk")
+        made.write("model/digits.onnx", "weights")
+        made.commit()
+        yield Served(folder, url)
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The URL of a server with one repository, ``team``: trunk, tags and branches at its top."""
-    (tmp_path / "svn").mkdir()
-    make_repository(tmp_path / "svn")
-    with svnserve(tmp_path / "svn") as url:
-        yield f"{url}/team"
+def repository_folder(served: Served, tmp_path: Path) -> Path:
+    """A repository of this test's own: trunk with a model, tags and branches at its top."""
+    return Path(shutil.copytree(served.folder / "template", served.folder / tmp_path.name))
+
+
+@pytest.fixture
+def server(served: Served, repository_folder: Path) -> str:
+    """The URL of the test's own repository."""
+    return f"{served.url}/{repository_folder.name}"
 
 
 @pytest.fixture
 def checkout(server: str, tmp_path: Path) -> Checkout:
-    """A working copy of the trunk with a model in it."""
-    made = Checkout(f"{server}/trunk", tmp_path / "first")
-    made.write("model/digits.onnx", "weights")
-    made.commit()
-    return made
+    """A working copy of its trunk."""
+    return Checkout(f"{server}/trunk", tmp_path / "first")
 
 
 def released(place: Path, version: str = "v1.0.0", data: bytes = b"weights", **more: str) -> Announcement:
@@ -99,20 +119,21 @@ def test_a_working_copy_is_released_and_the_next_checkout_takes_it_as_its_baseli
 ) -> None:
     first = Checkout(f"{server}/trunk", tmp_path / "first")
     first.lay_down()
+    released_from = newest(server)
     done = first.gradatim("run")
     assert done.code == 0, done.said
-    assert "candidate r2" in done.err
+    assert f"candidate r{released_from}" in done.err
     assert tags_of(server) == ["small#production#1", "v1.0.0"]
-    made = svn("log", "--verbose", "--revision", "3", server)
+    made = svn("log", "--verbose", "--revision", str(int(released_from) + 1), server)
     for path in (
-        "A /tags/v1.0.0 (from /trunk:2)",
-        "A /tags/small#production#1 (from /trunk:2)",
+        f"A /tags/v1.0.0 (from /trunk:{released_from})",
+        f"A /tags/small#production#1 (from /trunk:{released_from})",
         "A /gradatim/releases/",
     ):
         assert path in made, "tag, stage and evidence arrive in one commit"
     second = Checkout(f"{server}/trunk", tmp_path / "second")
     assert '"label": "v1.0.0"' in second.gradatim("status", "--json").out
-    assert "r2" in second.gradatim("history").out
+    assert f"r{released_from}" in second.gradatim("history").out
     assert second.gradatim("verify", "production").code == 0
     again = first.gradatim("run")
     assert again.code == 0, again.said
@@ -337,9 +358,9 @@ def test_uses_of_a_test_set_are_counted_across_checkouts(
 
 
 def test_a_commit_that_the_server_refuses_leaves_nothing_and_says_why(
-    server: str, checkout: Checkout, tmp_path: Path
+    server: str, checkout: Checkout, repository_folder: Path
 ) -> None:
-    hook = tmp_path / "svn/team/hooks/pre-commit"
+    hook = repository_folder / "hooks/pre-commit"
     hook.write_text("#!/bin/sh\necho 'Releases are frozen until Monday.' >&2\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(EnvironmentLacks, match="frozen until Monday"):
@@ -357,14 +378,11 @@ def test_a_server_that_is_down_or_wants_a_password_is_an_error_not_an_empty_regi
         checkout = Checkout(f"{url}/team/trunk", tmp_path / "first")
     down = checkout.gradatim("status")
     assert down.code == 4, down.said
-    assert "could not be used" in down.err
-    assert url in down.err
-    with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n") as locked:
-        checkout.svn("relocate", url, locked) if False else None
-        repository = Repository.find(checkout.folder)
-        repository._subversion.server.root = f"{locked}/team"  # type: ignore[attr-defined]
-        with pytest.raises(EnvironmentLacks, match="Let svn ask for your name"):
-            repository.remote_refs("Subversion")
+    assert f"Subversion ({url}/team) could not be used" in down.err
+    with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n", like=url):
+        locked = checkout.gradatim("status")
+    assert locked.code == 4, locked.said
+    assert "Let svn ask for your name" in locked.err
 
 
 @needs_git_svn

@@ -35,6 +35,9 @@ _RACED = (
     "reference already exists",
     "atomic transaction failed",
 )
+_UNKNOWN_USER = ("could not read Username", "could not read Password", "Authentication failed")
+_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "120"}
+"""A server that sends less than a byte a second for two minutes is given up; set them yourself to wait longer."""
 
 
 class PushRejected(UsageError):
@@ -261,7 +264,7 @@ class Repository:
         if name is None:
             return None
         url = self.setting(f"remote.{name}.url")
-        return url and re.sub(r"://[^/@]*@", "://", url)
+        return url and without_user(url)
 
     def remote_refs(self, remote: str, *patterns: str) -> dict[str, RemoteRef]:
         """What a remote holds now, by full reference name.
@@ -359,10 +362,14 @@ class Repository:
 
     def _unreachable(self, remote: str, stderr: bytes) -> EnvironmentLacks:
         where = self.remote_url(remote) or remote
-        return EnvironmentLacks(
-            f"The remote {remote} ({where}) could not be used: {_last_words(stderr)}. "
-            "Check the address, the network and your right to push, then run the same command again."
-        )
+        said = _last_words(stderr)
+        advice = "Check the address, the network and your right to push, then run the same command again."
+        if any(word in said for word in _UNKNOWN_USER):
+            advice = (
+                "git has no name and password for it that the server takes. Give git some (a credential helper, or a "
+                "token in CI; see `git help credentials`), then run the same command again."
+            )
+        return EnvironmentLacks(f"The remote {remote} ({where}) could not be used: {said}. {advice}")
 
     # objects
 
@@ -598,7 +605,7 @@ def read_lfs_pointer(data: bytes, name: str) -> LfsPointer | None:
 
 
 def _environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
+    return {**_PATIENCE, **os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
 
 
 def _git(
@@ -666,7 +673,12 @@ def _last_words(stderr: bytes) -> str:
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "!", "remote:"))] or lines
     plain = [line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in telling]
     plain = [line for line in plain if "ould not read from remote" not in line] or plain
-    return "; ".join(plain[:3]) or "it gave no reason"
+    return without_user("; ".join(plain[:3])) or "it gave no reason"
+
+
+def without_user(text: str) -> str:
+    """Text without the names and passwords in its URLs."""
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def _plain(text: str) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.files import cannot_write
 from gradatim.registry import subversion, tags
-from gradatim.registry.git import LfsPointer, PushRejected, RefUpdate, RemoteRef, Repository
+from gradatim.registry.git import LfsPointer, PushRejected, RefUpdate, RemoteRef, Repository, without_user
 from gradatim.registry.subversion import Server
 from gradatim.registry.subversion_remote import (
     EMPTY_TREE,
@@ -211,7 +211,7 @@ class WorkingCopy(_WithSubversion):
 
     def remote_url(self, remote: str | None = None) -> str | None:
         """Where the project lies, without any user's name in it."""
-        return _without_user(f"{self._place.root}/{self._project}".rstrip("/"))
+        return without_user(f"{self._place.root}/{self._project}".rstrip("/"))
 
     def branch(self) -> str | None:
         """``trunk``, or the branch's own name; None in a copy of a tag."""
@@ -274,7 +274,7 @@ class GitSvn(_WithSubversion):
         """Where the remote lies, without any password in it."""
         if (remote or self.remote) != NAME:
             return super().remote_url(remote)
-        return _without_user(self._url)
+        return without_user(self._url)
 
     def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
         """Push references; versions are copied in Subversion first, whose word decides a race.
@@ -351,13 +351,9 @@ def revision_of(repository: Repository, commit: str, root: str = "^") -> dict[st
     if marked is None:
         return {}
     url = f"{root}{marked.url[1:]}" if marked.url.startswith("^") else marked.url
-    return {"url": _without_user(url), "revision": marked.number, "uuid": marked.uuid}
+    return {"url": without_user(url), "revision": marked.number, "uuid": marked.uuid}
 
 
 def _is_version(ref: str) -> bool:
     name = tags.parse(ref.removeprefix("refs/tags/")) if ref.startswith("refs/tags/") else None
     return name is not None and name.action == "register"
-
-
-def _without_user(url: str) -> str:
-    return re.sub(r"://[^/@]*@", "://", url)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from projects.repository import Run
-from projects.small import DATA, MODEL, PREPROCESSING, USER_TEST, columns, surroundings, write_model
+from projects.small import DATA, MODEL, PREPROCESSING, columns, surroundings, write_model
+from publishing.processes import free_port
 
 MISSING = next(
     (name for name in ("svn", "svnserve", "svnmucc", "svnadmin") if shutil.which(name) is None), None
@@ -28,7 +29,7 @@ data:
   slices: site
   preprocess: prepare:features
 task: {type: classification, labels: [0, 1, 2]}
-test: {pytest: tests/model, abnormal: skip}
+test: {abnormal: skip}
 benchmark: {rounds: 3}
 gates:
   accuracy: {not_worse_than: baseline, by: 5%}
@@ -77,12 +78,11 @@ class Checkout:
 
     def lay_down(self, contract: str = SVN_CONTRACT) -> None:
         """Write and commit the project."""
-        (self.folder / "model").mkdir()
+        (self.folder / "model").mkdir(exist_ok=True)
         (self.folder / "data").mkdir()
         write_model(self.folder / MODEL)
         np.savez(self.folder / DATA, **columns())
         self.write("prepare.py", PREPROCESSING)
-        self.write("tests/model/test_model.py", USER_TEST)
         self.write("gradatim.yml", contract)
         self.commit()
 
@@ -101,13 +101,11 @@ class Checkout:
 
 
 @contextmanager
-def svnserve(folder: Path, settings: str = "anon-access = write\n") -> Iterator[str]:
-    """A server on loopback for every repository below a folder; gives its URL."""
+def svnserve(folder: Path, settings: str = "anon-access = write\n", like: str | None = None) -> Iterator[str]:
+    """A server on loopback for every repository below a folder; gives its URL, that of ``like`` if wanted."""
     config = folder / "svnserve.conf"
     config.write_text(f"[general]\n{settings}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = int(like.rpartition(":")[2]) if like else free_port()
     command = ["svnserve", "--daemon", "--foreground", "--root", str(folder), "--config-file", str(config)]
     server = subprocess.Popen([*command, "--listen-host", "127.0.0.1", "--listen-port", str(port)])
     try:
