@@ -562,7 +562,7 @@ class Release:
             outcome.measurements,
             outcome.gates,
             {
-                **environment(self.platform.name, self._place_if_any(), self._commit_if_any()),
+                **environment(self.platform.name, self._place_if_any(), *self._commit_if_any()),
                 **outcome.elsewhere,
             },
             details,
@@ -574,11 +574,13 @@ class Release:
         except EnvironmentLacks:
             return Place()
 
-    def _commit_if_any(self) -> str | None:
+    def _commit_if_any(self) -> tuple[str | None, Mapping[str, str | int]]:
+        """The commit, and where it is in Subversion."""
         try:
-            return self.repository.head()
+            commit = self.repository.head()
+            return commit, self.repository.revision(commit)
         except (EnvironmentLacks, UsageError):
-            return None
+            return None, {}
 
     # what a step's evidence rests on, as digests
 
