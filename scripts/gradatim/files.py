@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,33 @@ from gradatim.errors import EnvironmentLacks, InvalidInput
 
 _CHUNK = 1 << 20
 
+_watchers: list[Callable[[int], None]] = []
+
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in chunks of 1 MiB."""
+    """Hex SHA-256 of a file's bytes, read in chunks of 1 MiB; ``counting`` sees them go by."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            moved(len(chunk))
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def counting(watch: Callable[[int], None]) -> Iterator[None]:
+    """Tell somebody of every piece that is hashed, sent or received while the context lasts, from any thread."""
+    _watchers.append(watch)
+    try:
+        yield
+    finally:
+        _watchers.remove(watch)
+
+
+def moved(amount: int) -> None:
+    """So many bytes of a large file were hashed, sent or received."""
+    for watch in _watchers:
+        watch(amount)
 
 
 def sha256_bytes(data: bytes) -> str:

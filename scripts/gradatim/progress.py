@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from gradatim import files
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 RECORD = "\x1e"
 """Starts an event on standard error (RFC 7464), so that a parent can tell it from other text."""
 
 _SECONDS_BETWEEN_EVENTS = 0.1
+_SECONDS_BETWEEN_COUNTS = 0.3
+_WORTH_SHOWING = 1 << 28
+"""Bytes that take long enough for somebody to wonder."""
 
 
 class Advance(Protocol):
@@ -39,20 +48,38 @@ class Silent:
 
 
 class Bar:
-    """A bar on a terminal."""
+    """A bar on a terminal; a task within a task is a bar below the other."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
 
     @contextlib.contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Advance]:
-        from rich.console import Console
-        from rich.progress import Progress as Bars
-
-        with Bars(console=Console(stderr=True), transient=True) as bars:
+        with self._shown() as bars:
             bar = bars.add_task(name, total=total)
 
             def advance(amount: int = 1, note: str = "") -> None:
                 bars.update(bar, advance=amount, description=f"{name}  {note}".rstrip())
 
-            yield advance
+            try:
+                yield advance
+            finally:
+                bars.remove_task(bar)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[Bars]:
+        if self._bars is not None:
+            yield self._bars
+            return
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+
+        with Bars(console=Console(stderr=True), transient=True, refresh_per_second=4) as bars:
+            self._bars = bars
+            try:
+                yield bars
+            finally:
+                self._bars = None
 
 
 class Events:
@@ -80,6 +107,48 @@ class Events:
 
         tell("")
         yield advance
+
+
+_shown_on: Progress = Silent()
+
+
+def show_on(progress: Progress) -> None:
+    """Say once, at the door, where large files show how far they are."""
+    global _shown_on
+    _shown_on = progress
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Show no large files while something else draws on the terminal."""
+    before = _shown_on
+    show_on(Silent())
+    try:
+        yield
+    finally:
+        show_on(before)
+
+
+@contextlib.contextmanager
+def large(name: str, total: int) -> Iterator[None]:
+    """Show how many of ``total`` bytes are through while the context lasts, a few times a second; not for small files."""
+    if total < _WORTH_SHOWING or isinstance(_shown_on, Silent):
+        yield
+        return
+    waiting, told, lock = 0, time.monotonic(), threading.Lock()
+    with _shown_on.task(name, total) as advance:
+
+        def count(amount: int) -> None:
+            nonlocal waiting, told
+            with lock:
+                waiting += amount
+                if time.monotonic() - told >= _SECONDS_BETWEEN_COUNTS:
+                    advance(waiting)
+                    waiting, told = 0, time.monotonic()
+
+        with files.counting(count):
+            yield
+        advance(waiting)
 
 
 @dataclass(frozen=True)

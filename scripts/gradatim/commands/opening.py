@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradatim import ci
 from gradatim.commands.options import progress
 from gradatim.contract.reading import find_contract, read_contract
+from gradatim.progress import show_on
 from gradatim.release import Release
 from gradatim.workspace import Workspace
 
@@ -17,7 +18,9 @@ def open_release(contract_path: str | None, stage: str | None = None) -> Release
         ContractError: the contract cannot be used.
     """
     contract = read_contract(find_contract(contract_path))
-    release = Release(contract, Workspace(contract.root), progress(), ci.detect(), stage)
+    shown = progress()
+    show_on(shown)
+    release = Release(contract, Workspace(contract.root), shown, ci.detect(), stage)
     if stage is not None:
         _ = release.stage  # a stage that does not exist is refused before any work
     return release

@@ -17,6 +17,7 @@ from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Prob
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import Step, walk_order
 from gradatim.pipeline.walk import StepResult, step_command, walk
+from gradatim.progress import unseen
 
 if TYPE_CHECKING:
     from gradatim.release import Release
@@ -91,7 +92,7 @@ def run_release(
         for note in notes:
             click.echo(f"  {note}", err=True)
     began = time.monotonic()
-    with _one_walk_at_a_time(release.workspace), display.live():
+    with _one_walk_at_a_time(release.workspace), unseen(), display.live():
         results = walk(
             steps,
             step_command(str(release.contract.path), stage, version, force=force),

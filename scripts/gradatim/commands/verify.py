@@ -59,7 +59,9 @@ def command(
     from gradatim.errors import InvalidInput, UsageError
     from gradatim.evidence.signatures import Trust
     from gradatim.evidence.verify import verify_folder
+    from gradatim.progress import show_on
 
+    show_on(options.progress())
     if bool(identity) != bool(issuer):
         raise UsageError(
             "--identity and --issuer belong together: a name means something to its issuer only."

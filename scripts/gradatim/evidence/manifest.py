@@ -13,6 +13,7 @@ from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.files import canonical_json, parse_json, sha256_bytes, sha256_file
+from gradatim.progress import large
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
@@ -190,17 +191,21 @@ def refuse_collisions(paths: Iterable[str]) -> None:
 
 
 def hash_files(paths: Sequence[Path]) -> Mapping[Path, tuple[int, str]]:
-    """Size in bytes and hex SHA-256 of each file, as many at a time as there are processors.
+    """Size in bytes and hex SHA-256 of each file, as many at a time as there are processors, the largest first.
 
     Raises:
         InvalidInput: a file cannot be read.
     """
-    if len(paths) < 2:
-        return {path: _hash(path) for path in paths}
-    from concurrent.futures import ThreadPoolExecutor
+    sizes = {path: _size(path) for path in paths}
+    ordered = sorted(sizes, key=lambda path: -sizes[path])
+    with large("hash", sum(sizes.values())):
+        if len(ordered) < 2:
+            return {path: (sizes[path], _hash(path)) for path in ordered}
+        from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets go of the interpreter lock
-        return dict(zip(paths, pool.map(_hash, paths), strict=True))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets go of the interpreter lock
+            found = dict(zip(ordered, pool.map(_hash, ordered), strict=True))
+    return {path: (sizes[path], found[path]) for path in paths}
 
 
 def strict_json(data: bytes, name: str) -> Any:
@@ -215,8 +220,15 @@ def strict_json(data: bytes, name: str) -> Any:
         raise BrokenEvidence(str(error)) from error
 
 
-def _hash(path: Path) -> tuple[int, str]:
+def _size(path: Path) -> int:
     try:
-        return path.stat().st_size, sha256_file(path)
+        return path.stat().st_size
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_file(path)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error

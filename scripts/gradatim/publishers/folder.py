@@ -19,6 +19,7 @@ from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import MANIFEST_FILE, SIGNATURE_FILE
 from gradatim.evidence.verify import check_files
 from gradatim.files import cannot_write, list_files, replacing, sha256_bytes, sha256_file
+from gradatim.progress import large
 from gradatim.publishers.publisher import Draft, Publication
 
 
@@ -152,9 +153,11 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _copy(source: Source, target: Path, entry: FileEntry) -> None:
-    if target.is_file() and target.stat().st_size == entry.size and sha256_file(target) == entry.sha256:
-        return
-    with replacing(target) as temporary:
+    if target.is_file() and target.stat().st_size == entry.size:
+        with large(f"compare {entry.path}", entry.size):
+            if sha256_file(target) == entry.sha256:
+                return
+    with large(f"copy {entry.path}", entry.size), replacing(target) as temporary:
         if isinstance(source, bytes):
             temporary.write_bytes(source)
         else:

@@ -20,6 +20,8 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, missing_package
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import RECORD_FILE
+from gradatim.files import moved
+from gradatim.progress import large
 from gradatim.publishers.publisher import Draft, Publication
 from gradatim.publishers.transfer import (
     checked_source,
@@ -232,7 +234,7 @@ class S3Publisher:
         if isinstance(source, bytes):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=source)
             return
-        with source.open("rb") as file:
+        with large(f"upload {entry.path}", entry.size), source.open("rb") as file:
             if entry.size > _PART:
                 self._upload_parts(key, file, entry.size)
             else:
@@ -254,6 +256,7 @@ class S3Publisher:
                 if there.get(number) != tag:
                     tag = self._client.upload_part(**target, PartNumber=number, Body=data)["ETag"]
                 tags.append({"PartNumber": number, "ETag": tag})
+                moved(len(data))
             self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": tags})
 
     def _unfinished(self, prefix: str) -> list[Any]:

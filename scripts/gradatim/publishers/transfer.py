@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +13,8 @@ from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import FileEntry, Manifest, safe_path
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
-from gradatim.files import replacing, sha256_bytes, sha256_file
+from gradatim.files import moved, replacing, sha256_bytes, sha256_file
+from gradatim.progress import large
 from gradatim.publishers.forge import plain_name
 
 _Asset = TypeVar("_Asset")
@@ -25,7 +28,8 @@ def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
     """
     source = release.sources[entry.path]
     try:
-        found = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(source)
+        with large(f"check {entry.path}", entry.size):
+            found = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(source)
     except OSError as error:
         raise InvalidInput(
             f"{error.filename} is gone, although the release needs it. Run it again."
@@ -37,14 +41,35 @@ def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
     return source
 
 
+class _Counted(io.BufferedReader):
+    """A file whose reading is seen by ``counting``."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        moved(len(data))
+        return data
+
+
+@contextlib.contextmanager
+def sending(source: Source, name: str) -> Iterator[io.BufferedIOBase]:
+    """A source opened to be sent, however large: it is read in the pieces that are asked for."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    with large(f"upload {name}", source.stat().st_size), _Counted(io.FileIO(source)) as body:
+        yield body
+
+
 def is_entry(chunks: Iterable[bytes], entry: FileEntry) -> bool:
     """Whether a stream of bytes is exactly one file of a release; it is read in the pieces that it comes in."""
     digest, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        digest.update(chunk)
-        size += len(chunk)
-        if size > entry.size:
-            return False
+    with large(f"compare {entry.path}", entry.size):
+        for chunk in chunks:
+            digest.update(chunk)
+            moved(len(chunk))
+            size += len(chunk)
+            if size > entry.size:
+                return False
     return size == entry.size and digest.hexdigest() == entry.sha256
 
 
@@ -60,6 +85,7 @@ def save(chunks: Iterable[bytes], folder: Path, path: str) -> None:
     with replacing(target) as temporary, temporary.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
+            moved(len(chunk))
 
 
 def other_version(place: str, release: ReleaseFiles) -> BrokenEvidence:
