@@ -56,21 +56,22 @@ class Signing:
         return f"signed {self.signer.description}" if self.signer else UNSIGNED
 
     def __call__(self, release: ReleaseFiles) -> bytes | None:
-        """Make the signature of a release, and hold it against the contract before anybody else sees it.
+        """The signature of a release: the one that it has, else a new one, held against the contract before it counts.
 
         Raises:
-            EnvironmentLacks: it cannot be made.
-            BrokenEvidence: the contract would not believe it.
+            EnvironmentLacks: it cannot be made, or not be checked.
+            BrokenEvidence: the contract does not believe it.
         """
-        if self.signer is None:
-            return None
         subject = subject_of(release.record.name, release.record.version)
-        signature = self.signer.sign(subject, release.signable)
+        signature = release.signature
+        if signature is None and self.signer is not None:
+            signature = self.signer.sign(subject, release.signable)
+        if signature is None:
+            return None
         found = check_signature(signature, release.signable, subject, self.trust)
         if found.problems:
             raise BrokenEvidence(
-                f"The new signature of {subject} is none that the contract believes. {found.problems[0]} "
-                "Nothing was tagged: correct `signing` in the contract, or sign as it says."
+                f"The signature of {subject} is none that the contract believes. {found.problems[0]} Nothing was tagged."
             )
         return signature
 

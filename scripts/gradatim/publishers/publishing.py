@@ -21,7 +21,7 @@ from gradatim.registry.ledger import Ledger, keep, open_ledger
 from gradatim.registry.tagging import Announcement, announce
 
 Sign = Callable[[ReleaseFiles], bytes | None]
-"""Makes a release's signature; None where there is nobody to sign."""
+"""Gives a release's signature, the one that it has already or a new one; None where there is nobody to sign."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def sign_and_tag(
         BrokenEvidence: the new signature does not hold.
         EnvironmentLacks: the remote cannot be reached, or the signature cannot be made.
     """
-    if release.signature is None and sign is not None:
+    if sign is not None:
         release = release.with_signature(sign(release))
     named = "@" in release.tag
     announcement = announce(repository, release.record, release.manifest, release.kept, named=named)
