@@ -16,6 +16,7 @@ from gradatim.metrics import catalogue
 from gradatim.release import BASELINE, ORIGINAL, BaselineModel, Outcome, Release
 from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
+    Benchmark,
     Calibration,
     CalibrationBin,
     Card,
@@ -95,7 +96,7 @@ def collect(
         inspection=_inspection(found.get("inspect"), release, variant),
         lineage=_lineage(release, found, variant),
         data=tuple(_data(release, evaluated)),
-        card=Card(**release.contract.parts.card.model_dump()),
+        card=_card(release),
         hints=(*_hints(evaluated), *_changed_answers(_checks(found.get("test")))),
         budget=judged.details.get("budget"),
         warnings=(*_warnings(judged), *_diverged(lineage_in(found.get("inspect")))),
@@ -361,6 +362,12 @@ def _packages(found: Mapping[str, Statement]) -> dict[str, str]:
     for statement in measuring:
         merged |= statement.environment.get("packages", {})
     return dict(sorted(merged.items()))
+
+
+def _card(release: Release) -> Card:
+    said = release.contract.parts.card
+    scored = Benchmark(**said.benchmark.model_dump()) if said.benchmark else None
+    return Card(**{**said.model_dump(), "benchmark": scored})
 
 
 def _data(release: Release, evaluated: Mapping[str, Any]) -> Iterator[DataSet]:

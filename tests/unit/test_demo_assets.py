@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from scipy.stats import beta
 from gradatim.contract.reading import read_contract
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.files import sha256_file, template_folder
+from gradatim.lineage.reading import Origin, read_lineage
 from gradatim.projects.demo import BAD, BETTER, FIRST, commit_candidate, lay_down, push
 
 PROJECT = template_folder("projects") / "digits"
@@ -139,12 +139,12 @@ def test_an_export_gives_the_same_bytes_each_time(tmp_path):
 
 def test_a_lineage_names_the_recipe_and_the_data_it_was_made_with():
     for name, folder in {"first": PROJECT, **{n: CANDIDATES / n for n in ("better", "slow")}}.items():
-        lineage = json.loads((folder / "lineage.json").read_text())
+        lineage = read_lineage(Origin("file", "lineage.json"), folder)
         weights = read_npz(folder / "weights" / "digits.npz")
-        assert lineage["recipe"]["name"] == name
-        assert lineage["data"]["sha256"] == sha256_file(PROJECT / "data" / "train.npz")
-        assert lineage["recipe"]["layers"] == weights.pop("layers").tolist()
-        assert lineage["parameters"] == sum(array.size for array in weights.values())
+        assert lineage.parameters["recipe"] == name
+        assert lineage.data["train"].sha256 == sha256_file(PROJECT / "data" / "train.npz")
+        assert lineage.parameters["layers"] == weights["layers"].tolist()
+        assert lineage.metrics["loss"].count == lineage.parameters["epochs"]
 
 
 def test_a_recipe_trained_twice_gives_the_same_weights():

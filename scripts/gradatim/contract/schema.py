@@ -236,7 +236,8 @@ class LineageSource(Section):
         "extra `wandb`.",
     )
     tensorboard: Text | None = Field(
-        None, description="A folder of TensorBoard event files of one training. Needs the extra `tensorboard`."
+        None,
+        description="A folder of TensorBoard event files of one training. Needs the extra `tensorboard`.",
     )
 
     @model_validator(mode="after")
@@ -267,6 +268,17 @@ class HubBenchmark(Section):
     revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
 
 
+class HubBenchmark(Section):
+    """The evaluation data as a benchmark of the Hugging Face Hub, for a score on its leaderboard."""
+
+    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
+        description="Id of the benchmark's data set: `OWNER/NAME`."
+    )
+    task: Text = Field(description="Id of the task within the benchmark.")
+    metric: Name = Field(description="The metric that is its score; a fraction is written as percent.")
+    revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
+
+
 class Card(Section):
     """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
 
@@ -281,7 +293,12 @@ class Card(Section):
         None, description="Id of the evaluation data on the Hugging Face Hub, where it lies there."
     )
     benchmark: HubBenchmark | None = Field(
-        None, description="Publish the score as `.eval_results/gradatim.yaml`, which the Hub's leaderboards read."
+        None,
+        description="Publish the score as `.eval_results/gradatim.yaml`, which the Hub's leaderboards read.",
+    )
+    benchmark: HubBenchmark | None = Field(
+        None,
+        description="Publish the score as `.eval_results/gradatim.yaml`, which the Hub's leaderboards read.",
     )
 
 
@@ -431,7 +448,8 @@ class Stage(Section):
         "none", description="Whether a person must approve in the CI's environment."
     )
     signed: bool = Field(
-        False, description="Whether its releases must be signed, as `signing` says; an unsigned one is refused."
+        False,
+        description="Whether its releases must be signed, as `signing` says; an unsigned one is refused.",
     )
     soak: Days = Field(
         0, description="How long a release stays on the stage below before it may be promoted: `3 days`."
@@ -481,13 +499,17 @@ class Signing(Section):
     def _inside(cls, key: tuple[str, ...]) -> tuple[str, ...]:
         for path in key:
             if path.startswith("/") or ".." in PurePosixPath(path).parts:
-                raise ValueError(f"a path inside the repository is wanted: relative, without `..`, got {path!r}")
+                raise ValueError(
+                    f"a path inside the repository is wanted: relative, without `..`, got {path!r}"
+                )
         return key
 
     @model_validator(mode="after")
     def _somebody(self) -> Signing:
         if bool(self.identity) != bool(self.issuer):
-            raise ValueError("`identity` and `issuer` belong together: a name means something to its issuer only")
+            raise ValueError(
+                "`identity` and `issuer` belong together: a name means something to its issuer only"
+            )
         if not self.key and not self.identity:
             raise ValueError("name a public `key`, or an `identity` with its `issuer`")
         return self
@@ -541,9 +563,7 @@ ProjectAddress = Annotated[
 ]
 
 
-HubAddress = Annotated[
-    Text, _address(r"(https?://[A-Za-z0-9.-]+(:\d+)?/)?[\w.-]+/[\w.-]+", "team/digits")
-]
+HubAddress = Annotated[Text, _address(r"(https?://[A-Za-z0-9.-]+(:\d+)?/)?[\w.-]+/[\w.-]+", "team/digits")]
 
 
 MlflowAddress = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def read_mlflow(store: str, place: str, run: str | None, experiment: str | None)
             from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise missing_package("mlflow-skinny", "mlflow", "Lineage from an MLflow run") from error
-        uri = store if is_server(store) else _local(store)
+        uri = store if is_server(store) else _local(store, place)
         try:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             if run is None:
@@ -94,9 +95,23 @@ def _newest(client: Any, place: str, experiment: str | None, view: Any) -> str:
     return newest
 
 
-def _local(store: str) -> str:
+def _local(store: str, place: str) -> str:
     path = Path(store)
-    return path.as_uri() if path.is_dir() else f"{SQLITE}{path}"
+    if path.is_dir():
+        return path.as_uri()
+    _refuse_other_database(path, place)
+    return f"{SQLITE}{path}"
+
+
+def _refuse_other_database(path: Path, place: str) -> None:
+    """MLflow would lay its tables into whatever database it is given."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise InvalidInput(f"{place} cannot be read as a store of MLflow runs: {error}.") from error
+    if not {"runs", "experiments", "alembic_version"} <= tables:
+        raise InvalidInput(f"{place} cannot be read as a store of MLflow runs: its tables are not MLflow's.")
 
 
 def _use(context: str | None) -> str | None:

@@ -74,7 +74,7 @@ def front_matter(report: Report) -> dict[str, Any]:
         **({"library_name": library} if library else {}),
         **({"pipeline_tag": pipeline} if pipeline else {}),
         "tags": list(dict.fromkeys(tags)),
-        **({"datasets": [card.dataset]} if card.dataset else {}),
+        **({"datasets": [_hub_id(card)]} if _hub_id(card) else {}),
         **({"metrics": [one["type"] for one in results[0]["metrics"]]} if results else {}),
         **({"model-index": [{"name": report.name, "results": results}]} if results else {}),
     }
@@ -121,13 +121,17 @@ def _results(report: Report, card: Card, pipeline: str | None) -> list[dict[str,
                 "name": sentences.words(report.task or ""),
             },
             "dataset": {
-                "type": card.dataset or name,
-                "name": card.dataset or f"{report.name} {name}",
+                "type": _hub_id(card) or name,
+                "name": _hub_id(card) or f"{report.name} {name}",
                 **({"args": {"sha256": data.sha256}} if data.sha256 else {}),
             },
             "metrics": metrics,
         }
     ]
+
+
+def _hub_id(card: Card) -> str | None:
+    return card.dataset or (card.benchmark.dataset if card.benchmark else None)
 
 
 def _metric(measurement: Measurement) -> dict[str, Any]:

@@ -280,6 +280,16 @@ class DataSet:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of the Hugging Face Hub that the evaluation data is of: data set, task, scored metric, revision."""
+
+    dataset: str
+    task: str
+    metric: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
 class Card:
     """What the contract says for the model card.
 
@@ -294,6 +304,7 @@ class Card:
     limitations: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     dataset: str | None = None
+    benchmark: Benchmark | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from gradatim.gates.verdict import Verdict
 from gradatim.report.bom import BOM_FILE, render_bom
 from gradatim.report.card import render_card
 from gradatim.report.html import render_html
+from gradatim.report.hub_score import SCORE_FILE, render_score
 from gradatim.report.junit import render_junit
 from gradatim.report.markdown import render_markdown
 from gradatim.report.model import Report
@@ -28,12 +29,14 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
 
 def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write what a release says of itself, ``model-card.md`` and ``ml-bom.cdx.json``; of a refused candidate nothing."""
-    card, bom = folder / CARD_FILE, folder / BOM_FILE
-    if report.verdict is not Verdict.PASS:
-        for path in (card, bom):
-            path.unlink(missing_ok=True)
-        return ()
-    write_text(card, render_card(report))
-    write_text(bom, render_bom(report))
-    return card, bom
+    """Write what a release says of itself: model card, ML-BOM, and a score for the Hub; of a refused candidate nothing."""
+    texts = {CARD_FILE: render_card, BOM_FILE: render_bom, SCORE_FILE: render_score}
+    written = []
+    for name, render in texts.items():
+        text = render(report) if report.verdict is Verdict.PASS else ""
+        if text:
+            write_text(folder / name, text)
+            written.append(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    return tuple(written)

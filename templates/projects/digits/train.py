@@ -157,12 +157,18 @@ def main() -> None:
     target = arguments.into / "weights" / "digits.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
     np.savez(target, layers=np.array(recipe.layers), **weights)
+    parameters = asdict(recipe)
     lineage = {
-        "recipe": {"name": arguments.recipe, **asdict(recipe)},
-        "data": {"file": "data/train.npz", "sha256": hashlib.sha256(source.read_bytes()).hexdigest()},
-        "parameters": sum(tensor.numel() for tensor in net.parameters()),
-        "loss": losses,
-        "made_with": {
+        "seed": parameters.pop("seed"),
+        "parameters": {"recipe": arguments.recipe, **parameters},
+        "data": {
+            "train": {
+                "path": "data/train.npz",
+                "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            }
+        },
+        "metrics": {"loss": losses},
+        "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
