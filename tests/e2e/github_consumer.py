@@ -118,7 +118,9 @@ def write_contract(project: Path, text: str) -> None:
 
 
 def write_caller(project: Path, jobs: str = "split", models: tuple[str, ...] = ()) -> None:
-    text = render_caller(Caller(BRANCHES, STAGES, named=bool(models), models=models, ref=REF))
+    text = render_caller(
+        Caller(BRANCHES, STAGES, crons=("17 5 * * 1",), named=bool(models), models=models, ref=REF)
+    )
     path = project / CALLER
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + f"    with: {{jobs: {jobs}}}\n", encoding="utf-8")

@@ -330,6 +330,16 @@ def test_a_caller_follows_from_the_contract(tmp_path: Path) -> None:
     assert caller.crons == ("17 5 1,15 * *",)
 
 
+def test_the_kits_own_ci_runs_its_tests_its_linters_and_every_action_of_a_walk_on_the_demo() -> None:
+    jobs = WORKFLOWS[".github/workflows/ci.yml"]["jobs"]
+    assert "nox -s tests" in jobs["tests"]["steps"][-1]["run"]
+    linters = jobs["workflows"]["steps"][-1]["run"]
+    assert "tests/unit/test_workflows.py" in linters
+    assert all(linter in linters for linter in ("zizmor", "actionlint", "check-jsonschema"))
+    used = [step["uses"] for step in jobs["demo"]["steps"] if step.get("uses", "").startswith("$/actions/")]
+    assert used[1:] == [f"$/actions/{step.name}" for step in GRAPH if not step.asked]
+
+
 @pytest.mark.parametrize(
     "command",
     [
