@@ -137,7 +137,7 @@ def test_secrets_are_masked_and_the_report_says_so(tmp_path):
     masked = {name for name, value in found.parameters.items() if value == MASKED}
     assert masked == {"hub_token", "api_key", "db.password", "awsSecretKey", "note"}
     assert found.parameters["dsn"] == f"postgres://{MASKED}@db/runs"
-    assert found.parameters["pad_token"] == "<pad>"
+    assert found.parameters["pad_token"] == "<pad>"  # noqa: S105
     assert all(name in found.notes[0] for name in masked)
     assert "abc" not in json.dumps(found.to_json())
 

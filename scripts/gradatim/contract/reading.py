@@ -221,9 +221,6 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
     scored = parts.card.benchmark
     if scored and scored.metric not in catalogue.known(task, own):
         yield at(unknown("metric", scored.metric, catalogue.known(task, own)), "card", "benchmark", "metric")
-    scored = parts.card.benchmark
-    if scored and scored.metric not in catalogue.known(task, own):
-        yield at(unknown("metric", scored.metric, catalogue.known(task, own)), "card", "benchmark", "metric")
     for index, corruption in enumerate(parts.test.robustness):
         if corruption not in CORRUPTIONS:
             yield at(unknown("corruption", corruption, CORRUPTIONS), "test", "robustness", index)

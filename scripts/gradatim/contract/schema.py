@@ -268,17 +268,6 @@ class HubBenchmark(Section):
     revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
 
 
-class HubBenchmark(Section):
-    """The evaluation data as a benchmark of the Hugging Face Hub, for a score on its leaderboard."""
-
-    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
-        description="Id of the benchmark's data set: `OWNER/NAME`."
-    )
-    task: Text = Field(description="Id of the task within the benchmark.")
-    metric: Name = Field(description="The metric that is its score; a fraction is written as percent.")
-    revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
-
-
 class Card(Section):
     """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
 
@@ -291,10 +280,6 @@ class Card(Section):
     tags: Texts = Field((), description="Further tags on the Hugging Face Hub.")
     dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = Field(
         None, description="Id of the evaluation data on the Hugging Face Hub, where it lies there."
-    )
-    benchmark: HubBenchmark | None = Field(
-        None,
-        description="Publish the score as `.eval_results/gradatim.yaml`, which the Hub's leaderboards read.",
     )
     benchmark: HubBenchmark | None = Field(
         None,

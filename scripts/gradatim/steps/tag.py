@@ -20,7 +20,6 @@ from gradatim.registry.versions import Change, NextVersion, compare, next_versio
 from gradatim.release import BASELINE, Outcome, Release, Variant
 from gradatim.report.bom import BOM_FILE
 from gradatim.report.hub_score import PUBLISHED_SCORE, SCORE_FILE
-from gradatim.report.hub_score import PUBLISHED_SCORE, SCORE_FILE
 from gradatim.signature import Signature
 from gradatim.signing import signing_for
 
