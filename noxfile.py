@@ -38,6 +38,13 @@ def _install(session: nox.Session, *what: str) -> None:
     session.install("--no-compile", "-c", "constraints.txt", *what)
 
 
+@nox.session
+def subversion(session: nox.Session) -> None:
+    """Releases in Subversion: needs svn, svnserve and git-svn, which are no Python packages."""
+    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    session.run("pytest", "tests/e2e/test_subversion.py", "-p", "no:xdist", "-rs", *session.posargs)
+
+
 def _static(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

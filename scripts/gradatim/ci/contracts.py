@@ -41,18 +41,12 @@ def find_contracts(repository: Repository) -> list[Entry]:
     Raises:
         UsageError: a path is not UTF-8, so that no workflow could name it.
     """
-    pattern = f":(top,glob)**/{DEFAULT_PATH}"
-    listed = repository.run(
-        "ls-files", "-z", "--full-name", "--cached", "--others", "--exclude-standard", "--", pattern
-    )
     found = []
-    for name in sorted(set(listed.split(b"\0")) - {b""}):
+    for name in repository.files_named(DEFAULT_PATH):
         try:
-            path = PurePosixPath(name.decode())
+            path = PurePosixPath(os.fsencode(name).decode())
         except UnicodeDecodeError as error:
-            raise UsageError(
-                f"The path {os.fsdecode(name)!r} of a contract is not UTF-8. Rename it."
-            ) from error
+            raise UsageError(f"The path {name!r} of a contract is not UTF-8. Rename it.") from error
         if (repository.root / path).is_file():
             found.append(Entry(path, _read(repository.root / path)))
     return found

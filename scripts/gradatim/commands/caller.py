@@ -30,6 +30,7 @@ def caller(contract_path: str | None, print_only: bool, force: bool) -> int:
     from gradatim.commands.opening import open_release
 
     release = open_release(contract_path)
+    release.repository.require_git("A workflow on GitHub")
     if print_only:
         click.echo(caller_text(release.contract, release.repository.root), nl=False)
         return 0
@@ -47,14 +48,16 @@ def write_caller(contract: ReadContract, *, force: bool) -> Path:
     """Write the workflow file, over one that somebody edited only when forced.
 
     Raises:
-        UsageError: a file is there that no gradatim wrote, and ``force`` was not said.
+        UsageError: a file is there that no gradatim wrote, and ``force`` was not said; or there is no git here.
     """
     from gradatim.errors import UsageError
     from gradatim.files import write_text
     from gradatim.projects.workflows import CALLER
     from gradatim.registry.git import Repository
 
-    top = Repository.find(contract.root).root
+    repository = Repository.find(contract.root)
+    repository.require_git("A workflow on GitHub")
+    top = repository.root
     path, together = top / CALLER, _together(contract, top)
     text = _text(together, top)
     if path.exists() and not force:

@@ -39,7 +39,7 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
     release = open_release(contract_path)
     findings = list(_offline(release))
     token = next((name for name in ("GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None)
-    asked = not offline and token is not None
+    asked = not offline and token is not None and not release.repository.central
     if asked:
         findings += _online(release, repository)
     serious = [finding for finding in findings if finding.serious]
@@ -51,7 +51,7 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
         click.echo(f"  {label}  {finding.where}: {finding.trap}\n        {finding.text}")
     looked = "files, branches, tags" + (" and settings" if asked else "")
     click.echo(f"{len(serious)} traps, {len(findings) - len(serious)} notes in {looked}.")
-    if not asked and not offline:
+    if not asked and not offline and not release.repository.central:
         click.echo(
             "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)",
             err=True,
@@ -60,6 +60,13 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
 
 
 def _offline(release: Release) -> Iterator[Finding]:
+    from gradatim.registry.working_copy import WorkingCopy
+
+    if isinstance(release.repository, WorkingCopy):
+        from gradatim.ci.subversion_checkup import check_working_copy
+
+        yield from check_working_copy(release.contract.parts, release.repository, release.registry)
+        return
     from gradatim.ci.github_checkup import (
         check_branches,
         check_contracts,

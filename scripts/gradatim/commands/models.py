@@ -41,6 +41,7 @@ def models(requirements: str, json_wanted: bool) -> int:
 
     github = options.github()
     repository = Repository.find(Path.cwd())
+    repository.require_git("gradatim ci models")
     entries = find_contracts(repository)
     if not entries:
         raise UsageError(

@@ -57,6 +57,7 @@ def command(
     from gradatim.commands.opening import open_release
 
     release = open_release(contract_path)
+    release.repository.require_git("gradatim protect")
     api = GitHubApi.from_environment(
         os.environ, repository or repository_of(release.repository.setting("remote.origin.url"))
     )

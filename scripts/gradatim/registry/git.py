@@ -200,9 +200,22 @@ class Repository:
             skip = entry[0] in "RC"
         return sorted(names)
 
+    def files_named(self, name: str) -> list[str]:
+        """Every file of a name, committed or not, that is not ignored, relative to the root and sorted."""
+        options = ("--full-name", "--cached", "--others", "--exclude-standard")
+        listed = self.run("ls-files", "-z", *options, "--", f":(top,glob)**/{name}")
+        return sorted({os.fsdecode(path) for path in listed.split(b"\0") if path})
+
     def tracks(self, path: Path) -> bool:
         """Whether a file, or anything in a folder, is committed or about to be."""
         return bool(self.run("ls-files", "-z", "--", str(path)))
+
+    def require_git(self, purpose: str) -> None:
+        """Refuse what only makes sense for a git repository.
+
+        Raises:
+            UsageError: the project lies in Subversion.
+        """
 
     def check_taggable(self) -> None:
         """Refuse where the checkout as a whole is no commit that a tag could mark; in git it always is one.

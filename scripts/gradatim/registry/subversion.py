@@ -24,7 +24,6 @@ from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.files import replacing
 
 _CHUNK = 1 << 20
-_MANY = 100  # targets of one command, so that its line stays short
 _CODE = re.compile(r"\b[EW](\d{6})\b")
 _NOT_THERE = {"160013", "200009"}
 _RACED = {"160016", "160020", "160024", "160028", "155011", "170004"}
@@ -134,15 +133,17 @@ class Server:
         (entry,) = _parse(result.stdout).iter("entry")
         return _node(entry)
 
-    def properties(self, paths: Sequence[str], revision: int) -> dict[str, dict[str, bytes]]:
-        """All properties of files and folders that exist, by path and name."""
-        found: dict[str, dict[str, bytes]] = {path: {} for path in paths}
-        for start in range(0, len(paths), _MANY):
-            urls = [self._at(path, revision) for path in paths[start : start + _MANY]]
-            for target in self._xml("proplist", "--xml", "--verbose", *urls).iter("target"):
-                path = unquote(target.attrib["path"])[len(unquote(self.root)) + 1 :]
-                found[path] = {p.attrib["name"]: _value(p) for p in target.iter("property")}
-        return found
+    def properties(self, folder: str, revision: int, *, deep: bool = False) -> dict[str, dict[str, bytes]]:
+        """All properties of what a folder holds that has any, by path and name."""
+        depth = "infinity" if deep else "immediates"
+        found = self._xml("proplist", "--xml", "--verbose", "--depth", depth, self._at(folder, revision))
+        top = len(unquote(self.root)) + 1
+        return {
+            unquote(target.attrib["path"])[top:]: {
+                p.attrib["name"]: _value(p) for p in target.iter("property")
+            }
+            for target in found.iter("target")
+        }
 
     def changes(self, path: str, first: int, last: int) -> dict[int, dict[str, Change]]:
         """What each revision from ``first`` to ``last`` did below a folder that ``last`` has, by path."""

@@ -111,6 +111,7 @@ class SubversionRemote:
         self._top = f"{project}/" if project else ""
         self._cache = repository.git_dir / _CACHE
         self._latest: _Listing | None = None
+        self._commits: dict[bytes, str] = {}
 
     def refs(self) -> dict[str, RemoteRef]:
         """What is there now, by full reference name; every object that they name is then here.
@@ -284,12 +285,12 @@ class SubversionRemote:
         return {key: pair for key, pair in known.items() if not gone.intersection(pair)}
 
     def _read_tags(self, marks: Mapping[str, Node], revision: int) -> dict[str, list[str]]:
-        properties = self.server.properties(sorted(marks), revision)
+        properties = self.server.properties(f"{self._top}tags", revision)
         numbers = [node.revision for node in marks.values()]
         history = self.server.changes(f"{self._top}tags", min(numbers), max(numbers))
         found = {}
         for path, node in marks.items():
-            pair = self._as_made(path, history.get(node.revision, {}), properties[path])
+            pair = self._as_made(path, history.get(node.revision, {}), properties.get(path, {}))
             if pair is None:  # made by hand, or touched since: it stands for nothing but its own content
                 commit = commit_for(self.repository, path, node.revision, node.date, self.uuid)
                 pair = [commit, commit]
@@ -311,7 +312,8 @@ class SubversionRemote:
         source, number = made.source
         if marked is None or marked.number != number or not f"/{unquote(marked.url)}".endswith(f"/{source}"):
             return None
-        identity = self._commit(path, commit)
+        identity = self._commits.get(commit) or self._commit(path, commit)
+        self._commits[commit] = identity
         name = path.rpartition("/")[2].encode()
         if not tag.startswith(b"object %s\ntype commit\ntag %s\n" % (identity.encode(), name)):
             return None
@@ -329,10 +331,10 @@ class SubversionRemote:
         return _write(self.repository, "commit", text)
 
     def _read_packs(self, packs: Mapping[str, Node], revision: int) -> dict[str, list[str]]:
-        properties = self.server.properties(sorted(packs), revision)
+        properties = self.server.properties(f"{self._top}gradatim", revision, deep=True)
         found = {}
         for path, node in packs.items():
-            head = properties[path].get(_HEAD, b"").decode(errors="replace")
+            head = properties.get(path, {}).get(_HEAD, b"").decode(errors="replace")
             if not re.fullmatch(r"[0-9a-f]{40}", head):
                 raise _damaged(path, node)
             if not self.repository.has_object(head):

@@ -103,6 +103,10 @@ class _WithSubversion(Repository):
 
     # Subversion as the remote
 
+    def remote_url(self, remote: str | None = None) -> str | None:
+        """Where a git remote lies, without any password in it; None when there is none."""
+        return None if (remote or self.remote) == NAME else super().remote_url(remote)
+
     def remote_refs(self, remote: str, *patterns: str) -> dict[str, RemoteRef]:
         """What the remote holds now, by full reference name."""
         if remote != NAME:
@@ -209,13 +213,22 @@ class WorkingCopy(_WithSubversion):
         """Subversion itself."""
         return NAME
 
-    def remote_url(self, remote: str | None = None) -> str | None:
-        """Where the project lies, without any user's name in it."""
-        return without_user(f"{self._place.root}/{self._project}".rstrip("/"))
-
     def branch(self) -> str | None:
         """``trunk``, or the branch's own name; None in a copy of a tag."""
         return None if self._line.startswith("tags/") else self._line.removeprefix("branches/")
+
+    def branches(self) -> set[str]:
+        """``trunk`` and the names of the branches that the project has.
+
+        Raises:
+            EnvironmentLacks: the server cannot be reached.
+        """
+        server = self._subversion.server
+        top = f"{self._project}/" if self._project else ""
+        revision = server.youngest()
+        listed = server.list(f"{top}branches", revision) or {}
+        trunk = {"trunk"} if server.node(f"{top}trunk", revision) else set()
+        return trunk | {name for name, node in listed.items() if node.kind == "dir"}
 
     def head(self) -> str:
         """The commit that stands for the last revision in which the checked-out folder changed."""
@@ -232,9 +245,30 @@ class WorkingCopy(_WithSubversion):
         found = subversion.changed_files(self.root, untracked=untracked)
         return [name for name in found if _FOLDER not in name.split("/")]
 
+    def files_named(self, name: str) -> list[str]:
+        """Every file of a name that Subversion has or could be given, relative to the root and sorted."""
+        left_out = {".svn", _FOLDER}
+        found = []
+        for folder, inside, files in os.walk(self.root):
+            inside[:] = [sub for sub in inside if sub not in left_out]
+            if name in files:
+                found.append((Path(folder) / name).relative_to(self.root).as_posix())
+        return sorted(found)
+
     def tracks(self, path: Path) -> bool:
         """Whether a file or folder is in Subversion or about to be."""
         return subversion.is_tracked(path)
+
+    def require_git(self, purpose: str) -> None:
+        """Refuse what only makes sense for a git repository.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{purpose} needs a git repository, and {self.root} is a working copy of Subversion. Call `gradatim run` in "
+            "a job of your own CI system instead: docs/registry.md, Subversion."
+        )
 
     def check_taggable(self) -> None:
         """Refuse a working copy that as a whole is no one revision.
@@ -244,16 +278,14 @@ class WorkingCopy(_WithSubversion):
         """
         said = subversion.summary(self.root)
         if "S" in said:
-            what, remedy = "has parts that were switched to another branch", "svn switch them back"
+            what, remedy = "has parts that were switched to another branch", "Switch them back"
         elif "P" in said:
-            what, remedy = "is only a part of its folder", "svn update --set-depth infinity"
+            what, remedy = "is only a part of its folder", "Run: svn update --set-depth infinity"
         elif ":" in said:
-            what, remedy = f"holds files of several revisions ({said.rstrip('MSP')})", "svn update"
+            what, remedy = f"holds files of several revisions ({said.rstrip('MSP')})", "Run: svn update"
         else:
             return
-        raise UsageError(
-            f"{self.root} {what}, so no revision is what was checked. Run: {remedy}, then run again."
-        )
+        raise UsageError(f"{self.root} {what}, so no revision is what was checked. {remedy}, then run again.")
 
     def _root_url(self) -> str:
         return self._place.root
@@ -269,12 +301,6 @@ class GitSvn(_WithSubversion):
     def remote(self) -> str | None:
         """A git remote where there is one, else Subversion."""
         return self._git_remote() or NAME
-
-    def remote_url(self, remote: str | None = None) -> str | None:
-        """Where the remote lies, without any password in it."""
-        if (remote or self.remote) != NAME:
-            return super().remote_url(remote)
-        return without_user(self._url)
 
     def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
         """Push references; versions are copied in Subversion first, whose word decides a race.
