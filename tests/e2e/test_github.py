@@ -17,6 +17,7 @@ import pytest
 from github_consumer import (
     ACT,
     NASTY,
+    SHORT,
     commit,
     lay_consumer,
     pull_request,
@@ -127,12 +128,17 @@ def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(
 def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consumer: Consumer) -> None:
     project, releases = consumer.project, consumer.folder / "releases"
     git(project, "checkout", "-q", "staging")
-    shorten(project)
+    shorten(project, text=SHORT.replace("data/test.npz}", "data/test.npz, uses: 8}"))
     write_caller(project, jobs="folded")
     _export(project)
     first = push(consumer, "The first candidate")
     assert first.code == 0, first.text[-4000:]
-    assert {"tag": "success", "publish": "success", "passed": "success"}.items() <= first.results.items()
+    assert {"count": "success", "tag": "success", "publish": "success"}.items() <= first.results.items()
+    assert first.results["passed"] == "success"
+    assert "use 1 of 8 of the data" in first.of("folded"), (
+        "counted by the one job that may push and runs none of our code"
+    )
+    assert git(project, "ls-remote", "origin", "refs/gradatim/uses/*")
     assert 'set-output:: runner=["gpu"]' in first.text
     (tag,) = _tags(consumer)
     assert "-beta.1" in tag

@@ -139,6 +139,14 @@ def test_a_use_of_the_data_is_counted_where_the_contract_says_so_and_never_for_a
     assert (said["count"], said["jobs"]) == (counted, jobs)
 
 
+def test_a_committed_model_is_counted_and_checked_in_one_job_though_it_could_be_built(tmp_path: Path) -> None:
+    model = {"name": "digits", "path": "m.onnx", "build": "python train.py"}
+    data = {"evaluation": "test.npz", "uses": 8}
+    contract = Contract.model_validate({"model": model, "data": data, "task": "classification"})
+    place = GitHub(_branch("main")).place()
+    assert occasion(contract, place, "push", {}, "ubuntu-latest", "folded", committed=True).jobs == "folded"
+
+
 def test_a_contract_that_counts_nothing_asks_for_no_count(tmp_path: Path) -> None:
     said = _ask(tmp_path, "push", {}, **_branch("main")).outputs()
     assert (said["count"], said["jobs"]) == ("false", "split")

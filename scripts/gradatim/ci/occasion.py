@@ -90,6 +90,8 @@ def occasion(
     event: Mapping[str, Any],
     runner: str,
     jobs: str = "split",
+    *,
+    committed: bool = False,
 ) -> Occasion:
     """Read an event of GitHub in the light of the contract.
 
@@ -100,6 +102,7 @@ def occasion(
         event: the event's payload.
         runner: where jobs run whose stage declares no runner.
         jobs: ``split`` or ``folded``, as the caller wishes; a model that is built and then counted needs a job for each.
+        committed: whether git holds the model, so that nothing is built.
 
     Raises:
         UsageError: a dispatch asks for something that does not exist, or the event is of no use.
@@ -116,7 +119,7 @@ def occasion(
     publishers = tuple(sorted({place.kind for place in contract.publish} - {"folder"}))
     extras = tuple(sorted({*extras_of(contract), *publishers}))
     wanted = contract.data.uses is not None and contract.data.evaluation is not None
-    apart = jobs == "split" or (wanted and contract.model.build is not None)
+    apart = jobs == "split" or (wanted and contract.model.build is not None and not committed)
     return Occasion(
         kind,
         stage,

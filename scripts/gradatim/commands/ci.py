@@ -48,8 +48,10 @@ def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -
     from gradatim.contract.reading import find_contract, read_contract
 
     github = options.github()
-    contract = read_contract(find_contract(contract_path)).parts
-    found = occasion(contract, github.place(), github.event_name, github.event(), runner, jobs)
+    read = read_contract(find_contract(contract_path))
+    event, path = github.event(), read.parts.model.path
+    committed = path is not None and _is_committed(read.root / path)
+    found = occasion(read.parts, github.place(), github.event_name, event, runner, jobs, committed=committed)
     github.output(found.outputs())
     if json_wanted:
         options.print_json(found.outputs())
@@ -245,6 +247,16 @@ def _places(contract: Path) -> Places:
     workspace = Workspace(contract.parent)
     workspace.prepare()
     return Places(workspace.folder, contract.parent, written_model_path(contract))
+
+
+def _is_committed(path: Path) -> bool:
+    from gradatim.errors import EnvironmentLacks
+    from gradatim.registry.git import Repository
+
+    try:
+        return Repository.find(path.parent if path.parent.is_dir() else Path.cwd()).tracks(path)
+    except EnvironmentLacks:
+        return False
 
 
 def _built(places: Places, contract: Path) -> list[Path]:
