@@ -45,6 +45,13 @@ def subversion(session: nox.Session) -> None:
     session.run("pytest", "tests/e2e/test_subversion.py", "-p", "no:xdist", "-rs", *session.posargs)
 
 
+@nox.session
+def lineage(session: nox.Session) -> None:
+    """Lineage from files that TensorBoard, Weights & Biases and MLflow write in the test."""
+    session.install("-c", "constraints.txt", "-e", ".[dev,tensorboard,wandb,mlflow]")
+    session.run("pytest", "tests/unit/test_lineage_trackers.py", "-p", "no:xdist", *session.posargs)
+
+
 def _static(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

@@ -5,6 +5,7 @@ In the README a part stands between ``<!-- name: ... -->`` and ``<!-- /name -->`
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from gradatim.cli import STEPS, VERBS
 from gradatim.contract.documentation import reference_page
 from gradatim.contract.reading import read_contract
 from gradatim.files import write_text
+from gradatim.lineage.schema import json_schema
 from gradatim.perturb import catalogue
 from gradatim.projects import gitlab
 from gradatim.projects.workflows import Caller, render_caller
@@ -71,6 +73,7 @@ def written() -> dict[str, str]:
         "docs/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
         "docs/robustness.md": _filled(robustness, {"catalogue": corruptions()}),
         "docs/contract.md": reference_page(),
+        "docs/lineage.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

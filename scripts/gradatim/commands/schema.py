@@ -13,7 +13,8 @@ import click
 )
 @click.option("--metrics", metavar="TASK", help="List the metrics that gates may name for a task instead.")
 @click.option("--markdown", is_flag=True, help="Print the reference page of every key instead.")
-def command(corruptions: bool, metrics: str | None, markdown: bool) -> None:
+@click.option("--lineage", is_flag=True, help="Print the JSON Schema of lineage.json instead.")
+def command(corruptions: bool, metrics: str | None, markdown: bool, lineage: bool) -> None:
     """Print the JSON Schema of gradatim.yml, so that editors complete and check it.
 
     \b
@@ -44,6 +45,10 @@ def command(corruptions: bool, metrics: str | None, markdown: bool) -> None:
         from gradatim.contract.documentation import reference_page
 
         click.echo(reference_page())
+    elif lineage:
+        from gradatim.lineage.schema import json_schema as lineage_schema
+
+        click.echo(json.dumps(lineage_schema(), indent=2, ensure_ascii=False))
     else:
         from gradatim.contract.reading import json_schema
 

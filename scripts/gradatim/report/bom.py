@@ -61,7 +61,7 @@ def render_bom(report: Report) -> str:
 
 def _model(report: Report, training: Training | None, data: list[str]) -> dict[str, Any]:
     card, seen = report.card or Card(), report.inspection
-    files = seen.files if seen else ()
+    files = tuple({file.path: file for file in seen.files}.values()) if seen else ()
     manifest = report.lineage.manifest if report.lineage else None
     found: dict[str, Any] = {
         "type": "machine-learning-model",
