@@ -116,7 +116,7 @@ def inputs() -> str:
     """Every input of GitLab's include."""
     rows = ["| input | default | |", "|---|---|---|"]
     for one in gitlab.INPUTS:
-        default = one.default.replace("|", "\\|")
+        default = str(one.default).replace("|", "\\|")
         rows.append(f"| `{one.name}` | {f'`{default}`' if default else 'nothing'} | {one.description} |")
     return "\n".join(rows)
 

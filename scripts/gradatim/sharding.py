@@ -73,11 +73,11 @@ def left(
         total: how many there are in all shards.
         details: whatever else its merging needs.
     """
-    some = f"rows {start + 1} to {start + rows} of {total}" if rows else f"none of {total} rows"
+    told = f"rows {start + 1} to {start + rows} of {total}" if rows else f"none of the {total} rows"
     subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
     record = {"number": shard.number, "of": shard.of, "start": start, "rows": rows, "total": total}
     outputs = tuple(folder / name for name in list_files(folder))
-    return Outcome(f"shard {shard}: {some}", subjects, details={"shard": record, **details}, outputs=outputs)
+    return Outcome(f"shard {shard}: {told}", subjects, details={"shard": record, **details}, outputs=outputs)
 
 
 def save(workspace: Workspace, step: str, shard: Shard, statement: Statement) -> None:

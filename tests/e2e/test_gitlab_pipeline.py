@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,26 @@ def test_a_push_is_released_and_promoted_and_a_refused_candidate_leaves_no_tag(
     assert len(consumer.tags()) == 4
     _verifies_in_another_clone(consumer)
     _the_pipeline_of_a_tag_finds_the_release_public(consumer)
+
+
+@pytest.mark.slow
+def test_shared_rows_are_merged_to_what_one_job_finds(consumer: Consumer) -> None:
+    contract = (consumer.project / "gradatim.yml").read_text(encoding="utf-8")
+    contract = contract.replace("test: {", "test: {robustness: [gaussian_noise], items: 100, ")
+    (consumer.project / "gradatim.yml").write_text(contract, encoding="utf-8")
+    pipeline = (consumer.project / ".gitlab-ci.yml").read_text(encoding="utf-8")
+    consumer.commit("More to test")
+    whole = consumer.run()
+    assert "shard 1/3" not in whole.said
+    (consumer.project / ".gitlab-ci.yml").write_text(f"{pipeline}      shards: 3\n", encoding="utf-8")
+    consumer.commit("Three jobs share the rows")
+    shared = consumer.run()
+    assert shared.code == whole.code, shared.said
+    for number, rows in enumerate(("1 to 128", "129 to 256", "257 to 400"), 1):
+        assert f"shard {number}/3: rows {rows} of 400" in shared.said
+    found = re.compile(r"(\d+ samples, accuracy [^\n]*%|\d+ checks[^\n]*severities)")
+    assert len(found.findall(whole.said)) == 2
+    assert sorted(found.findall(shared.said)) == sorted(found.findall(whole.said))
 
 
 def _verifies_in_another_clone(consumer: Consumer) -> None:

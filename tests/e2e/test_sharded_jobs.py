@@ -12,7 +12,7 @@ import pytest
 from projects.small import DATA, Copy, columns, lay_down, once, write_columns, write_model
 
 from gradatim.commands.opening import open_release
-from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.errors import BrokenEvidence
 from gradatim.pipeline.step import run_shard, run_step
 from gradatim.release import Release
 from gradatim.shard import Shard
@@ -200,12 +200,16 @@ def test_a_refused_merge_leaves_no_evidence_and_nothing_is_predicted_in_its_plac
     assert not (project.folder / ".gradatim/shards/evaluate").exists(), "merged, they would only go stale"
 
 
-def test_a_shard_that_is_there_is_skipped_and_one_of_nothing_is_refused(left: Copy, tmp_path: Path) -> None:
+def test_a_shard_that_is_there_is_skipped_and_shards_of_nothing_are_merged_to_nothing(
+    left: Copy, tmp_path: Path
+) -> None:
     assert run_shard("evaluate", _release(left), Shard(1, 3)).skipped
     project = Copy(left.folder.parent, tmp_path / "plain")
     project.change_contract("robustness: [feature_noise, missing_values], ", "")
-    with pytest.raises(UsageError, match="no robustness to test"):
-        run_shard("test", _release(project), Shard(1, 3))
+    for shard in SHARDS:
+        assert run_shard("test", _release(project), Shard.parse(shard)).code == 0
+    done = run_step("test", _release(project))
+    assert (done.code, done.statement.details["robustness"]["items"]) == (0, 0)
     assert project.call("evaluate", "--shard", "4/3").code == 2
 
 

@@ -16,6 +16,7 @@ from gradatim import __version__
 from gradatim.cli import cli
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects import gitlab
+from gradatim.shard import Shard
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,7 @@ def _resolved() -> str:
     """The include as GitLab reads it with every input at its default."""
     _, _, body = gitlab.render_include().partition("\n---\n")
     values = {given.name: given.default for given in gitlab.INPUTS}
-    return re.sub(r"\$\[\[ inputs\.([a-z-]+) \]\]", lambda found: values[found[1]], body)
+    return re.sub(r"\$\[\[ inputs\.([a-z-]+) \]\]", lambda found: str(values[found[1]]), body)
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +51,43 @@ def test_the_checked_in_include_is_what_the_graph_renders() -> None:
 
 
 def test_every_step_is_one_job_with_the_needs_of_the_graph(jobs: dict[str, dict[str, Any]]) -> None:
-    assert list(jobs) == [step.name for step in GRAPH]
+    assert [name for name in jobs if not _shares(name)] == [step.name for step in GRAPH]
     for name, job in jobs.items():
         needs = [need["job"] if isinstance(need, dict) else need for need in job["needs"]]
-        assert tuple(need.removeprefix("gradatim-") for need in needs) == STEPS[name].needs
+        wanted = [need.removeprefix("gradatim-") for need in needs]
+        shards = [f"{name}-shards"] if name in STEPS and STEPS[name].shared else []
+        assert wanted == [*STEPS[name.removesuffix("-shards")].needs, *shards]
+
+
+def test_rows_are_shared_among_as_many_jobs_as_the_include_is_told(jobs: dict[str, dict[str, Any]]) -> None:
+    assert {name for name in jobs if _shares(name)} == {f"{s.name}-shards" for s in GRAPH if s.shared}
+    for name in filter(_shares, jobs):
+        (line,) = jobs[name]["script"]
+        assert line.endswith(' --shard "$CI_NODE_INDEX/$CI_NODE_TOTAL"')
+        assert jobs[name]["parallel"] == 1
+        assert jobs[name]["rules"][0] == {"if": '"1" == "1" || $GRADATIM_DO', "when": "never"}
+        assert jobs[name]["rules"][1:] == jobs["evaluate"]["rules"][1:]
+        step = jobs[name.removesuffix("-shards")]
+        assert step["needs"][-1] == {"job": f"gradatim-{name}", "optional": True}
+
+
+def _shares(name: str) -> bool:
+    return name.endswith("-shards")
 
 
 def test_a_job_is_one_call_of_its_command(jobs: dict[str, dict[str, Any]]) -> None:
     values = {"CONTRACT": "gradatim.yml", "STAGE": "beta", "VERSION": "v1.0.0", "REASON": "it was slow"}
     for name, job in jobs.items():
         *before, line = job["script"]
+        name = name.removesuffix("-shards")
         assert len(before) == int(STEPS[name].outward)  # the token to push with, where one is set
         settings = "".join(f"GRADATIM_{key}={shlex.quote(value)}; " for key, value in values.items())
         shown = subprocess.run(
-            ["sh", "-c", f"gradatim() {{ printf '%s\\n' \"$@\"; }}; {settings}{line}"],
+            [
+                "sh",
+                "-c",
+                f"CI_NODE_INDEX=2 CI_NODE_TOTAL=4; gradatim() {{ printf '%s\\n' \"$@\"; }}; {settings}{line}",
+            ],
             check=True,
             capture_output=True,
             text=True,
@@ -74,6 +98,7 @@ def test_a_job_is_one_call_of_its_command(jobs: dict[str, dict[str, Any]]) -> No
         assert found is not None
         with found.make_context(name, arguments) as context:
             assert context.params["contract_path"] == "gradatim.yml"
+            assert context.params.get("shard") == (Shard(2, 4) if "--shard" in line else None)
 
 
 def test_a_refusal_lets_the_walk_go_on_and_the_gate_refuse(jobs: dict[str, dict[str, Any]]) -> None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from gradatim import __version__
-from gradatim.errors import BrokenEvidence, GradatimError, UsageError
+from gradatim.errors import BrokenEvidence, GradatimError
 from gradatim.evidence.statement import Statement
 from gradatim.files import sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.graph import STEPS
 from gradatim.release import Outcome, Release
 from gradatim.shard import Shard
-from gradatim.sharding import name_of, save, statement_of
+from gradatim.sharding import begin, left, name_of, save, statement_of
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.INVALID: 3}
 
@@ -165,24 +165,23 @@ def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
 def run_shard(name: str, release: Release, shard: Shard, *, force: bool = False) -> StepRun:
     """Do one part of a step's rows and leave it for the step itself to merge, or find that it is already there.
 
+    Where the contract gives the step no rows to go over, an empty part is left.
+
     Raises:
-        UsageError: the contract leaves nothing to share out.
         GradatimError: it came to no end; nothing that can be merged is left then.
     """
     began = time.monotonic()
     release.workspace.prepare()
-    if not release.contract.parts.can_share(name):
-        raise UsageError(
-            f"There is nothing of `{name}` to share out: the contract names no "
-            f"{'evaluation data' if name == 'evaluate' else 'robustness to test, or no evaluation data'}."
-        )
     inputs = _inputs(name, release)
     standing = None if force else _standing_shard(name, release, shard, inputs)
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
     release.forget_remembered()
     inputs = _inputs(name, release)
-    outcome = cast("SharedStep", step_module(name)).run_shard(release, shard)
+    if release.contract.parts.can_share(name):
+        outcome = cast("SharedStep", step_module(name)).run_shard(release, shard)
+    else:
+        outcome = left(release, shard, begin(release, name, shard), 0, 0, 0)
     seconds = time.monotonic() - began
     statement = release.statement(name_of(name, shard), outcome, inputs, seconds)
     save(release.workspace, name, shard, statement)

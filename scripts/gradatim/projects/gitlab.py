@@ -16,7 +16,7 @@ from typing import Any
 from gradatim import __version__
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import GRAPH, Step
-from gradatim.projects.actions import inputs_of, outputs_of
+from gradatim.projects.actions import inputs_of, outputs_of, signs
 
 PATH = "templates/gitlab/release.yml"
 """Where the include lies in the kit's repository."""
@@ -46,12 +46,12 @@ class Input:
     Attributes:
         name: kebab-case, as a pipeline spells it.
         description: what it does, in a line.
-        default: its value when left out.
+        default: its value when left out; a number takes numbers alone.
     """
 
     name: str
     description: str
-    default: str
+    default: str | int
 
 
 INPUTS = (
@@ -71,6 +71,11 @@ INPUTS = (
     Input("requirements", "Your own requirements file, for code that the contract names.", ""),
     Input("image", "The image of every job: Python 3.10 or newer, and git.", "python:3.11"),
     Input("timeout", "How long one job may take.", "1 hour"),
+    Input(
+        "shards",
+        "Jobs that share the rows of `evaluate` and of the robustness in `test`; 1 shares nothing.",
+        1,
+    ),
     Input("job-prefix", "Begins every job's name; another one for every further model.", "gradatim-"),
     Input("checks-stage", "The stage of the jobs that check.", "test"),
     Input("release-stage", "The stage of the jobs that tag, publish, promote and roll back.", "deploy"),
@@ -105,6 +110,7 @@ def render_include() -> str:
         "command": _command,
         "goes_on": _goes_on,
         "outputs_of": _outputs,
+        "signs": signs,
     }
     return made.get_template("release.yml.j2").render(values)
 
@@ -114,13 +120,18 @@ def _goes_on(step: Step) -> bool:
     return not step.unsafe_to_pass and step is not CHECKS[-1]
 
 
-def _command(step: Step) -> str:
-    """The step's command line, its values in variables that a pipeline run by hand may set."""
+def _command(step: Step, shard: str | None = None) -> str:
+    """The step's command line, its values in variables that a pipeline run by hand may set.
+
+    Args:
+        shard: the part of the rows that it does, in the shell's words; all of them when left out.
+    """
     arguments = [
         re.sub(rf"\b{given.variable}\b", f"GRADATIM_{given.variable}", given.argument)
         for given in inputs_of(step)
-        if given.argument
+        if given.argument and given.name != "shard"
     ]
+    arguments += [f'--shard "{shard}"'] if shard else []
     return " ".join([f"gradatim {step.name}", *arguments])
 
 
