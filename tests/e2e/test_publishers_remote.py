@@ -12,6 +12,7 @@ import pytest
 from publishing.crashes import problems, survive
 from publishing.github import GitHubPlace
 from publishing.gitlab import GitLabPlace
+from publishing.huggingface import HuggingFacePlace
 from publishing.places import Place
 from publishing.processes import free_port
 from publishing.servers import Servers
@@ -25,8 +26,10 @@ from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import VersionTaken, announce
 
+HEAVY = pytest.param("mlflow", marks=pytest.mark.slow)  # `nox -s servers` installs it
 
-@pytest.fixture(params=["s3", "oci", "github", "gitlab"])
+
+@pytest.fixture(params=["s3", "oci", "github", "gitlab", "huggingface", HEAVY])
 def place(
     request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Place]:
@@ -34,9 +37,9 @@ def place(
     for key, value in {**IDENTITY, **found.credentials}.items():
         monkeypatch.setenv(key, value)
     yield found
-    if isinstance(found, GitHubPlace | GitLabPlace):
+    if isinstance(found, GitHubPlace | GitLabPlace | HuggingFacePlace):
         refused, found.server.refused = found.server.refused, []
-        assert refused == [], "the forge's own documentation does not allow this"
+        assert refused == [], "the place's own documentation does not allow this"
 
 
 @pytest.fixture

@@ -9,29 +9,32 @@ Source: GitHub's REST API, version 2022-11-28, releases and release assets.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.errors import EnvironmentLacks
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry
-from gradatim.evidence.release_record import RECORD_FILE
+from gradatim.evidence.release_record import RECORD_FILE, SIGNATURE_FILE
 from gradatim.publishers.forge import Project, by_plain_name, description, find_project
 from gradatim.publishers.publisher import Draft, Publication
 from gradatim.publishers.transfer import (
     checked_source,
+    compare,
+    gone,
     is_entry,
+    is_held,
     not_the_release,
-    other_version,
+    own_record,
     save_named,
+    sending,
 )
-from gradatim.publishers.web import Web, explained
-from gradatim.registry.git import Repository, pause
+from gradatim.publishers.web import Changed, Web, explained, patiently
+from gradatim.registry.git import Repository
 
 if TYPE_CHECKING:
     import requests
@@ -40,10 +43,8 @@ _TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
 _VERSION = "2022-11-28"
 _TAG = "/releases/tag/"
 _PAGE = 100
-_ATTEMPTS = 6
 _LATEST = "legacy"
 """By version and date, so that a fix of an older line does not become the latest release."""
-_Found = TypeVar("_Found")
 
 
 class GitHubPublisher:
@@ -89,7 +90,7 @@ class GitHubPublisher:
             self._fill(number, release)
             return Draft(release, str(number))
 
-        return self._patiently(try_once)
+        return patiently(self.location, try_once)
 
     def publish(self, draft: Draft) -> Publication:
         """See ``Publisher.publish``."""
@@ -110,28 +111,18 @@ class GitHubPublisher:
                 404,
                 422,
             ):  # somebody else published it meanwhile, or took the draft away
-                raise _Changed
+                raise Changed
             self._accepted(response, 200)
 
-        self._patiently(try_once)
-        self._patiently(lambda: self._compare(release))
+        patiently(self.location, try_once)
+        patiently(self.location, lambda: self._compare(release))
         for left in self._drafts(release.tag):
             self._delete(f"/releases/{left['id']}")
         return self.publication(release)
 
     def holds(self, release: ReleaseFiles) -> bool:
         """See ``Publisher.holds``."""
-
-        def try_once() -> bool:
-            if not self._is_public(release):
-                return False
-            self._compare(release)
-            return True
-
-        try:
-            return self._patiently(try_once)
-        except BrokenEvidence:
-            return False
+        return patiently(self.location, lambda: is_held(release, self._is_public, self._compare))
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``."""
@@ -147,13 +138,10 @@ class GitHubPublisher:
             public = self._public(tag)
             assets = {} if public is None else self._assets(public["id"])
             if not assets:
-                raise EnvironmentLacks(
-                    f"{publication.name} {publication.version} was published to {publication.location}, "
-                    "which holds no such release any more, or none that can be seen without a token."
-                )
+                raise gone(publication)
             return save_named(assets, self._download, into)
 
-        return self._patiently(try_once)
+        return patiently(self.location, try_once)
 
     # releases
 
@@ -167,12 +155,8 @@ class GitHubPublisher:
             return False
         place = self.publication(release).location
         marker = self._assets(public["id"]).get(RECORD_FILE)
-        if marker is None:
-            raise BrokenEvidence(
-                f"{place} is in the way: gradatim did not make it. Delete that release, keep its tag, then run again."
-            )
-        if b"".join(self._download(marker)) != release.record.to_bytes():
-            raise other_version(place, release)
+        found = None if marker is None else b"".join(self._download(marker))
+        own_record(place, release, found, "Delete that release, keep its tag")
         return True
 
     def _compare(self, release: ReleaseFiles) -> None:
@@ -181,12 +165,9 @@ class GitHubPublisher:
         public = self._public(release.tag)
         if public is None:
             raise not_the_release(place, "it is not public.")
-        wanted, assets = by_plain_name(release.entries), self._assets(public["id"])
-        for name in sorted(wanted.keys() ^ assets.keys()):
-            raise not_the_release(place, f"{name} is {'missing' if name in wanted else 'not part of it'}.")
-        for name, entry in wanted.items():
-            if not self._same(assets[name], entry):
-                raise not_the_release(place, f"{entry.path} was altered.")
+        assets = self._assets(public["id"])
+        wanted = by_plain_name(release.entries)
+        compare(place, wanted, assets, lambda name, entry: self._same(assets[name], entry))
 
     def _drafts(self, tag: str) -> list[Any]:
         """Drafts that gradatim made for a tag, oldest first."""
@@ -211,7 +192,7 @@ class GitHubPublisher:
             for other in mine[1:]:
                 self._delete(f"/releases/{other['id']}")
         if not mine:
-            raise _Changed
+            raise Changed
         return int(mine[0]["id"])
 
     def _fill(self, number: int, release: ReleaseFiles) -> None:
@@ -221,7 +202,9 @@ class GitHubPublisher:
         for name, asset in self._assets(number).items():
             if name in wanted and self._same(asset, wanted[name]):
                 whole.add(name)
-            else:
+            elif (
+                name != SIGNATURE_FILE or name in wanted
+            ):  # it joins last; another run may just have put it there
                 self._delete(f"/releases/assets/{asset['id']}")
         for name, entry in wanted.items():
             if name not in whole:
@@ -241,10 +224,10 @@ class GitHubPublisher:
         source = checked_source(release, entry)
         draft = self._get(f"/releases/{number}")
         if draft is None:
-            raise _Changed
+            raise Changed
         url = draft["upload_url"].partition("{")[0]
         headers = {"Content-Type": "application/octet-stream"}
-        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as body:
+        with sending(source, name) as body:
             response = self._web.send(
                 "POST",
                 url,
@@ -254,7 +237,7 @@ class GitHubPublisher:
                 headers=headers,
             )
         if response.status_code in (404, 422):  # it is there already, from a request that seemed to fail
-            raise _Changed
+            raise Changed
         return self._accepted(response, 201).json()
 
     def _same(self, asset: Any, entry: FileEntry) -> bool:
@@ -265,7 +248,7 @@ class GitHubPublisher:
         headers = {"Accept": "application/octet-stream"}
         response = self._send("GET", f"/releases/assets/{asset['id']}", headers=headers, stream=True)
         if response.status_code == 404:
-            raise _Changed
+            raise Changed
         return self._web.stream(self._accepted(response, 200))
 
     # speaking with GitHub
@@ -293,7 +276,7 @@ class GitHubPublisher:
         while True:
             response = self._send("GET", path, params={"per_page": _PAGE, "page": page})
             if response.status_code == 404 and path != "/releases":
-                raise _Changed
+                raise Changed
             found = self._accepted(response, 200).json()
             yield from found
             if len(found) < _PAGE:
@@ -314,21 +297,6 @@ class GitHubPublisher:
                 "needs to write the contents of that repository (in a workflow: `permissions: contents: write`)."
             )
         raise EnvironmentLacks(f"{self.location} refuses: {explained(response)}.")
-
-    def _patiently(self, work: Callable[[], _Found]) -> _Found:
-        """Do something again when what it saw changed meanwhile, through somebody who does the same."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return work()
-            except _Changed:
-                pause(attempt)
-        raise EnvironmentLacks(
-            f"{self.location} changes while it is being written to. Run the same command again."
-        )
-
-
-class _Changed(Exception):
-    """Something that was listed is gone, or something new is in the way."""
 
 
 _MARK = "gradatim-release: sha256:"

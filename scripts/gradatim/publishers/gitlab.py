@@ -9,7 +9,6 @@ Source: GitLab's REST API v4: releases, packages, generic packages.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -24,10 +23,14 @@ from gradatim.publishers.forge import by_plain_name, description, find_project
 from gradatim.publishers.publisher import Draft, Publication
 from gradatim.publishers.transfer import (
     checked_source,
+    compare,
+    gone,
     is_entry,
+    is_held,
     not_the_release,
-    other_version,
+    own_record,
     save_named,
+    sending,
 )
 from gradatim.publishers.web import Web, explained
 from gradatim.registry.git import Repository
@@ -84,7 +87,7 @@ class GitLabPublisher:
             if name in present and is_entry(self._download(url), entry):
                 continue
             source = checked_source(release, entry)
-            with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as body:
+            with sending(source, entry.path) as body:
                 # Of several files of one name in a package GitLab gives the newest.
                 self._accepted(self._send("PUT", url, params={"status": "hidden"}, data=body), 200, 201)
             if not is_entry(self._download(url), entry):
@@ -118,13 +121,7 @@ class GitLabPublisher:
 
     def holds(self, release: ReleaseFiles) -> bool:
         """See ``Publisher.holds``."""
-        try:
-            if not self._is_public(release):
-                return False
-            self._compare(release)
-        except BrokenEvidence:
-            return False
-        return True
+        return is_held(release, self._is_public, self._compare)
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``. A token that may not delete leaves the hidden package to its owner."""
@@ -136,10 +133,7 @@ class GitLabPublisher:
         """See ``Publisher.open``."""
         found = self._release(unquote(publication.location.partition(_RELEASE)[2]))
         if found is None:
-            raise EnvironmentLacks(
-                f"{publication.name} {publication.version} was published to {publication.location}, "
-                "which holds no such release any more, or none that can be seen without a token."
-            )
+            raise gone(publication)
         return save_named(self._links(found), self._download, into)
 
     # releases
@@ -155,12 +149,8 @@ class GitLabPublisher:
             return False
         place = self.publication(release).location
         marker = self._links(found).get(RECORD_FILE)
-        if marker is None:
-            raise BrokenEvidence(
-                f"{place} is in the way: gradatim did not make it. Delete that release, keep its tag, then run again."
-            )
-        if b"".join(self._download(marker)) != release.record.to_bytes():
-            raise other_version(place, release)
+        data = None if marker is None else b"".join(self._download(marker))
+        own_record(place, release, data, "Delete that release, keep its tag")
         return True
 
     def _compare(self, release: ReleaseFiles) -> None:
@@ -169,12 +159,9 @@ class GitLabPublisher:
         found = self._release(release.tag)
         if found is None:
             raise not_the_release(place, "it is not public.")
-        wanted, links = by_plain_name(release.entries), self._links(found)
-        for name in sorted(wanted.keys() ^ links.keys()):
-            raise not_the_release(place, f"{name} is {'missing' if name in wanted else 'not part of it'}.")
-        for name, entry in wanted.items():
-            if not is_entry(self._download(links[name]), entry):
-                raise not_the_release(place, f"{entry.path} was altered.")
+        links = self._links(found)
+        wanted = by_plain_name(release.entries)
+        compare(place, wanted, links, lambda name, entry: is_entry(self._download(links[name]), entry))
 
     @staticmethod
     def _links(found: Any) -> dict[str, str]:

@@ -28,7 +28,16 @@ from gradatim.evidence.manifest import FileEntry, strict_json
 from gradatim.evidence.release_record import RECORD_FILE
 from gradatim.files import canonical_json, sha256_bytes
 from gradatim.publishers.publisher import Draft, Publication
-from gradatim.publishers.transfer import checked_source, is_entry, not_the_release, other_version, save
+from gradatim.publishers.transfer import (
+    checked_source,
+    gone,
+    is_entry,
+    is_held,
+    not_the_release,
+    other_version,
+    save,
+    sending,
+)
 from gradatim.publishers.web import Web, explained, is_loopback
 
 if TYPE_CHECKING:
@@ -103,13 +112,7 @@ class OciPublisher:
 
     def holds(self, release: ReleaseFiles) -> bool:
         """See ``Publisher.holds``."""
-        try:
-            if not self._is_public(release):
-                return False
-            self._compare(release)
-        except BrokenEvidence:
-            return False
-        return True
+        return is_held(release, self._is_public, self._compare)
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``. Blobs that nothing names are the registry's to collect."""
@@ -122,10 +125,7 @@ class OciPublisher:
         """See ``Publisher.open``."""
         data = self._tagged(publication.location.rpartition(":")[2])
         if data is None:
-            raise EnvironmentLacks(
-                f"{publication.name} {publication.version} was published to {publication.location}, "
-                "which holds no such release any more."
-            )
+            raise gone(publication)
         for path, digest in _layers(data, publication.location).items():
             save(self._blob(digest), into, path)
         return into
@@ -173,7 +173,7 @@ class OciPublisher:
             return
         begun = self._accepted(self._send("POST", "blobs/uploads/"), 202)
         where = urljoin(begun.url, begun.headers["Location"])
-        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as body:
+        with sending(source, digest[:12]) as body:
             size = body.seek(0, os.SEEK_END)
             body.seek(0)
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}

@@ -119,3 +119,15 @@ class Publisher(Protocol):
         Raises:
             EnvironmentLacks: the place cannot be reached or holds no such release.
         """
+
+
+@runtime_checkable
+class StagePointers(Protocol):
+    """A place that keeps a pointer for each stage, beside its releases."""
+
+    def point(self, publication: Publication, stage: str) -> bool:
+        """Let a stage's pointer name a release; returns whether it had to be moved.
+
+        Raises:
+            EnvironmentLacks: the place cannot be reached, holds no such release, or knows no such pointer.
+        """

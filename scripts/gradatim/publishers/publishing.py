@@ -190,4 +190,12 @@ def open_publisher(
         from gradatim.publishers.gitlab import GitLabPublisher
 
         return GitLabPublisher(address, repository)
+    if kind == "huggingface" and address:
+        from gradatim.publishers.huggingface import HuggingFacePublisher
+
+        return HuggingFacePublisher(address)
+    if kind == "mlflow" and address:
+        from gradatim.publishers.mlflow import MlflowPublisher
+
+        return MlflowPublisher(address)
     raise UsageError(f"This gradatim knows no publisher `{kind}`. A newer one may: update it.")

@@ -25,12 +25,16 @@ from gradatim.progress import large
 from gradatim.publishers.publisher import Draft, Publication
 from gradatim.publishers.transfer import (
     checked_source,
+    compare,
     compare_names,
+    gone,
     is_entry,
+    is_held,
     not_the_release,
     other_version,
     save,
 )
+from gradatim.publishers.web import Changed, patiently
 
 _CHUNK = 1 << 20
 _PART = 16 << 20
@@ -39,7 +43,6 @@ _MOST_PARTS = 10_000
 _LARGEST_COPY = 5 << 30
 """Bytes that S3 copies in one call."""
 _COPY_PART = 1 << 30
-_ATTEMPTS = 4
 _NAMED = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
 
 
@@ -75,28 +78,27 @@ class S3Publisher:
         place = self._hidden(release)
         if not self._has_credentials:
             raise EnvironmentLacks(f"{self.location} needs credentials to be written to. Set {_NAMED}.")
+
+        def try_once() -> Draft:
+            if self._is_public(release):
+                self._compare(release)
+                return Draft(release, place, self.publication(release))
+            self._fill(place, release)
+            return Draft(release, place)
+
         with self._understood():
-            for _ in range(_ATTEMPTS):
-                if self._is_public(release):
-                    self._compare(release)
-                    return Draft(release, place, self.publication(release))
-                with contextlib.suppress(_Vanished):  # somebody else published the same draft meanwhile
-                    self._fill(place, release)
-                    return Draft(release, place)
-        raise _restless(self.location)
+            return patiently(self.location, try_once)
 
     def publish(self, draft: Draft) -> Publication:
         """See ``Publisher.publish``."""
         release = draft.release
+
+        def try_once() -> None:
+            if not self._is_public(release):
+                self._reveal(release)
+
         with self._understood():
-            for _ in range(_ATTEMPTS):
-                if self._is_public(release):
-                    break
-                with contextlib.suppress(_Vanished):
-                    self._reveal(release)
-                    break
-            else:
-                raise _restless(self.location)
+            patiently(self.location, try_once)
             self._compare(release)
             self._clear(draft.place)
         return self.publication(release)
@@ -104,13 +106,7 @@ class S3Publisher:
     def holds(self, release: ReleaseFiles) -> bool:
         """See ``Publisher.holds``."""
         with self._understood():
-            try:
-                if not self._is_public(release):
-                    return False
-                self._compare(release)
-            except BrokenEvidence:
-                return False
-        return True
+            return is_held(release, self._is_public, self._compare)
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``."""
@@ -123,10 +119,7 @@ class S3Publisher:
         with self._understood():
             objects = self._list(prefix)
             if RECORD_FILE not in objects:
-                raise EnvironmentLacks(
-                    f"{publication.name} {publication.version} was published to {publication.location}, "
-                    "which holds no such release any more."
-                )
+                raise gone(publication)
             for name in objects:
                 save(self._read(prefix + name), into, name)
         return into
@@ -153,7 +146,7 @@ class S3Publisher:
         """Whether the version is public with these bytes; with others it is refused."""
         try:
             marker = b"".join(self._read(self._final(release) + RECORD_FILE))
-        except _Vanished:
+        except Changed:
             return False
         if marker != release.record.to_bytes():
             raise other_version(self._address(self._final(release)), release)
@@ -184,7 +177,8 @@ class S3Publisher:
                     f"{self._address(final + entry.path)} is in the way: nobody published it, and it is not the "
                     "file of this release. Remove it, then run again."
                 )
-        compare_names(self._address(final), {*self._list(final), RECORD_FILE}, release)
+        paths = [entry.path for entry in release.entries]
+        compare_names(self._address(final), paths, {*self._list(final), RECORD_FILE})
         with _already_there():
             self._client.put_object(
                 Bucket=self._bucket,
@@ -200,17 +194,18 @@ class S3Publisher:
         if not self._is_public(release):
             raise not_the_release(self._address(final), f"{RECORD_FILE} is missing.")
         present = self._list(final)
-        compare_names(self._address(final), present, release)
-        for entry in release.entries:
-            if present[entry.path] != entry.size or not is_entry(self._read(final + entry.path), entry):
-                raise not_the_release(self._address(final), f"{entry.path} was altered.")
+
+        def same(path: str, entry: FileEntry) -> bool:
+            return present[path] == entry.size and is_entry(self._read(final + path), entry)
+
+        compare(self._address(final), {entry.path: entry for entry in release.entries}, present, same)
 
     def _clear(self, place: str) -> None:
         """Take a draft away, parts of unfinished uploads included."""
         for name in self._list(place):
             self._client.delete_object(Bucket=self._bucket, Key=place + name)
         for upload in self._unfinished(place):
-            with contextlib.suppress(_Vanished), _absent():
+            with contextlib.suppress(Changed), _absent():
                 self._client.abort_multipart_upload(
                     Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
@@ -324,7 +319,7 @@ class S3Publisher:
             raise EnvironmentLacks(f"{self.location} needs credentials. Set {_NAMED}.") from error
         except ClientError as error:
             raise EnvironmentLacks(self._refusal(_code(error), error)) from error
-        except (_Vanished, BotoCoreError) as error:
+        except (Changed, BotoCoreError) as error:
             raise EnvironmentLacks(
                 f"{self.location} cannot be reached: {error}. Run the same command again when it can: it resumes."
             ) from error
@@ -337,10 +332,6 @@ class S3Publisher:
         return f"{self.location} refuses: {error}."
 
 
-class _Vanished(Exception):
-    """An object, or an upload, that was there a moment ago or should be."""
-
-
 @contextlib.contextmanager
 def _absent() -> Iterator[None]:
     from botocore.exceptions import ClientError
@@ -349,7 +340,7 @@ def _absent() -> Iterator[None]:
         yield
     except ClientError as error:
         if _code(error) in ("NoSuchKey", "404", "NoSuchUpload"):
-            raise _Vanished(str(error)) from error
+            raise Changed(str(error)) from error
         raise
 
 
@@ -367,7 +358,3 @@ def _already_there() -> Iterator[None]:
 
 def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _restless(place: str) -> EnvironmentLacks:
-    return EnvironmentLacks(f"{place} changes while it is being written to. Run the same command again.")

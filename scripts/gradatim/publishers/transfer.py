@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import FileEntry, Manifest, safe_path
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.files import moved, replacing, sha256_bytes, sha256_file
 from gradatim.progress import large
 from gradatim.publishers.forge import plain_name
+from gradatim.publishers.publisher import Publication
 
 _Asset = TypeVar("_Asset")
 
@@ -104,21 +105,84 @@ def not_the_release(place: str, why: str) -> BrokenEvidence:
     )
 
 
-def compare_names(place: str, present: Iterable[str], release: ReleaseFiles) -> None:
+def gone(publication: Publication) -> EnvironmentLacks:
+    """What to say of a place that was published to and has nothing there now."""
+    return EnvironmentLacks(
+        f"{publication.name} {publication.version} was published to {publication.location}, "
+        "which holds no such release any more, or none that can be seen without credentials."
+    )
+
+
+def own_record(place: str, release: ReleaseFiles, found: bytes | None, remedy: str) -> None:
+    """Refuse what is public under a release's version and is not that release.
+
+    Args:
+        place: where it is.
+        release: what should be there.
+        found: the ``release.json`` that is there; None when there is none.
+        remedy: what to do about something that gradatim did not make.
+
+    Raises:
+        BrokenEvidence: it is another release, or none of gradatim's.
+    """
+    if found is None:
+        raise BrokenEvidence(f"{place} is in the way: gradatim did not make it. {remedy}, then run again.")
+    if found != release.record.to_bytes():
+        raise other_version(place, release)
+
+
+def compare(
+    place: str,
+    wanted: Mapping[str, FileEntry],
+    there: Collection[str],
+    same: Callable[[str, FileEntry], bool],
+) -> None:
+    """Refuse a place with a file too few, too many, or other bytes.
+
+    Args:
+        place: where.
+        wanted: every file of the release, by the name that it has there.
+        there: the names of what is there.
+        same: reads one and says whether it is that file.
+
+    Raises:
+        BrokenEvidence: names the first of them.
+    """
+    compare_names(place, wanted, there)
+    for name, entry in wanted.items():
+        if not same(name, entry):
+            raise not_the_release(place, f"{name} was altered.")
+
+
+def compare_names(place: str, wanted: Collection[str], there: Collection[str]) -> None:
     """Refuse a place with a file too few or too many.
 
     Raises:
         BrokenEvidence: names the first of them.
     """
-    wanted = {entry.path for entry in release.entries}
-    there = set(present)
-    for path in sorted(wanted - there):
-        raise not_the_release(place, f"{path} is missing.")
-    for path in sorted(there - wanted):
-        raise not_the_release(place, f"{path} is not part of it.")
+    for name in sorted(set(wanted) ^ set(there)):
+        raise not_the_release(place, f"{name} is {'missing' if name in wanted else 'not part of it'}.")
 
 
-def save_named(assets: Mapping[str, _Asset], read: Callable[[_Asset], Iterable[bytes]], folder: Path) -> Path:
+def is_held(
+    release: ReleaseFiles, is_public: Callable[[ReleaseFiles], bool], check: Callable[[ReleaseFiles], None]
+) -> bool:
+    """Whether a release is public and passes a check that raises ``BrokenEvidence`` when it does not."""
+    try:
+        if not is_public(release):
+            return False
+        check(release)
+    except BrokenEvidence:
+        return False
+    return True
+
+
+def save_named(
+    assets: Mapping[str, _Asset],
+    read: Callable[[_Asset], Iterable[bytes]],
+    folder: Path,
+    named: Callable[[str], str] = plain_name,
+) -> Path:
     """Write a release to a folder from a place where its files go by plain names.
 
     Which file is which is known from ``release.json`` and ``manifest.json``; what neither of them names keeps its
@@ -128,6 +192,7 @@ def save_named(assets: Mapping[str, _Asset], read: Callable[[_Asset], Iterable[b
         assets: what there is, by name.
         read: opens one.
         folder: where to.
+        named: the name that a file of a release goes by, from its path.
 
     Raises:
         BrokenEvidence: the record or the manifest is broken.
@@ -140,7 +205,7 @@ def save_named(assets: Mapping[str, _Asset], read: Callable[[_Asset], Iterable[b
         entries += ReleaseRecord.from_bytes((folder / RECORD_FILE).read_bytes()).files
     if (folder / MANIFEST_FILE).exists():
         entries += Manifest.from_bytes((folder / MANIFEST_FILE).read_bytes()).files
-    paths = {plain_name(entry.path): entry.path for entry in entries}
+    paths = {named(entry.path): entry.path for entry in entries}
     for name, asset in assets.items():
         if name not in (RECORD_FILE, MANIFEST_FILE):
             save(read(asset), folder, paths.get(name, name))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from gradatim.errors import EnvironmentLacks, missing_package
+from gradatim.registry.git import pause
 
 if TYPE_CHECKING:
     import requests
@@ -16,6 +17,30 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _TIMEOUT = (10, 300)
 """Seconds to connect, and to wait for the next bytes."""
+_ATTEMPTS = 6
+_Done = TypeVar("_Done")
+
+
+class Changed(Exception):
+    """Something that was listed is gone, or something new is in the way: somebody else does the same."""
+
+
+def patiently(place: str, work: Callable[[], _Done]) -> _Done:
+    """Do something again when what it saw changed meanwhile, a few times.
+
+    Args:
+        place: what the place is called in errors.
+        work: looks what is there and goes on from it; raises ``Changed``.
+
+    Raises:
+        EnvironmentLacks: it changes again and again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return work()
+        except Changed:
+            pause(attempt)
+    raise EnvironmentLacks(f"{place} changes while it is being written to. Run the same command again.")
 
 
 class Web:

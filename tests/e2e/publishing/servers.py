@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from publishing.github import GitHub, GitHubPlace, serving
 from publishing.gitlab import GitLab, GitLabPlace
+from publishing.huggingface import Hub, HuggingFacePlace
+from publishing.mlflow import MlflowPlace
+from publishing.mlflow import command as mlflow_server
 from publishing.places import OciPlace, Place, S3Place
 from publishing.processes import free_port, server
 
@@ -35,6 +38,7 @@ class Servers:
         self._ports: dict[str, int] = {}
         self._forge: GitHub | None = None
         self._lab: GitLab | None = None
+        self._hub: Hub | None = None
 
     def place(self, kind: str, remote: Path) -> Place:
         """A fresh place on a server, or a skipped test where the server is not installed."""
@@ -42,6 +46,10 @@ class Servers:
             return self._github(remote)
         if kind == "gitlab":
             return self._gitlab(remote)
+        if kind == "huggingface":
+            return self._huggingface()
+        if kind == "mlflow":
+            return self._mlflow()
         return self._s3() if kind == "s3" else self._oci()
 
     def _github(self, remote: Path) -> Place:
@@ -61,6 +69,29 @@ class Servers:
             self._lab = GitLab(port)
             self._running.enter_context(serving(port, self._lab.answer, self._lab.lock))
         return GitLabPlace(self._lab, f"models/group/digits-{next(_numbers)}", remote)
+
+    def _huggingface(self) -> Place:
+        for package in ("requests", "huggingface_hub"):
+            pytest.importorskip(package)
+        if self._hub is None:
+            port = free_port()
+            self._hub = Hub(port)
+            patch = self._running.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(
+                "huggingface_hub.constants.HF_HUB_DISABLE_XET", True
+            )  # a store of its own, not stood in for
+            self._running.enter_context(serving(port, self._hub.answer, self._hub.lock))
+        return HuggingFacePlace(self._hub, f"team/digits-{next(_numbers)}")
+
+    def _mlflow(self) -> Place:
+        pytest.importorskip("mlflow.server")
+        folder = self._folder / "mlflow"
+        if "mlflow" not in self._ports:
+            port = free_port()
+            command, environment = mlflow_server(folder, str(port))
+            self._running.enter_context(server(command, port, self._folder / "mlflow.log", environment))
+            self._ports["mlflow"] = port
+        return MlflowPlace(self._ports["mlflow"], folder)
 
     def _s3(self) -> Place:
         for package in ("boto3", "moto", "flask_cors"):
