@@ -33,6 +33,13 @@ def bench(session: nox.Session) -> None:
     session.run("pytest", "tests/bench", "-p", "no:xdist", "-s", *session.posargs)
 
 
+@nox.session
+def gitlab(session: nox.Session) -> None:
+    """The include on gitlab-ci-local, the slow run too: needs npm and rsync."""
+    _install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/e2e/test_gitlab_pipeline.py", "-m", "", "-n0", *session.posargs)
+
+
 def _install(session: nox.Session, *what: str) -> None:
     # Most modules of torch and transformers are never imported: compiling them all takes longer than the download.
     session.install("--no-compile", "-c", "constraints.txt", *what)
