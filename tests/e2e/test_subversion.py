@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from projects.small import write_model
-from projects.subversion import MISSING, Checkout, make_repository, svn, svnserve
+from projects.subversion import APACHE_MODULES, MISSING, Checkout, apache, make_repository, svn, svnserve
 from registry_examples import git, registry_of, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
@@ -383,6 +384,36 @@ def test_a_server_that_is_down_or_wants_a_password_is_an_error_not_an_empty_regi
         locked = checkout.gradatim("status")
     assert locked.code == 4, locked.said
     assert "Let svn ask for your name" in locked.err
+
+
+@pytest.mark.skipif(
+    shutil.which("apache2") is None or not (APACHE_MODULES / "mod_dav_svn.so").exists(),
+    reason="Apache with mod_dav_svn is not installed: apt install apache2 libapache2-mod-svn",
+)
+def test_over_http_one_racer_wins_too_and_every_checkout_sees_one_release(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)  # for the user that Apache serves as
+        make_repository(Path(folder))
+        with apache(Path(folder)) as url:
+            places = [Checkout(f"{url}/team/trunk", tmp_path / name).folder for name in ("one", "two")]
+            for version in ("v1.0.0", "v1.1.0"):
+                outcomes = race(*((place, version, f"{place.name} {version}".encode()) for place in places))
+                assert sorted(outcome == "won" for outcome in outcomes) == [False, True], outcomes
+                assert sum("was released already" in outcome for outcome in outcomes) == 1, outcomes
+            for place in places:
+                assert problems(verified(place, "v1.1.0")) == {"unreachable"}, "it was published nowhere"
+            svn("rm", "-m", "gone", f"{url}/team/tags/v1.1.0")
+            assert "moved tag" in problems(verified(places[0], "v1.1.0"))
+
+
+def test_the_other_commands_know_where_they_are(server: str, checkout: Checkout) -> None:
+    checkout.lay_down()
+    found = checkout.gradatim("doctor", "--json")
+    assert found.code == 1, found.said
+    assert [one["where"] for one in found.record["findings"]] == ["branches/beta"]
+    refused = checkout.gradatim("protect")
+    assert refused.code == 2, refused.said
+    assert "working copy of Subversion" in refused.err
 
 
 @needs_git_svn

@@ -26,7 +26,7 @@ from gradatim.files import replacing
 _CHUNK = 1 << 20
 _CODE = re.compile(r"\b[EW](\d{6})\b")
 _NOT_THERE = {"160013", "200009"}
-_RACED = {"160016", "160020", "160024", "160028", "155011", "170004"}
+_RACED = {"160016", "160020", "160024", "160028", "155011", "170004", "175014"}
 """Out of date, already there, in conflict: somebody else's commit came first."""
 
 _UNKNOWN_USER = {"170001", "215004"}

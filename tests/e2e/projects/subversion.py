@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from projects.repository import Run
 from projects.small import DATA, MODEL, PREPROCESSING, columns, surroundings, write_model
-from publishing.processes import free_port
+from publishing.processes import free_port, server
 
 MISSING = next(
     (name for name in ("svn", "svnserve", "svnmucc", "svnadmin") if shutil.which(name) is None), None
@@ -39,6 +36,10 @@ stages:
 publish:
   - folder: ../releases
 """
+
+
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+"""Where ``apt install apache2 libapache2-mod-svn`` puts what Apache loads."""
 
 
 def svn(*arguments: str, cwd: Path | None = None) -> str:
@@ -107,30 +108,42 @@ def svnserve(folder: Path, settings: str = "anon-access = write\n", like: str | 
     config.write_text(f"[general]\n{settings}")
     port = int(like.rpartition(":")[2]) if like else free_port()
     command = ["svnserve", "--daemon", "--foreground", "--root", str(folder), "--config-file", str(config)]
-    server = subprocess.Popen([*command, "--listen-host", "127.0.0.1", "--listen-port", str(port)])
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
+    with server(
+        [*command, "--listen-host", "127.0.0.1", "--listen-port", str(port)], port, folder / "output.log"
+    ):
         yield f"svn://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
-def make_repository(folder: Path, name: str = "team", project: str = "") -> None:
-    """A repository with the usual folders, at its top or in a project's folder."""
-    subprocess.run(["svnadmin", "create", str(folder / name)], check=True, env=dict(os.environ))
-    top = f"{(folder / name).as_uri()}{f'/{project}' if project else ''}"
-    svn(
-        "mkdir",
-        "--quiet",
-        "--parents",
-        "--message",
-        "layout",
-        f"{top}/trunk",
-        f"{top}/tags",
-        f"{top}/branches",
-    )
+@contextmanager
+def apache(folder: Path) -> Iterator[str]:
+    """Apache with mod_dav_svn on loopback for every repository below a folder that all may write to; gives its URL.
+
+    Started by root, Apache serves as somebody else.
+    """
+    port = free_port()
+    modules = ("mpm_event", "authz_core", "dav", "dav_svn")
+    lines = [
+        "ServerName localhost",
+        f"Listen 127.0.0.1:{port}",
+        f"PidFile {folder}/pid",
+        f"ErrorLog {folder}/error.log",
+        "User www-data",
+        "Group www-data",
+        *(f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so" for name in modules),
+        f"<Location /svn>\nDAV svn\nSVNParentPath {folder}\n</Location>\n",
+    ]
+    (folder / "apache.conf").write_text("\n".join(lines))
+    command = ["apache2", "-f", str(folder / "apache.conf"), "-DFOREGROUND"]
+    with server(["sh", "-c", 'umask 0; exec "$@"', "apache", *command], port, folder / "output.log"):
+        yield f"http://127.0.0.1:{port}/svn"
+
+
+def make_repository(folder: Path, name: str = "team") -> None:
+    """A repository that every user of this machine may write to, with the usual folders at its top."""
+    top = (folder / name).as_uri()
+    layout = ["svn", "mkdir", "--quiet", "--message", "layout"]
+    for command in (
+        ["svnadmin", "create", str(folder / name)],
+        [*layout, f"{top}/trunk", f"{top}/tags", f"{top}/branches"],
+    ):
+        subprocess.run(command, check=True, umask=0)
