@@ -48,7 +48,7 @@ class Occasion:
         environment: the deployment environment of that stage.
         runner: labels of the runner for jobs that run the model.
         extras: extras of the kit that the checks need; the baseline may lie at a publisher.
-        publishers: extras of the kit that publishing needs.
+        publishers: extras of the kit that publishing and signing need.
         name: the model's name.
         counted: whether the use of the evaluation data is to be counted before it is evaluated.
         jobs: ``split`` for a job a step, ``folded`` for one job of all checks.
@@ -116,8 +116,9 @@ def occasion(
     if trusted and rung is not None and rung.runner:
         labels = tuple(contract.runners[rung.runner].labels)
     environment = (rung.environment or stage) if rung else None
-    publishers = tuple(sorted({place.kind for place in contract.publish} - {"folder"}))
-    extras = tuple(sorted({*extras_of(contract), *publishers}))
+    places = {place.kind for place in contract.publish} - {"folder"}
+    extras = tuple(sorted({*extras_of(contract), *places}))
+    publishers = tuple(sorted({*places, "sign"} if contract.signing else places))
     wanted = contract.data.uses is not None and contract.data.evaluation is not None
     apart = jobs == "split" or (wanted and contract.model.build is not None and not committed)
     return Occasion(

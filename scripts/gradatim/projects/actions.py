@@ -91,6 +91,16 @@ CREDENTIALS = (
 )
 """What publishers need; jobs that run code of the repository never get it."""
 
+SIGNING = (
+    Input(
+        "signing-key",
+        "Private key (PEM) that signs releases, where the contract's `signing` names its public half.",
+        carried_as="GRADATIM_SIGNING_KEY",
+    ),
+    Input("signing-password", "Its password, if it has one.", carried_as="GRADATIM_SIGNING_PASSWORD"),
+)
+"""What signs a release; the jobs that make one get it, and no other."""
+
 _VERDICT = Output("verdict", "PASS, FAIL, INCONCLUSIVE or INVALID.")
 _WORKSPACE = Output("workspace", "SHA-256 of what this step leaves for later jobs; empty without `needs`.")
 _TAG = Output("tag", "The tag, as in `v1.4.0-beta.2`.")
@@ -115,6 +125,11 @@ def runs_user_code(step: Step) -> bool:
     return not step.outward
 
 
+def signs(step: Step) -> bool:
+    """Whether a step makes a release, and so may sign one."""
+    return step.name in ("tag", "promote")
+
+
 def inputs_of(step: Step) -> tuple[Input, ...]:
     """The inputs of a step's action, in the order they are shown."""
     if step.name == "promote":
@@ -125,7 +140,7 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
             "",
             '${VERSION:+"$VERSION"}',
         )
-        return (_CONTRACT, stage, version, _NO_EXTRAS, _TOKEN, *CREDENTIALS)
+        return (_CONTRACT, stage, version, _NO_EXTRAS, _TOKEN, *CREDENTIALS, *SIGNING)
     if step.name == "rollback":
         reason = Input("reason", "Why, for the history.", None, '--reason "$REASON"')
         version = Input(
@@ -138,7 +153,7 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
         return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN)
     version_too = (_VERSION,) if step.name == "tag" else (_SHARD,) if step.shared else ()
     mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
-    credentials = CREDENTIALS if step.outward else ()
+    credentials = (*CREDENTIALS, *(SIGNING if signs(step) else ())) if step.outward else ()
     return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN, *credentials)
 
 

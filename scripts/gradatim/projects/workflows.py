@@ -23,6 +23,7 @@ from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects.actions import (
     CONTRACT,
     CREDENTIALS,
+    SIGNING,
     VERBS,
     Input,
     all_needs,
@@ -30,6 +31,7 @@ from gradatim.projects.actions import (
     leaves,
     outputs_of,
     runs_user_code,
+    signs,
 )
 from gradatim.shard import MOST
 
@@ -209,6 +211,7 @@ def _documentation(workflow: str) -> str:
         actions=rows,
         inputs=list(every.values()),
         credentials=CREDENTIALS,
+        signing=SIGNING,
         kit=KIT,
     )
 
@@ -232,7 +235,8 @@ def _workflow(name: str, *, outward: bool) -> str:
         needs_of=all_needs,
         inputs_of=inputs_of,
         outputs_of=outputs_of,
-        credentials=CREDENTIALS,
+        signs=signs,
+        credentials=(*CREDENTIALS, *SIGNING),
         steps=STEPS,
         most_shards=MOST,
     )
