@@ -34,6 +34,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def github(session: nox.Session) -> None:
+    """Every workflow on act, the slow runs too, and what its jobs cost."""
+    _install(session, "-e", ".[dev]")
+    tests = [f"tests/e2e/test_github{which}.py" for which in ("", "_models", "_kit", "_shards")]
+    session.run("pytest", *tests, "tests/bench/test_pipeline_overhead.py", "-m", "", "-n0", "-s", *session.posargs)
+
+
+@nox.session
 def gitlab(session: nox.Session) -> None:
     """The include on gitlab-ci-local, the slow run too: needs npm and rsync."""
     _install(session, "-e", ".[dev]")

@@ -39,16 +39,14 @@ class Places:
     model: PurePosixPath | None = None
 
     def has_arrived(self, model: PurePosixPath) -> bool:
-        """Whether an earlier job sent the model's file, or any file of its folder, and nothing here changed it."""
-        sent = {name: digest for name, digest in _arrived(self).items() if name.startswith("model/")}
-        mine = {
-            name
-            for name in sent
-            if model in (path := PurePosixPath(name).relative_to("model"), *path.parents)
+        """Whether earlier jobs sent the model's file, or files of its folder, and nothing here changed any of them."""
+        sent = {
+            PurePosixPath(name).relative_to("model"): digest
+            for name, digest in _arrived(self).items()
+            if name.startswith("model/")
         }
-        return bool(mine) and all(
-            _is(self.root / PurePosixPath(name).relative_to("model"), sent[name]) for name in sent
-        )
+        known = any(model in (path, *path.parents) for path in sent)
+        return known and all(_is(self.root / path, digest) for path, digest in sent.items())
 
     def target(self, name: str) -> Path:
         """Where an archive's entry is written.

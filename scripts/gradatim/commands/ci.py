@@ -261,11 +261,11 @@ def _is_committed(path: Path) -> bool:
 
 def _built(places: Places, contract: Path) -> list[Path]:
     """Files of the model that a build in this job made: git does not hold them, and no earlier job sent them."""
+    if places.model is None or places.has_arrived(places.model) or not (places.root / places.model).exists():
+        return []
     from gradatim.commands.opening import open_release
     from gradatim.errors import GradatimError
 
-    if places.model is None or places.has_arrived(places.model) or not (places.root / places.model).exists():
-        return []
     release = open_release(str(contract))
     try:
         if release.repository.tracks(release.model_path):
