@@ -113,8 +113,8 @@ def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part,
         inputs: digests of everything that the step rests on now.
 
     Raises:
-        BrokenEvidence: a shard is missing, foreign, altered, of another kit or rests on something else; or their rows
-            leave a gap or overlap.
+        BrokenEvidence: a shard is missing, foreign, altered, of another kit or runtime, or rests on something else; or
+            their rows leave a gap or overlap.
     """
     folder = release.workspace.shards_folder(step)
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -124,7 +124,7 @@ def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part,
     of = max(shard.of for shard in given)
     if strange := sorted(str(shard) for shard in given if shard.of != of):
         raise _mixed(step, strange[0], of)
-    found = []
+    found: list[Part] = []
     total, place = None, 0
     for shard in shards(of):
         if shard not in given:
@@ -136,6 +136,8 @@ def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part,
         if part.rows and part.start != place:
             what = "leaves a gap" if part.start > place else "overlaps the one before"
             raise _broken(step, shard, f"it begins at row {part.start + 1} and {what}")
+        if other := _differs(found[0] if found else part, part):
+            raise _broken(step, shard, f"it ran with another {other} than {found[0].shard}")
         place += part.rows
         found.append(part)
     if place != total:
@@ -209,10 +211,24 @@ def _part(release: Release, step: str, shard: Shard, inputs: Mapping[str, str]) 
     said = {name: digest for name, digest in statement.inputs.items() if name != _VERSION}
     if changed := sorted(name for name in said.keys() | inputs.keys() if said.get(name) != inputs.get(name)):
         raise _broken(step, shard, f"it rests on another {', '.join(changed)}")
-    outputs = statement.details.get("outputs", {})
+    outputs = statement.details.get("outputs")
+    if not isinstance(outputs, dict):
+        raise _broken(step, shard, "it does not say which files it left")
     if there - {f"{inside}/{STATEMENT}"} != set(outputs) or not release.workspace.untouched(outputs):
         raise _broken(step, shard, "its files are not those that it left")
     return _read(step, shard, folder, statement)
+
+
+def _differs(first: Part, other: Part) -> str:
+    """What two shards ran with that was not the same: a runtime of another version may answer otherwise."""
+    mine, theirs = first.statement.environment, other.statement.environment
+    if mine.get("python") != theirs.get("python"):
+        return "python"
+    packages, others = mine.get("packages"), theirs.get("packages")
+    if not isinstance(packages, dict) or not isinstance(others, dict):
+        return "" if packages == others else "environment"
+    names = packages.keys() | others.keys()
+    return ", ".join(sorted(name for name in names if packages.get(name) != others.get(name)))
 
 
 def _read(step: str, shard: Shard, folder: Path, statement: Statement) -> tuple[Part, int]:

@@ -143,6 +143,13 @@ def _of_another_kit(project: Copy) -> None:
     path.write_text(json.dumps(statement), encoding="utf-8")
 
 
+def _of_another_runtime(project: Copy) -> None:
+    path = _shard(project, "2-of-3") / "statement.json"
+    statement = json.loads(path.read_text(encoding="utf-8"))
+    statement["predicate"]["environment"]["packages"]["onnxruntime"] = "0.1"
+    path.write_text(json.dumps(statement), encoding="utf-8")
+
+
 def _renumbered(**changed: int) -> Callable[[Copy], None]:
     def spoil(project: Copy) -> None:
         path = _shard(project, "2-of-3") / "statement.json"
@@ -166,6 +173,7 @@ def _renumbered(**changed: int) -> Callable[[Copy], None]:
         (_of_another_model, "Shard 2/3 .* it rests on another variant:original"),
         (_of_other_data, "Shard 1/3 .* it rests on another evaluation"),
         (_of_another_kit, "Shard 2/3 .* gradatim 0.0.1 made it"),
+        (_of_another_runtime, "Shard 2/3 .* ran with another onnxruntime than 1/3"),
         (_renumbered(start=60), "Shard 2/3 .* begins at row 61 and overlaps"),
         (_renumbered(start=70), "Shard 2/3 .* begins at row 71 and leaves a gap"),
         (_renumbered(rows=50), "Shard 3/3 .* leaves a gap"),

@@ -94,7 +94,19 @@ def test_parts_are_whole_batches_and_together_they_are_all_rows_once(total: int,
 def test_a_shard_is_written_in_two_ways_and_nothing_else_is_one() -> None:
     assert Shard.parse("2/4") == Shard.parse("2-of-4") == Shard(2, 4)
     assert (str(Shard(2, 4)), Shard(2, 4).folder) == ("2/4", "2-of-4")
-    for wrong in ("", "2", "0/4", "5/4", "2/4/6", "-1/4", "two/4", f"1/{MOST + 1}", "../4", "\uff12/4", "02/4"):
+    for wrong in (
+        "",
+        "2",
+        "0/4",
+        "5/4",
+        "2/4/6",
+        "-1/4",
+        "two/4",
+        f"1/{MOST + 1}",
+        "../4",
+        "\uff12/4",
+        "02/4",
+    ):
         with pytest.raises(UsageError):
             Shard.parse(wrong)
 
