@@ -35,7 +35,8 @@ def command(
     release = open_release(contract_path)
     planned = rollback.plan(release, stage, to)
     done = None if dry_run else rollback.run(release, planned, reason)
-    for note in planned.notes:
+    notes = planned.notes if done is None else (*planned.notes, *rollback.follow(release, planned))
+    for note in notes:
         click.echo(f"note: {note}", err=True)
     if json_wanted:
         tags = list(done.tags) if done else []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,13 @@ from urllib.parse import quote, unquote
 from gradatim.errors import EnvironmentLacks, InvalidInput, missing_package
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry, Manifest
-from gradatim.evidence.release_record import CARD_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.release_record import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    RECORD_FILE,
+    SIGNATURE_FILE,
+    ReleaseRecord,
+)
 from gradatim.publishers.forge import description, find_project
 from gradatim.publishers.publisher import Draft, Publication
 from gradatim.publishers.transfer import (
@@ -77,7 +84,7 @@ class HuggingFacePublisher:
 
         def try_once() -> Draft:
             if self._is_public(release):
-                self._compare(release, release.tag)
+                self._compare(release)
                 return Draft(release, branch, self.publication(release))
             self._fill(branch, release)
             return Draft(release, branch)
@@ -94,7 +101,7 @@ class HuggingFacePublisher:
                 if commit is None:
                     raise Changed
                 self._ask(lambda hub: hub.create_tag(self._project.path, tag=release.tag, revision=commit))
-            self._compare(release, release.tag)
+            self._compare(release)
             self._lead(release)
             if draft.place in self._refs("branches"):
                 self._ask(lambda hub: hub.delete_branch(self._project.path, branch=draft.place))
@@ -104,7 +111,7 @@ class HuggingFacePublisher:
 
     def holds(self, release: ReleaseFiles) -> bool:
         """See ``Publisher.holds``."""
-        return is_held(release, self._is_public, lambda it: self._compare(it, it.tag))
+        return is_held(release, self._is_public, self._compare)
 
     def discard(self, draft: Draft) -> None:
         """See ``Publisher.discard``. What was uploaded and is in no commit is the Hub's to collect."""
@@ -119,7 +126,7 @@ class HuggingFacePublisher:
         if commit is None:
             raise gone(publication)
         files = self._tree(commit)
-        if _is_card(files):
+        if _is_card(files) and _README not in self._listed(commit, files):
             del files[_README]
         for path in files:
             save(self._read(commit, path), into, path)
@@ -137,10 +144,10 @@ class HuggingFacePublisher:
         own_record(place, release, found, "Delete that tag")
         return True
 
-    def _compare(self, release: ReleaseFiles, revision: str) -> None:
-        """Download everything: a commit must be the release, no more and no less."""
-        place = f"{self.location}{_TREE}{quote(revision, safe='')}"
-        commit = {**self._refs("branches"), **self._refs("tags")}.get(revision)
+    def _compare(self, release: ReleaseFiles) -> None:
+        """Download everything: what the tag names must be the release, no more and no less."""
+        place = self.publication(release).location
+        commit = self._refs("tags").get(release.tag)
         if commit is None:
             raise not_the_release(place, "it is gone.")
         compare(
@@ -164,10 +171,18 @@ class HuggingFacePublisher:
             for path, entry in wanted.items()
             if path not in there or not is_entry(self._read(branches[branch], path), entry)
         }
-        strange = there.keys() - wanted.keys()
+        # A signature joins last: another run may just have put it there.
+        strange = there.keys() - wanted.keys() - {SIGNATURE_FILE}
         if missing or strange:
             self._commit(branch, branches[branch], release, missing, strange)
-        self._compare(release, branch)
+        commit = self._refs("branches").get(branch)
+        for path, entry in missing.items():
+            if commit is None:
+                raise Changed
+            if not is_entry(self._read(commit, path), entry):
+                raise not_the_release(
+                    f"{self.location}{_TREE}{branch}", "what was uploaded does not come back."
+                )
 
     def _lead(self, release: ReleaseFiles) -> None:
         """Let ``main`` hold the newest final release. Files that no release brought stay, an edited README too."""
@@ -175,19 +190,24 @@ class HuggingFacePublisher:
         head = self._refs("branches").get(_MAIN)
         if version.prerelease or head is None:
             return
-        there, before = self._tree(head), set[str]()
+        there = self._tree(head)
+        before = self._listed(head, there)
         if RECORD_FILE in there:
             record = ReleaseRecord.from_bytes(b"".join(self._read(head, RECORD_FILE)))
             if record.name != release.record.name or SemVer.parse(record.version) >= version:
                 return
-            before = {entry.path for entry in record.files}
-            if MANIFEST_FILE in there:
-                manifest = Manifest.from_bytes(b"".join(self._read(head, MANIFEST_FILE)))
-                before |= {entry.path for entry in manifest.files}
         wanted = _wanted(release)
         if _README in there and not _is_card(there) and _README not in before:
             wanted.pop(_README, None)
         self._commit(_MAIN, head, release, wanted, (before & there.keys()) - wanted.keys())
+
+    def _listed(self, commit: str, there: Mapping[str, str]) -> set[str]:
+        """The files that the release in a commit names; none where there is no release."""
+        if RECORD_FILE not in there or MANIFEST_FILE not in there:
+            return set()
+        record = ReleaseRecord.from_bytes(b"".join(self._read(commit, RECORD_FILE)))
+        manifest = Manifest.from_bytes(b"".join(self._read(commit, MANIFEST_FILE)))
+        return {SIGNATURE_FILE, *(entry.path for entry in (*record.files, *manifest.files))}
 
     def _commit(
         self,
@@ -204,16 +224,18 @@ class HuggingFacePublisher:
         for path, entry in files.items():
             operations.append(CommitOperationAdd(path, checked_source(release, entry)))
         try:
-            self._ask(
-                lambda hub: hub.create_commit(
-                    self._project.path,
-                    operations,
-                    commit_message=release.tag,
-                    commit_description=description(release),
-                    revision=branch,
-                    parent_commit=parent,
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what the Hub would like a model card to have
+                self._ask(
+                    lambda hub: hub.create_commit(
+                        self._project.path,
+                        operations,
+                        commit_message=release.tag,
+                        commit_description=description(release),
+                        revision=branch,
+                        parent_commit=parent,
+                    )
                 )
-            )
         except ValueError as error:
             raise InvalidInput(
                 f"{self.location} does not take {CARD_FILE} as its README.md: {' '.join(str(error).split())}"

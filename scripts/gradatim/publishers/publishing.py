@@ -14,9 +14,9 @@ from pathlib import Path
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.release_record import SIGNATURE_FILE
-from gradatim.publishers.publisher import Draft, Publication, Publisher
+from gradatim.publishers.publisher import Draft, Publication, Publisher, StagePointers
 from gradatim.registry.git import Repository
-from gradatim.registry.history import sync
+from gradatim.registry.history import read, sync
 from gradatim.registry.ledger import Ledger, keep, open_ledger
 from gradatim.registry.tagging import Announcement, announce
 
@@ -82,8 +82,35 @@ def publish(
         progress(f"publish to {publisher.location}")
         publications.append(publisher.publish(drafted))
     recorded = record_publications(repository, tagged, publications)
+    pointed = point_stage(repository, tagged, publishers, publications)
     new = any(drafted.public is None for _, drafted in drafts)
-    return Published(announcement, tuple(publications), announcement.created or new or recorded)
+    written = announcement.created or new or recorded or pointed
+    return Published(announcement, tuple(publications), written)
+
+
+def point_stage(
+    repository: Repository,
+    release: ReleaseFiles,
+    publishers: Sequence[Publisher],
+    publications: Sequence[Publication],
+) -> bool:
+    """Let places that point to what a stage holds point to a release, if git says that the stage holds it.
+
+    So a run that comes late, or is run again after a rollback, moves no pointer back.
+
+    Returns:
+        whether one had to be moved.
+    """
+    stage = release.record.stage
+    pairs = zip(publishers, publications, strict=True)
+    places = [(place, public) for place, public in pairs if isinstance(place, StagePointers)]
+    if stage is None or not places:
+        return False
+    holder = read(repository, release.record.name).model(release.record.name).holder(stage)
+    if holder is None or holder.release is None or str(holder.release) != release.record.version:
+        return False
+    moved = [place.point(public, stage) for place, public in places]
+    return any(moved)
 
 
 def draft(repository: Repository, release: ReleaseFiles, publisher: Publisher) -> Draft:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gradatim.ci.approval import approval_of
 from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.publishers.pointers import follow_rollback
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import TOLD, Announcement, assign, rollback_target
@@ -68,3 +69,8 @@ def run(release: Release, rollback: Rollback, reason: str) -> Announcement:
         told={key: known[key] for key in TOLD},
         withdraw=True,
     )
+
+
+def follow(release: Release, rollback: Rollback) -> tuple[str, ...]:
+    """Let the places that point to what a stage holds follow; returns which did not, and why."""
+    return follow_rollback(release.repository, rollback.target, rollback.stage)

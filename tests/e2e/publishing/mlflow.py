@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def command(folder: Path, port: str) -> tuple[list[str], dict[str, str]]:
     stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
     artefacts = ["--artifacts-destination", str(folder / "artefacts")]
     return [sys.executable, "-m", "mlflow", "server", *options, *stores, *artefacts], environment
+
+
+def hash_cheaply(folder: Path) -> None:
+    """Let the server check the password of each request in no time; it is no secret here."""
+    from werkzeug.security import generate_password_hash
+
+    with sqlite3.connect(folder / "auth.db") as users:
+        cheap = generate_password_hash(PASSWORD, "pbkdf2:sha256:1")
+        assert users.execute("UPDATE users SET password_hash = ?", (cheap,)).rowcount == 1
 
 
 class MlflowPlace:

@@ -22,15 +22,19 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def server(
-    command: Sequence[str], port: int, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    patience: float = 60,
 ) -> Iterator[None]:
-    """Run a server until the block ends; it counts as up once it takes connections."""
+    """Run a server until the block ends; it counts as up once it takes connections, within so many seconds."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience
         while True:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start: {log.read_text()[-2000:]}")

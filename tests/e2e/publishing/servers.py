@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from publishing import mlflow
 from publishing.github import GitHub, GitHubPlace, serving
 from publishing.gitlab import GitLab, GitLabPlace
 from publishing.huggingface import Hub, HuggingFacePlace
-from publishing.mlflow import MlflowPlace
-from publishing.mlflow import command as mlflow_server
 from publishing.places import OciPlace, Place, S3Place
 from publishing.processes import free_port, server
 
@@ -88,10 +87,12 @@ class Servers:
         folder = self._folder / "mlflow"
         if "mlflow" not in self._ports:
             port = free_port()
-            command, environment = mlflow_server(folder, str(port))
-            self._running.enter_context(server(command, port, self._folder / "mlflow.log", environment))
+            command, environment = mlflow.command(folder, str(port))
+            log = self._folder / "mlflow.log"
+            self._running.enter_context(server(command, port, log, environment, patience=300))
+            mlflow.hash_cheaply(folder)
             self._ports["mlflow"] = port
-        return MlflowPlace(self._ports["mlflow"], folder)
+        return mlflow.MlflowPlace(self._ports["mlflow"], folder)
 
     def _s3(self) -> Place:
         for package in ("boto3", "moto", "flask_cors"):
