@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gradatim.files import sha256_file
+
 _OUTSIDE = ("GITHUB_ACTIONS", "GITLAB_CI", "CI", "GIT_DIR", "GIT_WORK_TREE")
 
 
@@ -105,6 +107,18 @@ class TestGood:
         assert html.count("<svg") >= 5
         assert not re.search(r"<(script|link|img|iframe)\b[^>]*(src|href)=.(?!data:)", html)
         assert "v1.1.0" in (good.project / ".gradatim/summary.md").read_text(encoding="utf-8")
+
+    def test_a_release_brings_its_model_card_its_bill_of_materials_and_how_it_was_trained(
+        self, good: Demo
+    ) -> None:
+        released = good.project / "releases" / "v1.1.0"
+        bom = json.loads((released / "ml-bom.cdx.json").read_text(encoding="utf-8"))
+        assert bom["metadata"]["component"]["hashes"][0]["content"] == sha256_file(released / "digits.onnx")
+        card = (released / "model-card.md").read_text(encoding="utf-8")
+        assert card.startswith("---\n")
+        assert "training data | train data/train.npz" in card
+        done = _gradatim("diff", "v1.0.0", "v1.1.0", at=good.project)
+        assert "training  seed  137 -> 3" in done.stdout
 
 
 @pytest.mark.timeout(1500)

@@ -133,8 +133,9 @@ def _explained(error: Any, store: str, place: str, run: str | None) -> Exception
     if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "not found" in said:
         return InvalidInput(f"{place} has no run {run}. Correct `lineage.mlflow.run`.")
     if is_server(store):
+        silent = "HTTPConnectionPool" in said or "HTTPSConnectionPool" in said
         return EnvironmentLacks(
-            f"The MLflow server {place} did not give the run {run}: {said} Credentials are read from "
+            f"The MLflow server {place} did not give the run {run}: {'it does not answer.' if silent else said} Credentials are read from "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
         )
     if "Unsupported" in type(error).__name__:

@@ -22,7 +22,11 @@ def event_files(folder: Path) -> list[Path]:
     Raises:
         InvalidInput: there is none.
     """
-    found = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*tfevents*") if p.is_file())
+    found = (
+        [folder]
+        if folder.is_file()
+        else sorted(p for p in folder.rglob("*tfevents*") if p.is_file() and not p.is_symlink())
+    )
     if not found:
         raise InvalidInput(
             f"{folder} holds no TensorBoard event file (events.out.tfevents.*). Let training write there, or name its "

@@ -68,7 +68,7 @@ def lineage_facts(report: Report) -> list[Fact]:
         Fact("replaces", lineage.previous or ""),
         Fact("manifest", lineage.manifest or "", True),
         Fact("contract", numbers.digest(lineage.contract or ""), True),
-        Fact("seed", str(lineage.seed) if lineage.seed is not None else ""),
+        Fact("seed of the tests", str(lineage.seed) if lineage.seed is not None else ""),
         *_listed("data", lineage.data, code=True),
         *_listed("", lineage.environment, code=False),
         *_listed("evidence of", lineage.evidence, code=True),

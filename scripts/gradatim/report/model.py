@@ -243,6 +243,7 @@ class Lineage:
     Attributes:
         previous: the version that it would replace, with its manifest digest where known.
         manifest: digest that identifies the release.
+        seed: of corruptions, samples and resampling in the tests; training has its own.
         contract: digest of the contract.
         data: data set to digest.
         environment: ``python``, ``onnxruntime``, ``machine``, ... to what was found.
