@@ -78,10 +78,11 @@ def test_many_files_are_hashed_on_two_processors_at_once(
         hash_files(paths)
         return time.perf_counter() - began
 
-    ratios = sorted(wall(1) / wall(2) for _ in range(9))
+    rounds = [(wall(1), wall(2)) for _ in range(15)]
+    one, two = (min(column) for column in zip(*rounds, strict=True))  # whatever else runs only ever adds
     with capsys.disabled():
-        print(f"\ntwo processors: {statistics.median(ratios):.2f} times as fast, at best {ratios[-1]:.2f}")
-    assert ratios[-1] >= 1.7, "on a machine with two processors to itself every round is"
+        print(f"\ntwo processors: {one / two:.2f} times as fast")
+    assert one / two >= 1.7
 
 
 @pytest.mark.timeout(900)

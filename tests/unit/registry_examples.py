@@ -76,6 +76,59 @@ def tag(
     git(place, "tag", "-a", "-m", message or name, name, commit, date=date)
 
 
+def many_tags(place: Path, count: int, *, by: str = "gradatim", prefix: str = "digits@") -> Path:
+    """A repository of ``count`` annotated tags, with the messages that gradatim or gto writes: a commit a version.
+
+    Every version is assigned to a stage, every twelfth assignment is rolled back, every fifth version is a candidate.
+    """
+    place.mkdir(parents=True)
+    git(place, "init", "-q", "-b", "main")
+    lines: list[str] = []
+    made = counter = 0
+
+    def tagged(name: str, message: str) -> None:
+        nonlocal made
+        made += 1
+        who = f"tagger Ada <ada@example.org> {1_700_000_000 + made} +0000"
+        lines.append(
+            f"tag {name}\nmark :{10**6 + made}\nfrom :{number}\n{who}\ndata {len(message)}\n{message}\n"
+        )
+
+    def assigned(stage: str, version: str, *, cancel: bool = False) -> None:
+        nonlocal counter
+        counter += 1
+        said = f"digits {version} {'out of' if cancel else 'into'} {stage}\n\nmodel: digits\nstage: {stage}\n"
+        said += f"version: {version}\nmanifest: sha256:{number:064x}\n"
+        mark = f"{stage}{'!' if cancel else ''}"
+        plain = (
+            f"{'Unassigning' if cancel else 'Assigning'} stage {stage} to artifact digits version {version}"
+        )
+        tagged(f"digits#{mark}#{counter}", said if by == "gradatim" else plain)
+
+    number = 0
+    while made < count:
+        number += 1
+        who = f"committer Ada <ada@example.org> {1_600_000_000 + number} +0000"
+        parent = f"from :{number - 1}\n" if number > 1 else ""
+        lines.append(f"commit refs/heads/main\nmark :{number}\n{who}\ndata 2\nx\n{parent}\n")
+        stage = ("production", "beta", "alpha")[number % 3]
+        version = f"v1.{number // 5}.{number % 5}" + ("-rc.1" if number % 5 == 4 else "")
+        said = f"digits {version} for {stage}\n\nmodel: digits\nversion: {version}\nstage: {stage}\n"
+        said += f"manifest: sha256:{number:064x}\nrelease: sha256:{number:064x}\n"
+        tagged(
+            f"{prefix}{version}",
+            said if by == "gradatim" else f"Registering artifact digits version {version}",
+        )
+        if made < count:
+            assigned(stage, version)
+        if number % 12 == 0 and made < count:
+            assigned(stage, version, cancel=True)
+    subprocess.run(
+        ["git", "-C", str(place), "fast-import", "--quiet"], input="".join(lines).encode(), check=True
+    )
+    return place
+
+
 def registry_of(place: Path, name: str | None = None) -> Registry:
     """What the tags of a repository say."""
     return read(Repository.find(place), name)
