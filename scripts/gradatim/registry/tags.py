@@ -73,13 +73,8 @@ class SemVer:
 
     @classmethod
     def _of(cls, match: re.Match[str]) -> SemVer:
-        return cls(
-            int(match["major"]),
-            int(match["minor"]),
-            int(match["patch"]),
-            match["prerelease"] or "",
-            match["build"] or "",
-        )
+        major, minor, patch, prerelease, build = match.group("major", "minor", "patch", "prerelease", "build")
+        return cls(int(major), int(minor), int(patch), prerelease or "", build or "")
 
     @property
     def core(self) -> SemVer:
@@ -104,11 +99,9 @@ class SemVer:
 
     def __str__(self) -> str:
         text = f"v{self.major}.{self.minor}.{self.patch}"
-        return (
-            text
-            + (f"-{self.prerelease}" if self.prerelease else "")
-            + (f"+{self.build}" if self.build else "")
-        )
+        if self.prerelease:
+            text = f"{text}-{self.prerelease}"
+        return f"{text}+{self.build}" if self.build else text
 
     def __repr__(self) -> str:
         return f"SemVer({self})"
@@ -141,16 +134,17 @@ def parse(tag: str) -> TagName | None:
     match = _TAG.fullmatch(tag)
     if match is None:
         return None
-    model, counter, cancelled = (
-        match["model"].replace("=", ":"),
-        int(match["counter"] or 0),
-        bool(match["cancel"]),
+    model, stage, core, cancelled, state, written = match.group(
+        "model", "stage", "version", "cancel", "state", "counter"
     )
-    if match["stage"]:
-        return TagName("unassign" if cancelled else "assign", model, None, match["stage"], counter)
-    if match["version"]:
+    if "=" in model:
+        model = model.replace("=", ":")
+    counter = int(written) if written else 0
+    if stage:
+        return TagName("unassign" if cancelled else "assign", model, None, stage, counter)
+    if core:
         return TagName("deregister" if cancelled else "register", model, SemVer._of(match), None, counter)
-    return TagName("deprecate" if match["state"] == "deprecated" else "create", model, None, None, counter)
+    return TagName("deprecate" if state == "deprecated" else "create", model, None, None, counter)
 
 
 def version_tag(model: str, version: SemVer, *, several: bool) -> str:
@@ -184,8 +178,11 @@ def _in_tag(model: str) -> str:
     return model.replace(":", "=")
 
 
+_FULL = (1,)
+
+
 def _precedence(prerelease: str) -> tuple[object, ...]:
     if not prerelease:
-        return (1,)  # a release comes after each of its pre-releases
+        return _FULL  # a release comes after each of its pre-releases
     parts = ((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in prerelease.split("."))
     return (0, tuple(parts))
