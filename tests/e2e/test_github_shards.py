@@ -51,7 +51,7 @@ def test_a_sharded_evaluation_is_the_unsharded_one_bit_for_bit(tmp_path: Path) -
         )
         assert done.returncode == 0, done.stderr
     for step in ("evaluate", "test"):
-        merged = _unpacked(artifacts / f"gradatim-digits-{step}", tmp_path / step)
+        merged = _unpacked(artifacts / f"gradatim-digits+{step}", tmp_path / step)
         whole = consumer.project / ".gradatim"
         names = sorted(
             path.relative_to(merged) for path in (merged / "predictions").rglob("*") if path.is_file()

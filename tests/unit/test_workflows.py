@@ -132,6 +132,16 @@ def test_an_empty_matrix_is_a_success_and_one_that_did_not_run_is_none() -> None
     assert "'No model was touched.'" in step["env"]["SAID"]
 
 
+def test_no_model_takes_over_what_the_jobs_of_another_left() -> None:
+    """Artifacts of one run: `digits` must not find those of `digits-small`; `+` stands in no model's name."""
+    for action in ACTIONS.values():
+        for step in action["runs"]["steps"]:
+            if step.get("uses", "").startswith(("actions/upload-artifact", "actions/download-artifact")):
+                given = step["with"]
+                name = given.get("name") or given["pattern"]
+                assert "gradatim-${{ fromJSON(inputs.needs || '{}').plan.outputs.name || 'model' }}+" in name
+
+
 def test_each_contract_has_a_queue_of_its_own_and_no_push_to_several_is_dropped() -> None:
     for name in ("release", "checks"):
         group = WORKFLOWS[f".github/workflows/{name}.yml"]["concurrency"]["group"]
@@ -252,7 +262,7 @@ def test_what_shards_leave_is_fetched_by_the_step_that_merges_them_alone() -> No
         ]
         assert all(pattern.startswith("gradatim-") for pattern in patterns[:1])
         others = [f"{step.name}-*"] if step.shared else []
-        assert [pattern.rpartition("}}-")[2] for pattern in patterns[1:]] == others
+        assert [pattern.rpartition("}}+")[2] for pattern in patterns[1:]] == others
         assert all(pattern.startswith("shard-") for pattern in patterns[1:])
 
 
