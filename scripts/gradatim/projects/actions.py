@@ -88,6 +88,18 @@ CREDENTIALS = (
         "aws-access-key-id", "For an S3 store that the contract publishes to.", carried_as="AWS_ACCESS_KEY_ID"
     ),
     Input("aws-secret-access-key", "Its secret.", carried_as="AWS_SECRET_ACCESS_KEY"),
+    Input(
+        "huggingface-token",
+        "For the Hugging Face Hub, if the contract publishes to it; one that may write.",
+        carried_as="HF_TOKEN",
+    ),
+    Input(
+        "mlflow-token",
+        "For an MLflow server that the contract publishes to.",
+        carried_as="MLFLOW_TRACKING_TOKEN",
+    ),
+    Input("mlflow-username", "For one with users instead.", carried_as="MLFLOW_TRACKING_USERNAME"),
+    Input("mlflow-password", "Its password.", carried_as="MLFLOW_TRACKING_PASSWORD"),
 )
 """What publishers need; jobs that run code of the repository never get it."""
 
@@ -150,7 +162,7 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
             '${VERSION:+--to "$VERSION"}',
         )
         stage = Input("stage", "The stage to put back.", None, '-- "$STAGE"')
-        return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN)
+        return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN, *CREDENTIALS)
     version_too = (_VERSION,) if step.name == "tag" else (_SHARD,) if step.shared else ()
     mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
     credentials = (*CREDENTIALS, *(SIGNING if signs(step) else ())) if step.outward else ()
