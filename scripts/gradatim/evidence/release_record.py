@@ -16,6 +16,8 @@ RECORD_FILE = "release.json"
 MANIFEST_FILE = "manifest.json"
 EVIDENCE_FILE = "evidence.intoto.jsonl"
 CARD_FILE = "model-card.md"
+BOM_FILE = "ml-bom.cdx.json"
+SCORE_FILE = ".eval_results/gradatim.yaml"
 SIGNATURE_FILE = "release.sig"
 """Over every other file, so no record can list it; the tag's message names its digest."""
 

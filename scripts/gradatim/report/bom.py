@@ -20,8 +20,6 @@ from gradatim.files import digest_of
 from gradatim.lineage.record import Lineage as Training
 from gradatim.report.model import Card, Report
 
-BOM_FILE = "ml-bom.cdx.json"
-
 _RUNTIMES = {
     "onnx": ("onnxruntime",), "torchscript": ("torch",), "pt2": ("torch",), "safetensors": ("torch", "safetensors"),
     "huggingface": ("transformers", "torch"), "litert": ("ai-edge-litert",),

@@ -11,12 +11,6 @@ from gradatim.report import numbers
 from gradatim.report.card import judged_quality
 from gradatim.report.model import Report
 
-SCORE_FILE = "eval-results.yaml"
-"""Its name in the workspace."""
-
-PUBLISHED_SCORE = ".eval_results/gradatim.yaml"
-"""Its path in a release: where the Hub looks."""
-
 
 def render_score(report: Report) -> str:
     """The file; empty where the contract names no benchmark, or its metric could not be measured."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradatim.evidence.release_record import CARD_FILE
+from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
 from gradatim.files import write_json, write_text
 from gradatim.gates.verdict import Verdict
-from gradatim.report.bom import BOM_FILE, render_bom
+from gradatim.report.bom import render_bom
 from gradatim.report.card import render_card
 from gradatim.report.html import render_html
-from gradatim.report.hub_score import SCORE_FILE, render_score
+from gradatim.report.hub_score import render_score
 from gradatim.report.junit import render_junit
 from gradatim.report.markdown import render_markdown
 from gradatim.report.model import Report

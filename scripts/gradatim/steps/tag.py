@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
-from gradatim.evidence.release_record import CARD_FILE
+from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.evidence.verify import UNSIGNED
 from gradatim.files import digest_of, sha256_bytes
@@ -18,16 +18,11 @@ from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
 from gradatim.release import BASELINE, Outcome, Release, Variant
-from gradatim.report.bom import BOM_FILE
-from gradatim.report.hub_score import PUBLISHED_SCORE, SCORE_FILE
 from gradatim.signature import Signature
 from gradatim.signing import signing_for
 
 _PROVING = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
-_BESIDE = {
-    "report.html": "report.html", "golden.npz": "golden.npz", CARD_FILE: CARD_FILE, BOM_FILE: BOM_FILE,
-    PUBLISHED_SCORE: SCORE_FILE,
-}  # fmt: skip
+_BESIDE = ("report.html", "golden.npz", CARD_FILE, BOM_FILE, SCORE_FILE)
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
@@ -154,9 +149,7 @@ def _refuse_uncommitted(release: Release) -> None:
 def _files(release: Release, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:
     statements = [s for s in (release.workspace.statement(step) for step in _PROVING) if s is not None]
     folder = release.workspace.folder
-    beside: dict[str, Source] = {
-        name: folder / path for name, path in _BESIDE.items() if (folder / path).exists()
-    }
+    beside: dict[str, Source] = {name: folder / name for name in _BESIDE if (folder / name).exists()}
     beside["gradatim.yml"] = release.contract.path
     commit = release.repository.head()
     path = release.from_top(release.contract.parts.model.path or release.contract.path.name)
