@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from projects.small import write_model
@@ -23,6 +25,7 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, Usa
 from gradatim.evidence.verify import Verification
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
+from gradatim.registry import subversion
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.registry.history import LEDGER, sync
 from gradatim.registry.ledger import open_ledger
@@ -324,6 +327,8 @@ def test_names_with_at_and_hash_are_folders_like_any_other(
     files = release_files(checkout.folder, "v1.0.0", named=True)
     announce(Repository.find(checkout.folder), files.record, files.manifest, files.kept, named=True)
     assert tags_of(server) == ["digits#production#1", "digits@v1.0.0"]
+    odd = ("tags/release 1", "tags/a..b=digits@v1.0.0", "tags/v1.0.0-rc.lock", "gradatim/releases/notes.pack")
+    svn("mkdir", "-q", "-m", "what git could not name", *(f"{server}/{quote(name)}@" for name in odd))
     other = Checkout(f"{server}/trunk", tmp_path / "other")
     assert verified(other.folder, "digits@v1.0.0").holds
 
@@ -370,7 +375,9 @@ def test_a_commit_that_the_server_refuses_leaves_nothing_and_says_why(
     assert Repository.find(checkout.folder).local_refs() == {}
 
 
-def test_a_server_that_is_down_or_wants_a_password_is_an_error_not_an_empty_registry(tmp_path: Path) -> None:
+def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_empty_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "svn").mkdir()
     make_repository(tmp_path / "svn")
     passwords = tmp_path / "passwords"
@@ -380,6 +387,10 @@ def test_a_server_that_is_down_or_wants_a_password_is_an_error_not_an_empty_regi
     down = checkout.gradatim("status")
     assert down.code == 4, down.said
     assert f"Subversion ({url}/team) could not be used" in down.err
+    with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))), monkeypatch.context() as patience:
+        patience.setattr(subversion, "_PATIENCE", 1)
+        with pytest.raises(EnvironmentLacks, match="did not answer `svn`"):
+            sync(Repository.find(checkout.folder), required=True)
     with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n", like=url):
         locked = checkout.gradatim("status")
     assert locked.code == 4, locked.said
@@ -432,6 +443,10 @@ def test_a_git_svn_checkout_tags_in_git_and_copies_in_subversion(
     assert repository.revision(repository.head())["url"] == f"{server}/trunk"
     assert repository.revision(repository.head())["revision"] == 2
     assert not released(place).created, "a second run finds all of it"
+    svn("copy", "-m", "by hand", f"{server}/trunk", f"{server}/tags/v1.0.1")
+    with pytest.raises(UsageError, match="already has"):
+        released(place, "v1.0.1", b"another")
+    assert "v1.0.1" not in git(place, "ls-remote", "origin")
     git(place, "commit", "-q", "--allow-empty", "-m", "not in Subversion")
     with pytest.raises(UsageError, match="git svn dcommit"):
         repository.check_taggable()

@@ -246,3 +246,13 @@ def test_a_remote_that_is_gone_does_not_stop_reading(tmp_path: Path) -> None:
     assert state.reason
     with pytest.raises(EnvironmentLacks):
         sync(Repository.find(place), required=True)
+
+
+def test_a_working_copy_of_subversion_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trunk/.svn").mkdir(parents=True)
+    (tmp_path / "trunk/model").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentLacks, match="apt install subversion"):
+        Repository.find(tmp_path / "trunk/model")

@@ -24,6 +24,7 @@ from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.files import replacing
 
 _CHUNK = 1 << 20
+_PATIENCE = 600  # seconds for an answer that is small; a server may be slow, but not silent
 _CODE = re.compile(r"\b[EW](\d{6})\b")
 _NOT_THERE = {"160013", "200009"}
 _RACED = {"160016", "160020", "160024", "160028", "155011", "170004", "175014"}
@@ -333,10 +334,20 @@ def _environment() -> dict[str, str]:
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, env=_environment(), check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=_environment(),
+            check=False,
+            timeout=_PATIENCE,
         )
     except FileNotFoundError as error:
         raise _not_installed(command[0]) from error
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentLacks(
+            f"Subversion did not answer `{command[0]}` within {_PATIENCE} seconds. Check the server and "
+            "the network, then run the same command again."
+        ) from error
 
 
 def _not_installed(program: str) -> EnvironmentLacks:

@@ -34,6 +34,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _TAG, _COMMIT, _HEAD = "gradatim:tag", "gradatim:commit", "gradatim:head"
 _TRAILER = re.compile(r"^git-svn-id: (\S+)@(\d+) ([0-9a-f-]{36})$", re.MULTILINE)
 _LINE = re.compile(r"(?:(?P<project>.*?)/)?(?P<line>trunk|branches/[^/]+|tags/[^/]+)(?:/.*)?")
+_PACK = re.compile(r"[a-z]+/[0-9a-f]+\.pack")
 _KEPT = "refs/gradatim/"
 _CACHE = "gradatim-subversion.json"
 
@@ -245,10 +246,10 @@ class SubversionRemote:
         marks = {
             f"{folder}/{name}": node
             for name, node in (tagged or {}).items()
-            if tags.parse(name) and node.kind == "dir"
+            if node.kind == "dir" and tags.parse(name) and ".." not in name and not name.endswith(".lock")
         }
         stored = self.server.list(kept, revision, deep=True)
-        packs = {f"{kept}/{name}": node for name, node in (stored or {}).items() if name.endswith(".pack")}
+        packs = {f"{kept}/{name}": node for name, node in (stored or {}).items() if _PACK.fullmatch(name)}
         folders = {self.project} | {
             path for path, there in ((folder, tagged), (kept, stored)) if there is not None
         }
