@@ -119,6 +119,9 @@ def test_what_a_contract_names_in_another_models_folder_touches_both(repository:
     before = commit(repository)
     commit(repository, "models/a/test.csv")
     assert names(push(repository, before)) == "ab"
+    before = commit(repository)
+    commit(repository, "models/a/test.csv.dvc")
+    assert names(push(repository, before)) == "ab", "what stands for it in git"
     (repository / "models/b/data").symlink_to("../a")
     contract.write_text(contract.read_text().replace("../a/test.csv", "data/test.csv"))
     before = commit(repository)

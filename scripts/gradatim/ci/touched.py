@@ -187,9 +187,10 @@ def _is_within(path: PurePosixPath, folder: PurePosixPath) -> bool:
     return path == folder or folder in path.parents
 
 
-def _meet(one: PurePosixPath, other: PurePosixPath) -> bool:
-    """Whether one path is the other or lies below it; a changed submodule lies above what is named in it."""
-    return _is_within(one, other) or _is_within(other, one)
+def _meet(file: PurePosixPath, place: PurePosixPath) -> bool:
+    """Whether a file is a place or lies below it, above it (a submodule) or beside it (``m.onnx.data``, ``test.npz.dvc``)."""
+    beside = file.parent == place.parent and file.name.startswith(f"{place.name}.")
+    return beside or _is_within(file, place) or _is_within(place, file)
 
 
 def _for_people(file: PurePosixPath) -> bool:
