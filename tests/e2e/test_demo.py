@@ -99,6 +99,14 @@ class TestGood:
         assert len(steps) == 9
         assert len(good.tags()) == 4
 
+    def test_the_difference_of_two_releases_names_what_a_person_changed(self, good: Demo) -> None:
+        done = _gradatim("diff", "v1.0.0", "v1.1.0", at=good.project)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"^signature +unchanged$", done.stdout, re.M)
+        assert re.search(r"^accuracy +9\d\.\d+ % -> +9\d\.\d+ %$", done.stdout, re.M), done.stdout
+        changed = re.findall(r"^input ~ (.*)$", done.stdout, re.M)
+        assert changed == ["code, as build saw it"]
+
     def test_the_report_stands_alone_and_has_its_sections(self, good: Demo) -> None:
         html = (good.project / ".gradatim/report.html").read_text(encoding="utf-8")
         titles = re.findall(r"<h2[^>]*>([^<]+)", html)
