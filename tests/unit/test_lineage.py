@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gradatim.errors import BrokenEvidence, InvalidInput
-from gradatim.files import sha256_bytes
+from gradatim.files import canonical_json, sha256_bytes
 from gradatim.lineage.draft import METRICS, POINTS, POINTS_OF_ONE, Draft
 from gradatim.lineage.leak import leaks
 from gradatim.lineage.masking import MASKED, is_secret
@@ -105,6 +105,7 @@ def test_a_mistake_is_named_with_what_would_be_right(tmp_path, change, said):
         ("[1, 2]", "not in the format"),
         ("{}", "records nothing"),
         ("null", "not in the format"),
+        ('{"metrics": null}', "`metrics`"),
         ('{"parameters": ' + '{"a":' * 40 + "1" + "}" * 40 + "}", "nested more than"),
         ('{"parameters": {"lr": ' + "9" * 5000 + "}}", "not valid JSON"),
     ],

@@ -24,7 +24,7 @@ _SEEDS = ("seed", "random_seed", "random_state", "manual_seed")
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DATA = re.compile(r"data\.(?P<name>.+)\.(?P<field>sha256|path|use)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 _WORDS: Mapping[Use, frozenset[str]] = {
     "evaluation": frozenset({"test", "eval", "evaluation", "holdout", "heldout", "testing"}),
@@ -223,7 +223,7 @@ def _plain(value: Any, where: str) -> Parameter:
             return [_plain(item, where) for item in items]
         try:
             return _one_line(canonical_json(items).decode())
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"{where} is no JSON value: {error}.") from error
     raise InvalidInput(
         f"{where} is a {type(value).__name__}: write text, a number, yes or no, or a list of them."

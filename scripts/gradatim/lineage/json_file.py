@@ -73,7 +73,7 @@ def _told(detail: Any) -> str:
     place = [
         str(part) for part in detail["loc"] if not str(part).startswith(("list[", "function-", "constrained"))
     ]
-    if place[:1] == ["metrics"]:
+    if place[:1] == ["metrics"] and len(place) > 1:
         return f"metrics.{place[1]} is neither a number, nor a list of numbers, nor a list of [step, number]"
     name = ".".join(place)
     if detail["type"] == "extra_forbidden":
