@@ -143,6 +143,14 @@ def test_secrets_are_masked_and_the_report_says_so(tmp_path):
     assert "abc" not in json.dumps(found.to_json())
 
 
+def test_names_and_values_that_no_file_could_hold_are_made_fit_for_evidence(tmp_path):
+    found = read_lineage(
+        HERE, write(tmp_path, {"parameters": {"a\ud800\nb": "c\u202ed\x00"}, "seed": 10**40})
+    )
+    assert found.parameters == {"a  b": "c d"}
+    assert Lineage.from_json(json.loads(canonical_json(found.to_json()))) == found
+
+
 @pytest.mark.parametrize(
     "name", ["max_new_tokens", "num_tokens", "token_dim", "secretary", "compat", "keyboard"]
 )
