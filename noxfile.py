@@ -57,7 +57,8 @@ def _install(session: nox.Session, *what: str) -> None:
 def subversion(session: nox.Session) -> None:
     """Releases in Subversion: needs svn, svnserve and git-svn, which are no Python packages."""
     session.install("-c", "constraints.txt", "-e", ".[dev]")
-    session.run("pytest", "tests/e2e/test_subversion.py", "-p", "no:xdist", "-rs", *session.posargs)
+    tests = ("tests/e2e/test_subversion.py", "-m", "slow or not slow")
+    session.run("pytest", *tests, "-p", "no:xdist", "-rs", *session.posargs)
 
 
 @nox.session
@@ -65,6 +66,14 @@ def lineage(session: nox.Session) -> None:
     """Lineage from files that TensorBoard, Weights & Biases and MLflow write in the test."""
     session.install("-c", "constraints.txt", "-e", ".[dev,tensorboard,wandb,mlflow]")
     session.run("pytest", "tests/unit/test_lineage_trackers.py", "-p", "no:xdist", *session.posargs)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Publishing to a real MLflow server, which is too heavy for CI (850 MB)."""
+    session.install("-c", "constraints.txt", "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")
+    tests = ["tests/e2e/test_publishers_remote.py", "tests/e2e/test_publishers_mlflow.py"]
+    session.run("pytest", *tests, "-p", "no:xdist", "-m", "slow", "-k", "mlflow", *session.posargs)
 
 
 def _static(session: nox.Session) -> None:

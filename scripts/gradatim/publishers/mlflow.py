@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -48,6 +49,8 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """How its client behaves here where nobody said otherwise: it tells nobody, prints nothing and gives up in a minute."""
+_RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
+"""What MLflow takes for no alias."""
 _PAGE = 1000
 _CHUNK = 1 << 20
 _Done = TypeVar("_Done")
@@ -125,8 +128,10 @@ class MlflowPublisher:
         return self._patiently(try_once)
 
     def point(self, publication: Publication, stage: str) -> bool:
-        """See ``StagePointers.point``: the alias that is called like the stage."""
+        """See ``StagePointers.point``: the alias that is called like the stage, unless MLflow keeps that name."""
         model = _model(publication.name)
+        if _RESERVED.fullmatch(stage):
+            return False
 
         def try_once() -> bool:
             versions = self._versions(publication.name, publication.version)
