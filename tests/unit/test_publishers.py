@@ -232,9 +232,13 @@ def test_two_publishers_race_and_exactly_one_wins(repo: Path, tmp_path: Path) ->
         assert sorted(outcome == "won" for outcome in outcomes.values()) == [False, True], outcomes
         lost = next(outcome for outcome in outcomes.values() if outcome != "won")
         assert "released already" in lost or "with other bytes" in lost
+        there = Repository.find(repo).remote_refs("origin", "refs/tags/*", f"{LEDGER}*")
         for place in (repo, other):
+            tags, ledgers = (Repository.find(place).local_refs(prefix) for prefix in ("refs/tags", LEDGER))
+            assert all(there[ref].id == mine for ref, mine in tags.items()), "a stale tag"
+            assert ledgers.keys() <= there.keys(), "evidence of the loser"
             assert findings(place, version) == []
-    assert names(tmp_path / "releases") == [f"v1.{number}.0" for number in range(6)]
+    assert names(tmp_path / "releases") == [f"v1.{number}.0" for number in range(6)], "a draft was left"
 
 
 def test_the_same_release_by_two_publishers_at_once_is_one_release(repo: Path, tmp_path: Path) -> None:
