@@ -1,4 +1,4 @@
-"""Two hundred kills of a publish at random moments, to a folder, to moto's S3 and to a real docker-registry.
+"""Two hundred kills of a publish at random moments, to a folder, to moto's S3 and to a real docker-registry, signed or not.
 
     pytest tests/bench/test_publish_crashes.py -s
 
@@ -14,6 +14,7 @@ import pytest
 from publishing.crashes import Seen, survive
 from publishing.servers import Servers
 from registry_examples import IDENTITY, new_repository
+from signing_examples import signing_with, write_key
 
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publisher import Publisher
@@ -38,9 +39,14 @@ class FolderPlace:
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
 @pytest.mark.parametrize("kind", ["folder", "s3", "oci"])
 def test_two_hundred_kills_leave_two_hundred_complete_releases(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    signed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for key, value in IDENTITY.items():
         monkeypatch.setenv(key, value)
@@ -52,9 +58,9 @@ def test_two_hundred_kills_leave_two_hundred_complete_releases(
             for key, value in found.credentials.items():
                 monkeypatch.setenv(key, value)
             place = found
-        hit = survive(place, repo, KILLS)
+        hit = survive(place, repo, KILLS, sign=signing_with(write_key(tmp_path)) if signed else None)
     with capsys.disabled():
         print(
-            f"\n{kind}: {KILLS} kills, {KILLS} complete releases;",
+            f"\n{kind}{', signed' if signed else ''}: {KILLS} kills, {KILLS} complete releases;",
             ", ".join(f"{n} {w}" for w, n in hit.items()),
         )

@@ -17,6 +17,7 @@ from publishing.places import Place
 from publishing.processes import free_port
 from publishing.servers import Servers
 from registry_examples import IDENTITY, clone, git, new_repository, registry_of, release_files
+from signing_examples import demanding, signing_with, write_key
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError
 from gradatim.publishers.publisher import Publication, Publisher
@@ -73,6 +74,28 @@ def test_a_finished_release_run_again_writes_nothing(place: Place, repo: Path) -
     again = publish(Repository.find(repo), release_files(repo, "v1.0.0"), [place.publisher()])
     assert not again.written
     assert place.snapshot() == before
+
+
+def test_a_signed_release_is_public_with_its_one_signature_whoever_runs_it_again(
+    place: Place, repo: Path, tmp_path: Path
+) -> None:
+    key = write_key(tmp_path)
+    signed = signing_with(key)
+    assert publish(
+        Repository.find(repo), release_files(repo, "v1.0.0"), [place.publisher()], sign=signed
+    ).written
+    assert place.drafts() == 0
+    before = place.snapshot()
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    assert not publish(
+        Repository.find(other), release_files(other, "v1.0.0"), [place.publisher()], sign=signed
+    ).written
+    assert place.snapshot() == before
+    repository, registry = Repository.find(other), registry_of(other, "digits")
+    release = registry.find("v1.0.0", "digits")
+    found = verify_version(repository, registry, release, signatures=demanding(key))
+    assert found.holds, found.findings
+    assert any(line.startswith("release.sig in ") for line in found.checked)
 
 
 def test_other_bytes_under_the_same_version_are_a_hard_error(

@@ -32,7 +32,6 @@ from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publishing import as_kept, publish
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
-from gradatim.registry.history import sync
 from gradatim.registry.ledger import open_ledger
 
 NEWER, OLDER = "v1.1.0", "v1.0.0"
@@ -53,15 +52,13 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory, key: Path) -> Path:
     """Both releases, made once; tests get copies."""
     place = tmp_path_factory.mktemp("made")
-    repo = signed_repository(place, key)
-    git(repo, "remote", "set-url", "origin", "../remote.git")
+    signed_repository(place, key)
     return place
 
 
 @pytest.fixture
 def repo(made: Path, tmp_path: Path) -> Path:
-    """A copy of the repository and its remote, which both know where the releases are published."""
-    shutil.copytree(made / "remote.git", tmp_path / "remote.git")
+    """A copy of the repository, which knows where the releases are published."""
     return shutil.copytree(made / "repo", tmp_path / "repo")
 
 
@@ -74,12 +71,12 @@ def folder(made: Path, tmp_path: Path) -> Path:
 def verified(
     place: Path, signatures: Signatures, version: str = NEWER, *, folder: Path | None = None
 ) -> Verification:
+    """Offline: what the remote says of the tags is tested with releases that nobody signed."""
     repository = Repository.find(place)
-    state = sync(repository)
     registry = registry_of(place, "digits")
     release = registry.find(version, "digits")
     folders = [folder] if folder else []
-    return verify_version(repository, registry, release, sync=state, folders=folders, signatures=signatures)
+    return verify_version(repository, registry, release, folders=folders, signatures=signatures)
 
 
 def problems(found: Verification) -> set[str]:
@@ -110,14 +107,12 @@ def rewrite_ledger(place: Path, path: str, change: Callable[[bytes], bytes | Non
     update = forged.adding(keep, "1 +0000")
     assert update is not None
     git(place, "update-ref", update.ref, update.new)
-    git(place, "push", "-q", "--force", "origin", update.ref)
 
 
 def retag(place: Path, change: Callable[[str], str]) -> None:
     message = git(place, "tag", "-l", "--format=%(contents)", NEWER) + "\n"
     commit = git(place, "rev-parse", f"{NEWER}^{{commit}}")
     git(place, "tag", "-f", "-a", "--cleanup=verbatim", "-m", change(message), NEWER, commit)
-    git(place, "push", "-q", "--force", "origin", NEWER)
 
 
 def test_a_signed_release_holds_everywhere_and_says_by_whom(repo: Path, folder: Path, key: Path) -> None:
@@ -261,9 +256,8 @@ def test_a_downgrade_to_unsigned_is_refused_where_the_stage_demands_a_signature(
     retag(
         repo, lambda message: "".join(line for line in message.splitlines(True) if "signature:" not in line)
     )
-    fresh = clone(repo.parent / "remote.git", repo.parent / "fresh")
     stage = Signatures(Trust((key.with_suffix(".pub"),)), demanding=frozenset({"production"}))
-    assert "unsigned" in problems(verified(fresh, stage))
+    assert "unsigned" in problems(verified(repo, stage))
     text = (folder / RECORD_FILE).read_text().replace('"stage":"production"', '"stage":"alpha"')
     (folder / RECORD_FILE).write_text(text)
     by_number = Signatures(stage.trust, demanding=stage.demanding, suffixes=frozenset({""}))
@@ -408,7 +402,7 @@ class _StopsAt(FolderPublisher):
         return made
 
 
-@pytest.mark.parametrize("call", range(1, 7))
+@pytest.mark.parametrize("call", [2, 3, 5])  # drafted; tagged and signed; drafted with the signature
 def test_a_signed_release_that_was_cut_off_anywhere_is_completed_by_the_next_run(
     tmp_path: Path, key: Path, call: int
 ) -> None:

@@ -108,6 +108,10 @@ class OciPublisher:
         if not self._is_public(release):
             self._put_manifest(_tag(release), _manifest(release))
         self._compare(release)
+        if release.signature is not None:  # it was drafted without, and that draft has another digest
+            unsigned = f"sha256:{sha256_bytes(_manifest(release.with_signature(None)))}"
+            if self._tagged(unsigned) is not None:
+                self._send("DELETE", f"manifests/{unsigned}")
         return self.publication(release)
 
     def holds(self, release: ReleaseFiles) -> bool:

@@ -12,7 +12,7 @@ from publishing.processes import in_a_child
 from registry_examples import clone, git, release_files
 
 from gradatim.publishers.publisher import Publisher
-from gradatim.publishers.publishing import publish
+from gradatim.publishers.publishing import Sign, as_kept, publish
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.history import read, sync
@@ -38,7 +38,9 @@ def problems(where: Path, version: str) -> list[str]:
     return [f"{finding.problem}: {finding.where}" for finding in found.findings]
 
 
-def survive(place: Seen, repo: Path, rounds: int, *, seed: int = 7, size: int = 300_000) -> dict[str, int]:
+def survive(
+    place: Seen, repo: Path, rounds: int, *, seed: int = 7, size: int = 300_000, sign: Sign | None = None
+) -> dict[str, int]:
     """Kill a publish at a random moment and run it again, so many times; each must end as one complete release.
 
     Args:
@@ -47,12 +49,13 @@ def survive(place: Seen, repo: Path, rounds: int, *, seed: int = 7, size: int = 
         rounds: how often.
         seed: of the moments.
         size: bytes of each model.
+        sign: makes each release's signature; None for unsigned ones.
 
     Returns:
         how many kills hit before the tag, between tag and publication, and when it was public.
     """
     started = time.monotonic()
-    publish(Repository.find(repo), release_files(repo, "v0.1.0", b"w" * size), [place.publisher()])
+    publish(Repository.find(repo), release_files(repo, "v0.1.0", b"w" * size), [place.publisher()], sign=sign)
     whole = time.monotonic() - started
     moments = random.Random(seed)
     other = clone(repo.parent / "remote.git", repo.parent / "watcher")
@@ -62,14 +65,16 @@ def survive(place: Seen, repo: Path, rounds: int, *, seed: int = 7, size: int = 
         release = release_files(repo, version, os.urandom(size))
 
         def work(release=release) -> None:  # type: ignore[no-untyped-def]
-            publish(Repository.find(repo), release, [place.publisher()])
+            publish(Repository.find(repo), release, [place.publisher()], sign=sign)
 
         in_a_child(work, kill_after=moments.uniform(0, whole))
         tagged = version in git(repo.parent / "remote.git", "tag").split()
         public = place.public(version)
         hit["afterwards" if public else "before it is public" if tagged else "before the tag"] += 1
         if public:
-            assert place.publisher().holds(release), "half a release was public"
+            kept = as_kept(Repository.find(repo), release)
+            assert (kept.signature is not None) == (sign is not None)
+            assert place.publisher().holds(kept), "half a release was public"
         work()
         assert problems(other, version) == []
         assert place.drafts() == 0, "a draft was left behind"
