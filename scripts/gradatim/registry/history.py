@@ -95,8 +95,13 @@ class Release:
         return self.trailers.get("stage")
 
     @property
-    def signed(self) -> bool:
-        """Whether the tag carries a signature, which is not checked here."""
+    def signature(self) -> str | None:
+        """Hex SHA-256 of the release's signature, which is not checked here; None for an unsigned release."""
+        return _digest(self.trailers.get("signature"))
+
+    @property
+    def git_signed(self) -> bool:
+        """Whether git itself signed the tag (``tag.gpgSign``), which is not checked here."""
         return "\n-----BEGIN " in self.message
 
 

@@ -25,7 +25,8 @@ class StageState:
         reason: why, where somebody said so (a rollback).
         approval: who approved it, as the platform told; None where nobody is known to have.
         evidence: whether git keeps evidence of it here.
-        signed: whether its tag carries a signature.
+        signed: whether the release is signed; ``verify`` tells whether that holds.
+        git_signed: whether git itself signed the tag.
         inferred: True where no tag assigns the stage and the version's own suffix says it.
         soaked: days in the stage, and days wanted; None where the contract wants none.
     """
@@ -38,6 +39,7 @@ class StageState:
     reason: str | None = None
     evidence: bool = False
     signed: bool = False
+    git_signed: bool = False
     inferred: bool = False
     soaked: tuple[float, float] | None = None
     approval: str | None = None
@@ -156,7 +158,8 @@ def _stage_state(
             holder.author,
             holder.trailers.get("reason"),
             _has_evidence(registry, holder.release),
-            holder.release.signed if holder.release else False,
+            holder.release is not None and holder.release.signature is not None,
+            holder.release is not None and holder.release.git_signed,
             approval=holder.trailers.get("approval"),
         )
     if stage in suffixes and stage not in model.stages:
@@ -171,7 +174,8 @@ def _stage_state(
                 release.date,
                 release.author,
                 evidence=_has_evidence(registry, release),
-                signed=release.signed,
+                signed=release.signature is not None,
+                git_signed=release.git_signed,
                 inferred=True,
             )
     return StageState(stage, "nothing")

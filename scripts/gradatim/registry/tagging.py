@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.manifest import Manifest
-from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.release_record import (
+    EVIDENCE_FILE,
+    MANIFEST_FILE,
+    RECORD_FILE,
+    SIGNATURE_FILE,
+    ReleaseRecord,
+)
 from gradatim.evidence.statement import Bundle
+from gradatim.files import sha256_bytes
 from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.history import (
@@ -72,7 +79,7 @@ def announce(
         repository: where, together with its remote if it has one.
         record: what the version is made of.
         manifest: the model's files.
-        kept: further files for git to keep, bytes by their path in the release: the evidence.
+        kept: further files for git to keep, bytes by their path in the release: the evidence, the signature.
         named: whether the tag carries the model's name; None leaves it to ``uses_names``.
 
     Raises:
@@ -99,7 +106,8 @@ def announce(
             SemVer.parse(record.version),
             several=uses_names(registry, record.name) if named is None else named,
         )
-        identity = repository.tag_object(tag, record.commit, record.tag_message(), date)
+        signature = sha256_bytes(kept[SIGNATURE_FILE]) if SIGNATURE_FILE in kept else None
+        identity = repository.tag_object(tag, record.commit, record.tag_message(signature), date)
         updates = [RefUpdate(f"refs/tags/{tag}", identity)]
         if record.stage is not None:
             lines = {"version": record.version, "manifest": f"sha256:{record.manifest}"}
