@@ -1,6 +1,7 @@
 """Releases in Subversion: a real ``svnserve`` on loopback, working copies of it, and checkouts of git-svn.
 
-They run where svn is installed (``apt install subversion git-svn``): ``nox -s subversion``.
+They run where svn is installed (``apt install subversion git-svn``). ``nox -s subversion`` runs all of them, the walk
+from a model to a release among them.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def race(*work: tuple[Path, str, bytes]) -> list[str]:
         return list(pool.map(lambda arguments: one(*arguments), work))
 
 
+@pytest.mark.slow
 def test_a_working_copy_is_released_and_the_next_checkout_takes_it_as_its_baseline(
     server: str, tmp_path: Path
 ) -> None:
