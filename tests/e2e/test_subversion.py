@@ -24,6 +24,7 @@ from registry_examples import git, registry_of, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.verify import Verification
+from gradatim.projects.ladder import branches, climb
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
 from gradatim.registry import subversion
@@ -420,6 +421,8 @@ def test_over_http_one_racer_wins_too_and_every_checkout_sees_one_release(tmp_pa
 
 
 def test_the_other_commands_know_where_they_are(server: str, checkout: Checkout) -> None:
+    svn("copy", "-q", "-m", "a branch", f"{server}/trunk", f"{server}/branches/staging")
+    assert climb(branches(checkout.folder)) == (("beta", "staging"), ("production", "trunk"))
     checkout.lay_down()
     found = checkout.gradatim("doctor", "--json")
     assert found.code == 1, found.said
