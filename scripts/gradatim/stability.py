@@ -90,6 +90,7 @@ def check_release(release: Release, shards: Sequence[Part] = ()) -> Outcome:
                 model=variant.path,
                 baseline=baseline,
                 timeout=settings.timeout,
+                log=release.workspace.folder / f"test-{variant.name}.log",
             )
             gates += _gates(release, variant.name, own)
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]

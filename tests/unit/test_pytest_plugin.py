@@ -120,6 +120,7 @@ def test_the_step_checks_the_model_corrupts_the_data_and_runs_the_users_tests(re
     assert where == {"impulse_noise", *(f"impulse_noise:{severity}" for severity in range(6))}
     assert {path.name for path in outcome.outputs} == {"original.npz", "test.xml"}
     assert all(path.is_file() for path in outcome.outputs)
+    assert "1 passed" in (repository / ".gradatim/test-original.log").read_text(encoding="utf-8")
     json.dumps(outcome.details, allow_nan=False)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gradatim.checks.check import Check
 from gradatim.errors import UsageError, missing_package
-from gradatim.files import digest_of, sha256_file
+from gradatim.files import digest_of, sha256_file, write_text
 from gradatim.gates.verdict import Verdict
 
 MODEL_VARIABLE = "GRADATIM_MODEL"
@@ -37,7 +37,13 @@ _REASONS = {
 
 
 def run_user_tests(
-    paths: Sequence[str], *, contract: Path, model: Path | str, baseline: Path | str | None, timeout: float
+    paths: Sequence[str],
+    *,
+    contract: Path,
+    model: Path | str,
+    baseline: Path | str | None,
+    timeout: float,
+    log: Path | None = None,
 ) -> list[Check]:
     """Run ``pytest --gradatim`` over files, folders or test ids, from the contract's folder.
 
@@ -50,6 +56,7 @@ def run_user_tests(
         model: what the fixture ``model`` opens.
         baseline: what the fixture ``baseline`` opens; None when nothing was released before.
         timeout: seconds for all of them together.
+        log: the file that keeps all that pytest printed.
 
     Raises:
         EnvironmentLacks: pytest is not installed.
@@ -67,6 +74,8 @@ def run_user_tests(
         code, output = _run(command, contract.parent, Path(scratch) / "output", timeout, {
             MODEL_VARIABLE: str(model), BASELINE_VARIABLE: str(baseline or ""),
         })  # fmt: skip
+        if log is not None:
+            write_text(log, output)
         checks = list(_read(junit))
     problem = _problem(code, timeout, checks)
     if problem:

@@ -140,9 +140,9 @@ def _run(
 
 
 def _show_log(name: str, release: Release) -> None:
-    """What the team's own program printed, where a step kept it."""
-    log = release.workspace.folder / f"{name}.log"
-    if log.is_file():
+    """What the team's own programs printed, where a step kept it."""
+    folder = release.workspace.folder
+    for log in sorted((*folder.glob(f"{name}.log"), *folder.glob(f"{name}-*.log"))):
         release.platform.show(log.name, log.read_text(encoding="utf-8", errors="replace"))
 
 
