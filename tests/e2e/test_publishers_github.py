@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from publishing.github import TOKEN, GitHubPlace
 from publishing.servers import Servers
-from registry_examples import IDENTITY, git, new_repository, release_files
+from registry_examples import act_as_ada, git, new_repository, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.publishers.github import GitHubPublisher
@@ -22,8 +22,7 @@ from gradatim.registry.git import Repository
 def place(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GitHubPlace:
     found = servers.place("github", tmp_path / "remote.git")
     assert isinstance(found, GitHubPlace)
-    for key, value in {**IDENTITY, **found.credentials}.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch, found.credentials)
     found.server.requests.clear()
     return found
 

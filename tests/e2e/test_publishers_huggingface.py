@@ -8,7 +8,7 @@ import pytest
 from publishing.crashes import problems
 from publishing.huggingface import HuggingFacePlace
 from publishing.servers import Servers
-from registry_examples import IDENTITY, clone, git, new_repository, release_files
+from registry_examples import act_as_ada, clone, git, new_repository, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.publishers.publishing import publish
@@ -21,8 +21,7 @@ CARD = b"---\nlibrary_name: onnx\n---\n# digits\n"
 def place(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HuggingFacePlace:
     found = servers.place("huggingface", tmp_path / "remote.git")
     assert isinstance(found, HuggingFacePlace)
-    for key, value in {**IDENTITY, **found.credentials}.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch, found.credentials)
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 from publishing.crashes import problems
 from publishing.mlflow import MlflowPlace
 from publishing.servers import Servers
-from registry_examples import IDENTITY, new_repository, registry_of, release_files
+from registry_examples import act_as_ada, new_repository, registry_of, release_files
 
 from gradatim.errors import BrokenEvidence
 from gradatim.publishers.pointers import follow_rollback
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.slow  # `nox -s servers` installs MLflow
 def place(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MlflowPlace:
     found = servers.place("mlflow", tmp_path / "remote.git")
     assert isinstance(found, MlflowPlace)
-    for key, value in {**IDENTITY, **found.credentials}.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch, found.credentials)
     return found
 
 

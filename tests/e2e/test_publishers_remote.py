@@ -16,13 +16,20 @@ from publishing.huggingface import HuggingFacePlace
 from publishing.places import Place
 from publishing.processes import free_port
 from publishing.servers import Servers
-from registry_examples import IDENTITY, clone, git, new_repository, registry_of, release_files
+from registry_examples import (
+    act_as_ada,
+    baseline,
+    clone,
+    git,
+    new_repository,
+    registry_of,
+    release_files,
+)
 from signing_examples import demanding, signing_with, write_key
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError
 from gradatim.publishers.publisher import Publication, Publisher
 from gradatim.publishers.publishing import open_publisher, publish
-from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import VersionTaken, announce
@@ -35,8 +42,7 @@ def place(
     request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Place]:
     found = servers.place(request.param, tmp_path / "remote.git")
-    for key, value in {**IDENTITY, **found.credentials}.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch, found.credentials)
     yield found
     if isinstance(found, GitHubPlace | GitLabPlace | HuggingFacePlace):
         refused, found.server.refused = found.server.refused, []
@@ -177,10 +183,7 @@ def test_a_lost_release_is_unreachable_not_fine(place: Place, repo: Path) -> Non
 def test_a_baseline_comes_back_from_where_it_is_public(place: Place, repo: Path, tmp_path: Path) -> None:
     publish(Repository.find(repo), release_files(repo, "v1.0.0"), [place.publisher()])
     other = clone(tmp_path / "remote.git", tmp_path / "other")
-    release = registry_of(other, "digits").find("v1.0.0")
-    found = retrieve(
-        Repository.find(other), release.commit, tmp_path / "base", manifest=release.manifest, version="v1.0.0"
-    )
+    found = baseline(other, "v1.0.0", tmp_path / "base")
     assert (found.folder / "digits.onnx").read_bytes() == b"weights"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from publishing.places import S3Place
 from publishing.servers import Servers
-from registry_examples import IDENTITY, new_repository, release_files
+from registry_examples import act_as_ada, new_repository, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 from gradatim.publishers import s3
@@ -22,8 +22,7 @@ PART = 5 << 20  # the least that S3 takes
 def place(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Place:
     found = servers.place("s3", tmp_path)
     assert isinstance(found, S3Place)
-    for key, value in {**IDENTITY, **found.credentials}.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch, found.credentials)
     return found
 
 

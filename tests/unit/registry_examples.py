@@ -7,12 +7,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
-from gradatim.publishers.retrieval import committed_paths
+from gradatim.publishers.retrieval import Retrieved, committed_paths, retrieve
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry, read
 
@@ -24,6 +26,12 @@ IDENTITY = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
 }
+
+
+def act_as_ada(monkeypatch: pytest.MonkeyPatch, credentials: Mapping[str, str] | None = None) -> None:
+    """Let git, and the places that want credentials, take us for Ada."""
+    for key, value in {**IDENTITY, **(credentials or {})}.items():
+        monkeypatch.setenv(key, value)
 
 
 def git(place: Path, *arguments: str, date: int | None = None, **environment: str) -> str:
@@ -127,6 +135,14 @@ def many_tags(place: Path, count: int, *, by: str = "gradatim", prefix: str = "d
         ["git", "-C", str(place), "fast-import", "--quiet"], input="".join(lines).encode(), check=True
     )
     return place
+
+
+def baseline(place: Path, version: str, into: Path) -> Retrieved:
+    """The model of a release, as an evaluation gets it."""
+    release = registry_of(place, "digits").find(version)
+    return retrieve(
+        Repository.find(place), release.commit, into, manifest=release.manifest, version=str(release)
+    )
 
 
 def registry_of(place: Path, name: str | None = None) -> Registry:

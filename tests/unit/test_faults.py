@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import in_a_child
 from gate_project import lay_down
 from registry_examples import IDENTITY, clone, commit_file, git, new_repository
-from test_publishers import in_a_child
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.statement import Statement

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from children import in_a_child
 from registry_examples import (
-    IDENTITY,
+    act_as_ada,
+    baseline,
     clone,
     commit_file,
     evidence_for,
@@ -28,8 +31,9 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, Inv
 from gradatim.evidence.verify import verify_folder
 from gradatim.files import sha256_file
 from gradatim.publishers.folder import FolderPublisher
+from gradatim.publishers.pointers import follow_rollback
 from gradatim.publishers.publisher import Publisher
-from gradatim.publishers.publishing import publish
+from gradatim.publishers.publishing import publish, record_publications
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
@@ -39,8 +43,7 @@ from gradatim.registry.tagging import VersionTaken, announce
 
 @pytest.fixture(autouse=True)
 def _own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in IDENTITY.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch)
 
 
 @pytest.fixture
@@ -166,18 +169,6 @@ def test_a_full_disk_leaves_no_half_release(repo: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "releases" / "v1.0.0").exists()
     publish(Repository.find(repo), release, [folder_of(repo)])
     assert findings(repo, "v1.0.0") == []
-
-
-def in_a_child(work: Callable[[], object], *, kill_after: float | None = None) -> int | None:
-    """Run in a forked process, killed without warning after some seconds; returns its exit code."""
-    child = multiprocessing.get_context("fork").Process(target=work)
-    child.start()
-    if kill_after is not None:
-        time.sleep(kill_after)
-        if child.pid is not None:
-            os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    return child.exitcode
 
 
 def test_killed_at_any_moment_and_run_again_it_is_one_complete_release(repo: Path, tmp_path: Path) -> None:
@@ -335,15 +326,26 @@ def test_a_baseline_comes_back_from_its_commit_or_from_where_it_is_public(
         commit_file(repo, "model/digits.onnx", b"weights")
     publish(Repository.find(repo), release_files(repo, "v1.0.0"), [] if committed else [folder_of(repo)])
     other = clone(tmp_path / "remote.git", tmp_path / "other")
-    release = registry_of(other, "digits").find("v1.0.0")
-    found = retrieve(
-        Repository.find(other), release.commit, tmp_path / "base", manifest=release.manifest, version="v1.0.0"
-    )
+    found = baseline(other, "v1.0.0", tmp_path / "base")
     assert (found.folder / "digits.onnx").read_bytes() == b"weights"
     assert found.files == ("digits.onnx",)
     assert found.source.startswith("commit" if committed else str(tmp_path / "releases"))
-    again = retrieve(Repository.find(other), release.commit, tmp_path / "base", manifest=release.manifest)
-    assert again.source == "fetched before"
+    assert baseline(other, "v1.0.0", tmp_path / "base").source == "fetched before"
+
+
+def test_a_rollback_goes_through_where_a_place_cannot_follow_and_says_which(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = release_files(repo, "v1.0.0")
+    done = publish(Repository.find(repo), release, [folder_of(repo)])
+    where = "http://127.0.0.1:9/#/models/digits?version=v1.0.0"
+    elsewhere = dataclasses.replace(done.publications[0], publisher="mlflow", location=where)
+    record_publications(Repository.find(repo), release, [elsewhere])
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    target = registry_of(repo, "digits").find("v1.0.0")
+    (note,) = follow_rollback(Repository.find(repo), target, "production")
+    assert note.startswith(f"{where} may still show another release as production: ")
+    assert "gradatim[mlflow]" in note
 
 
 def test_a_baseline_that_was_altered_is_not_used(repo: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from registry_examples import (
-    IDENTITY,
+    act_as_ada,
     clone,
     commit_file,
     evidence_for,
@@ -33,8 +33,7 @@ from gradatim.registry.ledger import open_ledger
 
 @pytest.fixture(autouse=True)
 def _own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in IDENTITY.items():
-        monkeypatch.setenv(key, value)
+    act_as_ada(monkeypatch)
 
 
 @pytest.fixture

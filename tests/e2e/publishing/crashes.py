@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from publishing.processes import in_a_child
+from children import in_a_child
 from registry_examples import clone, git, release_files
 
 from gradatim.publishers.publisher import Publisher

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -45,15 +43,3 @@ def server(
     finally:
         process.terminate()
         process.wait()
-
-
-def in_a_child(work: Callable[[], object], *, kill_after: float | None = None) -> int | None:
-    """Run in a forked process, killed without warning after some seconds; returns its exit code."""
-    child = multiprocessing.get_context("fork").Process(target=work)
-    child.start()
-    if kill_after is not None:
-        time.sleep(kill_after)
-        if child.pid is not None:
-            os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    return child.exitcode
