@@ -10,7 +10,10 @@ from gradatim.ci.identity import identity_token
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.assembly import ReleaseFiles
-from gradatim.evidence.signatures import Trust, check_signature, public_fingerprint, subject_of
+from gradatim.evidence.authenticity import Trust, public_fingerprint
+from gradatim.evidence.finding import UNSIGNED
+from gradatim.evidence.signature_bundle import subject_of
+from gradatim.evidence.signatures import Signatures, check_signature
 from gradatim.evidence.signing import (
     KEY_VARIABLE,
     PASSWORD_VARIABLE,
@@ -18,7 +21,6 @@ from gradatim.evidence.signing import (
     KeySigner,
     Signer,
 )
-from gradatim.evidence.verify import UNSIGNED, Signatures
 
 
 def signatures_of(contract: ReadContract) -> Signatures:

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from registry_examples import commit_file, new_repository, release_files
 
-from gradatim.evidence.signatures import Trust
+from gradatim.evidence.authenticity import Trust
+from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.signing import KeySigner
-from gradatim.evidence.verify import Signatures
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publishing import Sign, publish
 from gradatim.registry.git import Repository

@@ -25,9 +25,11 @@ from signing_examples import demanding, signed_repository, signing_with, write_k
 
 from gradatim.errors import BrokenEvidence, GradatimError
 from gradatim.evidence.assembly import ReleaseFiles
+from gradatim.evidence.authenticity import Trust
+from gradatim.evidence.finding import Verification
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, SIGNATURE_FILE
-from gradatim.evidence.signatures import Trust
-from gradatim.evidence.verify import Signatures, Verification, verify_folder
+from gradatim.evidence.signatures import Signatures
+from gradatim.evidence.verify import verify_folder
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publishing import as_kept, publish
 from gradatim.publishers.verification import verify_version

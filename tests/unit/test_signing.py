@@ -29,8 +29,10 @@ from gradatim.ci.identity import identity_token
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, UsageError
+from gradatim.evidence.authenticity import Trust, identity_policy
 from gradatim.evidence.manifest import FileEntry
-from gradatim.evidence.signatures import Trust, check_signature, identity_policy, read_content
+from gradatim.evidence.signature_bundle import read_content
+from gradatim.evidence.signatures import check_signature
 from gradatim.evidence.signing import KEY_VARIABLE, PASSWORD_VARIABLE, IdentitySigner, KeySigner
 from gradatim.pipeline.step import run_step
 from gradatim.progress import Silent

@@ -13,8 +13,9 @@ from gradatim.commands import options
 if TYPE_CHECKING:
     from gradatim.commands.registry_view import RegistryView
     from gradatim.contract.reading import ReadContract
-    from gradatim.evidence.signatures import Trust
-    from gradatim.evidence.verify import Signatures, Verification
+    from gradatim.evidence.authenticity import Trust
+    from gradatim.evidence.finding import Verification
+    from gradatim.evidence.signatures import Signatures
     from gradatim.registry.history import Release
 
 
@@ -57,7 +58,7 @@ def command(
     """
     from gradatim.commands.registry_view import contract_nearby
     from gradatim.errors import InvalidInput, UsageError
-    from gradatim.evidence.signatures import Trust
+    from gradatim.evidence.authenticity import Trust
     from gradatim.evidence.verify import verify_folder
     from gradatim.progress import show_on
 
@@ -99,7 +100,7 @@ def command(
 
 def _signatures(contract: ReadContract | None, given: Trust, *, demanded: bool) -> Signatures:
     """Whose signatures count: those that the command line names, which must then be there, else the contract's."""
-    from gradatim.evidence.verify import Signatures
+    from gradatim.evidence.signatures import Signatures
 
     known = Signatures()
     if contract is not None:

@@ -1,73 +1,17 @@
-"""A release's signature: one sigstore bundle over every file, in the format of OpenSSF Model Signing.
-
-The statement inside names the version and the SHA-256 of every file of the release but itself, so the peer's own tool
-verifies a published folder too::
-
-    model_signing verify key releases/v1.0.0 --signature releases/v1.0.0/release.sig --public_key release.pub
-
-Format: https://github.com/ossf/model-signing-spec. Nothing here asks a network.
-"""
+"""Does a release's signature hold, for exactly its files, by somebody whose signature counts?"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import logging
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError, missing_package
-from gradatim.evidence.manifest import FileEntry, strict_json
-from gradatim.evidence.release_record import SIGNATURE_FILE
-from gradatim.files import write_bytes
-
-_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-_STATEMENT = "https://in-toto.io/Statement/v1"
-_PREDICATE = "https://model_signing/signature/v1.0"
-_PAYLOAD = "application/vnd.in-toto+json"
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
-_MOST_BYTES = 16 << 20
-_WHO_BUILT = "1.3.6.1.4.1.57264.1.18"
-"""The certificate's extension that names the workflow file that was started (Fulcio: Build Config URI)."""
-
-
-@dataclass(frozen=True)
-class Trust:
-    """Who may sign releases; nobody in particular when empty.
-
-    Attributes:
-        keys: public keys, PEM files with a curve P-256, P-384 or P-521.
-        identities: whom a certificate of sigstore may be made out to: a workflow file at a ref, an e-mail address.
-        issuer: who vouched for them: ``https://token.actions.githubusercontent.com``.
-    """
-
-    keys: tuple[Path, ...] = ()
-    identities: tuple[str, ...] = ()
-    issuer: str | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.keys or self.identities)
-
-
-@dataclass(frozen=True)
-class SignedContent:
-    """What a signature says, before anybody checked that it holds.
-
-    Attributes:
-        subject: ``digits@v1.1.0``.
-        files: hex SHA-256 by path.
-        payload: the bytes that were signed.
-        fingerprint: hex SHA-256 of the public key's PEM form; None where a certificate stands for an identity.
-    """
-
-    subject: str
-    files: Mapping[str, str]
-    payload: bytes
-    fingerprint: str | None
+from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.evidence.assembly import signable
+from gradatim.evidence.authenticity import Trust, signer_of
+from gradatim.evidence.finding import UNSIGNED, Finding
+from gradatim.evidence.manifest import FileEntry, Manifest
+from gradatim.evidence.release_record import SIGNATURE_FILE, ReleaseRecord
+from gradatim.evidence.signature_bundle import SignedContent, read_content, subject_of
 
 
 @dataclass(frozen=True)
@@ -81,11 +25,6 @@ class Checked:
 
     signer: str | None
     problems: tuple[str, ...] = ()
-
-
-def subject_of(name: str, version: str) -> str:
-    """What the signature of a version calls it."""
-    return f"{name}@{version}"
 
 
 def check_signature(data: bytes, entries: Iterable[FileEntry], subject: str, trust: Trust) -> Checked:
@@ -109,119 +48,65 @@ def check_signature(data: bytes, entries: Iterable[FileEntry], subject: str, tru
     if not trust:
         return Checked(None, problems)
     try:
-        signer = _by_key(data, content, trust) if content.fingerprint else _by_identity(data, content, trust)
+        signer = signer_of(data, content, trust)
     except BrokenEvidence as error:
         return Checked(None, (*problems, str(error)))
     return Checked(signer, problems)
 
 
-def read_content(data: bytes, name: str = SIGNATURE_FILE) -> SignedContent:
-    """Read a signature strictly, without checking that it holds; ``name`` says where it came from.
+@dataclass(frozen=True)
+class Signatures:
+    """What a verifier knows and wants of signatures.
 
-    Raises:
-        BrokenEvidence: it is not a bundle of Model Signing 1.0 over whole files.
+    Attributes:
+        trust: who may sign.
+        demanded: whether an unsigned release is refused.
+        demanding: stages whose releases are refused unsigned.
+        suffixes: the suffixes of their versions, empty for full releases: a record that names another stage than its
+            version's escapes nothing.
     """
-    if len(data) > _MOST_BYTES:
-        raise BrokenEvidence(f"{name} is broken: {len(data)} bytes are no signature.")
-    bundle = strict_json(data, name)
-    try:
-        envelope = bundle["dsseEnvelope"]
-        known = bundle.keys() == {"mediaType", "verificationMaterial", "dsseEnvelope"}
-        known &= envelope.keys() == {"payload", "payloadType", "signatures"}
-        known &= (bundle["mediaType"], envelope["payloadType"]) == (_BUNDLE, _PAYLOAD)
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        statement = strict_json(payload, f"the statement in {name}")
-        predicate = statement["predicate"]
-        known &= (statement["_type"], statement["predicateType"]) == (_STATEMENT, _PREDICATE)
-        known &= predicate["serialization"]["method"] == "files" and len(statement["subject"]) == 1
-        known &= all(resource["algorithm"] == "sha256" for resource in predicate["resources"])
-        files = {str(resource["name"]): str(resource["digest"]) for resource in predicate["resources"]}
-        known &= len(files) == len(predicate["resources"])
-        subject = str(statement["subject"][0]["name"])
-        public = bundle["verificationMaterial"].get("publicKey")
-        fingerprint = str(public["hint"]) if public else None
-        known &= bool(public) != ("certificate" in bundle["verificationMaterial"])
-    except (KeyError, TypeError, AttributeError, IndexError, binascii.Error, ValueError) as error:
-        raise BrokenEvidence(f"{name} is broken: it is no bundle of OpenSSF Model Signing 1.0.") from error
-    if not known:
-        raise BrokenEvidence(f"{name} is broken: it is no bundle of OpenSSF Model Signing 1.0.")
-    return SignedContent(subject, files, payload, fingerprint)
 
+    trust: Trust = field(default_factory=Trust)
+    demanded: bool = False
+    demanding: frozenset[str] = frozenset()
+    suffixes: frozenset[str] = frozenset()
 
-def public_fingerprint(path: Path) -> str:
-    """Hex SHA-256 of a public key in PEM form, which is what a signature calls it by.
+    def wanted(self, record: ReleaseRecord) -> bool:
+        """Whether a release must be signed."""
+        suffix = record.version.partition("+")[0].partition("-")[2].partition(".")[0]
+        return self.demanded or record.stage in self.demanding or suffix in self.suffixes
 
-    Raises:
-        UsageError: the file is missing, or no public key of a curve that Model Signing knows.
-        EnvironmentLacks: the packages are not installed.
-    """
-    _require("Checking a signature")
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    def judge(
+        self, signature: bytes | None, record: ReleaseRecord, manifest: Manifest
+    ) -> tuple[bool, str, list[Finding]]:
+        """Hold a signature, or the lack of one, against a release.
 
-    try:
-        return fingerprint(load_pem_public_key(path.read_bytes()))
-    except OSError as error:
-        raise UsageError(
-            f"The public key {path} cannot be read: {(error.strerror or str(error)).lower()}. "
-            "Commit it, or correct `signing.key` in the contract."
-        ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(
-            f"{path} is no public key that a release can be checked with: a PEM file of a curve P-256, P-384 or "
-            f"P-521 is wanted. Make it from the private one: openssl ec -in release.key -pubout -out {path.name}"
-        ) from error
+        Returns:
+            whether it holds, what to say about it, and every reason not to believe the release.
 
-
-def fingerprint(public: Any) -> str:
-    """Hex SHA-256 of a public key's PEM form.
-
-    Raises:
-        ValueError: it is of another kind than the curves that Model Signing knows.
-    """
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-
-    if not isinstance(public, EllipticCurvePublicKey) or public.curve.name not in _CURVES:
-        raise ValueError("not a curve P-256, P-384 or P-521")
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return hashlib.sha256(public.public_bytes(serialization.Encoding.PEM, form)).hexdigest()
-
-
-def known_files(subject: str, files: Mapping[str, str]) -> Any:
-    """What stands in for hashing a folder in ``model_signing``: files whose digests are known already.
-
-    Args:
-        subject: the name that the statement gets.
-        files: hex SHA-256 by path.
-    """
-    from model_signing import hashing, manifest
-    from model_signing._hashing.hashing import Digest
-
-    items = [
-        manifest.FileManifestItem(path=Path(path), digest=Digest("sha256", bytes.fromhex(digest)))
-        for path, digest in files.items()
-    ]
-    # Peers hash what lies in the folder: the signature itself is not part of what was signed.
-    way = {
-        "method": "files",
-        "hash_type": "sha256",
-        "allow_symlinks": False,
-        "ignore_paths": [SIGNATURE_FILE],
-    }
-
-    class KnownFiles(hashing.Config):  # type: ignore[misc]
-        def hash(self, *_: Any, **__: Any) -> Any:
-            return manifest.Manifest(subject, items, manifest.SerializationType.from_args(way))
-
-    return KnownFiles()
-
-
-def _require(purpose: str) -> None:
-    try:
-        import model_signing  # noqa: F401
-    except ImportError as error:
-        raise missing_package("model-signing", "sign", purpose) from error
+        Raises:
+            EnvironmentLacks: it must hold, and the packages that check it are not installed.
+            UsageError: a public key cannot be used.
+        """
+        wanted = self.wanted(record)
+        if signature is None:
+            text = f"{record.name} {record.version} is unsigned, and a signature is demanded."
+            return False, UNSIGNED, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
+        subject = subject_of(record.name, record.version)
+        try:
+            found = check_signature(signature, signable(manifest, record), subject, self.trust)
+        except EnvironmentLacks as error:
+            if wanted:
+                raise
+            return False, f"signed, not checked here: {error}", []
+        findings = [Finding("bad signature", SIGNATURE_FILE, text) for text in found.problems]
+        if findings:
+            return False, "signed, and the signature does not hold", findings
+        if found.signer is not None:
+            return True, f"signed by {found.signer}", []
+        said = "signed, not checked here: no key and no identity is known to check it with"
+        text = f"Nobody is known whose signature {record.name} {record.version} should bear: name a key or an identity."
+        return False, said, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
 
 
 def _covers(content: SignedContent, entries: Iterable[FileEntry], subject: str) -> tuple[str, ...]:
@@ -238,79 +123,3 @@ def _covers(content: SignedContent, entries: Iterable[FileEntry], subject: str) 
         "covers files that are not part of the release:": sorted(content.files.keys() - wanted.keys()),
     }
     return tuple(f"{SIGNATURE_FILE} {what} {', '.join(paths)}." for what, paths in groups.items() if paths)
-
-
-def _by_key(data: bytes, content: SignedContent, trust: Trust) -> str:
-    named = {public_fingerprint(key): key for key in trust.keys}
-    key = named.get(str(content.fingerprint))
-    if key is None:
-        whom = ", ".join([str(key.name) for key in trust.keys] or trust.identities)
-        raise BrokenEvidence(
-            f"{SIGNATURE_FILE} was made with another key ({str(content.fingerprint)[:12]}) than that of {whom}."
-        )
-    from model_signing import verifying
-
-    with tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
-        path = Path(folder) / SIGNATURE_FILE
-        write_bytes(path, data)
-        config = verifying.Config().use_elliptic_key_verifier(public_key=key)
-        try:
-            config.set_hashing_config(known_files(content.subject, content.files)).verify(folder, path)
-        except Exception as error:  # whatever a forged bundle makes the library stumble over
-            raise BrokenEvidence(
-                f"{SIGNATURE_FILE} does not hold: what it covers was altered after it was signed with {key.name}."
-            ) from error
-    return key.name
-
-
-def _by_identity(data: bytes, content: SignedContent, trust: Trust) -> str:
-    if not trust.identities:
-        whom = ", ".join(key.name for key in trust.keys)
-        raise BrokenEvidence(f"{SIGNATURE_FILE} was made by an identity, and only {whom} may sign.")
-    _require("Checking a signature")
-    logging.getLogger("sigstore").setLevel(
-        logging.ERROR
-    )  # else it warns that it asks no network, as it should not
-    from sigstore.models import Bundle, ClientTrustConfig
-    from sigstore.verify import Verifier
-
-    try:
-        root = ClientTrustConfig.production(offline=True).trusted_root
-    except OSError as error:  # it keeps a copy below the home folder
-        raise EnvironmentLacks(
-            f"sigstore's root of trust cannot be opened: {(error.strerror or str(error)).lower()}. "
-            "Set XDG_CACHE_HOME to a folder that can be written."
-        ) from error
-    try:
-        _, payload = Verifier(trusted_root=root).verify_dsse(Bundle.from_json(data), identity_policy(trust))
-    except Exception as error:  # whatever a forged bundle makes the library stumble over
-        said = (str(error).splitlines() or [""])[0].rstrip(".")
-        raise BrokenEvidence(
-            f"{SIGNATURE_FILE} does not hold as one of {' or '.join(trust.identities)} ({said}). Where it is newer than the "
-            "installed package `sigstore`, update that: it holds the keys of the logs."
-        ) from error
-    if payload != content.payload:
-        raise BrokenEvidence(f"{SIGNATURE_FILE} is broken: it holds two statements.")
-    return " or ".join(trust.identities)
-
-
-def identity_policy(trust: Trust) -> Any:
-    """Which certificates are believed: those made out to one of the identities, as its issuer says.
-
-    A certificate names both the workflow that ran and the one that was started. They differ where a workflow calls
-    one of another repository, as those of gradatim are called: then every caller's certificate is made out to the same
-    workflow, and only the one that was started tells whose release it is. So where that is named, it decides.
-    """
-    from cryptography.x509 import ObjectIdentifier
-    from sigstore.verify import policy
-
-    started = [policy.OIDCBuildConfigURI(identity) for identity in trust.identities]
-    made_out = [policy.Identity(identity=identity) for identity in trust.identities]
-
-    class WhoStartedIt:
-        def verify(self, cert: Any) -> None:
-            names = {extension.oid for extension in cert.extensions}
-            chosen = started if ObjectIdentifier(_WHO_BUILT) in names else made_out
-            policy.AnyOf(list(chosen)).verify(cert)
-
-    return policy.AllOf([policy.OIDCIssuer(trust.issuer or ""), WhoStartedIt()])

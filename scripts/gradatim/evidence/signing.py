@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from gradatim.errors import EnvironmentLacks, missing_package
+from gradatim.evidence.authenticity import fingerprint, known_files
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import SIGNATURE_FILE
-from gradatim.evidence.signatures import fingerprint, known_files
 
 KEY_VARIABLE = "GRADATIM_SIGNING_KEY"
 PASSWORD_VARIABLE = "GRADATIM_SIGNING_PASSWORD"  # noqa: S105 (a variable's name)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
-from gradatim.evidence.assembly import signable
+from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.finding import Finding, Problem, Verification
 from gradatim.evidence.manifest import FileEntry, Manifest, hash_files
 from gradatim.evidence.release_record import (
     EVIDENCE_FILE,
@@ -17,136 +15,10 @@ from gradatim.evidence.release_record import (
     SIGNATURE_FILE,
     ReleaseRecord,
 )
-from gradatim.evidence.signatures import Trust, check_signature, subject_of
+from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.statement import Bundle
 from gradatim.files import list_files, sha256_bytes
 from gradatim.gates.verdict import Verdict
-
-Problem = Literal[
-    "altered file",
-    "missing file",
-    "extra file",
-    "broken manifest",
-    "broken record",
-    "broken evidence",
-    "missing evidence",
-    "foreign evidence",
-    "refused gate",
-    "other release",
-    "moved tag",
-    "altered tag",
-    "unproven tag",
-    "unsigned",
-    "bad signature",
-    "missing signature",
-    "unreachable",
-]
-
-
-UNSIGNED = "unsigned"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One reason not to believe a release.
-
-    Attributes:
-        problem: what kind of reason.
-        where: the file, tag, statement or location that it is about.
-        text: for a person.
-    """
-
-    problem: Problem
-    where: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What came out of verifying a release.
-
-    Attributes:
-        name: the model; None where even that could not be read.
-        version: its version.
-        manifest: hex manifest digest.
-        checked: what was compared and held: ``digits.onnx in releases/v1.0.0``.
-        signed: whether a signature was there and held, by somebody who is trusted.
-        signature: the same in words: ``unsigned``, ``signed by release.pub``, or why that cannot be told here.
-        findings: every reason not to believe it.
-        notes: what could not be compared, although enough could.
-    """
-
-    name: str | None
-    version: str | None
-    manifest: str | None
-    checked: tuple[str, ...] = ()
-    signed: bool = False
-    signature: str = UNSIGNED
-    findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing speaks against it, and something was compared."""
-        return not self.findings and bool(self.checked)
-
-
-@dataclass(frozen=True)
-class Signatures:
-    """What a verifier knows and wants of signatures.
-
-    Attributes:
-        trust: who may sign.
-        demanded: whether an unsigned release is refused.
-        demanding: stages whose releases are refused unsigned.
-        suffixes: the suffixes of their versions, empty for full releases: a record that names another stage than its
-            version's escapes nothing.
-    """
-
-    trust: Trust = field(default_factory=Trust)
-    demanded: bool = False
-    demanding: frozenset[str] = frozenset()
-    suffixes: frozenset[str] = frozenset()
-
-    def wanted(self, record: ReleaseRecord) -> bool:
-        """Whether a release must be signed."""
-        suffix = record.version.partition("+")[0].partition("-")[2].partition(".")[0]
-        return self.demanded or record.stage in self.demanding or suffix in self.suffixes
-
-    def judge(
-        self, signature: bytes | None, record: ReleaseRecord, manifest: Manifest
-    ) -> tuple[bool, str, list[Finding]]:
-        """Hold a signature, or the lack of one, against a release.
-
-        Returns:
-            whether it holds, what to say about it, and every reason not to believe the release.
-
-        Raises:
-            EnvironmentLacks: it must hold, and the packages that check it are not installed.
-            UsageError: a public key cannot be used.
-        """
-        wanted = self.wanted(record)
-        if signature is None:
-            text = f"{record.name} {record.version} is unsigned, and a signature is demanded."
-            return False, UNSIGNED, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
-        subject = subject_of(record.name, record.version)
-        try:
-            found = check_signature(signature, signable(manifest, record), subject, self.trust)
-        except EnvironmentLacks as error:
-            if wanted:
-                raise
-            return False, f"signed, not checked here: {error}", []
-        findings = [Finding("bad signature", SIGNATURE_FILE, text) for text in found.problems]
-        if findings:
-            return False, "signed, and the signature does not hold", findings
-        if found.signer is not None:
-            return True, f"signed by {found.signer}", []
-        said = "signed, not checked here: no key and no identity is known to check it with"
-        text = f"Nobody is known whose signature {record.name} {record.version} should bear: name a key or an identity."
-        return False, said, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
 
 
 def verify_folder(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gradatim.errors import BrokenEvidence, GradatimError, InvalidInput
 from gradatim.evidence.assembly import signable
+from gradatim.evidence.finding import UNSIGNED, Finding, Verification
 from gradatim.evidence.manifest import FileEntry, Manifest
 from gradatim.evidence.release_record import (
     EVIDENCE_FILE,
@@ -17,7 +18,8 @@ from gradatim.evidence.release_record import (
     SIGNATURE_FILE,
     ReleaseRecord,
 )
-from gradatim.evidence.verify import UNSIGNED, Finding, Signatures, Verification, check_files, check_kept
+from gradatim.evidence.signatures import Signatures
+from gradatim.evidence.verify import check_files, check_kept
 from gradatim.files import sha256_bytes, sha256_file
 from gradatim.publishers.publishing import open_publisher, publications_of
 from gradatim.registry.git import Repository

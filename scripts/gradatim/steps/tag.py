@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
+from gradatim.evidence.finding import UNSIGNED
 from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
 from gradatim.evidence.statement import Bundle, Statement
-from gradatim.evidence.verify import UNSIGNED
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.publishing import as_kept, draft, sign_and_tag
