@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from registry_examples import (
     IDENTITY,
     clone,
@@ -21,11 +22,13 @@ from registry_examples import (
     tag,
 )
 
+from gradatim.cli import cli
 from gradatim.errors import UsageError
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Model, read, sync
 from gradatim.registry.state import history, status
 from gradatim.registry.tagging import VersionTaken, announce, assign, rollback_target
+from gradatim.registry.versions import Change, Level, next_version
 
 GTO = Path(sys.executable).with_name("gto")
 
@@ -75,6 +78,13 @@ def test_2_a_release_candidate_and_its_final_version_can_share_a_commit(repo: Pa
     assert held_by(repo, "production") == "v2.0.0"
 
 
+def test_3_after_a_release_candidate_comes_its_final_version(repo: Path) -> None:
+    for name in ("v1.0.0", "v2.0.0-rc.1"):
+        tag(repo, name)
+    same = Change(Level.PATCH, ("the same behaviour",))
+    assert str(next_version(registry_of(repo).model(), same).version) == "v2.0.0"
+
+
 def test_4_latest_is_never_a_pre_release(repo: Path) -> None:
     for name in ("v1.0.0", "v2.0.0-rc.1"):
         tag(repo, name)
@@ -93,11 +103,16 @@ def test_5_and_6_the_counter_decides_whatever_the_clocks_say(repo: Path, dates: 
     assert held_by(repo, "production") == "v1.1.0"
 
 
-def test_7_a_shallow_clone_is_deepened_before_it_says_anything(repo: Path, tmp_path: Path) -> None:
+def test_7_a_shallow_clone_is_deepened_before_it_says_anything(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release(repo, "v1.0.0")
     commit_file(repo, "x", b"x")
     shallow = clone(tmp_path / "remote.git", tmp_path / "shallow", "--depth", "1")
     assert not registry_of(shallow).complete
+    monkeypatch.chdir(shallow)
+    warned = CliRunner().invoke(cli, ["status"]).stderr
+    assert "this is a shallow clone: older releases may be missing here" in warned
     repository = Repository.find(shallow)
     sync(repository)
     assert read(repository).complete
@@ -137,40 +152,58 @@ def test_10_a_stage_on_an_unregistered_commit_is_called_that(repo: Path) -> None
     assert held_by(repo, "production") == f"unregistered commit {commit[:7]}"
 
 
-def test_11_two_promotions_at_once_keep_no_stale_tag_and_are_tried_again(repo: Path, tmp_path: Path) -> None:
-    release(repo, "v1.0.0", stage="alpha")
-    other = clone(tmp_path / "remote.git", tmp_path / "other")
-    ours = registry_of(repo, "digits").find("v1.0.0")
-    theirs = registry_of(other, "digits").find("v1.0.0")
-    assign(Repository.find(other), theirs, "beta")
-    done = assign(Repository.find(repo), ours, "production")
-    assert done.tags == ("digits#production#3",)
-    remote = set(Repository.find(repo).remote_refs("origin", "refs/tags/*"))
-    assert remote == set(Repository.find(repo).local_refs("refs/tags"))
-
-
-def test_a_promotion_that_lost_the_stage_says_so(repo: Path, tmp_path: Path) -> None:
-    for version in ("v1.0.0", "v1.1.0", "v1.2.0"):
-        commit_file(repo, "x", version.encode())
-        release(repo, version, stage="alpha")
-    other = clone(tmp_path / "remote.git", tmp_path / "other")
+def promoted_meanwhile(tmp_path: Path, other: Path, *promotions: tuple[str, str]) -> None:
+    """Let the remote take other promotions in while the next push is being received, as in a race."""
     hook = tmp_path / "remote.git" / "hooks" / "pre-receive"
-    winner = registry_of(other, "digits").find("v1.1.0")
-    # The remote lets the other promotion in while ours is being received, as a race would.
     hook.write_text(
         f'#!/bin/sh\nrm -- "$0"\nunset GIT_DIR GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY '
         f'GIT_ALTERNATE_OBJECT_DIRECTORIES\nexec {sys.executable} -c "\n'
         "from pathlib import Path\nfrom gradatim.registry.git import Repository\n"
         "from gradatim.registry.history import read\nfrom gradatim.registry.tagging import assign\n"
         f"r = Repository.find(Path('{other}'))\n"
-        f"assign(r, read(r, 'digits').find('{winner}'), 'production')\n\" >&2\n"
+        f"for version, stage in {promotions!r}:\n"
+        f"    assign(r, read(r, 'digits').find(version), stage)\n\" >&2\n"
     )
     hook.chmod(0o755)
+
+
+def test_11_two_promotions_at_once_to_different_stages_both_stand(repo: Path, tmp_path: Path) -> None:
+    release(repo, "v1.0.0", stage="alpha")
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    promoted_meanwhile(tmp_path, other, ("v1.0.0", "beta"))
+    done = assign(Repository.find(repo), registry_of(repo, "digits").find("v1.0.0"), "production")
+    assert done.tags == ("digits#production#2",)
+    assert (held_by(repo, "production"), held_by(repo, "beta")) == ("v1.0.0", "v1.0.0")
+    remote = Repository.find(repo).remote_refs("origin", "refs/tags/*")
+    assert set(remote) == set(Repository.find(repo).local_refs("refs/tags"))
+
+
+def test_11_a_promotion_that_was_overtaken_at_the_same_moment_says_so(repo: Path, tmp_path: Path) -> None:
+    for version in ("v1.0.0", "v1.1.0"):
+        commit_file(repo, "x", version.encode())
+        release(repo, version, stage="alpha")
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    promoted_meanwhile(tmp_path, other, ("v1.0.0", "beta"), ("v1.0.0", "production"))
+    with pytest.raises(VersionTaken, match=r"it holds v1\.0\.0 now"):
+        assign(Repository.find(repo), registry_of(repo, "digits").find("v1.1.0"), "production")
+
+
+def test_11_a_promotion_that_lost_the_stage_says_so_and_leaves_no_stale_tag(
+    repo: Path, tmp_path: Path
+) -> None:
+    for version in ("v1.0.0", "v1.1.0", "v1.2.0"):
+        commit_file(repo, "x", version.encode())
+        release(repo, version, stage="alpha")
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    promoted_meanwhile(tmp_path, other, ("v1.1.0", "production"))
     with pytest.raises(VersionTaken, match="Somebody else changed production"):
         assign(Repository.find(repo), registry_of(repo, "digits").find("v1.2.0"), "production")
     assert held_by(repo, "production") == "v1.1.0"
     remote = Repository.find(repo).remote_refs("origin", "refs/tags/*production*")
     assert set(remote) == {"refs/tags/digits#production#4"}
+    assert set(Repository.find(repo).local_refs("refs/tags")) <= set(
+        Repository.find(repo).remote_refs("origin", "refs/tags/*")
+    )
 
 
 def test_bare_versions_belong_to_the_only_model(repo: Path) -> None:

@@ -195,8 +195,23 @@ def assign(
                 raise
             pause(attempt)
             continue
+        _refuse_overtaken(repository, release, stage, _short(updates)[-1])
         return Announcement(_short(updates), created=True, remote=state.remote)
     raise AssertionError("the loop ends by return or raise")
+
+
+def _refuse_overtaken(repository: Repository, release: Release, stage: str, tag: str) -> None:
+    """Two assignments of one stage with different counters do not collide in git: look who holds it in the end."""
+    if repository.remote is None:
+        return
+    sync(repository, required=True)
+    holder = read(repository, release.model).model(release.model or "").holder(stage)
+    if holder is not None and holder.tag != tag:
+        raise VersionTaken(
+            f"Somebody else changed {stage} at the same moment: it holds {holder.label} now ({holder.author or 'nobody'}), "
+            f"and {tag}, which gave it to {release}, stands before that in the history. Look at `gradatim status`, then "
+            "decide again."
+        )
 
 
 def rollback_target(model: Model, stage: str, to: str | None = None) -> Release:

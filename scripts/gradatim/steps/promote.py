@@ -20,7 +20,7 @@ from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.state import SECONDS_PER_DAY
-from gradatim.registry.tagging import uses_names
+from gradatim.registry.tagging import VersionTaken, uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, Level, next_version
 from gradatim.release import Release
@@ -87,7 +87,14 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
 def run(release: Release, promotion: Promotion) -> Published:
     """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
     files = _files(release, promotion)
-    return publish(release.repository, files, release.publishers(), sign=promotion.signing)
+    done = publish(release.repository, files, release.publishers(), sign=promotion.signing)
+    holder = release.anew(same_registry=False).registry.model(release.name).holder(promotion.stage)
+    if holder is not None and holder.label != promotion.version:
+        raise VersionTaken(
+            f"{promotion.version} is released, and {promotion.stage} holds {holder.label}: somebody else "
+            f"({holder.author or 'nobody'}) changed the stage at the same moment. Look at `gradatim status`, then decide again."
+        )
+    return done
 
 
 def _chosen(release: Release, below: str, stage: str, version: str | None) -> TaggedRelease:
