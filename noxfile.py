@@ -38,7 +38,9 @@ def github(session: nox.Session) -> None:
     """Every workflow on act, the slow runs too, and what its jobs cost."""
     _install(session, "-e", ".[dev]")
     tests = [f"tests/e2e/test_github{which}.py" for which in ("", "_models", "_kit", "_shards")]
-    session.run("pytest", *tests, "tests/bench/test_pipeline_overhead.py", "-m", "", "-n0", "-s", *session.posargs)
+    session.run(
+        "pytest", *tests, "tests/bench/test_pipeline_overhead.py", "-m", "", "-n0", "-s", *session.posargs
+    )
 
 
 @nox.session
