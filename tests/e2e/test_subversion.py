@@ -27,7 +27,7 @@ from gradatim.evidence.verify import Verification
 from gradatim.projects.ladder import branches, climb
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
-from gradatim.registry import subversion
+from gradatim.registry import svn as svn_program
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.registry.history import LEDGER, sync
 from gradatim.registry.ledger import open_ledger
@@ -391,7 +391,7 @@ def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_
     assert down.code == 4, down.said
     assert f"Subversion ({url}/team) could not be used" in down.err
     with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))), monkeypatch.context() as patience:
-        patience.setattr(subversion, "_PATIENCE", 1)
+        patience.setattr(svn_program, "PATIENCE", 1)
         with pytest.raises(EnvironmentLacks, match="did not answer `svn`"):
             sync(Repository.find(checkout.folder), required=True)
     with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n", like=url):
@@ -470,6 +470,13 @@ def test_a_version_that_git_refuses_is_taken_back_from_subversion(
     git(place, "remote", "add", "origin", str(remote))
     files = release_files(place, "v1.0.0")
     repository = Repository.find(place)
+    hook = remote / "hooks/pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(EnvironmentLacks, match="hook declined"):
+        released(place)
+    assert tags_of(server) == []
+    hook.unlink()
     identity = repository.tag_object("v1.0.0", files.record.commit, files.record.tag_message(), "1 +0000")
     git(place, "push", "-q", "origin", "HEAD:refs/tags/v1.0.0")
     with pytest.raises(PushRejected):

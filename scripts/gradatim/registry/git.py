@@ -114,7 +114,7 @@ class Repository:
             raise _no_repository(place, os.fsdecode(result.stderr))
         git_dir = (place / said[0]).resolve()
         if _is_git_svn(git_dir):
-            from gradatim.registry.working_copy import GitSvn
+            from gradatim.registry.git_svn import GitSvn
 
             cls = GitSvn
         return cls(git_dir if bare else Path(said[3]), git_dir, shallow=said[2] == "true")
@@ -228,7 +228,7 @@ class Repository:
         """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from; empty for any other."""
         if "git-svn-id: " not in self.text("cat-file", "commit", commit):
             return {}
-        from gradatim.registry.working_copy import revision_of
+        from gradatim.registry.subversion_repository import revision_of
 
         return revision_of(self, commit)
 
@@ -334,7 +334,9 @@ class Repository:
         )  # a protected tag or branch: no race, and no retry
         if not declined and any(word in line for line in rejected for word in _RACED):
             raise PushRejected(f"{remote} changed while this push was under way: {'; '.join(rejected)}.")
-        raise self._unreachable(remote, result.stderr or result.stdout)
+        why = dict.fromkeys(re.findall(r"\(([^()]+)\)$", "\n".join(rejected), re.MULTILINE))
+        refused = f"error: {'; '.join(why)}\n".encode() if why else b""
+        raise self._unreachable(remote, refused + (result.stderr or result.stdout))
 
     def update_refs(self, updates: Sequence[RefUpdate]) -> None:
         """Set local references in one transaction, each only if it still is what ``old`` says.

@@ -1,31 +1,25 @@
-"""Subversion, as the registry needs it: never interactive, never a shell string, one commit for all or nothing.
+"""A Subversion server, as the registry needs it: read without a checkout, written in one commit, all or nothing.
 
-Credentials are those that ``svn`` itself keeps. What it prints is read as XML, errors by their numbers, so that no
-language of a user's shell matters.
+Credentials are those that ``svn`` itself keeps.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import re
 import subprocess
-import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.files import replacing
+from gradatim.registry import svn
 
 _CHUNK = 1 << 20
-_PATIENCE = 600  # seconds for an answer that is small; a server may be slow, but not silent
-_CODE = re.compile(r"\b[EW](\d{6})\b")
 _NOT_THERE = {"160013", "200009"}
 _RACED = {"160016", "160020", "160024", "160028", "155011", "170004", "175014"}
 """Out of date, already there, in conflict: somebody else's commit came first."""
@@ -117,21 +111,21 @@ class Server:
         """What a folder holds, by path relative to it; None when there is no such folder."""
         depth = "infinity" if deep else "immediates"
         command = ["list", "--xml", "--depth", depth, self._at(path, revision)]
-        result = _run(["svn", "--non-interactive", *command])
+        result = svn.run(["svn", "--non-interactive", *command])
         if result.returncode != 0:
-            if _codes(result.stderr) <= _NOT_THERE:
+            if svn.codes(result.stderr) <= _NOT_THERE:
                 return None
             raise self.failed(result.stderr)
-        return {str(found.findtext("name")): _node(found) for found in _parse(result.stdout).iter("entry")}
+        return {str(found.findtext("name")): _node(found) for found in svn.parse(result.stdout).iter("entry")}
 
     def node(self, path: str, revision: int) -> Node | None:
         """One file or folder; None when it is not there."""
-        result = _run(["svn", "--non-interactive", "info", "--xml", self._at(path, revision)])
+        result = svn.run(["svn", "--non-interactive", "info", "--xml", self._at(path, revision)])
         if result.returncode != 0:
-            if _codes(result.stderr) & {"160013", "200009", "170000"}:
+            if svn.codes(result.stderr) & {"160013", "200009", "170000"}:
                 return None
             raise self.failed(result.stderr)
-        (entry,) = _parse(result.stdout).iter("entry")
+        (entry,) = svn.parse(result.stdout).iter("entry")
         return _node(entry)
 
     def properties(self, folder: str, revision: int, *, deep: bool = False) -> dict[str, dict[str, bytes]]:
@@ -209,12 +203,12 @@ class Server:
             note, script = Path(folder) / "message", Path(folder) / "actions"
             note.write_text(message, encoding="utf-8")
             script.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-            result = _run(
+            result = svn.run(
                 ["svnmucc", "--non-interactive", "-r", str(base), "-F", str(note), "-X", str(script)]
             )
         if result.returncode != 0:
-            if _codes(result.stderr) & _RACED:
-                raise OutOfDate(f"{self.root} changed meanwhile: {_last_words(result.stderr)}.")
+            if svn.codes(result.stderr) & _RACED:
+                raise OutOfDate(f"{self.root} changed meanwhile: {svn.last_words(result.stderr)}.")
             raise self.failed(result.stderr)
 
     def _chunks(self, path: str, revision: int) -> Iterator[bytes]:
@@ -226,10 +220,10 @@ class Server:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    env=_environment(),
+                    env=svn.environment(),
                 )
             except FileNotFoundError as error:
-                raise _not_installed("svn") from error
+                raise svn.not_installed("svn") from error
             with process:
                 assert process.stdout is not None  # noqa: S101 (it was asked for)
                 while chunk := process.stdout.read(_CHUNK):
@@ -237,23 +231,23 @@ class Server:
             errors.seek(0)
             said = errors.read()
         if process.returncode != 0:
-            if _codes(said) & {"160013", "200009", "195007"}:
+            if svn.codes(said) & {"160013", "200009", "195007"}:
                 raise InvalidInput(f"There is no file ^/{path} in revision {revision} of {self.root}.")
             raise self.failed(said)
 
     def _xml(self, *arguments: str) -> ET.Element:
-        result = _run(["svn", "--non-interactive", *arguments])
+        result = svn.run(["svn", "--non-interactive", *arguments])
         if result.returncode != 0:
             raise self.failed(result.stderr)
-        return _parse(result.stdout)
+        return svn.parse(result.stdout)
 
     def failed(self, stderr: bytes) -> EnvironmentLacks:
         """The error for a command that did not work: svn's own words, and what to do."""
         advice = "Check the address, the network and your right to commit, then run the same command again."
-        if _codes(stderr) & _UNKNOWN_USER:
+        if svn.codes(stderr) & _UNKNOWN_USER:
             advice = f"Let svn ask for your name and keep your password: svn info {self.root}"
         return EnvironmentLacks(
-            f"Subversion ({self.root}) could not be used: {_last_words(stderr)}. {advice}"
+            f"Subversion ({self.root}) could not be used: {svn.last_words(stderr)}. {advice}"
         )
 
 
@@ -263,9 +257,9 @@ def place_of(folder: Path) -> Place:
     Raises:
         EnvironmentLacks: svn is not installed, or cannot read the working copy.
     """
-    result = _run(["svn", "--non-interactive", "info", "--xml", f"{folder}@"])
+    result = svn.run(["svn", "--non-interactive", "info", "--xml", f"{folder}@"])
     if result.returncode != 0:
-        raise _unusable(folder, result.stderr)
+        raise svn.unusable(folder, result.stderr)
     return _place(result.stdout, str(folder))
 
 
@@ -276,14 +270,14 @@ def place_at(url: str) -> Place:
         EnvironmentLacks: the server cannot be reached or has nothing there.
     """
     server = Server(url)
-    result = _run(["svn", "--non-interactive", "info", "--xml", f"{server.root}@"])
+    result = svn.run(["svn", "--non-interactive", "info", "--xml", f"{server.root}@"])
     if result.returncode != 0:
         raise server.failed(result.stderr)
     return _place(result.stdout, url)
 
 
 def _place(output: bytes, name: str) -> Place:
-    (entry,) = _parse(output).iter("entry")
+    (entry,) = svn.parse(output).iter("entry")
     commit = entry.find("commit")
     if commit is None:
         raise EnvironmentLacks(f"{name} is not in Subversion yet. Add and commit it first.")
@@ -292,97 +286,15 @@ def _place(output: bytes, name: str) -> Place:
         str(entry.findtext("repository/uuid")),
         unquote(str(entry.findtext("relative-url"))).removeprefix("^/"),
         int(commit.attrib["revision"]),
-        _seconds(commit.findtext("date")),
+        svn.seconds(commit.findtext("date")),
     )
-
-
-def changed_files(folder: Path, *, untracked: bool = True) -> list[str]:
-    """Files below a folder of a working copy that differ from what was checked out, relative to it."""
-    result = _run(["svn", "--non-interactive", "status", "--xml", f"{folder}@"])
-    if result.returncode != 0:
-        raise _unusable(folder, result.stderr)
-    found = []
-    for entry in _parse(result.stdout).iter("entry"):
-        state = entry.find("wc-status")
-        if state is None or state.attrib["item"] in ("external", "ignored"):
-            continue
-        alike = state.attrib["item"] in ("normal", "none") and state.attrib["props"] in ("normal", "none")
-        if not alike and (untracked or state.attrib["item"] != "unversioned"):
-            found.append(Path(entry.attrib["path"]).relative_to(folder).as_posix())
-    return sorted(found)
-
-
-def summary(folder: Path) -> str:
-    """What ``svnversion`` says of a folder: ``42``, or ``40:42MSP`` for one that is mixed, modified, ..."""
-    result = _run(["svnversion", "--no-newline", str(folder)])
-    if result.returncode != 0:
-        raise _unusable(folder, result.stderr)
-    return os.fsdecode(result.stdout)
-
-
-def is_tracked(path: Path) -> bool:
-    """Whether a file of a working copy, or any file in a folder, was committed or added."""
-    result = _run(["svn", "--non-interactive", "info", "--xml", "--depth", "infinity", f"{path}@"])
-    return result.returncode == 0 and b'kind="file"' in result.stdout
-
-
-def _environment() -> dict[str, str]:
-    language = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # paths of any alphabet
-    return {**os.environ, "LC_ALL": language}
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=_environment(),
-            check=False,
-            timeout=_PATIENCE,
-        )
-    except FileNotFoundError as error:
-        raise _not_installed(command[0]) from error
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentLacks(
-            f"Subversion did not answer `{command[0]}` within {_PATIENCE} seconds. Check the server and "
-            "the network, then run the same command again."
-        ) from error
-
-
-def _not_installed(program: str) -> EnvironmentLacks:
-    return EnvironmentLacks(
-        f"This project lies in Subversion, and `{program}` is not installed. Install it (`apt install subversion`) "
-        "and run the same command again."
-    )
-
-
-def _unusable(folder: Path, stderr: bytes) -> EnvironmentLacks:
-    return EnvironmentLacks(f"svn cannot read the working copy {folder}: {_last_words(stderr)}.")
-
-
-def _parse(output: bytes) -> ET.Element:
-    try:
-        return ET.fromstring(output)  # noqa: S314 (svn's own output, which declares no entities)
-    except ET.ParseError as error:
-        raise EnvironmentLacks(f"svn printed something that cannot be read: {error}.") from error
-
-
-def _codes(stderr: bytes) -> set[str]:
-    return set(_CODE.findall(stderr.decode(errors="replace")))
-
-
-def _last_words(stderr: bytes) -> str:
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    plain = [re.sub(r"^(svn|svnmucc): (warning: )?([EW]\d+: )?", "", line).rstrip(".") for line in lines]
-    return "; ".join(dict.fromkeys(plain[:6])) or "it gave no reason"
 
 
 def _node(entry: ET.Element) -> Node:
     commit = entry.find("commit")
     revision = 0 if commit is None else int(commit.attrib["revision"])
     date = None if commit is None else commit.findtext("date")
-    return Node(entry.attrib["kind"], revision, _seconds(date), int(entry.findtext("size") or 0))
+    return Node(entry.attrib["kind"], revision, svn.seconds(date), int(entry.findtext("size") or 0))
 
 
 def _change(path: ET.Element) -> Change:
@@ -395,9 +307,3 @@ def _change(path: ET.Element) -> Change:
 def _value(found: ET.Element) -> bytes:
     text = found.text or ""
     return base64.b64decode(text) if found.get("encoding") == "base64" else text.encode()
-
-
-def _seconds(date: str | None) -> int:
-    if not date:
-        return 0
-    return int(datetime.fromisoformat(date.replace("Z", "+00:00")).timestamp())

@@ -1,148 +1,30 @@
-"""Projects in Subversion: a plain working copy, and a git repository that git-svn made from one.
+"""A plain working copy of Subversion.
 
-A working copy has a small git repository of its own below ``.gradatim``. It holds no files of the project, only the
-tags and the evidence, which Subversion keeps as well; deleting it loses nothing. A commit in it stands for a revision,
-and what lies in that commit is read from Subversion.
+It has a small git repository of its own below ``.gradatim``. That holds no files of the project, only the tags and the
+evidence, which Subversion keeps as well; deleting it loses nothing. A commit in it stands for a revision, and what lies
+in that commit is read from Subversion.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.files import cannot_write
-from gradatim.registry import subversion, tags
-from gradatim.registry.git import LfsPointer, PushRejected, RefUpdate, RemoteRef, Repository, without_user
+from gradatim.registry import subversion, svn
 from gradatim.registry.subversion import Server
-from gradatim.registry.subversion_remote import (
-    EMPTY_TREE,
-    NAME,
-    Revision,
-    SubversionRemote,
-    commit_for,
-    split_path,
-)
+from gradatim.registry.subversion_remote import NAME, SubversionRemote, commit_for, split_path
+from gradatim.registry.subversion_repository import SubversionRepository
 
 _FOLDER = ".gradatim"
 
 
-class _WithSubversion(Repository):
-    """What both have in common: some commits stand for a revision, and the remote may be Subversion."""
-
-    @cached_property
-    def _subversion(self) -> SubversionRemote:
-        raise NotImplementedError
-
-    def _standing_for(self, commit: str) -> tuple[str, int] | None:
-        """Path and revision in Subversion that a commit stands for; None when git has its files."""
-        found = self._stands.get(commit, ())
-        if found == ():
-            text = os.fsdecode(self._result(["cat-file", "commit", commit]).stdout)
-            marked = Revision.of(text) if self.central or text.startswith(f"tree {EMPTY_TREE}\n") else None
-            path = marked.path(self._subversion.server.root) if marked else None
-            found = (path, marked.number) if marked and path is not None else None
-            self._stands[commit] = found
-        return found or None
-
-    @cached_property
-    def _stands(self) -> dict[str, tuple[str, int] | None]:
-        return {}
-
-    # what lies in a commit
-
-    def tree(self, revision: str) -> dict[str, str]:
-        """Paths of the files in a commit, with something that names each one's content."""
-        source = self._standing_for(revision)
-        if source is None:
-            return super().tree(revision)
-        path, number = source
-        nodes = self._subversion.server.list(path, number, deep=True) or {}
-        return {name: f"{node.revision}" for name, node in nodes.items() if node.kind == "file"}
-
-    def has_file(self, commit: str, path: str) -> bool:
-        """Whether a plain file lies at a path of a commit."""
-        source = self._standing_for(commit)
-        if source is None:
-            return super().has_file(commit, path)
-        node = self._subversion.server.node(f"{source[0]}/{path}", source[1])
-        return node is not None and node.kind == "file"
-
-    def lfs_pointer(self, commit: str, path: str) -> LfsPointer | None:
-        """The Git LFS pointer at a path of a commit; None when the file itself is there."""
-        return None if self._standing_for(commit) else super().lfs_pointer(commit, path)
-
-    def show(self, commit: str, path: str) -> bytes:
-        """The bytes of a small file at a commit."""
-        source = self._standing_for(commit)
-        if source is None:
-            return super().show(commit, path)
-        return self._subversion.server.read(f"{source[0]}/{path}", source[1])
-
-    def export(self, commit: str, path: str, target: Path) -> None:
-        """Write a file as it was at a commit, streamed."""
-        source = self._standing_for(commit)
-        if source is None:
-            super().export(commit, path, target)
-        else:
-            self._subversion.server.export(f"{source[0]}/{path}", source[1], target)
-
-    def sha256(self, commit: str, path: str) -> str:
-        """Hex SHA-256 of a file at a commit, streamed."""
-        source = self._standing_for(commit)
-        if source is None:
-            return super().sha256(commit, path)
-        return self._subversion.server.sha256(f"{source[0]}/{path}", source[1])
-
-    # Subversion as the remote
-
-    def remote_url(self, remote: str | None = None) -> str | None:
-        """Where a git remote lies, without any password in it; None when there is none."""
-        return None if (remote or self.remote) == NAME else super().remote_url(remote)
-
-    def remote_refs(self, remote: str, *patterns: str) -> dict[str, RemoteRef]:
-        """What the remote holds now, by full reference name."""
-        if remote != NAME:
-            return super().remote_refs(remote, *patterns)
-        found = self._subversion.refs()
-        return {
-            ref: there
-            for ref, there in found.items()
-            if not patterns or any(fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)
-        }
-
-    def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
-        """Fetch references by explicit refspecs."""
-        if remote != NAME:
-            super().fetch(remote, refspecs)
-            return
-        wanted = list(refspecs)
-        if wanted:
-            self._subversion.fetch(wanted)
-
-    def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
-        """Push references all together or not at all."""
-        if remote != NAME:
-            super().push(remote, updates)
-        else:
-            self._subversion.push(updates)
-
-    def revision(self, commit: str) -> dict[str, str | int]:
-        """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from."""
-        return revision_of(self, commit, self._root_url())
-
-    def _root_url(self) -> str:
-        raise NotImplementedError
-
-
-class WorkingCopy(_WithSubversion):
+class WorkingCopy(SubversionRepository):
     """A working copy of a project's trunk or branch, seen from any folder inside it."""
 
     central = True
@@ -242,7 +124,7 @@ class WorkingCopy(_WithSubversion):
 
     def changed_files(self, *, untracked: bool = True) -> list[str]:
         """Files that differ from the revision or, if wanted, are not in Subversion."""
-        found = subversion.changed_files(self.root, untracked=untracked)
+        found = _changed_files(self.root, untracked=untracked)
         return [name for name in found if _FOLDER not in name.split("/")]
 
     def files_named(self, name: str) -> list[str]:
@@ -257,7 +139,7 @@ class WorkingCopy(_WithSubversion):
 
     def tracks(self, path: Path) -> bool:
         """Whether a file or folder is in Subversion or about to be."""
-        return subversion.is_tracked(path)
+        return _is_tracked(path)
 
     def require_git(self, purpose: str) -> None:
         """Refuse what only makes sense for a git repository.
@@ -276,7 +158,7 @@ class WorkingCopy(_WithSubversion):
         Raises:
             UsageError: it is mixed, switched or sparse.
         """
-        said = subversion.summary(self.root)
+        said = _summary(self.root)
         if "S" in said:
             what, remedy = "has parts that were switched to another branch", "Switch them back"
         elif "P" in said:
@@ -287,99 +169,32 @@ class WorkingCopy(_WithSubversion):
             return
         raise UsageError(f"{self.root} {what}, so no revision is what was checked. {remedy}, then run again.")
 
-    def _root_url(self) -> str:
-        return self._place.root
+
+def _changed_files(folder: Path, *, untracked: bool = True) -> list[str]:
+    """Files below a folder of a working copy that differ from what was checked out, relative to it."""
+    result = svn.run(["svn", "--non-interactive", "status", "--xml", f"{folder}@"])
+    if result.returncode != 0:
+        raise svn.unusable(folder, result.stderr)
+    found = []
+    for entry in svn.parse(result.stdout).iter("entry"):
+        state = entry.find("wc-status")
+        if state is None or state.attrib["item"] in ("external", "ignored"):
+            continue
+        alike = state.attrib["item"] in ("normal", "none") and state.attrib["props"] in ("normal", "none")
+        if not alike and (untracked or state.attrib["item"] != "unversioned"):
+            found.append(Path(entry.attrib["path"]).relative_to(folder).as_posix())
+    return sorted(found)
 
 
-class GitSvn(_WithSubversion):
-    """A git repository made by git-svn. Versions are copied to ``tags`` in Subversion as well.
-
-    Without any git remote Subversion takes its place, for the tags, the stages and the evidence.
-    """
-
-    @cached_property
-    def remote(self) -> str | None:
-        """A git remote where there is one, else Subversion."""
-        return self._git_remote() or NAME
-
-    def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
-        """Push references; versions are copied in Subversion first, whose word decides a race.
-
-        Raises:
-            PushRejected: somebody else was first; nothing is left, here or there.
-            UsageError: Subversion has another tag of that name, or the commit is not in Subversion yet.
-        """
-        if remote == NAME:
-            super().push(remote, updates)
-            return
-        versions = [update for update in updates if _is_version(update.ref)]
-        made = self._subversion.copy(versions) if versions else False
-        try:
-            super().push(remote, updates)
-        except PushRejected:
-            if made:
-                self._subversion.take_back(versions)
-            raise
-
-    def check_taggable(self) -> None:
-        """Refuse a commit that Subversion does not have.
-
-        Raises:
-            UsageError: it was not committed to Subversion, or was changed since.
-            EnvironmentLacks: git-svn is not installed.
-        """
-        head = self.head()
-        marked = Revision.of(self.text("cat-file", "commit", head))
-        result = self._result(["svn", "find-rev", f"r{marked.number}"]) if marked else None
-        if result is not None and b"is not a git command" in result.stderr:
-            raise EnvironmentLacks(
-                "git-svn is not installed. Install it (`apt install git-svn`) and run again."
-            )
-        if result is None or os.fsdecode(result.stdout).strip() != head:
-            raise UsageError(
-                f"The commit {head[:7]} is not in Subversion, so no tag there could be a copy of it. "
-                "Run: git svn dcommit, then run again."
-            )
-
-    @cached_property
-    def _url(self) -> str:
-        listed = self.text("config", "--get-regexp", r"^svn-remote\..*\.url$").split("\n")
-        return listed[0].partition(" ")[2].rstrip("/")
-
-    @cached_property
-    def _subversion(self) -> SubversionRemote:
-        found = re.search(r"^\s*git-svn-id: (\S+)@\d+ (\S+)$", self._newest_known(), re.MULTILINE)
-        if found is None:
-            raise EnvironmentLacks(f"No commit of {self.root} came from Subversion. Run: git svn fetch")
-        place = subversion.place_at(found[1])
-        where = split_path(place.path)
-        if where is None:
-            raise EnvironmentLacks(
-                f"{found[1]} is neither a trunk nor one of the branches beside it, so there is no folder for tags."
-            )
-        return SubversionRemote(Server(place.root), where[0], place.uuid, self)
-
-    def _newest_known(self) -> str:
-        """The message of the newest commit that came from Subversion."""
-        return self.text("log", "-1", "--grep=^git-svn-id: ", "--format=%B", "HEAD")
-
-    def _root_url(self) -> str:
-        return self._url
+def _summary(folder: Path) -> str:
+    """What ``svnversion`` says of a folder: ``42``, or ``40:42MSP`` for one that is mixed, modified, ..."""
+    result = svn.run(["svnversion", "--no-newline", str(folder)])
+    if result.returncode != 0:
+        raise svn.unusable(folder, result.stderr)
+    return os.fsdecode(result.stdout)
 
 
-def revision_of(repository: Repository, commit: str, root: str = "^") -> dict[str, str | int]:
-    """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from; empty for any other.
-
-    Args:
-        root: URL of the repository's top, for commits that count from there.
-    """
-    marked = Revision.of(repository.text("cat-file", "commit", commit))
-    if marked is None:
-        return {}
-    url = f"{root}{marked.url[1:]}" if marked.url.startswith("^") else marked.url
-    return {"url": without_user(url), "revision": marked.number, "uuid": marked.uuid}
-
-
-def _is_version(ref: str) -> bool:
-    name = tags.parse(ref.removeprefix("refs/tags/")) if ref.startswith("refs/tags/") else None
-    return name is not None and name.action == "register"
+def _is_tracked(path: Path) -> bool:
+    """Whether a file of a working copy, or any file in a folder, was committed or added."""
+    result = svn.run(["svn", "--non-interactive", "info", "--xml", "--depth", "infinity", f"{path}@"])
+    return result.returncode == 0 and b'kind="file"' in result.stdout
