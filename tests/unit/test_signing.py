@@ -19,7 +19,7 @@ from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gate_project import lay_down
-from registry_examples import IDENTITY, git
+from registry_examples import IDENTITY, git, registry_of
 from signing_examples import write_key
 from sigstore.errors import VerificationError
 from sigstore.models import Bundle
@@ -36,6 +36,8 @@ from gradatim.evidence.signatures import check_signature
 from gradatim.evidence.signing import KEY_VARIABLE, PASSWORD_VARIABLE, IdentitySigner, KeySigner
 from gradatim.pipeline.step import run_step
 from gradatim.progress import Silent
+from gradatim.registry.git import Repository
+from gradatim.registry.tagging import assign
 from gradatim.release import Release
 from gradatim.signing import signing_for
 from gradatim.steps import gate, tag
@@ -402,3 +404,16 @@ def test_without_a_key_beta_is_unsigned_and_production_is_refused_with_nothing_w
         assert (code, KEY_VARIABLE in text) == (4, True)
     after = git(root, "ls-remote", "origin"), git(root, "for-each-ref"), list((root / "releases").iterdir())
     assert after == before
+
+
+def test_a_stage_that_came_to_demand_signatures_takes_its_unsigned_releases_back_no_more(root: Path) -> None:
+    tag.run(opened(root))
+    contract = root / "gradatim.yml"
+    contract.write_text(contract.read_text().replace("signed: true", "signed: false"))
+    assert gradatim(root, "promote", "production")[0] == 0
+    assert gradatim(root, "verify", "production")[0] == 0
+    assign(Repository.find(root), registry_of(root, "small").find("v1.0.0"), "production")
+    contract.write_text(contract.read_text().replace("signed: false", "signed: true"))
+    for command in (["verify", "v1.0.1"], ["rollback", "production", "--to", "v1.0.1", "--reason", "slow"]):
+        code, text = gradatim(root, *command)
+        assert (code, "v1.0.1 is unsigned, and a signature is demanded" in text) == (3, True), text
