@@ -251,7 +251,7 @@ def _check_call(
         )
     granted = job.get("permissions", workflow.data.get("permissions"))
     wanted = {"contents": "read" if which == "checks" else "write", "pull-requests": "write"}
-    wanted |= {} if which == "checks" else {"actions": "read"}
+    wanted |= {} if which == "checks" else {"actions": "read", "id-token": "write"}
     if isinstance(granted, dict):
         for scope, level in wanted.items():
             if granted.get(scope) not in (level, "write"):
