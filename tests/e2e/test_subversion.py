@@ -25,6 +25,8 @@ from registry_examples import git, registry_of, release_files
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.verify import Verification
 from gradatim.projects.ladder import branches, climb
+from gradatim.publishers.folder import FolderPublisher
+from gradatim.publishers.publishing import publish
 from gradatim.publishers.retrieval import retrieve
 from gradatim.publishers.verification import verify_version
 from gradatim.registry import svn as svn_program
@@ -387,9 +389,16 @@ def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_
     passwords.write_text("[users]\nada = secret\n")
     with svnserve(tmp_path / "svn") as url:
         checkout = Checkout(f"{url}/team/trunk", tmp_path / "first")
+        checkout.lay_down()
+        repository = Repository.find(checkout.folder)
+        files = release_files(checkout.folder, "v1.0.0", name="small")
+        publish(repository, files, [FolderPublisher(tmp_path / "releases", root=checkout.folder)])
     down = checkout.gradatim("status")
     assert down.code == 4, down.said
     assert f"Subversion ({url}/team) could not be used" in down.err
+    offline = checkout.gradatim("verify", "v1.0.0", "--offline")
+    assert offline.code == 0, offline.said
+    assert "the server, which was not asked" in offline.out
     with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))), monkeypatch.context() as patience:
         patience.setattr(svn_program, "PATIENCE", 1)
         with pytest.raises(EnvironmentLacks, match="did not answer `svn`"):

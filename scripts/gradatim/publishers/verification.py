@@ -71,7 +71,11 @@ def verify_version(
         findings += problems
         if is_signed:
             checked.append(f"signature of every file, {said.removeprefix('signed ')}")
-        compared = _check_commit(repository, release, record, manifest, findings)
+        compared = []
+        if sync is None and repository.central:
+            notes.append("The files of the commit lie on the server, which was not asked.")
+        else:
+            compared = _check_commit(repository, release, record, manifest, findings)
         checked += compared
         known = _Known(registry, release, record, manifest, signature)
         public, unreachable = _check_publications(repository, ledger, known, findings)
