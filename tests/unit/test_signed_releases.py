@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from registry_examples import (
 )
 from signing_examples import demanding, signed_repository, signing_with, write_key
 
-from gradatim.errors import BrokenEvidence, GradatimError
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.authenticity import Trust
 from gradatim.evidence.finding import Verification
@@ -298,6 +299,31 @@ def test_a_flipped_bit_in_the_digest_that_the_tag_names_is_named(repo: Path, key
 def test_what_is_no_signature_at_all_is_a_finding_not_a_crash(folder: Path, key: Path, data: bytes) -> None:
     (folder / SIGNATURE_FILE).write_bytes(data)
     assert problems(verify_folder(folder, signatures=demanding(key))) == {"bad signature"}
+
+
+def test_a_signature_as_large_as_a_disk_is_not_read_whole(folder: Path, key: Path) -> None:
+    with (folder / SIGNATURE_FILE).open("r+b") as file:
+        file.truncate(1 << 40)
+    found = verify_folder(folder, signatures=demanding(key))
+    assert problems(found) == {"bad signature"}
+    assert "and more" in said(found)
+
+
+def test_without_the_packages_a_signature_is_shown_as_unchecked_or_demanded_with_what_to_install(
+    folder: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    trust = Trust((key.with_suffix(".pub"),))
+    found = verify_folder(folder, signatures=Signatures(trust))
+    assert found.holds
+    assert not found.signed
+    assert (
+        "signed, not checked here: Checking a signature needs the package `model-signing`" in found.signature
+    )
+    with pytest.raises(EnvironmentLacks, match=r"gradatim\[sign\]"):
+        verify_folder(folder, signatures=demanding(key))
+    with pytest.raises(EnvironmentLacks, match=r"Signing a release needs .*gradatim\[sign\]"):
+        signing_with(key)
 
 
 def test_a_bundle_with_any_part_bent_is_a_finding_not_a_crash(folder: Path, key: Path) -> None:

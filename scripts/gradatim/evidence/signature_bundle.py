@@ -14,6 +14,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.manifest import strict_json
@@ -48,6 +49,14 @@ def subject_of(name: str, version: str) -> str:
     return f"{name}@{version}"
 
 
+def read_signature(path: Path) -> bytes | None:
+    """The file ``release.sig``; None where there is none. No more of it is read than a signature may have."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES + 1)
+
+
 def read_content(data: bytes, name: str = SIGNATURE_FILE) -> SignedContent:
     """Read a signature strictly, without checking that it holds; ``name`` says where it came from.
 
@@ -55,7 +64,7 @@ def read_content(data: bytes, name: str = SIGNATURE_FILE) -> SignedContent:
         BrokenEvidence: it is not a bundle of Model Signing 1.0 over whole files.
     """
     if len(data) > _MOST_BYTES:
-        raise BrokenEvidence(f"{name} is broken: {len(data)} bytes are no signature.")
+        raise BrokenEvidence(f"{name} is broken: a signature has no {_MOST_BYTES} bytes and more.")
     bundle = strict_json(data, name)
     try:
         envelope = bundle["dsseEnvelope"]

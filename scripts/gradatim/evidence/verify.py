@@ -15,6 +15,7 @@ from gradatim.evidence.release_record import (
     SIGNATURE_FILE,
     ReleaseRecord,
 )
+from gradatim.evidence.signature_bundle import read_signature
 from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.statement import Bundle
 from gradatim.files import list_files, sha256_bytes
@@ -64,8 +65,7 @@ def verify_folder(
     findings += problems
     if evidence is not None:
         findings += check_evidence(evidence, record.manifest, record.variant)
-    seal = folder / SIGNATURE_FILE
-    signature = seal.read_bytes() if seal.is_file() else None
+    signature = read_signature(folder / SIGNATURE_FILE)
     signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest)
     if signed:
         checked.append(SIGNATURE_FILE)
