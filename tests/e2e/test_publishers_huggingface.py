@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,14 @@ def test_a_readme_of_the_model_itself_stays_what_it_is(place: HuggingFacePlace, 
 
 
 def test_what_the_hub_has_already_is_not_uploaded_again(place: HuggingFacePlace, repo: Path) -> None:
-    weights = b"w" * 300_000
-    release = release_files(repo, "v1.0.0", {"a.onnx": weights, "b.onnx": b"b"})
+    weights, head, other_head = os.urandom(300_000), os.urandom(9), os.urandom(9)
+    release = release_files(repo, "v1.0.0", {"a.onnx": weights, "b.onnx": head})
     before = place.server.uploads
     place.publisher().draft(release)
     assert place.server.uploads == before + 2
     place.lose_from_draft("a.onnx", weights)
     publish(Repository.find(repo), release, [place.publisher()])
-    next_one = release_files(repo, "v1.0.1", {"a.onnx": weights, "b.onnx": b"c"})
+    next_one = release_files(repo, "v1.0.1", {"a.onnx": weights, "b.onnx": other_head})
     publish(Repository.find(repo), next_one, [place.publisher()])
     assert place.server.uploads == before + 3
 
