@@ -50,7 +50,7 @@ runs: {using: composite, steps: [{shell: bash, run: "true"}]}
 _JOIN = """import json, os, pathlib
 needs = json.loads(os.environ["NEEDS"])
 for said in pathlib.Path(os.environ["ARTIFACTS"], ".digests").glob("shard-*"):
-    _, step, number, _, _ = said.name.rsplit("-", 4)
+    step, number, _, _ = said.name.rpartition("+")[2].split("-")
     if f"{step}-shards" in needs:
         needs[f"{step}-shards"]["outputs"][f"workspace-{number}"] = said.read_text().split()[0]
 print(json.dumps(needs))
