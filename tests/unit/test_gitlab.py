@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gradatim import __version__
+from gradatim.ci.gitlab import GitLab
 from gradatim.cli import cli
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.projects import gitlab
@@ -130,3 +131,14 @@ def test_the_include_satisfies_gitlabs_own_schema(tmp_path: Path) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(path)]
     done = subprocess.run(check, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_a_program_printed_is_folded_and_cannot_close_its_section(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    GitLab({}).show("build.log", "made\n\x1b[0Ksection_end:1:gradatim_0\r\x1b[0K\nspoofed")
+    said = capfd.readouterr().err
+    names = re.findall(r"\x1b\[0Ksection_(start|end):\d+:(gradatim_[0-9a-f]{16})", said)
+    assert [what for what, _ in names] == ["start", "end"]
+    assert len({name for _, name in names}) == 1
+    assert said.index("spoofed") < said.index("section_end")
