@@ -205,7 +205,7 @@ def report(contract_path: str | None) -> int:
 
     from gradatim.commands.opening import open_release
     from gradatim.commands.registry_view import open_registry
-    from gradatim.registry.state import history, status
+    from gradatim.registry.state import history, status, why
     from gradatim.report.markdown import escape
 
     view = open_registry(contract_path, fetch=True)
@@ -222,9 +222,9 @@ def report(contract_path: str | None) -> int:
         lines += [f"| {escape(s.stage)} | {escape(s.label)} | {_day(s.since)} |" for s in state.stages]
     lines += ["", "| when | what | stage | why |", "|---|---|---|---|"]
     for event in history(view.registry, model=view.model)[-20:]:
-        what = f"{event.action} {event.label}"
+        what, because = f"{event.action} {event.label}", why(event, view.approved)
         lines.append(
-            f"| {_day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(event.reason or '')} |"
+            f"| {_day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(because)} |"
         )
     markdown = "\n".join(lines) + "\n"
     open_release(contract_path).platform.summarise(markdown)

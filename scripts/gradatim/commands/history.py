@@ -25,7 +25,7 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
       gradatim history --json
     """
     from gradatim.commands.registry_view import open_registry
-    from gradatim.registry.state import history
+    from gradatim.registry.state import history, why
 
     view = open_registry(contract_path, fetch=False)
     events = history(view.registry, model=model)
@@ -44,12 +44,10 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
     for event in events:
         day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(event.date))
         what = f"{verbs[event.action]} {event.stage}" if event.stage else event.action
-        approval = event.approval
-        if event.action == "assigned" and event.stage in view.approved:
-            approval = approval or "no approval recorded"
-        why = f"  ({', '.join(said)})" if (said := [s for s in (approval, event.reason) if s]) else ""
+        said = why(event, view.approved)
+        because = f"  ({said})" if said else ""
         who = f"  {event.author}" if event.author else ""
         click.echo(
-            f"{day}  {event.label:<18} {what:<24}{view.repository.short(event.commit)}{who}{why}".rstrip()
+            f"{day}  {event.label:<18} {what:<24}{view.repository.short(event.commit)}{who}{because}".rstrip()
         )
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -124,6 +124,18 @@ def history(registry: Registry, *, model: str | None = None) -> list[Event]:
     """
     models = [registry.model(model)] if model is not None else list(registry.models.values())
     return [event for found in models for event in _merge(_released(found), _assigned(found))]
+
+
+def why(event: Event, approved: Collection[str]) -> str:
+    """Who approved an event and for which reason, in words.
+
+    Args:
+        event: what happened.
+        approved: stages that the contract lets nothing into without an approval.
+    """
+    wanted = event.action == "assigned" and event.stage in approved
+    approval = event.approval or ("no approval recorded" if wanted else None)
+    return ", ".join(part for part in (approval, event.reason) if part)
 
 
 def _model_state(
