@@ -29,6 +29,7 @@ from gradatim.signature import Signature, TensorSpec
 from gradatim.workspace import Workspace
 
 if TYPE_CHECKING:
+    from gradatim.ci.approval import Approval
     from gradatim.data import Dataset
     from gradatim.metrics.predictions import Predictions
     from gradatim.metrics.task import Task
@@ -523,6 +524,14 @@ class Release:
             open_publisher(place.kind, place.address, root=self.root, repository=self.repository)
             for place in self.contract.parts.publish
         ]
+
+    def approval(self, stage: str) -> Approval:
+        """Who lets this run into a stage, as the platform tells."""
+        from gradatim.ci.approval import approval_of
+
+        person, _ = self.repository.identity()
+        environment = self.contract.parts.stages[stage].environment or stage
+        return approval_of(self.platform, self.place, environment, person=person)
 
     def from_top(self, path: str) -> str:
         """A path of the contract, relative to the top of the repository."""

@@ -32,7 +32,7 @@ from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.tagging import announce, assign, rollback_target
 from gradatim.release import Outcome, Release
-from gradatim.steps import gate, promote
+from gradatim.steps import gate, promote, tag
 from gradatim.workspace import Workspace
 
 CONTRACT = """\
@@ -311,6 +311,19 @@ def test_who_approved_is_kept_with_the_release_and_shown(root: Path, on_github: 
     )
     assert '"approvers":["bob","carol"]' in kept
     assert "secret-token" not in kept + message + done.output
+
+
+def test_a_merge_that_tags_a_release_keeps_who_approved_it_too(
+    root: Path, on_github: GitHubRepository
+) -> None:
+    on_github.reviews["41"] = [review("bob", "beta")]
+    write_model(root / "model.onnx", "new", 0.5)
+    commit_file(root, "notes.md", b"another candidate")
+    outcome = judged_for_beta(root)
+    release = opened(root, "beta")
+    release.workspace.save(release.statement("gate", outcome, gate.depends_on(release), 0.0))
+    tag.run(opened(root, "beta"))
+    assert "approved by bob in beta" in gradatim(root, "status").output
 
 
 def _manifest(root: Path) -> str:

@@ -43,6 +43,11 @@ class Approval:
         names = f"{', '.join(others)} and {last}" if others else last
         return f"approved by {names} in {self.environment}"
 
+    @property
+    def told(self) -> dict[str, str]:
+        """For the message of the tag that gives the stage, which `status` and `history` read."""
+        return {"by": self.by, "run": self.run or "", "approval": self.text or ""}
+
     def to_json(self) -> dict[str, Any]:
         """For evidence, which the tags' messages and the history quote."""
         return {

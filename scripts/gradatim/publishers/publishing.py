@@ -7,7 +7,7 @@ first what is there: to recover, run it again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,11 +136,15 @@ def draft(repository: Repository, release: ReleaseFiles, publisher: Publisher) -
 
 
 def sign_and_tag(
-    repository: Repository, release: ReleaseFiles, sign: Sign | None
+    repository: Repository,
+    release: ReleaseFiles,
+    sign: Sign | None,
+    told: Mapping[str, str] | None = None,
 ) -> tuple[Announcement, ReleaseFiles]:
     """Create the tag, with a signature where somebody can sign, and give back the release as git keeps it now.
 
-    A signature that git keeps already is the release's: a run after a crash makes no second one.
+    A signature that git keeps already is the release's: a run after a crash makes no second one. ``told`` says who did
+    it and who approved it, where no evidence does.
 
     Raises:
         VersionTaken: somebody else released this version first.
@@ -150,7 +154,9 @@ def sign_and_tag(
     if sign is not None:
         release = release.with_signature(sign(release))
     named = "@" in release.tag
-    announcement = announce(repository, release.record, release.manifest, release.kept, named=named)
+    announcement = announce(
+        repository, release.record, release.manifest, release.kept, named=named, told=told
+    )
     return announcement, as_kept(repository, release)
 
 

@@ -32,8 +32,6 @@ from gradatim.registry.ledger import open_ledger
 from gradatim.registry.tags import SemVer
 
 _ATTEMPTS = 5
-TOLD = ("by", "run", "approval")
-"""What the message of an assignment says of who did it: the person, the CI run, who approved it."""
 
 
 class VersionTaken(UsageError):
@@ -70,6 +68,7 @@ def announce(
     kept: Mapping[str, bytes],
     *,
     named: bool | None = None,
+    told: Mapping[str, str] | None = None,
 ) -> Announcement:
     """Create a version's tag, its stage's assignment and its evidence, here and on the remote, in one push.
 
@@ -81,6 +80,8 @@ def announce(
         manifest: the model's files.
         kept: further files for git to keep, bytes by their path in the release: the evidence, the signature.
         named: whether the tag carries the model's name; None leaves it to ``uses_names``.
+        told: who did it and who approved it, for the message of the stage's assignment; the evidence of a promotion
+            says it by itself.
 
     Raises:
         VersionTaken: the version exists with other bytes.
@@ -111,7 +112,7 @@ def announce(
         updates = [RefUpdate(f"refs/tags/{tag}", identity)]
         if record.stage is not None:
             lines = {"version": record.version, "manifest": f"sha256:{record.manifest}"}
-            lines |= approved_in(kept.get(EVIDENCE_FILE), record.stage)
+            lines |= told or approved_in(kept.get(EVIDENCE_FILE), record.stage)
             updates.append(_assignment(repository, model, record.stage, record.commit, lines))
         ledger = open_ledger(repository, record.manifest, fetch=False).adding(files, date)
         try:
@@ -133,7 +134,7 @@ def approved_in(evidence: bytes | None, stage: str) -> dict[str, str]:
     """
     promotions = [] if evidence is None else Bundle.from_bytes(evidence).of("promote")
     mine = next((found.details for found in promotions if found.details.get("stage") == stage), {})
-    return {key: str(mine.get(key) or "") for key in TOLD}
+    return {key: str(mine.get(key) or "") for key in ("by", "run", "approval")}
 
 
 def assign(
@@ -142,7 +143,7 @@ def assign(
     stage: str,
     *,
     reason: str | None = None,
-    told: Mapping[str, str | None] | None = None,
+    told: Mapping[str, str] | None = None,
     withdraw: bool = False,
 ) -> Announcement:
     """Give a stage to a release that exists: a promotion, or with ``withdraw`` a rollback.
@@ -182,7 +183,7 @@ def assign(
             "manifest": f"sha256:{release.manifest}" if release.manifest else "",
         }
         lines |= {"previous": holder.label if holder else "", "reason": reason or ""}
-        lines |= {key: value or "" for key, value in (told or {}).items()}
+        lines |= told or {}
         updates: list[RefUpdate] = []
         if withdraw and holder is not None:
             taken = {"version": str(holder.release or ""), "reason": reason or ""}

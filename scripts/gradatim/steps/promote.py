@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from gradatim import __version__
-from gradatim.ci.approval import Approval, approval_of
+from gradatim.ci.approval import Approval
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.manifest import Manifest
@@ -190,8 +190,7 @@ def _refuse_unsoaked(release: Release, chosen: TaggedRelease, below: str, stage:
 def _refuse_unapproved(release: Release, stage: str) -> Approval:
     """Who may promote is the platform's to say: it is asked, what it says is kept, and a plain no is one here too."""
     rung = release.contract.parts.stages[stage]
-    person, _ = release.repository.identity()
-    approval = approval_of(release.platform, release.place, rung.environment or stage, person=person)
+    approval = release.approval(stage)
     if rung.approval != "required" or approval.approvers:
         return approval
     place = release.contract.where("stages", stage, "approval")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradatim.ci.approval import approval_of
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.publishers.pointers import follow_rollback
 from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
-from gradatim.registry.tagging import TOLD, Announcement, assign, rollback_target
+from gradatim.registry.tagging import Announcement, assign, rollback_target
 from gradatim.release import Release
 from gradatim.signing import signatures_of
 
@@ -57,16 +56,12 @@ def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
 
 def run(release: Release, rollback: Rollback, reason: str) -> Announcement:
     """Give the stage back to the earlier release, and record why."""
-    rung = release.contract.parts.stages[rollback.stage]
-    person, _ = release.repository.identity()
-    environment = rung.environment or rollback.stage
-    known = approval_of(release.platform, release.place, environment, person=person).to_json()
     return assign(
         release.repository,
         rollback.target,
         rollback.stage,
         reason=reason,
-        told={key: known[key] for key in TOLD},
+        told=release.approval(rollback.stage).told,
         withdraw=True,
     )
 

@@ -61,7 +61,7 @@ def run(release: Release) -> Outcome:
     files = as_kept(release.repository, _files(release, variant, coming, stage))
     for publisher in release.publishers():
         draft(release.repository, files, publisher)
-    done, tagged = sign_and_tag(release.repository, files, signing)
+    done, tagged = sign_and_tag(release.repository, files, signing, release.approval(stage).told)
     where = f" on {done.remote}" if done.remote else ", in this repository alone: it has no remote"
     signed = UNSIGNED if tagged.signature is None else "signed"
     said = f"{files.tag}{where}, {signed}, {coming.reasons[0]}"
