@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import shutil
 import threading
 import time
@@ -247,6 +248,18 @@ def test_only_clocks_know_age_and_what_comes_from_the_future_has_none(
         assert promote.plan(opened(root), "production").version == "v1.1.0"
     else:
         assert why in refusal(root)
+
+
+def test_only_in_ladder_order_and_only_after_the_soak(root: Path) -> None:
+    for stage, version, why in (
+        ("moon", None, "There is no stage `moon`"),
+        ("beta", None, "`beta` is the lowest stage"),
+        ("production", "v1.0.0", "v1.0.0 was never in beta, and production is reached from there only"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(why)):
+            promote.plan(opened(root), stage, version)
+    rewrite(root, "{branch: main}", "{branch: main, soak: 3 days}")
+    assert "has been in beta for 0.0 days and must stay 3 before production" in refusal(root, UsageError)
 
 
 def test_evidence_without_the_contract_that_it_answers_is_stale(root: Path) -> None:
