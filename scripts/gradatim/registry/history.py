@@ -38,8 +38,6 @@ _FIELDS = "%00".join(
 )
 _WIDTH = 8
 _TRAILER = re.compile(r"^([a-z][a-z-]*): (.*)$", re.MULTILINE)
-_MODEL_LINE = re.compile(r"^model: (.*)$", re.MULTILINE)
-_VERSION_LINE = re.compile(r"^version: (\S+)$", re.MULTILINE)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -326,6 +324,7 @@ def read(repository: Repository, name: str | None = None) -> Registry:
         return _Reader(repository, name).read(rows)
     finally:
         if collecting:
+            gc.freeze()  # and none of them in a circle: what is still alive need not be gone through again
             gc.enable()
 
 
@@ -415,9 +414,9 @@ def _said_model(message: str) -> str | None:
     """The model that a message's last paragraph names; asked of every bare tag, so without the other lines."""
     if "\nmodel: " not in message:
         return None
-    text = message.split("-----BEGIN ", 1)[0].rstrip()
-    match = _MODEL_LINE.search(text, text.rfind("\n\n") + 1)
-    return match[1] if match else None
+    text = message.split("-----BEGIN ", 1)[0].rstrip() if "-----BEGIN " in message else message.rstrip()
+    start = text.find("\nmodel: ", text.rfind("\n\n") + 1)
+    return text[start + 8 :].partition("\n")[0] if start >= 0 else None
 
 
 def _digest(text: str | None) -> str | None:
@@ -579,8 +578,8 @@ class _Meant:
                 self.highest[release.commit] = release
 
     def by(self, row: _Row) -> Release | None:
-        match = _VERSION_LINE.search(row.message)
-        named = self.by_name.get((row.commit, match[1])) if match else None
+        _, found, rest = row.message.partition("\nversion: ")
+        named = self.by_name.get((row.commit, rest.partition("\n")[0])) if found else None
         return named or self.highest.get(row.commit)
 
 
