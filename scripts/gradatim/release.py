@@ -379,13 +379,16 @@ class Release:
 
     @functools.cached_property
     def _baseline(self) -> BaselineModel | None:
+        return self._replaced_by(self._released_as())
+
+    def _replaced_by(self, candidate: str | None) -> BaselineModel | None:
         ladder = self.contract.ladder
         found = baseline(
             self.registry,
             self.stage or ladder[-1],
             ladder,
             model=self.name,
-            candidate=self._released_as(),
+            candidate=candidate,
             sync=self.sync,
         )
         if found is None:
@@ -445,13 +448,30 @@ class Release:
         found = self._retrieved
         return [found.folder / name for name in found.files] if found else []
 
+    def fetch_baselines(self) -> list[str]:
+        """Fetch whatever may become the baseline, before any form of the candidate is there; their labels.
+
+        That is what the stage would see replaced, and what it would if that turned out to be the candidate itself.
+
+        Raises:
+            BrokenEvidence: what is found is not what was released.
+            EnvironmentLacks: no place that has it can be reached, or nothing is proven.
+        """
+        first = self._replaced_by(None)
+        second = self._replaced_by(first.manifest) if first and first.manifest else None
+        found = [base for base in (first, second) if base is not None]
+        for base in found:
+            self._fetch(base)
+        return [base.label for base in found]
+
     @functools.cached_property
     def _retrieved(self) -> Retrieved | None:
+        base = self.baseline()
+        return None if base is None else self._fetch(base)
+
+    def _fetch(self, base: BaselineModel) -> Retrieved:
         from gradatim.publishers.retrieval import retrieve
 
-        base = self.baseline()
-        if base is None:
-            return None
         path = self.contract.parts.model.path
         return retrieve(
             self.repository,

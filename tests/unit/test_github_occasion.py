@@ -152,6 +152,25 @@ def test_a_contract_that_counts_nothing_asks_for_no_count(tmp_path: Path) -> Non
     assert (said["count"], said["jobs"]) == ("false", "split")
 
 
+@pytest.mark.parametrize(
+    ("publish", "event", "fetched"),
+    [
+        ({"s3": "s3://models/digits"}, "push", "true"),
+        ({"oci": "ghcr.io/acme/digits"}, "push", "true"),
+        ({"github": None}, "push", "false"),
+        ({"folder": "releases"}, "push", "false"),
+        ({"s3": "s3://models/digits"}, "schedule", "false"),
+    ],
+)
+def test_a_baseline_is_fetched_apart_only_where_reading_it_may_take_credentials(
+    tmp_path: Path, publish: dict[str, str | None], event: str, fetched: str
+) -> None:
+    model = {"name": "digits", "path": "m.onnx"}
+    contract = Contract.model_validate({"model": model, "publish": [publish]})
+    place = GitHub(_branch("main")).place()
+    assert occasion(contract, place, event, {}, "ubuntu-latest").outputs()["fetch"] == fetched
+
+
 def test_a_way_to_run_jobs_that_there_is_not_is_refused(tmp_path: Path) -> None:
     place = GitHub(_branch("main")).place()
     with pytest.raises(UsageError, match="`split` or `folded`"):

@@ -183,8 +183,9 @@ def test_a_pull_request_never_reaches_the_contracts_runner() -> None:
 
 def test_the_release_token_goes_to_outward_jobs_alone_and_by_name() -> None:
     for name, job in RELEASE.items():
-        uses_secret = "secrets." in yaml.safe_dump(job)
-        assert uses_secret == (name in STEPS and STEPS[name].outward), name
+        outward = name in STEPS and STEPS[name].outward
+        assert ("secrets.release-token" in yaml.safe_dump(job)) == outward, name
+        assert ("secrets." in yaml.safe_dump(job)) == (outward or name == "baseline"), name
     assert "secrets." not in yaml.safe_dump(CHECKS)
     assert all("secrets: inherit" not in text for text in YAML.values())
 
@@ -219,6 +220,33 @@ def test_a_use_of_the_data_is_counted_before_they_are_evaluated_and_never_for_a_
         )
     assert "count" not in CHECKS
     assert "count" not in CHECKS["evaluate"]["needs"]
+
+
+def test_credentials_fetch_the_baseline_in_a_job_that_runs_no_code_of_the_repository_and_never_for_a_fork() -> (
+    None
+):
+    baseline = RELEASE["baseline"]
+    said = " ".join(baseline["if"].split())
+    assert "needs.plan.outputs.fetch == 'true'" in said
+    own = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert f"(github.event_name != 'pull_request' || {own})" in said
+    assert baseline["permissions"] == {"contents": "read"}
+    action = ACTIONS["baseline"]
+    assert "requirements" not in action["inputs"]
+    assert "cached" not in action["runs"]["steps"][0]["with"]
+    commands = [step["run"].split()[:3] for step in action["runs"]["steps"] if "run" in step]
+    assert commands == [["gradatim", "ci", "baseline"], ["gradatim", "ci", "pack"]]
+    secret = [
+        name
+        for name, job in RELEASE.items()
+        for step in job["steps"]
+        if "secrets.aws" in str(step.get("with"))
+    ]
+    assert sorted(secret) == ["baseline", "promote", "publish", "rollback", "tag"]
+    for reader in ("test", "evaluate", "benchmark", "evaluate-shards", "test-shards", "folded"):
+        assert "baseline" in RELEASE[reader]["needs"]
+        assert "needs.baseline.result" not in RELEASE[reader]["if"], "without it the step says what it lacks"
+    assert "baseline" not in CHECKS
 
 
 def test_approval_is_asked_once_a_run_and_never_in_a_matrix() -> None:

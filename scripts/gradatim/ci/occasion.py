@@ -37,6 +37,9 @@ _SUFFIXES = {
     ".tflite": "litert",
 }
 
+_ASKING = ("huggingface", "mlflow", "oci", "s3")
+"""Places that may ask for credentials before they give a release back; a forge takes the job's own token."""
+
 
 @dataclass(frozen=True)
 class Occasion:
@@ -50,6 +53,7 @@ class Occasion:
         extras: extras of the kit that the checks need; the baseline may lie at a publisher.
         publishers: extras of the kit that publishing and signing need.
         name: the model's name.
+        fetched: whether the baseline may lie where only credentials lead.
         counted: whether the use of the evaluation data is to be counted before it is evaluated.
         jobs: ``split`` for a job a step, ``folded`` for one job of all checks.
         shards: the parts that share the rows of a step, by its name; none when nobody shares them.
@@ -62,6 +66,7 @@ class Occasion:
     extras: tuple[str, ...]
     publishers: tuple[str, ...]
     name: str
+    fetched: bool = False
     counted: bool = False
     jobs: Jobs = "split"
     shards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class Occasion:
             "runner": json.dumps(self.runner),
             "extras": ",".join(self.extras),
             "publishers": ",".join(self.publishers),
+            "fetch": str(self.fetched).lower(),
             "count": str(self.counted).lower(),
             "jobs": self.jobs,
             **{f"{step}-shards": json.dumps(parts) for step, parts in self.shards.items()},
@@ -120,6 +126,7 @@ def occasion(
     extras = tuple(sorted({*extras_of(contract), *places}))
     publishers = tuple(sorted({*places, "sign"} if contract.signing else places))
     wanted = contract.data.uses is not None and contract.data.evaluation is not None
+    checked = kind in ("check", "release") and not place.fork
     apart = jobs == "split" or (wanted and contract.model.build is not None and not committed)
     return Occasion(
         kind,
@@ -129,7 +136,8 @@ def occasion(
         extras,
         publishers,
         contract.model.name,
-        wanted and kind in ("check", "release") and not place.fork,
+        checked and not places.isdisjoint(_ASKING),
+        checked and wanted,
         "split" if apart else "folded",
         shards_of(contract),
     )

@@ -157,6 +157,30 @@ def count(contract_path: str | None, json_wanted: bool) -> int:
     return 0
 
 
+@command.command("baseline", short_help="Fetch the release that would be replaced.")
+@options.contract
+@options.stage
+@options.as_json
+def baseline(contract_path: str | None, stage: str | None, json_wanted: bool) -> int:
+    """Fetch the release that would be replaced, for jobs without the credentials that this takes.
+
+    It runs no code of the repository, and what it fetches is checked against the release's manifest.
+
+    \b
+    Example:
+      gradatim ci baseline
+    """
+    from gradatim.commands.opening import open_release
+
+    release = open_release(contract_path, stage)
+    found = release.fetch_baselines()
+    if json_wanted:
+        options.print_json({"fetched": found})
+    else:
+        click.echo(", ".join(found) or "nothing was released before")
+    return 0
+
+
 @command.command("comment", short_help="Say the result in the pull request.")
 @options.contract
 @options.as_json

@@ -203,7 +203,8 @@ class Verb:
         inputs: what it takes.
         outputs: what it gives.
         takes_over: whether it reads what earlier jobs left.
-        pushes: whether its job may push, and so uses nothing that another run cached.
+        leaves: whether later jobs read what it leaves.
+        trusted: whether its job may push or holds credentials, and so uses nothing that another run cached.
     """
 
     name: str
@@ -211,7 +212,8 @@ class Verb:
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...] = ()
     takes_over: bool = False
-    pushes: bool = False
+    leaves: bool = False
+    trusted: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -245,9 +247,21 @@ VERBS: dict[str, Verb] = {
                 ),
                 Output("test-shards", "The same for the robustness in `test`."),
                 Output("publishers", "Extras of the kit that publishing needs."),
+                Output(
+                    "fetch",
+                    "Whether the baseline may lie where only credentials lead: `true` or `false`.",
+                ),
                 Output("count", "Whether a use of the evaluation data is to be counted: `true` or `false`."),
                 Output("jobs", "`split` or `folded`, as the contract allows."),
             ),
+        ),
+        Verb(
+            "baseline",
+            "Fetch the release that would be replaced, where credentials are needed to read it.",
+            (_CONTRACT, _STAGE, _NO_EXTRAS, _NEEDS, _TOKEN, *CREDENTIALS),
+            (_WORKSPACE,),
+            leaves=True,
+            trusted=True,
         ),
         Verb(
             "count",
@@ -255,7 +269,7 @@ VERBS: dict[str, Verb] = {
             (_CONTRACT, _NEEDS, _TOKEN),
             (Output("number", "Which use of the data this is."),),
             takes_over=True,
-            pushes=True,
+            trusted=True,
         ),
         Verb(
             "models",

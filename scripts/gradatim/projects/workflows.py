@@ -172,7 +172,12 @@ def rendered() -> dict[str, str]:
     }
     for verb in VERBS.values():
         command = _command(f"gradatim ci {verb.name}", verb.inputs)
-        files[f"actions/{verb.name}/action.yml"] = _render("verb.yml.j2", verb=verb, command=command)
+        files[f"actions/{verb.name}/action.yml"] = _render(
+            "verb.yml.j2",
+            verb=verb,
+            command=command,
+            extras=any(given.name == "extras" for given in verb.inputs),
+        )
     files["actions/setup/action.yml"] = _render("setup.yml.j2")
     walked = tuple(step for step in GRAPH if not step.asked)
     files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
@@ -221,7 +226,9 @@ def _workflow(name: str, *, outward: bool) -> str:
     asked = tuple(step for step in GRAPH if step.asked)
     jobs = [step.name for step in CHECKS] + ["folded"]
     jobs += [f"{step.name}-shards" for step in CHECKS if step.shared]
-    jobs += [step.name for step in (*outward_steps, *asked)] + ["count", "report"] if outward else []
+    jobs += (
+        [step.name for step in (*outward_steps, *asked)] + ["baseline", "count", "report"] if outward else []
+    )
     return _render(
         "workflow.yml.j2",
         name=name,
@@ -237,6 +244,7 @@ def _workflow(name: str, *, outward: bool) -> str:
         outputs_of=outputs_of,
         signs=signs,
         credentials=(*CREDENTIALS, *SIGNING),
+        fetching=[given for given in VERBS["baseline"].inputs if given in CREDENTIALS],
         steps=STEPS,
         most_shards=MOST,
     )
