@@ -19,13 +19,13 @@ from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.files import replacing
+from gradatim.registry.git_process import call_git, last_words, surroundings, without_user
+from gradatim.registry.lfs import POINTER_LIMIT, LfsPointer, read_pointer
 
 IDENTITY = ("gradatim", "gradatim@localhost")
 """Whose name stands on what gradatim records where git knows nobody, as on a bare CI machine."""
 
-_LFS = b"version https://git-lfs.github.com/spec/v1\n"
 _CHUNK = 1 << 20
-_LFS_POINTER_LIMIT = 1024  # bytes; the specification's own bound on a pointer file
 _RACED = (
     "stale info",
     "fetch first",
@@ -36,8 +36,6 @@ _RACED = (
     "atomic transaction failed",
 )
 _UNKNOWN_USER = ("could not read Username", "could not read Password", "Authentication failed")
-_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "120"}
-"""A server that sends less than a byte a second for two minutes is given up; set them yourself to wait longer."""
 
 
 class PushRejected(UsageError):
@@ -65,14 +63,6 @@ class RemoteRef:
 
     id: str
     peeled: str
-
-
-@dataclass(frozen=True)
-class LfsPointer:
-    """What git holds in place of a large file: the file's SHA-256 and its size in bytes."""
-
-    sha256: str
-    size: int
 
 
 class Repository:
@@ -107,7 +97,7 @@ class Repository:
 
             return WorkingCopy.around(place)
         questions = ("--git-common-dir", "--is-bare-repository", "--is-shallow-repository", "--show-toplevel")
-        result = _git(["-C", str(place), "rev-parse", *questions])
+        result = call_git(["-C", str(place), "rev-parse", *questions])
         said = os.fsdecode(result.stdout).split("\n")
         bare = len(said) > 1 and said[1] == "true"
         if result.returncode != 0 and not bare:
@@ -132,7 +122,7 @@ class Repository:
         """
         result = self._result(arguments, stdin=stdin, environment=environment)
         if result.returncode != 0:
-            said = _last_words(result.stderr)
+            said = last_words(result.stderr)
             raise EnvironmentLacks(f"`git {arguments[0]}` failed in {self.root}: {said}.")
         return result.stdout
 
@@ -143,7 +133,7 @@ class Repository:
         stdin: bytes | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        return _git([*self._at, *arguments], stdin=stdin, environment=environment)
+        return call_git([*self._at, *arguments], stdin=stdin, environment=environment)
 
     def text(self, *arguments: str) -> str:
         """Run one git command and return its output as text, without the final newline."""
@@ -249,7 +239,7 @@ class Repository:
             raise _too_shallow(self.root)
         if result.returncode == 1:
             return False
-        raise EnvironmentLacks(f"git cannot compare {commit} with {of}: {_last_words(result.stderr)}.")
+        raise EnvironmentLacks(f"git cannot compare {commit} with {of}: {last_words(result.stderr)}.")
 
     def commit_date(self, commit: str) -> str:
         """A commit's date in git's raw form: ``1700000000 +0100``."""
@@ -351,7 +341,7 @@ class Repository:
         )
         result = self._result(["update-ref", "-z", "--stdin"], stdin=lines)
         if result.returncode != 0:
-            raise PushRejected(f"{self.root} changed meanwhile: {_last_words(result.stderr)}.")
+            raise PushRejected(f"{self.root} changed meanwhile: {last_words(result.stderr)}.")
 
     def local_refs(self, *prefixes: str) -> dict[str, str]:
         """Object ids by full reference name below one of the prefixes."""
@@ -377,7 +367,7 @@ class Repository:
 
     def _unreachable(self, remote: str, stderr: bytes) -> EnvironmentLacks:
         where = self.remote_url(remote) or remote
-        said = _last_words(stderr)
+        said = last_words(stderr)
         advice = "Check the address, the network and your right to push, then run the same command again."
         if any(word in said for word in _UNKNOWN_USER):
             advice = (
@@ -396,9 +386,7 @@ class Repository:
         """
         result = self._result(["cat-file", kind, identity])
         if result.returncode != 0:
-            raise InvalidInput(
-                f"git has no {kind} `{identity}` in {self.root}: {_last_words(result.stderr)}."
-            )
+            raise InvalidInput(f"git has no {kind} `{identity}` in {self.root}: {last_words(result.stderr)}.")
         return result.stdout
 
     def read_objects(self, names: Sequence[str]) -> list[bytes | None]:
@@ -448,9 +436,9 @@ class Repository:
             InvalidInput: there is no such file, or the pointer is broken.
         """
         size = int(self._size(commit, path))
-        if size >= _LFS_POINTER_LIMIT:
+        if size >= POINTER_LIMIT:
             return None
-        return read_lfs_pointer(self.read_object(f"{commit}:{path}"), path)
+        return read_pointer(self.read_object(f"{commit}:{path}"), path)
 
     def show(self, commit: str, path: str) -> bytes:
         """The bytes of a file at a commit, a Git LFS pointer already resolved; for small files.
@@ -460,7 +448,7 @@ class Repository:
             EnvironmentLacks: it lies in Git LFS and git-lfs is not installed or cannot reach it.
         """
         data = self.read_object(f"{commit}:{path}")
-        if read_lfs_pointer(data, path) is None:
+        if read_pointer(data, path) is None:
             return data
         return self._smudge(data, path)
 
@@ -483,11 +471,11 @@ class Repository:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env=surroundings(),
                 check=False,
             )
             if done.returncode != 0:
-                raise InvalidInput(f"git cannot read {path} at {commit}: {_last_words(done.stderr)}.")
+                raise InvalidInput(f"git cannot read {path} at {commit}: {last_words(done.stderr)}.")
 
     def sha256(self, commit: str, path: str) -> str:
         """Hex SHA-256 of a file at a commit, streamed; of the file itself where git holds a Git LFS pointer.
@@ -501,7 +489,7 @@ class Repository:
         digest = hashlib.sha256()
         command = ["git", *self._at, "cat-file", "blob", f"{commit}:{path}"]
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=surroundings()
         ) as process:
             assert process.stdout is not None  # noqa: S101 (it was asked for)
             while chunk := process.stdout.read(_CHUNK):
@@ -513,7 +501,7 @@ class Repository:
     def verify_tag(self, tag: str) -> str | None:
         """Check a tag's signature: None when it holds, else what git says against it."""
         result = self._result(["verify-tag", tag])
-        return None if result.returncode == 0 else _last_words(result.stderr)
+        return None if result.returncode == 0 else last_words(result.stderr)
 
     def _size(self, commit: str, path: str) -> str:
         result = self._result(["cat-file", "-s", f"{commit}:{path}"])
@@ -529,7 +517,7 @@ class Repository:
                 "https://git-lfs.com) and run the same command again."
             )
         if result.returncode != 0 or result.stdout == pointer:
-            said = _last_words(result.stderr)
+            said = last_words(result.stderr)
             raise EnvironmentLacks(f"{path} lies in Git LFS, which did not give it: {said}.")
         return result.stdout
 
@@ -577,9 +565,9 @@ class Repository:
 
         with tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
             store = Path(folder) / "git"
-            made = _git(["init", "--quiet", "--bare", str(store)])
+            made = call_git(["init", "--quiet", "--bare", str(store)])
             if made.returncode != 0:
-                raise EnvironmentLacks(f"git cannot prepare a signature: {_last_words(made.stderr)}.")
+                raise EnvironmentLacks(f"git cannot prepare a signature: {last_words(made.stderr)}.")
             (store / "objects" / "info" / "alternates").write_text(f"{self.git_dir / 'objects'}\n")
             include = ["-c", f"include.path={self.git_dir / 'config'}"]
             author = {
@@ -589,59 +577,19 @@ class Repository:
             }
             place = ["--git-dir", str(store)]
             command = [*place, *include, "tag", "--sign", "--cleanup=verbatim", "--file=-", tag, commit]
-            result = _git(command, stdin=message.encode(), environment=author)
+            result = call_git(command, stdin=message.encode(), environment=author)
             if result.returncode != 0:
                 raise EnvironmentLacks(
-                    f"git could not sign the tag {tag}: {_last_words(result.stderr)}. `tag.gpgSign` asks "
+                    f"git could not sign the tag {tag}: {last_words(result.stderr)}. `tag.gpgSign` asks "
                     "for a signature: set `user.signingKey`, or switch it off: git config tag.gpgSign false"
                 )
-            content = _git([*place, "cat-file", "tag", f"refs/tags/{tag}"]).stdout
+            content = call_git([*place, "cat-file", "tag", f"refs/tags/{tag}"]).stdout
         return os.fsdecode(self.run("hash-object", "-t", "tag", "-w", "--stdin", stdin=content)).strip()
 
 
 def pause(attempt: int) -> None:
     """Wait a moment before a lost race is run again, longer each time and never as long as the other side."""
     time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret)
-
-
-def read_lfs_pointer(data: bytes, name: str) -> LfsPointer | None:
-    """Parse a Git LFS pointer; None when the bytes are no pointer.
-
-    Raises:
-        InvalidInput: it begins like a pointer and is broken.
-    """
-    if len(data) >= _LFS_POINTER_LIMIT or not data.startswith(_LFS):
-        return None
-    digest = re.search(rb"^oid sha256:([0-9a-f]{64})$", data, re.MULTILINE)
-    size = re.search(rb"^size ([0-9]+)$", data, re.MULTILINE)
-    if not digest or not size:
-        raise InvalidInput(f"{name} is a broken Git LFS pointer.")
-    return LfsPointer(digest[1].decode(), int(size[1]))
-
-
-def _environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    return {**_PATIENCE, **os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
-
-
-def _git(
-    arguments: Sequence[str],
-    *,
-    stdin: bytes | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(
-            ["git", *arguments],
-            input=b"" if stdin is None else stdin,
-            capture_output=True,
-            env=_environment(environment),
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise EnvironmentLacks(
-            "git is not installed, and gradatim keeps its versions there. Install it (`apt install git`) "
-            "and run the same command again."
-        ) from error
 
 
 def _is_subversion(place: Path) -> bool:
@@ -681,19 +629,6 @@ def _too_shallow(root: Path) -> EnvironmentLacks:
         "Fetch the rest with `git fetch --unshallow --tags`; on GitHub set `fetch-depth: 0` for checkout, "
         "on GitLab `GIT_DEPTH: 0`."
     )
-
-
-def _last_words(stderr: bytes) -> str:
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("fatal:", "error:", "!", "remote:"))] or lines
-    plain = [line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in telling]
-    plain = [line for line in plain if "ould not read from remote" not in line] or plain
-    return without_user("; ".join(plain[:3])) or "it gave no reason"
-
-
-def without_user(text: str) -> str:
-    """Text without the names and passwords in its URLs."""
-    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def _plain(text: str) -> str:

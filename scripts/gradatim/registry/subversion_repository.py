@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from gradatim.registry.git import LfsPointer, RefUpdate, RemoteRef, Repository, without_user
+from gradatim.registry.git import RefUpdate, RemoteRef, Repository
+from gradatim.registry.git_process import without_user
+from gradatim.registry.lfs import LfsPointer
 from gradatim.registry.subversion_remote import EMPTY_TREE, NAME, Revision, SubversionRemote
 
 
