@@ -39,7 +39,7 @@ def bench(session: nox.Session) -> None:
 def github(session: nox.Session) -> None:
     """Every workflow on act, the slow runs too, and what its jobs cost."""
     _install(session, "-e", ".[dev]")
-    tests = [f"tests/e2e/test_github{which}.py" for which in ("", "_models", "_kit", "_shards")]
+    tests = [f"tests/e2e/test_github{which}.py" for which in ("", "_monorepo", "_kit", "_shards")]
     session.run(
         "pytest", *tests, "tests/bench/test_pipeline_overhead.py", "-m", "", "-n0", "-s", *session.posargs
     )
@@ -77,6 +77,8 @@ def servers(session: nox.Session) -> None:
 
 def _install(session: nox.Session, *what: str) -> None:
     # Most modules of torch and transformers are never imported: compiling them all takes longer than the download.
+    # What is imported is compiled once and kept, also where the shell says otherwise: the tests start thousands of processes.
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""
     session.install("--no-compile", "-c", "constraints.txt", *what)
 
 

@@ -103,7 +103,7 @@ class TestGood:
         done = _gradatim("diff", "v1.0.0", "v1.1.0", at=good.project)
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"^signature +unchanged$", done.stdout, re.M)
-        assert re.search(r"^accuracy +9\d\.\d+ % -> +9\d\.\d+ %$", done.stdout, re.M), done.stdout
+        assert re.search(r"^accuracy\s+9\d\.\d+\s% ->\s+9\d\.\d+\s%$", done.stdout, re.M), done.stdout
         changed = re.findall(r"^input ~ (.*)$", done.stdout, re.M)
         assert changed == ["code, as build saw it"]
 
