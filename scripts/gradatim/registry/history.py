@@ -37,6 +37,8 @@ _FIELDS = "%00".join(
     )
 )
 _WIDTH = 8
+_TAG_LINE = "\nrefs/tags/"
+_LEDGER_LINE = f"\n{LEDGER}"
 _TRAILER = re.compile(r"^([a-z][a-z-]*): (.*)$", re.MULTILINE)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -188,11 +190,12 @@ class Model:
 
         The current one is that of the highest counter, as gto would show it if clocks could be trusted.
         """
-        latest: dict[tuple[str, SemVer | None], Assignment] = {}
+        latest: dict[str, Assignment] = {}
         for assignment in self.assignments:
             if assignment.stage == stage:
-                version = assignment.release.version if assignment.release else None
-                key = ("" if version else assignment.commit, version)
+                key = (
+                    assignment.release.tag if assignment.release else assignment.commit
+                )  # a tag is no commit's id
                 latest.pop(key, None)
                 if assignment.assigned:
                     latest[key] = assignment
@@ -316,8 +319,8 @@ def read(repository: Repository, name: str | None = None) -> Registry:
         name: the model's name in the contract, which bare tags such as ``v1.0.0`` then belong to.
     """
     output = repository.run("for-each-ref", f"--format={_FIELDS}", "refs/tags", LEDGER)
-    fields = output.decode(errors="replace").split("\0")
-    rows = (fields[start : start + _WIDTH] for start in range(0, len(fields) - _WIDTH, _WIDTH))
+    fields = iter(f"\n{output.decode(errors='replace')}".split("\0"))
+    rows = zip(*[fields] * _WIDTH, strict=False)  # the last field is the end of the last line
     collecting = gc.isenabled()
     gc.disable()  # a hundred thousand tags make a million objects, none of them garbage
     try:
@@ -446,15 +449,15 @@ class _Reader:
         self.warnings: list[str] = []
         self.other: list[str] = []
 
-    def read(self, rows: Iterable[list[str]]) -> Registry:
+    def read(self, rows: Iterable[tuple[str, ...]]) -> Registry:
         ledgers: set[str] = set()
         understood: list[_Row] = []
         for row in rows:
-            ref = row[0].lstrip("\n")
-            if ref.startswith(LEDGER):
-                ledgers.add(ref[len(LEDGER) :])
+            ref = row[0]  # after the end of the line before
+            if ref.startswith(_LEDGER_LINE):
+                ledgers.add(ref[len(_LEDGER_LINE) :])
                 continue
-            parsed = self._row(ref[len("refs/tags/") :], row)
+            parsed = self._row(ref[len(_TAG_LINE) :], row)
             if parsed is not None:
                 understood.append(parsed)
         by_model: dict[str, list[_Row]] = {}
@@ -469,7 +472,7 @@ class _Reader:
             models, frozenset(ledgers), tuple(self.warnings), tuple(self.other), not self.repository.shallow
         )
 
-    def _row(self, tag: str, row: list[str]) -> _Row | None:
+    def _row(self, tag: str, row: tuple[str, ...]) -> _Row | None:
         name = tags.parse(tag)
         if name is None:
             self.other.append(tag)
