@@ -19,6 +19,7 @@ class SubversionRepository(Repository):
 
     @cached_property
     def _subversion(self) -> SubversionRemote:
+        """The server, which each kind of checkout finds in its own way."""
         raise NotImplementedError
 
     def _standing_for(self, commit: str) -> tuple[str, int] | None:
