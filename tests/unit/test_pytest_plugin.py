@@ -110,6 +110,38 @@ def user_tests(root: Path, *paths: str, timeout: float = 60) -> list[tuple[str, 
     return [(check.name, check.verdict.value, check.detail) for check in checks]
 
 
+def test_the_users_tests_take_no_settings_from_outside_of_their_repository(tmp_path: Path, repository: Path) -> None:
+    """A repository inside another project, as the demo is inside the kit's clone."""
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.pytest.ini_options]\naddopts = '--strict-config'\nno_such_option = 1\n"
+    )
+    (tmp_path / "conftest.py").write_text("raise RuntimeError('the conftest of a stranger')\n")
+    (repository / "checks" / "test_own.py").write_text("def test_bright(model):\n    assert model\n")
+    assert [(name, verdict) for name, verdict, _ in user_tests(repository, "checks")] == [
+        ("checks.test_own::test_bright", "PASS")
+    ]
+
+
+def test_the_users_tests_take_the_settings_of_their_own_repository(repository: Path) -> None:
+    inner = repository / "models" / "halves"
+    inner.mkdir(parents=True)
+    for name in ("halves.py", "data.npz", "gradatim.yml"):
+        (repository / name).rename(inner / name)
+    (repository / "checks").rename(inner / "checks")
+    (repository / "pyproject.toml").write_text("[tool.pytest.ini_options]\npython_functions = ['promise_*']\n")
+    (inner / "checks" / "test_own.py").write_text("def promise_kept(model):\n    assert model\n")
+    assert [name for name, _, _ in user_tests(inner, "checks")] == ["models.halves.checks.test_own::promise_kept"]
+    (inner / "pytest.ini").write_text("[pytest]\npython_functions = other_*\n")
+    assert [name for name, _, _ in user_tests(inner, "checks")] == ["pytest"]
+
+
+def test_a_pytest_that_cannot_start_says_why_in_the_refusal(repository: Path) -> None:
+    (repository / "pytest.ini").write_text("[pytest]\naddopts = --no-such-switch\n")
+    outcome = outcome_of(repository)
+    [text] = [gate.text for gate in outcome.gates if gate.gate == "test[pytest]"]
+    assert "unrecognized arguments: --no-such-switch" in text
+
+
 def test_the_step_checks_the_model_corrupts_the_data_and_runs_the_users_tests(repository: Path) -> None:
     outcome = outcome_of(repository)
     assert outcome.verdict is Verdict.PASS, outcome.details["checks"]
