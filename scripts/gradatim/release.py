@@ -166,6 +166,14 @@ class Release:
         return self.contract.root
 
     @property
+    def top(self) -> Path:
+        """The top of the repository around the contract; the contract's folder where there is no repository."""
+        try:
+            return self.repository.root
+        except EnvironmentLacks:
+            return self.root
+
+    @property
     def name(self) -> str:
         """The model's name."""
         return self.contract.parts.model.name

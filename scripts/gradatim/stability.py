@@ -87,6 +87,7 @@ def check_release(release: Release, shards: Sequence[Part] = ()) -> Outcome:
             own = run_user_tests(
                 settings.pytest,
                 contract=release.contract.path,
+                top=release.top,
                 model=variant.path,
                 baseline=baseline,
                 timeout=settings.timeout,

@@ -103,14 +103,23 @@ def run_pytest(root: Path, *arguments: str, **variables: str) -> subprocess.Comp
     )
 
 
-def user_tests(root: Path, *paths: str, timeout: float = 60) -> list[tuple[str, str, str]]:
+def user_tests(
+    root: Path, *paths: str, timeout: float = 60, top: Path | None = None
+) -> list[tuple[str, str, str]]:
     checks = run_user_tests(
-        paths, contract=root / "gradatim.yml", model="halves:make", baseline=None, timeout=timeout
+        paths,
+        contract=root / "gradatim.yml",
+        top=top or root,
+        model="halves:make",
+        baseline=None,
+        timeout=timeout,
     )
     return [(check.name, check.verdict.value, check.detail) for check in checks]
 
 
-def test_the_users_tests_take_no_settings_from_outside_of_their_repository(tmp_path: Path, repository: Path) -> None:
+def test_the_users_tests_take_no_settings_from_outside_of_their_repository(
+    tmp_path: Path, repository: Path
+) -> None:
     """A repository inside another project, as the demo is inside the kit's clone."""
     (tmp_path / "pyproject.toml").write_text(
         "[tool.pytest.ini_options]\naddopts = '--strict-config'\nno_such_option = 1\n"
@@ -128,11 +137,15 @@ def test_the_users_tests_take_the_settings_of_their_own_repository(repository: P
     for name in ("halves.py", "data.npz", "gradatim.yml"):
         (repository / name).rename(inner / name)
     (repository / "checks").rename(inner / "checks")
-    (repository / "pyproject.toml").write_text("[tool.pytest.ini_options]\npython_functions = ['promise_*']\n")
+    (repository / "pyproject.toml").write_text(
+        "[tool.pytest.ini_options]\npython_functions = ['promise_*']\n"
+    )
     (inner / "checks" / "test_own.py").write_text("def promise_kept(model):\n    assert model\n")
-    assert [name for name, _, _ in user_tests(inner, "checks")] == ["models.halves.checks.test_own::promise_kept"]
+    assert [name for name, _, _ in user_tests(inner, "checks", top=repository)] == [
+        "models.halves.checks.test_own::promise_kept"
+    ]
     (inner / "pytest.ini").write_text("[pytest]\npython_functions = other_*\n")
-    assert [name for name, _, _ in user_tests(inner, "checks")] == ["pytest"]
+    assert [name for name, _, _ in user_tests(inner, "checks", top=repository)] == ["pytest"]
 
 
 def test_a_pytest_that_cannot_start_says_why_in_the_refusal(repository: Path) -> None:
@@ -232,18 +245,18 @@ def test_without_evaluation_data_the_golden_file_feeds_the_checks(repository: Pa
 
 
 def test_what_the_step_rests_on_changes_with_the_users_tests_and_not_with_caches(repository: Path) -> None:
-    before = digest_of_tests(repository, ("checks",))
+    before = digest_of_tests(repository, repository, ("checks",))
     (repository / "checks" / "__pycache__").mkdir()
     (repository / "checks" / "__pycache__" / "x.pyc").write_bytes(b"x")
-    assert digest_of_tests(repository, ("checks",)) == before
+    assert digest_of_tests(repository, repository, ("checks",)) == before
     (repository / "conftest.py").write_text("import halves\n")
-    with_conftest = digest_of_tests(repository, ("checks",))
+    with_conftest = digest_of_tests(repository, repository, ("checks",))
     assert with_conftest != before
     (repository / "checks" / "test_own.py").write_text("import helping\n")
     (repository / "helping.py").write_text("A = 1\n")
-    first = digest_of_tests(repository, ("checks",))
+    first = digest_of_tests(repository, repository, ("checks",))
     (repository / "helping.py").write_text("A = 2\n")
-    assert digest_of_tests(repository, ("checks/test_own.py::test_a",)) != first
+    assert digest_of_tests(repository, repository, ("checks/test_own.py::test_a",)) != first
 
 
 def test_a_broken_file_no_tests_and_a_missing_path_fail_with_the_reason(repository: Path) -> None:

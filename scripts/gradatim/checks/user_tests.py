@@ -27,7 +27,19 @@ BASELINE_VARIABLE = "GRADATIM_BASELINE"
 
 _GROUP = "pytest"
 _TAIL = 2000
-_SETTINGS = ("conftest.py", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+_TABLES = {
+    "pytest.toml": (),
+    ".pytest.toml": (),
+    "pytest.ini": (),
+    ".pytest.ini": (),
+    "pyproject.toml": ("tool.pytest", "tool.pytest.ini_options"),
+    "tox.ini": ("pytest",),
+    "setup.cfg": ("tool:pytest",),
+}
+"""Files that may hold pytest's settings, in its order, and the tables that make them so; the first four always do."""
+_NOT_STARTED = (2, 3, 4)
+"""Exit codes with which pytest says itself, in its output, what is wrong."""
+
 _REASONS = {
     2: "pytest was interrupted before it was done",
     3: "pytest itself failed",
@@ -40,6 +52,7 @@ def run_user_tests(
     paths: Sequence[str],
     *,
     contract: Path,
+    top: Path,
     model: Path | str,
     baseline: Path | str | None,
     timeout: float,
@@ -47,12 +60,16 @@ def run_user_tests(
 ) -> list[Check]:
     """Run ``pytest --gradatim`` over files, folders or test ids, from the contract's folder.
 
+    Settings and ``conftest.py`` come from the contract's own repository: pytest alone would look in every folder above
+    it, and take those of a project that the repository merely lies in.
+
     A test that is skipped passes with its reason. No test at all, a file that does not import, a run that takes too
     long or a process that crashes is a failed check with the end of pytest's output.
 
     Args:
         paths: as on pytest's command line, relative to the contract's folder.
         contract: the contract; the fixtures open what it names.
+        top: the folder above which nothing is the user's own: the repository around the contract.
         model: what the fixture ``model`` opens.
         baseline: what the fixture ``baseline`` opens; None when nothing was released before.
         timeout: seconds for all of them together.
@@ -63,11 +80,14 @@ def run_user_tests(
     """
     if importlib.util.find_spec("pytest") is None:
         raise missing_package("pytest", "test", "Running your own tests (`test.pytest`)")
+    settings = settings_file(contract.parent, top, paths)
     with tempfile.TemporaryDirectory(prefix="gradatim-") as scratch:
         junit = Path(scratch) / "junit.xml"
         command = [
             *(sys.executable, "-m", "pytest", "-p", "gradatim", "-p", "no:cacheprovider", "--gradatim"),
             *("--gradatim-contract", str(contract), f"--junitxml={junit}", "-o", "junit_family=xunit2"),
+            *(f"--rootdir={settings.parent if settings else contract.parent}", f"--confcutdir={top}"),
+            *("-c", str(settings or os.devnull)),
             *("-q", "--tb=short", "--color=no", *paths),
         ]
         began = time.perf_counter()
@@ -79,12 +99,41 @@ def run_user_tests(
         checks = list(_read(junit))
     problem = _problem(code, timeout, checks)
     if problem:
-        detail = f"{problem}.\n{output[-_TAIL:].strip()}".strip()
+        words = f": {_own_words(output)}" if code in _NOT_STARTED else "."
+        detail = f"{problem}{words}\n{output[-_TAIL:].strip()}".strip()
         checks.append(Check(_GROUP, "pytest", Verdict.FAIL, detail, time.perf_counter() - began))
     return checks
 
 
-def digest_of_tests(root: Path, paths: Sequence[str]) -> str:
+def settings_file(root: Path, top: Path, paths: Sequence[str]) -> Path | None:
+    """The file of the user's repository that holds pytest's settings; None where it has none.
+
+    As pytest looks for it: from the folder that all tests share upwards, but never above ``top``.
+
+    Args:
+        root: the contract's folder, which the paths are relative to.
+        top: the top of the repository.
+        paths: as on pytest's command line.
+    """
+    tests = [(root / path.partition("::")[0]).resolve() for path in paths]
+    shared = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in tests] or [root]))
+    last = top.resolve()
+    for folder in (shared, *shared.parents) if shared.is_relative_to(last) else ():
+        for name, tables in _TABLES.items():
+            if (folder / name).is_file() and (not tables or _has_table(folder / name, tables)):
+                return folder / name
+        if folder == last:
+            break
+    return None
+
+
+def _has_table(path: Path, tables: Sequence[str]) -> bool:
+    """Whether one of these tables stands in an ini or TOML file."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return any(line.strip() == f"[{table}]" for line in text.splitlines() for table in tables)
+
+
+def digest_of_tests(root: Path, top: Path, paths: Sequence[str]) -> str:
     """Digest of the user's tests: their files, the local modules they import, and pytest's settings.
 
     Raises:
@@ -92,7 +141,7 @@ def digest_of_tests(root: Path, paths: Sequence[str]) -> str:
     """
     from gradatim.code import local_closure
 
-    files: set[Path] = {root / name for name in _SETTINGS if (root / name).is_file()}
+    files: set[Path] = {path for path in (settings_file(root, top, paths),) if path}
     for written in paths:
         path = root / written.partition("::")[0]
         if not path.exists():
@@ -101,7 +150,8 @@ def digest_of_tests(root: Path, paths: Sequence[str]) -> str:
             )
         for file in _files(path):
             files |= {file, *(local_closure(root, file) if file.suffix == ".py" else ())}
-        files |= {folder / "conftest.py" for folder in path.parents if (folder / "conftest.py").is_file()}
+        inside = (folder for folder in path.resolve().parents if folder.is_relative_to(top.resolve()))
+        files |= {folder / "conftest.py" for folder in inside if (folder / "conftest.py").is_file()}
     found = {os.path.relpath(file, root): sha256_file(file) for file in files if file.is_file()}
     return digest_of(found)
 
@@ -157,6 +207,14 @@ def _read(path: Path) -> Iterator[Check]:
             elif outcome.tag == "skipped":
                 detail = f"skipped: {outcome.get('message') or 'no reason given'}"
         yield Check(_GROUP, name, verdict, detail, float(case.get("time") or 0.0))
+
+
+def _own_words(output: str) -> str:
+    """The line in which pytest says what is wrong, else its last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    raised = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
+    errors = [line for line in lines if "error: " in line.lower() and "usage:" not in line]
+    return [*raised, *errors, *reversed(lines), "it said nothing"][0]
 
 
 def _problem(code: int | None, timeout: float, checks: Sequence[Check]) -> str | None:

@@ -29,7 +29,7 @@ def depends_on(release: Release) -> Mapping[str, str]:
         "code": release.code_digest(
             ("evaluation", "calibration") if settings.robustness else ("evaluation",)
         ),
-        "tests": digest_of_tests(release.root, settings.pytest),
+        "tests": digest_of_tests(release.root, release.top, settings.pytest),
     }
 
 
