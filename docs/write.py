@@ -18,8 +18,8 @@ from gradatim.contract.reading import read_contract
 from gradatim.files import write_text
 from gradatim.lineage.schema import json_schema
 from gradatim.perturb import catalogue
-from gradatim.projects import gitlab
-from gradatim.projects.workflows import Caller, render_caller
+from gradatim.rendering import gitlab
+from gradatim.rendering.workflows import Caller, render_caller
 
 TOP = Path(__file__).resolve().parents[1]
 

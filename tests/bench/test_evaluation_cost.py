@@ -23,7 +23,7 @@ from gradatim.metrics.measure import measurements
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import batched, open_model
-from gradatim.predict import predict
+from gradatim.models.predict import predict
 
 PROJECT = Path(__file__).parents[2] / "templates" / "projects" / "digits"
 BATCH = 32

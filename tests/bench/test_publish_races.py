@@ -27,7 +27,7 @@ from pathlib import Path
 from registry_examples import release_files
 from gradatim.errors import GradatimError
 from gradatim.publishers.folder import FolderPublisher
-from gradatim.publishers.publishing import publish
+from gradatim.releasing.publishing import publish
 from gradatim.registry.git import Repository
 
 place = Path(sys.argv[1])

@@ -11,7 +11,7 @@ from typing import Any
 from github_runner import REF, Consumer, git
 
 from gradatim.files import template_folder
-from gradatim.projects.workflows import CALLER, Caller, render_caller
+from gradatim.rendering.workflows import CALLER, Caller, render_caller
 
 ACT = shutil.which("act") or shutil.which("act", path=str(Path(sys.executable).parent))
 NASTY = "x'\";touch pwned;$(touch pwned)`touch pwned`\n${{ github.token }}::set-output name=kind::release"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradatim.projects.workflows import KIT, PINS
+from gradatim.rendering.workflows import KIT, PINS
 
 TOP = Path(__file__).resolve().parents[2]
 REF = "v1"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from gradatim.projects.gitlab import render_include
+from gradatim.rendering.gitlab import render_include
 
 VERSION = "4.63.0"
 REMOTE = "https://gitlab.invalid/acme/digits.git"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gitlab_runner import Consumer, include_for_a_shell, lay_down
 
-from gradatim.projects.gitlab import CHECKS
+from gradatim.rendering.gitlab import CHECKS
 
 pytestmark = pytest.mark.xdist_group("gitlab")
 

@@ -13,11 +13,11 @@ from publishing.git_http import git_over_http
 from registry_examples import clone, commit_file, git, new_repository, registry_of, release_files
 
 from gradatim.errors import EnvironmentLacks, GradatimError
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.baseline import baseline
 from gradatim.registry.git import Repository
 from gradatim.registry.history import sync
 from gradatim.registry.tagging import announce
+from gradatim.releasing.verification import verify_version
 
 
 @pytest.fixture

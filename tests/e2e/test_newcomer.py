@@ -34,7 +34,9 @@ def quick_start() -> list[str]:
 
 
 @pytest.mark.timeout(900)
-def test_the_first_command_of_the_readme_works_as_written_in_a_fresh_clone(clone: Path, tmp_path: Path) -> None:
+def test_the_first_command_of_the_readme_works_as_written_in_a_fresh_clone(
+    clone: Path, tmp_path: Path
+) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     hidden = ("PYTHON", "PYTEST_", "GRADATIM_", "VIRTUAL_ENV", "COV_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

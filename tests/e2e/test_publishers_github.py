@@ -14,8 +14,8 @@ from registry_examples import act_as_ada, git, new_repository, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.publishers.github import GitHubPublisher
-from gradatim.publishers.publishing import publish
 from gradatim.registry.git import Repository
+from gradatim.releasing.publishing import publish
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from publishing.servers import Servers
 from registry_examples import act_as_ada, clone, git, new_repository, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
-from gradatim.publishers.publishing import publish
 from gradatim.registry.git import Repository
+from gradatim.releasing.publishing import publish
 
 CARD = b"---\nlibrary_name: onnx\n---\n# digits\n"
 

@@ -11,10 +11,10 @@ from publishing.servers import Servers
 from registry_examples import act_as_ada, new_repository, registry_of, release_files
 
 from gradatim.errors import BrokenEvidence
-from gradatim.publishers.pointers import follow_rollback
-from gradatim.publishers.publishing import publish
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import assign
+from gradatim.releasing.pointers import follow_rollback
+from gradatim.releasing.publishing import publish
 
 pytestmark = pytest.mark.slow  # `nox -s servers` installs MLflow
 

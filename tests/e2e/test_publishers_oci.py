@@ -18,8 +18,8 @@ from registry_examples import IDENTITY, new_repository, release_files
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.verify import verify_folder
 from gradatim.publishers.oci import ARTIFACT_TYPE, OciPublisher
-from gradatim.publishers.publishing import publish
 from gradatim.registry.git import Repository
+from gradatim.releasing.publishing import publish
 
 LOGIN = base64.b64encode(b"ada:secret").decode()
 

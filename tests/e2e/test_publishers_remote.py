@@ -28,11 +28,12 @@ from registry_examples import (
 from signing_examples import demanding, signing_with, write_key
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError
+from gradatim.publishers.places import open_publisher
 from gradatim.publishers.publisher import Publication, Publisher
-from gradatim.publishers.publishing import open_publisher, publish
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import VersionTaken, announce
+from gradatim.releasing.publishing import publish
+from gradatim.releasing.verification import verify_version
 
 HEAVY = pytest.param("mlflow", marks=pytest.mark.slow)  # `nox -s servers` installs it
 

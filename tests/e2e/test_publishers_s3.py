@@ -12,8 +12,8 @@ from registry_examples import act_as_ada, new_repository, release_files
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 from gradatim.publishers import s3
-from gradatim.publishers.publishing import publish
 from gradatim.registry.git import Repository
+from gradatim.releasing.publishing import publish
 
 PART = 5 << 20  # the least that S3 takes
 

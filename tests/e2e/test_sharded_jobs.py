@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from projects.small import DATA, Copy, columns, lay_down, once, write_columns, write_model
 
+from gradatim.candidate.candidate import Release
+from gradatim.candidate.sharding import parts
 from gradatim.commands.opening import open_release
 from gradatim.errors import BrokenEvidence
 from gradatim.pipeline.step import run_shard, run_step
-from gradatim.release import Release
 from gradatim.shard import Shard
-from gradatim.sharding import parts
 from gradatim.steps.evaluate import depends_on
 
 OWN_METRIC = """\

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from registry_examples import clone, commit_file, git, new_repository
 
+from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.workspace import Workspace
 from gradatim.ci import Place
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
@@ -21,9 +23,7 @@ from gradatim.pipeline.step import run_step
 from gradatim.progress import Silent
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.tagging import announce
-from gradatim.release import Outcome, Release
 from gradatim.steps import gate
-from gradatim.workspace import Workspace
 
 CONTRACT = """\
 model: {name: small, path: model.onnx}

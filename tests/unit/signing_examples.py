@@ -12,9 +12,9 @@ from gradatim.evidence.authenticity import Trust
 from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.signing import KeySigner
 from gradatim.publishers.folder import FolderPublisher
-from gradatim.publishers.publishing import Sign, publish
 from gradatim.registry.git import Repository
-from gradatim.signing import Signing
+from gradatim.releasing.publishing import Sign, publish
+from gradatim.releasing.signing import Signing
 
 
 def write_key(

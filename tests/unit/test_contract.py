@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gradatim.contract.lookup import written_model_path
 from gradatim.contract.reading import find_contract, json_schema, read_contract
+from gradatim.contract.written import written_model_path
 from gradatim.errors import ContractError, UsageError
 
 GOOD = """\

@@ -26,7 +26,7 @@ from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.measure import measurements, weak_slices
 from gradatim.metrics.task import Task
 from gradatim.models import open_model
-from gradatim.predict import predict
+from gradatim.models.predict import predict
 
 root = Path(sys.argv[1])
 task = Task("classification", labels=tuple(range(10)))

@@ -15,6 +15,7 @@ from children import in_a_child
 from gate_project import lay_down
 from registry_examples import IDENTITY, clone, commit_file, git, new_repository
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.statement import Statement
 from gradatim.gates.case import Case
@@ -28,7 +29,6 @@ from gradatim.metrics.task import Task
 from gradatim.models import open_model
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.steps import tag
-from gradatim.workspace import Workspace
 
 TOP = Path(__file__).resolve().parents[2]
 PAGE = TOP / "docs" / "faults.md"

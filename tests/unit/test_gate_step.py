@@ -13,12 +13,12 @@ import yaml
 from gate_project import GateProject, lay_down, named
 from registry_examples import commit_file, git
 
-from gradatim.collect import collect
 from gradatim.contract.rules import read_rule
 from gradatim.contract.schema import Gate
 from gradatim.gates.planning import PlanRow
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
+from gradatim.report.collect import collect
 from gradatim.steps.gate import plan_gates
 
 pytest.importorskip("onnxruntime")

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from gradatim.cli import cli
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.files import sha256_file
-from gradatim.projects.workflows import CALLER
+from gradatim.rendering.workflows import CALLER
 
 CONTRACT = "model: {name: digits, path: model/m.onnx}\nstages: {beta: {branch: staging}, production: {branch: main}}\n"
 Command = Callable[..., Result]

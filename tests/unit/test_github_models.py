@@ -16,8 +16,8 @@ from gradatim.ci.contracts import find_contracts, refuse_clashes
 from gradatim.ci.touched import Touched, touched
 from gradatim.cli import cli
 from gradatim.errors import ContractError, UsageError
-from gradatim.projects.workflows import CALLER
 from gradatim.registry.git import Repository
+from gradatim.rendering.workflows import CALLER
 
 NASTY = "x'\";touch pwned;$(touch pwned)`touch pwned`\n::error::${{ github.token }}"
 CONTRACT = """model: {{name: {name}, path: model/m.onnx, build: python train.py}}

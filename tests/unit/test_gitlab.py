@@ -16,7 +16,7 @@ from gradatim import __version__
 from gradatim.ci.gitlab import GitLab
 from gradatim.cli import cli
 from gradatim.pipeline.graph import GRAPH, STEPS
-from gradatim.projects import gitlab
+from gradatim.rendering import gitlab
 from gradatim.shard import Shard
 
 TOP = Path(__file__).resolve().parents[2]

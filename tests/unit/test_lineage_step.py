@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gate_project import GateProject, lay_down
 
+from gradatim.candidate.training import lineage_in
 from gradatim.errors import InvalidInput
 from gradatim.evidence.difference import difference
 from gradatim.evidence.manifest import FileEntry, Manifest
@@ -19,7 +20,6 @@ from gradatim.files import sha256_file
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import DataUsed, Lineage, Metric
 from gradatim.pipeline.step import StepRun, run_step
-from gradatim.training import lineage_in
 
 pytest.importorskip("onnxruntime")
 

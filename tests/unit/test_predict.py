@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gradatim.data import open_data
 from gradatim.errors import InvalidInput
 from gradatim.metrics.task import Task
-from gradatim.predict import predict
+from gradatim.models.predict import predict
 
 TASK = Task("classification", labels=(0, 1, 2))
 

@@ -22,6 +22,8 @@ from github_repository import review, served
 from registry_examples import IDENTITY, commit_file, git, registry_of, release_files
 
 from gradatim import ci
+from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.workspace import Workspace
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
@@ -32,9 +34,7 @@ from gradatim.progress import Silent
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.tagging import announce, assign, rollback_target
-from gradatim.release import Outcome, Release
 from gradatim.steps import gate, promote, tag
-from gradatim.workspace import Workspace
 
 CONTRACT = """\
 model: {name: small, path: model.onnx}

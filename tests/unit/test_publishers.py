@@ -31,14 +31,14 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, Inv
 from gradatim.evidence.verify import verify_folder
 from gradatim.files import sha256_file
 from gradatim.publishers.folder import FolderPublisher
-from gradatim.publishers.pointers import follow_rollback
 from gradatim.publishers.publisher import Publisher
-from gradatim.publishers.publishing import publish, record_publications
 from gradatim.publishers.retrieval import retrieve
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, read, sync
 from gradatim.registry.tagging import VersionTaken, announce
+from gradatim.releasing.pointers import follow_rollback
+from gradatim.releasing.publishing import publish, record_publications
+from gradatim.releasing.verification import verify_version
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from gradatim import ci
+from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.workspace import Workspace
 from gradatim.checks.user_tests import digest_of_tests, run_user_tests
 from gradatim.contract.reading import read_contract
 from gradatim.evidence.assembly import assemble
@@ -19,9 +21,7 @@ from gradatim.evidence.statement import Bundle
 from gradatim.gates.verdict import Verdict
 from gradatim.progress import Silent
 from gradatim.registry.tagging import announce
-from gradatim.release import Outcome, Release
 from gradatim.steps.test import depends_on, run
-from gradatim.workspace import Workspace
 
 MODEL = """
 import numpy as np
@@ -311,7 +311,7 @@ def test_other_peoples_tests_are_not_disturbed(repository: Path) -> None:
         "def model():\n    return 'mine'\n"
         "def test_mine(model):\n"
         "    assert model == 'mine'\n"
-        "    heavy = {'numpy', 'pydantic', 'yaml', 'onnxruntime', 'gradatim.release', 'gradatim.pytest_fixtures'}\n"
+        "    heavy = {'numpy', 'pydantic', 'yaml', 'onnxruntime', 'gradatim.candidate.candidate', 'gradatim.commands.pytest_fixtures'}\n"
         "    assert not heavy & set(sys.modules)\n"
         "def test_none(request):\n"
         "    with pytest.raises(pytest.FixtureLookupError):\n"

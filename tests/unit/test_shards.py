@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gradatim.candidate.sharding import Part, merged
 from gradatim.checks.answers import answers_of, asked
 from gradatim.checks.robustness import Stress, score, stress
 from gradatim.checks.sampled import sample
@@ -23,10 +24,9 @@ from gradatim.gates.verdict import Verdict
 from gradatim.metrics.predictions import Predictions, PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched
+from gradatim.models.predict import predict
 from gradatim.models.predictor import Model
-from gradatim.predict import predict
 from gradatim.shard import MOST, Shard, shards
-from gradatim.sharding import Part, merged
 from gradatim.signature import Signature, TensorSpec
 
 Array = NDArray[Any]

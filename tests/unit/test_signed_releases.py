@@ -32,10 +32,10 @@ from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECOR
 from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.verify import verify_folder
 from gradatim.publishers.folder import FolderPublisher
-from gradatim.publishers.publishing import as_kept, publish
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.ledger import open_ledger
+from gradatim.releasing.publishing import as_kept, publish
+from gradatim.releasing.verification import verify_version
 
 NEWER, OLDER = "v1.1.0", "v1.0.0"
 

@@ -25,6 +25,8 @@ from sigstore.errors import VerificationError
 from sigstore.models import Bundle
 
 from gradatim import ci
+from gradatim.candidate.candidate import Release
+from gradatim.candidate.workspace import Workspace
 from gradatim.ci.identity import identity_token
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
@@ -38,10 +40,8 @@ from gradatim.pipeline.step import run_step
 from gradatim.progress import Silent
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import assign
-from gradatim.release import Release
-from gradatim.signing import signing_for
+from gradatim.releasing.signing import signing_for
 from gradatim.steps import gate, tag
-from gradatim.workspace import Workspace
 
 SIGNATURES = Path(__file__).parent / "signatures"
 FILES = [FileEntry("a.onnx", 1, "a" * 64), FileEntry("release.json", 2, "b" * 64)]

@@ -24,11 +24,11 @@ from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECOR
 from gradatim.evidence.verify import Signatures, Verification, verify_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.folder import FolderPublisher
-from gradatim.publishers.publishing import publish
-from gradatim.publishers.verification import releases_with_file, verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, read, sync
 from gradatim.registry.ledger import open_ledger
+from gradatim.releasing.publishing import publish
+from gradatim.releasing.verification import releases_with_file, verify_version
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ import yaml
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.pipeline.graph import GRAPH, STEPS
-from gradatim.projects.actions import all_needs, inputs_of, runs_user_code
-from gradatim.projects.workflows import Caller, caller_of, render_caller, rendered
+from gradatim.rendering.actions import all_needs, inputs_of, runs_user_code
+from gradatim.rendering.workflows import Caller, caller_of, render_caller, rendered
 from gradatim.shard import MOST
 
 TOP = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ REUSABLE = {path: workflow for path, workflow in WORKFLOWS.items() if not path.e
 @pytest.mark.parametrize("path", RENDERED)
 def test_no_file_has_drifted_from_its_template_and_the_graph(path: str) -> None:
     found = (TOP / path).read_text(encoding="utf-8")
-    assert found == RENDERED[path], "render again: python -m gradatim.projects.workflows"
+    assert found == RENDERED[path], "render again: python -m gradatim.rendering.workflows"
 
 
 def test_every_step_of_the_graph_is_an_action_and_a_job() -> None:

@@ -52,8 +52,8 @@ def write_caller(contract: ReadContract, *, force: bool) -> Path:
     """
     from gradatim.errors import UsageError
     from gradatim.files import write_text
-    from gradatim.projects.workflows import CALLER
     from gradatim.registry.git import Repository
+    from gradatim.rendering.workflows import CALLER
 
     repository = Repository.find(contract.root)
     repository.require_git("A workflow on GitHub")
@@ -84,6 +84,6 @@ def _together(contract: ReadContract, top: Path) -> list[ReadContract]:
 
 
 def _text(contracts: list[ReadContract], top: Path) -> str:
-    from gradatim.projects.workflows import caller_of, render_caller
+    from gradatim.rendering.workflows import caller_of, render_caller
 
     return render_caller(caller_of(contracts, top))

@@ -136,9 +136,9 @@ def count(contract_path: str | None, json_wanted: bool) -> int:
     Example:
       gradatim ci count
     """
+    from gradatim.candidate.uses import count_use
     from gradatim.commands.opening import open_release
     from gradatim.errors import EnvironmentLacks, UsageError
-    from gradatim.uses import count_use
 
     release = open_release(contract_path)
     found = count_use(release)
@@ -264,9 +264,9 @@ def _day(seconds: int | None) -> str:
 
 def _places(contract: Path) -> Places:
     """What travels between jobs lies here; told without checking the whole contract, as every job of a run asks it."""
+    from gradatim.candidate.workspace import Workspace
     from gradatim.ci.archive import Places
-    from gradatim.contract.lookup import written_model_path
-    from gradatim.workspace import Workspace
+    from gradatim.contract.written import written_model_path
 
     workspace = Workspace(contract.parent)
     workspace.prepare()

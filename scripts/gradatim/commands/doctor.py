@@ -13,8 +13,8 @@ from gradatim.commands import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradatim.candidate.candidate import Release
     from gradatim.ci.github_checkup import Finding
-    from gradatim.release import Release
 
 
 @click.command("doctor", short_help="Find traps in the CI around the contract.")

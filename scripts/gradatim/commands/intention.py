@@ -9,7 +9,7 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
-    from gradatim.release import Release
+    from gradatim.candidate.candidate import Release
 
 
 def show_intention(name: str, release: Release, *, json_wanted: bool) -> int:
@@ -28,7 +28,7 @@ def show_intention(name: str, release: Release, *, json_wanted: bool) -> int:
 
 
 def _tag(release: Release) -> dict[str, str]:
-    from gradatim.signing import signing_for
+    from gradatim.releasing.signing import signing_for
     from gradatim.steps import tag
 
     gate = release.evidence("gate")

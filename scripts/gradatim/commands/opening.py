@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from gradatim import ci
+from gradatim.candidate.candidate import Release
+from gradatim.candidate.workspace import Workspace
 from gradatim.commands.options import progress
 from gradatim.contract.reading import find_contract, read_contract
 from gradatim.progress import show_on
-from gradatim.release import Release
-from gradatim.workspace import Workspace
 
 
 def open_release(contract_path: str | None, stage: str | None = None) -> Release:

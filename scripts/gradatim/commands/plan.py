@@ -10,8 +10,8 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Release
     from gradatim.gates.planning import PlanRow
-    from gradatim.release import Release
 
 
 def show_plan(release: Release, *, json_wanted: bool) -> int:

@@ -26,11 +26,11 @@ def command(
       gradatim report --card
       gradatim report --json | jq '.gates[] | select(.verdict != "PASS")'
     """
-    from gradatim.collect import collect
     from gradatim.commands.opening import open_release
     from gradatim.errors import BrokenEvidence
     from gradatim.report.bom import render_bom
     from gradatim.report.card import render_card
+    from gradatim.report.collect import collect
     from gradatim.report.markdown import render_markdown
     from gradatim.report.writing import write_report
 

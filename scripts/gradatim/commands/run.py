@@ -20,8 +20,8 @@ from gradatim.pipeline.walk import StepResult, step_command, walk
 from gradatim.progress import unseen
 
 if TYPE_CHECKING:
-    from gradatim.release import Release
-    from gradatim.workspace import Workspace
+    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.workspace import Workspace
 
 
 @click.command("run", short_help="Walk the whole release, from build to publish.")
@@ -201,7 +201,7 @@ def _report(release: Release, results: list[StepResult], tag: str | None) -> Pat
         return path
     if not ended:
         return None
-    from gradatim.collect import STEPS, collect
+    from gradatim.report.collect import STEPS, collect
     from gradatim.report.writing import write_report
 
     fresh = release.anew(same_registry=False)

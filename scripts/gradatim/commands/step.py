@@ -12,8 +12,8 @@ from gradatim.errors import GradatimError
 from gradatim.pipeline.graph import STEPS
 
 if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Release
     from gradatim.pipeline.step import StepRun
-    from gradatim.release import Release
     from gradatim.shard import Shard
 
 _EXAMPLES = {

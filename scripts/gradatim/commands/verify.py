@@ -79,8 +79,8 @@ def command(
             f"There is no file or folder {what}. Name a version, a stage, or a path that exists."
         )
     from gradatim.commands.registry_view import open_registry
-    from gradatim.publishers.verification import verify_version
     from gradatim.registry.history import sync
+    from gradatim.releasing.verification import verify_version
 
     view = open_registry(contract_path, fetch=False, offline=True)
     synced = None if offline else sync(view.repository)
@@ -104,7 +104,7 @@ def _signatures(contract: ReadContract | None, given: Trust, *, demanded: bool) 
 
     known = Signatures()
     if contract is not None:
-        from gradatim.signing import signatures_of
+        from gradatim.releasing.signing import signatures_of
 
         known = signatures_of(contract)
     if given:
@@ -121,7 +121,7 @@ def _approved(view: RegistryView, release: Release) -> bool:
 
 def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) -> int:
     from gradatim.commands.registry_view import open_registry
-    from gradatim.publishers.verification import releases_with_file
+    from gradatim.releasing.verification import releases_with_file
 
     view = open_registry(contract_path, fetch=False)
     found = releases_with_file(view.repository, view.registry, path)

@@ -1,11 +1,10 @@
-"""Where the contract lies, and where it says that the model does: without checking the rest of it, which takes longer."""
+"""Where the contract lies."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from gradatim.contract.source import Source, parse
 from gradatim.errors import UsageError
 
 DEFAULT_PATH = "gradatim.yml"
@@ -34,38 +33,6 @@ def find_contract(given: str | None, start: Path | None = None) -> Path:
         if (folder / ".git").exists() or (folder / ".svn").is_dir():
             break
     raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
-
-
-def written_model_path(contract: Path) -> PurePosixPath | None:
-    """The model's path as the contract writes it, relative to the contract's folder; None without one.
-
-    Raises:
-        ContractError: the contract cannot be used at all.
-        InvalidInput: it cannot be read.
-    """
-    try:
-        source = parse(contract.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        source = None
-    if (
-        isinstance(source, Source)
-        and isinstance(source.data, dict)
-        and isinstance(source.data.get("model"), dict)
-    ):
-        written = source.data["model"].get("path")
-        if written is None:
-            return None
-        if (
-            isinstance(written, str)
-            and written
-            and not written.startswith("/")
-            and ".." not in Path(written).parts
-        ):
-            return PurePosixPath(written)
-    from gradatim.contract.reading import read_contract  # says what is wrong with it
-
-    checked = read_contract(contract).parts.model.path
-    return PurePosixPath(checked) if checked else None
 
 
 def _named_in_pyproject(path: Path) -> str | None:

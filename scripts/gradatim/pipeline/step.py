@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from gradatim import __version__
+from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.sharding import begin, left, name_of, save, statement_of
 from gradatim.errors import BrokenEvidence, GradatimError
 from gradatim.evidence.statement import Statement
 from gradatim.files import sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.graph import STEPS
-from gradatim.release import Outcome, Release
 from gradatim.shard import Shard
-from gradatim.sharding import begin, left, name_of, save, statement_of
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.INVALID: 3}
 

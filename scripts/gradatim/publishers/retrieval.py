@@ -12,7 +12,7 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, Inv
 from gradatim.evidence.manifest import FileEntry, Manifest
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.files import replacing, sha256_file
-from gradatim.publishers.publishing import open_publisher, publications_of
+from gradatim.publishers.places import open_publisher, publications_of
 from gradatim.registry.git import Repository
 from gradatim.registry.ledger import Ledger, open_ledger
 

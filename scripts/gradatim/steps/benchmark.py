@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gradatim.candidate.candidate import BASELINE, ORIGINAL, Outcome, Release
 from gradatim.files import digest_of, write_json
 from gradatim.gates.verdict import Verdict
-from gradatim.release import BASELINE, ORIGINAL, Outcome, Release
 from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gradatim.candidate.candidate import ORIGINAL, Outcome, Release
+from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
 from gradatim.contract.schema import Build
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, tree_digest, write_bytes
-from gradatim.release import ORIGINAL, Outcome, Release
 from gradatim.report import numbers
-from gradatim.training import left_by_build, mark
 
 _LINES_TOLD = 12
 

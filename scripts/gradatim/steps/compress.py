@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.candidate.candidate import ORIGINAL, Outcome, Release
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import MADE_FROM
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.release import ORIGINAL, Outcome, Release
 from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
@@ -150,7 +150,7 @@ def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[s
     """The task's metrics on calibration data; None where nothing but likeness to the original can be measured."""
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.measure import default_metrics
-    from gradatim.predict import predict
+    from gradatim.models.predict import predict
 
     if release.contract.parts.task is None:
         return None

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.candidate.candidate import BASELINE, Outcome, Release
+from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
+from gradatim.candidate.uses import count_use
 from gradatim.errors import InvalidInput
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.release import BASELINE, Outcome, Release
 from gradatim.shard import Shard
-from gradatim.sharding import Part, begin, elsewhere, forget, left, merged, parts
-from gradatim.uses import count_use
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from gradatim.data import Dataset
@@ -156,7 +156,7 @@ def _refuse_one_class(dataset: Dataset) -> None:
 def _predict(
     release: Release, task: Task, predictor: Predictor, folder: Path, only: range | None, advance: Advance
 ) -> None:
-    from gradatim.predict import predict
+    from gradatim.models.predict import predict
 
     predict(
         predictor,

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gradatim.candidate.candidate import BASELINE, Outcome, Release, Variant
+from gradatim.candidate.uses import reuse_of
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.release import BASELINE, Outcome, Release, Variant
-from gradatim.uses import reuse_of
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     import numpy as np
@@ -43,8 +43,8 @@ def depends_on(release: Release) -> Mapping[str, str]:
 
 def run(release: Release) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
-    from gradatim.collect import collect
     from gradatim.gates.budget import error_budget
+    from gradatim.report.collect import collect
     from gradatim.report.writing import write_documents, write_report
 
     variants = release.variants()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gradatim import training
+from gradatim.candidate import training
+from gradatim.candidate.candidate import ORIGINAL, Outcome, Release
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import Inspection, inspect_model
-from gradatim.release import ORIGINAL, Outcome, Release
 
 
 def depends_on(release: Release) -> Mapping[str, str]:

@@ -6,25 +6,25 @@ import time
 from dataclasses import dataclass
 
 from gradatim import __version__
+from gradatim.candidate.candidate import Release
+from gradatim.candidate.freshness import freshness, held_as_baseline
 from gradatim.ci.approval import Approval
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.evidence.statement import Bundle, Statement
-from gradatim.freshness import freshness, held_as_baseline
 from gradatim.gates.verdict import Verdict
-from gradatim.publishers.publishing import Published, publish
 from gradatim.publishers.retrieval import retrieve
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.state import SECONDS_PER_DAY
 from gradatim.registry.tagging import VersionTaken, uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, Level, next_version
-from gradatim.release import Release
-from gradatim.signing import Signing, signatures_of, signing_for
+from gradatim.releasing.publishing import Published, publish
+from gradatim.releasing.signing import Signing, signatures_of, signing_for
+from gradatim.releasing.verification import verify_version
 
 
 @dataclass(frozen=True)

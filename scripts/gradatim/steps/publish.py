@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gradatim.candidate.candidate import Outcome, Release
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import Manifest
@@ -11,12 +12,12 @@ from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, SIGNATU
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
-from gradatim.publishers.publishing import publications_of, publish
+from gradatim.publishers.places import publications_of
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import Ledger, open_ledger
-from gradatim.release import Outcome, Release
-from gradatim.signing import signatures_of
+from gradatim.releasing.publishing import publish
+from gradatim.releasing.signing import signatures_of
 
 
 def depends_on(release: Release) -> Mapping[str, str]:

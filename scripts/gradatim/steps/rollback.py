@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gradatim.candidate.candidate import Release
 from gradatim.errors import BrokenEvidence, UsageError
-from gradatim.publishers.pointers import follow_rollback
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import Announcement, assign, rollback_target
-from gradatim.release import Release
-from gradatim.signing import signatures_of
+from gradatim.releasing.pointers import follow_rollback
+from gradatim.releasing.signing import signatures_of
+from gradatim.releasing.verification import verify_version
 
 
 @dataclass(frozen=True)

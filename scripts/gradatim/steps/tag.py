@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gradatim.candidate.candidate import BASELINE, Outcome, Release, Variant
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.finding import UNSIGNED
@@ -11,15 +12,14 @@ from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
-from gradatim.publishers.publishing import as_kept, draft, sign_and_tag
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
-from gradatim.release import BASELINE, Outcome, Release, Variant
+from gradatim.releasing.publishing import as_kept, draft, sign_and_tag
+from gradatim.releasing.signing import signing_for
 from gradatim.signature import Signature
-from gradatim.signing import signing_for
 
 _PROVING = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
 _BESIDE = ("report.html", "golden.npz", CARD_FILE, BOM_FILE, SCORE_FILE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.sharding import forget, parts
 from gradatim.files import digest_of, sha256_file
-from gradatim.release import Outcome, Release
 from gradatim.shard import Shard
-from gradatim.sharding import forget, parts
 
 
 def depends_on(release: Release) -> Mapping[str, str]:
@@ -38,7 +38,7 @@ def run(release: Release) -> Outcome:
 
     Where shards left answers to corrupted rows in the workspace, those are merged.
     """
-    from gradatim.stability import check_release
+    from gradatim.checks.suite import check_release
 
     outcome = check_release(release, parts(release, "test", depends_on(release)))
     forget(release, "test")
@@ -47,6 +47,6 @@ def run(release: Release) -> Outcome:
 
 def run_shard(release: Release, shard: Shard) -> Outcome:
     """Corrupt one part of the rows for every variant and the baseline, for a later run to merge."""
-    from gradatim.stress import robustness_shard
+    from gradatim.checks.stress import robustness_shard
 
     return robustness_shard(release, shard)

@@ -12,10 +12,10 @@ from children import in_a_child
 from registry_examples import clone, git, release_files
 
 from gradatim.publishers.publisher import Publisher
-from gradatim.publishers.publishing import Sign, as_kept, publish
-from gradatim.publishers.verification import verify_version
 from gradatim.registry.git import Repository
 from gradatim.registry.history import read, sync
+from gradatim.releasing.publishing import Sign, as_kept, publish
+from gradatim.releasing.verification import verify_version
 
 
 class Seen(Protocol):

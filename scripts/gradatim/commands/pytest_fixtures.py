@@ -27,19 +27,19 @@ from gradatim.checks.user_tests import BASELINE_VARIABLE, MODEL_VARIABLE
 from gradatim.errors import BrokenEvidence, GradatimError
 
 if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Release
     from gradatim.data import Dataset
     from gradatim.models import Predictor
-    from gradatim.release import Release
 
 
 @pytest.fixture(scope="session")
 def gradatim_release(pytestconfig: pytest.Config) -> Release:
     """The release that the contract describes, as far as this checkout knows it."""
     from gradatim import ci
+    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.workspace import Workspace
     from gradatim.contract.reading import find_contract, read_contract
     from gradatim.progress import Silent
-    from gradatim.release import Release
-    from gradatim.workspace import Workspace
 
     with _in_words():
         contract = read_contract(find_contract(pytestconfig.getoption("--gradatim-contract")))

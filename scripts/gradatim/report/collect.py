@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from gradatim.candidate.candidate import BASELINE, ORIGINAL, BaselineModel, Outcome, Release
+from gradatim.candidate.training import lineage_in
 from gradatim.code import is_reference
 from gradatim.errors import GradatimError
 from gradatim.evidence.statement import Statement
@@ -13,7 +15,6 @@ from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.release import BASELINE, ORIGINAL, BaselineModel, Outcome, Release
 from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
     Benchmark,
@@ -33,7 +34,6 @@ from gradatim.report.model import (
     StepSummary,
     Variant,
 )
-from gradatim.training import lineage_in
 
 _ECDF_POINTS = 100
 STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")

@@ -1,6 +1,6 @@
 """GitHub's files rendered from the graph of steps: one action a step, the reusable workflows, a consumer's caller.
 
-``python -m gradatim.projects.workflows`` writes them into a checkout of the kit, ``--check`` tells what has drifted.
+``python -m gradatim.rendering.workflows`` writes them into a checkout of the kit, ``--check`` tells what has drifted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gradatim.contract.reading import ReadContract
 from gradatim.contract.schema import Contract
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import GRAPH, STEPS
-from gradatim.projects.actions import (
+from gradatim.rendering.actions import (
     CONTRACT,
     CREDENTIALS,
     SIGNING,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradatim.candidate.candidate import MADE, Release
 from gradatim.code import is_reference
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import BrokenEvidence, ContractError, InvalidInput
@@ -17,7 +18,6 @@ from gradatim.gates.verdict import Verdict
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import Ledger
 from gradatim.registry.state import SECONDS_PER_DAY
-from gradatim.release import MADE, Release
 
 CONTRACT_FILE = "gradatim.yml"
 """The file of a release that holds the contract it was judged by, whatever that was called."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gradatim.candidate.candidate import ORIGINAL, Release
 from gradatim.code import is_reference
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of
@@ -12,7 +13,6 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.leak import leaks
 from gradatim.lineage.reading import Origin, exists, find_beside, fingerprint, read_lineage
 from gradatim.lineage.record import Lineage
-from gradatim.release import ORIGINAL, Release
 
 DETAIL = "lineage"
 """The detail of a statement that holds the lineage: of ``inspect``, and of ``build`` where the build trained."""

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.candidate.candidate import BASELINE, Outcome, Release
+from gradatim.candidate.sharding import Part, begin, left, merged
 from gradatim.checks.answers import Answers, Asked, answers_of, asked
 from gradatim.checks.corruption import Declared
 from gradatim.checks.robustness import Stressed, score, stress
@@ -20,9 +22,7 @@ from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.metrics.predictions import Predictions, PredictionsWriter
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
-from gradatim.release import BASELINE, Outcome, Release
 from gradatim.shard import Shard
-from gradatim.sharding import Part, begin, left, merged
 from gradatim.signature import Signature
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradatim import __version__
+from gradatim.candidate.environment import environment
+from gradatim.candidate.workspace import Workspace
 from gradatim.ci import Place, Platform
 from gradatim.contract.reading import ReadContract
-from gradatim.environment import environment
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Statement
@@ -26,7 +27,6 @@ from gradatim.registry.baseline import baseline
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, Registry, Sync, read, sync
 from gradatim.signature import Signature, TensorSpec
-from gradatim.workspace import Workspace
 
 if TYPE_CHECKING:
     from gradatim.ci.approval import Approval
@@ -546,7 +546,7 @@ class Release:
             EnvironmentLacks: the package that one of them needs is not installed.
             UsageError: one is the project of the git remote, and there is no such remote.
         """
-        from gradatim.publishers.publishing import open_publisher
+        from gradatim.publishers.places import open_publisher
 
         return [
             open_publisher(place.kind, place.address, root=self.root, repository=self.repository)

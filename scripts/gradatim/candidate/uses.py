@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradatim.candidate.candidate import Release
 from gradatim.errors import EnvironmentLacks
 from gradatim.evidence.release_record import EVIDENCE_FILE
 from gradatim.evidence.statement import Bundle, Statement
@@ -11,7 +12,6 @@ from gradatim.files import digest_of
 from gradatim.gates.reuse import Charge, Reuse
 from gradatim.registry.history import LEDGER
 from gradatim.registry.uses import charge
-from gradatim.release import Release
 
 _FORK = "a pull request from a fork may not write to this repository."
 

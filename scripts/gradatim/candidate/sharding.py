@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim import __version__
+from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence, GradatimError, UsageError
 from gradatim.evidence.statement import Statement
 from gradatim.files import cannot_write, list_files, write_bytes
-from gradatim.release import Outcome, Release
 from gradatim.shard import Shard, shards
-from gradatim.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from gradatim.evidence.release_record import (
 from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.verify import check_files, check_kept
 from gradatim.files import sha256_bytes, sha256_file
-from gradatim.publishers.publishing import open_publisher, publications_of
+from gradatim.publishers.places import open_publisher, publications_of
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, Registry, Release, Sync
 from gradatim.registry.ledger import Ledger, open_ledger

@@ -1,7 +1,7 @@
 """``pytest --gradatim``: the candidate and the release that it would replace, as fixtures.
 
 Without the option nothing is registered and nothing is imported, so that other people's tests are not disturbed. With
-it there are the fixtures ``model``, ``baseline`` and ``dataset``; see :mod:`gradatim.pytest_fixtures`.
+it there are the fixtures ``model``, ``baseline`` and ``dataset``; see :mod:`gradatim.commands.pytest_fixtures`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--gradatim") or config.getoption("--gradatim-contract"):
-        from gradatim import pytest_fixtures
+        from gradatim.commands import pytest_fixtures
 
         config.pluginmanager.register(pytest_fixtures, "gradatim-fixtures")

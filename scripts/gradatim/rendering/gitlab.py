@@ -1,6 +1,6 @@
 """GitLab's include rendered from the graph of steps: one job a step.
 
-``python -m gradatim.projects.gitlab`` writes it into a checkout of the kit, ``--check`` tells whether it has drifted.
+``python -m gradatim.rendering.gitlab`` writes it into a checkout of the kit, ``--check`` tells whether it has drifted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from gradatim import __version__
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import GRAPH, Step
-from gradatim.projects.actions import inputs_of, outputs_of, signs
+from gradatim.rendering.actions import inputs_of, outputs_of, signs
 
 PATH = "templates/gitlab/release.yml"
 """Where the include lies in the kit's repository."""

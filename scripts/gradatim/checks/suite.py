@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gradatim.candidate.candidate import BASELINE, GOLDEN, ORIGINAL, Outcome, Release, Variant
+from gradatim.candidate.sharding import Part, elsewhere
 from gradatim.checks.abnormal import abnormal_checks
 from gradatim.checks.behaviour import self_flips, unit_checks
 from gradatim.checks.check import GROUPS, Check, failed
@@ -23,6 +25,7 @@ from gradatim.checks.golden import (
     write_cases,
 )
 from gradatim.checks.robustness import measurements, save_scores
+from gradatim.checks.stress import robustness, work
 from gradatim.checks.user_tests import run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
@@ -32,12 +35,9 @@ from gradatim.measurement import Measurement
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
-from gradatim.release import BASELINE, GOLDEN, ORIGINAL, Outcome, Release, Variant
 from gradatim.report.junit import render_junit
 from gradatim.report.model import Check as Shown
 from gradatim.report.model import Report
-from gradatim.sharding import Part, elsewhere
-from gradatim.stress import robustness, work
 
 _ROWS = 32
 """Rows that the unit checks run over."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gradatim.errors import GradatimError
+from gradatim.publishers.places import open_publisher, publications_of
 from gradatim.publishers.publisher import StagePointers
-from gradatim.publishers.publishing import open_publisher, publications_of
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Release
 from gradatim.registry.ledger import open_ledger

@@ -1,0 +1,1 @@
+"""What tags, publishes, signs and verifies a release."""

@@ -1,0 +1,1 @@
+"""Every CI file, rendered from the graph of steps."""
