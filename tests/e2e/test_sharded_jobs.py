@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from projects.small import DATA, Copy, columns, lay_down, once, write_columns, write_model
 
-from gradatim.candidate.candidate import Release
+from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.sharding import parts
-from gradatim.commands.opening import open_release
+from gradatim.commands.opening import open_candidate
 from gradatim.errors import BrokenEvidence
 from gradatim.pipeline.step import run_shard, run_step
 from gradatim.shard import Shard
@@ -225,8 +225,8 @@ def _share(step: str, project: Copy, shard: str) -> None:
     assert run_shard(step, _release(project), Shard.parse(shard)).code == 0
 
 
-def _release(project: Copy) -> Release:
-    return open_release(str(project.folder / "gradatim.yml"))
+def _release(project: Copy) -> Candidate:
+    return open_candidate(str(project.folder / "gradatim.yml"))
 
 
 def _shard(project: Copy, name: str) -> Path:

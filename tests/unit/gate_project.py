@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from registry_examples import clone, commit_file, git, new_repository
 
-from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.candidate import Candidate, Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.ci import Place
 from gradatim.ci.laptop import Laptop
@@ -60,9 +60,9 @@ class GateProject:
         text = CONTRACT % {"gates": lines, "data": data, "test": test}
         (self.root / "gradatim.yml").write_text(text, encoding="utf-8")
 
-    def release(self, stage: str = "production", *, fork: bool = False) -> Release:
+    def release(self, stage: str = "production", *, fork: bool = False) -> Candidate:
         contract = read_contract(self.root / "gradatim.yml")
-        return Release(contract, Workspace(contract.root), Silent(), Runner(fork), stage)
+        return Candidate(contract, Workspace(contract.root), Silent(), Runner(fork), stage)
 
     def judge(self, stage: str = "production", *steps: str, fork: bool = False) -> Outcome:
         """Evaluate (and what else is named), then judge; timing is left out, for nothing here asks for it."""

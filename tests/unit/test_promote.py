@@ -22,7 +22,7 @@ from github_repository import review, served
 from registry_examples import IDENTITY, commit_file, git, registry_of, release_files
 
 from gradatim import ci
-from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.candidate import Candidate, Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
@@ -60,9 +60,9 @@ def _own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(key, raising=False)
 
 
-def opened(root: Path, stage: str | None = None) -> Release:
+def opened(root: Path, stage: str | None = None) -> Candidate:
     contract = read_contract(root / "gradatim.yml")
-    return Release(contract, Workspace(contract.root), Silent(), ci.detect(), stage)
+    return Candidate(contract, Workspace(contract.root), Silent(), ci.detect(), stage)
 
 
 def judged_for_beta(root: Path) -> Outcome:

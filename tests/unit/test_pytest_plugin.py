@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gradatim import ci
-from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.candidate import Candidate, Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.checks.user_tests import digest_of_tests, run_user_tests
 from gradatim.contract.reading import read_contract
@@ -77,10 +77,10 @@ def contract(root: Path, test: str) -> None:
     (root / "gradatim.yml").write_text(CONTRACT % test)
 
 
-def release(root: Path) -> Release:
+def release(root: Path) -> Candidate:
     workspace = Workspace(root)
     workspace.prepare()
-    return Release(read_contract(root / "gradatim.yml"), workspace, Silent(), ci.detect())
+    return Candidate(read_contract(root / "gradatim.yml"), workspace, Silent(), ci.detect())
 
 
 def outcome_of(root: Path) -> Outcome:

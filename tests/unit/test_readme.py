@@ -42,10 +42,9 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"| `gradatim {name}` |" in README
 
 
-def test_quick_start_is_exactly_two_commands() -> None:
-    assert f"```sh\n{DEMO}\n```" in README
-    assert f"```sh\n{TESTS}\n```" in README
-    assert _blocks("sh")[:2] == [f"{DEMO}\n", f"{TESTS}\n"]
+def test_quick_start_is_a_clone_and_exactly_two_commands() -> None:
+    clone = "git clone https://github.com/gradatim/gradatim\ncd gradatim"
+    assert _blocks("sh")[:2] == [f"{clone}\n{DEMO}\n", f"{TESTS}\n"]
 
 
 def test_ci_finds_the_test_command_of_the_readme() -> None:

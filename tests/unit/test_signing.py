@@ -25,7 +25,7 @@ from sigstore.errors import VerificationError
 from sigstore.models import Bundle
 
 from gradatim import ci
-from gradatim.candidate.candidate import Release
+from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.workspace import Workspace
 from gradatim.ci.identity import identity_token
 from gradatim.cli import cli
@@ -322,9 +322,9 @@ def test_an_identity_signs_where_the_job_has_one_and_is_demanded_where_the_stage
 # the commands
 
 
-def opened(root: Path) -> Release:
+def opened(root: Path) -> Candidate:
     contract = read_contract(root / "gradatim.yml")
-    return Release(contract, Workspace(contract.root), Silent(), ci.detect(), "beta")
+    return Candidate(contract, Workspace(contract.root), Silent(), ci.detect(), "beta")
 
 
 @pytest.fixture(scope="module")

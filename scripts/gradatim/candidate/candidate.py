@@ -116,7 +116,7 @@ class Outcome:
 
 
 @dataclass
-class Release:
+class Candidate:
     """One candidate, seen from the checkout that holds it.
 
     Attributes:
@@ -138,7 +138,7 @@ class Release:
     unproven: tuple[str, ...] = ()
     _memory: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False)
 
-    def anew(self, *, same_registry: bool) -> Release:
+    def anew(self, *, same_registry: bool) -> Candidate:
         """The same release seen afresh, after other processes may have changed the workspace, the model or the tags."""
         fresh = replace(self)
         if same_registry:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradatim.candidate.candidate import MADE, Release
+from gradatim.candidate.candidate import MADE, Candidate
 from gradatim.code import is_reference
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import BrokenEvidence, ContractError, InvalidInput
@@ -41,7 +41,7 @@ class Freshness:
 
 
 def freshness(
-    release: Release, evidence: Bundle, ledger: Ledger, version: str, stage: str, *, replaces: str | None
+    candidate: Candidate, evidence: Bundle, ledger: Ledger, version: str, stage: str, *, replaces: str | None
 ) -> Freshness:
     """Hold the evidence of a release against what the contract asks in a stage now.
 
@@ -49,7 +49,7 @@ def freshness(
     simply age make evidence stale. Clocks decide about age alone; evidence from the future has no age.
 
     Args:
-        release: the contract as it is now.
+        candidate: the contract as it is now.
         evidence: the release's own.
         ledger: what git keeps of the release: the contract that it was judged by.
         version: its version.
@@ -68,13 +68,13 @@ def freshness(
     if not gates:
         return Freshness(("It was never judged by a gate.",))
     stale = [
-        *_rules(release.contract, judged_by, gates, stage),
-        *_undecided(release.contract, gates, stage),
-        *_task(release.contract, judged_by),
-        *_baseline(release.contract, evidence, stage, replaces),
-        *_age(release.contract, evidence, stage),
+        *_rules(candidate.contract, judged_by, gates, stage),
+        *_undecided(candidate.contract, gates, stage),
+        *_task(candidate.contract, judged_by),
+        *_baseline(candidate.contract, evidence, stage, replaces),
+        *_age(candidate.contract, evidence, stage),
     ]
-    data, notes = _data(release, judged_by, evidence, stage)
+    data, notes = _data(candidate, judged_by, evidence, stage)
     return Freshness((*stale, *data), notes)
 
 
@@ -116,10 +116,10 @@ def _baseline(now: ReadContract, evidence: Bundle, stage: str, replaces: str | N
 
 
 def _data(
-    release: Release, then: ReadContract, evidence: Bundle, stage: str
+    candidate: Candidate, then: ReadContract, evidence: Bundle, stage: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Whether the evaluation data are those that it was judged on; data that are not here cannot be compared."""
-    now = release.contract
+    now = candidate.contract
     looked_at = {s.inputs["evaluation"] for s in evidence.of("evaluate") if "evaluation" in s.inputs}
     if not now.rules_for(stage) or not looked_at:
         return (), ()
@@ -134,7 +134,7 @@ def _data(
             f"{where} was not run: whether it still gives the data of the evidence was not compared.",
         )
     try:
-        mine = release.data_digest("evaluation")
+        mine = candidate.data_digest("evaluation")
     except InvalidInput:
         return (), (f"{where} is not here: whether it holds the data of the evidence was not compared.",)
     return (() if looked_at == {mine} else (other,)), ()

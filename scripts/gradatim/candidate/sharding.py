@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim import __version__
-from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.candidate import Candidate, Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence, GradatimError, UsageError
 from gradatim.evidence.statement import Statement
@@ -45,13 +45,13 @@ class Part:
     statement: Statement
 
 
-def begin(release: Release, step: str, shard: Shard) -> Path:
+def begin(candidate: Candidate, step: str, shard: Shard) -> Path:
     """An empty folder for what a shard leaves; its last statement is gone before anything else.
 
     Raises:
         EnvironmentLacks: it cannot be written.
     """
-    folder = release.workspace.shard_folder(step, shard)
+    folder = candidate.workspace.shard_folder(step, shard)
     try:
         (folder / STATEMENT).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,7 +62,7 @@ def begin(release: Release, step: str, shard: Shard) -> Path:
 
 
 def left(
-    release: Release, shard: Shard, folder: Path, start: int, rows: int, total: int, **details: Any
+    candidate: Candidate, shard: Shard, folder: Path, start: int, rows: int, total: int, **details: Any
 ) -> Outcome:
     """What a shard found, bound to every file that it leaves.
 
@@ -74,7 +74,7 @@ def left(
         details: whatever else its merging needs.
     """
     told = f"rows {start + 1} to {start + rows} of {total}" if rows else f"none of the {total} rows"
-    subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
+    subjects = {variant.name: variant.manifest.digest for variant in candidate.variants()}
     record = {"number": shard.number, "of": shard.of, "start": start, "rows": rows, "total": total}
     outputs = tuple(folder / name for name in list_files(folder))
     return Outcome(f"shard {shard}: {told}", subjects, details={"shard": record, **details}, outputs=outputs)
@@ -105,7 +105,7 @@ def name_of(step: str, shard: Shard) -> str:
     return f"{step} {shard}"
 
 
-def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part, ...]:
+def parts(candidate: Candidate, step: str, inputs: Mapping[str, str]) -> tuple[Part, ...]:
     """What the shards of a step left here, checked, in order; none when no shard ran here.
 
     Args:
@@ -116,7 +116,7 @@ def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part,
         BrokenEvidence: a shard is missing, foreign, altered, of another kit or runtime, or rests on something else; or
             their rows leave a gap or overlap.
     """
-    folder = release.workspace.shards_folder(step)
+    folder = candidate.workspace.shards_folder(step)
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if not names:
         return ()
@@ -129,7 +129,7 @@ def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part,
     for shard in shards(of):
         if shard not in given:
             raise _broken(step, shard, "it is missing")
-        part, all_rows = _part(release, step, shard, inputs)
+        part, all_rows = _part(candidate, step, shard, inputs)
         total = all_rows if total is None else total
         if all_rows != total:
             raise _broken(step, shard, f"it counts {all_rows} rows in all where others count {total}")
@@ -145,9 +145,9 @@ def parts(release: Release, step: str, inputs: Mapping[str, str]) -> tuple[Part,
     return tuple(found)
 
 
-def forget(release: Release, step: str) -> None:
+def forget(candidate: Candidate, step: str) -> None:
     """Drop what the shards of a step left, once it is merged: it would only go stale."""
-    shutil.rmtree(release.workspace.shards_folder(step), ignore_errors=True)
+    shutil.rmtree(candidate.workspace.shards_folder(step), ignore_errors=True)
 
 
 def merged(
@@ -194,11 +194,11 @@ def elsewhere(given: Sequence[Part]) -> dict[str, Any]:
     return {"shards": [{**part.statement.environment, "shard": str(part.shard)} for part in given]}
 
 
-def _part(release: Release, step: str, shard: Shard, inputs: Mapping[str, str]) -> tuple[Part, int]:
-    folder = release.workspace.shard_folder(step, shard)
-    inside = folder.relative_to(release.workspace.folder).as_posix()
+def _part(candidate: Candidate, step: str, shard: Shard, inputs: Mapping[str, str]) -> tuple[Part, int]:
+    folder = candidate.workspace.shard_folder(step, shard)
+    inside = folder.relative_to(candidate.workspace.folder).as_posix()
     try:
-        statement = statement_of(release.workspace, step, shard)
+        statement = statement_of(candidate.workspace, step, shard)
         there = {f"{inside}/{name}" for name in list_files(folder)}
     except BrokenEvidence:
         raise
@@ -214,7 +214,7 @@ def _part(release: Release, step: str, shard: Shard, inputs: Mapping[str, str]) 
     outputs = statement.details.get("outputs")
     if not isinstance(outputs, dict):
         raise _broken(step, shard, "it does not say which files it left")
-    if there - {f"{inside}/{STATEMENT}"} != set(outputs) or not release.workspace.untouched(outputs):
+    if there - {f"{inside}/{STATEMENT}"} != set(outputs) or not candidate.workspace.untouched(outputs):
         raise _broken(step, shard, "its files are not those that it left")
     return _read(step, shard, folder, statement)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gradatim.candidate.candidate import ORIGINAL, Release
+from gradatim.candidate.candidate import ORIGINAL, Candidate
 from gradatim.code import is_reference
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of
@@ -20,61 +20,61 @@ DETAIL = "lineage"
 NO_LEAK = "no_leak"
 
 
-def origin_of(release: Release) -> Origin | None:
+def origin_of(candidate: Candidate) -> Origin | None:
     """Where the record is: as the contract says, else a ``lineage.json`` beside the model or the contract."""
-    named = release.contract.parts.lineage
+    named = candidate.contract.parts.lineage
     if named is None:
-        silent = not release.contract.says("lineage")
-        return find_beside(release.root, release.contract.parts.model.path) if silent else None
+        silent = not candidate.contract.says("lineage")
+        return find_beside(candidate.root, candidate.contract.parts.model.path) if silent else None
     run, experiment = (named.mlflow.run, named.mlflow.experiment) if named.mlflow else (None, None)
     return Origin(named.kind, str(named.place), run, experiment)
 
 
-def mark(release: Release) -> str | None:
+def mark(candidate: Candidate) -> str | None:
     """What the record was before a build, to see whether the build writes it; None where there is none yet."""
-    origin = origin_of(release)
-    return fingerprint(origin, release.root) if origin and exists(origin, release.root) else None
+    origin = origin_of(candidate)
+    return fingerprint(origin, candidate.root) if origin and exists(origin, candidate.root) else None
 
 
-def left_by_build(release: Release, before: str | None) -> dict[str, Any]:
+def left_by_build(candidate: Candidate, before: str | None) -> dict[str, Any]:
     """The detail of the build's evidence, when the build trained: its record may not be in the next job's checkout."""
-    origin = origin_of(release)
-    if origin is None or not exists(origin, release.root) or fingerprint(origin, release.root) == before:
+    origin = origin_of(candidate)
+    if origin is None or not exists(origin, candidate.root) or fingerprint(origin, candidate.root) == before:
         return {}
-    return {DETAIL: read_lineage(origin, release.root).to_json()}
+    return {DETAIL: read_lineage(origin, candidate.root).to_json()}
 
 
-def digests(release: Release) -> dict[str, str]:
+def digests(candidate: Candidate) -> dict[str, str]:
     """What the lineage in a step's evidence rests on; nothing where there is no lineage."""
-    built, origin = _built(release), origin_of(release)
+    built, origin = _built(candidate), origin_of(candidate)
     if built is None and origin is None:
         return {}
-    found = {DETAIL: digest_of(built) if built is not None else _fingerprint(origin, release)}
-    if _judged_on(release):
-        found["evaluation"] = release.data_digest("evaluation")
+    found = {DETAIL: digest_of(built) if built is not None else _fingerprint(origin, candidate)}
+    if _judged_on(candidate):
+        found["evaluation"] = candidate.data_digest("evaluation")
     return found
 
 
-def lineage_of(release: Release) -> Lineage | None:
+def lineage_of(candidate: Candidate) -> Lineage | None:
     """What training recorded of the candidate; None where nothing was found and nothing was named.
 
     Raises:
         InvalidInput: what is named is not there, or it is malformed or damaged.
         EnvironmentLacks: the package that reads it is not installed.
     """
-    built, origin = _built(release), origin_of(release)
+    built, origin = _built(candidate), origin_of(candidate)
     if built is not None:
         return Lineage.from_json(built)
-    return read_lineage(origin, release.root) if origin else None
+    return read_lineage(origin, candidate.root) if origin else None
 
 
-def leak_gates(release: Release, lineage: Lineage) -> Iterator[GateResult]:
+def leak_gates(candidate: Candidate, lineage: Lineage) -> Iterator[GateResult]:
     """A refusal for every data set of the training that is the evaluation data."""
-    path = _judged_on(release)
+    path = _judged_on(candidate)
     if path is None:
         return
-    line, _ = release.contract.source.locate(("data", "evaluation"), key=True)
-    for name, use in leaks(lineage, sha256=release.bytes_digest("evaluation"), path=path):
+    line, _ = candidate.contract.source.locate(("data", "evaluation"), key=True)
+    for name, use in leaks(lineage, sha256=candidate.bytes_digest("evaluation"), path=path):
         did = "trained on" if use == "training" else "chosen by"
         yield GateResult(
             NO_LEAK, NO_LEAK, Verdict.INVALID, ORIGINAL, "not trained on the evaluation data",
@@ -95,16 +95,16 @@ def lineage_in(statement: Statement | None) -> Lineage | None:
     return None if record is None else Lineage.from_json(record)
 
 
-def _built(release: Release) -> Any:
-    statement = release.workspace.statement("build")
+def _built(candidate: Candidate) -> Any:
+    statement = candidate.workspace.statement("build")
     return statement.details.get(DETAIL) if statement else None
 
 
-def _fingerprint(origin: Origin | None, release: Release) -> str:
-    return fingerprint(origin, release.root) if origin else digest_of(None)
+def _fingerprint(origin: Origin | None, candidate: Candidate) -> str:
+    return fingerprint(origin, candidate.root) if origin else digest_of(None)
 
 
-def _judged_on(release: Release) -> str | None:
+def _judged_on(candidate: Candidate) -> str | None:
     """Path of the evaluation data, unless a function makes it."""
-    chosen = release.contract.data_set("evaluation")
+    chosen = candidate.contract.data_set("evaluation")
     return None if chosen is None or is_reference(chosen.path) else chosen.path

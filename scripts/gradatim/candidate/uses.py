@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradatim.candidate.candidate import Release
+from gradatim.candidate.candidate import Candidate
 from gradatim.errors import EnvironmentLacks
 from gradatim.evidence.release_record import EVIDENCE_FILE
 from gradatim.evidence.statement import Bundle, Statement
@@ -16,7 +16,7 @@ from gradatim.registry.uses import charge
 _FORK = "a pull request from a fork may not write to this repository."
 
 
-def count_use(release: Release) -> dict[str, Any] | None:
+def count_use(candidate: Candidate) -> dict[str, Any] | None:
     """Count the candidate on the evaluation data, before it is evaluated.
 
     The same candidate asked again, on another machine or against another baseline, is not counted twice.
@@ -28,30 +28,30 @@ def count_use(release: Release) -> dict[str, Any] | None:
     Raises:
         BrokenEvidence: the ledger lost lines, or was started anew.
     """
-    if release.contract.parts.data.uses is None or release.contract.data_set("evaluation") is None:
+    if candidate.contract.parts.data.uses is None or candidate.contract.data_set("evaluation") is None:
         return None
-    data, candidate = _data(release), _candidate(release)
+    data, answers = _data(candidate), _answers(candidate)
     found, reason = None, _FORK
     try:
-        fork = release.place.fork
-        found = charge(release.repository, data, candidate, known=_known(release, data), may_write=not fork)
+        fork = candidate.place.fork
+        found = charge(candidate.repository, data, answers, known=_known(candidate, data), may_write=not fork)
     except EnvironmentLacks as error:
         reason = str(error)
     return {
         "data": data,
-        "candidate": candidate,
+        "candidate": answers,
         "number": found.number if found else None,
         "reason": "" if found else reason,
     }
 
 
-def reuse_of(release: Release, evaluate: Statement | None) -> Reuse | None:
+def reuse_of(candidate: Candidate, evaluate: Statement | None) -> Reuse | None:
     """What the count means for the gates; None when the contract does not say how long the data must last.
 
     Args:
         evaluate: the evidence of the evaluation.
     """
-    planned = release.contract.parts.data.uses
+    planned = candidate.contract.parts.data.uses
     record = evaluate.details.get("uses") if evaluate else None
     if planned is None or record is None:
         return None
@@ -60,37 +60,37 @@ def reuse_of(release: Release, evaluate: Statement | None) -> Reuse | None:
     return Reuse(Charge(record["data"], record["candidate"], record["number"], fresh=False), planned)
 
 
-def _data(release: Release) -> str:
+def _data(candidate: Candidate) -> str:
     """Digest of the evaluation data's bytes alone: to rename the file or to slice it otherwise makes no new data."""
     from gradatim.data import data_digest
 
-    chosen = release.contract.data_set("evaluation")
+    chosen = candidate.contract.data_set("evaluation")
     assert chosen is not None  # noqa: S101 (the caller looked)
-    return data_digest(chosen.path, root=release.root, format=chosen.format)
+    return data_digest(chosen.path, root=candidate.root, format=chosen.format)
 
 
-def _candidate(release: Release) -> str:
+def _answers(candidate: Candidate) -> str:
     """Digest of everything that its answers come from: model, compression, preprocessing, how the answers are read."""
-    parts = release.contract.parts
-    chosen = release.contract.data_set("evaluation")
+    parts = candidate.contract.parts
+    chosen = candidate.contract.data_set("evaluation")
     return digest_of(
         [
-            release.original.manifest.digest,
+            candidate.original.manifest.digest,
             parts.model.model_dump(mode="json", include={"factory", "inputs", "outputs"}),
             parts.task.model_dump(mode="json") if parts.task else None,
             chosen.model_dump(mode="json", exclude={"path", "slices"}) if chosen else None,
             parts.compress.model_dump(mode="json") if parts.compress else None,
-            release.data_digest("calibration") if parts.compress else None,
-            release.code_digest(),
+            candidate.data_digest("calibration") if parts.compress else None,
+            candidate.code_digest(),
         ]
     )
 
 
-def _known(release: Release, data: str) -> int:
+def _known(candidate: Candidate, data: str) -> int:
     """The highest number that an earlier release says it was on these data."""
-    releases = [r for r in release.registry.model(release.name).releases if r.manifest is not None]
+    releases = [r for r in candidate.registry.model(candidate.name).releases if r.manifest is not None]
     names = [f"{LEDGER}{r.manifest}:{r.version}/{EVIDENCE_FILE}" for r in releases]
-    kept = zip(names, release.repository.read_objects(names), strict=True)
+    kept = zip(names, candidate.repository.read_objects(names), strict=True)
     said = (
         statement.details.get("uses") or {}
         for name, bundle in kept

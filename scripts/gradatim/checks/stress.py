@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.candidate.candidate import BASELINE, Outcome, Release
+from gradatim.candidate.candidate import BASELINE, Candidate, Outcome
 from gradatim.candidate.sharding import Part, begin, left, merged
 from gradatim.checks.answers import Answers, Asked, answers_of, asked
 from gradatim.checks.corruption import Declared
@@ -27,7 +27,7 @@ from gradatim.signature import Signature
 
 
 def robustness(
-    release: Release, models: Mapping[str, Path], shards: Sequence[Part], advance: Advance
+    candidate: Candidate, models: Mapping[str, Path], shards: Sequence[Part], advance: Advance
 ) -> Stressed:
     """Score models under the contract's corruptions; nothing where it names none, or there is no model.
 
@@ -36,40 +36,42 @@ def robustness(
         shards: what jobs left that shared the rows; without them the models are asked here.
         advance: told of the items done: ``work`` in all.
     """
-    if not models or not release.contract.parts.can_share("test"):
+    if not models or not candidate.contract.parts.can_share("test"):
         return Stressed()
     if not shards:
-        with _opened(release, models) as opened:
-            return stress(models=opened, **_settings(release, advance))
-    items, total = _items(release)
-    with tempfile.TemporaryDirectory(prefix=".merging.", dir=release.workspace.folder) as folder:
+        with _opened(candidate, models) as opened:
+            return stress(models=opened, **_settings(candidate, advance))
+    items, total = _items(candidate)
+    with tempfile.TemporaryDirectory(prefix=".merging.", dir=candidate.workspace.folder) as folder:
         answers = _merging(shards, items, Path(folder), advance)
-        corruptions = release.contract.parts.test.robustness
-        return score(tuple(models), items, len(items) == total, release.task(), corruptions, answers)
+        corruptions = candidate.contract.parts.test.robustness
+        return score(tuple(models), items, len(items) == total, candidate.task(), corruptions, answers)
 
 
-def robustness_shard(release: Release, shard: Shard) -> Outcome:
+def robustness_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Ask every variant and the baseline one part of the items, clean and corrupted; leave the answers to be merged."""
-    models = {variant.name: variant.path for variant in release.variants()}
-    baseline = release.baseline_path()
+    models = {variant.name: variant.path for variant in candidate.variants()}
+    baseline = candidate.baseline_path()
     models |= {BASELINE: baseline} if baseline else {}
-    items, _ = _items(release)
-    rows = shard.rows(len(items), release.contract.parts.data.batch)
-    folder = begin(release, "test", shard)
+    items, _ = _items(candidate)
+    rows = shard.rows(len(items), candidate.contract.parts.data.batch)
+    folder = begin(candidate, "test", shard)
     broken: dict[str, str] = {}
-    everything = work(release, len(models)) * len(rows) // len(items)
-    with release.progress.task("test", everything) as advance, _opened(release, models) as opened:
-        for group in asked(opened, **_settings(release, advance), shard=shard):
-            broken |= _kept(group, release.contract.parts.test.robustness, folder)
-    return left(release, shard, folder, rows.start, len(rows), len(items), broken=broken)
+    everything = work(candidate, len(models)) * len(rows) // len(items)
+    with candidate.progress.task("test", everything) as advance, _opened(candidate, models) as opened:
+        for group in asked(opened, **_settings(candidate, advance), shard=shard):
+            broken |= _kept(group, candidate.contract.parts.test.robustness, folder)
+    return left(candidate, shard, folder, rows.start, len(rows), len(items), broken=broken)
 
 
-def work(release: Release, models: int) -> int:
+def work(candidate: Candidate, models: int) -> int:
     """Parts of the work: one for each item, model and severity."""
-    if not release.contract.parts.can_share("test"):
+    if not candidate.contract.parts.can_share("test"):
         return 0
     return (
-        len(_items(release)[0]) * models * (1 + len(SEVERITIES) * len(release.contract.parts.test.robustness))
+        len(_items(candidate)[0])
+        * models
+        * (1 + len(SEVERITIES) * len(candidate.contract.parts.test.robustness))
     )
 
 
@@ -121,35 +123,35 @@ def _where(name: str, corruption: str, severity: int) -> str:
     return f"{name}/{corruption}-{severity}"
 
 
-def _items(release: Release) -> tuple[NDArray[np.int64], int]:
+def _items(candidate: Candidate) -> tuple[NDArray[np.int64], int]:
     """The places in the evaluation data of the items that are corrupted, and how many there are in all."""
-    settings = release.contract.parts.test
-    total = len(release.dataset("evaluation", None))
+    settings = candidate.contract.parts.test
+    total = len(candidate.dataset("evaluation", None))
     return sample(total, settings.items, settings.seed), total
 
 
-def _settings(release: Release, advance: Advance) -> dict[str, Any]:
+def _settings(candidate: Candidate, advance: Advance) -> dict[str, Any]:
     """What the contract says, as arguments of ``stress``."""
-    settings = release.contract.parts.test
+    settings = candidate.contract.parts.test
     low, high = settings.range or (None, None)
     return {
-        "dataset": lambda signature: release.dataset("evaluation", signature),
-        "task": release.task(),
+        "dataset": lambda signature: candidate.dataset("evaluation", signature),
+        "task": candidate.task(),
         "corruptions": settings.robustness,
         "most": settings.items,
-        "batch": release.contract.parts.data.batch,
+        "batch": candidate.contract.parts.data.batch,
         "seed": settings.seed,
         "declared": Declared(settings.modality, low, high),
-        "reference": lambda signature: _calibration(release, signature),
+        "reference": lambda signature: _calibration(candidate, signature),
         "advance": advance,
     }
 
 
-def _calibration(release: Release, signature: Signature) -> Dataset | None:
-    return release.dataset("calibration", signature) if release.contract.data_set("calibration") else None
+def _calibration(candidate: Candidate, signature: Signature) -> Dataset | None:
+    return candidate.dataset("calibration", signature) if candidate.contract.data_set("calibration") else None
 
 
 @contextlib.contextmanager
-def _opened(release: Release, models: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
+def _opened(candidate: Candidate, models: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(release.open(path)) for name, path in models.items()}
+        yield {name: stack.enter_context(candidate.open(path)) for name, path in models.items()}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradatim.candidate.candidate import BASELINE, GOLDEN, ORIGINAL, Outcome, Release, Variant
+from gradatim.candidate.candidate import BASELINE, GOLDEN, ORIGINAL, Candidate, Outcome, Variant
 from gradatim.candidate.sharding import Part, elsewhere
 from gradatim.checks.abnormal import abnormal_checks
 from gradatim.checks.behaviour import self_flips, unit_checks
@@ -48,57 +48,57 @@ _NAMED = 3
 Inputs = dict[str, Any]
 
 
-def check_release(release: Release, shards: Sequence[Part] = ()) -> Outcome:
+def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
     """Check every variant; corrupt the evaluation data for all of them and the baseline; run the user's own tests.
 
     Args:
         shards: what jobs left that shared the corrupted rows; without them every row is corrupted here.
     """
-    variants = release.variants()
-    settings = release.contract.parts.test
-    baseline = release.baseline_path()
+    variants = candidate.variants()
+    settings = candidate.contract.parts.test
+    baseline = candidate.baseline_path()
     checks: list[Check] = []
     found: list[Measurement] = []
     outputs: list[Path] = []
     gates: list[GateResult] = []
     mute: set[str] = set()
     models = len(variants) + (baseline is not None)
-    with release.progress.task("test", 2 * len(variants) + work(release, models)) as advance:
+    with candidate.progress.task("test", 2 * len(variants) + work(candidate, models)) as advance:
         for variant in variants:
-            own, measured = _behaviour(release, variant, advance)
+            own, measured = _behaviour(candidate, variant, advance)
             mute |= {variant.name} if any(check.name == "answers" for check in failed(own)) else set()
-            gates += _gates(release, variant.name, own)
+            gates += _gates(candidate, variant.name, own)
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
             found += measured
         able = tuple(variant for variant in variants if variant.name not in mute)
         paths = {variant.name: variant.path for variant in able}
         paths |= {BASELINE: baseline} if baseline and able else {}
-        stressed = robustness(release, paths, shards, advance)
+        stressed = robustness(candidate, paths, shards, advance)
         for name, own in stressed.checks.items():
             # what the baseline cannot do is no fault of the candidate's: it is shown, and the gates miss its scores
             own = [replace(check, verdict=Verdict.PASS) for check in own] if name == BASELINE else own
-            gates += _gates(release, name, own)
+            gates += _gates(candidate, name, own)
             checks += [check.of(name) for check in own]
         for name, scores in stressed.scores.items():
             found += measurements(name, scores)
-            outputs.append(save_scores(release.workspace.folder, name, scores))
+            outputs.append(save_scores(candidate.workspace.folder, name, scores))
         for variant in variants if settings.pytest else ():
             advance(0, f"{variant.name}, your own tests")
             own = run_user_tests(
                 settings.pytest,
-                contract=release.contract.path,
-                top=release.top,
+                contract=candidate.contract.path,
+                top=candidate.top,
                 model=variant.path,
                 baseline=baseline,
                 timeout=settings.timeout,
-                log=release.workspace.folder / f"test-{variant.name}.log",
+                log=candidate.workspace.folder / f"test-{variant.name}.log",
             )
-            gates += _gates(release, variant.name, own)
+            gates += _gates(candidate, variant.name, own)
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
-        outputs += _golden_of_this(release, able[0]) if able else ()
+        outputs += _golden_of_this(candidate, able[0]) if able else ()
     verdict = _best(gates, variants)
     checks.sort(key=lambda check: GROUPS.index(check.group))
-    outputs.append(_junit(release, verdict, checks))
+    outputs.append(_junit(candidate, verdict, checks))
     return Outcome(
         _summary(checks, settings.robustness if stressed.scores else ()),
         {variant.name: variant.manifest.digest for variant in variants},
@@ -124,19 +124,21 @@ def _best(gates: list[GateResult], variants: tuple[Variant, ...]) -> Verdict:
     return min(by_variant, key=order.index)
 
 
-def _behaviour(release: Release, variant: Variant, advance: Advance) -> tuple[list[Check], list[Measurement]]:
+def _behaviour(
+    candidate: Candidate, variant: Variant, advance: Advance
+) -> tuple[list[Check], list[Measurement]]:
     """The checks of one variant."""
-    settings = release.contract.parts.test
-    task = release.task() if release.contract.parts.task else None
+    settings = candidate.contract.parts.test
+    task = candidate.task() if candidate.contract.parts.task else None
     tolerance = settings.tolerance
     share = 0.0 if variant.name == ORIGINAL else tolerance.compressed
     allowance = Allowance(tolerance.absolute, tolerance.relative, share)
     checks: list[Check] = []
     found: list[Measurement] = []
-    with release.open(variant.path) as predictor:
+    with candidate.open(variant.path) as predictor:
         if settings.golden:
-            checks.append(golden_check(predictor, release.root / settings.golden, allowance))
-        dataset, inputs = _ordinary(release, predictor)
+            checks.append(golden_check(predictor, candidate.root / settings.golden, allowance))
+        dataset, inputs = _ordinary(candidate, predictor)
         if inputs is None:
             return checks, found
         advance(1, variant.name)
@@ -150,16 +152,16 @@ def _behaviour(release: Release, variant: Variant, advance: Advance) -> tuple[li
         if dataset is not None and task is not None:
             checks.append(integration_check(dataset, predictor, task))
         if settings.slowest is not None:
-            rows = dataset.head(release.contract.parts.data.batch).inputs if dataset else inputs
+            rows = dataset.head(candidate.contract.parts.data.batch).inputs if dataset else inputs
             checks.append(performance_check(predictor, rows, settings.slowest))
-        for path in release.earlier_golden():
+        for path in candidate.earlier_golden():
             strict = settings.regression == "strict"
             checks.append(regression_check(predictor, path.stem, read_cases(path), allowance, task, strict))
         example = direct_inputs(predictor, inputs) if settings.abnormal != "skip" else {}
     if settings.abnormal != "skip":
         advance(1, f"{variant.name}, abnormal inputs")
         checks += abnormal_checks(
-            release.contestant(variant.name, variant.path),
+            candidate.contestant(variant.name, variant.path),
             example,
             strict=settings.abnormal == "strict",
             known=settings.known_failures,
@@ -167,30 +169,30 @@ def _behaviour(release: Release, variant: Variant, advance: Advance) -> tuple[li
     return checks, found
 
 
-def _ordinary(release: Release, predictor: Predictor) -> tuple[Dataset | None, Inputs | None]:
+def _ordinary(candidate: Candidate, predictor: Predictor) -> tuple[Dataset | None, Inputs | None]:
     """Rows that the model is made for: of the evaluation data, else of the golden file; None where there are none."""
-    settings = release.contract.parts.test
-    if release.contract.data_set("evaluation") is not None:
-        dataset = release.dataset("evaluation", predictor.signature)
+    settings = candidate.contract.parts.test
+    if candidate.contract.data_set("evaluation") is not None:
+        dataset = candidate.dataset("evaluation", predictor.signature)
         return dataset, dict(dataset.head(_ROWS).inputs)
     if settings.golden:
         with contextlib.suppress(InvalidInput):  # the golden check says so
-            return None, dict(read_contract_case(release.root / settings.golden).inputs)
+            return None, dict(read_contract_case(candidate.root / settings.golden).inputs)
     return None, None
 
 
-def _golden_of_this(release: Release, variant: Variant) -> Iterator[Path]:
+def _golden_of_this(candidate: Candidate, variant: Variant) -> Iterator[Path]:
     """Leave what later releases are held against: some rows with the answers of the preferred variant."""
-    settings = release.contract.parts.test
-    path = release.workspace.folder / GOLDEN
+    settings = candidate.contract.parts.test
+    path = candidate.workspace.folder / GOLDEN
     path.unlink(missing_ok=True)
     cases = []
-    with release.open(variant.path) as predictor:
-        dataset, inputs = _ordinary(release, predictor)
+    with candidate.open(variant.path) as predictor:
+        dataset, inputs = _ordinary(candidate, predictor)
         if dataset is not None and inputs is not None and settings.examples:
             rows = inputs if settings.examples <= _ROWS else dict(dataset.head(settings.examples).inputs)
             cases += [case] if (case := golden_rows(predictor, rows, settings.examples)) else []
-    if golden := release.golden_file():
+    if golden := candidate.golden_file():
         with contextlib.suppress(InvalidInput):  # the golden check says so
             cases.append(read_contract_case(golden))
     if cases:
@@ -198,9 +200,9 @@ def _golden_of_this(release: Release, variant: Variant) -> Iterator[Path]:
         yield path
 
 
-def _gates(release: Release, variant: str, checks: list[Check]) -> Iterator[GateResult]:
+def _gates(candidate: Candidate, variant: str, checks: list[Check]) -> Iterator[GateResult]:
     """One refusal for each kind of check of which some failed, naming the first of them."""
-    line, _ = release.contract.source.locate(("test",), key=True)
+    line, _ = candidate.contract.source.locate(("test",), key=True)
     for group in GROUPS:
         bad = failed(check for check in checks if check.group == group)
         if not bad:
@@ -211,15 +213,15 @@ def _gates(release: Release, variant: str, checks: list[Check]) -> Iterator[Gate
         yield GateResult(
             f"test[{group}]", "test", Verdict.worst(check.verdict for check in bad), variant, "every check passes",
             f"{len(bad)} of {total} {group} checks failed for {variant}. {named}{more}",
-            value=float(len(bad)), threshold=0.0, line=line if release.contract.says("test") else None,
+            value=float(len(bad)), threshold=0.0, line=line if candidate.contract.says("test") else None,
         )  # fmt: skip
 
 
-def _junit(release: Release, verdict: Verdict, checks: list[Check]) -> Path:
+def _junit(candidate: Candidate, verdict: Verdict, checks: list[Check]) -> Path:
     """Every check as a test result that CI systems show."""
-    path = release.workspace.folder / "junit" / "test.xml"
+    path = candidate.workspace.folder / "junit" / "test.xml"
     shown = tuple(Shown(c.group, c.name, c.verdict, c.detail, c.seconds) for c in checks)
-    write_text(path, render_junit(Report(release.name, verdict, checks=shown)))
+    write_text(path, render_junit(Report(candidate.name, verdict, checks=shown)))
     return path
 
 

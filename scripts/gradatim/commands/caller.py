@@ -27,14 +27,14 @@ def caller(contract_path: str | None, print_only: bool, force: bool) -> int:
       gradatim ci caller
       gradatim ci caller --print
     """
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
 
-    release = open_release(contract_path)
-    release.repository.require_git("A workflow on GitHub")
+    candidate = open_candidate(contract_path)
+    candidate.repository.require_git("A workflow on GitHub")
     if print_only:
-        click.echo(caller_text(release.contract, release.repository.root), nl=False)
+        click.echo(caller_text(candidate.contract, candidate.repository.root), nl=False)
         return 0
-    click.echo(f"wrote {write_caller(release.contract, force=force)}", err=True)
+    click.echo(f"wrote {write_caller(candidate.contract, force=force)}", err=True)
     click.echo("Next: commit it, then  gradatim doctor  and  gradatim protect", err=True)
     return 0
 

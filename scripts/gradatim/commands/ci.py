@@ -137,19 +137,19 @@ def count(contract_path: str | None, json_wanted: bool) -> int:
       gradatim ci count
     """
     from gradatim.candidate.uses import count_use
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.errors import EnvironmentLacks, UsageError
 
-    release = open_release(contract_path)
-    found = count_use(release)
-    planned = release.contract.parts.data.uses
+    candidate = open_candidate(contract_path)
+    found = count_use(candidate)
+    planned = candidate.contract.parts.data.uses
     if found is None:
         raise UsageError(
             "The contract does not say for how many candidates its data must last: see `data.uses`."
         )
     if found["number"] is None:
         raise EnvironmentLacks(f"This use of the evaluation data could not be counted: {found['reason']}")
-    release.platform.output({"number": str(found["number"])})
+    candidate.platform.output({"number": str(found["number"])})
     if json_wanted:
         options.print_json({**found, "planned": planned})
     else:
@@ -170,10 +170,10 @@ def baseline(contract_path: str | None, stage: str | None, json_wanted: bool) ->
     Example:
       gradatim ci baseline
     """
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
 
-    release = open_release(contract_path, stage)
-    found = release.fetch_baselines()
+    candidate = open_candidate(contract_path, stage)
+    found = candidate.fetch_baselines()
     if json_wanted:
         options.print_json({"fetched": found})
     else:
@@ -193,22 +193,24 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
     """
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_comment import put_comment
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.errors import BrokenEvidence, UsageError
     from gradatim.files import read_json
     from gradatim.report.markdown import COMMENT_LIMIT, render_markdown
     from gradatim.report.model import Report
 
-    release = open_release(contract_path)
+    candidate = open_candidate(contract_path)
     pull = options.github().event().get("pull_request")
     if not isinstance(pull, dict):
         raise UsageError("This run was not started by a pull request, so there is nothing to comment on.")
-    record = release.workspace.folder / "report.json"
+    record = candidate.workspace.folder / "report.json"
     if not record.exists():
         raise BrokenEvidence("There is no report to tell of: the step `gate` came to no end. See its job.")
-    run = f"\n[Everything about this run]({release.place.url})\n" if release.place.url else ""
+    run = f"\n[Everything about this run]({candidate.place.url})\n" if candidate.place.url else ""
     markdown = render_markdown(Report.from_json(read_json(record)), COMMENT_LIMIT - 1000) + run
-    address = put_comment(GitHubApi.from_environment(os.environ), int(pull["number"]), release.name, markdown)
+    address = put_comment(
+        GitHubApi.from_environment(os.environ), int(pull["number"]), candidate.name, markdown
+    )
     if json_wanted:
         options.print_json({"comment": address})
     else:
@@ -227,7 +229,7 @@ def report(contract_path: str | None) -> int:
     """
     import time
 
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.commands.registry_view import open_registry
     from gradatim.registry.state import history, status, why
     from gradatim.report.markdown import escape
@@ -251,7 +253,7 @@ def report(contract_path: str | None) -> int:
             f"| {_day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(because)} |"
         )
     markdown = "\n".join(lines) + "\n"
-    open_release(contract_path).platform.summarise(markdown)
+    open_candidate(contract_path).platform.summarise(markdown)
     click.echo(markdown, nl=False)
     return 0
 
@@ -287,15 +289,15 @@ def _built(places: Places, contract: Path) -> list[Path]:
     """Files of the model that a build in this job made: git does not hold them, and no earlier job sent them."""
     if places.model is None or places.has_arrived(places.model) or not (places.root / places.model).exists():
         return []
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.errors import GradatimError
 
-    release = open_release(str(contract))
+    candidate = open_candidate(str(contract))
     try:
-        if release.repository.tracks(release.model_path):
+        if candidate.repository.tracks(candidate.model_path):
             return []
-        base = release.model_path if release.model_path.is_dir() else release.model_path.parent
-        return [base / entry.path for entry in release.original.manifest.files]
+        base = candidate.model_path if candidate.model_path.is_dir() else candidate.model_path.parent
+        return [base / entry.path for entry in candidate.original.manifest.files]
     except GradatimError:
         return []  # a model that cannot be read is refused by the steps, in their own words
 

@@ -13,7 +13,7 @@ from gradatim.commands import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
     from gradatim.ci.github_checkup import Finding
 
 
@@ -34,14 +34,14 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
       gradatim doctor
       gradatim doctor --offline --json | jq '.findings[].trap'
     """
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
 
-    release = open_release(contract_path)
-    findings = list(_offline(release))
+    candidate = open_candidate(contract_path)
+    findings = list(_offline(candidate))
     token = next((name for name in ("GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None)
-    asked = not offline and token is not None and not release.repository.central
+    asked = not offline and token is not None and not candidate.repository.central
     if asked:
-        findings += _online(release, repository)
+        findings += _online(candidate, repository)
     serious = [finding for finding in findings if finding.serious]
     if json_wanted:
         options.print_json({"findings": [asdict(finding) for finding in findings], "settings": asked})
@@ -51,7 +51,7 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
         click.echo(f"  {label}  {finding.where}: {finding.trap}\n        {finding.text}")
     looked = "files, branches, tags" + (" and settings" if asked else "")
     click.echo(f"{len(serious)} traps, {len(findings) - len(serious)} notes in {looked}.")
-    if not asked and not offline and not release.repository.central:
+    if not asked and not offline and not candidate.repository.central:
         click.echo(
             "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)",
             err=True,
@@ -59,13 +59,13 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
     return 1 if serious else 0
 
 
-def _offline(release: Release) -> Iterator[Finding]:
+def _offline(candidate: Candidate) -> Iterator[Finding]:
     from gradatim.registry.working_copy import WorkingCopy
 
-    if isinstance(release.repository, WorkingCopy):
+    if isinstance(candidate.repository, WorkingCopy):
         from gradatim.ci.subversion_checkup import check_working_copy
 
-        yield from check_working_copy(release.contract.parts, release.repository, release.registry)
+        yield from check_working_copy(candidate.contract.parts, candidate.repository, candidate.registry)
         return
     from gradatim.ci.github_checkup import (
         check_branches,
@@ -75,25 +75,25 @@ def _offline(release: Release) -> Iterator[Finding]:
         read_workflows,
     )
 
-    workflows = read_workflows(release.repository.root)
-    contract = release.contract.parts
+    workflows = read_workflows(candidate.repository.root)
+    contract = candidate.contract.parts
     yield from check_workflows(contract, workflows)
-    yield from check_contracts(release.repository)
+    yield from check_contracts(candidate.repository)
     yield from check_branches(
-        contract, release.repository, [workflow for workflow in workflows if workflow.calls]
+        contract, candidate.repository, [workflow for workflow in workflows if workflow.calls]
     )
-    yield from check_tags(contract, release.repository, release.registry, release.name)
+    yield from check_tags(contract, candidate.repository, candidate.registry, candidate.name)
 
 
-def _online(release: Release, repository: str | None) -> Iterator[Finding]:
+def _online(candidate: Candidate, repository: str | None) -> Iterator[Finding]:
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_checkup import Finding, check_settings
     from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
     from gradatim.commands.protect import repository_of
 
-    found = repository or repository_of(release.repository.setting("remote.origin.url"))
+    found = repository or repository_of(candidate.repository.setting("remote.origin.url"))
     api = GitHubApi.from_environment(os.environ, found)
-    contract = release.contract.parts
+    contract = candidate.contract.parts
     reviewers: tuple[Reviewer, ...] = approving(contract, api)
     asking = [
         stage.environment or name for name, stage in contract.stages.items() if stage.approval == "required"

@@ -9,17 +9,17 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
 
 
-def show_intention(name: str, release: Release, *, json_wanted: bool) -> int:
+def show_intention(name: str, candidate: Candidate, *, json_wanted: bool) -> int:
     """Say what ``tag`` or ``publish`` would change outside.
 
     Raises:
         UsageError: nothing would be done, and why.
         BrokenEvidence: the evidence that it needs is missing.
     """
-    said = _tag(release) if name == "tag" else _publish(release)
+    said = _tag(candidate) if name == "tag" else _publish(candidate)
     if json_wanted:
         options.print_json({"step": name, "dry_run": True, **said})
     else:
@@ -27,18 +27,18 @@ def show_intention(name: str, release: Release, *, json_wanted: bool) -> int:
     return 0
 
 
-def _tag(release: Release) -> dict[str, str]:
+def _tag(candidate: Candidate) -> dict[str, str]:
     from gradatim.releasing.signing import signing_for
     from gradatim.steps import tag
 
-    gate = release.evidence("gate")
-    variant = tag.chosen_variant(release, gate)
-    stage = tag.stage_of(release)
-    already = tag.released_already(release, variant, stage)
+    gate = candidate.evidence("gate")
+    variant = tag.chosen_variant(candidate, gate)
+    stage = tag.stage_of(candidate)
+    already = tag.released_already(candidate, variant, stage)
     if already is not None:
         return {"nothing new": f"{already.tag} holds these bytes already"}
-    signing = signing_for(release.contract, stage)
-    coming = tag.upcoming(release, variant, stage)
+    signing = signing_for(candidate.contract, stage)
+    coming = tag.upcoming(candidate, variant, stage)
     return {
         "version": str(coming.version),
         "stage": stage,
@@ -47,7 +47,7 @@ def _tag(release: Release) -> dict[str, str]:
     }
 
 
-def _publish(release: Release) -> dict[str, str]:
+def _publish(candidate: Candidate) -> dict[str, str]:
     from gradatim.steps import publish
 
-    return publish.intention(release)
+    return publish.intention(candidate)

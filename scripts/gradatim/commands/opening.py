@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from gradatim import ci
-from gradatim.candidate.candidate import Release
+from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.workspace import Workspace
 from gradatim.commands.options import progress
 from gradatim.contract.reading import find_contract, read_contract
 from gradatim.progress import show_on
 
 
-def open_release(contract_path: str | None, stage: str | None = None) -> Release:
+def open_candidate(contract_path: str | None, stage: str | None = None) -> Candidate:
     """The release of the contract found here.
 
     Raises:
@@ -20,7 +20,7 @@ def open_release(contract_path: str | None, stage: str | None = None) -> Release
     contract = read_contract(find_contract(contract_path))
     shown = progress()
     show_on(shown)
-    release = Release(contract, Workspace(contract.root), shown, ci.detect(), stage)
+    candidate = Candidate(contract, Workspace(contract.root), shown, ci.detect(), stage)
     if stage is not None:
-        _ = release.stage  # a stage that does not exist is refused before any work
-    return release
+        _ = candidate.stage  # a stage that does not exist is refused before any work
+    return candidate

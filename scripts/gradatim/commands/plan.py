@@ -10,11 +10,11 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
     from gradatim.gates.planning import PlanRow
 
 
-def show_plan(release: Release, *, json_wanted: bool) -> int:
+def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
     """Print one row a gate; exit 2 when a gate cannot pass with the data that there is.
 
     Raises:
@@ -23,7 +23,7 @@ def show_plan(release: Release, *, json_wanted: bool) -> int:
     from gradatim.gates.planning import folded
     from gradatim.steps.gate import plan_gates
 
-    rows = plan_gates(release)
+    rows = plan_gates(candidate)
     impossible = [row for row in rows if not row.possible]
     if json_wanted:
         options.print_json({"gates": [asdict(row) for row in rows]})

@@ -28,14 +28,14 @@ def command(
       gradatim promote production
       gradatim promote production v1.1.0-beta.2
     """
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.steps import promote
 
-    release = open_release(contract_path)
-    promotion = promote.plan(release, stage, version)
-    done = None if dry_run else promote.run(release, promotion)
+    candidate = open_candidate(contract_path)
+    promotion = promote.plan(candidate, stage, version)
+    done = None if dry_run else promote.run(candidate, promotion)
     if done is not None:
-        release.platform.output(
+        candidate.platform.output(
             {"version": promotion.version.removeprefix("v"), "tag": done.announcement.tags[0]}
         )
     for note in promotion.notes:

@@ -54,14 +54,14 @@ def command(
     """
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_settings import pending, settings_of
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
 
-    release = open_release(contract_path)
-    release.repository.require_git("gradatim protect")
+    candidate = open_candidate(contract_path)
+    candidate.repository.require_git("gradatim protect")
     api = GitHubApi.from_environment(
-        os.environ, repository or repository_of(release.repository.setting("remote.origin.url"))
+        os.environ, repository or repository_of(candidate.repository.setting("remote.origin.url"))
     )
-    settings = settings_of(release.contract.parts, reviewers=_found(api, reviewers, teams), app=app)
+    settings = settings_of(candidate.contract.parts, reviewers=_found(api, reviewers, teams), app=app)
     calls = []
     for call in pending(settings, api):
         if wanted:

@@ -27,27 +27,27 @@ from gradatim.checks.user_tests import BASELINE_VARIABLE, MODEL_VARIABLE
 from gradatim.errors import BrokenEvidence, GradatimError
 
 if TYPE_CHECKING:
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
     from gradatim.data import Dataset
     from gradatim.models import Predictor
 
 
 @pytest.fixture(scope="session")
-def gradatim_release(pytestconfig: pytest.Config) -> Release:
+def gradatim_release(pytestconfig: pytest.Config) -> Candidate:
     """The release that the contract describes, as far as this checkout knows it."""
     from gradatim import ci
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
     from gradatim.candidate.workspace import Workspace
     from gradatim.contract.reading import find_contract, read_contract
     from gradatim.progress import Silent
 
     with _in_words():
         contract = read_contract(find_contract(pytestconfig.getoption("--gradatim-contract")))
-        return Release(contract, Workspace(contract.root), Silent(), ci.detect())
+        return Candidate(contract, Workspace(contract.root), Silent(), ci.detect())
 
 
 @pytest.fixture(scope="session")
-def model(gradatim_release: Release) -> Iterator[Predictor]:
+def model(gradatim_release: Candidate) -> Iterator[Predictor]:
     """The candidate."""
     with _in_words():
         predictor = gradatim_release.open(_model_path(gradatim_release))
@@ -56,7 +56,7 @@ def model(gradatim_release: Release) -> Iterator[Predictor]:
 
 
 @pytest.fixture(scope="session")
-def baseline(gradatim_release: Release) -> Iterator[Predictor]:
+def baseline(gradatim_release: Candidate) -> Iterator[Predictor]:
     """The release that the candidate would replace."""
     with _in_words():
         path = _baseline_path(gradatim_release)
@@ -68,26 +68,26 @@ def baseline(gradatim_release: Release) -> Iterator[Predictor]:
 
 
 @pytest.fixture(scope="session")
-def dataset(gradatim_release: Release, model: Predictor) -> Dataset:
+def dataset(gradatim_release: Candidate, model: Predictor) -> Dataset:
     """The evaluation data, as the candidate takes them."""
     with _in_words():
         return gradatim_release.dataset("evaluation", model.signature)
 
 
-def _model_path(release: Release) -> Path:
+def _model_path(candidate: Candidate) -> Path:
     if named := os.environ.get(MODEL_VARIABLE):
         return Path(named)
     try:
-        return release.variants()[0].path
+        return candidate.variants()[0].path
     except BrokenEvidence:  # not compressed yet
-        return release.model_path
+        return candidate.model_path
 
 
-def _baseline_path(release: Release) -> Path | None:
+def _baseline_path(candidate: Candidate) -> Path | None:
     named = os.environ.get(BASELINE_VARIABLE)
     if named is not None:
         return Path(named) if named else None
-    return release.baseline_path()
+    return candidate.baseline_path()
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def command(
       gradatim report --card
       gradatim report --json | jq '.gates[] | select(.verdict != "PASS")'
     """
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.errors import BrokenEvidence
     from gradatim.report.bom import render_bom
     from gradatim.report.card import render_card
@@ -34,13 +34,13 @@ def command(
     from gradatim.report.markdown import render_markdown
     from gradatim.report.writing import write_report
 
-    release = open_release(contract_path, stage)
-    if not (release.workspace.folder / "evidence").is_dir():
+    candidate = open_candidate(contract_path, stage)
+    if not (candidate.workspace.folder / "evidence").is_dir():
         raise BrokenEvidence(
-            f"There is no evidence in {release.workspace.folder} to report on. Run: gradatim run --until gate"
+            f"There is no evidence in {candidate.workspace.folder} to report on. Run: gradatim run --until gate"
         )
-    report = collect(release)
-    written = write_report(report, release.workspace.folder)
+    report = collect(candidate)
+    written = write_report(report, candidate.workspace.folder)
     if json_wanted:
         options.print_json(report.to_json())
     elif markdown:

@@ -24,7 +24,7 @@ def command(
       gradatim rollback production --reason "p99 doubled in Oslo"
       gradatim rollback production --to v1.0.0 --reason "legal asked" --dry-run
     """
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.errors import UsageError
     from gradatim.steps import rollback
 
@@ -32,10 +32,10 @@ def command(
         raise UsageError(
             'A rollback needs a reason that a reader will understand: --reason "what went wrong"'
         )
-    release = open_release(contract_path)
-    planned = rollback.plan(release, stage, to)
-    done = None if dry_run else rollback.run(release, planned, reason)
-    notes = planned.notes if done is None else (*planned.notes, *rollback.follow(release, planned))
+    candidate = open_candidate(contract_path)
+    planned = rollback.plan(candidate, stage, to)
+    done = None if dry_run else rollback.run(candidate, planned, reason)
+    notes = planned.notes if done is None else (*planned.notes, *rollback.follow(candidate, planned))
     for note in notes:
         click.echo(f"note: {note}", err=True)
     if json_wanted:

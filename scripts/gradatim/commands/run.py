@@ -20,7 +20,7 @@ from gradatim.pipeline.walk import StepResult, step_command, walk
 from gradatim.progress import unseen
 
 if TYPE_CHECKING:
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
     from gradatim.candidate.workspace import Workspace
 
 
@@ -72,57 +72,57 @@ def run_release(
     json_wanted: bool = False,
 ) -> int:
     """Walk a release and tell how it went; returns the exit code."""
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
 
-    release = open_release(contract_path, stage)
+    candidate = open_candidate(contract_path, stage)
     steps = walk_order(until, only)
     outward = [step for step in steps if step.outward]
     notes = []
-    if outward and (release.stage is None or dry_run):
+    if outward and (candidate.stage is None or dry_run):
         steps = tuple(step for step in steps if not step.outward)
         reason = (
-            "--dry-run" if dry_run else f"no stage belongs to {release.place.branch or 'a detached HEAD'}"
+            "--dry-run" if dry_run else f"no stage belongs to {candidate.place.branch or 'a detached HEAD'}"
         )
         notes.append(f"{' and '.join(step.name for step in outward)} left out: {reason}")
     if any(step.name == "gate" for step in steps):
-        _refuse_impossible_gates(release)
+        _refuse_impossible_gates(candidate)
     display = Display()
     if not json_wanted:
-        click.echo(_heading(release), err=True)
+        click.echo(_heading(candidate), err=True)
         for note in notes:
             click.echo(f"  {note}", err=True)
     began = time.monotonic()
-    with _one_walk_at_a_time(release.workspace), unseen(), display.live():
+    with _one_walk_at_a_time(candidate.workspace), unseen(), display.live():
         results = walk(
             steps,
-            step_command(str(release.contract.path), stage, version, force=force),
+            step_command(str(candidate.contract.path), stage, version, force=force),
             display,
             side_by_side=(os.cpu_count() or 1) > 1,
-            standing=lambda step: None if force else _standing(release, step),
+            standing=lambda step: None if force else _standing(candidate, step),
         )
-    return _finish(release, results, time.monotonic() - began, json_wanted=json_wanted, notes=notes)
+    return _finish(candidate, results, time.monotonic() - began, json_wanted=json_wanted, notes=notes)
 
 
-def _heading(release: Release) -> str:
-    model = release.name
-    where = f" for {release.stage}" if release.stage else ""
+def _heading(candidate: Candidate) -> str:
+    model = candidate.name
+    where = f" for {candidate.stage}" if candidate.stage else ""
     try:
-        held = release.held()
+        held = candidate.held()
         against = (
-            f"{release.stage or release.contract.ladder[-1]} holds {held}"
+            f"{candidate.stage or candidate.contract.ladder[-1]} holds {held}"
             if held
             else "nothing released before"
         )
     except GradatimError:
         against = "baseline unknown"  # the steps that need it say why
     try:
-        commit = release.repository.short(release.repository.head())
+        commit = candidate.repository.short(candidate.repository.head())
     except GradatimError:
         commit = "no commit"
     return f"{click.style(model, bold=True)}{where}  candidate {commit}  {against}"
 
 
-def _refuse_impossible_gates(release: Release) -> None:
+def _refuse_impossible_gates(candidate: Candidate) -> None:
     """Gates that no model could pass with this data are refused now, not after an hour of evaluation.
 
     Raises:
@@ -133,33 +133,33 @@ def _refuse_impossible_gates(release: Release) -> None:
     from gradatim.steps.gate import hopeless_gates
 
     try:
-        if standing_evidence("gate", release) is not None:
+        if standing_evidence("gate", candidate) is not None:
             return
-        rows = folded(hopeless_gates(release))
+        rows = folded(hopeless_gates(candidate))
     except GradatimError:
         return  # the step that needs what is missing or broken says so, and the others still run
     problems = [Problem(f"`{row.gate}` cannot pass: {row.text}", row.line or 1) for row in rows]
     if problems:
-        raise ContractError(release.contract.path.name, problems)
+        raise ContractError(candidate.contract.path.name, problems)
 
 
-def _standing(release: Release, step: Step) -> StepResult | None:
+def _standing(candidate: Candidate, step: Step) -> StepResult | None:
     """A step's result when its evidence still holds, told without starting a process."""
     from gradatim.pipeline.step import StepRun, standing_evidence
 
     try:
-        statement = standing_evidence(step.name, release.anew(same_registry=not step.outward))
+        statement = standing_evidence(step.name, candidate.anew(same_registry=not step.outward))
     except GradatimError:
         return None  # the step itself will say what is wrong
     if statement is None:
         return None
     run = StepRun(statement, skipped=True, seconds=0.0)
-    record = run.to_json(release.contract.path.name)
+    record = run.to_json(candidate.contract.path.name)
     return StepResult(step.name, "skipped", run.code, statement.verdict.value, run.summary, 0.0, record)
 
 
 def _finish(
-    release: Release, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]
+    candidate: Candidate, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]
 ) -> int:
     codes = [result.code for result in results if result.code]
     code = (
@@ -168,14 +168,14 @@ def _finish(
     verdict = {0: "PASS", 1: "FAIL"}.get(code, "INVALID")
     tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
     outcome = _outcome(results, tag)
-    report = _report(release, results, tag)
+    report = _report(candidate, results, tag)
     if json_wanted:
         gates: list[str] = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
         refused = {(f["gate"], f["variant"]): f for r in results for f in r.record.get("refusals", [])}
         options.print_json(
             {
-                "model": release.name,
-                "stage": release.stage,
+                "model": candidate.name,
+                "stage": candidate.stage,
                 "verdict": verdict,
                 "exit": code,
                 "tag": tag,
@@ -193,9 +193,9 @@ def _finish(
     return code
 
 
-def _report(release: Release, results: list[StepResult], tag: str | None) -> Path | None:
+def _report(candidate: Candidate, results: list[StepResult], tag: str | None) -> Path | None:
     """The report of this walk: the one that is there when nothing ran, else rendered from what ran."""
-    path = release.workspace.folder / "report.html"
+    path = candidate.workspace.folder / "report.html"
     ended = [result for result in results if result.status in ("done", "refused", "skipped")]
     if path.exists() and all(result.status == "skipped" for result in results):
         return path
@@ -204,12 +204,12 @@ def _report(release: Release, results: list[StepResult], tag: str | None) -> Pat
     from gradatim.report.collect import STEPS, collect
     from gradatim.report.writing import write_report
 
-    fresh = release.anew(same_registry=False)
+    fresh = candidate.anew(same_registry=False)
     walked = [result.step for result in ended]
     others = [step for step in STEPS if step not in {result.step for result in results}]
     try:
         report = collect(fresh, steps=[*walked, *others], outcome=_fate(results, tag), version=tag)
-        write_report(report, release.workspace.folder)
+        write_report(report, candidate.workspace.folder)
     except GradatimError as error:
         click.echo(f"  the report could not be written: {error}", err=True)
         return None

@@ -12,7 +12,7 @@ from gradatim.errors import GradatimError
 from gradatim.pipeline.graph import STEPS
 
 if TYPE_CHECKING:
-    from gradatim.candidate.candidate import Release
+    from gradatim.candidate.candidate import Candidate
     from gradatim.pipeline.step import StepRun
     from gradatim.shard import Shard
 
@@ -102,27 +102,31 @@ def _run(
     version: str | None = None,
     shard: Shard | None = None,
 ) -> int:
-    from gradatim.commands.opening import open_release
+    from gradatim.commands.opening import open_candidate
     from gradatim.pipeline.step import run_shard, run_step
 
-    release = open_release(contract_path, stage)
-    release.wanted_version = version
+    candidate = open_candidate(contract_path, stage)
+    candidate.wanted_version = version
     if plan:
         from gradatim.commands.plan import show_plan
 
-        return show_plan(release, json_wanted=json_wanted)
+        return show_plan(candidate, json_wanted=json_wanted)
     if dry_run:
         from gradatim.commands.intention import show_intention
 
-        return show_intention(name, release, json_wanted=json_wanted)
+        return show_intention(name, candidate, json_wanted=json_wanted)
     try:
-        done = run_shard(name, release, shard, force=force) if shard else run_step(name, release, force=force)
+        done = (
+            run_shard(name, candidate, shard, force=force)
+            if shard
+            else run_step(name, candidate, force=force)
+        )
     except GradatimError:
-        _show_log(name, release)
+        _show_log(name, candidate)
         raise
     if not done.skipped:
-        _show_log(name, release)
-    record = done.to_json(release.contract.path.name)
+        _show_log(name, candidate)
+    record = done.to_json(candidate.contract.path.name)
     if json_wanted:
         options.print_json(record)
     else:
@@ -133,33 +137,33 @@ def _run(
         result = StepResult(
             name, status, done.code, done.statement.verdict.value, done.summary, done.seconds, record
         )
-        click.echo(release.platform.harmless("\n".join(step_lines(result))))
+        click.echo(candidate.platform.harmless("\n".join(step_lines(result))))
     if not done.skipped or name == "gate":
-        _tell_platform(release, done, record)
+        _tell_platform(candidate, done, record)
     return done.code
 
 
-def _show_log(name: str, release: Release) -> None:
+def _show_log(name: str, candidate: Candidate) -> None:
     """What the team's own programs printed, where a step kept it."""
-    folder = release.workspace.folder
+    folder = candidate.workspace.folder
     for log in sorted((*folder.glob(f"{name}.log"), *folder.glob(f"{name}-*.log"))):
-        release.platform.show(log.name, log.read_text(encoding="utf-8", errors="replace"))
+        candidate.platform.show(log.name, log.read_text(encoding="utf-8", errors="replace"))
 
 
-def _tell_platform(release: Release, done: StepRun, record: dict[str, Any]) -> None:
+def _tell_platform(candidate: Candidate, done: StepRun, record: dict[str, Any]) -> None:
     """Outputs and annotations, where there is a CI system to hear them."""
     for refusal in record["refusals"]:
-        release.platform.refuse(
+        candidate.platform.refuse(
             refusal["text"],
-            file=_from_top(release),
+            file=_from_top(candidate),
             line=refusal.get("line"),
             title=f"{refusal['gate']}: {refusal['verdict']}",
         )
     outputs = {key: str(value) for key, value in done.statement.details.get("ci", {}).items()}
-    release.platform.output({"verdict": done.statement.verdict.value, **outputs})
+    candidate.platform.output({"verdict": done.statement.verdict.value, **outputs})
 
 
-def _from_top(release: Release) -> str:
+def _from_top(candidate: Candidate) -> str:
     """The contract's path as the CI system knows it, from the top of the repository."""
-    top = release.repository.root.resolve()
-    return str(release.contract.path.resolve().relative_to(top).as_posix())
+    top = candidate.repository.root.resolve()
+    return str(candidate.contract.path.resolve().relative_to(top).as_posix())

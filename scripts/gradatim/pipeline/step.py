@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from gradatim import __version__
-from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.candidate import Candidate, Outcome
 from gradatim.candidate.sharding import begin, left, name_of, save, statement_of
 from gradatim.errors import BrokenEvidence, GradatimError
 from gradatim.evidence.statement import Statement
@@ -28,11 +28,11 @@ class StepModule(Protocol):
     has ``run_shard(release, shard)`` besides.
     """
 
-    def depends_on(self, release: Release) -> Mapping[str, str]:
+    def depends_on(self, candidate: Candidate) -> Mapping[str, str]:
         """Hex digest by name of everything that the step's result rests on."""
         ...
 
-    def run(self, release: Release) -> Outcome:
+    def run(self, candidate: Candidate) -> Outcome:
         """Do the work."""
         ...
 
@@ -40,7 +40,7 @@ class StepModule(Protocol):
 class SharedStep(StepModule, Protocol):
     """A step whose rows several jobs may share."""
 
-    def run_shard(self, release: Release, shard: Shard) -> Outcome:
+    def run_shard(self, candidate: Candidate, shard: Shard) -> Outcome:
         """Do one part of the rows."""
         ...
 
@@ -93,7 +93,7 @@ def step_module(name: str) -> StepModule:
     return cast("StepModule", importlib.import_module(f"gradatim.steps.{name}"))
 
 
-def standing_evidence(name: str, release: Release, *, needed: bool = False) -> Statement | None:
+def standing_evidence(name: str, candidate: Candidate, *, needed: bool = False) -> Statement | None:
     """The evidence of a step if it still holds: made from the same inputs by this kit, its outputs untouched.
 
     It holds only as long as the evidence of every step that it needs does.
@@ -102,21 +102,21 @@ def standing_evidence(name: str, release: Release, *, needed: bool = False) -> S
         needed: whether a later step reads it. What was measured on another machine, as in another CI job, is then as
             good; the step itself would measure again here.
     """
-    if any(standing_evidence(need, release, needed=True) is None for need in STEPS[name].needs):
+    if any(standing_evidence(need, candidate, needed=True) is None for need in STEPS[name].needs):
         return None
     key = ("standing", name, "needed" if needed else "own")
-    return release.remembered(key, lambda: _standing(name, release, needed=needed))
+    return candidate.remembered(key, lambda: _standing(name, candidate, needed=needed))
 
 
-def _standing(name: str, release: Release, *, needed: bool) -> Statement | None:
+def _standing(name: str, candidate: Candidate, *, needed: bool) -> Statement | None:
     try:
-        inputs = _inputs(name, release)
+        inputs = _inputs(name, candidate)
     except GradatimError:
         if needed:  # what a later step reads cannot be proven here; a pushed tag is published without it
             return None
         raise
     try:
-        statement = release.workspace.statement(name)
+        statement = candidate.workspace.statement(name)
     except GradatimError:
         return None
     if statement is None:
@@ -126,43 +126,43 @@ def _standing(name: str, release: Release, *, needed: bool) -> Statement | None:
     if dict(statement.inputs) != inputs:
         return None
     still_holds = getattr(step_module(name), "still_holds", None)
-    if still_holds is not None and not still_holds(release, statement):
+    if still_holds is not None and not still_holds(candidate, statement):
         return None
-    return statement if release.workspace.untouched(statement.details.get("outputs", {})) else None
+    return statement if candidate.workspace.untouched(statement.details.get("outputs", {})) else None
 
 
-def run_step(name: str, release: Release, *, force: bool = False) -> StepRun:
+def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun:
     """Run a step, or find that its evidence is already there.
 
     Raises:
         GradatimError: it came to no verdict; no evidence is left then.
     """
     began = time.monotonic()
-    release.workspace.prepare()
-    standing = None if force else standing_evidence(name, release)
+    candidate.workspace.prepare()
+    standing = None if force else standing_evidence(name, candidate)
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
-    release.unproven = tuple(
-        need for need in STEPS[name].needs if standing_evidence(need, release, needed=True) is None
+    candidate.unproven = tuple(
+        need for need in STEPS[name].needs if standing_evidence(need, candidate, needed=True) is None
     )
-    if release.unproven and STEPS[name].outward and not release.place.tag:
-        culprit = _first_unproven(release.unproven[0], release)
-        release.workspace.statement(culprit)  # broken evidence says itself what is wrong with it
+    if candidate.unproven and STEPS[name].outward and not candidate.place.tag:
+        culprit = _first_unproven(candidate.unproven[0], candidate)
+        candidate.workspace.statement(culprit)  # broken evidence says itself what is wrong with it
         raise BrokenEvidence(
             f"The evidence of `{culprit}` is missing, or something it rests on has changed since. "
-            f"Run: gradatim run --until {release.unproven[0]}"
+            f"Run: gradatim run --until {candidate.unproven[0]}"
         )
-    release.forget_remembered()
-    inputs = _inputs(name, release)
-    release.workspace.forget(name)
-    outcome = step_module(name).run(release)
+    candidate.forget_remembered()
+    inputs = _inputs(name, candidate)
+    candidate.workspace.forget(name)
+    outcome = step_module(name).run(candidate)
     seconds = time.monotonic() - began
-    statement = release.statement(name, outcome, inputs, seconds)
-    release.workspace.save(statement)
+    statement = candidate.statement(name, outcome, inputs, seconds)
+    candidate.workspace.save(statement)
     return StepRun(statement, skipped=False, seconds=seconds)
 
 
-def run_shard(name: str, release: Release, shard: Shard, *, force: bool = False) -> StepRun:
+def run_shard(name: str, candidate: Candidate, shard: Shard, *, force: bool = False) -> StepRun:
     """Do one part of a step's rows and leave it for the step itself to merge, or find that it is already there.
 
     Where the contract gives the step no rows to go over, an empty part is left.
@@ -171,44 +171,46 @@ def run_shard(name: str, release: Release, shard: Shard, *, force: bool = False)
         GradatimError: it came to no end; nothing that can be merged is left then.
     """
     began = time.monotonic()
-    release.workspace.prepare()
-    inputs = _inputs(name, release)
-    standing = None if force else _standing_shard(name, release, shard, inputs)
+    candidate.workspace.prepare()
+    inputs = _inputs(name, candidate)
+    standing = None if force else _standing_shard(name, candidate, shard, inputs)
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
-    release.forget_remembered()
-    inputs = _inputs(name, release)
-    if release.contract.parts.can_share(name):
-        outcome = cast("SharedStep", step_module(name)).run_shard(release, shard)
+    candidate.forget_remembered()
+    inputs = _inputs(name, candidate)
+    if candidate.contract.parts.can_share(name):
+        outcome = cast("SharedStep", step_module(name)).run_shard(candidate, shard)
     else:
-        outcome = left(release, shard, begin(release, name, shard), 0, 0, 0)
+        outcome = left(candidate, shard, begin(candidate, name, shard), 0, 0, 0)
     seconds = time.monotonic() - began
-    statement = release.statement(name_of(name, shard), outcome, inputs, seconds)
-    save(release.workspace, name, shard, statement)
+    statement = candidate.statement(name_of(name, shard), outcome, inputs, seconds)
+    save(candidate.workspace, name, shard, statement)
     return StepRun(statement, skipped=False, seconds=seconds)
 
 
-def _standing_shard(name: str, release: Release, shard: Shard, inputs: Mapping[str, str]) -> Statement | None:
+def _standing_shard(
+    name: str, candidate: Candidate, shard: Shard, inputs: Mapping[str, str]
+) -> Statement | None:
     try:
-        statement = statement_of(release.workspace, name, shard)
+        statement = statement_of(candidate.workspace, name, shard)
     except GradatimError:
         return None
     if statement is None or dict(statement.inputs) != dict(inputs):
         return None
-    return statement if release.workspace.untouched(statement.details.get("outputs", {})) else None
+    return statement if candidate.workspace.untouched(statement.details.get("outputs", {})) else None
 
 
-def _first_unproven(name: str, release: Release) -> str:
+def _first_unproven(name: str, candidate: Candidate) -> str:
     """The step that is the reason why a step's evidence does not hold: itself, or one that it rests on."""
     return next(
         (
-            _first_unproven(need, release)
+            _first_unproven(need, candidate)
             for need in STEPS[name].needs
-            if standing_evidence(need, release, needed=True) is None
+            if standing_evidence(need, candidate, needed=True) is None
         ),
         name,
     )
 
 
-def _inputs(name: str, release: Release) -> dict[str, str]:
-    return {**step_module(name).depends_on(release), "gradatim": sha256_bytes(__version__.encode())}
+def _inputs(name: str, candidate: Candidate) -> dict[str, str]:
+    return {**step_module(name).depends_on(candidate), "gradatim": sha256_bytes(__version__.encode())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from gradatim.candidate.candidate import BASELINE, ORIGINAL, BaselineModel, Outcome, Release
+from gradatim.candidate.candidate import BASELINE, ORIGINAL, BaselineModel, Candidate, Outcome
 from gradatim.candidate.training import lineage_in
 from gradatim.code import is_reference
 from gradatim.errors import GradatimError
@@ -40,7 +40,7 @@ STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate"
 
 
 def collect(
-    release: Release,
+    candidate: Candidate,
     gate: Outcome | None = None,
     *,
     steps: Collection[str] = STEPS,
@@ -50,7 +50,7 @@ def collect(
     """The report of what the workspace holds.
 
     Args:
-        release: the candidate.
+        candidate: the candidate.
         gate: what the gate step found, while its evidence is not written yet.
         steps: whose evidence counts; that of other steps may be of an earlier candidate.
         outcome: what was done about it.
@@ -59,52 +59,52 @@ def collect(
     found = {
         step: statement
         for step in STEPS
-        if step in steps and (statement := _statement(release, step)) is not None
+        if step in steps and (statement := _statement(candidate, step)) is not None
     }
     judged = gate or _judged(found.get("gate")) or _unfinished(found)
     results = judged.gates
     chosen = judged.details.get("chosen")
     measurements = [m for statement in found.values() for m in statement.measurements]
     variant = chosen or next((name for s in found.values() for name in s.subjects), None)
-    baseline = _baseline(release)
-    record = _benchmark(release) if "benchmark" in found else None
+    baseline = _baseline(candidate)
+    record = _benchmark(candidate) if "benchmark" in found else None
     evaluated = found["evaluate"].details if "evaluate" in found else {}
-    task = release.contract.parts.task
+    task = candidate.contract.parts.task
     return Report(
-        name=release.name,
+        name=candidate.name,
         verdict=judged.verdict,
         outcome=outcome,
         version=version,
-        stage=release.stage,
+        stage=candidate.stage,
         baseline=baseline.label if baseline else None,
         commit=_environment(found).get("commit"),
         chosen=variant,
         task=task.type if task else None,
-        modality=release.contract.parts.test.modality,
+        modality=candidate.contract.parts.test.modality,
         samples=evaluated.get("rows"),
-        contract=release.contract.path.name,
+        contract=candidate.contract.path.name,
         gates=results,
         steps=tuple(_step(statement) for statement in found.values()),
-        variants=_variants(measurements, found, variant, record, release),
+        variants=_variants(measurements, found, variant, record, candidate),
         measurements=tuple(m for m in measurements if m.variant in (variant, BASELINE)),
-        slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(release)),
+        slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
         latency=_latency(record, variant),
         confusion=_confusion(evaluated, variant),
         calibration=_calibration(evaluated, variant, measurements),
         checks=_checks(found.get("test")),
-        inspection=_inspection(found.get("inspect"), release, variant),
-        lineage=_lineage(release, found, variant),
-        data=tuple(_data(release, evaluated)),
-        card=_card(release),
+        inspection=_inspection(found.get("inspect"), candidate, variant),
+        lineage=_lineage(candidate, found, variant),
+        data=tuple(_data(candidate, evaluated)),
+        card=_card(candidate),
         hints=(*_hints(evaluated), *_changed_answers(_checks(found.get("test")))),
         budget=judged.details.get("budget"),
         warnings=(*_warnings(judged), *_diverged(lineage_in(found.get("inspect")))),
     )
 
 
-def _statement(release: Release, step: str) -> Statement | None:
-    return None if step in release.unproven else release.workspace.statement(step)
+def _statement(candidate: Candidate, step: str) -> Statement | None:
+    return None if step in candidate.unproven else candidate.workspace.statement(step)
 
 
 def _judged(statement: Statement | None) -> Outcome | None:
@@ -120,9 +120,9 @@ def _unfinished(found: Mapping[str, Statement]) -> Outcome:
     return Outcome("", {}, Verdict.worst([Verdict.INCONCLUSIVE, *verdicts]), (), gates)
 
 
-def _baseline(release: Release) -> BaselineModel | None:
+def _baseline(candidate: Candidate) -> BaselineModel | None:
     try:
-        return release.baseline()
+        return candidate.baseline()
     except GradatimError:  # a candidate that was refused early cannot be told from what was released
         return None
 
@@ -139,7 +139,7 @@ def _variants(
     found: Mapping[str, Statement],
     chosen: str | None,
     record: Mapping[str, Any] | None,
-    release: Release,
+    candidate: Candidate,
 ) -> tuple[Variant, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
     trials = (
@@ -147,7 +147,7 @@ def _variants(
     )
     ratios = _ratios(record)
     variants = [
-        _variant(name, measurements, trials.get(name), ratios.get(name), chosen, release) for name in names
+        _variant(name, measurements, trials.get(name), ratios.get(name), chosen, candidate) for name in names
     ]
     original = ratios.get(ORIGINAL)
     for name, trial in trials.items():
@@ -171,12 +171,12 @@ def _variant(
     trial: Mapping[str, Any] | None,
     latency: Estimate | None,
     chosen: str | None,
-    release: Release,
+    candidate: Candidate,
 ) -> Variant:
     mine = {
         m.name: m.value for m in measurements if m.variant == name and m.where is None and m.value is not None
     }
-    task = release.contract.parts.task
+    task = candidate.contract.parts.task
     wanted = catalogue.quality(task.type) if task else ()
     quality = {
         metric: mine[metric] for metric in (*wanted, *(task.metrics if task else ())) if metric in mine
@@ -196,8 +196,8 @@ def _variant(
     )
 
 
-def _benchmark(release: Release) -> Mapping[str, Any] | None:
-    path = release.workspace.folder / "benchmark.json"
+def _benchmark(candidate: Candidate) -> Mapping[str, Any] | None:
+    path = candidate.workspace.folder / "benchmark.json"
     if not path.exists():
         return None
     record: Mapping[str, Any] = read_json(path)
@@ -302,13 +302,13 @@ def _checks(statement: Statement | None) -> tuple[Check, ...]:
     )
 
 
-def _inspection(statement: Statement | None, release: Release, chosen: str | None) -> Inspection | None:
+def _inspection(statement: Statement | None, candidate: Candidate, chosen: str | None) -> Inspection | None:
     if statement is None:
         return None
     record = statement.details["inspection"]
     signature = record["signature"] or {"inputs": [], "outputs": []}
     try:
-        files = next((v.manifest.files for v in release.variants() if v.name == chosen), ())
+        files = next((v.manifest.files for v in candidate.variants() if v.name == chosen), ())
     except GradatimError:
         files = ()
     return Inspection(
@@ -328,18 +328,18 @@ def _tensor(spec: Mapping[str, Any]) -> str:
     return f"{spec['name']}: {spec['dtype']}[{axes}]"
 
 
-def _lineage(release: Release, found: Mapping[str, Statement], chosen: str | None) -> Lineage:
+def _lineage(candidate: Candidate, found: Mapping[str, Statement], chosen: str | None) -> Lineage:
     environment = _environment(found)
     packages = _packages(found)
-    baseline = _baseline(release)
+    baseline = _baseline(candidate)
     manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
     return Lineage(
         commit=environment.get("commit"),
         branch=environment.get("branch"),
         previous=f"{baseline.label} ({baseline.digest[:12]})" if baseline else None,
         manifest=manifest,
-        contract=sha256_bytes(release.contract.text.encode()),
-        seed=release.contract.parts.test.seed,
+        contract=sha256_bytes(candidate.contract.text.encode()),
+        seed=candidate.contract.parts.test.seed,
         data={
             name: statement.inputs[name]
             for name in ("evaluation", "calibration")
@@ -364,19 +364,19 @@ def _packages(found: Mapping[str, Statement]) -> dict[str, str]:
     return dict(sorted(merged.items()))
 
 
-def _card(release: Release) -> Card:
-    said = release.contract.parts.card
+def _card(candidate: Candidate) -> Card:
+    said = candidate.contract.parts.card
     scored = Benchmark(**said.benchmark.model_dump()) if said.benchmark else None
     return Card(**{**said.model_dump(), "benchmark": scored})
 
 
-def _data(release: Release, evaluated: Mapping[str, Any]) -> Iterator[DataSet]:
+def _data(candidate: Candidate, evaluated: Mapping[str, Any]) -> Iterator[DataSet]:
     for role in ("evaluation", "calibration"):
-        chosen = release.contract.data_set(role)
+        chosen = candidate.contract.data_set(role)
         if chosen is None:
             continue
         try:
-            digest = None if is_reference(chosen.path) else release.bytes_digest(role)
+            digest = None if is_reference(chosen.path) else candidate.bytes_digest(role)
         except GradatimError:  # not here; the evidence says whether it was the same where it was read
             digest = None
         yield DataSet(role, chosen.path, digest, evaluated.get("rows") if role == "evaluation" else None)
@@ -418,8 +418,8 @@ def _warnings(judged: Outcome) -> list[str]:
     return [f"The variant {name} was refused: {reasons[0]}" for name, reasons in refused.items()]
 
 
-def _lower_is_better(release: Release) -> set[str]:
-    task = release.contract.parts.task
+def _lower_is_better(candidate: Candidate) -> set[str]:
+    task = candidate.contract.parts.task
     if task is None:
         return set()
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gradatim.candidate.candidate import BASELINE, ORIGINAL, Outcome, Release
+from gradatim.candidate.candidate import BASELINE, ORIGINAL, Candidate, Outcome
 from gradatim.files import digest_of, write_json
 from gradatim.gates.verdict import Verdict
 from gradatim.timing.machine import this_machine
@@ -20,38 +20,38 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
 _MARGIN = 0.03
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
-    baseline = release.baseline()
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
+    baseline = candidate.baseline()
     return {
-        **{f"variant:{variant.name}": variant.manifest.digest for variant in release.variants()},
+        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.variants()},
         "baseline": baseline.digest if baseline else digest_of(None),
-        "evaluation": release.data_digest("evaluation"),
-        "contract": release.part_digest("model", "benchmark"),
-        "margins": digest_of(_margin(release)),
-        "code": release.code_digest(),
+        "evaluation": candidate.data_digest("evaluation"),
+        "contract": candidate.part_digest("model", "benchmark"),
+        "margins": digest_of(_margin(candidate)),
+        "code": candidate.code_digest(),
         "machine": this_machine().kind,
     }
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
-    subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
-    if release.contract.data_set("evaluation") is None:
+    subjects = {variant.name: variant.manifest.digest for variant in candidate.variants()}
+    if candidate.contract.data_set("evaluation") is None:
         return Outcome("no evaluation data in the contract to time with", subjects)
-    settings = release.contract.parts.benchmark
-    variants = {variant.name: variant.path for variant in release.variants()}
-    baseline = release.baseline_path()
+    settings = candidate.contract.parts.benchmark
+    variants = {variant.name: variant.path for variant in candidate.variants()}
+    baseline = candidate.baseline_path()
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
-    contestants = {name: release.contestant(name, path, settings.threads) for name, path in paths.items()}
-    with release.open(release.original.path) as predictor:
-        batch = release.dataset("evaluation", predictor.signature).head(settings.batch).inputs
-    with release.progress.task("benchmark", settings.rounds) as advance:
+    contestants = {name: candidate.contestant(name, path, settings.threads) for name, path in paths.items()}
+    with candidate.open(candidate.original.path) as predictor:
+        batch = candidate.dataset("evaluation", predictor.signature).head(settings.batch).inputs
+    with candidate.progress.task("benchmark", settings.rounds) as advance:
 
         def tell(done: int, most: int, known: str) -> None:
             advance(1, known)
 
-        found = list(_timed(contestants, list(variants), batch, settings, _margin(release), tell))
-    path = release.workspace.folder / "benchmark.json"
+        found = list(_timed(contestants, list(variants), batch, settings, _margin(candidate), tell))
+    path = candidate.workspace.folder / "benchmark.json"
     write_json(path, _merged(found))
     measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
     summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL)
@@ -115,9 +115,9 @@ def _merged(found: list[PairedResult]) -> dict[str, Any]:
     }
 
 
-def _margin(release: Release) -> float:
+def _margin(candidate: Candidate) -> float:
     """The strictest margin that a gate sets on latency or throughput."""
-    rules = release.contract.rules_for(release.stage)
+    rules = candidate.contract.rules_for(candidate.stage)
     margins = [
         r.amount for r in rules if r.bound == "not_worse" and r.metric.startswith(("latency", "throughput"))
     ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradatim.candidate.candidate import ORIGINAL, Outcome, Release
+from gradatim.candidate.candidate import ORIGINAL, Candidate, Outcome
 from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
 from gradatim.contract.schema import Build
@@ -21,72 +21,74 @@ from gradatim.report import numbers
 _LINES_TOLD = 12
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
     """The command and everything it reads; for a committed model, the model."""
-    build = _needed(release)
+    build = _needed(candidate)
     if build is None:
-        return {"model": release.original.manifest.digest}
-    return {"command": digest_of(build.run), "code": digest_of(_inputs(release, build))}
+        return {"model": candidate.original.manifest.digest}
+    return {"command": digest_of(build.run), "code": digest_of(_inputs(candidate, build))}
 
 
-def still_holds(release: Release, statement: Statement) -> bool:
+def still_holds(candidate: Candidate, statement: Statement) -> bool:
     """Whether the model that was built is still the one that is there."""
     try:
-        return release.original.manifest.digest == statement.subjects[ORIGINAL]
+        return candidate.original.manifest.digest == statement.subjects[ORIGINAL]
     except InvalidInput:
         return False
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Run the build command, or take the committed model as it is."""
-    build = _needed(release)
+    build = _needed(candidate)
     trained: dict[str, Any] = {}
     if build is not None:
-        before = mark(release)
-        with release.progress.task("build", None):
-            _run(release, build)
-        trained = left_by_build(release, before)
-    subject = {ORIGINAL: release.original.manifest.digest}
-    size = release.original.manifest.size
-    origin = f"made by `{build.run}`" if build else "committed" if _is_tracked(release) else "taken as it is"
+        before = mark(candidate)
+        with candidate.progress.task("build", None):
+            _run(candidate, build)
+        trained = left_by_build(candidate, before)
+    subject = {ORIGINAL: candidate.original.manifest.digest}
+    size = candidate.original.manifest.size
+    origin = (
+        f"made by `{build.run}`" if build else "committed" if _is_tracked(candidate) else "taken as it is"
+    )
     details = {"size": size, **trained}
-    return Outcome(f"{_shown(release)}, {numbers.size(size)}, {origin}", subject, details=details)
+    return Outcome(f"{_shown(candidate)}, {numbers.size(size)}, {origin}", subject, details=details)
 
 
-def _needed(release: Release) -> Build | None:
+def _needed(candidate: Candidate) -> Build | None:
     """The command, unless the model is committed."""
-    build = release.contract.parts.model.build
-    return None if build is None or _is_tracked(release) else build
+    build = candidate.contract.parts.model.build
+    return None if build is None or _is_tracked(candidate) else build
 
 
-def _is_tracked(release: Release) -> bool:
-    path = release.contract.parts.model.path
+def _is_tracked(candidate: Candidate) -> bool:
+    path = candidate.contract.parts.model.path
     if path is None:
         return False
     try:
-        return release.repository.tracks(release.root / path)
+        return candidate.repository.tracks(candidate.root / path)
     except EnvironmentLacks:
         return False
 
 
-def _shown(release: Release) -> str:
-    model = release.contract.parts.model
+def _shown(candidate: Candidate) -> str:
+    model = candidate.contract.parts.model
     return str(model.path or model.factory)
 
 
-def _run(release: Release, build: Build) -> None:
+def _run(candidate: Candidate, build: Build) -> None:
     try:
         arguments = shlex.split(build.run)
     except ValueError as error:
         raise UsageError(
-            f"{release.contract.where('model', 'build')}: the command cannot be split: {error}."
+            f"{candidate.contract.where('model', 'build')}: the command cannot be split: {error}."
         ) from error
     if arguments[0] in ("python", "python3"):
         arguments[0] = sys.executable  # the environment that gradatim runs in, wherever PATH leads
     try:
         done = subprocess.run(
             arguments,
-            cwd=release.root,
+            cwd=candidate.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -94,39 +96,39 @@ def _run(release: Release, build: Build) -> None:
         )
     except OSError as error:
         raise EnvironmentLacks(
-            f"{release.contract.where('model', 'build')}: `{arguments[0]}` cannot be run: {error.strerror}. "
+            f"{candidate.contract.where('model', 'build')}: `{arguments[0]}` cannot be run: {error.strerror}. "
             "Install it, or correct `model.build`."
         ) from error
-    log = release.workspace.folder / "build.log"
+    log = candidate.workspace.folder / "build.log"
     write_bytes(log, done.stdout)
     if done.returncode != 0:
         said = done.stdout.decode(errors="replace").strip().splitlines()[-_LINES_TOLD:]
         raise InvalidInput(
-            f"{release.contract.where('model', 'build')}: `{build.run}` ended with exit code {done.returncode}. "
+            f"{candidate.contract.where('model', 'build')}: `{build.run}` ended with exit code {done.returncode}. "
             f"Its last words (all of them: {log}):\n" + "\n".join(f"  {line}" for line in said)
         )
-    if not release.model_path.exists():
+    if not candidate.model_path.exists():
         raise InvalidInput(
-            f"{release.contract.where('model', 'build')}: `{build.run}` ended well, but there is no model at "
-            f"{_shown(release)}. Let it write there, or correct `model.path`."
+            f"{candidate.contract.where('model', 'build')}: `{build.run}` ended well, but there is no model at "
+            f"{_shown(candidate)}. Let it write there, or correct `model.path`."
         )
-    release.__dict__.pop("original", None)
+    candidate.__dict__.pop("original", None)
 
 
-def _inputs(release: Release, build: Build) -> dict[str, str]:
+def _inputs(candidate: Candidate, build: Build) -> dict[str, str]:
     """Digests of what the command reads: as declared, else its scripts and the modules that they import."""
     paths: list[Path] = []
     if build.inputs is not None:
         for pattern in build.inputs:
-            matches = sorted(release.root.glob(pattern))
+            matches = sorted(candidate.root.glob(pattern))
             if not matches:
-                place = release.contract.where("model", "build", "inputs")
+                place = candidate.contract.where("model", "build", "inputs")
                 raise UsageError(f"{place}: nothing matches `{pattern}`. Correct `model.build.inputs`.")
             paths += matches
     else:
         for word in shlex.split(build.run):
-            script = release.root / word
+            script = candidate.root / word
             if script.is_file():
-                paths += local_closure(release.root, script) if script.suffix == ".py" else [script]
-    root = release.root.resolve()
+                paths += local_closure(candidate.root, script) if script.suffix == ".py" else [script]
+    root = candidate.root.resolve()
     return {path.resolve().relative_to(root).as_posix(): tree_digest(path) for path in paths}

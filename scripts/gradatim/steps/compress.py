@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.candidate.candidate import ORIGINAL, Outcome, Release
+from gradatim.candidate.candidate import ORIGINAL, Candidate, Outcome
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import MADE_FROM
 from gradatim.files import digest_of
@@ -27,64 +27,66 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     Batch = dict[str, NDArray[Any]]
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
-    original = release.original.manifest.digest
-    if release.contract.parts.compress is None:
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
+    original = candidate.original.manifest.digest
+    if candidate.contract.parts.compress is None:
         return {MADE_FROM: original}
     return {
         MADE_FROM: original,
-        "calibration": release.data_digest("calibration"),
-        "contract": release.part_digest("model", "task", "compress"),
-        "code": release.code_digest(("calibration",)),
+        "calibration": candidate.data_digest("calibration"),
+        "contract": candidate.part_digest("model", "task", "compress"),
+        "code": candidate.code_digest(("calibration",)),
         "machine": this_machine().kind,
     }
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Search on the calibration data; leave the best accepted variant to be judged, and always the original."""
     from gradatim.compression.recipe import DEFAULT_METHODS
     from gradatim.compression.search import compress
 
-    settings = release.contract.parts.compress
-    original = release.original
+    settings = candidate.contract.parts.compress
+    original = candidate.original
     if settings is None:
         return Outcome(
             "not asked for", {ORIGINAL: original.manifest.digest}, details={"variants": [{"name": ORIGINAL}]}
         )
-    out = release.workspace.folder / "models"
-    with release.progress.task("compress", None) as advance:
+    out = candidate.workspace.folder / "models"
+    with candidate.progress.task("compress", None) as advance:
         result = compress(
             original.path,
             out,
-            calibration=lambda: _calibration(release, settings),
-            quality=_quality(release, settings),
+            calibration=lambda: _calibration(candidate, settings),
+            quality=_quality(candidate, settings),
             keep=settings.keep or None,
-            lower_is_better=_lower_is_better(release, settings),
+            lower_is_better=_lower_is_better(candidate, settings),
             methods=settings.methods or DEFAULT_METHODS,
-            seed=release.contract.parts.test.seed,
-            threads=release.contract.parts.model.threads,
+            seed=candidate.contract.parts.test.seed,
+            threads=candidate.contract.parts.model.threads,
             memory_limit=int(settings.memory) if settings.memory else None,
             seconds_per_trial=settings.timeout,
-            context=digest_of([release.data_digest("calibration"), release.code_digest(("calibration",))]),
+            context=digest_of(
+                [candidate.data_digest("calibration"), candidate.code_digest(("calibration",))]
+            ),
             name=ORIGINAL,
             progress=lambda name, done, total: advance(1, f"{name} {done}/{total}"),
         )
-    return _outcome(release, result)
+    return _outcome(candidate, result)
 
 
-def _outcome(release: Release, result: Result) -> Outcome:
+def _outcome(candidate: Candidate, result: Result) -> Outcome:
     subjects, variants, outputs, sizes = {}, [], [], []
     for trial in result.chosen[:1]:  # the others stay in the report; each one judged costs its benchmark
         if trial.path is None:
             continue
         files = sorted(path for path in trial.path.parent.rglob("*") if path.is_file())
-        manifest = Manifest.of(release.name, trial.path.parent, files)
+        manifest = Manifest.of(candidate.name, trial.path.parent, files)
         subjects[trial.name] = manifest.digest
         variants.append({"name": trial.name, "file": trial.path.name})
         outputs += files
         sizes.append(Measurement("size", trial.name, float(manifest.size), "B"))
-    subjects[ORIGINAL] = release.original.manifest.digest
-    sizes.append(Measurement("size", ORIGINAL, float(release.original.manifest.size), "B"))
+    subjects[ORIGINAL] = candidate.original.manifest.digest
+    sizes.append(Measurement("size", ORIGINAL, float(candidate.original.manifest.size), "B"))
     details = {
         "variants": [*variants, {"name": ORIGINAL}],
         "trials": [_told(trial.to_json()) for trial in result.trials],
@@ -125,7 +127,7 @@ class _Recorder:
         self.close()
 
 
-def _calibration(release: Release, settings: Compress) -> Iterator[Batch]:
+def _calibration(candidate: Candidate, settings: Compress) -> Iterator[Batch]:
     """The calibration rows as the model itself gets them."""
     recorders: list[_Recorder] = []
 
@@ -133,10 +135,10 @@ def _calibration(release: Release, settings: Compress) -> Iterator[Batch]:
         recorders.append(_Recorder(predictor))
         return recorders[-1]
 
-    with release.open(release.original.path, watch=watch) as predictor:
+    with candidate.open(candidate.original.path, watch=watch) as predictor:
         left = settings.rows
-        for batch in release.dataset("calibration", predictor.signature).batches(
-            release.contract.parts.data.batch
+        for batch in candidate.dataset("calibration", predictor.signature).batches(
+            candidate.contract.parts.data.batch
         ):
             predictor(batch.rows(slice(0, left)).inputs)
             yield from recorders[0].seen
@@ -146,15 +148,15 @@ def _calibration(release: Release, settings: Compress) -> Iterator[Batch]:
                 return
 
 
-def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[str, float]] | None:
+def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mapping[str, float]] | None:
     """The task's metrics on calibration data; None where nothing but likeness to the original can be measured."""
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.measure import default_metrics
     from gradatim.models.predict import predict
 
-    if release.contract.parts.task is None:
+    if candidate.contract.parts.task is None:
         return None
-    task = release.task()
+    task = candidate.task()
     wanted = [m for m in settings.keep if m in task.own or m in catalogue.quality(task.type)]
     if settings.keep and not wanted:
         return None
@@ -162,9 +164,9 @@ def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[s
     def quality(path: Path) -> Mapping[str, float]:
         folder = Path(tempfile.mkdtemp(prefix="gradatim-"))
         try:
-            with release.open(path) as predictor:
-                dataset = release.dataset("calibration", predictor.signature)
-                batch = release.contract.parts.data.batch
+            with candidate.open(path) as predictor:
+                dataset = candidate.dataset("calibration", predictor.signature)
+                batch = candidate.contract.parts.data.batch
                 found = Evaluation(
                     task,
                     predict(
@@ -179,9 +181,9 @@ def _quality(release: Release, settings: Compress) -> Callable[[Path], Mapping[s
     return quality
 
 
-def _lower_is_better(release: Release, settings: Compress) -> list[str]:
-    if release.contract.parts.task is None:
+def _lower_is_better(candidate: Candidate, settings: Compress) -> list[str]:
+    if candidate.contract.parts.task is None:
         return []
-    task = release.task()
+    task = candidate.task()
     metrics = {name: task.metric(name) for name in settings.keep}
     return [name for name, metric in metrics.items() if metric is not None and not metric.higher_is_better]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.candidate.candidate import BASELINE, Outcome, Release
+from gradatim.candidate.candidate import BASELINE, Candidate, Outcome
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
 from gradatim.candidate.uses import count_use
 from gradatim.errors import InvalidInput
@@ -30,113 +30,113 @@ _AGAIN = "baseline again"
 """Where the baseline's second run lies until it was compared with the first."""
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
-    baseline = release.baseline()
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
+    baseline = candidate.baseline()
     return {
-        **{f"variant:{variant.name}": variant.manifest.digest for variant in release.variants()},
+        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.variants()},
         "baseline": baseline.digest if baseline else digest_of(None),
-        "evaluation": release.data_digest("evaluation"),
-        "contract": release.part_digest("model", "data", "task"),
-        "gates": digest_of([_extra_metrics(release), _wants_self_flips(release)]),
-        "code": release.code_digest(),
+        "evaluation": candidate.data_digest("evaluation"),
+        "contract": candidate.part_digest("model", "data", "task"),
+        "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate)]),
+        "code": candidate.code_digest(),
     }
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Predict with every variant and the baseline, on the same rows; measure each with its interval.
 
     Where shards left the predictions in the workspace, those are merged.
     """
-    subjects = {variant.name: variant.manifest.digest for variant in release.variants()}
-    if release.contract.parts.data.evaluation is None:
+    subjects = {variant.name: variant.manifest.digest for variant in candidate.variants()}
+    if candidate.contract.parts.data.evaluation is None:
         return Outcome("no evaluation data in the contract", subjects)
-    task = release.task()
-    variants = _contestants(release)
-    dataset = release.dataset("evaluation", None)
+    task = candidate.task()
+    variants = _contestants(candidate)
+    dataset = candidate.dataset("evaluation", None)
     if task.type == "classification":
         _refuse_one_class(dataset)
-    shards = parts(release, "evaluate", depends_on(release))
-    uses = count_use(release)
-    runs = _runs(release, variants)
+    shards = parts(candidate, "evaluate", depends_on(candidate))
+    uses = count_use(candidate)
+    runs = _runs(candidate, variants)
     signatures: dict[str, Signature] = {}
     beside: list[Measurement] = []
-    with release.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
+    with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items():
-            with release.open(path) as predictor:
+            with candidate.open(path) as predictor:
                 for run in runs[name]:
-                    folder = release.workspace.predictions_folder(run)
+                    folder = candidate.workspace.predictions_folder(run)
                     if shards:
                         _merge(shards, run, folder, len(dataset), advance)
                     else:
-                        _predict(release, task, predictor, folder, None, advance)
-                signatures[name] = _signature(release, predictor)
-    outcome = _measured(release, task, variants, signatures, subjects)
+                        _predict(candidate, task, predictor, folder, None, advance)
+                signatures[name] = _signature(candidate, predictor)
+    outcome = _measured(candidate, task, variants, signatures, subjects)
     if _AGAIN in runs.get(BASELINE, ()):
-        beside += _self_flips(release, task)
+        beside += _self_flips(candidate, task)
     if BASELINE in variants:
-        files = release.baseline_files()
+        files = candidate.baseline_files()
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
-    forget(release, "evaluate")
+    forget(candidate, "evaluate")
     return replace(
         outcome,
-        summary=outcome.summary + _counted(release, uses),
+        summary=outcome.summary + _counted(candidate, uses),
         measurements=(*outcome.measurements, *beside),
         details={**outcome.details, "uses": uses} if uses else outcome.details,
         elsewhere=elsewhere(shards),
     )
 
 
-def run_shard(release: Release, shard: Shard) -> Outcome:
+def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Predict one part of the rows with every variant and the baseline, for a later run to merge."""
-    task, variants = release.task(), _contestants(release)
-    total = len(release.dataset("evaluation", None))
-    rows = shard.rows(total, release.contract.parts.data.batch)
-    folder = begin(release, "evaluate", shard)
-    runs = _runs(release, variants)
-    with release.progress.task("evaluate", len(rows) * sum(map(len, runs.values()))) as advance:
+    task, variants = candidate.task(), _contestants(candidate)
+    total = len(candidate.dataset("evaluation", None))
+    rows = shard.rows(total, candidate.contract.parts.data.batch)
+    folder = begin(candidate, "evaluate", shard)
+    runs = _runs(candidate, variants)
+    with candidate.progress.task("evaluate", len(rows) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items() if rows else ():
-            with release.open(path) as predictor:
+            with candidate.open(path) as predictor:
                 for run in runs[name]:
-                    _predict(release, task, predictor, folder / run, rows, advance)
-    return left(release, shard, folder, rows.start, len(rows), total)
+                    _predict(candidate, task, predictor, folder / run, rows, advance)
+    return left(candidate, shard, folder, rows.start, len(rows), total)
 
 
-def _contestants(release: Release) -> dict[str, Path]:
+def _contestants(candidate: Candidate) -> dict[str, Path]:
     """The variants and, where there is one, the baseline: each one's model by name."""
-    variants = {variant.name: variant.path for variant in release.variants()}
-    baseline = release.baseline_path()
+    variants = {variant.name: variant.path for variant in candidate.variants()}
+    baseline = candidate.baseline_path()
     return variants if baseline is None else {**variants, BASELINE: baseline}
 
 
-def _runs(release: Release, variants: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+def _runs(candidate: Candidate, variants: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Under which names each one's predictions are kept: the baseline may run a second time."""
-    again = {BASELINE: (BASELINE, _AGAIN)} if BASELINE in variants and _wants_self_flips(release) else {}
+    again = {BASELINE: (BASELINE, _AGAIN)} if BASELINE in variants and _wants_self_flips(candidate) else {}
     return {**{name: (name,) for name in variants}, **again}
 
 
-def _counted(release: Release, uses: Mapping[str, Any] | None) -> str:
+def _counted(candidate: Candidate, uses: Mapping[str, Any] | None) -> str:
     if uses is None:
         return ""
     number = uses["number"]
     if number is None:
         return ", a use of the data that could not be counted"
-    return f", use {number} of {release.contract.parts.data.uses} of the data"
+    return f", use {number} of {candidate.contract.parts.data.uses} of the data"
 
 
-def _self_flips(release: Release, task: Task) -> list[Measurement]:
+def _self_flips(candidate: Candidate, task: Task) -> list[Measurement]:
     """How often the baseline flips when it is run a second time: no candidate can be asked for less."""
     from gradatim.metrics.evaluation import Evaluation
 
-    first = Evaluation(task, release.predictions(BASELINE))
-    flips = Evaluation(task, release.predictions(_AGAIN), first).samples("negative_flips")
-    shutil.rmtree(release.workspace.predictions_folder(_AGAIN))
+    first = Evaluation(task, candidate.predictions(BASELINE))
+    flips = Evaluation(task, candidate.predictions(_AGAIN), first).samples("negative_flips")
+    shutil.rmtree(candidate.workspace.predictions_folder(_AGAIN))
     if flips.value is None:
         return []
     return [Measurement("self_flips", BASELINE, flips.value, n=flips.n, successes=flips.successes)]
 
 
-def _wants_self_flips(release: Release) -> bool:
-    return any(rule.metric == "negative_flips" for rule in release.contract.all_rules())
+def _wants_self_flips(candidate: Candidate) -> bool:
+    return any(rule.metric == "negative_flips" for rule in candidate.contract.all_rules())
 
 
 def _refuse_one_class(dataset: Dataset) -> None:
@@ -154,16 +154,16 @@ def _refuse_one_class(dataset: Dataset) -> None:
 
 
 def _predict(
-    release: Release, task: Task, predictor: Predictor, folder: Path, only: range | None, advance: Advance
+    candidate: Candidate, task: Task, predictor: Predictor, folder: Path, only: range | None, advance: Advance
 ) -> None:
     from gradatim.models.predict import predict
 
     predict(
         predictor,
-        release.dataset("evaluation", predictor.signature),
+        candidate.dataset("evaluation", predictor.signature),
         task,
         folder,
-        batch=release.contract.parts.data.batch,
+        batch=candidate.contract.parts.data.batch,
         only=only,
         advance=lambda n=1, note="": advance(n, folder.name),
     )
@@ -176,16 +176,16 @@ def _merge(shards: Sequence[Part], run: str, folder: Path, rows: int, advance: A
     advance(rows, run)
 
 
-def _signature(release: Release, predictor: Predictor) -> Signature:
+def _signature(candidate: Candidate, predictor: Predictor) -> Signature:
     """The signature that a model shows on the first row."""
     from gradatim.models import observed_signature
 
-    dataset = release.dataset("evaluation", predictor.signature)
+    dataset = candidate.dataset("evaluation", predictor.signature)
     return observed_signature(predictor, dataset.head(1).inputs)
 
 
 def _measured(
-    release: Release,
+    candidate: Candidate,
     task: Task,
     names: Mapping[str, Any],
     signatures: Mapping[str, Signature],
@@ -194,9 +194,9 @@ def _measured(
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.measure import measurements, weak_slices
 
-    load = release.predictions
+    load = candidate.predictions
     reference = Evaluation(task, load(BASELINE)) if BASELINE in names else None
-    extra = _extra_metrics(release)
+    extra = _extra_metrics(candidate)
     found, details = [], {}
     evaluations: dict[str, Evaluation] = {}
     for name in names:
@@ -221,7 +221,7 @@ def _measured(
             "variants": details,
             "weak_slices": [vars(weak) for weak in weak_slices(evaluations[first])],
         },
-        tuple(sorted(p for name in names for p in release.workspace.predictions_folder(name).iterdir())),
+        tuple(sorted(p for name in names for p in candidate.workspace.predictions_folder(name).iterdir())),
     )
 
 
@@ -256,10 +256,10 @@ def _headline(found: list[Any], variant: str, task: Task) -> str:
     return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")
 
 
-def _extra_metrics(release: Release) -> list[str]:
+def _extra_metrics(candidate: Candidate) -> list[str]:
     """Metrics that a gate names and that are not measured anyway (``recall_at_5``)."""
-    task = release.contract.parts.task
+    task = candidate.contract.parts.task
     if task is None:
         return []
     known = catalogue.known(task.type, task.metrics)
-    return sorted({rule.metric for rule in release.contract.all_rules() if rule.metric not in known})
+    return sorted({rule.metric for rule in candidate.contract.all_rules() if rule.metric not in known})

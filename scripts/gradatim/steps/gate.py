@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gradatim.candidate.candidate import BASELINE, Outcome, Release, Variant
+from gradatim.candidate.candidate import BASELINE, Candidate, Outcome, Variant
 from gradatim.candidate.uses import reuse_of
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
@@ -28,30 +28,30 @@ _MEASURING = ("inspect", "compress", "test", "evaluate", "benchmark")
 _NOUNS = {"image": "images", "audio": "recordings", "text": "texts", "tabular": "rows"}
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
-    paths = {step: release.workspace.evidence_path(step) for step in _MEASURING}
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
+    paths = {step: candidate.workspace.evidence_path(step) for step in _MEASURING}
     evidence = {step: sha256_bytes(path.read_bytes()) for step, path in paths.items() if path.exists()}
     return {
         **evidence,
-        "contract": release.part_digest("card", "gates", "stages", "task"),
-        "uses": digest_of(release.contract.parts.data.uses),
-        "stage": digest_of(release.stage),
-        "lines": digest_of([rule.line for rule in release.contract.rules_for(release.stage)]),
-        "unproven": digest_of(list(release.unproven)),
+        "contract": candidate.part_digest("card", "gates", "stages", "task"),
+        "uses": digest_of(candidate.contract.parts.data.uses),
+        "stage": digest_of(candidate.stage),
+        "lines": digest_of([rule.line for rule in candidate.contract.rules_for(candidate.stage)]),
+        "unproven": digest_of(list(candidate.unproven)),
     }
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
     from gradatim.gates.budget import error_budget
     from gradatim.report.collect import collect
     from gradatim.report.writing import write_documents, write_report
 
-    variants = release.variants()
-    standing = _standing_results(release)
+    variants = candidate.variants()
+    standing = _standing_results(candidate)
     judged: dict[str, list[GateResult]] = {}
     for variant in variants:
-        judged[variant.name] = [*_behaviour_results(release, variant), *_judge(release, variant)]
+        judged[variant.name] = [*_behaviour_results(candidate, variant), *_judge(candidate, variant)]
         if not any(result.refuses for result in judged[variant.name]):
             chosen = variant
             break
@@ -64,7 +64,7 @@ def run(release: Release) -> Outcome:
         for name, found in judged.items()
         if name != chosen.name and any(result.refuses for result in found)
     }
-    budget = error_budget(release.contract.rules_for(release.stage), _reuse(release), forms=len(judged))
+    budget = error_budget(candidate.contract.rules_for(candidate.stage), _reuse(candidate), forms=len(judged))
     outcome = Outcome(
         _summary(results),
         {variant.name: variant.manifest.digest for variant in variants},
@@ -74,16 +74,16 @@ def run(release: Release) -> Outcome:
         {
             "chosen": chosen.name,
             "refused_variants": refused,
-            "stage": release.stage,
+            "stage": candidate.stage,
             "budget": budget.text,
         },
     )
-    report = collect(release, outcome)
-    write_report(report, release.workspace.folder)
-    return replace(outcome, outputs=write_documents(report, release.workspace.folder))
+    report = collect(candidate, outcome)
+    write_report(report, candidate.workspace.folder)
+    return replace(outcome, outputs=write_documents(report, candidate.workspace.folder))
 
 
-def plan_gates(release: Release) -> list[PlanRow]:
+def plan_gates(candidate: Candidate) -> list[PlanRow]:
     """What each gate needs and can detect with the evaluation data there is, before anything runs.
 
     Raises:
@@ -93,35 +93,35 @@ def plan_gates(release: Release) -> list[PlanRow]:
     from gradatim.gates.reuse import alpha_after
     from gradatim.perturb.catalogue import SEVERITIES
 
-    task, uses = release.contract.parts.task, release.contract.parts.data.uses
+    task, uses = candidate.contract.parts.task, candidate.contract.parts.data.uses
     return plan(
-        release.contract.rules_for(release.stage),
-        _counts(release),
+        candidate.contract.rules_for(candidate.stage),
+        _counts(candidate),
         task=task.type if task else "",
         own=task.metrics if task else (),
         alpha=None if uses is None else alpha_after(uses),
-        noun=_noun(release),
+        noun=_noun(candidate),
         severities=SEVERITIES,
     )
 
 
-def hopeless_gates(release: Release) -> list[PlanRow]:
+def hopeless_gates(candidate: Candidate) -> list[PlanRow]:
     """Gates that will refuse every model with the evaluation data there is, so that nothing need be run to know.
 
     A gate that merely lacks samples is none of them where the stage only warns of the undecided.
     """
-    stage = release.contract.parts.stages.get(release.stage or "")
+    stage = candidate.contract.parts.stages.get(candidate.stage or "")
     warns = stage is not None and stage.on_inconclusive == "warn"
-    return [row for row in plan_gates(release) if not row.possible and not (warns and row.undecidable)]
+    return [row for row in plan_gates(candidate) if not row.possible and not (warns and row.undecidable)]
 
 
-def _counts(release: Release) -> dict[str, int]:
+def _counts(candidate: Candidate) -> dict[str, int]:
     """Samples by slice: all, by declared class, by value of each slice column."""
-    if release.contract.data_set("evaluation") is None:
+    if candidate.contract.data_set("evaluation") is None:
         return {}
-    dataset = release.dataset("evaluation", None)
+    dataset = candidate.dataset("evaluation", None)
     counts = {"": len(dataset)}
-    task = release.contract.parts.task
+    task = candidate.contract.parts.task
     labels = dataset.labels()
     if labels is not None and task is not None and task.type == "classification":
         seen = Counter(str(label) for label in labels.tolist())
@@ -135,80 +135,80 @@ def _counts(release: Release) -> dict[str, int]:
     return counts
 
 
-def _noun(release: Release) -> str:
-    return _NOUNS.get(release.contract.parts.test.modality or "", "samples")
+def _noun(candidate: Candidate) -> str:
+    return _NOUNS.get(candidate.contract.parts.test.modality or "", "samples")
 
 
-def _standing_results(release: Release) -> list[GateResult]:
+def _standing_results(candidate: Candidate) -> list[GateResult]:
     """What earlier steps decided for themselves, and evidence that is not there."""
     results: list[GateResult] = []
-    statement = None if "inspect" in release.unproven else release.workspace.statement("inspect")
+    statement = None if "inspect" in candidate.unproven else candidate.workspace.statement("inspect")
     results += statement.gates if statement is not None else ()
-    for step in release.unproven:
+    for step in candidate.unproven:
         results.append(
             GateResult(
-                step, step, Verdict.INVALID, release.original.name, f"evidence of {step}",
+                step, step, Verdict.INVALID, candidate.original.name, f"evidence of {step}",
                 f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: gradatim {step}",
             )
         )  # fmt: skip
     return results
 
 
-def _behaviour_results(release: Release, variant: Variant) -> list[GateResult]:
+def _behaviour_results(candidate: Candidate, variant: Variant) -> list[GateResult]:
     """What the test step refused this variant for."""
-    statement = None if "test" in release.unproven else release.workspace.statement("test")
+    statement = None if "test" in candidate.unproven else candidate.workspace.statement("test")
     return [gate for gate in statement.gates if gate.variant == variant.name] if statement else []
 
 
-def _judge(release: Release, variant: Variant) -> list[GateResult]:
+def _judge(candidate: Candidate, variant: Variant) -> list[GateResult]:
     from gradatim.gates.judge import judge
 
-    stage = release.contract.parts.stages.get(release.stage or "")
+    stage = candidate.contract.parts.stages.get(candidate.stage or "")
     return judge(
-        release.contract.rules_for(release.stage),
-        _case(release, variant),
+        candidate.contract.rules_for(candidate.stage),
+        _case(candidate, variant),
         on_inconclusive=stage.on_inconclusive if stage else "fail",
     )
 
 
-def _case(release: Release, variant: Variant) -> Case:
+def _case(candidate: Candidate, variant: Variant) -> Case:
     from gradatim.checks.robustness import load_scores
     from gradatim.gates.case import Case
 
     proven = {
         s: st
         for s in _MEASURING
-        if s not in release.unproven and (st := release.workspace.statement(s)) is not None
+        if s not in candidate.unproven and (st := candidate.workspace.statement(s)) is not None
     }
     measurements = [m for statement in proven.values() for m in statement.measurements]
-    base = release.baseline()
-    candidate, baseline = _evaluations(release, variant.name) if "evaluate" in proven else (None, None)
-    timings, latencies = _timings(release, variant.name) if "benchmark" in proven else ({}, None)
+    base = candidate.baseline()
+    mine, baseline = _evaluations(candidate, variant.name) if "evaluate" in proven else (None, None)
+    timings, latencies = _timings(candidate, variant.name) if "benchmark" in proven else ({}, None)
     scores = (
-        load_scores(release.workspace.folder, variant.name, BASELINE if base else None)
+        load_scores(candidate.workspace.folder, variant.name, BASELINE if base else None)
         if "test" in proven
         else []
     )
     return Case(
         variant.name,
         _once(measurements),
-        candidate,
+        mine,
         baseline,
         first_release=base is None,
         robustness={score.corruption: score for score in scores},
         timings=timings,
         latencies=latencies,
         self_flips=_self_flips(measurements),
-        reuse=_reuse(release),
-        noun=_noun(release),
+        reuse=_reuse(candidate),
+        noun=_noun(candidate),
         baseline_name=base.label if base else "the baseline",
     )
 
 
-def _reuse(release: Release) -> Reuse | None:
+def _reuse(candidate: Candidate) -> Reuse | None:
     """What the uses of the test set mean for the verdicts."""
-    statement = None if "evaluate" in release.unproven else release.workspace.statement("evaluate")
-    return reuse_of(release, statement)
+    statement = None if "evaluate" in candidate.unproven else candidate.workspace.statement("evaluate")
+    return reuse_of(candidate, statement)
 
 
 def _self_flips(measurements: list[Measurement]) -> SelfFlips | None:
@@ -226,22 +226,22 @@ def _once(measurements: list[Measurement]) -> list[Measurement]:
     return list(dict.fromkeys(measurements))
 
 
-def _evaluations(release: Release, name: str) -> tuple[Evaluation | None, Evaluation | None]:
+def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Evaluation | None]:
     from gradatim.metrics.evaluation import Evaluation
 
-    if release.contract.parts.data.evaluation is None:
+    if candidate.contract.parts.data.evaluation is None:
         return None, None
-    task = release.task()
-    baseline = Evaluation(task, release.predictions(BASELINE)) if release.baseline() else None
-    return Evaluation(task, release.predictions(name), baseline), baseline
+    task = candidate.task()
+    baseline = Evaluation(task, candidate.predictions(BASELINE)) if candidate.baseline() else None
+    return Evaluation(task, candidate.predictions(name), baseline), baseline
 
 
-def _timings(release: Release, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:
+def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:
     import numpy as np
 
     from gradatim.gates.latency import PairedTiming
 
-    path = release.workspace.folder / "benchmark.json"
+    path = candidate.workspace.folder / "benchmark.json"
     if not path.exists():
         return {}, None
     record = read_json(path)

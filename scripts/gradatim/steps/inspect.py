@@ -5,41 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gradatim.candidate import training
-from gradatim.candidate.candidate import ORIGINAL, Outcome, Release
+from gradatim.candidate.candidate import ORIGINAL, Candidate, Outcome
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import Inspection, inspect_model
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
-    model = {"model": release.original.manifest.digest, "contract": release.part_digest("model")}
-    return {**model, **training.digests(release)}
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
+    model = {"model": candidate.original.manifest.digest, "contract": candidate.part_digest("model")}
+    return {**model, **training.digests(candidate)}
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Look the model over; refuse pickles, weights that are not finite, and training on the evaluation data."""
-    model = release.contract.parts.model
-    with release.progress.task("inspect", None):
+    model = candidate.contract.parts.model
+    with candidate.progress.task("inspect", None):
         found = inspect_model(
-            release.model_path,
-            root=release.root,
+            candidate.model_path,
+            root=candidate.root,
             format=model.format,
             factory=model.factory,
-            signature=release.declared_signature(),
+            signature=candidate.declared_signature(),
             device=model.device,
             threads=model.threads,
             allow_pickle=model.allow_pickle,
         )
-    line, _ = release.contract.source.locate(("model", "path"), key=True)
-    lineage = training.lineage_of(release)
-    leaked = training.leak_gates(release, lineage) if lineage else ()
+    line, _ = candidate.contract.source.locate(("model", "path"), key=True)
+    lineage = training.lineage_of(candidate)
+    leaked = training.leak_gates(candidate, lineage) if lineage else ()
     gates = (*_gates(found, model.allow_pickle, line), *leaked)
     measurements = [Measurement("size", ORIGINAL, float(found.size), "B")]
     if found.parameters is not None:
         measurements.append(Measurement("parameters", ORIGINAL, float(found.parameters)))
     return Outcome(
         _summary(found) + (f", trained as in {lineage.source}" if lineage else ""),
-        {ORIGINAL: release.original.manifest.digest},
+        {ORIGINAL: candidate.original.manifest.digest},
         Verdict.worst(gate.verdict for gate in gates),
         tuple(measurements),
         gates,

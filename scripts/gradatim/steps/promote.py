@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from gradatim import __version__
-from gradatim.candidate.candidate import Release
+from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.freshness import freshness, held_as_baseline
 from gradatim.ci.approval import Approval
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
@@ -50,11 +50,11 @@ class Promotion:
     signing: Signing | None = None
 
 
-def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
+def plan(candidate: Candidate, stage: str, version: str | None = None) -> Promotion:
     """What a promotion would do, or why it may not.
 
     Args:
-        release: the candidate's contract and registry.
+        candidate: the candidate's contract and registry.
         stage: the stage to promote to.
         version: what to promote; None takes what the stage below holds.
 
@@ -63,7 +63,7 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
         BrokenEvidence: the release's evidence is missing, foreign, stale or not all PASS.
         EnvironmentLacks: the stage wants an approval and the platform does not say whether there is one.
     """
-    ladder = release.contract.ladder
+    ladder = candidate.contract.ladder
     if stage not in ladder:
         raise UsageError(f"There is no stage `{stage}` in the contract. Known: {', '.join(ladder)}.")
     place = ladder.index(stage)
@@ -72,23 +72,23 @@ def plan(release: Release, stage: str, version: str | None = None) -> Promotion:
             f"`{stage}` is the lowest stage: a merge to its branch fills it, nothing is promoted to it."
         )
     below = ladder[place - 1]
-    chosen = _chosen(release, below, stage, version)
-    _refuse_unproven(release, chosen, stage)
-    before = _promoted_before(release, chosen, stage)
+    chosen = _chosen(candidate, below, stage, version)
+    _refuse_unproven(candidate, chosen, stage)
+    before = _promoted_before(candidate, chosen, stage)
     if before is not None:
         return Promotion(chosen, below, stage, str(before.version))
-    notes = _refuse_stale(release, chosen, stage)
-    _refuse_unsoaked(release, chosen, below, stage)
-    approval = _refuse_unapproved(release, stage)
-    signing = signing_for(release.contract, stage)
-    return Promotion(chosen, below, stage, _number(release, chosen, stage), approval, notes, signing)
+    notes = _refuse_stale(candidate, chosen, stage)
+    _refuse_unsoaked(candidate, chosen, below, stage)
+    approval = _refuse_unapproved(candidate, stage)
+    signing = signing_for(candidate.contract, stage)
+    return Promotion(chosen, below, stage, _number(candidate, chosen, stage), approval, notes, signing)
 
 
-def run(release: Release, promotion: Promotion) -> Published:
+def run(candidate: Candidate, promotion: Promotion) -> Published:
     """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
-    files = _files(release, promotion)
-    done = publish(release.repository, files, release.publishers(), sign=promotion.signing)
-    holder = release.anew(same_registry=False).registry.model(release.name).holder(promotion.stage)
+    files = _files(candidate, promotion)
+    done = publish(candidate.repository, files, candidate.publishers(), sign=promotion.signing)
+    holder = candidate.anew(same_registry=False).registry.model(candidate.name).holder(promotion.stage)
     if holder is not None and holder.label != promotion.version:
         raise VersionTaken(
             f"{promotion.version} is released, and {promotion.stage} holds {holder.label}: somebody else "
@@ -97,8 +97,8 @@ def run(release: Release, promotion: Promotion) -> Published:
     return done
 
 
-def _chosen(release: Release, below: str, stage: str, version: str | None) -> TaggedRelease:
-    model = release.registry.model(release.name)
+def _chosen(candidate: Candidate, below: str, stage: str, version: str | None) -> TaggedRelease:
+    model = candidate.registry.model(candidate.name)
     holder = model.holder(below)
     chosen = model.release(version) if version else holder.release if holder else None
     if chosen is None:
@@ -117,16 +117,18 @@ def _chosen(release: Release, below: str, stage: str, version: str | None) -> Ta
     return chosen
 
 
-def _promoted_before(release: Release, chosen: TaggedRelease, stage: str) -> TaggedRelease | None:
+def _promoted_before(candidate: Candidate, chosen: TaggedRelease, stage: str) -> TaggedRelease | None:
     """The release of the same bytes that the stage holds already: to promote again only finishes what was begun.
 
     Raises:
         UsageError: the stage held it and was given to another since; only a rollback returns to it.
     """
-    same = [r for r in release.registry.with_manifest(str(chosen.manifest), release.name) if r.stage == stage]
+    same = [
+        r for r in candidate.registry.with_manifest(str(chosen.manifest), candidate.name) if r.stage == stage
+    ]
     if not same:
         return None
-    holder = release.registry.model(release.name).holder(stage)
+    holder = candidate.registry.model(candidate.name).holder(stage)
     if holder is not None and holder.release is not None and holder.release.version == same[-1].version:
         return same[-1]
     raise UsageError(
@@ -135,19 +137,19 @@ def _promoted_before(release: Release, chosen: TaggedRelease, stage: str) -> Tag
     )
 
 
-def _number(release: Release, chosen: TaggedRelease, stage: str) -> str:
-    rung = release.contract.parts.stages[stage]
-    last = stage == release.contract.ladder[-1]
+def _number(candidate: Candidate, chosen: TaggedRelease, stage: str) -> str:
+    rung = candidate.contract.parts.stages[stage]
+    last = stage == candidate.contract.ladder[-1]
     suffix = rung.tag if rung.tag is not None else None if last else stage
-    model = release.registry.model(release.name)
+    model = candidate.registry.model(candidate.name)
     same = Change(Level.PATCH, ("the same bytes",))
     return str(next_version(model, same, suffix=suffix or None, wanted=str(chosen.version.core)).version)
 
 
-def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> None:
-    signatures = signatures_of(release.contract)
+def _refuse_unproven(candidate: Candidate, chosen: TaggedRelease, stage: str) -> None:
+    signatures = signatures_of(candidate.contract)
     found = verify_version(
-        release.repository, release.registry, chosen, sync=release.sync, signatures=signatures
+        candidate.repository, candidate.registry, chosen, sync=candidate.sync, signatures=signatures
     )
     if not found.holds:
         why = found.findings[0].text if found.findings else "Nothing of it could be compared."
@@ -157,13 +159,13 @@ def _refuse_unproven(release: Release, chosen: TaggedRelease, stage: str) -> Non
         raise BrokenEvidence(f"{chosen} may not be promoted to {stage}. {why}{more}")
 
 
-def _refuse_stale(release: Release, chosen: TaggedRelease, stage: str) -> tuple[str, ...]:
+def _refuse_stale(candidate: Candidate, chosen: TaggedRelease, stage: str) -> tuple[str, ...]:
     """Evidence must answer what the contract asks in this stage now; returns what could not be compared."""
-    ledger = open_ledger(release.repository, str(chosen.manifest))
+    ledger = open_ledger(candidate.repository, str(chosen.manifest))
     evidence = Bundle.from_bytes(ledger.read(f"{chosen.version}/{EVIDENCE_FILE}"))
-    holder = release.registry.model(release.name).holder(stage)
+    holder = candidate.registry.model(candidate.name).holder(stage)
     replaces = held_as_baseline(holder.release, holder.commit) if holder else None
-    found = freshness(release, evidence, ledger, str(chosen.version), stage, replaces=replaces)
+    found = freshness(candidate, evidence, ledger, str(chosen.version), stage, replaces=replaces)
     if found.stale:
         raise BrokenEvidence(
             f"The evidence of {chosen} is too old for {stage}. {' '.join(found.stale)} Judge these bytes again, from a "
@@ -172,28 +174,28 @@ def _refuse_stale(release: Release, chosen: TaggedRelease, stage: str) -> tuple[
     return found.notes
 
 
-def _refuse_unsoaked(release: Release, chosen: TaggedRelease, below: str, stage: str) -> None:
-    wanted = release.contract.parts.stages[stage].soak
+def _refuse_unsoaked(candidate: Candidate, chosen: TaggedRelease, below: str, stage: str) -> None:
+    wanted = candidate.contract.parts.stages[stage].soak
     if not wanted:
         return
-    model = release.registry.model(release.name)
+    model = candidate.registry.model(candidate.name)
     since = [a.date for a in model.assignments if a.stage == below and a.release == chosen and a.assigned]
     days = (time.time() - since[-1]) / SECONDS_PER_DAY if since else 0.0
     if days < wanted:
-        place = release.contract.where("stages", stage, "soak")
+        place = candidate.contract.where("stages", stage, "soak")
         raise UsageError(
             f"{place}: {chosen} has been in {below} for {max(days, 0):.1f} days and must stay {wanted:g} before {stage}. "
             f"Promote it in {wanted - days:.1f} days."
         )
 
 
-def _refuse_unapproved(release: Release, stage: str) -> Approval:
+def _refuse_unapproved(candidate: Candidate, stage: str) -> Approval:
     """Who may promote is the platform's to say: it is asked, what it says is kept, and a plain no is one here too."""
-    rung = release.contract.parts.stages[stage]
-    approval = release.approval(stage)
+    rung = candidate.contract.parts.stages[stage]
+    approval = candidate.approval(stage)
     if rung.approval != "required" or approval.approvers:
         return approval
-    place = release.contract.where("stages", stage, "approval")
+    place = candidate.contract.where("stages", stage, "approval")
     if approval.run is None:
         raise UsageError(
             f"{place}: {stage} wants an approval, and {approval.unknown}. Promote it in CI, in the environment "
@@ -211,40 +213,42 @@ def _refuse_unapproved(release: Release, stage: str) -> Approval:
     return approval
 
 
-def _files(release: Release, promotion: Promotion) -> ReleaseFiles:
+def _files(candidate: Candidate, promotion: Promotion) -> ReleaseFiles:
     chosen = promotion.release
-    ledger = open_ledger(release.repository, str(chosen.manifest))
+    ledger = open_ledger(candidate.repository, str(chosen.manifest))
     manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
     kept = promotion.version if promotion.approval is None else str(chosen.version)
     old = ReleaseRecord.from_bytes(ledger.read(f"{kept}/{RECORD_FILE}"))
     evidence = Bundle.from_bytes(ledger.read(f"{kept}/{EVIDENCE_FILE}"))
-    latest = release.registry.model(release.name).latest
+    latest = candidate.registry.model(candidate.name).latest
     previous = str(latest.version) if latest else None
     if promotion.approval is None:
         previous = old.previous
     else:
-        evidence = Bundle((*evidence.statements, _statement(release, promotion, promotion.approval, old)))
+        evidence = Bundle((*evidence.statements, _statement(candidate, promotion, promotion.approval, old)))
     beside: dict[str, Source] = {
         entry.path: ledger.read(f"{kept}/{entry.path}")
         for entry in old.files
         if entry.path not in (MANIFEST_FILE, EVIDENCE_FILE)
     }
-    folder = release.workspace.folder / "retrieved" / manifest.digest[:16]
-    path = release.contract.parts.model.path
+    folder = candidate.workspace.folder / "retrieved" / manifest.digest[:16]
+    path = candidate.contract.parts.model.path
     found = retrieve(
-        release.repository,
+        candidate.repository,
         chosen.commit,
         folder,
         manifest=manifest.digest,
         version=str(chosen.version),
-        path=release.from_top(path) if path else None,
+        path=candidate.from_top(path) if path else None,
     )
-    named = release.contract.parts.registry.tags == "named" or uses_names(release.registry, release.name)
+    named = candidate.contract.parts.registry.tags == "named" or uses_names(
+        candidate.registry, candidate.name
+    )
     return assemble(
         manifest,
         found.folder,
         evidence,
-        tag=version_tag(release.name, SemVer.parse(promotion.version), several=named),
+        tag=version_tag(candidate.name, SemVer.parse(promotion.version), several=named),
         version=promotion.version,
         stage=promotion.stage,
         variant=old.variant,
@@ -255,9 +259,11 @@ def _files(release: Release, promotion: Promotion) -> ReleaseFiles:
     )
 
 
-def _statement(release: Release, promotion: Promotion, approval: Approval, old: ReleaseRecord) -> Statement:
+def _statement(
+    candidate: Candidate, promotion: Promotion, approval: Approval, old: ReleaseRecord
+) -> Statement:
     """The evidence of the promotion itself: no clock and no machine, so that the same CI run makes the same bytes."""
-    told = {"ci": release.platform.name, "run": approval.run}
+    told = {"ci": candidate.platform.name, "run": approval.run}
     return Statement(
         "promote",
         {old.variant: old.manifest},

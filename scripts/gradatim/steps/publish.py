@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradatim.candidate.candidate import Outcome, Release
+from gradatim.candidate.candidate import Candidate, Outcome
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import Manifest
@@ -20,52 +20,52 @@ from gradatim.releasing.publishing import publish
 from gradatim.releasing.signing import signatures_of
 
 
-def depends_on(release: Release) -> Mapping[str, str]:
-    tagged = _tagged(release)
+def depends_on(candidate: Candidate) -> Mapping[str, str]:
+    tagged = _tagged(candidate)
     return {
         "release": tagged.record or digest_of(tagged.tag) if tagged else digest_of(None),
-        "contract": release.part_digest("publish"),
+        "contract": candidate.part_digest("publish"),
     }
 
 
-def still_holds(release: Release, statement: Statement) -> bool:
+def still_holds(candidate: Candidate, statement: Statement) -> bool:
     """Whether git records the release as public at every place, and every place still has it whole."""
-    tagged = _tagged(release)
+    tagged = _tagged(candidate)
     if tagged is None or tagged.manifest is None:
         return False
-    places = release.publishers()
-    public = publications_of(open_ledger(release.repository, tagged.manifest), str(tagged.version))
-    files = _files(release, tagged)
+    places = candidate.publishers()
+    public = publications_of(open_ledger(candidate.repository, tagged.manifest), str(tagged.version))
+    files = _files(candidate, tagged)
     return all(place.publication(files) in public and place.holds(files) for place in places)
 
 
-def intention(release: Release) -> dict[str, str]:
+def intention(candidate: Candidate) -> dict[str, str]:
     """What ``run`` would write, by place; every place is asked what it has already.
 
     Raises:
         UsageError: nothing is tagged.
         EnvironmentLacks: a place cannot be reached, or there are no credentials for it.
     """
-    if not release.contract.parts.publish:
+    if not candidate.contract.parts.publish:
         return {"places": "no place: the contract names no publisher"}
-    files = _files(release, _tagged_and_proven(release))
-    _refuse_unsigned(release, files)
+    files = _files(candidate, _tagged_and_proven(candidate))
+    _refuse_unsigned(candidate, files)
     size = sum(entry.size for entry in files.entries)
     new = f"{len(files.entries)} files, {size} bytes, as {files.tag}"
     return {
         place.publication(files).location: "is there already" if place.holds(files) else new
-        for place in release.publishers()
+        for place in candidate.publishers()
     }
 
 
-def run(release: Release) -> Outcome:
+def run(candidate: Candidate) -> Outcome:
     """Upload, read back, make public, look again, record; what is there already is left alone."""
-    tagged = _tagged_and_proven(release)
-    files = _files(release, tagged)
-    _refuse_unsigned(release, files)
-    places = release.publishers()
-    with release.progress.task("publish", len(places) or None) as advance:
-        done = publish(release.repository, files, places, progress=lambda note: advance(0, note))
+    tagged = _tagged_and_proven(candidate)
+    files = _files(candidate, tagged)
+    _refuse_unsigned(candidate, files)
+    places = candidate.publishers()
+    with candidate.progress.task("publish", len(places) or None) as advance:
+        done = publish(candidate.repository, files, places, progress=lambda note: advance(0, note))
     where = ", ".join(publication.location for publication in done.publications)
     said = (
         f"{tagged.tag} in {where}"
@@ -81,8 +81,8 @@ def run(release: Release) -> Outcome:
     )
 
 
-def _tagged_and_proven(release: Release) -> TaggedRelease:
-    tagged = _tagged(release)
+def _tagged_and_proven(candidate: Candidate) -> TaggedRelease:
+    tagged = _tagged(candidate)
     if tagged is None:
         raise UsageError("Nothing is tagged that could be published. Run: gradatim run, or gradatim tag")
     if tagged.manifest is None or tagged.record is None:
@@ -92,19 +92,19 @@ def _tagged_and_proven(release: Release) -> TaggedRelease:
     return tagged
 
 
-def _tagged(release: Release) -> TaggedRelease | None:
+def _tagged(candidate: Candidate) -> TaggedRelease | None:
     """The tag that started this run, or the one that the tag step made."""
-    model = release.registry.model(release.name)
-    name = release.place.tag
+    model = candidate.registry.model(candidate.name)
+    name = candidate.place.tag
     if name is None:
-        evidence = release.workspace.statement("tag")
+        evidence = candidate.workspace.statement("tag")
         name = evidence.details.get("tag") if evidence and evidence.verdict is Verdict.PASS else None
     return next((found for found in model.releases if found.tag == name and found.active), None)
 
 
-def _files(release: Release, tagged: TaggedRelease) -> ReleaseFiles:
+def _files(candidate: Candidate, tagged: TaggedRelease) -> ReleaseFiles:
     """The release put together again from what git keeps, the model's bytes from wherever they are."""
-    ledger = open_ledger(release.repository, str(tagged.manifest))
+    ledger = open_ledger(candidate.repository, str(tagged.manifest))
     record = ReleaseRecord.from_bytes(ledger.read(f"{tagged.version}/{RECORD_FILE}"))
     manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
     if record.digest != tagged.record or manifest.digest != tagged.manifest:
@@ -115,16 +115,16 @@ def _files(release: Release, tagged: TaggedRelease) -> ReleaseFiles:
     for entry in record.files:
         if entry.path not in sources:
             sources[entry.path] = ledger.read(f"{tagged.version}/{entry.path}")
-    local = _here(release, manifest)
+    local = _here(candidate, manifest)
     if not local:
-        path = release.contract.parts.model.path
+        path = candidate.contract.parts.model.path
         found = retrieve(
-            release.repository,
+            candidate.repository,
             tagged.commit,
-            release.workspace.folder / "retrieved" / str(tagged.manifest)[:16],
+            candidate.workspace.folder / "retrieved" / str(tagged.manifest)[:16],
             manifest=tagged.manifest,
             version=str(tagged.version),
-            path=release.from_top(path) if path else None,
+            path=candidate.from_top(path) if path else None,
         )
         local = {name: found.folder / name for name in found.files}
     files = ReleaseFiles(tagged.tag, record, manifest, {**sources, **local})
@@ -141,19 +141,19 @@ def _signature(ledger: Ledger, tagged: TaggedRelease) -> bytes:
     return signature
 
 
-def _refuse_unsigned(release: Release, files: ReleaseFiles) -> None:
+def _refuse_unsigned(candidate: Candidate, files: ReleaseFiles) -> None:
     """A stage that demands a signature takes no tag without a good one, whoever pushed it."""
-    signatures = signatures_of(release.contract)
+    signatures = signatures_of(candidate.contract)
     if signatures.wanted(files.record):
         _, _, findings = signatures.judge(files.signature, files.record, files.manifest)
         if findings:
             raise BrokenEvidence(f"{files.tag} may not be published. {findings[0]}")
 
 
-def _here(release: Release, manifest: Manifest) -> dict[str, Source]:
+def _here(candidate: Candidate, manifest: Manifest) -> dict[str, Source]:
     """The model's files in this checkout, when one of the variants is exactly the release."""
     try:
-        variants = release.variants()
+        variants = candidate.variants()
     except InvalidInput:  # not built here, or something else is: the released bytes are elsewhere
         return {}
     for variant in variants:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradatim.candidate.candidate import Release
+from gradatim.candidate.candidate import Candidate
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import Announcement, assign, rollback_target
@@ -30,21 +30,21 @@ class Rollback:
     notes: tuple[str, ...]
 
 
-def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
+def plan(candidate: Candidate, stage: str, to: str | None = None) -> Rollback:
     """What a rollback would do, or why it may not; nothing is evaluated again, and the newer release is not needed.
 
     Raises:
         UsageError: there is no such stage, or nothing to return to.
         BrokenEvidence: the release to return to is not what it was.
     """
-    ladder = release.contract.ladder
+    ladder = candidate.contract.ladder
     if stage not in ladder:
         raise UsageError(f"There is no stage `{stage}` in the contract. Known: {', '.join(ladder)}.")
-    model = release.registry.model(release.name)
+    model = candidate.registry.model(candidate.name)
     target = rollback_target(model, stage, to)
-    signatures = signatures_of(release.contract)
+    signatures = signatures_of(candidate.contract)
     found = verify_version(
-        release.repository, release.registry, target, sync=release.sync, signatures=signatures
+        candidate.repository, candidate.registry, target, sync=candidate.sync, signatures=signatures
     )
     if found.findings:
         raise BrokenEvidence(
@@ -54,18 +54,18 @@ def plan(release: Release, stage: str, to: str | None = None) -> Rollback:
     return Rollback(stage, holder.label if holder else "nothing", target, found.notes)
 
 
-def run(release: Release, rollback: Rollback, reason: str) -> Announcement:
+def run(candidate: Candidate, rollback: Rollback, reason: str) -> Announcement:
     """Give the stage back to the earlier release, and record why."""
     return assign(
-        release.repository,
+        candidate.repository,
         rollback.target,
         rollback.stage,
         reason=reason,
-        told=release.approval(rollback.stage).told,
+        told=candidate.approval(rollback.stage).told,
         withdraw=True,
     )
 
 
-def follow(release: Release, rollback: Rollback) -> tuple[str, ...]:
+def follow(candidate: Candidate, rollback: Rollback) -> tuple[str, ...]:
     """Let the places that point to what a stage holds follow; returns which did not, and why."""
-    return follow_rollback(release.repository, rollback.target, rollback.stage)
+    return follow_rollback(candidate.repository, rollback.target, rollback.stage)
