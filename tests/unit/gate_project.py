@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from registry_examples import clone, commit_file, git, new_repository
 
-from gradatim.candidate.candidate import Candidate, Outcome
-from gradatim.candidate.workspace import Workspace
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
 from gradatim.ci import Place
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
@@ -20,7 +20,6 @@ from gradatim.evidence.assembly import assemble
 from gradatim.evidence.statement import Bundle
 from gradatim.gates.verdict import GateResult
 from gradatim.pipeline.step import run_step
-from gradatim.progress import Silent
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.tagging import announce
 from gradatim.steps import gate
@@ -62,7 +61,7 @@ class GateProject:
 
     def release(self, stage: str = "production", *, fork: bool = False) -> Candidate:
         contract = read_contract(self.root / "gradatim.yml")
-        return Candidate(contract, Workspace(contract.root), Silent(), Runner(fork), stage)
+        return Candidate(contract, Runner(fork), stage)
 
     def judge(self, stage: str = "production", *steps: str, fork: bool = False) -> Outcome:
         """Evaluate (and what else is named), then judge; timing is left out, for nothing here asks for it."""
@@ -82,7 +81,7 @@ class GateProject:
         golden = release.workspace.folder / "golden.npz"
         commit_file(self.root, "notes.md", f"{version}\n".encode())
         commit = release.repository.head()
-        manifest = release.original.manifest
+        manifest = release.forms.original.manifest
         files = assemble(
             manifest,
             self.root,

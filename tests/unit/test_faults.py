@@ -113,7 +113,7 @@ def test_a_bit_that_flips_after_the_gates_loads_silently_and_is_never_tagged(tmp
     project.contract("accuracy: {at_least: 60%}")
     outcome = project.judge()
     release = project.release()
-    release.workspace.save(release.statement("gate", outcome, {}, 0.0))
+    release.workspace.save(outcome.statement(release, "gate", {}, 0.0))
     commit_file(project.root, "gradatim.yml", (project.root / "gradatim.yml").read_bytes())
     model = project.root / "model.onnx"
     data = bytearray(model.read_bytes())

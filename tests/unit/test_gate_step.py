@@ -218,7 +218,7 @@ def test_every_gate_and_every_check_is_a_junit_case(project: GateProject) -> Non
         assert found.get("file") == "gradatim.yml"
         assert found.get("line")
     assert str(named(outcome, "accuracy").text) in str(cases["gates/accuracy"][0].text)
-    checks = project.release().evidence("test").details["checks"]
+    checks = project.release().workspace.evidence("test").details["checks"]
     assert len(checks) >= 5
     assert {f"{check['group']}/{check['name']}" for check in checks} == set(suites(junit / "test.xml"))
     project.judge("alpha")
@@ -249,7 +249,7 @@ def test_an_answer_that_differs_from_an_earlier_releases_golden_case_is_told_or_
 
 
 def regression_check(project: GateProject) -> tuple[str, str, str]:
-    checks = project.release().evidence("test").details["checks"]
+    checks = project.release().workspace.evidence("test").details["checks"]
     (found,) = [check for check in checks if check["group"] == "regression"]
     return found["name"], found["verdict"], found["detail"]
 

@@ -22,15 +22,14 @@ from github_repository import review, served
 from registry_examples import IDENTITY, commit_file, git, registry_of, release_files
 
 from gradatim import ci
-from gradatim.candidate.candidate import Candidate, Outcome
-from gradatim.candidate.workspace import Workspace
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.statement import Bundle
 from gradatim.pipeline.step import run_step
-from gradatim.progress import Silent
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.tagging import announce, assign, rollback_target
@@ -62,7 +61,7 @@ def _own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(root: Path, stage: str | None = None) -> Candidate:
     contract = read_contract(root / "gradatim.yml")
-    return Candidate(contract, Workspace(contract.root), Silent(), ci.detect(), stage)
+    return Candidate(contract, ci.detect(), stage)
 
 
 def judged_for_beta(root: Path) -> Outcome:
@@ -75,9 +74,9 @@ def judged_for_beta(root: Path) -> Outcome:
 def release_to_beta(root: Path, outcome: Outcome, version: str, *, contract: bool = True) -> None:
     """Tag the candidate with all of its evidence, as the tag step does."""
     release = opened(root, "beta")
-    release.workspace.save(release.statement("gate", outcome, gate.depends_on(release), 0.0))
+    release.workspace.save(outcome.statement(release, "gate", gate.depends_on(release), 0.0))
     commit = commit_file(root, "gradatim.yml", (root / "gradatim.yml").read_bytes())
-    manifest = release.original.manifest
+    manifest = release.forms.original.manifest
     found = [release.workspace.statement(step) for step in ("inspect", "evaluate", "gate")]
     files = assemble(
         manifest,
@@ -334,7 +333,7 @@ def test_a_merge_that_tags_a_release_keeps_who_approved_it_too(
     commit_file(root, "notes.md", b"another candidate")
     outcome = judged_for_beta(root)
     release = opened(root, "beta")
-    release.workspace.save(release.statement("gate", outcome, gate.depends_on(release), 0.0))
+    release.workspace.save(outcome.statement(release, "gate", gate.depends_on(release), 0.0))
     tag.run(opened(root, "beta"))
     assert "approved by bob in beta" in gradatim(root, "status").output
 

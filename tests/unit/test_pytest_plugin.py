@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from gradatim import ci
-from gradatim.candidate.candidate import Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.checks.user_tests import digest_of_tests, run_user_tests
 from gradatim.contract.reading import read_contract
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.statement import Bundle
 from gradatim.gates.verdict import Verdict
-from gradatim.progress import Silent
 from gradatim.registry.tagging import announce
 from gradatim.steps.test import depends_on, run
 
@@ -80,7 +80,7 @@ def contract(root: Path, test: str) -> None:
 def release(root: Path) -> Candidate:
     workspace = Workspace(root)
     workspace.prepare()
-    return Candidate(read_contract(root / "gradatim.yml"), workspace, Silent(), ci.detect())
+    return Candidate(read_contract(root / "gradatim.yml"), ci.detect())
 
 
 def outcome_of(root: Path) -> Outcome:
@@ -213,7 +213,7 @@ def test_golden_rows_of_this_release_hold_the_next_one_to_account(
 def publish_with_golden_rows(root: Path) -> None:
     found = release(root)
     files = assemble(
-        found.original.manifest,
+        found.forms.original.manifest,
         root,
         Bundle(()),
         tag="v1.0.0",

@@ -26,7 +26,6 @@ from sigstore.models import Bundle
 
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.workspace import Workspace
 from gradatim.ci.identity import identity_token
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
@@ -37,7 +36,6 @@ from gradatim.evidence.signature_bundle import read_content
 from gradatim.evidence.signatures import check_signature
 from gradatim.evidence.signing import KEY_VARIABLE, PASSWORD_VARIABLE, IdentitySigner, KeySigner
 from gradatim.pipeline.step import run_step
-from gradatim.progress import Silent
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import assign
 from gradatim.releasing.signing import signing_for
@@ -324,7 +322,7 @@ def test_an_identity_signs_where_the_job_has_one_and_is_demanded_where_the_stage
 
 def opened(root: Path) -> Candidate:
     contract = read_contract(root / "gradatim.yml")
-    return Candidate(contract, Workspace(contract.root), Silent(), ci.detect(), "beta")
+    return Candidate(contract, ci.detect(), "beta")
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +344,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run_step(step, opened(root))
         release = opened(root)
         outcome = gate.run(release)
-        release.workspace.save(release.statement("gate", outcome, gate.depends_on(release), 0.0))
+        release.workspace.save(outcome.statement(release, "gate", gate.depends_on(release), 0.0))
     return folder
 
 

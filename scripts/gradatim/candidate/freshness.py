@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradatim.candidate.candidate import MADE, Candidate
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import MADE
 from gradatim.code import is_reference
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import BrokenEvidence, ContractError, InvalidInput
@@ -134,7 +135,7 @@ def _data(
             f"{where} was not run: whether it still gives the data of the evidence was not compared.",
         )
     try:
-        mine = candidate.data_digest("evaluation")
+        mine = candidate.digests.data("evaluation")
     except InvalidInput:
         return (), (f"{where} is not here: whether it holds the data of the evidence was not compared.",)
     return (() if looked_at == {mine} else (other,)), ()

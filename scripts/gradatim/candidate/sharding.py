@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim import __version__
-from gradatim.candidate.candidate import Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence, GradatimError, UsageError
 from gradatim.evidence.statement import Statement
@@ -74,7 +75,7 @@ def left(
         details: whatever else its merging needs.
     """
     told = f"rows {start + 1} to {start + rows} of {total}" if rows else f"none of the {total} rows"
-    subjects = {variant.name: variant.manifest.digest for variant in candidate.variants()}
+    subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     record = {"number": shard.number, "of": shard.of, "start": start, "rows": rows, "total": total}
     outputs = tuple(folder / name for name in list_files(folder))
     return Outcome(f"shard {shard}: {told}", subjects, details={"shard": record, **details}, outputs=outputs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gradatim.candidate.candidate import ORIGINAL, Candidate
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL
 from gradatim.code import is_reference
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of
@@ -51,7 +52,7 @@ def digests(candidate: Candidate) -> dict[str, str]:
         return {}
     found = {DETAIL: digest_of(built) if built is not None else _fingerprint(origin, candidate)}
     if _judged_on(candidate):
-        found["evaluation"] = candidate.data_digest("evaluation")
+        found["evaluation"] = candidate.digests.data("evaluation")
     return found
 
 
@@ -74,7 +75,7 @@ def leak_gates(candidate: Candidate, lineage: Lineage) -> Iterator[GateResult]:
     if path is None:
         return
     line, _ = candidate.contract.source.locate(("data", "evaluation"), key=True)
-    for name, use in leaks(lineage, sha256=candidate.bytes_digest("evaluation"), path=path):
+    for name, use in leaks(lineage, sha256=candidate.digests.bytes("evaluation"), path=path):
         did = "trained on" if use == "training" else "chosen by"
         yield GateResult(
             NO_LEAK, NO_LEAK, Verdict.INVALID, ORIGINAL, "not trained on the evaluation data",

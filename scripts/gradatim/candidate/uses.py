@@ -75,13 +75,13 @@ def _answers(candidate: Candidate) -> str:
     chosen = candidate.contract.data_set("evaluation")
     return digest_of(
         [
-            candidate.original.manifest.digest,
+            candidate.forms.original.manifest.digest,
             parts.model.model_dump(mode="json", include={"factory", "inputs", "outputs"}),
             parts.task.model_dump(mode="json") if parts.task else None,
             chosen.model_dump(mode="json", exclude={"path", "slices"}) if chosen else None,
             parts.compress.model_dump(mode="json") if parts.compress else None,
-            candidate.data_digest("calibration") if parts.compress else None,
-            candidate.code_digest(),
+            candidate.digests.data("calibration") if parts.compress else None,
+            candidate.digests.code(),
         ]
     )
 

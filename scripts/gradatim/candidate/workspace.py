@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.statement import Statement
 from gradatim.files import cannot_write, sha256_file, write_bytes, write_text
 from gradatim.shard import Shard
+
+if TYPE_CHECKING:
+    from gradatim.metrics.predictions import Predictions
 
 FOLDER = ".gradatim"
 
@@ -76,6 +80,23 @@ class Workspace:
                 f"{path} is the evidence of `{statement.step}`, not of `{step}`. Run the step again."
             )
         return statement
+
+    def evidence(self, step: str) -> Statement:
+        """The evidence of a step.
+
+        Raises:
+            BrokenEvidence: there is none, or it is broken.
+        """
+        statement = self.statement(step)
+        if statement is None:
+            raise BrokenEvidence(f"There is no evidence of `{step}` in {self.folder}. Run: gradatim {step}")
+        return statement
+
+    def predictions(self, variant: str) -> Predictions:
+        """The predictions that evaluate left of a variant or of the baseline."""
+        from gradatim.metrics.predictions import Predictions
+
+        return Predictions.load(self.predictions_folder(variant))
 
     def save(self, statement: Statement) -> None:
         """Write the evidence of a step."""

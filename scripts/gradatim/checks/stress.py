@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.candidate.candidate import BASELINE, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, left, merged
 from gradatim.checks.answers import Answers, Asked, answers_of, asked
 from gradatim.checks.corruption import Declared
@@ -45,13 +47,13 @@ def robustness(
     with tempfile.TemporaryDirectory(prefix=".merging.", dir=candidate.workspace.folder) as folder:
         answers = _merging(shards, items, Path(folder), advance)
         corruptions = candidate.contract.parts.test.robustness
-        return score(tuple(models), items, len(items) == total, candidate.task(), corruptions, answers)
+        return score(tuple(models), items, len(items) == total, candidate.rows.task(), corruptions, answers)
 
 
 def robustness_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Ask every variant and the baseline one part of the items, clean and corrupted; leave the answers to be merged."""
-    models = {variant.name: variant.path for variant in candidate.variants()}
-    baseline = candidate.baseline_path()
+    models = {variant.name: variant.path for variant in candidate.forms.all}
+    baseline = candidate.replaced.path
     models |= {BASELINE: baseline} if baseline else {}
     items, _ = _items(candidate)
     rows = shard.rows(len(items), candidate.contract.parts.data.batch)
@@ -126,7 +128,7 @@ def _where(name: str, corruption: str, severity: int) -> str:
 def _items(candidate: Candidate) -> tuple[NDArray[np.int64], int]:
     """The places in the evaluation data of the items that are corrupted, and how many there are in all."""
     settings = candidate.contract.parts.test
-    total = len(candidate.dataset("evaluation", None))
+    total = len(candidate.rows.dataset("evaluation", None))
     return sample(total, settings.items, settings.seed), total
 
 
@@ -135,8 +137,8 @@ def _settings(candidate: Candidate, advance: Advance) -> dict[str, Any]:
     settings = candidate.contract.parts.test
     low, high = settings.range or (None, None)
     return {
-        "dataset": lambda signature: candidate.dataset("evaluation", signature),
-        "task": candidate.task(),
+        "dataset": lambda signature: candidate.rows.dataset("evaluation", signature),
+        "task": candidate.rows.task(),
         "corruptions": settings.robustness,
         "most": settings.items,
         "batch": candidate.contract.parts.data.batch,
@@ -148,10 +150,14 @@ def _settings(candidate: Candidate, advance: Advance) -> dict[str, Any]:
 
 
 def _calibration(candidate: Candidate, signature: Signature) -> Dataset | None:
-    return candidate.dataset("calibration", signature) if candidate.contract.data_set("calibration") else None
+    return (
+        candidate.rows.dataset("calibration", signature)
+        if candidate.contract.data_set("calibration")
+        else None
+    )
 
 
 @contextlib.contextmanager
 def _opened(candidate: Candidate, models: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(candidate.open(path)) for name, path in models.items()}
+        yield {name: stack.enter_context(candidate.model.open(path)) for name, path in models.items()}

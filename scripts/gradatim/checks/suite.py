@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradatim.candidate.candidate import BASELINE, GOLDEN, ORIGINAL, Candidate, Outcome, Variant
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL, Variant
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE, GOLDEN
 from gradatim.candidate.sharding import Part, elsewhere
 from gradatim.checks.abnormal import abnormal_checks
 from gradatim.checks.behaviour import self_flips, unit_checks
@@ -54,9 +57,9 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
     Args:
         shards: what jobs left that shared the corrupted rows; without them every row is corrupted here.
     """
-    variants = candidate.variants()
+    variants = candidate.forms.all
     settings = candidate.contract.parts.test
-    baseline = candidate.baseline_path()
+    baseline = candidate.replaced.path
     checks: list[Check] = []
     found: list[Measurement] = []
     outputs: list[Path] = []
@@ -129,13 +132,13 @@ def _behaviour(
 ) -> tuple[list[Check], list[Measurement]]:
     """The checks of one variant."""
     settings = candidate.contract.parts.test
-    task = candidate.task() if candidate.contract.parts.task else None
+    task = candidate.rows.task() if candidate.contract.parts.task else None
     tolerance = settings.tolerance
     share = 0.0 if variant.name == ORIGINAL else tolerance.compressed
     allowance = Allowance(tolerance.absolute, tolerance.relative, share)
     checks: list[Check] = []
     found: list[Measurement] = []
-    with candidate.open(variant.path) as predictor:
+    with candidate.model.open(variant.path) as predictor:
         if settings.golden:
             checks.append(golden_check(predictor, candidate.root / settings.golden, allowance))
         dataset, inputs = _ordinary(candidate, predictor)
@@ -154,14 +157,14 @@ def _behaviour(
         if settings.slowest is not None:
             rows = dataset.head(candidate.contract.parts.data.batch).inputs if dataset else inputs
             checks.append(performance_check(predictor, rows, settings.slowest))
-        for path in candidate.earlier_golden():
+        for path in candidate.replaced.golden:
             strict = settings.regression == "strict"
             checks.append(regression_check(predictor, path.stem, read_cases(path), allowance, task, strict))
         example = direct_inputs(predictor, inputs) if settings.abnormal != "skip" else {}
     if settings.abnormal != "skip":
         advance(1, f"{variant.name}, abnormal inputs")
         checks += abnormal_checks(
-            candidate.contestant(variant.name, variant.path),
+            candidate.model.contestant(variant.name, variant.path),
             example,
             strict=settings.abnormal == "strict",
             known=settings.known_failures,
@@ -173,7 +176,7 @@ def _ordinary(candidate: Candidate, predictor: Predictor) -> tuple[Dataset | Non
     """Rows that the model is made for: of the evaluation data, else of the golden file; None where there are none."""
     settings = candidate.contract.parts.test
     if candidate.contract.data_set("evaluation") is not None:
-        dataset = candidate.dataset("evaluation", predictor.signature)
+        dataset = candidate.rows.dataset("evaluation", predictor.signature)
         return dataset, dict(dataset.head(_ROWS).inputs)
     if settings.golden:
         with contextlib.suppress(InvalidInput):  # the golden check says so
@@ -187,12 +190,12 @@ def _golden_of_this(candidate: Candidate, variant: Variant) -> Iterator[Path]:
     path = candidate.workspace.folder / GOLDEN
     path.unlink(missing_ok=True)
     cases = []
-    with candidate.open(variant.path) as predictor:
+    with candidate.model.open(variant.path) as predictor:
         dataset, inputs = _ordinary(candidate, predictor)
         if dataset is not None and inputs is not None and settings.examples:
             rows = inputs if settings.examples <= _ROWS else dict(dataset.head(settings.examples).inputs)
             cases += [case] if (case := golden_rows(predictor, rows, settings.examples)) else []
-    if golden := candidate.golden_file():
+    if golden := candidate.rows.golden_file:
         with contextlib.suppress(InvalidInput):  # the golden check says so
             cases.append(read_contract_case(golden))
     if cases:

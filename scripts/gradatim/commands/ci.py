@@ -173,7 +173,7 @@ def baseline(contract_path: str | None, stage: str | None, json_wanted: bool) ->
     from gradatim.commands.opening import open_candidate
 
     candidate = open_candidate(contract_path, stage)
-    found = candidate.fetch_baselines()
+    found = candidate.replaced.fetch_all()
     if json_wanted:
         options.print_json({"fetched": found})
     else:
@@ -294,10 +294,10 @@ def _built(places: Places, contract: Path) -> list[Path]:
 
     candidate = open_candidate(str(contract))
     try:
-        if candidate.repository.tracks(candidate.model_path):
+        if candidate.repository.tracks(candidate.model.path):
             return []
-        base = candidate.model_path if candidate.model_path.is_dir() else candidate.model_path.parent
-        return [base / entry.path for entry in candidate.original.manifest.files]
+        base = candidate.model.path if candidate.model.path.is_dir() else candidate.model.path.parent
+        return [base / entry.path for entry in candidate.forms.original.manifest.files]
     except GradatimError:
         return []  # a model that cannot be read is refused by the steps, in their own words
 

@@ -31,7 +31,7 @@ def _tag(candidate: Candidate) -> dict[str, str]:
     from gradatim.releasing.signing import signing_for
     from gradatim.steps import tag
 
-    gate = candidate.evidence("gate")
+    gate = candidate.workspace.evidence("gate")
     variant = tag.chosen_variant(candidate, gate)
     stage = tag.stage_of(candidate)
     already = tag.released_already(candidate, variant, stage)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.workspace import Workspace
 from gradatim.commands.options import progress
 from gradatim.contract.reading import find_contract, read_contract
 from gradatim.progress import show_on
@@ -20,7 +19,7 @@ def open_candidate(contract_path: str | None, stage: str | None = None) -> Candi
     contract = read_contract(find_contract(contract_path))
     shown = progress()
     show_on(shown)
-    candidate = Candidate(contract, Workspace(contract.root), shown, ci.detect(), stage)
+    candidate = Candidate(contract, ci.detect(), stage, progress=shown)
     if stage is not None:
         _ = candidate.stage  # a stage that does not exist is refused before any work
     return candidate

@@ -37,20 +37,18 @@ def gradatim_release(pytestconfig: pytest.Config) -> Candidate:
     """The release that the contract describes, as far as this checkout knows it."""
     from gradatim import ci
     from gradatim.candidate.candidate import Candidate
-    from gradatim.candidate.workspace import Workspace
     from gradatim.contract.reading import find_contract, read_contract
-    from gradatim.progress import Silent
 
     with _in_words():
         contract = read_contract(find_contract(pytestconfig.getoption("--gradatim-contract")))
-        return Candidate(contract, Workspace(contract.root), Silent(), ci.detect())
+        return Candidate(contract, ci.detect())
 
 
 @pytest.fixture(scope="session")
 def model(gradatim_release: Candidate) -> Iterator[Predictor]:
     """The candidate."""
     with _in_words():
-        predictor = gradatim_release.open(_model_path(gradatim_release))
+        predictor = gradatim_release.model.open(_model_path(gradatim_release))
     with predictor:
         yield predictor
 
@@ -60,7 +58,7 @@ def baseline(gradatim_release: Candidate) -> Iterator[Predictor]:
     """The release that the candidate would replace."""
     with _in_words():
         path = _baseline_path(gradatim_release)
-        predictor = gradatim_release.open(path) if path is not None else None
+        predictor = gradatim_release.model.open(path) if path is not None else None
     if predictor is None:
         pytest.skip("nothing was released before")
     with predictor:
@@ -71,23 +69,23 @@ def baseline(gradatim_release: Candidate) -> Iterator[Predictor]:
 def dataset(gradatim_release: Candidate, model: Predictor) -> Dataset:
     """The evaluation data, as the candidate takes them."""
     with _in_words():
-        return gradatim_release.dataset("evaluation", model.signature)
+        return gradatim_release.rows.dataset("evaluation", model.signature)
 
 
 def _model_path(candidate: Candidate) -> Path:
     if named := os.environ.get(MODEL_VARIABLE):
         return Path(named)
     try:
-        return candidate.variants()[0].path
+        return candidate.forms.all[0].path
     except BrokenEvidence:  # not compressed yet
-        return candidate.model_path
+        return candidate.model.path
 
 
 def _baseline_path(candidate: Candidate) -> Path | None:
     named = os.environ.get(BASELINE_VARIABLE)
     if named is not None:
         return Path(named) if named else None
-    return candidate.baseline_path()
+    return candidate.replaced.path
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def _heading(candidate: Candidate) -> str:
     model = candidate.name
     where = f" for {candidate.stage}" if candidate.stage else ""
     try:
-        held = candidate.held()
+        held = candidate.replaced.held
         against = (
             f"{candidate.stage or candidate.contract.ladder[-1]} holds {held}"
             if held
@@ -129,11 +129,11 @@ def _refuse_impossible_gates(candidate: Candidate) -> None:
         ContractError: with each of them at its line.
     """
     from gradatim.gates.planning import folded
-    from gradatim.pipeline.step import standing_evidence
+    from gradatim.pipeline.standing import Standing
     from gradatim.steps.gate import hopeless_gates
 
     try:
-        if standing_evidence("gate", candidate) is not None:
+        if Standing(candidate).evidence("gate") is not None:
             return
         rows = folded(hopeless_gates(candidate))
     except GradatimError:
@@ -145,10 +145,11 @@ def _refuse_impossible_gates(candidate: Candidate) -> None:
 
 def _standing(candidate: Candidate, step: Step) -> StepResult | None:
     """A step's result when its evidence still holds, told without starting a process."""
-    from gradatim.pipeline.step import StepRun, standing_evidence
+    from gradatim.pipeline.standing import Standing
+    from gradatim.pipeline.step import StepRun
 
     try:
-        statement = standing_evidence(step.name, candidate.anew(same_registry=not step.outward))
+        statement = Standing(candidate.anew(same_registry=not step.outward)).evidence(step.name)
     except GradatimError:
         return None  # the step itself will say what is wrong
     if statement is None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from gradatim.candidate.candidate import BASELINE, ORIGINAL, BaselineModel, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE, BaselineModel
 from gradatim.candidate.training import lineage_in
 from gradatim.code import is_reference
 from gradatim.errors import GradatimError
@@ -122,7 +125,7 @@ def _unfinished(found: Mapping[str, Statement]) -> Outcome:
 
 def _baseline(candidate: Candidate) -> BaselineModel | None:
     try:
-        return candidate.baseline()
+        return candidate.replaced.release
     except GradatimError:  # a candidate that was refused early cannot be told from what was released
         return None
 
@@ -308,7 +311,7 @@ def _inspection(statement: Statement | None, candidate: Candidate, chosen: str |
     record = statement.details["inspection"]
     signature = record["signature"] or {"inputs": [], "outputs": []}
     try:
-        files = next((v.manifest.files for v in candidate.variants() if v.name == chosen), ())
+        files = next((v.manifest.files for v in candidate.forms.all if v.name == chosen), ())
     except GradatimError:
         files = ()
     return Inspection(
@@ -376,7 +379,7 @@ def _data(candidate: Candidate, evaluated: Mapping[str, Any]) -> Iterator[DataSe
         if chosen is None:
             continue
         try:
-            digest = None if is_reference(chosen.path) else candidate.bytes_digest(role)
+            digest = None if is_reference(chosen.path) else candidate.digests.bytes(role)
         except GradatimError:  # not here; the evidence says whether it was the same where it was read
             digest = None
         yield DataSet(role, chosen.path, digest, evaluated.get("rows") if role == "evaluation" else None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gradatim.candidate.candidate import BASELINE, ORIGINAL, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE
 from gradatim.files import digest_of, write_json
 from gradatim.gates.verdict import Verdict
 from gradatim.timing.machine import this_machine
@@ -21,30 +24,32 @@ _MARGIN = 0.03
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
-    baseline = candidate.baseline()
+    baseline = candidate.replaced.release
     return {
-        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.variants()},
+        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         "baseline": baseline.digest if baseline else digest_of(None),
-        "evaluation": candidate.data_digest("evaluation"),
-        "contract": candidate.part_digest("model", "benchmark"),
+        "evaluation": candidate.digests.data("evaluation"),
+        "contract": candidate.digests.part("model", "benchmark"),
         "margins": digest_of(_margin(candidate)),
-        "code": candidate.code_digest(),
+        "code": candidate.digests.code(),
         "machine": this_machine().kind,
     }
 
 
 def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
-    subjects = {variant.name: variant.manifest.digest for variant in candidate.variants()}
+    subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.data_set("evaluation") is None:
         return Outcome("no evaluation data in the contract to time with", subjects)
     settings = candidate.contract.parts.benchmark
-    variants = {variant.name: variant.path for variant in candidate.variants()}
-    baseline = candidate.baseline_path()
+    variants = {variant.name: variant.path for variant in candidate.forms.all}
+    baseline = candidate.replaced.path
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
-    contestants = {name: candidate.contestant(name, path, settings.threads) for name, path in paths.items()}
-    with candidate.open(candidate.original.path) as predictor:
-        batch = candidate.dataset("evaluation", predictor.signature).head(settings.batch).inputs
+    contestants = {
+        name: candidate.model.contestant(name, path, settings.threads) for name, path in paths.items()
+    }
+    with candidate.model.open(candidate.forms.original.path) as predictor:
+        batch = candidate.rows.dataset("evaluation", predictor.signature).head(settings.batch).inputs
     with candidate.progress.task("benchmark", settings.rounds) as advance:
 
         def tell(done: int, most: int, known: str) -> None:

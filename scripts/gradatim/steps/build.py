@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradatim.candidate.candidate import ORIGINAL, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL, Forms
+from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
 from gradatim.contract.schema import Build
@@ -25,14 +27,14 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     """The command and everything it reads; for a committed model, the model."""
     build = _needed(candidate)
     if build is None:
-        return {"model": candidate.original.manifest.digest}
+        return {"model": candidate.forms.original.manifest.digest}
     return {"command": digest_of(build.run), "code": digest_of(_inputs(candidate, build))}
 
 
 def still_holds(candidate: Candidate, statement: Statement) -> bool:
     """Whether the model that was built is still the one that is there."""
     try:
-        return candidate.original.manifest.digest == statement.subjects[ORIGINAL]
+        return candidate.forms.original.manifest.digest == statement.subjects[ORIGINAL]
     except InvalidInput:
         return False
 
@@ -46,13 +48,16 @@ def run(candidate: Candidate) -> Outcome:
         with candidate.progress.task("build", None):
             _run(candidate, build)
         trained = left_by_build(candidate, before)
-    subject = {ORIGINAL: candidate.original.manifest.digest}
-    size = candidate.original.manifest.size
+    manifest = Forms(candidate.model, candidate.workspace).original.manifest  # as it is now that it is built
     origin = (
         f"made by `{build.run}`" if build else "committed" if _is_tracked(candidate) else "taken as it is"
     )
-    details = {"size": size, **trained}
-    return Outcome(f"{_shown(candidate)}, {numbers.size(size)}, {origin}", subject, details=details)
+    details = {"size": manifest.size, **trained}
+    return Outcome(
+        f"{_shown(candidate)}, {numbers.size(manifest.size)}, {origin}",
+        {ORIGINAL: manifest.digest},
+        details=details,
+    )
 
 
 def _needed(candidate: Candidate) -> Build | None:
@@ -107,12 +112,11 @@ def _run(candidate: Candidate, build: Build) -> None:
             f"{candidate.contract.where('model', 'build')}: `{build.run}` ended with exit code {done.returncode}. "
             f"Its last words (all of them: {log}):\n" + "\n".join(f"  {line}" for line in said)
         )
-    if not candidate.model_path.exists():
+    if not candidate.model.path.exists():
         raise InvalidInput(
             f"{candidate.contract.where('model', 'build')}: `{build.run}` ended well, but there is no model at "
             f"{_shown(candidate)}. Let it write there, or correct `model.path`."
         )
-    candidate.__dict__.pop("original", None)
 
 
 def _inputs(candidate: Candidate, build: Build) -> dict[str, str]:

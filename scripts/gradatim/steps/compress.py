@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.candidate.candidate import ORIGINAL, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import MADE_FROM
 from gradatim.files import digest_of
@@ -28,14 +30,14 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
-    original = candidate.original.manifest.digest
+    original = candidate.forms.original.manifest.digest
     if candidate.contract.parts.compress is None:
         return {MADE_FROM: original}
     return {
         MADE_FROM: original,
-        "calibration": candidate.data_digest("calibration"),
-        "contract": candidate.part_digest("model", "task", "compress"),
-        "code": candidate.code_digest(("calibration",)),
+        "calibration": candidate.digests.data("calibration"),
+        "contract": candidate.digests.part("model", "task", "compress"),
+        "code": candidate.digests.code(("calibration",)),
         "machine": this_machine().kind,
     }
 
@@ -46,7 +48,7 @@ def run(candidate: Candidate) -> Outcome:
     from gradatim.compression.search import compress
 
     settings = candidate.contract.parts.compress
-    original = candidate.original
+    original = candidate.forms.original
     if settings is None:
         return Outcome(
             "not asked for", {ORIGINAL: original.manifest.digest}, details={"variants": [{"name": ORIGINAL}]}
@@ -66,7 +68,7 @@ def run(candidate: Candidate) -> Outcome:
             memory_limit=int(settings.memory) if settings.memory else None,
             seconds_per_trial=settings.timeout,
             context=digest_of(
-                [candidate.data_digest("calibration"), candidate.code_digest(("calibration",))]
+                [candidate.digests.data("calibration"), candidate.digests.code(("calibration",))]
             ),
             name=ORIGINAL,
             progress=lambda name, done, total: advance(1, f"{name} {done}/{total}"),
@@ -85,8 +87,8 @@ def _outcome(candidate: Candidate, result: Result) -> Outcome:
         variants.append({"name": trial.name, "file": trial.path.name})
         outputs += files
         sizes.append(Measurement("size", trial.name, float(manifest.size), "B"))
-    subjects[ORIGINAL] = candidate.original.manifest.digest
-    sizes.append(Measurement("size", ORIGINAL, float(candidate.original.manifest.size), "B"))
+    subjects[ORIGINAL] = candidate.forms.original.manifest.digest
+    sizes.append(Measurement("size", ORIGINAL, float(candidate.forms.original.manifest.size), "B"))
     details = {
         "variants": [*variants, {"name": ORIGINAL}],
         "trials": [_told(trial.to_json()) for trial in result.trials],
@@ -135,9 +137,9 @@ def _calibration(candidate: Candidate, settings: Compress) -> Iterator[Batch]:
         recorders.append(_Recorder(predictor))
         return recorders[-1]
 
-    with candidate.open(candidate.original.path, watch=watch) as predictor:
+    with candidate.model.open(candidate.forms.original.path, watch=watch) as predictor:
         left = settings.rows
-        for batch in candidate.dataset("calibration", predictor.signature).batches(
+        for batch in candidate.rows.dataset("calibration", predictor.signature).batches(
             candidate.contract.parts.data.batch
         ):
             predictor(batch.rows(slice(0, left)).inputs)
@@ -156,7 +158,7 @@ def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mappi
 
     if candidate.contract.parts.task is None:
         return None
-    task = candidate.task()
+    task = candidate.rows.task()
     wanted = [m for m in settings.keep if m in task.own or m in catalogue.quality(task.type)]
     if settings.keep and not wanted:
         return None
@@ -164,8 +166,8 @@ def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mappi
     def quality(path: Path) -> Mapping[str, float]:
         folder = Path(tempfile.mkdtemp(prefix="gradatim-"))
         try:
-            with candidate.open(path) as predictor:
-                dataset = candidate.dataset("calibration", predictor.signature)
+            with candidate.model.open(path) as predictor:
+                dataset = candidate.rows.dataset("calibration", predictor.signature)
                 batch = candidate.contract.parts.data.batch
                 found = Evaluation(
                     task,
@@ -184,6 +186,6 @@ def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mappi
 def _lower_is_better(candidate: Candidate, settings: Compress) -> list[str]:
     if candidate.contract.parts.task is None:
         return []
-    task = candidate.task()
+    task = candidate.rows.task()
     metrics = {name: task.metric(name) for name in settings.keep}
     return [name for name, metric in metrics.items() if metric is not None and not metric.higher_is_better]

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.candidate.candidate import BASELINE, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
 from gradatim.candidate.uses import count_use
 from gradatim.errors import InvalidInput
@@ -31,14 +33,14 @@ _AGAIN = "baseline again"
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
-    baseline = candidate.baseline()
+    baseline = candidate.replaced.release
     return {
-        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.variants()},
+        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         "baseline": baseline.digest if baseline else digest_of(None),
-        "evaluation": candidate.data_digest("evaluation"),
-        "contract": candidate.part_digest("model", "data", "task"),
+        "evaluation": candidate.digests.data("evaluation"),
+        "contract": candidate.digests.part("model", "data", "task"),
         "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate)]),
-        "code": candidate.code_digest(),
+        "code": candidate.digests.code(),
     }
 
 
@@ -47,12 +49,12 @@ def run(candidate: Candidate) -> Outcome:
 
     Where shards left the predictions in the workspace, those are merged.
     """
-    subjects = {variant.name: variant.manifest.digest for variant in candidate.variants()}
+    subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.parts.data.evaluation is None:
         return Outcome("no evaluation data in the contract", subjects)
-    task = candidate.task()
+    task = candidate.rows.task()
     variants = _contestants(candidate)
-    dataset = candidate.dataset("evaluation", None)
+    dataset = candidate.rows.dataset("evaluation", None)
     if task.type == "classification":
         _refuse_one_class(dataset)
     shards = parts(candidate, "evaluate", depends_on(candidate))
@@ -62,7 +64,7 @@ def run(candidate: Candidate) -> Outcome:
     beside: list[Measurement] = []
     with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items():
-            with candidate.open(path) as predictor:
+            with candidate.model.open(path) as predictor:
                 for run in runs[name]:
                     folder = candidate.workspace.predictions_folder(run)
                     if shards:
@@ -74,7 +76,7 @@ def run(candidate: Candidate) -> Outcome:
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate, task)
     if BASELINE in variants:
-        files = candidate.baseline_files()
+        files = candidate.replaced.files
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
     forget(candidate, "evaluate")
     return replace(
@@ -88,14 +90,14 @@ def run(candidate: Candidate) -> Outcome:
 
 def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Predict one part of the rows with every variant and the baseline, for a later run to merge."""
-    task, variants = candidate.task(), _contestants(candidate)
-    total = len(candidate.dataset("evaluation", None))
+    task, variants = candidate.rows.task(), _contestants(candidate)
+    total = len(candidate.rows.dataset("evaluation", None))
     rows = shard.rows(total, candidate.contract.parts.data.batch)
     folder = begin(candidate, "evaluate", shard)
     runs = _runs(candidate, variants)
     with candidate.progress.task("evaluate", len(rows) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items() if rows else ():
-            with candidate.open(path) as predictor:
+            with candidate.model.open(path) as predictor:
                 for run in runs[name]:
                     _predict(candidate, task, predictor, folder / run, rows, advance)
     return left(candidate, shard, folder, rows.start, len(rows), total)
@@ -103,8 +105,8 @@ def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
 
 def _contestants(candidate: Candidate) -> dict[str, Path]:
     """The variants and, where there is one, the baseline: each one's model by name."""
-    variants = {variant.name: variant.path for variant in candidate.variants()}
-    baseline = candidate.baseline_path()
+    variants = {variant.name: variant.path for variant in candidate.forms.all}
+    baseline = candidate.replaced.path
     return variants if baseline is None else {**variants, BASELINE: baseline}
 
 
@@ -127,8 +129,8 @@ def _self_flips(candidate: Candidate, task: Task) -> list[Measurement]:
     """How often the baseline flips when it is run a second time: no candidate can be asked for less."""
     from gradatim.metrics.evaluation import Evaluation
 
-    first = Evaluation(task, candidate.predictions(BASELINE))
-    flips = Evaluation(task, candidate.predictions(_AGAIN), first).samples("negative_flips")
+    first = Evaluation(task, candidate.workspace.predictions(BASELINE))
+    flips = Evaluation(task, candidate.workspace.predictions(_AGAIN), first).samples("negative_flips")
     shutil.rmtree(candidate.workspace.predictions_folder(_AGAIN))
     if flips.value is None:
         return []
@@ -160,7 +162,7 @@ def _predict(
 
     predict(
         predictor,
-        candidate.dataset("evaluation", predictor.signature),
+        candidate.rows.dataset("evaluation", predictor.signature),
         task,
         folder,
         batch=candidate.contract.parts.data.batch,
@@ -180,7 +182,7 @@ def _signature(candidate: Candidate, predictor: Predictor) -> Signature:
     """The signature that a model shows on the first row."""
     from gradatim.models import observed_signature
 
-    dataset = candidate.dataset("evaluation", predictor.signature)
+    dataset = candidate.rows.dataset("evaluation", predictor.signature)
     return observed_signature(predictor, dataset.head(1).inputs)
 
 
@@ -194,7 +196,7 @@ def _measured(
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.measure import measurements, weak_slices
 
-    load = candidate.predictions
+    load = candidate.workspace.predictions
     reference = Evaluation(task, load(BASELINE)) if BASELINE in names else None
     extra = _extra_metrics(candidate)
     found, details = [], {}

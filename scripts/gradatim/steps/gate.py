@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gradatim.candidate.candidate import BASELINE, Candidate, Outcome, Variant
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import Variant
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.uses import reuse_of
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
@@ -33,7 +36,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     evidence = {step: sha256_bytes(path.read_bytes()) for step, path in paths.items() if path.exists()}
     return {
         **evidence,
-        "contract": candidate.part_digest("card", "gates", "stages", "task"),
+        "contract": candidate.digests.part("card", "gates", "stages", "task"),
         "uses": digest_of(candidate.contract.parts.data.uses),
         "stage": digest_of(candidate.stage),
         "lines": digest_of([rule.line for rule in candidate.contract.rules_for(candidate.stage)]),
@@ -47,7 +50,7 @@ def run(candidate: Candidate) -> Outcome:
     from gradatim.report.collect import collect
     from gradatim.report.writing import write_documents, write_report
 
-    variants = candidate.variants()
+    variants = candidate.forms.all
     standing = _standing_results(candidate)
     judged: dict[str, list[GateResult]] = {}
     for variant in variants:
@@ -119,7 +122,7 @@ def _counts(candidate: Candidate) -> dict[str, int]:
     """Samples by slice: all, by declared class, by value of each slice column."""
     if candidate.contract.data_set("evaluation") is None:
         return {}
-    dataset = candidate.dataset("evaluation", None)
+    dataset = candidate.rows.dataset("evaluation", None)
     counts = {"": len(dataset)}
     task = candidate.contract.parts.task
     labels = dataset.labels()
@@ -147,7 +150,7 @@ def _standing_results(candidate: Candidate) -> list[GateResult]:
     for step in candidate.unproven:
         results.append(
             GateResult(
-                step, step, Verdict.INVALID, candidate.original.name, f"evidence of {step}",
+                step, step, Verdict.INVALID, candidate.forms.original.name, f"evidence of {step}",
                 f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: gradatim {step}",
             )
         )  # fmt: skip
@@ -181,7 +184,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         if s not in candidate.unproven and (st := candidate.workspace.statement(s)) is not None
     }
     measurements = [m for statement in proven.values() for m in statement.measurements]
-    base = candidate.baseline()
+    base = candidate.replaced.release
     mine, baseline = _evaluations(candidate, variant.name) if "evaluate" in proven else (None, None)
     timings, latencies = _timings(candidate, variant.name) if "benchmark" in proven else ({}, None)
     scores = (
@@ -231,9 +234,11 @@ def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Ev
 
     if candidate.contract.parts.data.evaluation is None:
         return None, None
-    task = candidate.task()
-    baseline = Evaluation(task, candidate.predictions(BASELINE)) if candidate.baseline() else None
-    return Evaluation(task, candidate.predictions(name), baseline), baseline
+    task = candidate.rows.task()
+    baseline = (
+        Evaluation(task, candidate.workspace.predictions(BASELINE)) if candidate.replaced.release else None
+    )
+    return Evaluation(task, candidate.workspace.predictions(name), baseline), baseline
 
 
 def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gradatim.candidate import training
-from gradatim.candidate.candidate import ORIGINAL, Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.outcome import Outcome
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import Inspection, inspect_model
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
-    model = {"model": candidate.original.manifest.digest, "contract": candidate.part_digest("model")}
+    model = {"model": candidate.forms.original.manifest.digest, "contract": candidate.digests.part("model")}
     return {**model, **training.digests(candidate)}
 
 
@@ -21,11 +23,11 @@ def run(candidate: Candidate) -> Outcome:
     model = candidate.contract.parts.model
     with candidate.progress.task("inspect", None):
         found = inspect_model(
-            candidate.model_path,
+            candidate.model.path,
             root=candidate.root,
             format=model.format,
             factory=model.factory,
-            signature=candidate.declared_signature(),
+            signature=candidate.model.signature,
             device=model.device,
             threads=model.threads,
             allow_pickle=model.allow_pickle,
@@ -39,7 +41,7 @@ def run(candidate: Candidate) -> Outcome:
         measurements.append(Measurement("parameters", ORIGINAL, float(found.parameters)))
     return Outcome(
         _summary(found) + (f", trained as in {lineage.source}" if lineage else ""),
-        {ORIGINAL: candidate.original.manifest.digest},
+        {ORIGINAL: candidate.forms.original.manifest.digest},
         Verdict.worst(gate.verdict for gate in gates),
         tuple(measurements),
         gates,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradatim.candidate.candidate import Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import Manifest
@@ -24,7 +25,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     tagged = _tagged(candidate)
     return {
         "release": tagged.record or digest_of(tagged.tag) if tagged else digest_of(None),
-        "contract": candidate.part_digest("publish"),
+        "contract": candidate.digests.part("publish"),
     }
 
 
@@ -153,7 +154,7 @@ def _refuse_unsigned(candidate: Candidate, files: ReleaseFiles) -> None:
 def _here(candidate: Candidate, manifest: Manifest) -> dict[str, Source]:
     """The model's files in this checkout, when one of the variants is exactly the release."""
     try:
-        variants = candidate.variants()
+        variants = candidate.forms.all
     except InvalidInput:  # not built here, or something else is: the released bytes are elsewhere
         return {}
     for variant in variants:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradatim.candidate.candidate import BASELINE, Candidate, Outcome, Variant
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import Variant
+from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.finding import UNSIGNED
@@ -45,7 +48,7 @@ def still_holds(candidate: Candidate, statement: Statement) -> bool:
 
 def run(candidate: Candidate) -> Outcome:
     """Upload drafts, then create version, stage, evidence and signature on the remote in one push."""
-    gate = candidate.evidence("gate")
+    gate = candidate.workspace.evidence("gate")
     variant = chosen_variant(candidate, gate)
     if gate.verdict is not Verdict.PASS:
         return Outcome("refused by the gates: nothing was tagged", gate.subjects, gate.verdict)
@@ -75,7 +78,7 @@ def chosen_variant(candidate: Candidate, gate: Statement) -> Variant:
         BrokenEvidence: it is not among the variants that are there now.
     """
     name = gate.details.get("chosen")
-    found = next((variant for variant in candidate.variants() if variant.name == name), None)
+    found = next((variant for variant in candidate.forms.all if variant.name == name), None)
     if found is None or gate.subjects.get(found.name) != found.manifest.digest:
         raise BrokenEvidence("The evidence of `gate` is of another model. Run: gradatim run --until gate")
     return found
@@ -102,7 +105,7 @@ def upcoming(candidate: Candidate, variant: Variant, stage: str) -> NextVersion:
 
 
 def _change(candidate: Candidate, variant: Variant) -> Change | None:
-    found = candidate.evidence("evaluate").details.get("variants", {})
+    found = candidate.workspace.evidence("evaluate").details.get("variants", {})
     if variant.name not in found or BASELINE not in found:
         return None
     task = candidate.contract.parts.task
@@ -111,7 +114,7 @@ def _change(candidate: Candidate, variant: Variant) -> Change | None:
         Signature.from_json(found[variant.name]["signature"]),
         new_labels=task.labels or None if task else None,
         changed=found[variant.name].get("changed"),
-        of=candidate.evidence("evaluate").details.get("rows"),
+        of=candidate.workspace.evidence("evaluate").details.get("rows"),
     )
 
 

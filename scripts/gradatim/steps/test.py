@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradatim.candidate.candidate import Candidate, Outcome
+from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.sharding import forget, parts
 from gradatim.files import digest_of, sha256_file
 from gradatim.shard import Shard
@@ -13,20 +14,20 @@ from gradatim.shard import Shard
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
     from gradatim.checks.user_tests import digest_of_tests
 
-    baseline = candidate.baseline()
+    baseline = candidate.replaced.release
     settings = candidate.contract.parts.test
-    earlier = {f"golden:{path.stem}": sha256_file(path) for path in candidate.earlier_golden()}
-    golden = candidate.golden_file()
+    earlier = {f"golden:{path.stem}": sha256_file(path) for path in candidate.replaced.golden}
+    golden = candidate.rows.golden_file
     own = {"golden": sha256_file(golden)} if golden else {}
     return {
-        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.variants()},
+        **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         **earlier,
         **own,
         "baseline": baseline.digest if baseline else digest_of(None),
-        "evaluation": candidate.data_digest("evaluation"),
-        "calibration": candidate.data_digest("calibration") if settings.robustness else digest_of(None),
-        "contract": candidate.part_digest("model", "data", "task", "test"),
-        "code": candidate.code_digest(
+        "evaluation": candidate.digests.data("evaluation"),
+        "calibration": candidate.digests.data("calibration") if settings.robustness else digest_of(None),
+        "contract": candidate.digests.part("model", "data", "task", "test"),
+        "code": candidate.digests.code(
             ("evaluation", "calibration") if settings.robustness else ("evaluation",)
         ),
         "tests": digest_of_tests(candidate.root, candidate.top, settings.pytest),

@@ -1,0 +1,76 @@
+"""What a step's evidence rests on, as digests: parts of the contract, data, the user's code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradatim.contract.reading import ReadContract
+from gradatim.errors import UsageError
+from gradatim.files import digest_of
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests of what a contract names; no file is read twice for one question.
+
+    Attributes:
+        contract: the candidate's.
+    """
+
+    contract: ReadContract
+
+    def part(self, *parts: str) -> str:
+        """Digest of some parts of the contract."""
+        return digest_of(self.contract.parts.model_dump(mode="json", include=set(parts)))
+
+    def data(self, which: str) -> str:
+        """Digest of a data set's bytes and of how it is read."""
+        chosen = self.contract.data_set(which)
+        if chosen is None:
+            return digest_of(None)
+        return digest_of([chosen.model_dump(mode="json"), self.bytes(which)])
+
+    def bytes(self, which: str) -> str:
+        """Digest of a data set's bytes alone: of a file, what ``sha256sum`` prints.
+
+        Raises:
+            UsageError: the contract has no such data.
+            InvalidInput: it is not there.
+        """
+        if which not in self._bytes:
+            from gradatim.data import data_digest
+
+            chosen = self.contract.data_set(which)
+            if chosen is None:
+                raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
+            self._bytes[which] = data_digest(chosen.path, root=self.contract.root, format=chosen.format)
+        return self._bytes[which]
+
+    @functools.cached_property
+    def _bytes(self) -> dict[str, str]:
+        return {}
+
+    def code(self, which: Iterable[str] = ("evaluation",)) -> str:
+        """Digest of the user's code that measuring runs: model factory, preprocessing, own metrics."""
+        key = tuple(which)
+        if key not in self._code:
+            self._code[key] = self._code_of(key)
+        return self._code[key]
+
+    @functools.cached_property
+    def _code(self) -> dict[tuple[str, ...], str]:
+        return {}
+
+    def _code_of(self, which: Iterable[str]) -> str:
+        from gradatim.code import closure_digest, is_reference
+
+        parts, root = self.contract.parts, self.contract.root
+        references = list(parts.task.metrics.values()) if parts.task else []
+        references += [parts.model.factory] if parts.model.factory else []
+        for name in which:
+            chosen = self.contract.data_set(name)
+            if chosen:
+                references += [r for r in (chosen.preprocess, chosen.path) if r and is_reference(r)]
+        return digest_of({reference: closure_digest(root, reference) for reference in references})

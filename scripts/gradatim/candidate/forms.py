@@ -1,0 +1,92 @@
+"""The forms of a candidate: as it was built, and as compress left it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradatim.candidate.model import Model
+from gradatim.candidate.workspace import Workspace
+from gradatim.errors import BrokenEvidence
+from gradatim.evidence.manifest import Manifest
+
+ORIGINAL = "original"
+"""The variant as it was built, before any compression."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The candidate in one form.
+
+    Attributes:
+        name: ``original``, ``int8-static``, ...
+        path: the model's file or folder, absolute.
+        manifest: its files, byte for byte.
+    """
+
+    name: str
+    path: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Forms:
+    """Every form of a candidate, read once.
+
+    Attributes:
+        model: where it lies.
+        workspace: where compress left the others.
+    """
+
+    model: Model
+    workspace: Workspace
+
+    @functools.cached_property
+    def original(self) -> Variant:
+        """The candidate as built.
+
+        Raises:
+            InvalidInput: there is no model, or it is no model at all.
+        """
+        from gradatim.code import local_closure
+        from gradatim.models import model_files
+
+        contract, path = self.model.contract, self.model.path
+        said = contract.parts.model
+        if said.path is None:
+            files, base = local_closure(contract.root, str(said.factory)), contract.root.resolve()
+        else:
+            files, base = model_files(path), path if path.is_dir() else path.parent
+        return Variant(ORIGINAL, path, Manifest.of(said.name, base, files))
+
+    @functools.cached_property
+    def all(self) -> tuple[Variant, ...]:
+        """The forms that compress left to be judged, the preferred one first.
+
+        Raises:
+            BrokenEvidence: the contract asks for compression and there is no such evidence for this model.
+        """
+        if self.model.contract.parts.compress is None:
+            return (self.original,)
+        evidence = self.workspace.evidence("compress")
+        if evidence.inputs.get("candidate") != self.original.manifest.digest:
+            raise BrokenEvidence("The evidence of `compress` is of another model. Run: gradatim compress")
+        found = []
+        for record in evidence.details["variants"]:
+            if record["name"] == ORIGINAL:
+                found.append(self.original)
+                continue
+            folder = self.workspace.model_folder(record["name"])
+            names = [
+                name for name in evidence.details["outputs"] if name.startswith(f"models/{record['name']}/")
+            ]
+            manifest = Manifest.of(
+                self.original.manifest.name, folder, [self.workspace.folder / name for name in names]
+            )
+            if manifest.digest != evidence.subjects.get(record["name"]):
+                raise BrokenEvidence(
+                    f"The variant {record['name']} is not what compress left. Run: gradatim compress --force"
+                )
+            found.append(Variant(record["name"], folder / record["file"], manifest))
+        return tuple(found)

@@ -1,0 +1,143 @@
+"""Which candidate it is, and where it stands: contract, repository, stage, and what the tags say."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.ci import Place, Platform
+from gradatim.contract.reading import ReadContract
+from gradatim.errors import EnvironmentLacks, UsageError
+from gradatim.registry.git import Repository
+from gradatim.registry.history import Registry, Sync, read, sync
+
+if TYPE_CHECKING:
+    from gradatim.ci.approval import Approval
+    from gradatim.publishers.publisher import Publisher
+
+_OF_THE_REGISTRY = ("repository", "sync", "registry")
+
+
+@dataclass
+class Identity:
+    """One candidate, seen from the checkout that holds it.
+
+    Attributes:
+        contract: what it must prove.
+        platform: the CI system, or a laptop.
+        wanted_stage: the stage asked for; None takes the one whose branch is checked out.
+        wanted_version: the version asked for; None lets the models say.
+    """
+
+    contract: ReadContract
+    platform: Platform
+    wanted_stage: str | None = None
+    wanted_version: str | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder of the contract."""
+        return self.contract.root
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.contract.parts.model.name
+
+    @functools.cached_property
+    def repository(self) -> Repository:
+        """The git repository around the contract.
+
+        Raises:
+            EnvironmentLacks: there is no git, or no repository.
+        """
+        return Repository.find(self.root)
+
+    @property
+    def top(self) -> Path:
+        """The top of the repository around the contract; the contract's folder where there is no repository."""
+        try:
+            return self.repository.root
+        except EnvironmentLacks:
+            return self.root
+
+    def from_top(self, path: str) -> str:
+        """A path of the contract, relative to the top of the repository."""
+        return (self.root.resolve() / path).relative_to(self.repository.root.resolve()).as_posix()
+
+    @functools.cached_property
+    def place(self) -> Place:
+        """Branch, tag and actor, from the CI system where there is one, else from git."""
+        return self.platform.place() or Place(branch=self.repository.branch())
+
+    @functools.cached_property
+    def stage(self) -> str | None:
+        """The stage that the candidate is meant for; None on a branch that holds none.
+
+        Raises:
+            UsageError: the stage that was asked for is not on the ladder.
+        """
+        stages = self.contract.parts.stages
+        if self.wanted_stage is not None:
+            if self.wanted_stage not in stages:
+                raise UsageError(
+                    f"There is no stage `{self.wanted_stage}` in the contract. Known: {', '.join(stages)}."
+                )
+            return self.wanted_stage
+        branch = self.place.target or self.place.branch
+        return next((name for name, stage in stages.items() if stage.branch and stage.branch == branch), None)
+
+    @functools.cached_property
+    def registry(self) -> Registry:
+        """What the tags say, after asking the remote what it knows."""
+        self.sync  # noqa: B018 (fetches what is missing here)
+        return read(self.repository, self.name)
+
+    @functools.cached_property
+    def sync(self) -> Sync:
+        """What became of asking the remote."""
+        return sync(self.repository)
+
+    def take_registry_of(self, other: Identity) -> None:
+        """Believe what another has read of the same tags, instead of asking the remote again."""
+        self.__dict__ |= {name: other.__dict__[name] for name in _OF_THE_REGISTRY if name in other.__dict__}
+
+    def place_if_any(self) -> Place:
+        """The same as ``place``, empty where there is no repository to ask."""
+        try:
+            return self.place
+        except EnvironmentLacks:
+            return Place()
+
+    def commit_if_any(self) -> tuple[str | None, Mapping[str, str | int]]:
+        """The commit, and where it is in Subversion."""
+        try:
+            commit = self.repository.head()
+            return commit, self.repository.revision(commit)
+        except (EnvironmentLacks, UsageError):
+            return None, {}
+
+    def publishers(self) -> list[Publisher]:
+        """The places that the contract publishes to, in its order.
+
+        Raises:
+            EnvironmentLacks: the package that one of them needs is not installed.
+            UsageError: one is the project of the git remote, and there is no such remote.
+        """
+        from gradatim.publishers.places import open_publisher
+
+        return [
+            open_publisher(place.kind, place.address, root=self.root, repository=self.repository)
+            for place in self.contract.parts.publish
+        ]
+
+    def approval(self, stage: str) -> Approval:
+        """Who lets this run into a stage, as the platform tells."""
+        from gradatim.ci.approval import approval_of
+
+        person, _ = self.repository.identity()
+        environment = self.contract.parts.stages[stage].environment or stage
+        return approval_of(self.platform, self.place, environment, person=person)

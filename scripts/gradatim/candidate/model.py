@@ -1,0 +1,86 @@
+"""A model as its contract says that it is opened and called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradatim.contract.reading import ReadContract
+from gradatim.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.models.predictor import Predictor
+    from gradatim.timing.contestant import Contestant
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a contract says about its model, for any form of it.
+
+    Attributes:
+        contract: the candidate's, or that of the release that it would replace.
+    """
+
+    contract: ReadContract
+
+    @property
+    def path(self) -> Path:
+        """Where the contract says that the model lies; for a model made by a function alone, ``module:function``."""
+        model = self.contract.parts.model
+        return self.contract.root / model.path if model.path else Path(str(model.factory))
+
+    def open(self, path: Path, *, watch: Callable[[Predictor], Predictor] | None = None) -> Predictor:
+        """A form of the model, ready to be called with what the data feeds, any number of items at a time.
+
+        Args:
+            path: the form's file or folder.
+            watch: wraps the model itself, under the constants and states that are filled in.
+        """
+        from gradatim.models import batched, bind, open_model
+
+        predictor = open_model(path, **self._settings(path), threads=self.contract.parts.model.threads)
+        predictor = watch(predictor) if watch else predictor
+        constants, carries = self._hidden_inputs()
+        bound = bind(predictor, constants=constants, carries=carries) if constants or carries else predictor
+        return batched(bound)
+
+    def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:
+        """A form of the model for a process of its own, which opens it as ``open`` does."""
+        from gradatim.timing.contestant import Contestant
+
+        constants, carries = self._hidden_inputs()
+        threads = threads or self.contract.parts.model.threads
+        return Contestant(
+            name, path, **self._settings(path), threads=threads, constants=constants, carries=carries
+        )
+
+    @property
+    def signature(self) -> Signature | None:
+        """What the contract says about inputs and outputs; None when it says nothing."""
+        model = self.contract.parts.model
+
+        def specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+            return tuple(TensorSpec(name, t.dtype or "unknown", t.shape) for name, t in tensors.items())
+
+        if not (model.inputs or model.outputs):
+            return None
+        return Signature(specs(model.inputs), specs(model.outputs))
+
+    def _settings(self, path: Path) -> dict[str, Any]:
+        model = self.contract.parts.model
+        return {
+            "root": path if model.path is None and path.is_dir() else self.contract.root,
+            "format": model.format if path == self.path else None,
+            "factory": model.factory,
+            "signature": self.signature,
+            "device": model.device,
+            "allow_pickle": model.allow_pickle,
+        }
+
+    def _hidden_inputs(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Inputs that the data does not feed: constants by name, and the outputs that are carried back."""
+        inputs = self.contract.parts.model.inputs
+        constants = {name: tensor.value for name, tensor in inputs.items() if tensor.value is not None}
+        return constants, {name: tensor.carry for name, tensor in inputs.items() if tensor.carry is not None}

@@ -1,0 +1,197 @@
+"""The release that a candidate would replace: which one it is, and its files on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.candidate.forms import Forms
+from gradatim.candidate.identity import Identity
+from gradatim.candidate.workspace import Workspace
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
+from gradatim.files import digest_of, write_bytes
+from gradatim.registry.baseline import baseline
+from gradatim.registry.history import LEDGER
+
+if TYPE_CHECKING:
+    from gradatim.publishers.retrieval import Retrieved
+
+BASELINE = "baseline"
+"""The name under which the release to be replaced is measured."""
+
+GOLDEN = "golden.npz"
+"""The file of a release that holds its golden cases."""
+
+
+@dataclass(frozen=True)
+class BaselineModel:
+    """The release that the candidate would replace.
+
+    Attributes:
+        label: ``v1.0.0``, or the commit where it bears no version.
+        version: its version, None where it bears none.
+        stage: the stage that holds it, None where no stage does.
+        commit: the commit that it was released from.
+        digest: hex manifest digest; digest of the commit's id where its tag names no manifest.
+        manifest: hex manifest digest; None where its tag names none.
+    """
+
+    label: str
+    version: str | None
+    stage: str | None
+    commit: str
+    digest: str
+    manifest: str | None
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What a candidate's stage would see replaced; on a branch without a stage, the last stage's release.
+
+    Attributes:
+        identity: the candidate, its stage and its registry.
+        forms: its own forms: a candidate is no baseline for itself.
+        workspace: where the baseline's files are put.
+    """
+
+    identity: Identity
+    forms: Forms
+    workspace: Workspace
+
+    @functools.cached_property
+    def release(self) -> BaselineModel | None:
+        """The release; None only when the registry proves that nothing was released before.
+
+        Raises:
+            EnvironmentLacks: the clone is shallow or the remote did not answer, so nothing is proven.
+        """
+        return self._instead_of(self._released_as())
+
+    @property
+    def held(self) -> str | None:
+        """What would be replaced if the candidate were new, as a label; None when nothing was released before.
+
+        Raises:
+            EnvironmentLacks: there is no repository, or nothing is proven.
+        """
+        found = self._instead_of(None)
+        return found.label if found else None
+
+    @property
+    def path(self) -> Path | None:
+        """The baseline's model on this machine, its bytes checked; None when nothing was released before.
+
+        Raises:
+            BrokenEvidence: what is found is not what was released.
+            EnvironmentLacks: no place that has it can be reached.
+        """
+        found = self._retrieved
+        if found is None:
+            return None
+        model = self.forms.model
+        if model.contract.parts.model.path is None:
+            return found.folder
+        from gradatim.models import detect_format
+
+        # the release may be of another name, or another format, than what is to replace it
+        named = [name for name in found.files if Path(name).name == model.path.name]
+        alike = [name for name in found.files if Path(name).suffix == model.path.suffix]
+        whole = [""]
+        likely = whole if model.path.is_dir() else [*named, *alike, *whole]
+        for name in (*likely, *found.files):
+            with contextlib.suppress(InvalidInput):
+                detect_format(found.folder / name)
+                return found.folder / name
+        raise BrokenEvidence(
+            f"The release that would be replaced has no model among its files: {', '.join(found.files)}."
+        )
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file of the baseline's model, on this machine."""
+        found = self._retrieved
+        return [found.folder / name for name in found.files] if found else []
+
+    def fetch_all(self) -> list[str]:
+        """Fetch whatever may become the baseline, before any form of the candidate is there; their labels.
+
+        That is what the stage would see replaced, and what it would if that turned out to be the candidate itself.
+
+        Raises:
+            BrokenEvidence: what is found is not what was released.
+            EnvironmentLacks: no place that has it can be reached, or nothing is proven.
+        """
+        first = self._instead_of(None)
+        second = self._instead_of(first.manifest) if first and first.manifest else None
+        found = [base for base in (first, second) if base is not None]
+        for base in found:
+            self._fetch(base)
+        return [base.label for base in found]
+
+    @functools.cached_property
+    def golden(self) -> list[Path]:
+        """The golden cases of every earlier full release, one file a version, fetched from where git keeps them."""
+        try:
+            releases = self.identity.registry.model(self.identity.name).releases
+        except EnvironmentLacks:
+            return []
+        mine = {variant.manifest.digest for variant in self.forms.all}
+        earlier = [
+            r
+            for r in releases
+            if r.active and r.manifest not in (None, *mine) and not r.version.is_prerelease
+        ]
+        names = [f"{LEDGER}{r.manifest}:{r.version}/{GOLDEN}" for r in earlier]
+        found = []
+        for release, data in zip(earlier, self.identity.repository.read_objects(names), strict=True):
+            if data is not None:
+                path = self.workspace.folder / "golden" / f"{release.version}.npz"
+                write_bytes(path, data)
+                found.append(path)
+        return found
+
+    def _instead_of(self, candidate: str | None) -> BaselineModel | None:
+        ladder = self.identity.contract.ladder
+        found = baseline(
+            self.identity.registry,
+            self.identity.stage or ladder[-1],
+            ladder,
+            model=self.identity.name,
+            candidate=candidate,
+            sync=self.identity.sync,
+        )
+        if found is None:
+            return None
+        release = found.release
+        manifest = release.manifest if release else None
+        version = str(release) if release else None
+        return BaselineModel(
+            found.label, version, found.stage, found.commit, manifest or digest_of(found.commit), manifest
+        )
+
+    def _released_as(self) -> str | None:
+        """The digest under which this very candidate is released already: it is no baseline for itself."""
+        mine = {variant.manifest.digest for variant in self.forms.all}
+        known = self.identity.registry.model(self.identity.name).releases
+        releases = [r for r in known if r.active and r.manifest in mine]
+        return releases[-1].manifest if releases else None
+
+    @functools.cached_property
+    def _retrieved(self) -> Retrieved | None:
+        return None if self.release is None else self._fetch(self.release)
+
+    def _fetch(self, base: BaselineModel) -> Retrieved:
+        from gradatim.publishers.retrieval import retrieve
+
+        path = self.identity.contract.parts.model.path
+        return retrieve(
+            self.identity.repository,
+            base.commit,
+            self.workspace.model_folder(BASELINE) / base.digest[:16],
+            manifest=base.manifest,
+            version=base.version,
+            path=self.identity.from_top(path) if path else None,
+        )

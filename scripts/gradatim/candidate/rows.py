@@ -1,0 +1,81 @@
+"""The rows that a contract judges on, its task, and what models answered to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.contract.reading import ReadContract
+from gradatim.errors import UsageError
+from gradatim.signature import Signature
+
+if TYPE_CHECKING:
+    from gradatim.data import Dataset
+    from gradatim.metrics.task import Task
+
+_UNLABELLED = ("embedding", "language_modelling")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a contract says about its data and its task.
+
+    Attributes:
+        contract: the candidate's, or that of the release that it would replace.
+    """
+
+    contract: ReadContract
+
+    def dataset(self, which: str, signature: Signature | None) -> Dataset:
+        """A data set of the contract: ``evaluation`` or ``calibration``.
+
+        Raises:
+            UsageError: the contract has no such data.
+            InvalidInput: it is empty or broken.
+        """
+        from gradatim.data import open_data
+
+        contract = self.contract
+        chosen = contract.data_set(which)
+        if chosen is None:
+            raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
+        task = contract.parts.task
+        label = chosen.label
+        if label and task and task.type in _UNLABELLED and not contract.says("data", "label"):
+            columns = open_data(chosen.path, root=contract.root, label=None, format=chosen.format).columns
+            label = label if label in columns else None
+        return open_data(
+            chosen.path,
+            root=contract.root,
+            signature=signature,
+            label=label,
+            inputs=chosen.inputs,
+            slices=chosen.slices or (),
+            group=chosen.group,
+            labels=task.labels if task and task.labels else None,
+            preprocess=chosen.preprocess,
+            format=chosen.format,
+        )
+
+    def task(self) -> Task:
+        """What the model does, with the contract's own metrics loaded.
+
+        Raises:
+            UsageError: the contract names no task.
+        """
+        from gradatim.code import load_function
+        from gradatim.metrics.task import Task
+
+        task = self.contract.parts.task
+        if task is None:
+            raise UsageError("The contract names no `task`. Add one, for example: task: classification")
+        own = {name: load_function(reference, self.contract.root) for name, reference in task.metrics.items()}
+        return Task(task.type, task.labels or None, task.output, task.scores, task.positive, own)
+
+    @property
+    def golden_file(self) -> Path | None:
+        """The contract's golden file, where it names one that is there."""
+        golden = self.contract.parts.test.golden
+        path = self.contract.root / golden if golden else None
+        return path if path and path.is_file() else None
