@@ -23,7 +23,6 @@ from gradatim.registry.state import SECONDS_PER_DAY
 CONTRACT_FILE = "gradatim.yml"
 """The file of a release that holds the contract it was judged by, whatever that was called."""
 
-_JUDGING = ("test", "evaluate", "benchmark", "gate")
 _TOLERATED = 300
 """Seconds that clocks of two machines may disagree."""
 
@@ -42,7 +41,14 @@ class Freshness:
 
 
 def freshness(
-    candidate: Candidate, evidence: Bundle, ledger: Ledger, version: str, stage: str, *, replaces: str | None
+    candidate: Candidate,
+    evidence: Bundle,
+    ledger: Ledger,
+    version: str,
+    stage: str,
+    *,
+    replaces: str | None,
+    dated: Sequence[str],
 ) -> Freshness:
     """Hold the evidence of a release against what the contract asks in a stage now.
 
@@ -55,6 +61,7 @@ def freshness(
         ledger: what git keeps of the release: the contract that it was judged by.
         version: its version.
         stage: where it is to go.
+        dated: the steps whose evidence may grow too old.
         replaces: hex digest of what the stage holds now, as evidence names a baseline; None when it holds nothing.
     """
     gates = evidence.of("gate")
@@ -73,7 +80,7 @@ def freshness(
         *_undecided(candidate.contract, gates, stage),
         *_task(candidate.contract, judged_by),
         *_baseline(candidate.contract, evidence, stage, replaces),
-        *_age(candidate.contract, evidence, stage),
+        *_age(candidate.contract, [s for step in dated for s in evidence.of(step)], stage),
     ]
     data, notes = _data(candidate, judged_by, evidence, stage)
     return Freshness((*stale, *data), notes)
@@ -141,11 +148,11 @@ def _data(
     return (() if looked_at == {mine} else (other,)), ()
 
 
-def _age(now: ReadContract, evidence: Bundle, stage: str) -> Iterator[str]:
+def _age(now: ReadContract, statements: Sequence[Statement], stage: str) -> Iterator[str]:
     """Clocks disagree and can be set: they are asked only where the contract names an age, and only to refuse."""
     wanted = now.parts.stages[stage].fresh
     clock = time.time()
-    for statement in (s for step in _JUDGING for s in evidence.of(step)):
+    for statement in statements:
         made = _made(statement)
         if made is not None and made > clock + _TOLERATED:
             yield (

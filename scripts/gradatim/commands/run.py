@@ -15,7 +15,7 @@ from gradatim.commands import options
 from gradatim.commands.display import Display
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem
 from gradatim.files import cannot_write
-from gradatim.pipeline.graph import Step, walk_order
+from gradatim.pipeline.graph import CHECKS, Step, walk_order
 from gradatim.pipeline.walk import StepResult, step_command, walk
 from gradatim.progress import unseen
 
@@ -202,12 +202,12 @@ def _report(candidate: Candidate, results: list[StepResult], tag: str | None) ->
         return path
     if not ended:
         return None
-    from gradatim.report.collect import STEPS, collect
+    from gradatim.report.collect import collect
     from gradatim.report.writing import write_report
 
     fresh = candidate.anew(same_registry=False)
     walked = [result.step for result in ended]
-    others = [step for step in STEPS if step not in {result.step for result in results}]
+    others = {step.name for step in CHECKS} - {result.step for result in results}
     try:
         report = collect(fresh, steps=[*walked, *others], outcome=_fate(results, tag), version=tag)
         write_report(report, candidate.workspace.folder)

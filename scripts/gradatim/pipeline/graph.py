@@ -20,6 +20,11 @@ class Step:
         unsafe_to_pass: whether going on after its refusal would be unsafe or impossible.
         asked: runs only when asked for by name, never as part of a walk.
         shared: whether several jobs may share its rows out among themselves, for it to merge what they leave.
+        measures: whether it leaves measurements that gates judge.
+        dated: whether its evidence speaks of a moment (the data and the baseline of then), and so may grow too old.
+        counted: whether it is a use of the evaluation data, which is counted first where the contract asks for that.
+        signs: whether it makes a release, and so may sign one.
+        junit: the file of test results that it leaves, empty where it leaves none.
     """
 
     name: str
@@ -30,28 +35,74 @@ class Step:
     unsafe_to_pass: bool = False
     asked: bool = False
     shared: bool = False
+    measures: bool = False
+    dated: bool = False
+    counted: bool = False
+    signs: bool = False
+    junit: str = ""
 
 
 GRAPH: tuple[Step, ...] = (
     Step("build", "Make the model when it is not committed.", unsafe_to_pass=True),
-    Step("inspect", "Look inside the model without running it.", ("build",), unsafe_to_pass=True),
-    Step("compress", "Search for a smaller, faster form that keeps the quality.", ("inspect",)),
+    Step(
+        "inspect",
+        "Look inside the model without running it.",
+        ("build",),
+        unsafe_to_pass=True,
+        measures=True,
+    ),
+    Step(
+        "compress",
+        "Search for a smaller, faster form that keeps the quality.",
+        ("inspect",),
+        measures=True,
+    ),
     Step(
         "test",
         "Does it behave: golden outputs, determinism, batches, corruptions?",
         ("compress",),
         shared=True,
+        measures=True,
+        dated=True,
+        junit="test.xml",
     ),
-    Step("evaluate", "How good is it, beside the release that it would replace?", ("compress",), shared=True),
-    Step("benchmark", "How fast is it, beside the release that it would replace?", ("compress",), alone=True),
-    Step("gate", "Is everything proven that the contract asks for?", ("test", "evaluate", "benchmark")),
-    Step("tag", "Give the proven candidate its version, on the remote.", ("gate",), outward=True),
+    Step(
+        "evaluate",
+        "How good is it, beside the release that it would replace?",
+        ("compress",),
+        shared=True,
+        measures=True,
+        dated=True,
+        counted=True,
+    ),
+    Step(
+        "benchmark",
+        "How fast is it, beside the release that it would replace?",
+        ("compress",),
+        alone=True,
+        measures=True,
+        dated=True,
+    ),
+    Step(
+        "gate",
+        "Is everything proven that the contract asks for?",
+        ("test", "evaluate", "benchmark"),
+        dated=True,
+        junit="gates.xml",
+    ),
+    Step("tag", "Give the proven candidate its version, on the remote.", ("gate",), outward=True, signs=True),
     Step("publish", "Put the tagged release where its users find it.", ("tag",), outward=True),
-    Step("promote", "Move a release one stage up, the same bytes.", outward=True, asked=True),
+    Step("promote", "Move a release one stage up, the same bytes.", outward=True, asked=True, signs=True),
     Step("rollback", "Put a stage back to its last good release.", outward=True, asked=True),
 )
 
 STEPS: dict[str, Step] = {step.name: step for step in GRAPH}
+
+CHECKS = tuple(step for step in GRAPH if not step.outward)
+"""Steps that change nothing outside; their evidence is what a release carries and a report shows."""
+
+MEASURING = tuple(step.name for step in GRAPH if step.measures)
+DATED = tuple(step.name for step in GRAPH if step.dated)
 
 
 def walk_order(until: str | None = None, only: tuple[str, ...] = ()) -> tuple[Step, ...]:

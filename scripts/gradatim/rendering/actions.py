@@ -137,11 +137,6 @@ def runs_user_code(step: Step) -> bool:
     return not step.outward
 
 
-def signs(step: Step) -> bool:
-    """Whether a step makes a release, and so may sign one."""
-    return step.name in ("tag", "promote")
-
-
 def inputs_of(step: Step) -> tuple[Input, ...]:
     """The inputs of a step's action, in the order they are shown."""
     if step.name == "promote":
@@ -165,7 +160,7 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
         return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN, *CREDENTIALS)
     version_too = (_VERSION,) if step.name == "tag" else (_SHARD,) if step.shared else ()
     mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
-    credentials = (*CREDENTIALS, *(SIGNING if signs(step) else ())) if step.outward else ()
+    credentials = (*CREDENTIALS, *(SIGNING if step.signs else ())) if step.outward else ()
     return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN, *credentials)
 
 

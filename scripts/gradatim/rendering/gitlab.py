@@ -15,8 +15,8 @@ from typing import Any
 
 from gradatim import __version__
 from gradatim.files import template_folder, write_text
-from gradatim.pipeline.graph import GRAPH, Step
-from gradatim.rendering.actions import inputs_of, outputs_of, signs
+from gradatim.pipeline.graph import CHECKS, GRAPH, Step
+from gradatim.rendering.actions import inputs_of, outputs_of
 
 PATH = "templates/gitlab/release.yml"
 """Where the include lies in the kit's repository."""
@@ -27,10 +27,8 @@ REF = f"v{__version__}"
 KIT = f"gradatim[onnx,test] @ git+https://github.com/gradatim/gradatim@{REF}"
 """What a job installs: the kit at the version of the include, from where the include itself comes."""
 
-CHECKS = tuple(step for step in GRAPH if not step.outward)
 OUTWARD = tuple(step for step in GRAPH if step.outward)
 
-_JUNIT = {"test": "test.xml", "gate": "gates.xml"}
 _ENVIRONMENTS = {
     "tag": "release/$CI_COMMIT_BRANCH",
     "publish": "release/publish",
@@ -105,12 +103,10 @@ def render_include() -> str:
         "checks": CHECKS,
         "last_check": CHECKS[-1].name,
         "outward": OUTWARD,
-        "junit": _JUNIT,
         "environment": _ENVIRONMENTS,
         "command": _command,
         "goes_on": _goes_on,
         "outputs_of": _outputs,
-        "signs": signs,
     }
     return made.get_template("release.yml.j2").render(values)
 

@@ -19,7 +19,7 @@ from gradatim import __version__
 from gradatim.contract.reading import ReadContract
 from gradatim.contract.schema import Contract
 from gradatim.files import template_folder, write_text
-from gradatim.pipeline.graph import GRAPH, STEPS
+from gradatim.pipeline.graph import CHECKS, GRAPH, STEPS
 from gradatim.rendering.actions import (
     CONTRACT,
     CREDENTIALS,
@@ -31,7 +31,6 @@ from gradatim.rendering.actions import (
     leaves,
     outputs_of,
     runs_user_code,
-    signs,
 )
 from gradatim.shard import MOST
 
@@ -65,8 +64,6 @@ _REASONS = {
     "actions": "who approved a promotion or a rollback",
 }
 """What a grant of the workflow for a model is for."""
-
-CHECKS = tuple(step for step in GRAPH if not step.outward)
 
 
 @dataclass(frozen=True)
@@ -242,7 +239,6 @@ def _workflow(name: str, *, outward: bool) -> str:
         needs_of=all_needs,
         inputs_of=inputs_of,
         outputs_of=outputs_of,
-        signs=signs,
         credentials=(*CREDENTIALS, *SIGNING),
         fetching=[given for given in VERBS["baseline"].inputs if given in CREDENTIALS],
         steps=STEPS,

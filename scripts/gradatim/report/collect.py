@@ -18,6 +18,7 @@ from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
+from gradatim.pipeline.graph import CHECKS, STEPS
 from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
     Benchmark,
@@ -39,7 +40,6 @@ from gradatim.report.model import (
 )
 
 _ECDF_POINTS = 100
-STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
 
 
 def collect(
@@ -60,9 +60,9 @@ def collect(
         version: the version that it got.
     """
     found = {
-        step: statement
-        for step in STEPS
-        if step in steps and (statement := _statement(candidate, step)) is not None
+        step.name: statement
+        for step in CHECKS
+        if step.name in steps and (statement := _statement(candidate, step.name)) is not None
     }
     judged = gate or _judged(found.get("gate")) or _unfinished(found)
     results = judged.gates

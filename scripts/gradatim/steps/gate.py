@@ -14,6 +14,7 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.uses import reuse_of
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     import numpy as np
@@ -27,12 +28,11 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.measurement import Measurement
     from gradatim.metrics.evaluation import Evaluation
 
-_MEASURING = ("inspect", "compress", "test", "evaluate", "benchmark")
 _NOUNS = {"image": "images", "audio": "recordings", "text": "texts", "tabular": "rows"}
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
-    paths = {step: candidate.workspace.evidence_path(step) for step in _MEASURING}
+    paths = {step: candidate.workspace.evidence_path(step) for step in MEASURING}
     evidence = {step: sha256_bytes(path.read_bytes()) for step, path in paths.items() if path.exists()}
     return {
         **evidence,
@@ -180,7 +180,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
 
     proven = {
         s: st
-        for s in _MEASURING
+        for s in MEASURING
         if s not in candidate.unproven and (st := candidate.workspace.statement(s)) is not None
     }
     measurements = [m for statement in proven.values() for m in statement.measurements]

@@ -15,6 +15,7 @@ from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.graph import DATED
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import open_ledger
@@ -165,7 +166,7 @@ def _refuse_stale(candidate: Candidate, chosen: TaggedRelease, stage: str) -> tu
     evidence = Bundle.from_bytes(ledger.read(f"{chosen.version}/{EVIDENCE_FILE}"))
     holder = candidate.registry.model(candidate.name).holder(stage)
     replaces = held_as_baseline(holder.release, holder.commit) if holder else None
-    found = freshness(candidate, evidence, ledger, str(chosen.version), stage, replaces=replaces)
+    found = freshness(candidate, evidence, ledger, str(chosen.version), stage, replaces=replaces, dated=DATED)
     if found.stale:
         raise BrokenEvidence(
             f"The evidence of {chosen} is too old for {stage}. {' '.join(found.stale)} Judge these bytes again, from a "

@@ -15,6 +15,7 @@ from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.graph import CHECKS
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import uses_names
@@ -24,7 +25,6 @@ from gradatim.releasing.publishing import as_kept, draft, sign_and_tag
 from gradatim.releasing.signing import signing_for
 from gradatim.signature import Signature
 
-_PROVING = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
 _BESIDE = ("report.html", "golden.npz", CARD_FILE, BOM_FILE, SCORE_FILE)
 
 
@@ -150,7 +150,7 @@ def _refuse_uncommitted(candidate: Candidate) -> None:
 
 
 def _files(candidate: Candidate, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:
-    statements = [s for s in (candidate.workspace.statement(step) for step in _PROVING) if s is not None]
+    statements = [s for s in (candidate.workspace.statement(step.name) for step in CHECKS) if s is not None]
     folder = candidate.workspace.folder
     beside: dict[str, Source] = {name: folder / name for name in _BESIDE if (folder / name).exists()}
     beside["gradatim.yml"] = candidate.contract.path
