@@ -18,8 +18,8 @@ from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import inputs_of, outputs_of
 
-PATH = "templates/gitlab/release.yml"
-"""Where the include lies in the kit's repository."""
+PATH = "templates/release/template.yml"
+"""Where the include lies in the kit's repository: where GitLab's catalogue looks for a component."""
 
 REF = f"v{__version__}"
 """The kit's own version, at which the include is taken."""
