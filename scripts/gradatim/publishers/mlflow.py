@@ -40,7 +40,7 @@ from gradatim.publishers.web import Changed, patiently
 _MODELS = "/#/models/"
 _ROOT = "release"
 """The folder of a run's artefacts that holds the release."""
-_RELEASE, _VERSION = "gradatim.candidate.candidate", "gradatim.version"
+_RELEASE, _VERSION = "gradatim.release", "gradatim.version"
 _NAMED = "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -43,7 +43,7 @@ from gradatim.publishers.web import Web, explained, is_loopback
 if TYPE_CHECKING:
     import requests
 
-ARTIFACT_TYPE = "application/vnd.gradatim.candidate.candidate.v1+json"
+ARTIFACT_TYPE = "application/vnd.gradatim.release.v1+json"
 """The kind of artefact that a release is."""
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -287,7 +287,7 @@ def _manifest(release: ReleaseFiles) -> bytes:
                 "vnd.gradatim.name": record.name,
                 "vnd.gradatim.stage": record.stage or "",
                 "vnd.gradatim.manifest": f"sha256:{record.manifest}",
-                "vnd.gradatim.candidate.candidate": f"sha256:{record.digest}",
+                "vnd.gradatim.release": f"sha256:{record.digest}",
             },
         }
     )
