@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 
+from gradatim.ci.laptop import Laptop
 from gradatim.ci.platform import Place, Platform
 
-__all__ = ["Place", "Platform", "detect"]
+__all__ = ["PLATFORMS", "Place", "Platform", "detect"]
+
+PLATFORMS = {
+    "GITHUB_ACTIONS": "gradatim.ci.github:GitHub",
+    "GITLAB_CI": "gradatim.ci.gitlab:GitLab",
+}
+"""The variable that a CI system sets to ``true`` in each of its jobs, and the class that speaks to it."""
 
 
 def detect(environment: Mapping[str, str] | None = None) -> Platform:
-    """The CI system that this process runs in."""
+    """The CI system that this process runs in; a laptop where none says so."""
     env = os.environ if environment is None else environment
-    if env.get("GITHUB_ACTIONS") == "true":
-        from gradatim.ci.github import GitHub
-
-        return GitHub(env)
-    if env.get("GITLAB_CI") == "true":
-        from gradatim.ci.gitlab import GitLab
-
-        return GitLab(env)
-    from gradatim.ci.laptop import Laptop
-
+    for variable, reference in PLATFORMS.items():
+        if env.get(variable) == "true":
+            module, _, name = reference.partition(":")
+            found: Platform = getattr(importlib.import_module(module), name)(env)
+            return found
     return Laptop()

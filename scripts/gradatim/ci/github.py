@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gradatim.ci.approval import Approval
 from gradatim.ci.platform import Place
+from gradatim.errors import EnvironmentLacks
 
 _SUMMARY_LIMIT = 1024 * 1024 - 1024  # GitHub refuses a step summary above 1 MiB
 
@@ -45,6 +47,27 @@ class GitHub:
             actor=env.get("GITHUB_ACTOR"),
             url=self._run_url(),
         )
+
+    def approval(self, by: str, environment: str) -> Approval:
+        """https://docs.github.com/en/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run"""
+        from gradatim.ci.github_api import GitHubApi
+
+        env, run = self._environment, self._run_url()
+        try:
+            api = GitHubApi.from_environment(env)
+            reviews = api.get(api.below("actions", "runs", env.get("GITHUB_RUN_ID", ""), "approvals"))
+        except EnvironmentLacks as error:
+            why = f"{error} The job needs `permissions: actions: read`."
+            return Approval(by, run, environment, None, why, tells=True)
+        if not isinstance(reviews, list):
+            return Approval(by, run, environment, None, "GitHub knows no such run.", tells=True)
+        names = {
+            str((review.get("user") or {}).get("login"))
+            for review in reviews
+            if review.get("state") == "approved"
+            and environment in (entry.get("name") for entry in review.get("environments") or ())
+        }
+        return Approval(by, run, environment, tuple(sorted(names)), tells=True)
 
     @property
     def event_name(self) -> str:

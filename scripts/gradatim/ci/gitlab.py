@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from gradatim.ci.approval import Approval
 from gradatim.ci.platform import Place
 from gradatim.files import write_text
 
@@ -31,6 +33,48 @@ class GitLab:
             actor=env.get("GITLAB_USER_LOGIN"),
             url=env.get("CI_JOB_URL"),
         )
+
+    def approval(self, by: str, environment: str) -> Approval:
+        """https://docs.gitlab.com/api/deployments: the deployment of this very job, and who approved it."""
+        import json
+        import urllib.error
+        import urllib.parse
+        import urllib.request
+
+        env = self._environment
+        project, job, token = env.get("CI_PROJECT_ID"), env.get("CI_JOB_ID"), env.get("CI_JOB_TOKEN")
+        root = env.get("CI_API_V4_URL", "")
+        unknown = Approval(
+            by,
+            env.get("CI_JOB_URL"),
+            environment,
+            None,
+            "GitLab does not tell this job who approved its deployment",
+        )
+        if not (project and job and token and root.startswith(("https://", "http://"))):
+            return unknown
+
+        def get(path: str) -> Any:
+            request = urllib.request.Request(  # noqa: S310 (the scheme was checked)
+                f"{root}/projects/{project}/deployments{path}", headers={"JOB-TOKEN": token}
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (the scheme was checked)
+                return json.loads(answer.read())
+
+        query = urllib.parse.urlencode({"environment": environment, "order_by": "id", "sort": "desc"})
+        try:
+            mine = [d for d in get(f"?{query}") if str((d.get("deployable") or {}).get("id")) == job]
+            given = get(f"/{mine[0]['id']}").get("approvals") if mine else None
+        except (urllib.error.URLError, OSError, ValueError, AttributeError, KeyError, TypeError):
+            return unknown
+        if given is None:  # a GitLab without deployment approvals does not name them at all
+            return unknown
+        names = {
+            str((entry.get("user") or {}).get("username"))
+            for entry in given
+            if entry.get("status") == "approved"
+        }
+        return Approval(by, env.get("CI_JOB_URL"), environment, tuple(sorted(names)))
 
     def summarise(self, markdown: str) -> None:
         """The report and its JUnit file travel as artifacts; GitLab has no summary page."""

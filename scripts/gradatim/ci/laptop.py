@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gradatim.ci.approval import Approval
 from gradatim.ci.platform import Place
 
 
@@ -14,6 +15,9 @@ class Laptop:
 
     def place(self) -> Place | None:
         return None
+
+    def approval(self, by: str, environment: str) -> Approval:
+        return Approval(by, None, environment, None, "there is no environment here that could ask for one")
 
     def summarise(self, markdown: str) -> None:
         """A laptop has no summary page."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from gradatim.ci.approval import Approval
+
 
 @dataclass(frozen=True)
 class Place:
@@ -35,6 +37,15 @@ class Platform(Protocol):
 
     def place(self) -> Place | None:
         """Where this run takes place; None when git itself should be asked."""
+        ...
+
+    def approval(self, by: str, environment: str) -> Approval:
+        """Who let this run into a deployment environment, as the platform tells.
+
+        Args:
+            by: who started the run; on a laptop whom git knows.
+            environment: the deployment environment of the stage.
+        """
         ...
 
     def summarise(self, markdown: str) -> None:
