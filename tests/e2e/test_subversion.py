@@ -27,7 +27,6 @@ from gradatim.evidence.verify import Verification
 from gradatim.projects.ladder import branches, climb
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.retrieval import retrieve
-from gradatim.registry import svn as svn_program
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.registry.history import LEDGER, sync
 from gradatim.registry.ledger import open_ledger
@@ -35,6 +34,7 @@ from gradatim.registry.tagging import Announcement, VersionTaken, announce, assi
 from gradatim.registry.uses import charge
 from gradatim.releasing.publishing import publish
 from gradatim.releasing.verification import verify_version
+from gradatim.subversion import svn as svn_program
 
 pytestmark = pytest.mark.skipif(
     MISSING is not None, reason=f"{MISSING} is not installed: apt install subversion"

@@ -9,7 +9,7 @@ from gradatim.ci.github_checkup import Finding
 from gradatim.contract.schema import Contract
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry.history import Registry
-from gradatim.registry.working_copy import WorkingCopy
+from gradatim.subversion.working_copy import WorkingCopy
 
 
 def check_working_copy(contract: Contract, repository: WorkingCopy, registry: Registry) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
 
 
 def _offline(candidate: Candidate) -> Iterator[Finding]:
-    from gradatim.registry.working_copy import WorkingCopy
+    from gradatim.subversion.working_copy import WorkingCopy
 
     if isinstance(candidate.repository, WorkingCopy):
         from gradatim.ci.subversion_checkup import check_working_copy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gradatim.errors import GradatimError
 from gradatim.registry.git import Repository
-from gradatim.registry.working_copy import WorkingCopy
+from gradatim.subversion.working_copy import WorkingCopy
 
 _NAMES = (
     ("alpha", ("develop", "development", "dev", "alpha", "next", "integration")),

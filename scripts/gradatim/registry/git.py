@@ -93,7 +93,7 @@ class Repository:
         """
         place = path if path.is_dir() else path.parent
         if _is_subversion(place):
-            from gradatim.registry.working_copy import WorkingCopy
+            from gradatim.subversion.working_copy import WorkingCopy
 
             return WorkingCopy.around(place)
         questions = ("--git-common-dir", "--is-bare-repository", "--is-shallow-repository", "--show-toplevel")
@@ -104,7 +104,7 @@ class Repository:
             raise _no_repository(place, os.fsdecode(result.stderr))
         git_dir = (place / said[0]).resolve()
         if _is_git_svn(git_dir):
-            from gradatim.registry.git_svn import GitSvn
+            from gradatim.subversion.git_svn import GitSvn
 
             cls = GitSvn
         return cls(git_dir if bare else Path(said[3]), git_dir, shallow=said[2] == "true")
@@ -218,7 +218,7 @@ class Repository:
         """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from; empty for any other."""
         if "git-svn-id: " not in self.text("cat-file", "commit", commit):
             return {}
-        from gradatim.registry.subversion_repository import revision_of
+        from gradatim.subversion.repository import revision_of
 
         return revision_of(self, commit)
 

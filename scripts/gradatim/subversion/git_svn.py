@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from gradatim.errors import EnvironmentLacks, UsageError
-from gradatim.registry import subversion, tags
+from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate
-from gradatim.registry.subversion import Server
-from gradatim.registry.subversion_remote import NAME, Revision, SubversionRemote, split_path
-from gradatim.registry.subversion_repository import SubversionRepository
+from gradatim.subversion.remote import NAME, Revision, SubversionRemote, split_path
+from gradatim.subversion.repository import SubversionRepository
+from gradatim.subversion.server import Server, place_at
 
 
 class GitSvn(SubversionRepository):
@@ -78,7 +78,7 @@ class GitSvn(SubversionRepository):
         found = re.search(r"^\s*git-svn-id: (\S+)@\d+ (\S+)$", self._newest_known(), re.MULTILINE)
         if found is None:
             raise EnvironmentLacks(f"No commit of {self.root} came from Subversion. Run: git svn fetch")
-        place = subversion.place_at(found[1])
+        place = place_at(found[1])
         where = split_path(place.path)
         if where is None:
             raise EnvironmentLacks(

@@ -23,7 +23,7 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, Usag
 from gradatim.files import parse_json, write_json
 from gradatim.registry import tags
 from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, RemoteRef, Repository
-from gradatim.registry.subversion import Change, Node, OutOfDate, Server
+from gradatim.subversion.server import Change, Node, OutOfDate, Server
 
 NAME = "Subversion"
 """What the remote is called where git would say ``origin``."""

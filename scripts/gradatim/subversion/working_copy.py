@@ -16,10 +16,10 @@ from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.files import cannot_write
-from gradatim.registry import subversion, svn
-from gradatim.registry.subversion import Server
-from gradatim.registry.subversion_remote import NAME, SubversionRemote, commit_for, split_path
-from gradatim.registry.subversion_repository import SubversionRepository
+from gradatim.subversion import svn
+from gradatim.subversion.remote import NAME, SubversionRemote, commit_for, split_path
+from gradatim.subversion.repository import SubversionRepository
+from gradatim.subversion.server import Place, Server, place_of
 
 _FOLDER = ".gradatim"
 
@@ -29,7 +29,7 @@ class WorkingCopy(SubversionRepository):
 
     central = True
 
-    def __init__(self, root: Path, place: subversion.Place, project: str, line: str) -> None:
+    def __init__(self, root: Path, place: Place, project: str, line: str) -> None:
         name = hashlib.sha256(f"{place.uuid}/{project}".encode()).hexdigest()[:12]
         super().__init__(root, root / _FOLDER / "subversion" / f"{name}.git", shallow=False)
         self._at = ["--git-dir", str(self.git_dir)]
@@ -44,7 +44,7 @@ class WorkingCopy(SubversionRepository):
         """
         here = folder.resolve()
         top = next(place for place in (here, *here.parents) if (place / ".svn").is_dir())
-        place = subversion.place_of(top)
+        place = place_of(top)
         inside = here.relative_to(top).as_posix()
         found = split_path("/".join(part for part in (place.path, inside) if part not in ("", ".")))
         if found is None:
@@ -60,7 +60,7 @@ class WorkingCopy(SubversionRepository):
                 f"svn checkout {place.root}/{whole}"
             )
         root = top / Path(whole).relative_to(place.path or ".")
-        found_place = place if root == top else subversion.place_of(root)
+        found_place = place if root == top else place_of(root)
         repository = cls(root, found_place, project, line)
         repository._prepare()
         return repository
@@ -114,7 +114,7 @@ class WorkingCopy(SubversionRepository):
 
     def head(self) -> str:
         """The commit that stands for the last revision in which the checked-out folder changed."""
-        place = subversion.place_of(self.root)
+        place = place_of(self.root)
         return commit_for(self, place.path, place.changed, place.date, place.uuid)
 
     def short(self, commit: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from gradatim.registry.git import RefUpdate, RemoteRef, Repository
 from gradatim.registry.git_process import without_user
 from gradatim.registry.lfs import LfsPointer
-from gradatim.registry.subversion_remote import EMPTY_TREE, NAME, Revision, SubversionRemote
+from gradatim.subversion.remote import EMPTY_TREE, NAME, Revision, SubversionRemote
 
 
 class SubversionRepository(Repository):

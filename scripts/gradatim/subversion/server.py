@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.files import replacing
-from gradatim.registry import svn
+from gradatim.subversion import svn
 
 _CHUNK = 1 << 20
 _NOT_THERE = {"160013", "200009"}
