@@ -454,8 +454,8 @@ def test_a_git_svn_checkout_tags_in_git_and_copies_in_subversion(
     assert tags_of(server) == ["v1.0.0"], "stages are git's alone"
     assert "(from /trunk:2)" in svn("log", "-v", "-r", "3", server)
     repository = Repository.find(place)
-    assert repository.revision(repository.head())["url"] == f"{server}/trunk"
-    assert repository.revision(repository.head())["revision"] == 2
+    assert repository.revision(repository.head())["subversion"]["url"] == f"{server}/trunk"
+    assert repository.revision(repository.head())["subversion"]["revision"] == 2
     assert not released(place).created, "a second run finds all of it"
     svn("copy", "-m", "by hand", f"{server}/trunk", f"{server}/tags/v1.0.1")
     with pytest.raises(UsageError, match="already has"):

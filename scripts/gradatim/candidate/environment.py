@@ -14,7 +14,7 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "
 
 
 def environment(
-    ci: str, place: Place, commit: str | None, subversion: Mapping[str, str | int] | None = None
+    ci: str, place: Place, commit: str | None, revision: Mapping[str, Mapping[str, str | int]]
 ) -> dict[str, Any]:
     """What evidence records of its surroundings: no clock, no user, no host name.
 
@@ -22,7 +22,7 @@ def environment(
         ci: name of the CI system.
         place: branch and run.
         commit: id of the commit that is checked out; None without a repository.
-        subversion: its ``url``, ``revision`` and ``uuid`` there, where it came from Subversion.
+        revision: where the commit came from, by the name of the other version control; empty for git's own.
     """
     machine = this_machine()
     found: dict[str, Any] = {
@@ -32,7 +32,7 @@ def environment(
         "packages": _versions(_PACKAGES),
         "ci": ci,
     }
-    told = {"run": place.url, "branch": place.branch, "commit": commit, "subversion": subversion}
+    told = {"run": place.url, "branch": place.branch, "commit": commit, **revision}
     return {**found, **{key: value for key, value in told.items() if value}}
 
 

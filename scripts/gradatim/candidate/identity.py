@@ -112,8 +112,8 @@ class Identity:
         except EnvironmentLacks:
             return Place()
 
-    def commit_if_any(self) -> tuple[str | None, Mapping[str, str | int]]:
-        """The commit, and where it is in Subversion."""
+    def commit_if_any(self) -> tuple[str | None, Mapping[str, Mapping[str, str | int]]]:
+        """The commit, and where it came from; neither where there is no repository to ask."""
         try:
             commit = self.repository.head()
             return commit, self.repository.revision(commit)

@@ -21,6 +21,7 @@ from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.files import replacing
 from gradatim.registry.git_process import call_git, last_words, surroundings, without_user
 from gradatim.registry.lfs import POINTER_LIMIT, LfsPointer, read_pointer
+from gradatim.registry.revision import Revision
 
 IDENTITY = ("gradatim", "gradatim@localhost")
 """Whose name stands on what gradatim records where git knows nobody, as on a bare CI machine."""
@@ -214,13 +215,10 @@ class Repository:
             UsageError: with what to do.
         """
 
-    def revision(self, commit: str) -> dict[str, str | int]:
-        """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from; empty for any other."""
-        if "git-svn-id: " not in self.text("cat-file", "commit", commit):
-            return {}
-        from gradatim.subversion.repository import revision_of
-
-        return revision_of(self, commit)
+    def revision(self, commit: str) -> Mapping[str, Mapping[str, str | int]]:
+        """Where a commit came from, by the name of the other version control; empty for one of git's own."""
+        found = Revision.of(self.text("cat-file", "commit", commit))
+        return found.told if found else {}
 
     def short(self, commit: str) -> str:
         """What people call a commit: ``9f2c41d``, or ``r42`` in Subversion."""

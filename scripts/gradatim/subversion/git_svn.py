@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from functools import cached_property
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate
-from gradatim.subversion.remote import NAME, Revision, SubversionRemote, split_path
+from gradatim.registry.revision import Revision
+from gradatim.subversion.remote import NAME, SubversionRemote, split_path
 from gradatim.subversion.repository import SubversionRepository
 from gradatim.subversion.server import Server, place_at
 
@@ -75,20 +75,17 @@ class GitSvn(SubversionRepository):
 
     @cached_property
     def _subversion(self) -> SubversionRemote:
-        found = re.search(r"^\s*git-svn-id: (\S+)@\d+ (\S+)$", self._newest_known(), re.MULTILINE)
+        newest = self.text("log", "-1", "--grep=^git-svn-id: ", "--format=%B", "HEAD")
+        found = Revision.of(newest)
         if found is None:
             raise EnvironmentLacks(f"No commit of {self.root} came from Subversion. Run: git svn fetch")
-        place = place_at(found[1])
+        place = place_at(found.url)
         where = split_path(place.path)
         if where is None:
             raise EnvironmentLacks(
-                f"{found[1]} is neither a trunk nor one of the branches beside it, so there is no folder for tags."
+                f"{found.url} is neither a trunk nor one of the branches beside it, so there is no folder for tags."
             )
         return SubversionRemote(Server(place.root), where[0], place.uuid, self)
-
-    def _newest_known(self) -> str:
-        """The message of the newest commit that came from Subversion."""
-        return self.text("log", "-1", "--grep=^git-svn-id: ", "--format=%B", "HEAD")
 
 
 def _is_version(ref: str) -> bool:

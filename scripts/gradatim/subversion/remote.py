@@ -23,6 +23,7 @@ from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, Usag
 from gradatim.files import parse_json, write_json
 from gradatim.registry import tags
 from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, RemoteRef, Repository
+from gradatim.registry.revision import Revision
 from gradatim.subversion.server import Change, Node, OutOfDate, Server
 
 NAME = "Subversion"
@@ -32,42 +33,10 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """The tree of a commit that only stands for a revision."""
 
 _TAG, _COMMIT, _HEAD = "gradatim:tag", "gradatim:commit", "gradatim:head"
-_TRAILER = re.compile(r"^git-svn-id: (\S+)@(\d+) ([0-9a-f-]{36})$", re.MULTILINE)
 _LINE = re.compile(r"(?:(?P<project>.*?)/)?(?P<line>trunk|branches/[^/]+|tags/[^/]+)(?:/.*)?")
 _PACK = re.compile(r"[a-z]+/[0-9a-f]+\.pack")
 _KEPT = "refs/gradatim/"
 _CACHE = "gradatim-subversion.json"
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A revision of Subversion, as a commit's ``git-svn-id`` line names it.
-
-    Attributes:
-        url: of the folder, escaped; ``^/trunk`` counts from the repository's top.
-        number: the revision.
-        uuid: the repository's own id.
-    """
-
-    url: str
-    number: int
-    uuid: str
-
-    @classmethod
-    def of(cls, text: str) -> Revision | None:
-        """The revision that a commit stands for; None when its text names none."""
-        found = _TRAILER.findall(text)
-        if not found:
-            return None
-        url, number, uuid = found[-1]
-        return cls(url, int(number), uuid)
-
-    def path(self, root: str) -> str | None:
-        """The folder's path in the repository with that URL; None when it lies elsewhere."""
-        for top in ("^", root):
-            if self.url.startswith(f"{top}/"):
-                return unquote(self.url[len(top) + 1 :])
-        return None
 
 
 @dataclass(frozen=True)
@@ -91,7 +60,7 @@ def commit_for(repository: Repository, path: str, revision: int, date: int, uuid
     person = f"{name} <{email}> {date} +0000"
     text = (
         f"tree {repository.text('mktree')}\nauthor {person}\ncommitter {person}\n\n"
-        f"Revision {revision} of ^/{path}\n\ngit-svn-id: ^/{quote(path)}@{revision} {uuid}\n"
+        f"Revision {revision} of ^/{path}\n\n{Revision(f'^/{quote(path)}', revision, uuid).line}\n"
     )
     return _write(repository, "commit", text.encode())
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from gradatim.registry.git import RefUpdate, RemoteRef, Repository
-from gradatim.registry.git_process import without_user
 from gradatim.registry.lfs import LfsPointer
-from gradatim.subversion.remote import EMPTY_TREE, NAME, Revision, SubversionRemote
+from gradatim.registry.revision import Revision
+from gradatim.subversion.remote import EMPTY_TREE, NAME, SubversionRemote
 
 
 class SubversionRepository(Repository):
@@ -115,20 +116,11 @@ class SubversionRepository(Repository):
         else:
             self._subversion.push(updates)
 
-    def revision(self, commit: str) -> dict[str, str | int]:
-        """The ``url``, ``revision`` and ``uuid`` in Subversion that a commit came from."""
-        found = revision_of(self, commit)
-        url = str(found.get("url", ""))
-        return (
-            {**found, "url": without_user(f"{self._subversion.server.root}{url[1:]}")}
-            if url[:1] == "^"
-            else found
-        )
-
-
-def revision_of(repository: Repository, commit: str) -> dict[str, str | int]:
-    """The ``url``, ``revision`` and ``uuid`` that a commit's text names; empty for any other."""
-    marked = Revision.of(repository.text("cat-file", "commit", commit))
-    if marked is None:
-        return {}
-    return {"url": without_user(marked.url), "revision": marked.number, "uuid": marked.uuid}
+    def revision(self, commit: str) -> Mapping[str, Mapping[str, str | int]]:
+        """Where a commit came from: the ``url``, ``revision`` and ``uuid`` in Subversion."""
+        found = Revision.of(self.text("cat-file", "commit", commit))
+        if found is None:
+            return {}
+        if found.url.startswith("^"):
+            found = replace(found, url=f"{self._subversion.server.root}{found.url[1:]}")
+        return found.told
