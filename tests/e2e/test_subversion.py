@@ -27,7 +27,7 @@ from gradatim.evidence.verify import Verification
 from gradatim.projects.ladder import branches, climb
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.retrieval import retrieve
-from gradatim.registry.git import PushRejected, RefUpdate, Repository
+from gradatim.registry.git import PushRejected, RefUpdate
 from gradatim.registry.history import LEDGER, sync
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.tagging import Announcement, VersionTaken, announce, assign
@@ -35,6 +35,7 @@ from gradatim.registry.uses import charge
 from gradatim.releasing.publishing import publish
 from gradatim.releasing.verification import verify_version
 from gradatim.subversion import svn as svn_program
+from gradatim.subversion.checkout import open as open_checkout
 
 pytestmark = pytest.mark.skipif(
     MISSING is not None, reason=f"{MISSING} is not installed: apt install subversion"
@@ -86,11 +87,11 @@ def checkout(server: str, tmp_path: Path) -> Checkout:
 def released(place: Path, version: str = "v1.0.0", data: bytes = b"weights", **more: str) -> Announcement:
     """Tag a release whose evidence says that all is well."""
     files = release_files(place, version, data, **more)  # type: ignore[arg-type]
-    return announce(Repository.find(place), files.record, files.manifest, files.kept)
+    return announce(open_checkout(place), files.record, files.manifest, files.kept)
 
 
 def verified(place: Path, version: str = "v1.0.0") -> Verification:
-    repository = Repository.find(place)
+    repository = open_checkout(place)
     state = sync(repository, required=True)
     registry = registry_of(place, "digits")
     return verify_version(repository, registry, registry.find(version, "digits"), sync=state)
@@ -164,11 +165,11 @@ def test_promotion_and_rollback_are_seen_by_every_checkout(
     released(checkout.folder, "v1.0.0", b"one")
     released(checkout.folder, "v1.1.0", b"two")
     other = Checkout(f"{server}/trunk", tmp_path / "second")
-    repository = Repository.find(other.folder)
+    repository = open_checkout(other.folder)
     sync(repository)
     good = registry_of(other.folder, "digits").find("v1.0.0")
     assign(repository, good, "production", reason="misreads eights", withdraw=True)
-    sync(Repository.find(checkout.folder))
+    sync(open_checkout(checkout.folder))
     held = registry_of(checkout.folder, "digits").model("digits").holder("production")
     assert held is not None
     assert (held.label, held.trailers["reason"]) == ("v1.0.0", "misreads eights")
@@ -187,8 +188,8 @@ def test_of_racing_taggers_one_wins_and_the_others_leave_nothing(
         assert sum("was released already" in outcome for outcome in outcomes) == 2, outcomes
         assert int(newest(server)) == before + 1
     for place in places:
-        sync(Repository.find(place))
-        repository = Repository.find(place)
+        sync(open_checkout(place))
+        repository = open_checkout(place)
         assert repository.local_refs() == {
             ref: r.id for ref, r in repository.remote_refs("Subversion").items()
         }
@@ -243,7 +244,7 @@ def test_a_tag_made_by_hand_counts_and_its_model_can_be_had(
     server: str, checkout: Checkout, tmp_path: Path
 ) -> None:
     svn("copy", "-m", "by hand", f"{server}/trunk", f"{server}/tags/v0.9.0")
-    repository = Repository.find(checkout.folder)
+    repository = open_checkout(checkout.folder)
     sync(repository)
     registry = registry_of(checkout.folder, "digits")
     old = registry.find("v0.9.0")
@@ -271,7 +272,7 @@ def test_damaged_evidence_is_refused_and_names_the_revision(
 def test_only_a_working_copy_of_one_unchanged_revision_is_tagged(
     server: str, checkout: Checkout, tmp_path: Path
 ) -> None:
-    repository = Repository.find(checkout.folder)
+    repository = open_checkout(checkout.folder)
     repository.check_taggable()
     assert repository.changed_files(untracked=False) == []
     checkout.write("model/digits.onnx", "changed")
@@ -292,7 +293,7 @@ def test_only_a_working_copy_of_one_unchanged_revision_is_tagged(
     sparse = tmp_path / "sparse"
     svn("checkout", "-q", "--depth", "files", f"{server}/trunk", str(sparse))
     with pytest.raises(UsageError, match="set-depth infinity"):
-        Repository.find(sparse).check_taggable()
+        open_checkout(sparse).check_taggable()
 
 
 def test_the_layouts_that_teams_use_are_understood(server: str, tmp_path: Path) -> None:
@@ -310,27 +311,27 @@ def test_the_layouts_that_teams_use_are_understood(server: str, tmp_path: Path) 
     released(one.folder, "v1.0.0", b"weights")
     svn("copy", "-q", "-m", "b", f"{server}/my%20tëam/trunk", f"{server}/my%20tëam/branches/beta")
     whole = Checkout(server, tmp_path / "whole")
-    trunk = Repository.find(whole.folder / "my tëam/trunk/model")
+    trunk = open_checkout(whole.folder / "my tëam/trunk/model")
     assert trunk.root == whole.folder / "my tëam/trunk"
     assert trunk.branch() == "trunk"
-    beta = Repository.find(whole.folder / "my tëam/branches/beta")
+    beta = open_checkout(whole.folder / "my tëam/branches/beta")
     assert beta.branch() == "beta"
     sync(beta, required=True)
     found = registry_of(beta.root, "digits").find("v1.0.0")
     assert beta.sha256(found.commit, "model/digits.onnx") == trunk.sha256(trunk.head(), "model/digits.onnx")
-    assert Repository.find(whole.folder / "my tëam/tags/v1.0.0").branch() is None
+    assert open_checkout(whole.folder / "my tëam/tags/v1.0.0").branch() is None
     with pytest.raises(EnvironmentLacks, match="usual folders"):
-        Repository.find(whole.folder)
+        open_checkout(whole.folder)
     part = Checkout(f"{server}/my%20tëam/trunk/model", tmp_path / "part")
     with pytest.raises(EnvironmentLacks, match="a tag is a copy of all of"):
-        Repository.find(part.folder)
+        open_checkout(part.folder)
 
 
 def test_names_with_at_and_hash_are_folders_like_any_other(
     server: str, checkout: Checkout, tmp_path: Path
 ) -> None:
     files = release_files(checkout.folder, "v1.0.0", named=True)
-    announce(Repository.find(checkout.folder), files.record, files.manifest, files.kept, named=True)
+    announce(open_checkout(checkout.folder), files.record, files.manifest, files.kept, named=True)
     assert tags_of(server) == ["digits#production#1", "digits@v1.0.0"]
     odd = ("tags/release 1", "tags/a..b=digits@v1.0.0", "tags/v1.0.0-rc.lock", "gradatim/releases/notes.pack")
     svn("mkdir", "-q", "-m", "what git could not name", *(f"{server}/{quote(name)}@" for name in odd))
@@ -352,7 +353,7 @@ def test_uses_of_a_test_set_are_counted_across_checkouts(
     other = Checkout(f"{server}/trunk", tmp_path / "other")
     data = "d" * 64
     numbers = [
-        charge(Repository.find(place), data, candidate * 64)
+        charge(open_checkout(place), data, candidate * 64)
         for place, candidate in (
             (checkout.folder, "1"),
             (other.folder, "2"),
@@ -361,7 +362,7 @@ def test_uses_of_a_test_set_are_counted_across_checkouts(
         )
     ]
     assert [found.number if found else None for found in numbers] == [1, 2, 3, 1]
-    repository = Repository.find(other.folder)
+    repository = open_checkout(other.folder)
     ref = f"refs/gradatim/uses/{data}"
     head = repository.remote_refs("Subversion", ref)[ref].id
     with pytest.raises(PushRejected):
@@ -377,7 +378,7 @@ def test_a_commit_that_the_server_refuses_leaves_nothing_and_says_why(
     with pytest.raises(EnvironmentLacks, match="frozen until Monday"):
         released(checkout.folder)
     assert tags_of(server) == []
-    assert Repository.find(checkout.folder).local_refs() == {}
+    assert open_checkout(checkout.folder).local_refs() == {}
 
 
 def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_empty_registry(
@@ -390,7 +391,7 @@ def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_
     with svnserve(tmp_path / "svn") as url:
         checkout = Checkout(f"{url}/team/trunk", tmp_path / "first")
         checkout.lay_down()
-        repository = Repository.find(checkout.folder)
+        repository = open_checkout(checkout.folder)
         files = release_files(checkout.folder, "v1.0.0", name="small")
         publish(repository, files, [FolderPublisher(tmp_path / "releases", root=checkout.folder)])
     down = checkout.gradatim("status")
@@ -402,7 +403,7 @@ def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_
     with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))), monkeypatch.context() as patience:
         patience.setattr(svn_program, "PATIENCE", 1)
         with pytest.raises(EnvironmentLacks, match="did not answer `svn`"):
-            sync(Repository.find(checkout.folder), required=True)
+            sync(open_checkout(checkout.folder), required=True)
     with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n", like=url):
         locked = checkout.gradatim("status")
     assert locked.code == 4, locked.said
@@ -453,7 +454,7 @@ def test_a_git_svn_checkout_tags_in_git_and_copies_in_subversion(
     assert "refs/tags/v1.0.0" in git(place, "ls-remote", "origin")
     assert tags_of(server) == ["v1.0.0"], "stages are git's alone"
     assert "(from /trunk:2)" in svn("log", "-v", "-r", "3", server)
-    repository = Repository.find(place)
+    repository = open_checkout(place)
     assert repository.revision(repository.head())["subversion"]["url"] == f"{server}/trunk"
     assert repository.revision(repository.head())["subversion"]["revision"] == 2
     assert not released(place).created, "a second run finds all of it"
@@ -478,7 +479,7 @@ def test_a_version_that_git_refuses_is_taken_back_from_subversion(
     git(place, "init", "-q", "--bare", str(remote))
     git(place, "remote", "add", "origin", str(remote))
     files = release_files(place, "v1.0.0")
-    repository = Repository.find(place)
+    repository = open_checkout(place)
     hook = remote / "hooks/pre-receive"
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
@@ -501,12 +502,12 @@ def test_without_a_git_remote_git_svn_checkouts_share_the_registry_through_subve
     outcomes = race(*((place, "v1.0.0", place.name.encode()) for place in places))
     assert sorted(outcome == "won" for outcome in outcomes) == [False, True], outcomes
     for place in (*places, checkout.folder):
-        sync(Repository.find(place), required=True)
+        sync(open_checkout(place), required=True)
         found = registry_of(place, "digits").find("production")
         assert found.manifest is not None
-        assert open_ledger(Repository.find(place), found.manifest, fetch=False).head
-    assert Repository.find(checkout.folder).has_file(found.commit, "model/digits.onnx")
-    assert list(Repository.find(places[0]).local_refs(LEDGER))
+        assert open_ledger(open_checkout(place), found.manifest, fetch=False).head
+    assert open_checkout(checkout.folder).has_file(found.commit, "model/digits.onnx")
+    assert list(open_checkout(places[0]).local_refs(LEDGER))
 
 
 def git_svn(server: str, place: Path) -> Path:

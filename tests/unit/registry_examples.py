@@ -15,8 +15,8 @@ from gradatim.evidence.statement import Bundle, Statement
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.publishers.retrieval import Retrieved, committed_paths, retrieve
-from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry, read
+from gradatim.subversion import checkout
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Ada",
@@ -141,13 +141,13 @@ def baseline(place: Path, version: str, into: Path) -> Retrieved:
     """The model of a release, as an evaluation gets it."""
     release = registry_of(place, "digits").find(version)
     return retrieve(
-        Repository.find(place), release.commit, into, manifest=release.manifest, version=str(release)
+        checkout.open(place), release.commit, into, manifest=release.manifest, version=str(release)
     )
 
 
 def registry_of(place: Path, name: str | None = None) -> Registry:
     """What the tags of a repository say."""
-    return read(Repository.find(place), name)
+    return read(checkout.open(place), name)
 
 
 def evidence_for(
@@ -188,7 +188,7 @@ def release_files(
     named: bool = False,
 ) -> ReleaseFiles:
     """A release of a model whose files lie in an untracked folder of the repository."""
-    repository = Repository.find(place)
+    repository = checkout.open(place)
     folder = place / ".gradatim" / "models" / version
     contents = {"digits.onnx": data} if isinstance(data, bytes) else data
     for path, content in contents.items():

@@ -12,6 +12,7 @@ from registry_examples import IDENTITY, clone, commit_file, git, new_repository,
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.registry.history import read, sync
+from gradatim.subversion import checkout
 
 
 @pytest.fixture(autouse=True)
@@ -255,4 +256,4 @@ def test_a_working_copy_of_subversion_says_what_to_install(
     (tmp_path / "trunk/model").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentLacks, match="apt install subversion"):
-        Repository.find(tmp_path / "trunk/model")
+        checkout.open(tmp_path / "trunk/model")

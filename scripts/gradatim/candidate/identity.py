@@ -13,6 +13,7 @@ from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry, Sync, read, sync
+from gradatim.subversion import checkout
 
 if TYPE_CHECKING:
     from gradatim.ci.approval import Approval
@@ -54,7 +55,7 @@ class Identity:
         Raises:
             EnvironmentLacks: there is no git, or no repository.
         """
-        return Repository.find(self.root)
+        return checkout.open(self.root)
 
     @property
     def top(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from gradatim.contract.reading import DEFAULT_PATH, ReadContract, read_contract
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem, UsageError
 from gradatim.registry.git import Repository
+from gradatim.subversion import checkout
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def find_contracts(repository: Repository) -> list[Entry]:
 def beside(contract: Path) -> list[Entry]:
     """The other contracts of the repository that a contract lies in, or will lie in; none outside of git."""
     try:
-        repository = Repository.find(contract.parent)
+        repository = checkout.open(contract.parent)
     except EnvironmentLacks:
         return []
     mine = contract.resolve()

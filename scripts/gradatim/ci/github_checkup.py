@@ -13,6 +13,7 @@ import yaml
 from gradatim.ci.contracts import clashes, find_contracts
 from gradatim.ci.github_api import Call
 from gradatim.contract.schema import Contract
+from gradatim.registry.checkup import Finding
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
 from gradatim.registry.tags import SemVer, version_tag
@@ -20,23 +21,6 @@ from gradatim.registry.tags import SemVer, version_tag
 _CALLED = re.compile(r"[\w.-]+/[\w.-]+/\.github/workflows/(release|checks|models)\.yml@(.+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PUSHES_ALL = re.compile(r"git push\b[^\n]*--tags")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that will surprise somebody.
-
-    Attributes:
-        trap: its short name.
-        where: the file, branch, tag or setting.
-        text: what happens, and what to do.
-        serious: whether a release would go wrong or unguarded; else it is worth knowing.
-    """
-
-    trap: str
-    where: str
-    text: str
-    serious: bool = True
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,10 @@ def write_caller(contract: ReadContract, *, force: bool) -> Path:
     """
     from gradatim.errors import UsageError
     from gradatim.files import write_text
-    from gradatim.registry.git import Repository
     from gradatim.rendering.workflows import CALLER
+    from gradatim.subversion import checkout
 
-    repository = Repository.find(contract.root)
+    repository = checkout.open(contract.root)
     repository.require_git("A workflow on GitHub")
     top = repository.root
     path, together = top / CALLER, _together(contract, top)

@@ -277,10 +277,10 @@ def _places(contract: Path) -> Places:
 
 def _is_committed(path: Path) -> bool:
     from gradatim.errors import EnvironmentLacks
-    from gradatim.registry.git import Repository
+    from gradatim.subversion import checkout
 
     try:
-        return Repository.find(path.parent if path.parent.is_dir() else Path.cwd()).tracks(path)
+        return checkout.open(path.parent if path.parent.is_dir() else Path.cwd()).tracks(path)
     except EnvironmentLacks:
         return False
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradatim.candidate.candidate import Candidate
-    from gradatim.ci.github_checkup import Finding
+    from gradatim.registry.checkup import Finding
 
 
 @click.command("doctor", short_help="Find traps in the CI around the contract.")
@@ -60,12 +60,14 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
 
 
 def _offline(candidate: Candidate) -> Iterator[Finding]:
-    from gradatim.subversion.working_copy import WorkingCopy
+    repository, contract = candidate.repository, candidate.contract.parts
+    branches = {name: stage.branch for name, stage in contract.stages.items() if stage.branch is not None}
+    yield from repository.checkup(branches)
+    if repository.central:  # it is not git's, so none of GitHub's files mean anything in it
+        from gradatim.registry.checkup import Finding
 
-    if isinstance(candidate.repository, WorkingCopy):
-        from gradatim.ci.subversion_checkup import check_working_copy
-
-        yield from check_working_copy(candidate.contract.parts, candidate.repository, candidate.registry)
+        for warning in candidate.registry.warnings if candidate.sync.reached else ():
+            yield Finding("odd tag", "tags", warning, serious=False)
         return
     from gradatim.ci.github_checkup import (
         check_branches,
@@ -75,21 +77,19 @@ def _offline(candidate: Candidate) -> Iterator[Finding]:
         read_workflows,
     )
 
-    workflows = read_workflows(candidate.repository.root)
-    contract = candidate.contract.parts
+    workflows = read_workflows(repository.root)
     yield from check_workflows(contract, workflows)
-    yield from check_contracts(candidate.repository)
-    yield from check_branches(
-        contract, candidate.repository, [workflow for workflow in workflows if workflow.calls]
-    )
-    yield from check_tags(contract, candidate.repository, candidate.registry, candidate.name)
+    yield from check_contracts(repository)
+    yield from check_branches(contract, repository, [workflow for workflow in workflows if workflow.calls])
+    yield from check_tags(contract, repository, candidate.registry, candidate.name)
 
 
 def _online(candidate: Candidate, repository: str | None) -> Iterator[Finding]:
     from gradatim.ci.github_api import GitHubApi
-    from gradatim.ci.github_checkup import Finding, check_settings
+    from gradatim.ci.github_checkup import check_settings
     from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
     from gradatim.commands.protect import repository_of
+    from gradatim.registry.checkup import Finding
 
     found = repository or repository_of(candidate.repository.setting("remote.origin.url"))
     api = GitHubApi.from_environment(os.environ, found)

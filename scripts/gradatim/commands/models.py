@@ -37,10 +37,10 @@ def models(requirements: str, json_wanted: bool) -> int:
     from gradatim.ci.contracts import find_contracts, refuse_clashes
     from gradatim.ci.touched import MOST, touched
     from gradatim.errors import UsageError
-    from gradatim.registry.git import Repository
+    from gradatim.subversion import checkout
 
     github = options.github()
-    repository = Repository.find(Path.cwd())
+    repository = checkout.open(Path.cwd())
     repository.require_git("gradatim ci models")
     entries = find_contracts(repository)
     if not entries:

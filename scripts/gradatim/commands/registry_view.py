@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gradatim.errors import UsageError
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry, Sync, read, sync
+from gradatim.subversion import checkout
 
 if TYPE_CHECKING:
     from gradatim.contract.reading import ReadContract
@@ -53,12 +54,12 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
     """Read the tags of the repository around the contract, or around this folder when there is none.
 
     Raises:
-        EnvironmentLacks: there is no repository; or ``fetch``, or the project lies in Subversion, and the remote
-            did not answer.
+        EnvironmentLacks: there is no repository; or ``fetch``, or only the remote knows the tags, and it did not
+            answer.
         ContractError: there is a contract and it cannot be used.
     """
     contract = contract_nearby(contract_path)
-    repository = Repository.find(contract.root if contract else Path.cwd())
+    repository = checkout.open(contract.root if contract else Path.cwd())
     fetch = fetch or (repository.central and not offline)
     synced = sync(repository, required=repository.remote is not None) if fetch else None
     if contract is None:
@@ -102,9 +103,7 @@ def contract_nearby(given: str | None) -> ReadContract | None:
 
 def _near(start: Path) -> bool:
     """Whether a contract may be found here or above; looked at before anything heavy is imported."""
-    for folder in (start, *start.parents):
-        if (folder / "gradatim.yml").exists() or (folder / "pyproject.toml").exists():
-            return True
-        if (folder / ".git").exists() or (folder / ".svn").is_dir():
-            break
-    return False
+    from gradatim.contract.lookup import DEFAULT_PATH, upwards
+
+    names = (DEFAULT_PATH, "pyproject.toml")
+    return any((folder / name).exists() for folder in upwards(start) for name in names)

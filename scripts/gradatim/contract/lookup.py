@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradatim.errors import UsageError
 
 DEFAULT_PATH = "gradatim.yml"
+_VERSION_CONTROL = (".git", ".svn")  # what stands at the top of a checkout
 
 
 def find_contract(given: str | None, start: Path | None = None) -> Path:
@@ -24,15 +26,21 @@ def find_contract(given: str | None, start: Path | None = None) -> Path:
                 f"There is no contract at {given}. Name an existing file, or write one with: gradatim init"
             )
         return path
-    for folder in (here, *here.parents):
+    for folder in upwards(here):
         if (folder / DEFAULT_PATH).is_file():
             return folder / DEFAULT_PATH
         named = _named_in_pyproject(folder / "pyproject.toml")
         if named:
             return find_contract(named, folder)
-        if (folder / ".git").exists() or (folder / ".svn").is_dir():
-            break
     raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
+
+
+def upwards(here: Path) -> Iterator[Path]:
+    """A folder and those above it, up to the top of the checkout that it lies in."""
+    for folder in (here, *here.parents):
+        yield folder
+        if any((folder / name).exists() for name in _VERSION_CONTROL):
+            return
 
 
 def _named_in_pyproject(path: Path) -> str | None:

@@ -24,8 +24,8 @@ from gradatim.projects.recognising import (
     recognise,
     state_inputs,
 )
-from gradatim.registry.git import Repository
 from gradatim.signature import Signature
+from gradatim.subversion import checkout
 
 CONTRACT = "gradatim.yml"
 
@@ -297,7 +297,7 @@ def _name(root: Path, model: FoundModel | None) -> str:
 
 def _is_ignored(root: Path, path: str) -> bool:
     try:
-        listed = Repository.find(root).text(
+        listed = checkout.open(root).text(
             "ls-files", "--others", "--ignored", "--exclude-standard", "--", path
         )
     except GradatimError:

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gradatim.errors import GradatimError
-from gradatim.registry.git import Repository
-from gradatim.subversion.working_copy import WorkingCopy
+from gradatim.subversion import checkout
 
 _NAMES = (
     ("alpha", ("develop", "development", "dev", "alpha", "next", "integration")),
@@ -22,23 +21,13 @@ DEFAULT = (("alpha", "develop"), ("beta", "staging"), ("production", "main"))
 def branches(root: Path) -> tuple[str, ...]:
     """The branches that exist here or on a remote, the one checked out first; none outside of any repository."""
     try:
-        repository = Repository.find(root)
+        repository = checkout.open(root)
         current = repository.branch()
-        listed = _listed(repository)
+        listed = repository.branches()
     except GradatimError:
         return ()
     names = [current, *listed] if current else listed
     return tuple(name for name in dict.fromkeys(names) if name and name != "HEAD")
-
-
-def _listed(repository: Repository) -> list[str]:
-    if isinstance(repository, WorkingCopy):
-        return sorted(repository.branches())
-    names = []
-    for ref in repository.local_refs("refs/heads", "refs/remotes"):
-        _, kind, rest = ref.split("/", 2)
-        names.append(rest if kind == "heads" else rest.partition("/")[2])
-    return names
 
 
 def climb(existing: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -12,13 +12,14 @@ import random
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.files import replacing
+from gradatim.registry.checkup import Finding
 from gradatim.registry.git_process import call_git, last_words, surroundings, without_user
 from gradatim.registry.lfs import POINTER_LIMIT, LfsPointer, read_pointer
 from gradatim.registry.revision import Revision
@@ -73,7 +74,7 @@ class Repository:
         root: the top of the working tree; the git folder itself in a bare repository.
         git_dir: the folder that holds the objects and references.
         shallow: whether the history was cut off by ``--depth``.
-        central: whether only the remote knows the tags, as with Subversion, so that reading them always asks it.
+        central: whether only the remote knows the tags, so that reading them always asks it; in git every clone does.
     """
 
     central = False
@@ -86,17 +87,13 @@ class Repository:
 
     @classmethod
     def find(cls, path: Path) -> Repository:
-        """The repository that holds a path: git's, or a working copy of Subversion with what it stands for.
+        """The git repository that holds a path.
 
         Raises:
             EnvironmentLacks: git is not installed, the path lies in no repository, or git does not trust
                 its owner.
         """
         place = path if path.is_dir() else path.parent
-        if _is_subversion(place):
-            from gradatim.subversion.working_copy import WorkingCopy
-
-            return WorkingCopy.around(place)
         questions = ("--git-common-dir", "--is-bare-repository", "--is-shallow-repository", "--show-toplevel")
         result = call_git(["-C", str(place), "rev-parse", *questions])
         said = os.fsdecode(result.stdout).split("\n")
@@ -104,10 +101,6 @@ class Repository:
         if result.returncode != 0 and not bare:
             raise _no_repository(place, os.fsdecode(result.stderr))
         git_dir = (place / said[0]).resolve()
-        if _is_git_svn(git_dir):
-            from gradatim.subversion.git_svn import GitSvn
-
-            cls = GitSvn
         return cls(git_dir if bare else Path(said[3]), git_dir, shallow=said[2] == "true")
 
     def run(
@@ -178,6 +171,14 @@ class Repository:
         result = self._result(["symbolic-ref", "--quiet", "--short", "HEAD"])
         return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None
 
+    def branches(self) -> list[str]:
+        """The branches here and those that a remote had when it was last heard, each where it was found."""
+        names = []
+        for ref in self.local_refs("refs/heads", "refs/remotes"):
+            _, kind, rest = ref.split("/", 2)
+            names.append(rest if kind == "heads" else rest.partition("/")[2])
+        return names
+
     def changed_files(self, *, untracked: bool = True) -> list[str]:
         """Files that differ from the commit or, if wanted, are not tracked, as paths relative to the root."""
         wanted = f"--untracked-files={'all' if untracked else 'no'}"
@@ -202,10 +203,10 @@ class Repository:
         return bool(self.run("ls-files", "-z", "--", str(path)))
 
     def require_git(self, purpose: str) -> None:
-        """Refuse what only makes sense for a git repository.
+        """Refuse what only makes sense for a git repository; another version control's checkout is none.
 
         Raises:
-            UsageError: the project lies in Subversion.
+            UsageError: with what to do instead.
         """
 
     def check_taggable(self) -> None:
@@ -215,13 +216,21 @@ class Repository:
             UsageError: with what to do.
         """
 
+    def checkup(self, branches: Mapping[str, str]) -> Iterator[Finding]:
+        """What would surprise somebody who releases from here, whatever the CI system; in git nothing.
+
+        Args:
+            branches: those that the contract names, by stage.
+        """
+        return iter(())
+
     def revision(self, commit: str) -> Mapping[str, Mapping[str, str | int]]:
         """Where a commit came from, by the name of the other version control; empty for one of git's own."""
         found = Revision.of(self.text("cat-file", "commit", commit))
         return found.told if found else {}
 
     def short(self, commit: str) -> str:
-        """What people call a commit: ``9f2c41d``, or ``r42`` in Subversion."""
+        """What people call a commit: ``9f2c41d``."""
         return commit[:7]
 
     def is_ancestor(self, commit: str, of: str) -> bool:
@@ -588,25 +597,6 @@ class Repository:
 def pause(attempt: int) -> None:
     """Wait a moment before a lost race is run again, longer each time and never as long as the other side."""
     time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret)
-
-
-def _is_subversion(place: Path) -> bool:
-    """Whether a working copy of Subversion is nearer than any git repository."""
-    if "GIT_DIR" in os.environ:
-        return False
-    for folder in (place.absolute(), *place.absolute().parents):
-        if (folder / ".git").exists():
-            return False
-        if (folder / ".svn").is_dir():
-            return True
-    return False
-
-
-def _is_git_svn(git_dir: Path) -> bool:
-    """Whether git-svn made the repository."""
-    if not (git_dir / "svn").is_dir():
-        return False
-    return "[svn-remote " in (git_dir / "config").read_text(encoding="utf-8", errors="replace")
 
 
 def _no_repository(place: Path, said: str) -> EnvironmentLacks:

@@ -11,11 +11,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.files import cannot_write
+from gradatim.registry.checkup import Finding
 from gradatim.subversion import svn
 from gradatim.subversion.remote import NAME, SubversionRemote, commit_for, split_path
 from gradatim.subversion.repository import SubversionRepository
@@ -99,7 +101,7 @@ class WorkingCopy(SubversionRepository):
         """``trunk``, or the branch's own name; None in a copy of a tag."""
         return None if self._line.startswith("tags/") else self._line.removeprefix("branches/")
 
-    def branches(self) -> set[str]:
+    def branches(self) -> list[str]:
         """``trunk`` and the names of the branches that the project has.
 
         Raises:
@@ -110,7 +112,7 @@ class WorkingCopy(SubversionRepository):
         revision = server.youngest()
         listed = server.list(f"{top}branches", revision) or {}
         trunk = {"trunk"} if server.node(f"{top}trunk", revision) else set()
-        return trunk | {name for name, node in listed.items() if node.kind == "dir"}
+        return sorted(trunk | {name for name, node in listed.items() if node.kind == "dir"})
 
     def head(self) -> str:
         """The commit that stands for the last revision in which the checked-out folder changed."""
@@ -168,6 +170,29 @@ class WorkingCopy(SubversionRepository):
         else:
             return
         raise UsageError(f"{self.root} {what}, so no revision is what was checked. {remedy}, then run again.")
+
+    def checkup(self, branches: Mapping[str, str]) -> Iterator[Finding]:
+        """The tools, the working copy itself, and the branches of the stages."""
+        if shutil.which("svnmucc") is None:
+            text = "It makes tag and evidence one commit, and is not installed: apt install subversion"
+            yield Finding("no svnmucc", "this machine", text)
+        try:
+            self.check_taggable()
+        except UsageError as error:
+            yield Finding("not one revision", "working copy", str(error), serious=False)
+        try:
+            there = self.branches()
+        except EnvironmentLacks as error:
+            yield Finding("no server", "Subversion", str(error))
+            return
+        for stage, branch in branches.items():
+            if branch not in there:
+                where = "trunk" if branch == "trunk" else f"branches/{branch}"
+                yield Finding(
+                    "no branch",
+                    where,
+                    f"The stage {stage} has no folder {where} beside `tags` yet. Make it with svn copy.",
+                )
 
 
 def _changed_files(folder: Path, *, untracked: bool = True) -> list[str]:
