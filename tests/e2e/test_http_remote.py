@@ -15,7 +15,7 @@ from registry_examples import clone, commit_file, git, new_repository, registry_
 from gradatim.errors import EnvironmentLacks, GradatimError
 from gradatim.registry.baseline import baseline
 from gradatim.registry.git import Repository
-from gradatim.registry.history import sync
+from gradatim.registry.sync import sync
 from gradatim.registry.tagging import announce
 from gradatim.releasing.verification import verify_version
 

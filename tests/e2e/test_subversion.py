@@ -28,8 +28,9 @@ from gradatim.projects.ladder import branches, climb
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.git import PushRejected, RefUpdate
-from gradatim.registry.history import LEDGER, sync
+from gradatim.registry.history import LEDGER
 from gradatim.registry.ledger import open_ledger
+from gradatim.registry.sync import sync
 from gradatim.registry.tagging import Announcement, VersionTaken, announce, assign
 from gradatim.registry.uses import charge
 from gradatim.releasing.publishing import publish

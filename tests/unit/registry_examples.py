@@ -15,7 +15,8 @@ from gradatim.evidence.statement import Bundle, Statement
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.publishers.retrieval import Retrieved, committed_paths, retrieve
-from gradatim.registry.history import Registry, read
+from gradatim.registry.history import Registry
+from gradatim.registry.reading import read
 from gradatim.subversion import checkout
 
 IDENTITY = {

@@ -22,7 +22,7 @@ from gradatim.ci.github_checkup import (
 from gradatim.ci.github_settings import Reviewer, pending, settings_of
 from gradatim.contract.schema import Contract
 from gradatim.registry.git import Repository
-from gradatim.registry.history import read
+from gradatim.registry.reading import read
 from gradatim.rendering.workflows import CALLER, Caller, render_caller
 
 CONTRACT = Contract.model_validate(

@@ -34,7 +34,9 @@ from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publisher import Publisher
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.git import Repository
-from gradatim.registry.history import LEDGER, read, sync
+from gradatim.registry.history import LEDGER
+from gradatim.registry.reading import read
+from gradatim.registry.sync import sync
 from gradatim.registry.tagging import VersionTaken, announce
 from gradatim.releasing.pointers import follow_rollback
 from gradatim.releasing.publishing import publish, record_publications

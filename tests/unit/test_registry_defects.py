@@ -25,8 +25,10 @@ from registry_examples import (
 from gradatim.cli import cli
 from gradatim.errors import UsageError
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Model, read, sync
+from gradatim.registry.history import Model
+from gradatim.registry.reading import read
 from gradatim.registry.state import history, status
+from gradatim.registry.sync import sync
 from gradatim.registry.tagging import VersionTaken, announce, assign, rollback_target
 from gradatim.registry.versions import Change, Level, next_version
 
@@ -159,7 +161,7 @@ def promoted_meanwhile(tmp_path: Path, other: Path, *promotions: tuple[str, str]
         f'#!/bin/sh\nrm -- "$0"\nunset GIT_DIR GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY '
         f'GIT_ALTERNATE_OBJECT_DIRECTORIES\nexec {sys.executable} -c "\n'
         "from pathlib import Path\nfrom gradatim.registry.git import Repository\n"
-        "from gradatim.registry.history import read\nfrom gradatim.registry.tagging import assign\n"
+        "from gradatim.registry.reading import read\nfrom gradatim.registry.tagging import assign\n"
         f"r = Repository.find(Path('{other}'))\n"
         f"for version, stage in {promotions!r}:\n"
         f"    assign(r, read(r, 'digits').find(version), stage)\n\" >&2\n"
@@ -335,7 +337,7 @@ def test_status_of_1500_tags_costs_less_than_a_fifth_of_a_second(tmp_path: Path)
     place = many_tags(tmp_path / "many", 1500, prefix="")
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from gradatim.registry.git import Repository; from gradatim.registry.history import read\n"
+        "from gradatim.registry.git import Repository; from gradatim.registry.reading import read\n"
         "from gradatim.registry.state import status\n"
         f"(found,) = status(read(Repository.find(Path({str(place)!r}))))\n"
         "assert found.stages[0].label == 'v1.143.4-rc.1', found\n"

@@ -11,7 +11,8 @@ from registry_examples import IDENTITY, clone, commit_file, git, new_repository,
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
-from gradatim.registry.history import read, sync
+from gradatim.registry.reading import read
+from gradatim.registry.sync import sync
 from gradatim.subversion import checkout
 
 

@@ -13,7 +13,8 @@ from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry import tags
 from gradatim.registry.baseline import baseline
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Model, Release, sync
+from gradatim.registry.history import Model, Release
+from gradatim.registry.sync import sync
 from gradatim.registry.tags import SemVer
 from gradatim.registry.versions import Change, Level, compare, next_version
 from gradatim.signature import Signature, TensorSpec

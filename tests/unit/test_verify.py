@@ -25,8 +25,10 @@ from gradatim.evidence.verify import Signatures, Verification, verify_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.registry.git import Repository
-from gradatim.registry.history import LEDGER, read, sync
+from gradatim.registry.history import LEDGER
 from gradatim.registry.ledger import open_ledger
+from gradatim.registry.reading import read
+from gradatim.registry.sync import sync
 from gradatim.releasing.publishing import publish
 from gradatim.releasing.verification import releases_with_file, verify_version
 

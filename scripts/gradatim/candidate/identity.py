@@ -12,7 +12,9 @@ from gradatim.ci import Place, Platform
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Registry, Sync, read, sync
+from gradatim.registry.history import Registry
+from gradatim.registry.reading import read
+from gradatim.registry.sync import Sync, sync
 from gradatim.subversion import checkout
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Registry, Sync, read, sync
+from gradatim.registry.history import Registry
+from gradatim.registry.reading import read
+from gradatim.registry.sync import Sync, sync
 from gradatim.subversion import checkout
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ def command(
             f"There is no file or folder {what}. Name a version, a stage, or a path that exists."
         )
     from gradatim.commands.registry_view import open_registry
-    from gradatim.registry.history import sync
+    from gradatim.registry.sync import sync
     from gradatim.releasing.verification import verify_version
 
     view = open_registry(contract_path, fetch=False, offline=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradatim.errors import EnvironmentLacks, UsageError
-from gradatim.registry.history import Model, Registry, Release, Sync
+from gradatim.registry.history import Model, Registry, Release
+from gradatim.registry.sync import Sync
 
 
 @dataclass(frozen=True)

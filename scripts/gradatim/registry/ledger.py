@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, Repository, pause
-from gradatim.registry.history import LEDGER, sync
+from gradatim.registry.history import LEDGER
+from gradatim.registry.sync import sync
 
 _ATTEMPTS = 5
 

@@ -19,16 +19,10 @@ from gradatim.evidence.statement import Bundle
 from gradatim.files import sha256_bytes
 from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
-from gradatim.registry.history import (
-    Model,
-    Registry,
-    Release,
-    Sync,
-    date_of_next_assignment,
-    read,
-    sync,
-)
+from gradatim.registry.history import Model, Registry, Release, date_of_next_assignment
 from gradatim.registry.ledger import open_ledger
+from gradatim.registry.reading import read
+from gradatim.registry.sync import Sync, sync
 from gradatim.registry.tags import SemVer
 
 _ATTEMPTS = 5

@@ -15,8 +15,9 @@ from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.release_record import SIGNATURE_FILE
 from gradatim.publishers.publisher import Draft, Publication, Publisher, StagePointers
 from gradatim.registry.git import Repository
-from gradatim.registry.history import read, sync
 from gradatim.registry.ledger import keep, open_ledger
+from gradatim.registry.reading import read
+from gradatim.registry.sync import sync
 from gradatim.registry.tagging import Announcement, announce
 
 Sign = Callable[[ReleaseFiles], bytes | None]

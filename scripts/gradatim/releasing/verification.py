@@ -23,8 +23,9 @@ from gradatim.evidence.verify import check_files, check_kept
 from gradatim.files import sha256_bytes, sha256_file
 from gradatim.publishers.places import open_publisher, publications_of
 from gradatim.registry.git import Repository
-from gradatim.registry.history import LEDGER, Registry, Release, Sync
+from gradatim.registry.history import LEDGER, Registry, Release
 from gradatim.registry.ledger import Ledger, open_ledger
+from gradatim.registry.sync import Sync
 
 
 def verify_version(

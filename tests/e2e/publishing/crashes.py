@@ -13,7 +13,8 @@ from registry_examples import clone, git, release_files
 
 from gradatim.publishers.publisher import Publisher
 from gradatim.registry.git import Repository
-from gradatim.registry.history import read, sync
+from gradatim.registry.reading import read
+from gradatim.registry.sync import sync
 from gradatim.releasing.publishing import Sign, as_kept, publish
 from gradatim.releasing.verification import verify_version
 
