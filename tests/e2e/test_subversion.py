@@ -31,6 +31,7 @@ from gradatim.registry.git import PushRejected, RefUpdate
 from gradatim.registry.history import LEDGER
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.sync import sync
+from gradatim.registry.tag_object import tag_object
 from gradatim.registry.tagging import Announcement, VersionTaken, announce, assign
 from gradatim.registry.uses import charge
 from gradatim.releasing.publishing import publish
@@ -488,7 +489,7 @@ def test_a_version_that_git_refuses_is_taken_back_from_subversion(
         released(place)
     assert tags_of(server) == []
     hook.unlink()
-    identity = repository.tag_object("v1.0.0", files.record.commit, files.record.tag_message(), "1 +0000")
+    identity = tag_object(repository, "v1.0.0", files.record.commit, files.record.tag_message(), "1 +0000")
     git(place, "push", "-q", "origin", "HEAD:refs/tags/v1.0.0")
     with pytest.raises(PushRejected):
         repository.push("origin", [RefUpdate("refs/tags/v1.0.0", identity)])

@@ -13,6 +13,7 @@ from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.registry.reading import read
 from gradatim.registry.sync import sync
+from gradatim.registry.tag_object import tag_object
 from gradatim.subversion import checkout
 
 
@@ -124,8 +125,8 @@ def test_a_tag_object_is_the_same_on_every_run_and_leaves_no_tag(tmp_path: Path)
     place = new_repository(tmp_path / "r")
     repository = Repository.find(place)
     head, date = repository.head(), repository.commit_date("HEAD")
-    one = repository.tag_object("v1.0.0", head, "x\n", date)
-    assert repository.tag_object("v1.0.0", head, "x\n", date) == one
+    one = tag_object(repository, "v1.0.0", head, "x\n", date)
+    assert tag_object(repository, "v1.0.0", head, "x\n", date) == one
     assert repository.local_refs("refs/tags") == {}
     assert b"tagger Ada <ada@example.org> 1700000000 +0000" in repository.read_object(one, "tag")
 
@@ -135,7 +136,7 @@ def test_a_machine_without_a_git_identity_can_tag(tmp_path: Path, monkeypatch: p
     for key in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL"):
         monkeypatch.delenv(key)
     repository = Repository.find(place)
-    made = repository.tag_object("v1.0.0", repository.head(), "x\n", "1 +0000")
+    made = tag_object(repository, "v1.0.0", repository.head(), "x\n", "1 +0000")
     assert b"tagger gradatim <gradatim@localhost> 1 +0000" in repository.read_object(made, "tag")
 
 
@@ -145,7 +146,7 @@ def test_a_signature_that_is_wanted_and_cannot_be_made_is_explained(tmp_path: Pa
     git(place, "config", "gpg.program", "/nonexistent/gpg")
     repository = Repository.find(place)
     with pytest.raises(EnvironmentLacks, match="could not sign"):
-        repository.tag_object("v1.0.0", repository.head(), "x\n", "1 +0000")
+        tag_object(repository, "v1.0.0", repository.head(), "x\n", "1 +0000")
     assert repository.local_refs("refs/tags") == {}
 
 
@@ -171,7 +172,7 @@ def test_a_signed_tag_is_made_and_holds(tmp_path: Path) -> None:
     }.items():
         git(place, "config", name, value)
     repository = Repository.find(place)
-    identity = repository.tag_object("v1.0.0", repository.head(), "x\n", "1700000000 +0000")
+    identity = tag_object(repository, "v1.0.0", repository.head(), "x\n", "1700000000 +0000")
     repository.update_refs([RefUpdate("refs/tags/v1.0.0", identity)])
     assert repository.verify_tag("v1.0.0") is None
     assert read(repository).model().releases[0].git_signed

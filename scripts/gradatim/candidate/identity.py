@@ -15,6 +15,7 @@ from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
 from gradatim.registry.reading import read
 from gradatim.registry.sync import Sync, sync
+from gradatim.registry.tag_object import identity
 from gradatim.subversion import checkout
 
 if TYPE_CHECKING:
@@ -139,6 +140,6 @@ class Identity:
 
     def approval(self, stage: str) -> Approval:
         """Who lets this run into a stage, as the platform tells."""
-        person, _ = self.repository.identity()
+        person, _ = identity(self.repository)
         environment = self.contract.parts.stages[stage].environment or stage
         return self.platform.approval(self.place.actor or person, environment)

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
-from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, Repository, pause
+from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.history import LEDGER
 from gradatim.registry.sync import sync
+from gradatim.registry.tag_object import IDENTITY
 
 _ATTEMPTS = 5
 

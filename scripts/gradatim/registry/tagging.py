@@ -23,6 +23,7 @@ from gradatim.registry.history import Model, Registry, Release, date_of_next_ass
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.reading import read
 from gradatim.registry.sync import Sync, sync
+from gradatim.registry.tag_object import tag_object
 from gradatim.registry.tags import SemVer
 
 _ATTEMPTS = 5
@@ -102,7 +103,7 @@ def announce(
             several=uses_names(registry, record.name) if named is None else named,
         )
         signature = sha256_bytes(kept[SIGNATURE_FILE]) if SIGNATURE_FILE in kept else None
-        identity = repository.tag_object(tag, record.commit, record.tag_message(signature), date)
+        identity = tag_object(repository, tag, record.commit, record.tag_message(signature), date)
         updates = [RefUpdate(f"refs/tags/{tag}", identity)]
         if record.stage is not None:
             lines = {"version": record.version, "manifest": f"sha256:{record.manifest}"}
@@ -296,7 +297,7 @@ def _assignment(
     text = "\n".join(f"{key}: {' '.join(value.split())}" for key, value in known.items() if value)
     date = date_of_next_assignment(model, int(time.time())) + after
     message = f"{name} {version} {verb} {stage}\n\n{text}\n"
-    return RefUpdate(f"refs/tags/{tag}", repository.tag_object(tag, commit, message, f"{date} +0000"))
+    return RefUpdate(f"refs/tags/{tag}", tag_object(repository, tag, commit, message, f"{date} +0000"))
 
 
 def _write(repository: Repository, state: Sync, updates: Sequence[RefUpdate]) -> None:

@@ -12,7 +12,8 @@ import os
 
 from gradatim.errors import BrokenEvidence
 from gradatim.gates.reuse import Charge, Ledger
-from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, Repository, pause
+from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
+from gradatim.registry.tag_object import IDENTITY
 
 USES = "refs/gradatim/uses/"
 """Below it, one reference per test set's digest."""

@@ -22,8 +22,9 @@ from urllib.parse import quote, unquote
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, UsageError
 from gradatim.files import parse_json, write_json
 from gradatim.registry import tags
-from gradatim.registry.git import IDENTITY, PushRejected, RefUpdate, RemoteRef, Repository
+from gradatim.registry.git import PushRejected, RefUpdate, RemoteRef, Repository
 from gradatim.registry.revision import Revision
+from gradatim.registry.tag_object import IDENTITY
 from gradatim.subversion.server import Change, Node, OutOfDate, Server
 
 NAME = "Subversion"
