@@ -13,7 +13,7 @@ import yaml
 from gradatim.ci.contracts import clashes, find_contracts
 from gradatim.ci.github_api import Call
 from gradatim.contract.schema import Contract
-from gradatim.registry.checkup import Finding
+from gradatim.registry.checkup import Surprise
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
 from gradatim.registry.tags import SemVer, version_tag
@@ -66,11 +66,11 @@ def read_workflows(top: Path) -> list[Workflow]:
     return found
 
 
-def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[Finding]:
+def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[Surprise]:
     """What the workflow files get wrong, or what has drifted from the contract."""
     callers = [workflow for workflow in workflows if workflow.calls]
     if not callers:
-        yield Finding(
+        yield Surprise(
             "no workflow",
             ".github/workflows",
             "No workflow here calls gradatim. Write one with: gradatim ci caller",
@@ -82,37 +82,37 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[F
     own = {workflow.path for workflow in callers}
     for workflow in workflows:
         if _PUSHES_ALL.search(workflow.text):
-            yield Finding(
+            yield Surprise(
                 "tags in bulk", workflow.path,
                 "`git push --tags` sends every tag at once, and above three GitHub starts no workflow. Push tags by name.",
             )  # fmt: skip
         push = workflow.triggers.get("push")
         if workflow.path not in own and isinstance(push, dict) and push.get("tags"):
-            yield Finding(
+            yield Surprise(
                 "deaf to its own tags", workflow.path,
                 "It waits for pushed tags, but a tag made with the workflow's own token starts nothing. Let the release "
                 "workflow call it, or give gradatim a GitHub App's token as the secret `release-token`.", serious=False,
             )  # fmt: skip
 
 
-def check_contracts(repository: Repository) -> Iterator[Finding]:
+def check_contracts(repository: Repository) -> Iterator[Surprise]:
     """Several models in one repository whose tags could be taken for one another."""
     for problem in clashes(find_contracts(repository)):
-        yield Finding(
+        yield Surprise(
             "models mixed up",
             problem.path,
             f"{problem.problems[0].message[0].upper()}{problem.problems[0].message[1:]}.",
         )
 
 
-def check_branches(contract: Contract, repository: Repository, callers: list[Workflow]) -> Iterator[Finding]:
+def check_branches(contract: Contract, repository: Repository, callers: list[Workflow]) -> Iterator[Surprise]:
     """Branches that do not exist, or that do not hold the workflow: a push or a tag runs the file at its own commit."""
     for stage, rung in contract.stages.items():
         if rung.branch is None:
             continue
         commit = _branch_commit(repository, rung.branch)
         if commit is None:
-            yield Finding(
+            yield Surprise(
                 "no branch",
                 rung.branch,
                 f"The stage {stage} has no branch `{rung.branch}` yet. Create and push it.",
@@ -121,7 +121,7 @@ def check_branches(contract: Contract, repository: Repository, callers: list[Wor
         for workflow in callers:
             there = repository.run("ls-tree", "-z", "--name-only", commit, "--", workflow.path)
             if not there:
-                yield Finding(
+                yield Surprise(
                     "workflow elsewhere", rung.branch,
                     f"{workflow.path} is not on the branch `{rung.branch}`, and GitHub runs the file at the pushed "
                     f"commit: nothing would run for {stage}. Merge it there.",
@@ -130,30 +130,30 @@ def check_branches(contract: Contract, repository: Repository, callers: list[Wor
 
 def check_tags(
     contract: Contract, repository: Repository, registry: Registry, model: str
-) -> Iterator[Finding]:
+) -> Iterator[Surprise]:
     """Tags that say less than they seem to."""
     if not registry.complete:
-        yield Finding(
+        yield Surprise(
             "shallow clone",
             "this clone",
             "Its history is cut off, so older releases are missing. Run: git fetch --unshallow --tags",
         )
     for warning in registry.warnings:
-        yield Finding("odd tag", "tags", warning, serious=False)
+        yield Surprise("odd tag", "tags", warning, serious=False)
     if not registry.complete:
         return
     commits = [_branch_commit(repository, rung.branch) for rung in contract.stages.values() if rung.branch]
     heads = [commit for commit in commits if commit is not None]
     for release in registry.model(model).releases if heads else ():
         if release.active and not any(repository.is_ancestor(release.commit, head) for head in heads):
-            yield Finding(
+            yield Surprise(
                 "tag beside the branches", release.tag,
                 f"Its commit {release.commit[:7]} is on no branch of a stage: it was tagged elsewhere, or the branch was "
                 "rewritten.",
             )  # fmt: skip
 
 
-def check_settings(calls: list[Call], contract: Contract) -> Iterator[Finding]:
+def check_settings(calls: list[Call], contract: Contract) -> Iterator[Surprise]:
     """What ``gradatim protect`` would change is what is unprotected now."""
     approved = {
         stage.environment or name for name, stage in contract.stages.items() if stage.approval == "required"
@@ -165,18 +165,18 @@ def check_settings(calls: list[Call], contract: Contract) -> Iterator[Finding]:
             text = f"The environment {name} is missing or set otherwise. GitHub creates a missing one bare{more}."
         else:
             text = f"Not set on GitHub: {call.purpose}."
-        yield Finding("unprotected", call.purpose, f"{text} See: gradatim protect")
+        yield Surprise("unprotected", call.purpose, f"{text} See: gradatim protect")
 
 
-def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]:
+def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise]:
     triggers = workflow.triggers
     if "pull_request_target" in triggers:
-        yield Finding(
+        yield Surprise(
             "pull_request_target", workflow.path,
             "It runs with this repository's rights on a pull request that anybody may open. Use `pull_request`.",
         )  # fmt: skip
     if "pull_request" not in triggers:
-        yield Finding(
+        yield Surprise(
             "no pull requests",
             workflow.path,
             "Pull requests are not checked. Add `pull_request:` under `on:`.",
@@ -187,7 +187,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]
     branches = [str(pattern) for pattern in (push or {}).get("branches") or ()]
     for stage, rung in contract.stages.items():
         if rung.branch and ("push" not in triggers or (branches and not matches(branches, rung.branch))):
-            yield Finding(
+            yield Surprise(
                 "branch not listed", workflow.path,
                 f"A push to `{rung.branch}`, the branch of {stage}, starts nothing. Add it to `on: push: branches:`.",
             )  # fmt: skip
@@ -196,7 +196,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]
         contract.model.name, SemVer(1, 2, 3, "beta.1"), several=contract.registry.tags == "named"
     )
     if not tags or not matches(tags, tag):
-        yield Finding(
+        yield Surprise(
             "tag not listed", workflow.path,
             f"A pushed tag such as {tag} starts nothing: `on: push: tags:` has no pattern for it (a `*` stops at `/`).",
         )  # fmt: skip
@@ -213,7 +213,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]
         else [str(name) for name in offered or ()] == list(contract.stages)
     )
     if offered is not None and not wanted:
-        yield Finding(
+        yield Surprise(
             "stages drifted", workflow.path,
             f"The dispatch offers {', '.join(map(str, offered))}; the contract has {', '.join(contract.stages)}.",
         )  # fmt: skip
@@ -221,14 +221,14 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Finding]
 
 def _check_call(
     workflow: Workflow, name: str, job: Mapping[str, Any], which: str, ref: str
-) -> Iterator[Finding]:
+) -> Iterator[Surprise]:
     if not _COMMIT.fullmatch(ref.split()[0]):
-        yield Finding(
+        yield Surprise(
             "not pinned", workflow.path,
             f"The job `{name}` calls gradatim at `{ref}`, which can be moved. Pin the commit: @COMMIT # {ref}", serious=False,
         )  # fmt: skip
     if job.get("secrets") == "inherit":
-        yield Finding(
+        yield Surprise(
             "all secrets",
             workflow.path,
             f"The job `{name}` hands over every secret. Name `release-token` alone.",
@@ -239,12 +239,12 @@ def _check_call(
     if isinstance(granted, dict):
         for scope, level in wanted.items():
             if granted.get(scope) not in (level, "write"):
-                yield Finding(
+                yield Surprise(
                     "permission missing", workflow.path,
                     f"The job `{name}` must grant `{scope}: {level}`, else GitHub refuses to start the workflow.",
                 )  # fmt: skip
     elif granted is None:
-        yield Finding(
+        yield Surprise(
             "default permissions", workflow.path,
             f"The job `{name}` gets whatever the repository grants by default. Write `permissions:` with {wanted}.",
         )  # fmt: skip

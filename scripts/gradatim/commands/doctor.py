@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradatim.candidate.candidate import Candidate
-    from gradatim.registry.checkup import Finding
+    from gradatim.registry.checkup import Surprise
 
 
 @click.command("doctor", short_help="Find traps in the CI around the contract.")
@@ -59,15 +59,15 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
     return 1 if serious else 0
 
 
-def _offline(candidate: Candidate) -> Iterator[Finding]:
+def _offline(candidate: Candidate) -> Iterator[Surprise]:
     repository, contract = candidate.repository, candidate.contract.parts
     branches = {name: stage.branch for name, stage in contract.stages.items() if stage.branch is not None}
     yield from repository.checkup(branches)
     if repository.central:  # it is not git's, so none of GitHub's files mean anything in it
-        from gradatim.registry.checkup import Finding
+        from gradatim.registry.checkup import Surprise
 
         for warning in candidate.registry.warnings if candidate.sync.reached else ():
-            yield Finding("odd tag", "tags", warning, serious=False)
+            yield Surprise("odd tag", "tags", warning, serious=False)
         return
     from gradatim.ci.github_checkup import (
         check_branches,
@@ -84,12 +84,12 @@ def _offline(candidate: Candidate) -> Iterator[Finding]:
     yield from check_tags(contract, repository, candidate.registry, candidate.name)
 
 
-def _online(candidate: Candidate, repository: str | None) -> Iterator[Finding]:
+def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_checkup import check_settings
     from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
     from gradatim.commands.protect import repository_of
-    from gradatim.registry.checkup import Finding
+    from gradatim.registry.checkup import Surprise
 
     found = repository or repository_of(candidate.repository.setting("remote.origin.url"))
     api = GitHubApi.from_environment(os.environ, found)
@@ -100,9 +100,9 @@ def _online(candidate: Candidate, repository: str | None) -> Iterator[Finding]:
     ]
     if asking and not reviewers:
         text = f"Nobody must approve a deployment to {asking[0]}, though the contract asks for it. See: gradatim protect"
-        yield Finding("no reviewers", f"environment {asking[0]}", text)
+        yield Surprise("no reviewers", f"environment {asking[0]}", text)
         reviewers = (Reviewer("User", 0),)
     settings = settings_of(contract, reviewers=reviewers)
     yield from check_settings(list(pending(settings, api)), contract)
     for note in settings.notes:
-        yield Finding("tags open", "tag rules", note, serious=False)
+        yield Surprise("tags open", "tag rules", note, serious=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class Surprise:
     """One thing that will surprise somebody.
 
     Attributes:

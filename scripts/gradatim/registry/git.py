@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
-from gradatim.registry.checkup import Finding
+from gradatim.registry.checkup import Surprise
 from gradatim.registry.git_process import call_git, last_words, without_user
 from gradatim.registry.object_database import ObjectDatabase
 from gradatim.registry.revision import Revision
@@ -173,7 +173,7 @@ class Repository(ObjectDatabase):
             UsageError: with what to do.
         """
 
-    def checkup(self, branches: Mapping[str, str]) -> Iterator[Finding]:
+    def checkup(self, branches: Mapping[str, str]) -> Iterator[Surprise]:
         """What would surprise somebody who releases from here, whatever the CI system; in git nothing.
 
         Args:

@@ -12,7 +12,7 @@ from gradatim.registry.git import PushRejected, RefUpdate
 from gradatim.registry.revision import Revision
 from gradatim.subversion.remote import NAME, SubversionRemote, split_path
 from gradatim.subversion.repository import SubversionRepository
-from gradatim.subversion.server import Server, place_at
+from gradatim.subversion.server import Server, location_at
 
 
 class GitSvn(SubversionRepository):
@@ -79,13 +79,13 @@ class GitSvn(SubversionRepository):
         found = Revision.of(newest)
         if found is None:
             raise EnvironmentLacks(f"No commit of {self.root} came from Subversion. Run: git svn fetch")
-        place = place_at(found.url)
-        where = split_path(place.path)
+        location = location_at(found.url)
+        where = split_path(location.path)
         if where is None:
             raise EnvironmentLacks(
                 f"{found.url} is neither a trunk nor one of the branches beside it, so there is no folder for tags."
             )
-        return SubversionRemote(Server(place.root), where[0], place.uuid, self)
+        return SubversionRemote(Server(location.root), where[0], location.uuid, self)
 
 
 def _is_version(ref: str) -> bool:

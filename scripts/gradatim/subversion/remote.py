@@ -25,7 +25,7 @@ from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate, RemoteRef, Repository
 from gradatim.registry.revision import Revision
 from gradatim.registry.tag_object import IDENTITY
-from gradatim.subversion.server import Change, Node, OutOfDate, Server
+from gradatim.subversion.server import Node, OutOfDate, PathChange, Server
 
 NAME = "Subversion"
 """What the remote is called where git would say ``origin``."""
@@ -269,7 +269,7 @@ class SubversionRemote:
         return found
 
     def _as_made(
-        self, path: str, changes: Mapping[str, Change], properties: Mapping[str, bytes]
+        self, path: str, changes: Mapping[str, PathChange], properties: Mapping[str, bytes]
     ) -> list[str] | None:
         """The tag's id and its commit's, if its folder is exactly what one commit of gradatim made it."""
         touched = {name: change for name, change in changes.items() if f"{name}/".startswith(f"{path}/")}

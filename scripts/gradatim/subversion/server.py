@@ -32,7 +32,7 @@ class OutOfDate(EnvironmentLacks):
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a working copy, or a folder of it, comes from.
 
     Attributes:
@@ -68,7 +68,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Change:
+class PathChange:
     """What a revision did to a path.
 
     Attributes:
@@ -140,7 +140,7 @@ class Server:
             for target in found.iter("target")
         }
 
-    def changes(self, path: str, first: int, last: int) -> dict[int, dict[str, Change]]:
+    def changes(self, path: str, first: int, last: int) -> dict[int, dict[str, PathChange]]:
         """What each revision from ``first`` to ``last`` did below a folder that ``last`` has, by path."""
         span = f"{first}:{last}"
         log = self._xml("log", "--xml", "--verbose", "--revision", span, self._at(path, last))
@@ -251,7 +251,7 @@ class Server:
         )
 
 
-def place_of(folder: Path) -> Place:
+def location_of(folder: Path) -> Location:
     """Where a folder of a working copy comes from; no server is asked.
 
     Raises:
@@ -260,10 +260,10 @@ def place_of(folder: Path) -> Place:
     result = svn.run(["svn", "--non-interactive", "info", "--xml", f"{folder}@"])
     if result.returncode != 0:
         raise svn.unusable(folder, result.stderr)
-    return _place(result.stdout, str(folder))
+    return _location(result.stdout, str(folder))
 
 
-def place_at(url: str) -> Place:
+def location_at(url: str) -> Location:
     """Where a URL points to.
 
     Raises:
@@ -273,15 +273,15 @@ def place_at(url: str) -> Place:
     result = svn.run(["svn", "--non-interactive", "info", "--xml", f"{server.root}@"])
     if result.returncode != 0:
         raise server.failed(result.stderr)
-    return _place(result.stdout, url)
+    return _location(result.stdout, url)
 
 
-def _place(output: bytes, name: str) -> Place:
+def _location(output: bytes, name: str) -> Location:
     (entry,) = svn.parse(output).iter("entry")
     commit = entry.find("commit")
     if commit is None:
         raise EnvironmentLacks(f"{name} is not in Subversion yet. Add and commit it first.")
-    return Place(
+    return Location(
         str(entry.findtext("repository/root")),
         str(entry.findtext("repository/uuid")),
         unquote(str(entry.findtext("relative-url"))).removeprefix("^/"),
@@ -297,11 +297,11 @@ def _node(entry: ET.Element) -> Node:
     return Node(entry.attrib["kind"], revision, svn.seconds(date), int(entry.findtext("size") or 0))
 
 
-def _change(path: ET.Element) -> Change:
+def _change(path: ET.Element) -> PathChange:
     said: Mapping[str, str] = path.attrib
     source = said.get("copyfrom-path")
     copied = (source.lstrip("/"), int(said["copyfrom-rev"])) if source else None
-    return Change(said["action"], copied)
+    return PathChange(said["action"], copied)
 
 
 def _value(found: ET.Element) -> bytes:

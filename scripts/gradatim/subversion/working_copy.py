@@ -17,11 +17,11 @@ from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.files import cannot_write
-from gradatim.registry.checkup import Finding
+from gradatim.registry.checkup import Surprise
 from gradatim.subversion import svn
 from gradatim.subversion.remote import NAME, SubversionRemote, commit_for, split_path
 from gradatim.subversion.repository import SubversionRepository
-from gradatim.subversion.server import Place, Server, place_of
+from gradatim.subversion.server import Location, Server, location_of
 
 _FOLDER = ".gradatim"
 
@@ -31,11 +31,11 @@ class WorkingCopy(SubversionRepository):
 
     central = True
 
-    def __init__(self, root: Path, place: Place, project: str, line: str) -> None:
-        name = hashlib.sha256(f"{place.uuid}/{project}".encode()).hexdigest()[:12]
+    def __init__(self, root: Path, location: Location, project: str, line: str) -> None:
+        name = hashlib.sha256(f"{location.uuid}/{project}".encode()).hexdigest()[:12]
         super().__init__(root, root / _FOLDER / "subversion" / f"{name}.git", shallow=False)
         self._at = ["--git-dir", str(self.git_dir)]
-        self._place, self._project, self._line = place, project, line
+        self._location, self._project, self._line = location, project, line
 
     @classmethod
     def around(cls, folder: Path) -> WorkingCopy:
@@ -46,24 +46,24 @@ class WorkingCopy(SubversionRepository):
         """
         here = folder.resolve()
         top = next(place for place in (here, *here.parents) if (place / ".svn").is_dir())
-        place = place_of(top)
+        location = location_of(top)
         inside = here.relative_to(top).as_posix()
-        found = split_path("/".join(part for part in (place.path, inside) if part not in ("", ".")))
-        if found is None:
+        inner = split_path("/".join(part for part in (location.path, inside) if part not in ("", ".")))
+        if inner is None:
             raise EnvironmentLacks(
-                f"{folder} is ^/{place.path} of Subversion. gradatim needs the usual folders: what is released lies in "
+                f"{folder} is ^/{location.path} of Subversion. gradatim needs the usual folders: what is released lies in "
                 "`trunk` or `branches/NAME`, and `tags` is beside them. Change into the working copy of the trunk."
             )
-        project, line = found
+        project, line = inner
         whole = f"{project}/{line}" if project else line
-        if whole != place.path and not whole.startswith(f"{place.path}/" if place.path else ""):
+        if whole != location.path and not whole.startswith(f"{location.path}/" if location.path else ""):
             raise EnvironmentLacks(
-                f"{top} is only ^/{place.path}, and a tag is a copy of all of ^/{whole}. Check that out: "
-                f"svn checkout {place.root}/{whole}"
+                f"{top} is only ^/{location.path}, and a tag is a copy of all of ^/{whole}. Check that out: "
+                f"svn checkout {location.root}/{whole}"
             )
-        root = top / Path(whole).relative_to(place.path or ".")
-        found_place = place if root == top else place_of(root)
-        repository = cls(root, found_place, project, line)
+        root = top / Path(whole).relative_to(location.path or ".")
+        found = location if root == top else location_of(root)
+        repository = cls(root, found, project, line)
         repository._prepare()
         return repository
 
@@ -90,7 +90,7 @@ class WorkingCopy(SubversionRepository):
 
     @cached_property
     def _subversion(self) -> SubversionRemote:
-        return SubversionRemote(Server(self._place.root), self._project, self._place.uuid, self)
+        return SubversionRemote(Server(self._location.root), self._project, self._location.uuid, self)
 
     @cached_property
     def remote(self) -> str | None:
@@ -116,8 +116,8 @@ class WorkingCopy(SubversionRepository):
 
     def head(self) -> str:
         """The commit that stands for the last revision in which the checked-out folder changed."""
-        place = place_of(self.root)
-        return commit_for(self, place.path, place.changed, place.date, place.uuid)
+        here = location_of(self.root)
+        return commit_for(self, here.path, here.changed, here.date, here.uuid)
 
     def short(self, commit: str) -> str:
         """``r42``."""
@@ -171,24 +171,24 @@ class WorkingCopy(SubversionRepository):
             return
         raise UsageError(f"{self.root} {what}, so no revision is what was checked. {remedy}, then run again.")
 
-    def checkup(self, branches: Mapping[str, str]) -> Iterator[Finding]:
+    def checkup(self, branches: Mapping[str, str]) -> Iterator[Surprise]:
         """The tools, the working copy itself, and the branches of the stages."""
         if shutil.which("svnmucc") is None:
             text = "It makes tag and evidence one commit, and is not installed: apt install subversion"
-            yield Finding("no svnmucc", "this machine", text)
+            yield Surprise("no svnmucc", "this machine", text)
         try:
             self.check_taggable()
         except UsageError as error:
-            yield Finding("not one revision", "working copy", str(error), serious=False)
+            yield Surprise("not one revision", "working copy", str(error), serious=False)
         try:
             there = self.branches()
         except EnvironmentLacks as error:
-            yield Finding("no server", "Subversion", str(error))
+            yield Surprise("no server", "Subversion", str(error))
             return
         for stage, branch in branches.items():
             if branch not in there:
                 where = "trunk" if branch == "trunk" else f"branches/{branch}"
-                yield Finding(
+                yield Surprise(
                     "no branch",
                     where,
                     f"The stage {stage} has no folder {where} beside `tags` yet. Make it with svn copy.",
