@@ -134,3 +134,14 @@ def test_the_walls_hold_and_every_room_has_its_floor() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_checkout_is_opened_through_the_one_door_that_knows_every_kind() -> None:
+    """Opened as git's own, a working copy of Subversion is no repository at all."""
+    opening = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "Repository.find"
+    }
+    assert opening == {"gradatim.subversion.checkout"}
