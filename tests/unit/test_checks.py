@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradatim.checks.behaviour import self_flips, unit_checks
-from gradatim.checks.check import Check, checked, failed
+from gradatim.checks.check import Check, failed
 from gradatim.checks.comparison import Allowance, compare
 from gradatim.checks.flow import integration_check, performance_check
 from gradatim.checks.golden import (
@@ -27,7 +27,7 @@ from gradatim.checks.golden import (
     write_cases,
 )
 from gradatim.data import open_data
-from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.errors import InvalidInput
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched
@@ -160,13 +160,6 @@ def test_a_difference_is_told_with_its_place_and_both_numbers() -> None:
     assert compare({"y": np.array([np.nan])}, {"y": np.array([1.0])}, STRICT).problem
     assert compare({"y": np.array(["a", "b"])}, {"y": np.array(["a", "c"])}, STRICT).problem
     assert compare({"y": np.zeros((2, 3))}, {"y": np.zeros((3, 2))}, STRICT).problem
-
-
-def test_a_check_survives_json_and_a_broken_record_is_refused() -> None:
-    check = checked("unit", "finite outputs", lambda: (Verdict.PASS, "fine"))
-    assert Check.from_json(check.to_json()).name == "finite outputs"
-    with pytest.raises(BrokenEvidence):
-        Check.from_json({"group": "unit", "name": "x", "verdict": "MAYBE"})
 
 
 def test_raw_rows_reach_the_metrics_through_preprocessing(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics import catalogue
-from gradatim.metrics.evaluation import Evaluation, conditions, item_scores
+from gradatim.metrics.evaluation import Evaluation, conditions
 from gradatim.metrics.interpret import reduce_batch
-from gradatim.metrics.measure import measure, weak_slices
+from gradatim.metrics.measure import measurements, weak_slices
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.metrics.tokens import entities
@@ -41,6 +41,15 @@ def cancer():
 def evaluation(truth, outputs, task="classification", **more):
     slices = more.pop("slices", None)
     return Evaluation(Task(task, **more), Predictions.of(outputs, truth, slices))
+
+
+def measure(task, predictions, *, variant, reference=None):
+    beside = None if reference is None else Evaluation(task, reference)
+    return measurements(Evaluation(task, predictions, beside), variant)
+
+
+def item_scores(task, predictions):
+    return Evaluation(task, predictions).scorer.item_scores()
 
 
 def value(metric, truth, outputs, task="classification", where=None, **more):

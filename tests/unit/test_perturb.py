@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.perturb import catalogue
 from gradatim.perturb.abnormal import abnormal_inputs
-from gradatim.perturb.apply import applicable, perturb, perturb_inputs
+from gradatim.perturb.apply import perturb, perturb_inputs
 from gradatim.perturb.modality import Modality, fit_reference, modality_of
 from gradatim.signature import Signature, TensorSpec
 
@@ -247,9 +247,6 @@ def test_what_cannot_be_applied_is_refused_by_name() -> None:
         perturb("contrast", 1, batch, range(len(batch)), modality=Modality("image", 0, 16, 9, 8))
     with pytest.raises(InvalidInput, match="fit_reference"):
         perturb("outliers", 1, ROWS, range(len(ROWS)), modality=Modality("tabular"))
-    assert applicable(Modality("tabular")) == ()
-    assert set(applicable(Modality("tokens"))) == {"token_drop", "truncation"}
-    assert applicable(modality) == catalogue.NAMES["image"]
 
 
 def test_the_reference_is_the_same_however_the_data_is_cut() -> None:
@@ -281,7 +278,8 @@ def test_the_kind_of_an_input_is_guessed(
 ) -> None:
     found = modality_of(TensorSpec(name, str(example.dtype), shape), example)
     assert {key: getattr(found, key) for key in expected} == expected
-    for corruption in set(applicable(found)) - {"unknown_tokens"}:
+    needing = () if found.kind != "tabular" else catalogue.NAMES["tabular"]  # the spread of the features
+    for corruption in {*catalogue.NAMES[found.kind]} - {"unknown_tokens", *needing}:
         assert perturb(corruption, 1, example[:2], [0, 1], modality=found).shape == example[:2].shape
 
 

@@ -16,7 +16,6 @@ from small_models import write_mlp
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.decision import Decision
-from gradatim.timing.load import offline, server, single_stream
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import Nvml
 from gradatim.timing.paired import Question, compare
@@ -196,18 +195,6 @@ def test_a_batch_of_objects_is_refused(tmp_path):
         save_inputs(tmp_path / "x.npz", {"words": np.array([{}, 1], dtype=object)})
     with pytest.raises(InvalidInput, match="empty"):
         save_inputs(tmp_path / "x.npz", {})
-
-
-def test_load_scenarios_agree_on_what_a_model_can_do(tmp_path, batch):
-    model = python_model(tmp_path, "steady", 0.002)
-    one = single_stream(model, batch, queries=64, seconds=0.1)
-    assert one.p90 >= one.p50 >= 0.002
-    assert one.p99 is None  # 64 queries say nothing about a p99
-    many = offline(model, batch, seconds=0.1)
-    assert many.throughput == pytest.approx(8 / one.p50, rel=0.5)
-    line = server(model, batch, bound=0.05, queries=100, probes=3)
-    assert 0 < line.rate <= 1 / 0.002
-    assert server(model, batch, bound=1e-6, queries=100, probes=3).rate == 0
 
 
 def test_without_nvml_every_gpu_fact_is_null_with_its_reason():

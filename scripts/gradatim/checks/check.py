@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.errors import InvalidInput
 from gradatim.gates.verdict import Verdict
 
 GROUPS = ("unit", "integration", "performance", "abnormal", "regression", "robustness", "pytest")
@@ -48,18 +48,6 @@ class Check:
             "detail": self.detail,
         }
         return record if self.seconds is None else {**record, "seconds": round(self.seconds, 4)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Check:
-        """Read back what ``to_json`` wrote.
-
-        Raises:
-            BrokenEvidence: a field is unknown or missing, or the verdict is none of the four.
-        """
-        try:
-            return cls(**{**record, "verdict": Verdict(record["verdict"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenEvidence(f"The record of a check is broken: {error}.") from error
 
 
 def checked(group: str, name: str, work: Callable[[], Finding]) -> Check:

@@ -21,9 +21,6 @@ from gradatim.metrics.interpret import choose_output
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
 
-FILE = "golden.npz"
-"""The name of a release's golden cases, in the workspace and among the files of the release."""
-
 _EXPECTED = "expected_"
 _INDEX = "gradatim"
 _MOST_BYTES = 8 << 20

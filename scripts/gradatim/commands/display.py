@@ -6,7 +6,7 @@ import contextlib
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -126,12 +126,6 @@ def refusal_lines(refusal: dict[str, Any]) -> list[str]:
         *(indent + line for line in rest),
         *([indent + place.strip()] if place else []),
     ]
-
-
-def gate_count(verdicts: Sequence[str]) -> str:
-    """``11 PASS, 1 FAIL``."""
-    order = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID")
-    return ", ".join(f"{verdicts.count(name)} {name}" for name in order if name in verdicts) or "no gates"
 
 
 def _seconds(seconds: float) -> str:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradatim.measurement import Measurement
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -83,14 +81,6 @@ class Result:
     def best(self) -> Trial:
         """The best variant under the budget; the original when none passes."""
         return self.chosen[0] if self.chosen else self.original
-
-    def measurements(self) -> list[Measurement]:
-        """``size`` in bytes of the original and of each variant chosen."""
-        return [
-            Measurement("size", one.name, float(one.size), "B")
-            for one in (self.original, *self.chosen)
-            if one.size is not None
-        ]
 
     def to_json(self) -> dict[str, Any]:
         return {

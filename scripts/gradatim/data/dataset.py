@@ -80,7 +80,9 @@ def open_data(
 
 
 def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  # noqa: A002 - as open_data
-    """What ``open_data(...).digest()`` gives, without reading rows or calling the user's function.
+    """Hex SHA-256 of a data set's file, of its folder's tree, or of its function's code and ``paths``.
+
+    No row is read and no function of the user's is called.
 
     Raises:
         UsageError: a malformed ``module:function``.
@@ -159,10 +161,6 @@ class Dataset:
     def columns(self) -> tuple[str, ...]:
         """Every column of the source, in file order."""
         return self._source.columns
-
-    def digest(self) -> str:
-        """Hex SHA-256 of the file, of the folder's tree, or of the function's code and ``paths``."""
-        return self._source.digest()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Batches of at most ``size`` rows with the model's inputs, ready for it.
@@ -258,20 +256,6 @@ class Dataset:
     def head(self, rows: int) -> Batch:
         """The first rows, fewer where the next differs in shape."""
         return next(self.batches(rows))
-
-    def sample(self, rows: int, seed: int = 0) -> Batch:
-        """Rows drawn without replacement, in file order; of unequal shapes, those like the first."""
-        total = len(self)
-        chosen = np.sort(np.random.default_rng(seed).choice(total, min(rows, total), replace=False))
-        parts: list[Batch] = []
-        for block in self._read(max(min(rows, total), 1)):
-            here = chosen[(chosen >= block.start) & (chosen < block.start + len(block))] - block.start
-            if len(here):
-                parts.append(block.rows(here))
-            if block.start + len(block) > chosen[-1]:
-                break
-        batch = _joined(parts)
-        return self.prepare(batch) if self._function else _of_one_shape(batch)
 
     def labels(self) -> Array | None:
         """The labels of all rows, read without the inputs: [n] or [n, ...]; None when there are none."""
@@ -523,12 +507,6 @@ def _within(block: Batch, only: range) -> Iterator[Batch]:
         yield block.rows(slice(start, stop))
 
 
-def _of_one_shape(batch: Batch) -> Batch:
-    ragged = [values for values in batch.inputs.values() if is_ragged(values)]
-    same = [i for i in range(len(batch)) if all(values[i].shape == values[0].shape for values in ragged)]
-    return _stacked(batch.rows(np.array(same)))
-
-
 def _stacked(batch: Batch) -> Batch:
     inputs = {
         name: np.stack(list(values)) if is_ragged(values) else values for name, values in batch.inputs.items()
@@ -537,18 +515,6 @@ def _stacked(batch: Batch) -> Batch:
     if labels is not None and is_ragged(labels) and all(row.shape == labels[0].shape for row in labels):
         labels = np.stack(list(labels))
     return Batch(batch.items, inputs, labels, batch.slices, batch.groups)
-
-
-def _joined(parts: list[Batch]) -> Batch:
-    labels = [part.labels for part in parts if part.labels is not None]
-    groups = [part.groups for part in parts if part.groups is not None]
-    return Batch(
-        np.concatenate([part.items for part in parts]),
-        {name: _concatenated([part.inputs[name] for part in parts]) for name in parts[0].inputs},
-        _concatenated(labels) if labels else None,
-        {name: np.concatenate([part.slices[name] for part in parts]) for name in parts[0].slices},
-        np.concatenate(groups) if groups else None,
-    )
 
 
 def _concatenated(parts: list[NDArray[Any]]) -> NDArray[Any]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from gradatim.data.source import Block, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput
-from gradatim.files import sha256_file
 
 _LONGEST_CELL = 1 << 28
 
@@ -59,9 +58,6 @@ class DelimitedSource:
     def _rows(self) -> int:
         with self._opened() as rows:
             return sum(1 for row in rows if row) - 1
-
-    def digest(self) -> str:
-        return sha256_file(self._path)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         positions = [self.columns.index(name) for name in columns]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradatim.data.columns import object_array
 from gradatim.data.source import Block, refuse_broken_file
 from gradatim.errors import InvalidInput, missing_package
-from gradatim.files import list_files, tree_digest
+from gradatim.files import list_files
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SOUNDS = (".wav",)
@@ -70,9 +70,6 @@ class FolderSource:
 
     def is_empty(self) -> bool:
         return not self._names
-
-    def digest(self) -> str:
-        return tree_digest(self._path)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         wanted = {self._kind, "sampling_rate"} & set(columns)

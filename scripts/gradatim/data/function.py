@@ -75,9 +75,6 @@ class FunctionSource:
             else not any(len(self._arrays[name]) for name in self.columns)
         )
 
-    def digest(self) -> str:
-        return digest_function(self._reference, self._root)
-
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         if self._arrays is not None:
             rows = len(self._arrays[columns[0]]) if columns else 0

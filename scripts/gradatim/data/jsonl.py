@@ -12,7 +12,6 @@ from typing import Any
 from gradatim.data.columns import object_array
 from gradatim.data.source import Block, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput
-from gradatim.files import sha256_file
 
 
 class JsonLinesSource:
@@ -44,9 +43,6 @@ class JsonLinesSource:
     def _rows(self) -> int:
         with self._path.open("rb") as file:
             return sum(1 for line in file if line.strip())
-
-    def digest(self) -> str:
-        return sha256_file(self._path)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         objects = self._objects()

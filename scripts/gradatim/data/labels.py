@@ -15,22 +15,6 @@ IGNORED = -100
 """The label of positions that do not count in a sequence, as PyTorch and Transformers have it."""
 
 
-def label_indices(values: Array, labels: Sequence[str | int]) -> NDArray[np.int64]:
-    """The position of each label in the label list.
-
-    Integers against a list of names are positions already. In sequences, -100 (a position that does not
-    count) stays.
-
-    Args:
-        values: [b] or [b, ...], integers or strings.
-        labels: the label list, in the order of the model's outputs.
-
-    Raises:
-        InvalidInput: a label is not in the list; names the row (counted from 1 in ``values``).
-    """
-    return _indices(values, labels, Where("the data", "label"))
-
-
 def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | None, where: Where) -> Array:
     """A label column as int64, float64 or str [b], or [b, ...] for sequences (an object array when unequal).
 
@@ -55,28 +39,24 @@ def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | 
         where.refuse(offset, f"is {result[offset]}. Every row needs its label.")
     if labels is not None:
         for offset, row in enumerate(result) if is_ragged(result) else [(0, result)]:
-            _indices(row, labels, Where(where.place, where.column, where.start + offset))
+            _refuse_outside(row, labels, Where(where.place, where.column, where.start + offset))
     return result
 
 
-def _indices(values: Array, labels: Sequence[str | int], where: Where) -> NDArray[np.int64]:
+def _refuse_outside(values: Array, labels: Sequence[str | int], where: Where) -> None:
+    """Refuse a label that is not in the list; integers against a list of names are positions in it already."""
     named = any(isinstance(label, str) for label in labels)
-    positions_themselves = named or list(labels) == list(range(len(labels)))
-    ignored = (values == IGNORED) & (values.ndim > 1) if values.dtype.kind in "iu" else np.False_
-    if values.dtype.kind in "iu" and positions_themselves:
-        result = values.astype(np.int64)
-        outside = ((result < 0) | (result >= len(labels))) & ~ignored
+    whole = values.dtype.kind in "iu"
+    ignored = (values == IGNORED) & (values.ndim > 1) if whole else np.False_
+    known: NDArray[Any] = np.array([str(label) for label in labels] if named else list(labels))
+    if values.dtype.kind in "US" and not named:
+        known = known.astype(np.str_)
+    if whole and (named or list(labels) == list(range(len(labels)))):
+        outside = ((values < 0) | (values >= len(labels))) & ~ignored
+    elif values.dtype.kind != known.dtype.kind and {values.dtype.kind, known.dtype.kind} & set("US"):
+        outside = np.ones(values.shape, np.bool_)
     else:
-        known: NDArray[Any] = np.array([str(label) for label in labels] if named else list(labels))
-        if values.dtype.kind in "US" and not named:
-            known = known.astype(np.str_)
-        order = np.argsort(known, kind="stable")
-        if values.dtype.kind != known.dtype.kind and {values.dtype.kind, known.dtype.kind} & set("US"):
-            positions, outside = np.zeros(values.shape, np.int64), np.ones(values.shape, np.bool_)
-        else:
-            positions = np.minimum(np.searchsorted(known, values, sorter=order), len(known) - 1)
-            outside = (known[order[positions]] != values) & ~ignored
-        result = np.where(ignored, IGNORED, order[positions]).astype(np.int64)
+        outside = ~np.isin(values, known) & ~ignored
     if outside.any():
         first = np.argwhere(outside)[0]
         shown = ", ".join(str(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
@@ -85,7 +65,6 @@ def _indices(values: Array, labels: Sequence[str | int], where: Where) -> NDArra
             f"is {values[tuple(first)].item()!r}, which is not in the label list ({shown}). "
             "Add it to the list, or repair the row.",
         )
-    return result
 
 
 def classes_of(values: Sequence[Array]) -> list[Any]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gradatim.data.source import Block, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput
-from gradatim.files import sha256_file
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
 
@@ -68,9 +67,6 @@ class NpzSource:
 
     def is_empty(self) -> bool:
         return not any(self.length(name) for name in self.columns)
-
-    def digest(self) -> str:
-        return sha256_file(self._path)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         if not columns:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from gradatim.data.columns import object_array
 from gradatim.data.source import BLOCK_BYTES, Block, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput, missing_package
-from gradatim.files import sha256_file
 
 
 class ParquetSource:
@@ -46,9 +45,6 @@ class ParquetSource:
 
     def is_empty(self) -> bool:
         return self._rows == 0
-
-    def digest(self) -> str:
-        return sha256_file(self._path)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         if not columns:

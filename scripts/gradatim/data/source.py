@@ -50,8 +50,6 @@ class Source(Protocol):
         """Blocks of a multiple of ``size`` rows; only the last may hold another number."""
         ...
 
-    def digest(self) -> str: ...
-
 
 def rows_per_block(size: int, row_bytes: int | None = None) -> int:
     """How many rows to read at once: a multiple of the batch size, and at least one batch."""

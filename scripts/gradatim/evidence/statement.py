@@ -12,7 +12,7 @@ from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.manifest import strict_json
-from gradatim.files import canonical_json, sha256_bytes
+from gradatim.files import canonical_json
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 
@@ -152,11 +152,6 @@ class Bundle:
         """The file ``evidence.intoto.jsonl``."""
         return b"".join(statement.to_bytes() + b"\n" for statement in self.statements)
 
-    @property
-    def digest(self) -> str:
-        """Hex SHA-256 of the file."""
-        return sha256_bytes(self.to_bytes())
-
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "evidence.intoto.jsonl") -> Bundle:
         """Read a bundle strictly.
@@ -194,11 +189,6 @@ class Bundle:
             known |= made_from
         foreign = tuple(s for s in self.statements if not known & set(s.subjects.values()))
         return frozenset(known), foreign
-
-
-def bundle(statements: Iterable[Statement]) -> Bundle:
-    """All statements of a release as one file."""
-    return Bundle(tuple(statements))
 
 
 def _fields(record: Any, wanted: Iterable[str], name: str) -> None:

@@ -11,18 +11,6 @@ from gradatim.gates.verdict import Verdict
 from gradatim.metrics.intervals import clopper_pearson
 
 
-def at_least(successes: int, n: int, threshold: float, alpha: float = 0.05) -> Verdict:
-    """PASS when a proportion is proven at least ``threshold``, FAIL when proven below, else INCONCLUSIVE."""
-    low, high = clopper_pearson(successes, n, alpha)
-    return decide(low, high, threshold)
-
-
-def at_most(successes: int, n: int, threshold: float, alpha: float = 0.05) -> Verdict:
-    """PASS when the proportion is proven at most ``threshold``, FAIL when proven above, else INCONCLUSIVE."""
-    low, high = clopper_pearson(successes, n, alpha)
-    return decide(-high, -low, -threshold)
-
-
 def decide(low: float, high: float, threshold: float) -> Verdict:
     """The verdict on "at least ``threshold``" from two bounds; NaN in any of the three is INVALID."""
     if any(math.isnan(number) for number in (low, high, threshold)):
@@ -92,14 +80,6 @@ def samples_all_right(threshold: float, alpha: float = 0.05) -> int | None:
     if threshold <= 0:
         return 1
     return math.ceil(math.log(alpha) / math.log(threshold) - 1e-9)
-
-
-def power(n: int, threshold: float, true: float, alpha: float = 0.05) -> float:
-    """Chance that a model at ``true`` is proven "at least ``threshold``" with n samples."""
-    from scipy.special import bdtr
-
-    misses = forgiven(n, threshold, alpha)
-    return 0.0 if misses is None else float(bdtr(misses, n, 1 - true))
 
 
 def samples_for_power(threshold: float, true: float, alpha: float = 0.05, wanted: float = 0.8) -> int | None:

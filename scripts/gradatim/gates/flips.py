@@ -30,8 +30,3 @@ class SelfFlips:
     def exceeds(self, budget: float, alpha: float = 0.05) -> bool:
         """Whether the baseline provably flips on itself more often than the budget allows."""
         return self.n > 0 and clopper_pearson(self.flips, self.n, alpha)[0] > budget
-
-
-def flip_rate_high(flips: int, n: int, alpha: float = 0.05) -> float:
-    """Upper exact bound of the negative-flip rate: .009703 for 12 among 2000."""
-    return clopper_pearson(flips, n, alpha)[1]

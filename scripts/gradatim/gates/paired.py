@@ -27,17 +27,11 @@ class Difference:
     Attributes:
         value: the estimate.
         low, high: bounds at one-sided alpha each.
-        z: the score statistic against the margin, where there is one.
-        p: one-sided p-value of "worse by the margin or more", where there is one.
-        error: standard error, where there is one.
     """
 
     value: float
     low: float
     high: float
-    z: float | None = None
-    p: float | None = None
-    error: float | None = None
 
 
 def tango_score(gains: int, losses: int, n: int, difference: float) -> float:
@@ -70,25 +64,17 @@ def not_worse(gains: int, losses: int, n: int, margin: float, alpha: float = 0.0
     """Is the candidate's accuracy at most ``margin`` below the baseline's? Yes if ``low > -margin``.
 
     Tango's score test for paired proportions, one-sided; its interval holds every difference that the test
-    keeps. Where ``alpha`` is below 0.001 the normal approximation has no business there, and the bounds (and
-    so the
-    verdict: ``low > -margin``) come from ``exact_difference``.
+    keeps. Where ``alpha`` is below 0.001 the normal approximation has no business there, and the bounds come from
+    ``exact_difference``.
 
     Raises:
         InvalidInput: counts that are negative or exceed ``n``, a margin outside [0, 1).
     """
-    from scipy.special import ndtr
-
     _check(gains, losses, n)
     if not 0 <= margin < 1:
         raise InvalidInput(f"A margin of {margin} makes no sense: it is a share between 0 and 1.")
-    z = tango_score(gains, losses, n, -margin)
-    p = float(ndtr(-z))
-    if alpha < 0.001:
-        low, high = exact_difference(gains, losses, n, alpha)
-    else:
-        low, high = tango_bounds(gains, losses, n, alpha)
-    return Difference((gains - losses) / n, low, high, z, p)
+    bounds = exact_difference if alpha < 0.001 else tango_bounds
+    return Difference((gains - losses) / n, *bounds(gains, losses, n, alpha))
 
 
 def regression_p(gains: int, losses: int, n: int, margin: float) -> float:
@@ -158,73 +144,6 @@ def exact_difference(gains: int, losses: int, n: int, alpha: float = 0.05) -> tu
     gain_low, gain_high = intervals.clopper_pearson(gains, n, alpha / 2)
     loss_low, loss_high = intervals.clopper_pearson(losses, n, alpha / 2)
     return gain_low - loss_high, gain_high - loss_low
-
-
-def f1_difference(
-    new: tuple[Floats, Floats], old: tuple[Floats, Floats], alpha: float = 0.05
-) -> tuple[float, float, Difference]:
-    """F1 of two models on the same units by its influence function.
-
-    With D_i = 2 tp_i + fp_i + fn_i the influence of unit i is (2 tp_i - F D_i) / mean(D).
-
-    Args:
-        new, old: (2 tp_i, D_i), float64 [n] each.
-
-    Returns:
-        F1 of the new and of the old model, and their difference with t bounds.
-
-    Raises:
-        InvalidInput: a model without any positive, true or predicted.
-    """
-    values, influences = [], []
-    for numerators, denominators in (new, old):
-        total = float(denominators.sum())
-        if not total > 0:
-            raise InvalidInput("F1 is not defined: there is no positive sample and none was predicted.")
-        value = float(numerators.sum()) / total
-        values.append(value)
-        influences.append((numerators - value * denominators) / (total / denominators.shape[0]))
-    return (
-        values[0],
-        values[1],
-        influence_difference(values[0] - values[1], influences[0] - influences[1], alpha),
-    )
-
-
-def influence_difference(value: float, influence: Floats, alpha: float = 0.05) -> Difference:
-    """A difference whose influence by unit is known: t bounds on its mean.
-
-    Raises:
-        InvalidInput: fewer than two units.
-    """
-    n = influence.shape[0]
-    if n < 2:
-        raise InvalidInput(f"A comparison needs at least two independent samples; there are {n}.")
-    error = float(influence.std(ddof=1)) / math.sqrt(n)
-    half = intervals.student(n - 1, alpha) * error
-    return Difference(value, value - half, value + half, error=error)
-
-
-def keep_ratio(new: Floats, old: Floats, ratio: float, alpha: float = 0.05) -> Difference:
-    """Does the candidate keep ``ratio`` of the baseline's mean? Yes when ``low`` exceeds 0.
-
-    x_i = new_i - ratio old_i, normal bounds on its mean (the form of MLPerf's "99 % of the reference").
-
-    Args:
-        new, old: outcome of every unit, float64 [n], more is better.
-
-    Raises:
-        InvalidInput: arrays of different lengths or fewer than two units.
-    """
-    if new.shape != old.shape or new.shape[0] < 2:
-        raise InvalidInput(
-            f"A comparison needs the same two or more samples; there are {new.shape[0]} and {old.shape[0]}."
-        )
-    x = new - ratio * old
-    error = float(x.std(ddof=1)) / math.sqrt(x.shape[0])
-    half = intervals.normal(alpha) * error
-    value = float(x.mean())
-    return Difference(value, value - half, value + half, error=error)
 
 
 def maurer_pontil(values: Floats, alpha: float, width: float) -> tuple[float, float]:

@@ -10,7 +10,6 @@ the evaluation.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,35 +22,6 @@ def alpha_after(evaluations: int, delta: float = 0.05) -> float:
     if evaluations < 0 or not 0 < delta < 1:
         raise InvalidInput(f"{evaluations} evaluations at a budget of {delta} make no sense.")
     return float(delta / 2**evaluations)
-
-
-def samples_by_hoeffding(
-    tolerance: float,
-    delta: float,
-    evaluations: int,
-    *,
-    adaptive: bool = True,
-    spread: float = 2.0,
-    terms: int = 1,
-    coefficient: float = 1.0,
-) -> float:
-    """Samples so that an estimate stays within ``tolerance`` for every evaluation, by Hoeffding's inequality.
-
-    n = r^2 c^2 ln(r m A / delta) / (2 eps^2) with A = 2^H when every model may depend on the verdicts before
-    it (``adaptive``), A = H when none does. Round up.
-
-    Args:
-        tolerance: eps.
-        delta: the chance that any estimate is further off.
-        evaluations: H.
-        spread: r, the range of one sample's contribution (2 for a difference of two 0/1 outcomes).
-        terms: m, how many estimates one evaluation makes.
-        coefficient: c, the factor that an estimate has in the rule.
-    """
-    logarithm = math.log(spread * terms / delta) + (
-        evaluations * math.log(2) if adaptive else math.log(max(1, evaluations))
-    )
-    return spread**2 * coefficient**2 * logarithm / (2 * tolerance**2)
 
 
 @dataclass(frozen=True)

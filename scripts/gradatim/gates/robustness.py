@@ -57,11 +57,6 @@ class CorruptionScores:
                 f"The severities of {self.corruption} are not in rising order: {self.severities}."
             )
 
-    @property
-    def binary(self) -> bool:
-        """Whether every score is 0 or 1, so that exact bounds hold."""
-        return bool(((self.candidate == 0) | (self.candidate == 1)).all())
-
 
 def severity_bounds(scores: Scores, alpha: float = 0.05) -> list[tuple[float, float] | None]:
     """Bounds of the mean quality at every severity: exact for 0/1 scores, t otherwise."""

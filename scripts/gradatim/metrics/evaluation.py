@@ -146,11 +146,6 @@ class Evaluation:
         effect = None if found.effect is None else found.effect * units.heaviest
         return replace(found, where=where, pairing=f"{self.pairing}:{where or ''}", effect=effect)
 
-    def rows(self, where: str | None) -> Rows:
-        """The rows that ``where`` names; a class selects by the true label."""
-        place, rows = self._select(where)
-        return rows if place is None else rows[self._true_class(rows) == place]
-
     def _by_truth(self, metric: str) -> bool:
         return self.task.type == "classification" and metric in ("accuracy", "recall")
 
@@ -276,15 +271,6 @@ def conditions(where: str | None) -> Iterator[tuple[str, str]]:
                 f"`{where}` does not name a slice. Write `column=value`, for example `class=8`."
             )
         yield column.strip(), value.strip()
-
-
-def item_scores(task: Task, predictions: Predictions) -> NDArray[np.float32]:
-    """Quality of every item alone, [n], more is better: what robustness compares.
-
-    Classification: 1 right, 0 wrong. Token classification: share of right tokens. Embedding: 1 where the
-    nearest other item has the same label. Regression and language modelling: minus the item's error.
-    """
-    return Evaluation(task, predictions).scorer.item_scores()
 
 
 def _members(groups: NDArray[Any] | None, rows: int) -> list[NDArray[np.int64]] | None:

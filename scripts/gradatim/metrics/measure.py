@@ -16,39 +16,12 @@ from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.evaluation import CLASS, Evaluation
-from gradatim.metrics.predictions import PIECE_BYTES, Predictions, chunks
+from gradatim.metrics.predictions import PIECE_BYTES, chunks
 from gradatim.metrics.samples import MetricSamples
-from gradatim.metrics.task import Task
 from gradatim.metrics.tokens import TokenScorer
 
 ALPHA = 0.025
 """Each end of a measurement's interval: together a two-sided 95 % interval."""
-
-
-def measure(
-    task: Task,
-    predictions: Predictions,
-    *,
-    variant: str,
-    reference: Predictions | None = None,
-    slices: Sequence[str] | None = None,
-    metrics: Iterable[str] | None = None,
-) -> list[Measurement]:
-    """Measure one variant.
-
-    Args:
-        task: how to read and score.
-        predictions: what the variant said.
-        variant: its name.
-        reference: what the baseline said on the same items, for the metrics that compare.
-        slices: columns to repeat every metric by; None takes all that the predictions carry.
-        metrics: names beyond the task's default ones (``recall_at_5``) that must be measured too.
-
-    Raises:
-        InvalidInput: outputs or labels that cannot be read (see ``Evaluation``).
-    """
-    evaluation = Evaluation(task, predictions, None if reference is None else Evaluation(task, reference))
-    return measurements(evaluation, variant, slices=slices, metrics=metrics)
 
 
 def measurements(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,10 +63,6 @@ class MetricSamples:
     positives: int | None = None
     low_limit: float = -math.inf
     high_limit: float = math.inf
-
-    def labelled(self, where: str | None, pairing: str) -> MetricSamples:
-        """The same, knowing what it was restricted to."""
-        return replace(self, where=where, pairing=pairing)
 
     def bounds(self, alpha: float) -> tuple[float, float] | None:
         """Lower and upper bound, each at one-sided ``alpha``; None when the data cannot give any."""
@@ -186,15 +182,6 @@ class Units:
         """Terms [blocks, k] from columns of [rows]."""
         codes, count = self.blocks(columns[0].shape[0])
         return np.stack([np.bincount(codes, weights=column, minlength=count) for column in columns], axis=1)
-
-    def counts(self, columns: NDArray[np.int64], width: int) -> Floats:
-        """Terms [blocks, width] that count how often each column number in [rows] occurs."""
-        codes, count = self.blocks(columns.shape[0])
-        return (
-            np.bincount(codes * width + columns, minlength=count * width)
-            .reshape(count, width)
-            .astype(np.float64)
-        )
 
 
 def mean_samples(

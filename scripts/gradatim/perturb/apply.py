@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,20 +18,6 @@ from gradatim.perturb.randomness import Dice
 from gradatim.perturb.tabular import perturb_rows
 from gradatim.perturb.text import perturb_text
 from gradatim.perturb.tokens import perturb_tokens
-
-
-def applicable(modality: Modality) -> tuple[str, ...]:
-    """The perturbations that can be applied with what is known and installed here."""
-    lacking = set()
-    if importlib.util.find_spec("PIL") is None:
-        lacking.add("jpeg_compression")
-    if modality.unknown is None:
-        lacking.add("unknown_tokens")
-    if modality.vocabulary is None:
-        lacking.add("token_substitution")
-    if modality.kind == "tabular" and modality.reference is None:
-        lacking.update(NAMES["tabular"])
-    return tuple(name for name in NAMES[modality.kind] if name not in lacking)
 
 
 def perturb(

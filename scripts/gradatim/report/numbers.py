@@ -157,11 +157,6 @@ def count(value: int | None) -> str:
     return NONE if value is None else _digits(float(value), 0, signed=False)
 
 
-def parameters(value: int | None) -> str:
-    """A count of parameters: ``94 k``, ``22.7 M``."""
-    return number_format([value], "count")(value)
-
-
 def quality(metric: str, value: float | None) -> str:
     """The value of a metric with the unit 1: ``98.3 %``, or ``0.0421``."""
     return number_format([value], "1", metric)(value)

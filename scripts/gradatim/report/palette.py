@@ -79,6 +79,3 @@ MARKS = """
 .backdrop{fill:var(--card)}
 """.strip()
 """How the parts of a picture look."""
-
-PICTURE_STYLE = f"{COLOURS}:root{{--fonts:{FONTS};}}{MARKS}"
-"""What a picture needs beside itself."""

@@ -25,10 +25,6 @@ class Scale:
         share = (at - low) / (high - low)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
-    def holds(self, value: float) -> bool:
-        """Whether a value lies inside."""
-        return self.low <= value <= self.high
-
     def ticks(self, about: int = 5) -> list[float]:
         """Round values inside the scale."""
         if self.logarithmic:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from gradatim.report.palette import PICTURE_STYLE
 from gradatim.report.text import printable
 
 _NAMES = {"class_": "class", "view_box": "viewBox"}
@@ -89,14 +88,6 @@ def picture(name: str, width: float, height: float, heading: str, description: s
         aria_labelledby=f"{name}-title {name}-desc",
         class_="picture",
     )
-
-
-def standalone(drawn: str) -> str:
-    """A picture as a file of its own, with its colours for light and dark."""
-    start = drawn.index(">") + 1
-    opening = drawn[: start - 1].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    backdrop = element("rect", width="100%", height="100%", class_="backdrop")
-    return f"{opening}><style>{PICTURE_STYLE}</style>{backdrop}{drawn[start:]}\n"
 
 
 def _anchor(anchor: str) -> str | None:

@@ -11,7 +11,6 @@ import ctypes
 import gc
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -79,10 +78,6 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             say({"seconds": warm_up(call, **command)})
         elif do == "block":
             say({"seconds": run_block(call, BlockPlan(**command), clock)})
-        elif do == "calls":
-            say({"seconds": _calls(call, clock, **command)})
-        elif do == "poisson":
-            say(_poisson(call, **command))
         elif do == "stop":
             say({"memory": max(0, _peak_memory() - before)})
             predictor.close()
@@ -163,30 +158,6 @@ def _clock(device: str) -> tuple[Clock, str]:
         return seconds
 
     return events, "cuda_events"
-
-
-def _calls(call: Call, clock: Clock, least: int, seconds: float) -> list[float]:
-    """Seconds of each call, back to back: at least ``least`` of them and for at least ``seconds``."""
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < least or time.perf_counter() < end:
-        times += clock(call, 1)
-    return times
-
-
-def _poisson(call: Call, rate: float, queries: int, seed: int) -> dict[str, Any]:
-    """Latencies of ``queries`` that arrive at ``rate`` a second, memoryless, and wait in one line."""
-    draw = random.Random(seed)  # noqa: S311 (arrival times, not a secret)
-    latencies: list[float] = []
-    begin = arrival = time.perf_counter()
-    for _ in range(queries):
-        arrival += draw.expovariate(rate)
-        while (wait := arrival - time.perf_counter()) > 0:
-            if wait > 2e-3:
-                time.sleep(wait - 1e-3)
-        call()
-        latencies.append(time.perf_counter() - arrival)
-    return {"latencies": latencies, "seconds": time.perf_counter() - begin}
 
 
 def _claim_stdout() -> int:
