@@ -28,7 +28,7 @@ class Limits:
     threads: int
 
 
-def default_memory_limit() -> int:
+def free_memory() -> int:
     """Four fifths of the memory that is free now; 4 GiB where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

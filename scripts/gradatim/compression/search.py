@@ -1,7 +1,14 @@
-"""The search for a smaller, faster model: every candidate is measured before it is believed."""
+"""The search for a smaller, faster model: every candidate is measured before it is believed.
+
+Each recipe runs in its own process under a memory cap and a time limit; one that crashes is a trial with a reason, and
+the search goes on. A candidate is refused when it does not load, gives numbers that are not finite, falls below what is
+to be kept, is slower than allowed, or is neither smaller nor faster. Where a quantisation is refused only for its
+quality, the nodes are ranked by what they cost, and the worst 1, 2, 4, 8, ... are left out of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
@@ -14,16 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradatim.compression.feeds import Batch, raw_feeds
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import DEFAULT_METHODS, METHODS, Recipe, recipes_for
 from gradatim.compression.result import Result, Trial, pareto
-from gradatim.compression.sandbox import Limits, attempt, default_memory_limit
+from gradatim.compression.sandbox import Limits, attempt, free_memory
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
 from gradatim.files import cannot_write, digest_of, sha256_file, write_json
 from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
+
+Batch = Mapping[str, NDArray[Any]]
+"""Named arrays, as the model's file itself takes them."""
 
 Quality = Callable[[Path], Mapping[str, float]]
 Progress = Callable[[str, int, int], None]
@@ -45,8 +55,6 @@ def compress(
     out: Path,
     *,
     calibration: Callable[[], Iterator[Batch]],
-    constants: Mapping[str, Any] | None = None,
-    carries: Mapping[str, str] | None = None,
     quality: Quality | None = None,
     keep: Mapping[str, float] | None = None,
     lower_is_better: Collection[str] = (),
@@ -63,12 +71,6 @@ def compress(
 ) -> Result:
     """Try the methods on an ONNX model and keep the best variants whose quality holds.
 
-    Each recipe runs in its own process under a memory cap and a time limit; one that crashes is a trial with
-    a reason, and the search goes on. A candidate is refused when it does not load, gives numbers that are not
-    finite, falls below ``keep``, is slower than ``slowest``, or is neither smaller nor faster. Where a
-    quantisation is refused only for its quality, the nodes are ranked by what they cost, and the worst 1, 2,
-    4, 8, ... are left out of it.
-
     ``out`` holds ``<variant>/<file name of the model>`` for every accepted variant, ``search.json`` with the
     result so far, and ``trials.jsonl``, by which a second run, or one after a crash, re-uses what was done.
 
@@ -76,7 +78,6 @@ def compress(
         model: the model's file. A format that the methods cannot compress is kept as it is, which the result
             says.
         calibration: gives the batches, each with the model's inputs; not those that the gates judge on.
-        constants, carries: inputs that the data does not hold, as for ``models.bind``.
         quality: metrics of a model file, measured on calibration data.
         keep: metric -> the share of the original's value that must be kept (0.99); ``fidelity``, ``cosine``
             and ``agreement`` may be named too. Default: 95 % fidelity.
@@ -98,55 +99,40 @@ def compress(
 
     machine = this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
-    keep = dict(keep or DEFAULT_KEEP)
-    format_ = detect_format(model)
     original = _original(model, name)
-    if format_ != "onnx":
+    if (kind := detect_format(model)) != "onnx":
         reason = (
-            f"{model.name} is of the format {format_}, which no installed method compresses: they work on "
+            f"{model.name} is of the format {kind}, which no installed method compresses: they work on "
             "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
         )
         return Result(replace(original, reason=reason), (), (), reason)
     _need_packages()
+    with _scratch_in(out) as scratch:
+        batches, digest = _write_batches(calibration(), scratch)
+        timed = None if timing is None else save_inputs(scratch / "timing.npz", timing)
+        basis = {
+            "model": original.digest, "calibration": digest, "timing": sha256_file(timed) if timed else None, "seed": seed,
+            "threads": threads, "machine": machine.kind, "versions": _versions(), "context": context,
+            "quality": quality is not None,
+        }  # fmt: skip
+        limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads)
+        search = _Search(
+            model.absolute(), out, scratch, limits, batches, timed or batches[0], seed, quality, dict(keep or DEFAULT_KEEP),
+            frozenset(lower_is_better), slowest, Journal(out / "trials.jsonl"), basis, progress,
+        )  # fmt: skip
+        return search.run(original, recipes)
+
+
+@contextlib.contextmanager
+def _scratch_in(out: Path) -> Iterator[Path]:
+    """A folder for what is tried, beside what will be kept."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".search-", dir=out)
     except OSError as error:
         raise cannot_write(out, error) from error
-    with folder as name_of_folder:
-        scratch = Path(name_of_folder)
-        given = calibration()
-        if constants or carries:
-            given = raw_feeds(model, given, constants or {}, carries or {}, threads)
-        batches, digest = _write_batches(given, scratch)
-        batch = save_inputs(scratch / "timing.npz", timing) if timing is not None else batches[0]
-        search = _Search(
-            model=model.absolute(),
-            out=out,
-            scratch=scratch,
-            limits=Limits(memory_limit or default_memory_limit(), seconds_per_trial, threads),
-            batches=batches,
-            timing=batch,
-            seed=seed,
-            quality=quality,
-            keep=keep,
-            lower_is_better=frozenset(lower_is_better),
-            slowest=slowest,
-            journal=Journal(out / "trials.jsonl"),
-            basis={
-                "model": original.digest,
-                "calibration": digest,
-                "timing": sha256_file(batch) if timing is not None else None,
-                "seed": seed,
-                "threads": threads,
-                "machine": machine.kind,
-                "versions": _versions(),
-                "context": context,
-                "quality": quality is not None,
-            },
-            progress=progress,
-        )
-        return search.run(original, recipes)
+    with folder as name:
+        yield Path(name)
 
 
 @dataclass
