@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import selectors
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping
@@ -20,6 +16,7 @@ from numpy.typing import NDArray
 
 from gradatim.checks.check import Check
 from gradatim.gates.verdict import Verdict
+from gradatim.timing.child import Child, ended_with, free_memory, resident
 from gradatim.timing.contestant import Contestant, save_inputs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -60,13 +57,15 @@ def abnormal_checks(
     Raises:
         EnvironmentLacks: the temporary folder cannot be written.
     """
-    limit = memory or _free_memory()
+    limit = memory or free_memory()
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="gradatim-") as scratch:
         inputs = save_inputs(Path(scratch) / "inputs.npz", example)
         while True:
-            with _Worker(contestant, inputs, Path(scratch), len(checks)) as worker:
-                ended = _collect(worker, checks, strict, seconds, limit)
+            with Child("gradatim.checks.abnormal_worker", Path(scratch), contestant.threads) as child:
+                with contextlib.suppress(BrokenPipeError):
+                    child.tell({**contestant.spec(inputs), "skip": len(checks)})
+                ended = _collect(child, checks, strict, seconds, limit)
             if ended:
                 return [_accepted(check) if check.name in known else check for check in checks]
 
@@ -75,89 +74,40 @@ class _Stopped(Exception):
     """The worker says no more; why, in words."""
 
 
-class _Worker:
-    """The process that calls the model (``checks.abnormal_worker``), from some case on."""
+def _line(child: Child, seconds: float, memory: int) -> dict[str, Any]:
+    """The next thing that the worker says.
 
-    def __init__(self, contestant: Contestant, inputs: Path, scratch: Path, skip: int) -> None:
-        self._log = (scratch / "log").open("w+b")
-        threads = str(contestant.threads)
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gradatim.checks.abnormal_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=scratch,  # no file of the user's can shadow a module
-            env={**os.environ, **dict.fromkeys(names, threads)},
-            start_new_session=True,  # Ctrl-C reaches us; we end the worker
-        )
-        self._buffer = b""
-        assert self._process.stdin is not None  # noqa: S101 (it is a pipe by construction)
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({**contestant.spec(inputs), "skip": skip}).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        self._log.close()
-
-    def line(self, seconds: float, memory: int) -> dict[str, Any]:
-        """The next thing it says.
-
-        Raises:
-            _Stopped: it died, said nothing for so long, or holds more than so many bytes.
-        """
-        assert self._process.stdout is not None  # noqa: S101
-        deadline = time.monotonic() + seconds
-        descriptor = self._process.stdout.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(_GLANCE):
-                    if time.monotonic() > deadline:
-                        raise _Stopped(f"The model gave no answer for {seconds:g} s and was ended.")
-                    if _resident(self._process.pid) > memory:
-                        raise _Stopped(
-                            f"The model took more than {memory / (1 << 30):.1f} GiB of memory and was ended."
-                        )
-                    continue
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    raise _Stopped(self._last_words())
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return dict(json.loads(line))
-
-    def _last_words(self) -> str:
-        try:
-            code = self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            return "The process closed its output and went on running."
-        how = f"exit code {code}"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                how = signal.Signals(-code).name
-        hint = ", most likely for lack of memory" if code == -signal.SIGKILL else ""
-        self._log.seek(0)
-        words = self._log.read()[-4000:].decode(errors="replace").strip().splitlines()
-        last = f" Its last words: {words[-1][:200].rstrip('.')}." if words else ""
-        return f"The model crashed the process ({how}{hint}).{last}"
+    Raises:
+        _Stopped: it died, said nothing for so long, or holds more than so many bytes.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        while (line := child.line(_GLANCE)) is None:
+            if time.monotonic() > deadline:
+                raise _Stopped(f"The model gave no answer for {seconds:g} s and was ended.")
+            if resident(child.pid) > memory:
+                raise _Stopped(
+                    f"The model took more than {memory / (1 << 30):.1f} GiB of memory and was ended."
+                )
+    except EOFError:
+        raise _Stopped(_last_words(child)) from None
+    return dict(json.loads(line))
 
 
-def _collect(worker: _Worker, checks: list[Check], strict: bool, seconds: float, memory: int) -> bool:
+def _last_words(child: Child) -> str:
+    code = child.exit_code()
+    if code is None:
+        return "The process closed its output and went on running."
+    hint = ", most likely for lack of memory" if code == -signal.SIGKILL else ""
+    words = child.last_words()[:200].rstrip(".")
+    last = f" Its last words: {words}." if words else ""
+    return f"The model crashed the process ({ended_with(code).removeprefix('signal ')}{hint}).{last}"
+
+
+def _collect(child: Child, checks: list[Check], strict: bool, seconds: float, memory: int) -> bool:
     """Turn what a worker says into checks; gives whether there is nothing left to ask."""
     try:
-        opened = worker.line(_STARTING, memory)
+        opened = _line(child, _STARTING, memory)
     except _Stopped as stopped:
         checks.append(
             Check(
@@ -169,12 +119,12 @@ def _collect(worker: _Worker, checks: list[Check], strict: bool, seconds: float,
         checks.append(Check(_GROUP, "opening", Verdict.FAIL, opened["error"]))
         return True
     while True:
-        case = worker.line(_STARTING, memory)
+        case = _line(child, _STARTING, memory)
         if "end" in case:
             return True
         began = time.perf_counter()
         try:
-            found = worker.line(seconds, memory)
+            found = _line(child, seconds, memory)
         except _Stopped as stopped:
             took = time.perf_counter() - began
             checks.append(
@@ -214,20 +164,3 @@ def _accepted(check: Check) -> Check:
     if check.verdict is Verdict.PASS:
         return check
     return replace(check, verdict=Verdict.PASS, detail=f"a known failure, says the contract. {check.detail}")
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _free_memory() -> int:
-    """Four fifths of the memory that is free now; 4 GiB where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(line for line in lines if line.startswith("MemAvailable"))
-        return int(available.split()[1]) * 1024 * 4 // 5
-    except (OSError, StopIteration, ValueError, IndexError):
-        return 4 << 30

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import GradatimError
+from gradatim.timing.contestant import load_inputs, open_contestant
 
 if TYPE_CHECKING:
     from gradatim.models import Predictor
@@ -42,8 +43,9 @@ def main() -> int:
         answers.flush()
 
     try:
-        predictor = _open(spec)
-        _serve(predictor, _load(Path(spec["inputs"])), spec["skip"], say)
+        predictor = open_contestant(spec)
+        os.chdir(spec["root"])
+        _serve(predictor, load_inputs(Path(spec["inputs"])), spec["skip"], say)
     except GradatimError as error:
         say({"error": str(error)})
         return error.exit_code
@@ -120,33 +122,6 @@ def _cut(case: AbnormalCase, normal: dict[str, Any], seconds: float) -> tuple[st
     return f"batch of {most}", {
         n: a[:most] if a.ndim and len(a) == big else a for n, a in case.inputs.items()
     }
-
-
-def _open(spec: dict[str, Any]) -> Predictor:
-    from gradatim.models import bind, open_model
-    from gradatim.signature import Signature
-
-    predictor = open_model(
-        Path(spec["path"]),
-        root=Path(spec["root"]),
-        format=spec["format"],
-        factory=spec["factory"],
-        signature=Signature.from_json(spec["signature"]) if spec["signature"] else None,
-        device=spec["device"],
-        threads=spec["threads"],
-        allow_pickle=spec["allow_pickle"],
-    )
-    os.chdir(spec["root"])
-    if spec["constants"] or spec["carries"]:
-        return bind(predictor, constants=spec["constants"], carries=spec["carries"])
-    return predictor
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.compression import graph
 from gradatim.compression.fidelity import Fidelity
-from gradatim.compression.quantise import load_batch, quantise, quiet_logs
+from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Method, Recipe
 from gradatim.errors import GradatimError
 from gradatim.files import write_json
+from gradatim.timing.contestant import load_inputs
 
 if TYPE_CHECKING:
     from gradatim.models import Predictor
@@ -65,7 +66,7 @@ def _try(
     made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
-        ratio = _latency_ratio(original, candidate, load_batch(Path(timing)), seed)
+        ratio = _latency_ratio(original, candidate, load_inputs(Path(timing)), seed)
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
@@ -103,7 +104,7 @@ def _original(model: str, batches: list[str], threads: int) -> dict[str, Any]:
     """Does the calibration data fit the model at all?"""
     with _opened(Path(model), threads) as predictor:
         for path in _paths(batches):
-            predictor(load_batch(path))
+            predictor(load_inputs(path))
     return {}
 
 
@@ -118,7 +119,7 @@ def _outermost_first(names: Sequence[str]) -> list[str]:
 def _fidelity(original: Predictor, candidate: Predictor, batches: Sequence[Path]) -> dict[str, float]:
     fidelity = Fidelity()
     for path in batches:
-        inputs = load_batch(path)
+        inputs = load_inputs(path)
         fidelity.add(original(inputs), candidate(inputs))
     return fidelity.result()
 

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gradatim.compression import graph
 from gradatim.compression.recipe import Recipe
 from gradatim.errors import InvalidInput, missing_package
+from gradatim.timing.contestant import load_inputs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -166,15 +165,9 @@ def _reader(batches: Sequence[Path]) -> Any:
 
         def get_next(self) -> dict[str, Any] | None:
             path = next(self._left, None)
-            return None if path is None else load_batch(path)
+            return None if path is None else load_inputs(path)
 
     return Reader()
-
-
-def load_batch(path: Path) -> dict[str, Any]:
-    """One calibration batch."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def quiet_logs() -> None:

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import DEFAULT_METHODS, METHODS, Recipe, recipes_for
 from gradatim.compression.result import Result, Trial, pareto
-from gradatim.compression.sandbox import Limits, attempt, free_memory
+from gradatim.compression.sandbox import Limits, attempt
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
 from gradatim.files import cannot_write, digest_of, sha256_file, write_json
+from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import selectors
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
+from gradatim.timing.child import Child, ended_with
+
+if TYPE_CHECKING:
+    from gradatim.models import Predictor
 
 
 @dataclass(frozen=True)
@@ -96,29 +95,18 @@ class Worker:
     def __init__(self, contestant: Contestant, inputs: Path, scratch: Path, timeout: float = 300) -> None:
         self.contestant = contestant
         self.timeout = timeout
-        self._log = (scratch / f"{id(self):x}.log").open("w+b")
-        threads = str(contestant.threads)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gradatim.timing.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=scratch,
-            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, threads), "OMP_WAIT_POLICY": "PASSIVE"},
-            start_new_session=True,  # Ctrl-C reaches us; we end the worker
-        )
-        self._buffer = b""
+        self._child = Child("gradatim.timing.worker", scratch, contestant.threads, OMP_WAIT_POLICY="PASSIVE")
         self._tell({**contestant.spec(inputs), "parent": os.getpid()})
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end()
+        self._child.end()
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     def opened(self) -> Opened:
         """Wait until the model is loaded.
@@ -137,73 +125,61 @@ class Worker:
     def stop(self) -> dict[str, Any]:
         """Ask for the closing report (peak memory) and let the process go."""
         report = self.ask("stop")
-        self.end(grace=2)
+        self._child.end(grace=2)
         return report
 
-    def end(self, grace: float = 0) -> None:
-        """End the process: politely for ``grace`` seconds, then at once."""
-        with contextlib.suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()
-        try:
-            self._process.wait(grace)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-        self._log.close()
-
     def _tell(self, message: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None  # noqa: S101 (it is a pipe by construction)
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            self._child.tell(message)
         except BrokenPipeError:
             raise self._died() from None
 
     def _answer(self) -> dict[str, Any]:
-        message = json.loads(self._line())
+        try:
+            line = self._child.line(self.timeout)
+        except EOFError:
+            raise self._died() from None
+        if line is None:
+            self._child.end()
+            raise InvalidInput(
+                f"{self._who} gave no answer for {self.timeout:g} s and was ended. "
+                "Time it with a smaller batch, or see whether it waits for something."
+            )
+        message = json.loads(line)
         if "error" in message:
             raise _KINDS[message["error"]](f"{self._who} could not be timed. {message['text']}")
         return dict(message)
 
-    def _line(self) -> bytes:
-        assert self._process.stdout is not None  # noqa: S101
-        deadline = time.monotonic() + self.timeout
-        descriptor = self._process.stdout.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self._process.kill()
-                    raise InvalidInput(
-                        f"{self._who} gave no answer for {self.timeout:g} s and was ended. "
-                        "Time it with a smaller batch, or see whether it waits for something."
-                    )
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    raise self._died()
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
-
     def _died(self) -> InvalidInput:
-        try:
-            code = self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
-        hint = " The system ended it: most likely it ran out of memory." if code == -signal.SIGKILL else ""
-        self._log.seek(0)
-        words = self._log.read()[-4000:].decode(errors="replace").strip().splitlines()
-        last = f" Its last words: {words[-1][:300]}" if words else ""
+        code = self._child.exit_code()
+        how = ended_with(-signal.SIGKILL if code is None else code)
+        hint = " The system ended it: most likely it ran out of memory." if how == "signal SIGKILL" else ""
+        words = self._child.last_words()
+        last = f" Its last words: {words}" if words else ""
         return InvalidInput(f"{self._who} could not be timed: its process ended with {how}.{hint}{last}")
 
     @property
     def _who(self) -> str:
         return f"The model `{self.contestant.name}` ({self.contestant.path})"
+
+
+def open_contestant(spec: Mapping[str, Any]) -> Predictor:
+    """Load what ``Contestant.spec`` told of; raises as ``models.open_model`` and ``models.bind`` do."""
+    from gradatim.models import bind, open_model
+
+    predictor = open_model(
+        Path(spec["path"]),
+        root=Path(spec["root"]),
+        format=spec["format"],
+        factory=spec["factory"],
+        signature=Signature.from_json(spec["signature"]) if spec["signature"] else None,
+        device=spec["device"],
+        threads=spec["threads"],
+        allow_pickle=spec["allow_pickle"],
+    )
+    if spec["constants"] or spec["carries"]:
+        return bind(predictor, constants=spec["constants"], carries=spec["carries"])
+    return predictor
 
 
 def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> Path:
@@ -227,14 +203,19 @@ def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> Path:
     return path
 
 
+def load_inputs(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what ``save_inputs`` wrote.
+
+    Raises:
+        InvalidInput: the file is missing or broken.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidInput(f"The batch {path} is not a readable .npz: {error}") from error
+
+
 _KINDS: dict[str, type[GradatimError]] = {
     kind.__name__: kind for kind in (InvalidInput, EnvironmentLacks, UsageError)
 }
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)

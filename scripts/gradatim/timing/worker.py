@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
+from gradatim.timing.contestant import load_inputs, open_contestant
 
 if TYPE_CHECKING:
-    from gradatim.models import Predictor
     from gradatim.timing.blocks import Call, Clock
 
 _PR_SET_PDEATHSIG = 1
@@ -60,8 +60,8 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     from gradatim.timing.blocks import BlockPlan, run_block, warm_up
 
     before, started = _prepare(spec), time.perf_counter()
-    predictor = _open(spec)
-    inputs = _load_inputs(Path(spec["inputs"]))
+    predictor = open_contestant(spec)
+    inputs = load_inputs(Path(spec["inputs"]))
     clock, clock_name = _clock(spec["device"])
 
     def call() -> object:
@@ -86,25 +86,6 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             raise UsageError(f"A worker was asked to {do!r}, which it cannot.")
 
 
-def _open(spec: dict[str, Any]) -> Predictor:
-    from gradatim.models import bind, open_model
-    from gradatim.signature import Signature
-
-    predictor = open_model(
-        Path(spec["path"]),
-        root=Path(spec["root"]),
-        format=spec["format"],
-        factory=spec["factory"],
-        signature=Signature.from_json(spec["signature"]) if spec["signature"] else None,
-        device=spec["device"],
-        threads=spec["threads"],
-        allow_pickle=spec["allow_pickle"],
-    )
-    if spec["constants"] or spec["carries"]:
-        return bind(predictor, constants=spec["constants"], carries=spec["carries"])
-    return predictor
-
-
 def _prepare(spec: dict[str, Any]) -> int:
     """Import the runtime, enter the project's folder; gives the resident bytes before the model is opened."""
     import importlib
@@ -120,16 +101,6 @@ def _prepare(spec: dict[str, Any]) -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     return _resident_memory()
-
-
-def _load_inputs(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InvalidInput(f"The batch {path} is not a readable .npz: {error}") from error
 
 
 def _clock(device: str) -> tuple[Clock, str]:

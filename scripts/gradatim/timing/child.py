@@ -1,0 +1,153 @@
+"""A process of our own making that holds one model: what it may use, what it says, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_PATIENCE = 5.0
+
+
+class Child:
+    """A fresh process that runs one of our modules and speaks in lines of JSON.
+
+    Use as a context manager; leaving it ends the process and all that it started, however it is doing.
+
+    Args:
+        module: what ``python -m`` runs.
+        scratch: a folder for the process's log; also its working folder until it has imported its modules, so that no
+            file of the user's can shadow a module.
+        threads: that its libraries may use.
+        variables: further environment variables.
+    """
+
+    def __init__(self, module: str, scratch: Path, threads: int, **variables: str) -> None:
+        self._log = (scratch / f"{id(self):x}.log").open("w+b")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=scratch,
+            env={**environment(threads), **variables},
+            start_new_session=True,  # Ctrl-C reaches us; we end the process
+        )
+        self._buffer = b""
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Say one thing to it.
+
+        Raises:
+            BrokenPipeError: it is gone.
+        """
+        assert self._process.stdin is not None  # noqa: S101 (it is a pipe by construction)
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def line(self, seconds: float) -> bytes | None:
+        """The next line that it says; None when there is none within so many seconds.
+
+        Raises:
+            EOFError: it says no more.
+        """
+        assert self._process.stdout is not None  # noqa: S101
+        descriptor = self._process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, seconds)):
+                    return None
+                chunk = os.read(descriptor, 1 << 16)
+                if not chunk:
+                    raise EOFError
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def exit_code(self) -> int | None:
+        """How it ended; None when it still runs after a while."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_PATIENCE)
+        return None
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        self._log.seek(0)
+        return last_line(self._log.read())
+
+    def end(self, grace: float = 0) -> None:
+        """End the process: politely for ``grace`` seconds, then at once."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            kill(self._process)
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._log.close()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Our own environment, with so many threads for the libraries that models run on."""
+    return {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session, and all that it started."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def ended_with(code: int) -> str:
+    """An exit code in words: ``exit code 3``, ``signal SIGSEGV``."""
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-code).name}"
+    return f"signal {-code}"
+
+
+def last_line(log: bytes) -> str:
+    """The last line of what a process printed, at most 300 characters."""
+    lines = log[-4000:].decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else ""
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def free_memory() -> int:
+    """Four fifths of the memory that is free now; 4 GiB where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024 * 4 // 5
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 4 << 30
