@@ -20,12 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.gates.case import Case
+from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.exact import samples_for_power
 from gradatim.gates.judge import judge
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.planning import plan, samples_not_worse
-from gradatim.gates.robustness import CorruptionScores
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.evaluation import Evaluation

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gradatim.checks.answers import Study
 from gradatim.checks.corruption import Declared
-from gradatim.checks.robustness import stress
+from gradatim.checks.robustness import score_models
 from gradatim.data import open_data
 from gradatim.metrics.task import Task
 from gradatim.models import batched, open_model
@@ -49,8 +50,7 @@ def scores(
 ) -> dict[str, NDArray[np.float32]]:
     """Right or wrong, [n, severities], by corruption."""
     with open_model(folder / "model/digits.onnx", root=folder, threads=threads) as predictor:
-        found = stress(
-            {"original": batched(predictor)},
+        study = Study(
             lambda signature: open_data("all.npz", root=folder, signature=signature, labels=TASK.labels),
             TASK,
             corruptions,
@@ -58,6 +58,7 @@ def scores(
             batch=batch,
             declared=Declared("image", 0.0, 1.0),
         )
+        found = score_models({"original": batched(predictor)}, study)
     assert not found.checks
     return dict(found.scores["original"].corrupted)
 

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from gradatim.checks.answers import Study
 from gradatim.checks.corruption import Declared
-from gradatim.checks.robustness import Stressed, load_scores, measurements, save_scores, stress
+from gradatim.checks.robustness import score_models
+from gradatim.checks.robustness_scores import Robustness, load_scores, measurements, save_scores
 from gradatim.checks.sampled import sample
 from gradatim.data import Dataset, open_data
 from gradatim.errors import BrokenEvidence, UsageError
-from gradatim.gates.robustness import CorruptionScores
+from gradatim.gates.case import CorruptionScores
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
@@ -56,9 +58,9 @@ def opener(folder: Path, name: str, **options: Any) -> Callable[[Signature], Dat
     return lambda signature: open_data(name, root=folder, signature=signature, **options)
 
 
-def run(digits: Path, models: Mapping[str, Predictor], **options: Any) -> Stressed:
+def run(digits: Path, models: Mapping[str, Predictor], **options: Any) -> Robustness:
     settings: dict[str, Any] = {"most": 2000, "batch": 32, **options}
-    return stress(models, opener(digits, "digits.npz"), CLASSES, THREE, **settings)
+    return score_models(models, Study(opener(digits, "digits.npz"), CLASSES, THREE, **settings))
 
 
 def test_scores_depend_neither_on_the_batch_size_nor_on_the_company(digits: Path, reader: Predictor) -> None:
@@ -103,7 +105,8 @@ def test_scores_are_kept_and_paired_for_the_gates(digits: Path, reader: Predicto
         save_scores(tmp_path, name, scores)
     loaded = load_scores(tmp_path, "a", "baseline")
     assert [s.corruption for s in loaded] == list(THREE)
-    assert all(isinstance(s, CorruptionScores) and s.baseline is not None and s.binary for s in loaded)
+    assert all(isinstance(s, CorruptionScores) and s.baseline is not None for s in loaded)
+    assert all(set(np.unique(s.candidate)) <= {0, 1} for s in loaded)
     x, y = load_digits(return_X_y=True)
     outputs = reader({"image": x[:600].astype(np.float32)})
     evaluated = Evaluation(CLASSES, Predictions.of(outputs, y[:600]))
@@ -129,9 +132,11 @@ def test_a_corruption_of_another_kind_of_data_is_refused_with_what_the_data_are(
 ) -> None:
     data = opener(digits, "digits.npz")
     with pytest.raises(UsageError, match=r"`typos` is for text.*`image` float32\[64\]"):
-        stress({"a": reader}, data, CLASSES, ["typos"], most=10, batch=5)
+        score_models({"a": reader}, Study(data, CLASSES, ["typos"], most=10, batch=5))
     with pytest.raises(UsageError, match=r"`test\.modality` says tabular"):
-        stress({"a": reader}, data, CLASSES, THREE, most=10, batch=5, declared=Declared("tabular"))
+        score_models(
+            {"a": reader}, Study(data, CLASSES, THREE, most=10, batch=5, declared=Declared("tabular"))
+        )
 
 
 def test_a_model_that_answers_nan_under_corruption_fails_that_corruption_alone(
@@ -159,7 +164,7 @@ def test_a_baseline_with_another_input_is_scored_on_the_same_items(digits: Path,
         inputs = {signature.inputs[0].name: "image"}
         return open_data("digits.npz", root=digits, signature=signature, inputs=inputs)
 
-    found = stress({"a": reader, "b": renamed}, data, CLASSES, THREE, most=100, batch=32).scores
+    found = score_models({"a": reader, "b": renamed}, Study(data, CLASSES, THREE, most=100, batch=32)).scores
     assert found["a"].digest == found["b"].digest
     assert np.array_equal(found["a"].corrupted["gaussian_noise"], found["b"].corrupted["gaussian_noise"])
 
@@ -177,10 +182,11 @@ def test_a_table_of_named_columns_is_perturbed_by_the_spread_of_its_calibration_
         lambda i: {"y": i["x"] @ weights + np.float32(fitted.intercept_)},
         TensorSpec("x", "float32", ("b", 10)),
     )
-    found = stress(
-        {"a": regressor}, opener(tmp_path, "test.csv"), Task("regression"), ["feature_noise", "missing_values"],
+    study = Study(
+        opener(tmp_path, "test.csv"), Task("regression"), ["feature_noise", "missing_values"],
         most=100, batch=16, reference=opener(tmp_path, "cal.csv"),
-    ).scores["a"]  # fmt: skip
+    )  # fmt: skip
+    found = score_models({"a": regressor}, study).scores["a"]
     means = found.corrupted["feature_noise"].mean(axis=0)
     assert found.clean.mean() > means[4]  # minus the absolute error
     (whole,) = [m for m in measurements("a", found) if m.where == "feature_noise"]
@@ -206,9 +212,8 @@ def test_text_is_perturbed_before_it_becomes_tokens_and_vectors_without_labels_a
     (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{s}"}}\n' for s in sentences))
     embed = model(lambda i: {"embedding": i["counts"]}, TensorSpec("counts", "float32", ("batch", 26)))
     data = opener(tmp_path, "texts.jsonl", label=None, preprocess="letters_c:count")
-    found = stress({"a": embed}, data, Task("embedding"), ["typos", "case_change"], most=100, batch=4).scores[
-        "a"
-    ]
+    study = Study(data, Task("embedding"), ["typos", "case_change"], most=100, batch=4)
+    found = score_models({"a": embed}, study).scores["a"]
     assert np.allclose(found.clean, 1)
     assert np.allclose(found.corrupted["case_change"], 1)  # the counts know no case
     assert found.corrupted["typos"][:, 4].mean() < found.corrupted["typos"][:, 0].mean() <= 1
@@ -224,14 +229,8 @@ def test_token_ids_are_perturbed_with_their_mask(tmp_path: Path) -> None:
 
     axes = ("batch", "sequence")
     specs = (TensorSpec("input_ids", "int64", axes), TensorSpec("attention_mask", "int64", axes))
-    found = stress(
-        {"a": model(parity, *specs)},
-        opener(tmp_path, "tokens.npz"),
-        CLASSES,
-        ["token_drop", "truncation"],
-        most=100,
-        batch=6,
-    ).scores["a"]
+    study = Study(opener(tmp_path, "tokens.npz"), CLASSES, ["token_drop", "truncation"], most=100, batch=6)
+    found = score_models({"a": model(parity, *specs)}, study).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["token_drop"][:, 4].mean() < 1
 
@@ -256,6 +255,8 @@ def test_images_of_different_sizes_are_perturbed_before_they_are_cut_to_one(tmp_
     )
     data = opener(tmp_path, "images", preprocess="crop_c:crop", labels=("dark", "light"))
     task = Task("classification", labels=("dark", "light"))
-    found = stress({"a": bright}, data, task, ["brightness", "gaussian_noise"], most=10, batch=3).scores["a"]
+    found = score_models(
+        {"a": bright}, Study(data, task, ["brightness", "gaussian_noise"], most=10, batch=3)
+    ).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["brightness"].shape == (8, 5)

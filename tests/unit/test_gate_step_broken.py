@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradatim.gates.case import Case
+from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.reuse import Charge, Reuse
-from gradatim.gates.robustness import CorruptionScores
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement

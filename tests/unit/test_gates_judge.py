@@ -13,13 +13,12 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from gradatim.gates.budget import error_budget
-from gradatim.gates.case import Case
+from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.flips import SelfFlips
 from gradatim.gates.judge import judge
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.planning import plan
 from gradatim.gates.reuse import Charge, Reuse
-from gradatim.gates.robustness import CorruptionScores
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gradatim.checks.abnormal_inputs import abnormal_inputs
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.perturb import catalogue
-from gradatim.perturb.abnormal import abnormal_inputs
-from gradatim.perturb.apply import perturb, perturb_inputs
+from gradatim.perturb.apply import corrupt, corrupt_inputs
 from gradatim.perturb.modality import Modality, fit_reference, modality_of
 from gradatim.signature import Signature, TensorSpec
 
@@ -95,11 +95,11 @@ PAIRS = [(case, name) for case, (_, modality) in CASES.items() for name in catal
 def run(case: str, name: str, severity: int, rows: Any = slice(None), seed: int = 0) -> Array:
     batch, modality = CASES[case]
     items = np.arange(len(batch))[rows]
-    return perturb(name, severity, batch[rows], items, modality=modality, seed=seed)
+    return corrupt(name, severity, batch[rows], items, modality=modality, seed=seed)
 
 
 @pytest.mark.parametrize(("case", "name"), PAIRS)
-def test_an_item_is_perturbed_the_same_in_whatever_batch(case: str, name: str) -> None:
+def test_an_item_is_corrupted_the_same_in_whatever_batch(case: str, name: str) -> None:
     whole = run(case, name, 3)
     order = np.random.default_rng(0).permutation(len(whole))
     assert np.array_equal(run(case, name, 3, order), whole[order])
@@ -161,23 +161,23 @@ def test_another_seed_severity_or_item_draws_other_numbers(case: str, name: str)
     assert not np.array_equal(run(case, name, 3), run(case, name, 3, seed=1))
     batch, modality = CASES[case]
     twins = np.repeat(batch[:1], 2, axis=0)
-    one, other = perturb(name, 5, twins, [0, 1], modality=modality)
+    one, other = corrupt(name, 5, twins, [0, 1], modality=modality)
     assert not np.array_equal(one, other)
 
 
-def test_a_token_is_perturbed_the_same_however_far_its_batch_is_padded() -> None:
+def test_a_token_is_corrupted_the_same_however_far_its_batch_is_padded() -> None:
     ids, modality = CASES["token ids"]
     padded = np.pad(ids, ((0, 0), (0, 17)))
     for name in catalogue.NAMES["tokens"]:
-        short = perturb(name, 4, ids, range(60), modality=modality)
-        assert np.array_equal(perturb(name, 4, padded, range(60), modality=modality)[:, :40], short)
+        short = corrupt(name, 4, ids, range(60), modality=modality)
+        assert np.array_equal(corrupt(name, 4, padded, range(60), modality=modality)[:, :40], short)
 
 
 def test_special_tokens_stay_and_the_mask_follows_the_ids() -> None:
     ids, modality = CASES["token ids"]
     inputs = {"input_ids": ids, "attention_mask": (ids != 0).astype(np.int64), "other": np.ones(60)}
     for name in catalogue.NAMES["tokens"]:
-        done = perturb_inputs(
+        done = corrupt_inputs(
             name, 5, inputs, range(60), input="input_ids", modality=modality, mask="attention_mask"
         )
         assert (done["input_ids"][:, 0] == 2).all()
@@ -188,7 +188,7 @@ def test_special_tokens_stay_and_the_mask_follows_the_ids() -> None:
 
 def test_left_padding_stays_left() -> None:
     ids = np.array([[0, 0, 7, 8, 9, 10, 11, 12]])
-    done = perturb("truncation", 4, ids, [0], modality=Modality("tokens"))
+    done = corrupt("truncation", 4, ids, [0], modality=Modality("tokens"))
     assert done.tolist() == [[0, 0, 0, 0, 0, 7, 8, 9]]
 
 
@@ -196,9 +196,9 @@ def test_single_words_and_empty_texts_survive() -> None:
     batch = np.array(["", "word", "  ", "größe 😀"], dtype=object)
     for name in catalogue.NAMES["text"]:
         for severity in catalogue.SEVERITIES:
-            done = perturb(name, severity, batch, range(4), modality=Modality("text"))
+            done = corrupt(name, severity, batch, range(4), modality=Modality("text"))
             assert done[0] == ""
-    assert perturb("word_drop", 5, batch, range(4), modality=Modality("text"))[1] == "word"
+    assert corrupt("word_drop", 5, batch, range(4), modality=Modality("text"))[1] == "word"
 
 
 @settings(max_examples=20, deadline=None)
@@ -206,13 +206,13 @@ def test_single_words_and_empty_texts_survive() -> None:
     height=st.integers(1, 12), width=st.integers(1, 12), channels=st.sampled_from([1, 3, 4]),
     dtype=st.sampled_from(["uint8", "float16", "float64"]), name=st.sampled_from(catalogue.NAMES["image"]),
 )  # fmt: skip
-def test_every_size_of_image_can_be_perturbed(
+def test_every_size_of_image_can_be_corrupted(
     height: int, width: int, channels: int, dtype: str, name: str
 ) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (2, channels, height, width)).astype(dtype)
     modality = Modality("image", 0, 255, height, width, channels=channels, channel_axis=1)
     for severity in (1, 5):
-        done = perturb(name, severity, batch, [0, 1], modality=modality)
+        done = corrupt(name, severity, batch, [0, 1], modality=modality)
         assert done.shape == batch.shape
         assert done.dtype == batch.dtype
         assert np.isfinite(done.astype(float)).all()
@@ -229,24 +229,24 @@ def test_all_digits_ten_corruptions_five_severities_are_quick() -> None:
     start = time.process_time()
     for name in catalogue.NAMES["image"]:
         for severity in catalogue.SEVERITIES:
-            perturb(name, severity, batch, np.arange(len(batch)), modality=modality)
+            corrupt(name, severity, batch, np.arange(len(batch)), modality=modality)
     assert time.process_time() - start < 15
 
 
 def test_what_cannot_be_applied_is_refused_by_name() -> None:
     batch, modality = CASES["flat digits"]
     with pytest.raises(UsageError, match="Did you mean `gaussian_noise`"):
-        perturb("gausian_noise", 1, batch, range(len(batch)), modality=modality)
+        corrupt("gausian_noise", 1, batch, range(len(batch)), modality=modality)
     with pytest.raises(UsageError, match="is for text, the input is image"):
-        perturb("typos", 1, batch, range(len(batch)), modality=modality)
+        corrupt("typos", 1, batch, range(len(batch)), modality=modality)
     with pytest.raises(UsageError, match="not 6"):
-        perturb("contrast", 6, batch, range(len(batch)), modality=modality)
+        corrupt("contrast", 6, batch, range(len(batch)), modality=modality)
     with pytest.raises(InvalidInput, match="positions of 1"):
-        perturb("contrast", 1, batch, [0], modality=modality)
+        corrupt("contrast", 1, batch, [0], modality=modality)
     with pytest.raises(InvalidInput, match="64 values is not 9 x 8"):
-        perturb("contrast", 1, batch, range(len(batch)), modality=Modality("image", 0, 16, 9, 8))
+        corrupt("contrast", 1, batch, range(len(batch)), modality=Modality("image", 0, 16, 9, 8))
     with pytest.raises(InvalidInput, match="fit_reference"):
-        perturb("outliers", 1, ROWS, range(len(ROWS)), modality=Modality("tabular"))
+        corrupt("outliers", 1, ROWS, range(len(ROWS)), modality=Modality("tabular"))
 
 
 def test_the_reference_is_the_same_however_the_data_is_cut() -> None:
@@ -280,7 +280,7 @@ def test_the_kind_of_an_input_is_guessed(
     assert {key: getattr(found, key) for key in expected} == expected
     needing = () if found.kind != "tabular" else catalogue.NAMES["tabular"]  # the spread of the features
     for corruption in {*catalogue.NAMES[found.kind]} - {"unknown_tokens", *needing}:
-        assert perturb(corruption, 1, example[:2], [0, 1], modality=found).shape == example[:2].shape
+        assert corrupt(corruption, 1, example[:2], [0, 1], modality=found).shape == example[:2].shape
 
 
 def test_what_is_declared_is_believed() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradatim.candidate.sharding import Part, merged
-from gradatim.checks.answers import answers_of, asked
-from gradatim.checks.robustness import Stress, score, stress
+from gradatim.checks.answers import Study, answers_of, asked
+from gradatim.checks.robustness import score_models
+from gradatim.checks.robustness_scores import ItemScores, score
 from gradatim.checks.sampled import sample
 from gradatim.data import Dataset, open_data
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
@@ -173,7 +174,7 @@ def models(limits: tuple[float, ...]) -> dict[str, Predictor]:
     }
 
 
-def same(one: Mapping[str, Stress], other: Mapping[str, Stress]) -> bool:
+def same(one: Mapping[str, ItemScores], other: Mapping[str, ItemScores]) -> bool:
     return list(one) == list(other) and all(
         (a.digest, a.whole, list(a.corrupted)) == (b.digest, b.whole, list(b.corrupted))
         and np.array_equal(a.clean, b.clean)
@@ -191,23 +192,21 @@ def test_merged_robustness_is_that_of_one_walk_also_where_a_model_fails(
     corruptions = ["feature_noise", "missing_values"]
     calm = float(np.abs(np.load(tmp_path / "data.npz")["x"]).max()) * 1.05
     chosen = models((1e9, calm, calm * 1.5))
-    given: dict[str, Any] = {
-        "dataset": lambda signature: open_data(
+    study = Study(
+        lambda signature: open_data(
             "data.npz", root=tmp_path, signature=signature, inputs={"x": "x"}, slices=["site"], group="user"
         ),
-        "task": NAMED,
-        "corruptions": corruptions,
-        "most": most,
-        "batch": batch,
-    }
-    whole = stress(chosen, **given)
+        NAMED,
+        corruptions,
+        most,
+        batch,
+    )
+    whole = score_models(chosen, study)
     assert whole.checks, "one of them fails somewhere"
     broken: dict[str, str] = {}
     for shard in reversed(shards(of)):
-        for group in asked(chosen, **given, shard=shard):
-            for name, corruption, severity, answered in (
-                answers_of(group, corruptions) if len(group.rows.mine()) else ()
-            ):
+        for group in asked(chosen, study, shard):
+            for name, corruption, severity, answered in answers_of(group) if len(group.rows.mine()) else ():
                 where = f"{name}/{corruption}-{severity}"
                 if isinstance(answered, InvalidInput):
                     broken[where] = str(answered)

@@ -21,8 +21,8 @@ from gradatim.errors import GradatimError
 from gradatim.timing.contestant import load_inputs, open_contestant
 
 if TYPE_CHECKING:
+    from gradatim.checks.abnormal_inputs import AbnormalCase
     from gradatim.models import Predictor
-    from gradatim.perturb.abnormal import AbnormalCase
 
 _BIG_SECONDS = 1.0
 """What a big case may be expected to take; more rows than that are cut off."""
@@ -68,7 +68,7 @@ def _be_expendable() -> None:
 def _serve(
     predictor: Predictor, normal: dict[str, Any], skip: int, say: Callable[[dict[str, Any]], None]
 ) -> None:
-    from gradatim.perturb.abnormal import abnormal_inputs
+    from gradatim.checks.abnormal_inputs import abnormal_inputs
 
     before = predictor(normal)
     began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,43 +30,60 @@ Answers = Callable[[str, int, Collection[str]], Mapping[str, Predictions | Inval
 
 
 @dataclass(frozen=True)
+class Study:
+    """Which items are scored, under which corruptions.
+
+    What is random depends on (item, corruption, severity, seed) alone, so that scores depend neither on the batch
+    size nor on which models are asked together.
+
+    Attributes:
+        dataset: the evaluation data, fed as a model's signature wants.
+        task: how an item is scored: its scorer's ``item_scores``; for embeddings without labels, the cosine to the clean
+            vector.
+        corruptions: names of the catalogue.
+        most: at most so many items.
+        batch: items per call.
+        declared: what the contract says of the items.
+        reference: data that show how a table's features are spread; None takes the evaluation data.
+        advance: told of the items done: items x models x (1 + 5 x corruptions) in all.
+    """
+
+    dataset: Callable[[Signature], Dataset]
+    task: Task
+    corruptions: Sequence[str]
+    most: int
+    batch: int
+    seed: int = 0
+    declared: Declared = field(default_factory=Declared)
+    reference: Callable[[Signature], Dataset | None] = lambda signature: None
+    advance: Advance = lambda amount=1, note="": None
+
+
+@dataclass(frozen=True)
 class Asked:
-    """Models that take the same inputs, and the rows that they are asked."""
+    """Models that take the same inputs, and the rows that they are asked: each corrupted batch is made once for all."""
 
     models: Mapping[str, Predictor]
+    study: Study
     data: Dataset
     rows: SampledRows
     corruptor: Corruptor
-    task: Task
-    advance: Advance
 
     def __call__(
         self, corruption: str, severity: int, names: Collection[str]
     ) -> dict[str, Predictions | InvalidInput]:
         models = {name: model for name, model in self.models.items() if name in names}
         if corruption == CLEAN:
-            return _answered(models, map(self.data.prepare, self.rows), self.task, self.advance, CLEAN)
+            return _answered(models, map(self.data.prepare, self.rows), self.study, CLEAN)
         bent = (self.corruptor.apply(corruption, severity, raw) for raw in self.rows)
-        return _answered(models, bent, self.task, self.advance, f"{corruption}:{severity}")
+        return _answered(models, bent, self.study, f"{corruption}:{severity}")
 
 
-def asked(
-    models: Mapping[str, Predictor],
-    dataset: Callable[[Signature], Dataset],
-    task: Task,
-    corruptions: Sequence[str],
-    *,
-    most: int,
-    batch: int,
-    seed: int = 0,
-    declared: Declared | None = None,
-    reference: Callable[[Signature], Dataset | None] = lambda signature: None,
-    advance: Advance = lambda amount=1, note="": None,
-    shard: Shard | None = None,
-) -> Iterator[Asked]:
-    """Models by what they take, each group ready to be asked; the arguments are those of ``robustness.stress``.
+def asked(models: Mapping[str, Predictor], study: Study, shard: Shard | None = None) -> Iterator[Asked]:
+    """Models by what they take, each group ready to be asked.
 
     Args:
+        models: by name, each taking any number of items.
         shard: ask just this part of the items.
 
     Raises:
@@ -75,19 +92,17 @@ def asked(
     """
     for alike in _by_inputs(models):
         signature = next(iter(alike.values())).signature
-        data = dataset(signature)
-        rows = SampledRows(data, sample(len(data), most, seed), batch, shard)
-        spread = functools.partial(reference, signature)
-        corruptor = Corruptor(data, rows.example(), signature, declared=declared, seed=seed, reference=spread)
-        for corruption in corruptions:
+        data = study.dataset(signature)
+        rows = SampledRows(data, sample(len(data), study.most, study.seed), study.batch, shard)
+        spread = functools.partial(study.reference, signature)
+        corruptor = Corruptor(data, rows.example(), signature, study.declared, study.seed, spread)
+        for corruption in study.corruptions:
             corruptor.check(corruption)
-        yield Asked(alike, data, rows, corruptor, task, advance)
+        yield Asked(alike, study, data, rows, corruptor)
 
 
-def answers_of(
-    group: Asked, corruptions: Sequence[str]
-) -> Iterator[tuple[str, str, int, Predictions | InvalidInput]]:
-    """All that one group says: name, corruption, severity and answers, as ``robustness.score`` will ask for them.
+def answers_of(group: Asked) -> Iterator[tuple[str, str, int, Predictions | InvalidInput]]:
+    """All that one group says: name, corruption, severity and answers, as ``robustness_scores.score`` will ask for them.
 
     A model that cannot answer is asked no further: at no severity of that corruption, or not at all when it cannot
     answer without any.
@@ -96,7 +111,7 @@ def answers_of(
     for name, answered in group(CLEAN, 0, going).items():
         going -= {name} if isinstance(answered, InvalidInput) else set()
         yield name, CLEAN, 0, answered
-    for corruption in corruptions:
+    for corruption in group.study.corruptions:
         able = set(going)
         for severity in SEVERITIES:
             for name, answered in group(corruption, severity, able).items():
@@ -105,7 +120,7 @@ def answers_of(
 
 
 def _answered(
-    models: Mapping[str, Predictor], batches: Iterable[Batch], task: Task, advance: Advance, note: str
+    models: Mapping[str, Predictor], batches: Iterable[Batch], study: Study, note: str
 ) -> dict[str, Predictions | InvalidInput]:
     """What each model says to the same batches, or why it cannot."""
     kept: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
@@ -115,10 +130,12 @@ def _answered(
         for name, model in models.items():
             if name not in broken:
                 try:
-                    kept[name].append(reduce_batch(task, model(batch.inputs), batch.inputs, batch.labels))
+                    kept[name].append(
+                        reduce_batch(study.task, model(batch.inputs), batch.inputs, batch.labels)
+                    )
                 except InvalidInput as error:
                     broken[name] = error
-            advance(len(batch), note)
+            study.advance(len(batch), note)
         seen.append(Batch(batch.items, {}, batch.labels, {}, batch.groups))
     labels = None if seen[0].labels is None else joined([batch.labels for batch in seen])
     groups = (

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.data import Batch, Dataset
-from gradatim.errors import InvalidInput, UsageError
-from gradatim.perturb.apply import perturb, perturb_inputs
+from gradatim.data.columns import is_ragged, object_array
+from gradatim.errors import UsageError
+from gradatim.perturb.apply import corrupt, corrupt_inputs
 from gradatim.perturb.catalogue import KIND_OF
 from gradatim.perturb.modality import Kind, Modality, Reference, fit_reference, modality_of
 from gradatim.signature import Signature, TensorSpec
@@ -37,7 +38,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class _Target:
-    """What is perturbed: one array, or for a table all numeric columns side by side."""
+    """What is corrupted: one array, or for a table all numeric columns side by side."""
 
     names: tuple[str, ...]
     modality: Modality
@@ -48,7 +49,7 @@ class _Target:
 class Corruptor:
     """Applies corruptions to batches of one data set.
 
-    Text is perturbed as text, before it becomes tokens; an image as it comes, before it is normalised, when the
+    Text is corrupted as text, before it becomes tokens; an image as it comes, before it is normalised, when the
     raw column is an image.
 
     Args:
@@ -65,15 +66,14 @@ class Corruptor:
         dataset: Dataset,
         example: Batch,
         signature: Signature,
-        *,
-        declared: Declared | None = None,
-        seed: int = 0,
-        reference: Callable[[], Dataset | None] = lambda: None,
+        declared: Declared,
+        seed: int,
+        reference: Callable[[], Dataset | None],
     ) -> None:
         self._dataset = dataset
         self._raw = example
         self._signature = signature
-        self._declared = declared or Declared()
+        self._declared = declared
         self._seed = seed
         self._reference = reference
         self._targets: dict[Kind, _Target] = {}
@@ -87,8 +87,8 @@ class Corruptor:
         """
         target = self._target(corruption)
         if target.before:
-            return self._dataset.prepare(self._perturbed(corruption, severity, raw, target))
-        return self._perturbed(corruption, severity, self._dataset.prepare(raw), target)
+            return self._dataset.prepare(self._corrupted(corruption, severity, raw, target))
+        return self._corrupted(corruption, severity, self._dataset.prepare(raw), target)
 
     def check(self, corruption: str) -> None:
         """Find out now whether a corruption applies.
@@ -98,23 +98,23 @@ class Corruptor:
         """
         self._target(corruption)
 
-    def _perturbed(self, corruption: str, severity: int, batch: Batch, target: _Target) -> Batch:
+    def _corrupted(self, corruption: str, severity: int, batch: Batch, target: _Target) -> Batch:
         inputs, items, seed = batch.inputs, batch.items, self._seed
         if target.modality.kind == "tabular":
             table = _table(inputs, target.names)
-            done = perturb(corruption, severity, table, items, modality=target.modality, seed=seed)
+            done = corrupt(corruption, severity, table, items, modality=target.modality, seed=seed)
             return batch.with_inputs(_columns(done, inputs, target.names))
         (name,) = target.names
         values = inputs[name]
-        if _is_ragged(values):
+        if is_ragged(values):
             rows = [
-                perturb(
+                corrupt(
                     corruption, severity, row[None], items[i : i + 1], modality=target.modality, seed=seed
                 )[0]
                 for i, row in enumerate(values)
             ]
-            return batch.with_inputs({name: _objects(rows)})
-        done_inputs = perturb_inputs(
+            return batch.with_inputs({name: object_array(rows)})
+        done_inputs = corrupt_inputs(
             corruption,
             severity,
             inputs,
@@ -156,7 +156,7 @@ class Corruptor:
 
     def _may_be(self, kind: Kind, name: str, values: NDArray[Any], inputs: Arrays) -> bool:
         """Whether an array is (where nothing is declared) or can be (where it is) of a kind."""
-        textual = values.dtype.kind in "OU" and not _is_ragged(values)
+        textual = values.dtype.kind in "OU" and not is_ragged(values)
         if textual or kind == "text":
             return textual and kind == "text"
         if kind == "tokens" and _is_mask(name, values, inputs):
@@ -168,7 +168,7 @@ class Corruptor:
         if kind == "tokens":
             return shown.dtype.kind in "iu" and shown.ndim == 2
         if kind == "tabular":
-            return shown.dtype.kind in "iuf" and not _is_ragged(values)
+            return shown.dtype.kind in "iuf" and not is_ragged(values)
         return shown.dtype.kind in "iuf" and shown.ndim >= 2
 
     def _made(self, kind: Kind, names: list[str], inputs: Arrays, before: bool) -> _Target:
@@ -186,7 +186,7 @@ class Corruptor:
             high=declared.high,
         )
         if (
-            _is_ragged(values)
+            is_ragged(values)
             and kind in ("image", "audio")
             and declared.low is None
             and values[0].dtype.kind == "f"
@@ -236,38 +236,11 @@ def _is_mask(name: str, values: NDArray[Any], inputs: Arrays) -> bool:
     return said and len(inputs) > 1 and values.dtype.kind in "iub"
 
 
-def _is_ragged(values: NDArray[Any]) -> bool:
-    return values.dtype == object and len(values) > 0 and isinstance(values[0], np.ndarray)
-
-
 def _shown(values: NDArray[Any]) -> NDArray[Any]:
     """The array itself, or the first of rows of unequal shape."""
-    return np.asarray(values[0])[None] if _is_ragged(values) else values
+    return np.asarray(values[0])[None] if is_ragged(values) else values
 
 
 def _ranged(modality: Modality, values: NDArray[Any]) -> Modality:
     low, high = min(float(row.min()) for row in values), max(float(row.max()) for row in values)
     return replace(modality, low=min(low, modality.low), high=max(high, modality.high))
-
-
-def _objects(rows: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.fromiter(rows, dtype=object, count=len(rows))
-
-
-def rows_of(dataset: Dataset, items: NDArray[np.int64], block: int) -> Iterator[Batch]:
-    """The raw rows at some places, in batches of at most ``block``.
-
-    Raises:
-        InvalidInput: the data set ends before the last place.
-    """
-    found = 0
-    for raw in dataset.raw_batches(block):
-        here = np.flatnonzero(np.isin(raw.items, items, assume_unique=True))
-        if len(here):
-            found += len(here)
-            yield raw if len(here) == len(raw) else raw.rows(here)
-        if found == len(items):
-            return
-    raise InvalidInput(
-        f"The data set {dataset.name} gave {found} of {len(items)} rows: it changed while it was read."
-    )

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.checks.corruption import rows_of
 from gradatim.data import Batch, Dataset
+from gradatim.data.columns import is_ragged
+from gradatim.errors import InvalidInput
 from gradatim.shard import Shard
 
 _HELD_BYTES = 256 << 20
@@ -92,6 +93,25 @@ class SampledRows:
         return held
 
 
+def rows_of(dataset: Dataset, items: NDArray[np.int64], block: int) -> Iterator[Batch]:
+    """The raw rows at some places, in batches of at most ``block``.
+
+    Raises:
+        InvalidInput: the data set ends before the last place.
+    """
+    found = 0
+    for raw in dataset.raw_batches(block):
+        here = np.flatnonzero(np.isin(raw.items, items, assume_unique=True))
+        if len(here):
+            found += len(here)
+            yield raw if len(here) == len(raw) else raw.rows(here)
+        if found == len(items):
+            return
+    raise InvalidInput(
+        f"The data set {dataset.name} gave {found} of {len(items)} rows: it changed while it was read."
+    )
+
+
 def _bytes(array: NDArray[Any]) -> int:
     if array.dtype != object:
         return array.nbytes
@@ -103,10 +123,6 @@ def joined(parts: Sequence[Any]) -> Any:
     even = all(isinstance(part, np.ndarray) and part.dtype != object for part in parts)
     if even and len({part.shape[1:] for part in parts}) == 1:
         return np.concatenate(parts)
-    if all(isinstance(part, np.ndarray) and part.ndim == 1 and not _has_arrays(part) for part in parts):
+    if all(isinstance(part, np.ndarray) and part.ndim == 1 and not is_ragged(part) for part in parts):
         return np.concatenate(parts)
     return [np.asarray(row) for part in parts for row in part]
-
-
-def _has_arrays(part: NDArray[Any]) -> bool:
-    return part.dtype == object and len(part) > 0 and isinstance(part[0], np.ndarray)

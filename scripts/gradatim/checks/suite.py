@@ -27,8 +27,8 @@ from gradatim.checks.golden import (
     regression_check,
     write_cases,
 )
-from gradatim.checks.robustness import measurements, save_scores
-from gradatim.checks.stress import robustness, work
+from gradatim.checks.robustness import robustness, work
+from gradatim.checks.robustness_scores import measurements, save_scores
 from gradatim.checks.user_tests import run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
@@ -76,13 +76,13 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
         able = tuple(variant for variant in variants if variant.name not in mute)
         paths = {variant.name: variant.path for variant in able}
         paths |= {BASELINE: baseline} if baseline and able else {}
-        stressed = robustness(candidate, paths, shards, advance)
-        for name, own in stressed.checks.items():
+        robust = robustness(candidate, paths, shards, advance)
+        for name, own in robust.checks.items():
             # what the baseline cannot do is no fault of the candidate's: it is shown, and the gates miss its scores
             own = [replace(check, verdict=Verdict.PASS) for check in own] if name == BASELINE else own
             gates += _gates(candidate, name, own)
             checks += [check.of(name) for check in own]
-        for name, scores in stressed.scores.items():
+        for name, scores in robust.scores.items():
             found += measurements(name, scores)
             outputs.append(save_scores(candidate.workspace.folder, name, scores))
         for variant in variants if settings.pytest else ():
@@ -103,7 +103,7 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
     checks.sort(key=lambda check: GROUPS.index(check.group))
     outputs.append(_junit(candidate, verdict, checks))
     return Outcome(
-        _summary(checks, settings.robustness if stressed.scores else ()),
+        _summary(checks, settings.robustness if robust.scores else ()),
         {variant.name: variant.manifest.digest for variant in variants},
         verdict,
         tuple(found),
@@ -111,8 +111,8 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
         {
             "checks": [check.to_json() for check in checks],
             "robustness": {
-                "corruptions": list(settings.robustness if stressed.scores else ()),
-                "items": len(next(iter(stressed.scores.values())).items) if stressed.scores else 0,
+                "corruptions": list(settings.robustness if robust.scores else ()),
+                "items": len(next(iter(robust.scores.values())).items) if robust.scores else 0,
             },
         },
         tuple(outputs),

@@ -51,5 +51,5 @@ class Batch:
         )
 
     def with_inputs(self, inputs: Mapping[str, Array]) -> Batch:
-        """The same rows with some inputs replaced, as a perturbation does."""
+        """The same rows with some inputs replaced, as a corruption does."""
         return replace(self, inputs={**self.inputs, **inputs})

@@ -222,7 +222,7 @@ class Dataset:
         return self._evens_out
 
     def prepare(self, batch: Batch) -> Batch:
-        """A raw batch, perhaps perturbed, with the model's inputs; itself where there is no preprocessing.
+        """A raw batch, perhaps corrupted, with the model's inputs; itself where there is no preprocessing.
 
         Raises:
             InvalidInput: the preprocessing fails, or returns something else than the model's inputs.

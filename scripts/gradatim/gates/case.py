@@ -1,4 +1,4 @@
-"""What a variant is judged on: measurements, paired samples, perturbed samples, timings."""
+"""What a variant is judged on: measurements, paired samples, corrupted samples, timings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,57 @@ from gradatim.errors import InvalidInput
 from gradatim.gates.flips import SelfFlips
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.reuse import Reuse
-from gradatim.gates.robustness import CorruptionScores
 from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
 
 BASELINE = "baseline"
 """The variant's name under which the baseline's measurements are filed."""
+
+Scores = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class CorruptionScores:
+    """Item qualities under one corruption, from ``metrics.evaluation.item_scores`` at each severity.
+
+    Attributes:
+        corruption: its name: ``gaussian_noise``.
+        severities: the severities, in rising order.
+        candidate: [n, severities], more is better; 0/1 correctness for a classification.
+        baseline: the same for the baseline on the same items, None when there is none.
+        pairing: digest of the items (``Evaluation.pairing``); empty when the caller vouches for it.
+
+    Raises:
+        InvalidInput: NaN, no item, or shapes that do not fit.
+    """
+
+    corruption: str
+    severities: tuple[int, ...]
+    candidate: Scores
+    baseline: Scores | None = None
+    pairing: str = ""
+
+    def __post_init__(self) -> None:
+        for whose, scores in (("candidate", self.candidate), ("baseline", self.baseline)):
+            if scores is None:
+                continue
+            if scores.ndim != 2 or scores.shape[1] != len(self.severities) or not scores.shape[0]:
+                raise InvalidInput(
+                    f"The {whose}'s scores under {self.corruption} are {list(scores.shape)}; wanted are "
+                    "some items by "
+                    f"{len(self.severities)} severities."
+                )
+            if not np.isfinite(scores).all():
+                raise InvalidInput(f"The {whose}'s scores under {self.corruption} hold NaN or infinity.")
+        if self.baseline is not None and self.baseline.shape != self.candidate.shape:
+            raise InvalidInput(
+                f"Under {self.corruption} the candidate has {self.candidate.shape[0]} items and the baseline "
+                f"{self.baseline.shape[0]}: they cannot be compared."
+            )
+        if list(self.severities) != sorted(set(self.severities)):
+            raise InvalidInput(
+                f"The severities of {self.corruption} are not in rising order: {self.severities}."
+            )
 
 
 @dataclass(frozen=True)

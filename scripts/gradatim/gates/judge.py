@@ -9,10 +9,10 @@ from gradatim.errors import InvalidInput
 from gradatim.gates.case import Case
 from gradatim.gates.gate import Gate, chance, expand
 from gradatim.gates.quality import absolute, comparison, regression_p
+from gradatim.gates.robustness import robustness
 from gradatim.gates.rule import Rule
 from gradatim.gates.runtime import limit, timing
 from gradatim.gates.slices import holm
-from gradatim.gates.stress import robustness
 from gradatim.gates.verdict import GateResult, Verdict
 
 __all__ = ["judge"]

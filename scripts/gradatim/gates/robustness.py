@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradatim.errors import InvalidInput
+from gradatim.gates import exact, wording
+from gradatim.gates.case import Case, CorruptionScores, Scores
+from gradatim.gates.exact import decide
+from gradatim.gates.gate import Gate, null_verdict, settle
+from gradatim.gates.paired import maurer_pontil
+from gradatim.gates.quality import better
+from gradatim.gates.runtime import meets
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics import intervals
 from gradatim.metrics.intervals import clopper_pearson, mean_bounds, unseen
-
-Scores = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class CorruptionScores:
-    """Item qualities under one corruption, from ``metrics.evaluation.item_scores`` at each severity.
-
-    Attributes:
-        corruption: its name: ``gaussian_noise``.
-        severities: the severities, in rising order.
-        candidate: [n, severities], more is better; 0/1 correctness for a classification.
-        baseline: the same for the baseline on the same items, None when there is none.
-        pairing: digest of the items (``Evaluation.pairing``); empty when the caller vouches for it.
-
-    Raises:
-        InvalidInput: NaN, no item, or shapes that do not fit.
-    """
-
-    corruption: str
-    severities: tuple[int, ...]
-    candidate: Scores
-    baseline: Scores | None = None
-    pairing: str = ""
-
-    def __post_init__(self) -> None:
-        for whose, scores in (("candidate", self.candidate), ("baseline", self.baseline)):
-            if scores is None:
-                continue
-            if scores.ndim != 2 or scores.shape[1] != len(self.severities) or not scores.shape[0]:
-                raise InvalidInput(
-                    f"The {whose}'s scores under {self.corruption} are {list(scores.shape)}; wanted are "
-                    "some items by "
-                    f"{len(self.severities)} severities."
-                )
-            if not np.isfinite(scores).all():
-                raise InvalidInput(f"The {whose}'s scores under {self.corruption} hold NaN or infinity.")
-        if self.baseline is not None and self.baseline.shape != self.candidate.shape:
-            raise InvalidInput(
-                f"Under {self.corruption} the candidate has {self.candidate.shape[0]} items and the baseline "
-                f"{self.baseline.shape[0]}: they cannot be compared."
-            )
-        if list(self.severities) != sorted(set(self.severities)):
-            raise InvalidInput(
-                f"The severities of {self.corruption} are not in rising order: {self.severities}."
-            )
 
 
 def severity_bounds(scores: Scores, alpha: float = 0.05) -> list[tuple[float, float] | None]:
@@ -92,3 +52,181 @@ def tolerance(lows: Sequence[float | None], severities: Sequence[int], threshold
             break
         passed = severity
     return passed
+
+
+def robustness(gate: Gate, case: Case) -> GateResult:
+    """One corruption: against the baseline, up to a severity, or on the mean over severities."""
+    scores = case.robustness.get(gate.where or "")
+    if scores is None:
+        known = ", ".join(case.robustness) or "none"
+        return gate.result(
+            null_verdict(gate.rule), f"{gate.name} was not measured (measured: {known}): run `gradatim test`."
+        )
+    if case.candidate is not None and scores.pairing and scores.pairing != case.candidate.pairing:
+        return gate.result(
+            Verdict.INVALID, f"{gate.name} was measured on other items than the evaluation. Test again."
+        )
+    if gate.rule.bound in ("not_worse", "keep"):
+        return _against_baseline(gate, scores, case)
+    if gate.rule.severity is not None:
+        return _up_to_severity(gate, scores, case)
+    return _on_average(gate, scores, case)
+
+
+def _bounds(
+    gate: Gate, values: np.ndarray[tuple[int], np.dtype[np.float64]], counted: bool
+) -> tuple[float, float] | None:
+    """Bounds of a mean over items; where nothing varies, of what no item showed."""
+    n, centre = values.shape[0], float(values.mean())
+    if n < 2:
+        return None
+    if gate.rule.strict and counted:
+        return maurer_pontil(values, gate.alpha, 2.0 if gate.compares else 1.0)
+    found = intervals.mean_bounds(values, gate.alpha)
+    if found is not None and counted:
+        error = float(values.std(ddof=1)) / n**0.5
+        ups, downs = 0.0, 0.0
+        if gate.compares:
+            ups, downs = (intervals.sure_rate(part, n, 1.0) for part in (values, -values))
+        found = (
+            centre - intervals.half_width(error, n, 1.0, gate.alpha, 2 * ups),
+            centre + intervals.half_width(error, n, 1.0, gate.alpha, 2 * downs),
+        )
+    if found is None:
+        reach = 1.0 if counted else float(np.abs(values).max())
+        rest = intervals.unseen(n, gate.alpha) * reach
+        found = (centre - rest, centre + rest) if counted or not values.any() else None
+    return found
+
+
+def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
+    if scores.baseline is None:
+        return gate.result(
+            Verdict.INVALID,
+            f"{gate.name}: {case.baseline_name} was not measured under {scores.corruption}. Test again.",
+        )
+    ratio, margin = 1.0, gate.rule.amount
+    if gate.rule.bound == "keep":
+        ratio, margin = gate.rule.amount, 0.0
+    new, old = (
+        scores.candidate.astype(np.float64).mean(axis=1),
+        scores.baseline.astype(np.float64).mean(axis=1),
+    )
+    if gate.rule.relative:
+        ratio, margin = 1 - margin if old.mean() >= 0 else 1 + margin, 0.0
+    x = new - ratio * old
+    n, value = x.shape[0], float(x.mean())
+    found = _bounds(gate, x, _in_unit_range(scores))
+    numbers = {
+        "value": value,
+        "threshold": -margin,
+        "n": n,
+        "baseline": float(old.mean()),
+        "candidate": float(new.mean()),
+    }
+    if found is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{gate.name}: {wording.count(n, case.noun)} do not tell how much it varies.",
+            **numbers,
+        )
+    low, high = found
+    verdict = decide(low, high, -margin)
+    if verdict is Verdict.PASS and gate.rule.bound == "keep" and not low > -margin:
+        verdict = Verdict.INCONCLUSIVE
+    spread = float(x.std(ddof=1))
+    text = (
+        f"{gate.name}: {wording.number(float(old.mean()), gate.meaning)} -> "
+        f"{wording.number(float(new.mean()), gate.meaning)} "
+        f"on average over severities {scores.severities[0]} to {scores.severities[-1]} "
+        f"({wording.count(n, case.noun)}, against {case.baseline_name}). "
+        f"That is {better(value, gate.meaning)}{'' if ratio == 1 else f' than {100 * ratio:.4g} % of that'}; in truth most likely between "
+        f"{better(low, gate.meaning)} and {better(high, gate.meaning)}. Wanted {gate.wanted}."
+    )
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE and abs(value + margin) > 1e-9 and spread > 0:
+        about = wording.about(((intervals.normal(gate.alpha) + 0.8416) * spread / (value + margin)) ** 2)
+        needed = about if n < about <= 1000 * max(n, 100) else None
+    if verdict is Verdict.INCONCLUSIVE:
+        text += settle(needed, n, case, met=value >= -margin)
+    if verdict is Verdict.FAIL:
+        text += " Even at best the loss is larger than allowed."
+    detectable = (intervals.normal(gate.alpha) + 0.8416) * spread / n**0.5 if spread > 0 else None
+    return gate.result(verdict, text, low=low, high=high, detectable=detectable, needed=needed, **numbers)
+
+
+def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
+    rule = gate.rule
+    asked = [place for place, severity in enumerate(scores.severities) if severity <= (rule.severity or 0)]
+    if not asked or scores.severities[asked[-1]] != rule.severity:
+        return gate.result(
+            Verdict.INVALID,
+            f"{gate.name}: severity {rule.severity} was not measured; measured were "
+            f"{', '.join(map(str, scores.severities))}.",
+        )
+    bounds = severity_bounds(scores.candidate[:, asked], gate.alpha)
+    severities = [scores.severities[place] for place in asked]
+    lows = [None if bound is None else bound[0] for bound in bounds]
+    passed = tolerance(lows, severities, rule.amount)
+    n = int(scores.candidate.shape[0])
+    judged = next((k for k, low in enumerate(lows) if low is None or not low >= rule.amount), len(asked) - 1)
+    broken = [k for k, both in enumerate(bounds) if both is not None and both[1] < rule.amount]
+    judged = broken[0] if passed != rule.severity and broken else judged
+    bound, value = bounds[judged], float(scores.candidate[:, asked[judged]].mean(dtype=np.float64))
+    low, high = bound if bound is not None else (None, None)
+    verdict = Verdict.PASS if passed == rule.severity else Verdict.INCONCLUSIVE
+    if verdict is not Verdict.PASS and broken:
+        verdict = Verdict.FAIL
+    reached = "not even the first severity is proven" if passed is None else f"proven up to severity {passed}"
+    text = (
+        f"{gate.name}: wanted {gate.wanted}; {reached}. At severity {severities[judged]} it is "
+        f"{wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} "
+        f"on {wording.count(n, case.noun)}."
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = exact.samples_for_power(rule.amount, value, gate.alpha) if rule.amount < value < 1 else None
+        text += settle(
+            None if needed is None else wording.about(max(needed, n + 1)), n, case, met=value >= rule.amount
+        )
+    return gate.result(
+        verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
+    )
+
+
+def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
+    rule = gate.rule
+    means = scores.candidate.astype(np.float64).mean(axis=1)
+    n, value = means.shape[0], float(means.mean())
+    found = _bounds(gate, means, _in_unit_range(scores))
+    if found is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{gate.name}: {wording.count(n, case.noun)} do not tell how much it varies.",
+            value=value,
+            threshold=rule.amount,
+            n=n,
+        )
+    low, high = found
+    verdict = (
+        decide(low, high, rule.amount) if rule.bound == "at_least" else decide(-high, -low, -rule.amount)
+    )
+    text = (
+        f"{gate.name} {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} on "
+        "average over "
+        f"severities {scores.severities[0]} to {scores.severities[-1]}, wanted {gate.wanted}."
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        gap, spread = abs(value - rule.amount), (high - low) / 2 / intervals.normal(gate.alpha)
+        about = (
+            ((intervals.normal(gate.alpha) + 0.8416) * spread / gap) ** 2 * n if gap > spread / 100 else 0.0
+        )
+        needed = wording.about(max(about, n + 1)) if about else None
+        text += settle(needed, n, case, met=meets(gate, value))
+    return gate.result(
+        verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
+    )
+
+
+def _in_unit_range(scores: CorruptionScores) -> bool:
+    both = [scores.candidate] if scores.baseline is None else [scores.candidate, scores.baseline]
+    return all(float(part.min()) >= 0 and float(part.max()) <= 1 for part in both)

@@ -1,4 +1,4 @@
-"""Perturb a batch: by name and severity, the same for an item whatever batch it is in."""
+"""Corrupt a batch: by name and severity, the same for an item whatever batch it is in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.perturb.audio import perturb_sounds
+from gradatim.perturb.audio import corrupt_sounds
 from gradatim.perturb.catalogue import KIND_OF, NAMES, SEVERITIES
-from gradatim.perturb.image import perturb_images
+from gradatim.perturb.image import corrupt_images
 from gradatim.perturb.modality import Modality
 from gradatim.perturb.randomness import Dice
-from gradatim.perturb.tabular import perturb_rows
-from gradatim.perturb.text import perturb_text
-from gradatim.perturb.tokens import perturb_tokens
+from gradatim.perturb.tabular import corrupt_rows
+from gradatim.perturb.text import corrupt_text
+from gradatim.perturb.tokens import corrupt_tokens
 
 
-def perturb(
+def corrupt(
     name: str,
     severity: int,
     batch: NDArray[Any],
@@ -29,7 +29,7 @@ def perturb(
     modality: Modality,
     seed: int = 0,
 ) -> NDArray[Any]:
-    """One perturbation of one input; shape, dtype and value range stay, the batch itself is not touched.
+    """One corruption of one input; shape, dtype and value range stay, the batch itself is not touched.
 
     The random part depends on (item, name, severity, seed) alone.
 
@@ -40,7 +40,7 @@ def perturb(
         items: [b], each row's position in the data set.
 
     Raises:
-        UsageError: unknown name or severity, or a perturbation of another kind of input.
+        UsageError: unknown name or severity, or a corruption of another kind of input.
         InvalidInput: the batch does not fit the modality.
         EnvironmentLacks: Pillow is not installed (JPEG).
     """
@@ -48,11 +48,11 @@ def perturb(
     if len(batch) == 0:
         return batch.copy()
     if modality.kind == "tokens":
-        return perturb_tokens(batch, batch != modality.padding, modality, dice)[0]
-    return _perturbed(batch, modality, dice)
+        return corrupt_tokens(batch, batch != modality.padding, modality, dice)[0]
+    return _corrupted(batch, modality, dice)
 
 
-def perturb_inputs(
+def corrupt_inputs(
     name: str,
     severity: int,
     inputs: Mapping[str, NDArray[Any]],
@@ -63,21 +63,21 @@ def perturb_inputs(
     seed: int = 0,
     mask: str | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Perturb one input among several; the mask of a token sequence follows its ids.
+    """Corrupt one input among several; the mask of a token sequence follows its ids.
 
     Args:
         inputs: the batch by input name.
-        input: the name of the input to perturb.
+        input: the name of the input to corrupt.
         mask: the name of the attention mask (1 where there is a token); None when there is none.
 
     Raises:
-        As :func:`perturb`.
+        As :func:`corrupt`.
     """
     batch = inputs[input]
     if modality.kind != "tokens" or mask is None:
-        return {**inputs, input: perturb(name, severity, batch, items, modality=modality, seed=seed)}
+        return {**inputs, input: corrupt(name, severity, batch, items, modality=modality, seed=seed)}
     dice = _dice(name, severity, batch, items, modality, seed)
-    ids, real = perturb_tokens(batch, inputs[mask] != 0, modality, dice)
+    ids, real = corrupt_tokens(batch, inputs[mask] != 0, modality, dice)
     return {**inputs, input: ids, mask: real.astype(inputs[mask].dtype)}
 
 
@@ -109,25 +109,25 @@ def _dice(
     return Dice(name, severity, seed, numbers)
 
 
-def _perturbed(batch: NDArray[Any], modality: Modality, dice: Dice) -> NDArray[Any]:
+def _corrupted(batch: NDArray[Any], modality: Modality, dice: Dice) -> NDArray[Any]:
     if modality.kind == "text":
         texts = [str(text) for text in batch.reshape(-1)]
         if len(texts) != len(batch):
             raise InvalidInput(f"Text has one string per row, not an array of shape {batch.shape}.")
         pairs = zip(texts, dice.generators(), strict=True)
-        done = [perturb_text(text, dice.corruption, dice.severity, generator) for text, generator in pairs]
+        done = [corrupt_text(text, dice.corruption, dice.severity, generator) for text, generator in pairs]
         return np.array(done, dtype=object if batch.dtype == object else np.str_).reshape(batch.shape)
     if modality.kind == "tabular":
         rows = batch.reshape(len(batch), -1).astype(np.float64)
-        changed = perturb_rows(rows, modality.reference, dice).reshape(batch.shape)
+        changed = corrupt_rows(rows, modality.reference, dice).reshape(batch.shape)
         return _as(changed, batch.dtype)
     planes, restore = _with_channels(batch, modality)
     scale = modality.high - modality.low
     if modality.kind == "image":
-        done_images = perturb_images((planes - modality.low) / scale, dice)
+        done_images = corrupt_images((planes - modality.low) / scale, dice)
         return _as(restore(np.clip(done_images, 0, 1) * scale + modality.low), batch.dtype)
     middle, half = (modality.high + modality.low) / 2, scale / 2
-    done_sounds = perturb_sounds((planes - middle) / half, modality.sampling_rate, dice)
+    done_sounds = corrupt_sounds((planes - middle) / half, modality.sampling_rate, dice)
     return _as(restore(np.clip(done_sounds, -1, 1) * half + middle), batch.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Perturbed sound: float64 [b, channels, samples] in -1..1 in, the same out (not yet clipped)."""
+"""Corrupted sound: float64 [b, channels, samples] in -1..1 in, the same out (not yet clipped)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Sounds = NDArray[np.float64]
 _PACKET_SECONDS = 0.02
 
 
-def perturb_sounds(sounds: Sounds, sampling_rate: int, dice: Dice) -> Sounds:
-    """Apply one perturbation of the catalogue; what gets shorter is filled up with silence."""
+def corrupt_sounds(sounds: Sounds, sampling_rate: int, dice: Dice) -> Sounds:
+    """Apply one corruption of the catalogue; what gets shorter is filled up with silence."""
     level = AUDIO[dice.corruption][dice.severity - 1]
     samples = sounds.shape[2]
     if dice.corruption == "gain":

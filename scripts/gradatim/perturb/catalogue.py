@@ -1,4 +1,4 @@
-"""The names and the parameters of every perturbation, by kind of data; severities 1 to 5 in order.
+"""The names and the parameters of every corruption, by kind of data; severities 1 to 5 in order.
 
 Image parameters are those of ImageNet-C for images of at least 64 pixels and of CIFAR-10-C below
 (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and

@@ -1,4 +1,4 @@
-"""Perturbed images: float64 [b, channels, height, width] in 0..1 in, the same out (not yet clipped)."""
+"""Corrupted images: float64 [b, channels, height, width] in 0..1 in, the same out (not yet clipped)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGE = 64
 """Pixels of the shorter side from which the parameters of ImageNet-C hold."""
 
 
-def perturb_images(images: Images, dice: Dice) -> Images:
+def corrupt_images(images: Images, dice: Dice) -> Images:
     """Apply one corruption of the catalogue to images in 0..1."""
     size = "large" if min(images.shape[2:]) >= _LARGE else "small"
     level = (IMAGE_LARGE if size == "large" else IMAGE_SMALL)[dice.corruption][dice.severity - 1]

@@ -19,7 +19,7 @@ Kind = Literal["image", "tabular", "text", "audio", "tokens"]
 
 @dataclass(frozen=True)
 class Reference:
-    """How the features of a table are spread in data that was not perturbed: float64 [features] each."""
+    """How the features of a table are spread in data that was not corrupted: float64 [features] each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Modality:
 
     Attributes:
         kind: what it is.
-        low, high: the value range of images and sounds; perturbed values stay within.
+        low, high: the value range of images and sounds; corrupted values stay within.
         height, width: of an image, pixels. ``[b, height * width * channels]`` is taken for a flat image.
         channels: of an image or a sound.
         channel_axis: where the channels are in an array [b, ...]: 1 or -1; None when there is no such axis.

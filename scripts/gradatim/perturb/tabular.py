@@ -1,4 +1,4 @@
-"""Perturbed table rows: float64 [b, features] in, the same out."""
+"""Corrupted table rows: float64 [b, features] in, the same out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gradatim.perturb.randomness import Dice
 Rows = NDArray[np.float64]
 
 
-def perturb_rows(rows: Rows, reference: Reference | None, dice: Dice) -> Rows:
-    """Apply one perturbation of the catalogue; a single feature has none to be swapped with and stays.
+def corrupt_rows(rows: Rows, reference: Reference | None, dice: Dice) -> Rows:
+    """Apply one corruption of the catalogue; a single feature has none to be swapped with and stays.
 
     Raises:
         InvalidInput: there is no reference for the spread of the features, or it has another number of them.

@@ -1,4 +1,4 @@
-"""Perturbed text: one string in, one string out, by the item's own generator."""
+"""Corrupted text: one string in, one string out, by the item's own generator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _LOOKALIKES = dict(zip("aceopxyijsABCEHIKMOPTXY", "асеорхуіјѕАВСЕ�
 _INVISIBLE = ("\u200b", "\u200c", "\u200d", "\u2060")
 
 
-def perturb_text(text: str, name: str, severity: int, generator: np.random.Generator) -> str:
-    """Apply one perturbation of the catalogue to one text."""
+def corrupt_text(text: str, name: str, severity: int, generator: np.random.Generator) -> str:
+    """Apply one corruption of the catalogue to one text."""
     level = TEXT[name][severity - 1]
     if name == "typos":
         return _typos(text, level, generator)

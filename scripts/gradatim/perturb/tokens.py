@@ -1,4 +1,4 @@
-"""Perturbed token ids: integers [b, sequence] in, the same out, padded where it gets shorter."""
+"""Corrupted token ids: integers [b, sequence] in, the same out, padded where it gets shorter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gradatim.perturb.modality import Modality
 from gradatim.perturb.randomness import Dice
 
 
-def perturb_tokens(
+def corrupt_tokens(
     ids: NDArray[Any], real: NDArray[np.bool_], modality: Modality, dice: Dice
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Apply one perturbation of the catalogue.
+    """Apply one corruption of the catalogue.
 
     Args:
         ids: [b, sequence].

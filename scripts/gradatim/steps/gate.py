@@ -175,7 +175,7 @@ def _judge(candidate: Candidate, variant: Variant) -> list[GateResult]:
 
 
 def _case(candidate: Candidate, variant: Variant) -> Case:
-    from gradatim.checks.robustness import load_scores
+    from gradatim.checks.robustness_scores import load_scores
     from gradatim.gates.case import Case
 
     proven = {

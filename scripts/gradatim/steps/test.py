@@ -48,6 +48,6 @@ def run(candidate: Candidate) -> Outcome:
 
 def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Corrupt one part of the rows for every variant and the baseline, for a later run to merge."""
-    from gradatim.checks.stress import robustness_shard
+    from gradatim.checks.robustness import robustness_shard
 
     return robustness_shard(candidate, shard)

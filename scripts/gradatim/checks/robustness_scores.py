@@ -1,0 +1,244 @@
+"""How good each item's answers are, clean and corrupted: scored, told as measurements, kept for the gates."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.checks.answers import CLEAN, Answers
+from gradatim.checks.check import Check
+from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.files import replacing
+from gradatim.gates.case import CorruptionScores
+from gradatim.gates.robustness import severity_bounds
+from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
+from gradatim.metrics.embedding import EmbeddingScorer
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.task import Task
+from gradatim.perturb.catalogue import SEVERITIES
+
+Scores = NDArray[np.float32]
+
+_ALPHA = 0.025
+"""Each end of an interval: together a two-sided 95 % interval."""
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """The quality of every item for one model, more is better.
+
+    Attributes:
+        items: int64 [n], the items' places in the data set.
+        digest: of the items and their labels: equal digests can be paired.
+        whole: whether these are all items of the data set.
+        clean: float32 [n], without corruption.
+        corrupted: float32 [n, 5] by corruption, severity 1 to 5.
+    """
+
+    items: NDArray[np.int64]
+    digest: str
+    whole: bool
+    clean: Scores
+    corrupted: Mapping[str, Scores]
+
+
+@dataclass
+class Robustness:
+    """What was found of some models.
+
+    Attributes:
+        scores: by model.
+        checks: by model, one for every corruption under which it gave no usable answer.
+    """
+
+    scores: dict[str, ItemScores] = field(default_factory=dict)
+    checks: dict[str, list[Check]] = field(default_factory=dict)
+
+    def in_order(self, names: Iterable[str]) -> Robustness:
+        """In the order of the models, whichever of them were asked together."""
+        return Robustness(
+            {name: self.scores[name] for name in names if name in self.scores},
+            {name: self.checks[name] for name in names if name in self.checks},
+        )
+
+
+def score(
+    names: Sequence[str],
+    items: NDArray[np.int64],
+    whole: bool,
+    task: Task,
+    corruptions: Sequence[str],
+    answers: Answers,
+) -> Robustness:
+    """Score what models say, however it was come by.
+
+    Args:
+        names: of the models.
+        items: int64 [n], the places of the items in the data set.
+        whole: whether these are all of them.
+        task: how an item is scored.
+        corruptions: names of the catalogue.
+        answers: asked for ``CLEAN`` at severity 0 first; of a corruption for a model only until it is of no use.
+
+    Raises:
+        InvalidInput: clean answers cannot be used.
+    """
+    found = Robustness()
+    clean = {}
+    for name, answered in answers(CLEAN, 0, names).items():
+        if isinstance(answered, InvalidInput):
+            raise answered
+        clean[name] = Evaluation(task, answered)
+    corrupted: dict[str, dict[str, Scores]] = {name: {} for name in names}
+    for corruption in corruptions:
+        columns: dict[str, list[Scores]] = {name: [] for name in names}
+        broken: dict[str, str] = {}
+        for severity in SEVERITIES:
+            going = [name for name in names if name not in broken]
+            for name, answered in answers(corruption, severity, going).items():
+                try:
+                    if isinstance(answered, InvalidInput):
+                        raise answered
+                    columns[name].append(_scores(Evaluation(task, answered), clean[name]))
+                except InvalidInput as error:
+                    broken[name] = f"at severity {severity}: {error}"
+        for name, why in broken.items():
+            check = Check("robustness", corruption, Verdict.FAIL, f"No usable answer {why}")
+            found.checks.setdefault(name, []).append(check)
+        for name in names:
+            if name not in broken:
+                corrupted[name][corruption] = np.stack(columns[name], axis=1)
+    for name, evaluation in clean.items():
+        found.scores[name] = ItemScores(
+            items, evaluation.pairing, whole, _scores(evaluation, evaluation), corrupted[name]
+        )
+    return found.in_order(names)
+
+
+def _scores(evaluation: Evaluation, clean: Evaluation) -> Scores:
+    mine, theirs = evaluation.scorer, clean.scorer
+    if isinstance(mine, EmbeddingScorer) and isinstance(theirs, EmbeddingScorer) and mine.truth is None:
+        dots = np.einsum(
+            "ij,ij->i", np.asarray(mine.vectors, np.float64), np.asarray(theirs.vectors, np.float64)
+        )
+        return np.asarray(np.minimum(dots / (mine.lengths * theirs.lengths), 1.0), np.float32)
+    return evaluation.scorer.item_scores()
+
+
+def measurements(variant: str, found: ItemScores) -> list[Measurement]:
+    """``robustness`` of one model: at ``corruption`` its mean over severities, at ``corruption:3`` one severity.
+
+    ``corruption:0`` is the same items without corruption. Intervals are two-sided 95 %: exact for right or wrong,
+    Student's t otherwise.
+    """
+    told = []
+    for corruption, scores in found.corrupted.items():
+        mean = scores.astype(np.float64).mean(axis=1, keepdims=True)
+        told.append(_measured(variant, corruption, mean))
+        told.append(_measured(variant, f"{corruption}:0", found.clean[:, None]))
+        for place, severity in enumerate(SEVERITIES):
+            told.append(_measured(variant, f"{corruption}:{severity}", scores[:, place : place + 1]))
+    return told
+
+
+def save_scores(workspace: Path, variant: str, found: ItemScores) -> Path:
+    """Keep one model's scores in the workspace for the gates; gives the file."""
+    path = _path(workspace, variant)
+    arrays = {f"corruption/{name}": scores for name, scores in found.corrupted.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            allow_pickle=False,
+            items=found.items,
+            clean=found.clean,
+            digest=np.array(found.digest),
+            whole=np.array(found.whole),
+            **arrays,
+        )
+    return path
+
+
+def read_scores(workspace: Path, variant: str) -> ItemScores | None:
+    """What ``save_scores`` kept; None when there is nothing.
+
+    Raises:
+        BrokenEvidence: the file is broken.
+    """
+    path = _path(workspace, variant)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name.startswith("corruption/")]
+            return ItemScores(
+                archive["items"],
+                str(archive["digest"]),
+                bool(archive["whole"]),
+                archive["clean"],
+                {name.removeprefix("corruption/"): archive[name] for name in names},
+            )
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise BrokenEvidence(
+            f"{path} does not hold robustness scores: {error}. Run: gradatim test --force"
+        ) from error
+
+
+def load_scores(workspace: Path, variant: str, baseline: str | None) -> list[CorruptionScores]:
+    """What the gates judge robustness on: a variant's scores beside the baseline's on the same items.
+
+    Args:
+        workspace: the folder ``.gradatim``.
+        variant: whose scores.
+        baseline: the name under which the baseline was scored; None when nothing was released before.
+
+    Returns:
+        One for each corruption that the variant was scored under; none at all when robustness was not tested.
+
+    Raises:
+        BrokenEvidence: a file is broken, or candidate and baseline were scored on different items.
+    """
+    mine = read_scores(workspace, variant)
+    if mine is None:
+        return []
+    theirs = read_scores(workspace, baseline) if baseline is not None else None
+    if theirs is not None and theirs.digest != mine.digest:
+        raise BrokenEvidence(
+            f"The robustness of {variant} and of the baseline was measured on different items. Run: gradatim test --force"
+        )
+    return [
+        CorruptionScores(
+            corruption,
+            SEVERITIES,
+            scores,
+            theirs.corrupted.get(corruption) if theirs else None,
+            mine.digest if mine.whole else "",
+        )
+        for corruption, scores in mine.corrupted.items()
+    ]
+
+
+def _measured(variant: str, where: str, scores: NDArray[Any]) -> Measurement:
+    column = np.asarray(scores, np.float64)
+    bounds = severity_bounds(column, _ALPHA)[0]
+    binary = bool(((column == 0) | (column == 1)).all())
+    return Measurement(
+        "robustness",
+        variant,
+        float(column.mean()),
+        n=len(column),
+        low=None if bounds is None else bounds[0],
+        high=None if bounds is None else bounds[1],
+        where=where,
+        successes=int(column.sum()) if binary else None,
+    )
+
+
+def _path(workspace: Path, variant: str) -> Path:
+    return workspace / "predictions" / "robustness" / f"{variant}.npz"
