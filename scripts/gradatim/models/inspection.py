@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.code import local_closure
 from gradatim.errors import GradatimError, InvalidInput
@@ -14,9 +14,12 @@ from gradatim.files import list_files, sha256_file
 from gradatim.models.formats import detect_format, safetensors_header
 from gradatim.models.opening import find_source, open_source, pickled_files
 from gradatim.models.predictor import failed
-from gradatim.models.source import Source
+from gradatim.models.source import Means, Source
 from gradatim.models.weights import has_nonfinite, pieces_of
 from gradatim.signature import Signature
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _SAFETENSORS = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
@@ -60,33 +63,11 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
-        return {
-            "format": self.format,
-            "files": dict(self.files),
-            "size": self.size,
-            "pickles": list(self.pickles),
-            "external_data": list(self.external_data),
-            "opset": dict(self.opset),
-            "ir_version": self.ir_version,
-            "producer": self.producer,
-            "signature": None if self.signature is None else self.signature.to_json(),
-            "parameters": self.parameters,
-            "nonfinite": list(self.nonfinite),
-            "operators": dict(self.operators),
-        }
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**record, "signature": None if self.signature is None else self.signature.to_json()}
 
 
-def inspect_model(
-    path: Path,
-    *,
-    root: Path,
-    format: str | None = None,  # noqa: A002 (the contract's word)
-    factory: str | None = None,
-    signature: Signature | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-    allow_pickle: bool = False,
-) -> Inspection:
+def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspection:
     """Look a model over: format, signature, weights, files, and whether it brings a pickle.
 
     An ONNX model is read from its protobuf, safetensors from their header and bytes: neither is run. PyTorch
@@ -99,16 +80,7 @@ def inspect_model(
         InvalidInput: there is no model, or it is broken; or its external data lies outside of its folder.
         EnvironmentLacks: a package that the format needs is missing.
     """
-    source = find_source(
-        path,
-        root=root,
-        format=format,
-        factory=factory,
-        signature=signature,
-        device=device,
-        threads=threads,
-        allow_pickle=allow_pickle,
-    )
+    source = find_source(path, root=root, **means)
     with _explaining(source.path):
         found = _files_of(source)
         folder = source.path if source.path.is_dir() else source.path.parent
@@ -118,7 +90,7 @@ def inspect_model(
             size=sum(file.stat().st_size for file in found),
             pickles=pickled_files(source.path),
         )
-        return known if known.pickles and not allow_pickle else _look(known, source)
+        return known if known.pickles and not source.allow_pickle else _look(known, source)
 
 
 def model_files(path: Path) -> list[Path]:

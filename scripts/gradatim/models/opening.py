@@ -4,54 +4,33 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
 from gradatim.models import formats, pickles
 from gradatim.models.predictor import Predictor
-from gradatim.models.source import Source
+from gradatim.models.source import Means, Source
 from gradatim.signature import Signature
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def open_model(
-    path: Path,
-    *,
-    root: Path,
-    format: str | None = None,  # noqa: A002 (the contract's word)
-    factory: str | None = None,
-    signature: Signature | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-    allow_pickle: bool = False,
-) -> Predictor:
+
+def open_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Predictor:
     """Load a model, ready to be called.
 
     Args:
         path: file, folder or ``module:function``; relative to ``root``.
         root: the project's folder, where the user's own code is found.
-        format: one of ``formats.FORMATS``; None looks at the content.
-        factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded
-            into, or, for ``python``, the callable itself. It is called with the path if it takes an argument.
-        signature: what the contract declares; completes what the format does not say, never contradicts it.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: threads that one call may use.
-        allow_pickle: the contract trusts this model's pickles; ``weights_only=True`` is used where it can be.
+        means: how it is to be opened: see ``source.Means``.
 
     Raises:
         InvalidInput: there is no model, it is broken, or it brings a pickle that is not allowed.
         EnvironmentLacks: the runtime's package or the device is missing.
         UsageError: an unknown format or device.
     """
-    source = find_source(
-        path,
-        root=root,
-        format=format,
-        factory=factory,
-        signature=signature,
-        device=device,
-        threads=threads,
-        allow_pickle=allow_pickle,
-    )
+    source = find_source(path, root=root, **means)
     refuse_pickles(source)
     return open_source(source)
 

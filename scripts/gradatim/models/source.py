@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from gradatim.signature import Signature
+
+
+class Means(TypedDict, total=False):
+    """How a model is to be opened, as far as the contract says.
+
+    Attributes:
+        format: one of ``formats.FORMATS``; None looks at the content.
+        factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded into, or, for
+            ``python``, the callable itself. It is called with the path if it takes an argument.
+        signature: what the contract declares; completes what the format does not say, never contradicts it.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: threads that one call may use.
+        allow_pickle: the contract trusts this model's pickles; ``weights_only=True`` is used where it can be.
+    """
+
+    format: str | None
+    factory: str | None
+    signature: Signature | None
+    device: str
+    threads: int
+    allow_pickle: bool
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,58 +44,71 @@ def bind(predictor: Predictor, *, constants: Mapping[str, Any], carries: Mapping
         InvalidInput: a name that the model does not have, or a constant that does not fit its dtype or shape.
     """
     signature = predictor.signature
+    _refuse_unknown(signature, constants, carries)
+    data = tuple(spec for spec in signature.inputs if spec.name not in constants and spec.name not in carries)
+    steps = _Steps(
+        predictor,
+        data,
+        {name: _Constant(_declared(signature, name), value) for name, value in constants.items()},
+        {name: _state(_declared(signature, name)) for name in carries},
+        carries,
+    )
+    model = BoundModel(
+        getattr(predictor, "name", "The model"),
+        Signature(data, tuple(spec for spec in signature.outputs if spec.name not in carries.values())),
+        steps.run,
+        device=predictor.device,
+        threads=predictor.threads,
+        extra_axes=1 if carries else 0,
+        release=predictor.close,
+    )
+    model.takes_sequences = bool(carries)
+    return model
+
+
+def _refuse_unknown(signature: Signature, constants: Mapping[str, Any], carries: Mapping[str, str]) -> None:
     for name in (*constants, *carries):
-        if signature.input(name) is None:
-            raise InvalidInput(f"The model has no input `{name}`: it takes {names_of(signature.inputs)}.")
+        _declared(signature, name)
     for name, output in carries.items():
         if signature.outputs and signature.output(output) is None:
             raise InvalidInput(
                 f"The input `{name}` is to be carried from the output `{output}`, which the model does not "
-                "have: "
-                f"it gives {names_of(signature.outputs)}."
+                f"have: it gives {names_of(signature.outputs)}."
             )
     if both := sorted(set(constants) & set(carries)):
         raise InvalidInput(
             f"The input `{both[0]}` cannot be both a constant and carried: keep one of the two."
         )
 
-    data = tuple(spec for spec in signature.inputs if spec.name not in constants and spec.name not in carries)
-    carried = set(carries.values())
-    bound = Signature(data, tuple(spec for spec in signature.outputs if spec.name not in carried))
-    fixed = {name: _Constant(_declared(signature, name), value) for name, value in constants.items()}
-    states = {name: _declared(signature, name) for name in carries}
-    for name, spec in states.items():
-        if spec.shape is None or spec.dtype in ("unknown", "str"):
-            raise InvalidInput(
-                f"The state `{name}` starts as zeros, but its dtype or shape is not known "
-                f"({describe(spec)}): declare "
-                f"`dtype` and `shape` of `{name}` under `model.inputs`."
-            )
-    ranks = {spec.name: len(spec.shape) for spec in data if spec.shape is not None}
 
-    def step(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        outputs = predictor(inputs)
-        if missing := carried - set(outputs):
-            raise InvalidInput(
-                f"The model gave no output `{min(missing)}` to carry: it gave "
-                f"{', '.join(outputs) or 'nothing'}."
-            )
-        return outputs
+@dataclass(frozen=True)
+class _Steps:
+    """A model that is run step by step along the time axis of its data, or just once.
 
-    def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        sequences = [name for name, rank in ranks.items() if inputs[name].ndim == rank + 1] if carries else []
-        for name in sequences:
-            if inputs[name].shape[1] == 0:
-                raise InvalidInput(f"The sequence `{name}` has no step: its axis 1, time, has the size 0.")
+    Attributes:
+        data: the inputs that the caller gives.
+        constants, states: the others, by name.
+        carries: input name -> the output that feeds it.
+    """
+
+    model: Predictor
+    data: tuple[TensorSpec, ...]
+    constants: Mapping[str, _Constant]
+    states: Mapping[str, TensorSpec]
+    carries: Mapping[str, str]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        sequences = self._sequences(inputs) if self.carries else []
         now = {name: array[:, 0] if name in sequences else array for name, array in inputs.items()}
         feeds = {
             **now,
-            **{name: constant.for_inputs(data, now) for name, constant in fixed.items()},
-            **{name: _zeros(spec, data, now) for name, spec in states.items()},
+            **{name: constant.for_inputs(self.data, now) for name, constant in self.constants.items()},
+            **{
+                name: np.zeros(_shape(spec, self.data, now), spec.dtype) for name, spec in self.states.items()
+            },
         }
         if not sequences:
-            outputs = step(feeds)
-            return {name: array for name, array in outputs.items() if name not in carried}
+            return self._given(self._step(feeds))
         steps = {inputs[name].shape[1] for name in sequences}
         if len(steps) > 1:
             raise InvalidInput(
@@ -103,25 +118,46 @@ def bind(predictor: Predictor, *, constants: Mapping[str, Any], carries: Mapping
         for time in range(steps.pop()):
             for name in sequences:
                 feeds[name] = inputs[name][:, time]
-            outputs = step(feeds)
-            for name, output in carries.items():
+            outputs = self._step(feeds)
+            for name, output in self.carries.items():
                 feeds[name] = outputs[output]
-            for name, array in outputs.items():
-                if name not in carried:
-                    collected.setdefault(name, []).append(array)
+            for name, array in self._given(outputs).items():
+                collected.setdefault(name, []).append(array)
         return {name: np.stack(arrays, axis=min(1, arrays[0].ndim)) for name, arrays in collected.items()}
 
-    model = BoundModel(
-        getattr(predictor, "name", "The model"),
-        bound,
-        run,
-        device=predictor.device,
-        threads=predictor.threads,
-        extra_axes=1 if carries else 0,
-        release=predictor.close,
-    )
-    model.takes_sequences = bool(carries)
-    return model
+    def _sequences(self, inputs: Arrays) -> list[str]:
+        """The inputs with a time axis behind the batch axis."""
+        found = [s.name for s in self.data if s.shape is not None and inputs[s.name].ndim == len(s.shape) + 1]
+        for name in found:
+            if inputs[name].shape[1] == 0:
+                raise InvalidInput(f"The sequence `{name}` has no step: its axis 1, time, has the size 0.")
+        return found
+
+    def _step(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        outputs = self.model(feeds)
+        if missing := self._carried - set(outputs):
+            raise InvalidInput(
+                f"The model gave no output `{min(missing)}` to carry: it gave {', '.join(outputs) or 'nothing'}."
+            )
+        return outputs
+
+    def _given(self, outputs: Arrays) -> dict[str, NDArray[Any]]:
+        """The outputs that are not carried."""
+        return {name: array for name, array in outputs.items() if name not in self._carried}
+
+    @cached_property
+    def _carried(self) -> frozenset[str]:
+        return frozenset(self.carries.values())
+
+
+def _state(spec: TensorSpec) -> TensorSpec:
+    """The input of a state, which must be known to begin as zeros."""
+    if spec.shape is None or spec.dtype in ("unknown", "str"):
+        raise InvalidInput(
+            f"The state `{spec.name}` starts as zeros, but its dtype or shape is not known ({describe(spec)}): declare "
+            f"`dtype` and `shape` of `{spec.name}` under `model.inputs`."
+        )
+    return spec
 
 
 def _declared(signature: Signature, name: str) -> TensorSpec:
@@ -182,10 +218,6 @@ def _cast(spec: TensorSpec, value: Any) -> NDArray[Any]:
     if cast.dtype.kind == "f" and not np.array_equal(np.isfinite(cast), np.isfinite(raw)):
         raise wrong
     return cast
-
-
-def _zeros(spec: TensorSpec, data: tuple[TensorSpec, ...], inputs: Arrays) -> NDArray[Any]:
-    return np.zeros(_shape(spec, data, inputs), spec.dtype)
 
 
 def _shape(spec: TensorSpec, data: tuple[TensorSpec, ...], inputs: Arrays) -> tuple[int, ...]:
