@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.intervals import clopper_pearson
 
+POWER = 0.8
+"""The power that is planned for."""
+
+POWER_QUANTILE = 0.8416212335729143
+"""Its normal quantile."""
+
 
 def decide(low: float, high: float, threshold: float) -> Verdict:
     """The verdict on "at least ``threshold``" from two bounds; NaN in any of the three is INVALID."""

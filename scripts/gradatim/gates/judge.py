@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gradatim.errors import InvalidInput
+from gradatim.gates import noninferiority, threshold
 from gradatim.gates.case import Case
 from gradatim.gates.gate import Gate, chance, expand
-from gradatim.gates.quality import absolute, comparison, regression_p
+from gradatim.gates.quality import samples_of, unmeasured
 from gradatim.gates.robustness import robustness
 from gradatim.gates.rule import Rule
 from gradatim.gates.runtime import limit, timing
 from gradatim.gates.slices import holm
 from gradatim.gates.verdict import GateResult, Verdict
-
-__all__ = ["judge"]
 
 
 def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -> list[GateResult]:
@@ -60,8 +60,8 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
         if kind == "robustness":
             return robustness(gate, case)
         if gate.rule.bound in ("not_worse", "keep"):
-            return comparison(gate, case)
-        return absolute(gate, case)
+            return noninferiority.judge(gate, case)
+        return threshold.judge(gate, case)
     except InvalidInput as error:
         return gate.result(Verdict.INVALID, str(error))
 
@@ -72,13 +72,30 @@ def _guarded(gate: Gate, case: Case, vetoes: list[tuple[Gate, float]]) -> GateRe
     if nothing_to_compare or (case.reuse is not None and case.reuse.refusal):
         return _judge_one(gate, case)
     try:
-        p = regression_p(gate, case)
+        p = _regression_p(gate, case)
     except InvalidInput as error:
         return gate.result(Verdict.INVALID, str(error))
     if isinstance(p, GateResult):
         return p
     vetoes.append((gate, p))
     return None
+
+
+def _regression_p(gate: Gate, case: Case) -> float | GateResult:
+    """p-value of "no regression" for a veto; a verdict where there is none to be had."""
+    p: float | GateResult | None
+    if gate.rule.bound in ("not_worse", "keep"):
+        p = noninferiority.veto_p(gate, case)
+    elif case.candidate is None:
+        p = unmeasured(gate)
+    else:
+        samples = samples_of(gate, case.candidate)
+        p = samples if isinstance(samples, GateResult) else threshold.veto_p(gate, samples)
+    if isinstance(p, GateResult):
+        return p
+    if p is None or math.isnan(p):
+        return gate.result(Verdict.INCONCLUSIVE, f"{gate.name}: the samples do not tell how much it varies.")
+    return min(1.0, max(0.0, p))
 
 
 def _vetoes(vetoes: Sequence[tuple[Gate, float]], case: Case) -> list[GateResult]:

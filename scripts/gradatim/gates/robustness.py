@@ -10,12 +10,15 @@ from gradatim.gates import exact, wording
 from gradatim.gates.case import Case, CorruptionScores, Scores
 from gradatim.gates.exact import decide
 from gradatim.gates.gate import Gate, null_verdict, settle
+from gradatim.gates.noninferiority import likely
 from gradatim.gates.paired import maurer_pontil
-from gradatim.gates.quality import better
 from gradatim.gates.runtime import meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals
 from gradatim.metrics.intervals import clopper_pearson, mean_bounds, unseen
+
+_POWER = 0.8416
+"""Normal quantile of 80 % power."""
 
 
 def severity_bounds(scores: Scores, alpha: float = 0.05) -> list[tuple[float, float] | None]:
@@ -140,18 +143,17 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
         f"{wording.number(float(new.mean()), gate.meaning)} "
         f"on average over severities {scores.severities[0]} to {scores.severities[-1]} "
         f"({wording.count(n, case.noun)}, against {case.baseline_name}). "
-        f"That is {better(value, gate.meaning)}{'' if ratio == 1 else f' than {100 * ratio:.4g} % of that'}; in truth most likely between "
-        f"{better(low, gate.meaning)} and {better(high, gate.meaning)}. Wanted {gate.wanted}."
+        f"{likely(gate, (value, low, high), '' if ratio == 1 else f' than {100 * ratio:.4g} % of that')}"
     )
     needed = None
     if verdict is Verdict.INCONCLUSIVE and abs(value + margin) > 1e-9 and spread > 0:
-        about = wording.about(((intervals.normal(gate.alpha) + 0.8416) * spread / (value + margin)) ** 2)
+        about = wording.about(((intervals.normal(gate.alpha) + _POWER) * spread / (value + margin)) ** 2)
         needed = about if n < about <= 1000 * max(n, 100) else None
     if verdict is Verdict.INCONCLUSIVE:
         text += settle(needed, n, case, met=value >= -margin)
     if verdict is Verdict.FAIL:
         text += " Even at best the loss is larger than allowed."
-    detectable = (intervals.normal(gate.alpha) + 0.8416) * spread / n**0.5 if spread > 0 else None
+    detectable = (intervals.normal(gate.alpha) + _POWER) * spread / n**0.5 if spread > 0 else None
     return gate.result(verdict, text, low=low, high=high, detectable=detectable, needed=needed, **numbers)
 
 
@@ -218,7 +220,7 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
     if verdict is Verdict.INCONCLUSIVE:
         gap, spread = abs(value - rule.amount), (high - low) / 2 / intervals.normal(gate.alpha)
         about = (
-            ((intervals.normal(gate.alpha) + 0.8416) * spread / gap) ** 2 * n if gap > spread / 100 else 0.0
+            ((intervals.normal(gate.alpha) + _POWER) * spread / gap) ** 2 * n if gap > spread / 100 else 0.0
         )
         needed = wording.about(max(about, n + 1)) if about else None
         text += settle(needed, n, case, met=meets(gate, value))

@@ -1,0 +1,132 @@
+"""Gates on labelled samples beside the baseline's: not worse by more than a margin, or a share of its value kept."""
+
+from __future__ import annotations
+
+import math
+
+from gradatim.gates import wording
+from gradatim.gates.case import Case
+from gradatim.gates.compare import Comparison, compare
+from gradatim.gates.exact import POWER_QUANTILE
+from gradatim.gates.gate import Gate, settle
+from gradatim.gates.quality import few_positives, foreign, realistic, samples_of, unmeasured
+from gradatim.gates.runtime import kept
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics import intervals
+from gradatim.metrics.samples import MetricSamples
+
+
+def judge(gate: Gate, case: Case) -> GateResult:
+    """Not worse than the baseline, or a share of its value kept."""
+    pair = _pair(gate, case)
+    if isinstance(pair, GateResult):
+        return pair
+    new, old = pair
+    ratio, margin = _terms(gate)
+    found = compare(new, old, margin=margin, ratio=ratio, alpha=gate.alpha)
+    numbers = {
+        "value": found.value,
+        "threshold": -margin,
+        "n": found.n,
+        "baseline": old.value,
+        "candidate": new.value,
+    }
+    before, after = wording.number(old.value, gate.meaning), wording.number(new.value, gate.meaning)
+    change = f"{gate.name}: {before} -> {after} (against {case.baseline_name})."
+    if found.low is None or found.high is None:
+        return gate.result(
+            Verdict.INCONCLUSIVE,
+            f"{change} {wording.count(found.n, case.noun)} do not tell how much the difference "
+            f"varies; wanted {gate.wanted}.",
+            **numbers,
+        )
+    if math.isnan(found.low) or math.isnan(found.high):
+        return gate.result(Verdict.INVALID, f"{gate.name}: the difference is not a number.")
+    if found.low > -margin:
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.FAIL if found.high < -margin else Verdict.INCONCLUSIVE
+    detectable, needed = _plan(found, margin, gate.alpha)
+    against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
+    text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}"
+    numbers |= {"low": found.low, "high": found.high, "detectable": detectable}
+    if gate.veto:
+        return gate.result(verdict, text, **numbers)
+    if verdict is Verdict.FAIL:
+        text += " Even at best the loss is larger than allowed."
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = needed if needed is not None and needed > found.n else None
+        text += settle(needed, found.n, case, met=found.value >= -margin)
+    else:
+        needed = None
+    return gate.result(verdict, text, needed=needed, **numbers)
+
+
+def veto_p(gate: Gate, case: Case) -> float | GateResult | None:
+    """p-value of "no regression beyond the margin"; None where the samples do not tell, a verdict where there are none."""
+    pair = _pair(gate, case)
+    if isinstance(pair, GateResult):
+        return pair
+    ratio, margin = _terms(gate)
+    return compare(*pair, margin=margin, ratio=ratio, alpha=gate.alpha, veto=True).p_worse
+
+
+def likely(gate: Gate, numbers: tuple[float, float, float], against: str) -> str:
+    """A difference (value, low, high) in words, with what was wanted."""
+    value, low, high = (better(gate, number) for number in numbers)
+    return f"That is {value}{against}; in truth most likely between {low} and {high}. Wanted {gate.wanted}."
+
+
+def better(gate: Gate, number: float) -> str:
+    """A difference in words: ``1.2 points worse``."""
+    size = wording.points(abs(number), gate.meaning)
+    if size in ("0", "0 points"):
+        return "no better and no worse"
+    return f"{size} {'better' if number > 0 else 'worse'}"
+
+
+def _pair(gate: Gate, case: Case) -> tuple[MetricSamples, MetricSamples] | GateResult:
+    if case.candidate is None:
+        return unmeasured(gate)
+    if case.baseline is None:
+        return gate.result(
+            Verdict.INVALID,
+            f"{gate.name} is to be compared with {case.baseline_name}, and its predictions are not there: "
+            "run `gradatim evaluate`.",
+        )
+    new, old = samples_of(gate, case.candidate), samples_of(gate, case.baseline)
+    if isinstance(new, GateResult):
+        return new
+    if isinstance(old, GateResult):
+        return old
+    return foreign(gate, case, new) or few_positives(gate, new) or (new, old)
+
+
+def _terms(gate: Gate) -> tuple[float, float]:
+    """(ratio, margin) of a comparison."""
+    rule, higher = gate.rule, gate.meaning.higher_is_better
+    if rule.bound == "keep":
+        return kept(rule.amount, higher_is_better=higher), 0.0
+    if gate.relative:
+        return (1 - rule.amount if higher else 1 + rule.amount), 0.0
+    return 1.0, rule.amount
+
+
+def _flipped(found: Comparison, case: Case) -> str:
+    if found.gains is None or found.losses is None:
+        return ""
+    return f" Of {wording.count(found.n, case.noun)} {found.gains} got better and {found.losses} worse."
+
+
+def _plan(found: Comparison, margin: float, alpha: float) -> tuple[float | None, int | None]:
+    """(smallest margin that n samples could prove for an equal model, samples that would settle this one)."""
+    if found.spread is None:
+        return None, None
+    # nothing seen to differ is not proof that nothing does: about one sample in n might
+    spread = max(found.spread, 1 / math.sqrt(found.n)) if found.gains is not None else found.spread
+    factor = intervals.normal(alpha) + POWER_QUANTILE
+    detectable = factor * spread / math.sqrt(found.n)
+    room = abs(found.value + margin)
+    if not room > 1e-9 or not spread:
+        return detectable, None
+    return detectable, realistic((factor * spread / room) ** 2, found.n)
