@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import random
@@ -30,6 +31,7 @@ from registry_examples import (
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.verify import verify_folder
 from gradatim.files import sha256_file
+from gradatim.publishers import mlflow, oci
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publisher import Publisher
 from gradatim.publishers.retrieval import retrieve
@@ -382,6 +384,14 @@ def test_promoted_bytes_are_the_same_release_at_another_commit(repo: Path, tmp_p
     assert sha256_file(tmp_path / "releases" / "v1.0.0" / "digits.onnx") == sha256_file(
         tmp_path / "releases" / "v1.0.0-beta.1" / "digits.onnx"
     )
+
+
+def test_other_programs_know_a_release_by_names_that_stay_whatever_our_modules_are_called(repo: Path) -> None:
+    release = release_files(repo, "v1.0.0")
+    manifest = json.loads(oci._manifest(release))
+    assert manifest["artifactType"] == "application/vnd.gradatim.release.v1+json"
+    assert manifest["annotations"]["vnd.gradatim.release"] == f"sha256:{release.record.digest}"
+    assert (mlflow._RELEASE, mlflow._VERSION) == ("gradatim.release", "gradatim.version")
 
 
 def test_new_evidence_never_replaces_old_evidence_of_a_version(repo: Path) -> None:
