@@ -15,6 +15,7 @@ from pathlib import Path
 from gradatim.cli import STEPS, VERBS
 from gradatim.contract.documentation import reference_page
 from gradatim.contract.reading import read_contract
+from gradatim.contract.stores import STORES
 from gradatim.files import write_text
 from gradatim.lineage.schema import json_schema
 from gradatim.perturb import catalogue
@@ -60,8 +61,9 @@ MEANING = {
 def written() -> dict[str, str]:
     """Every file that has such parts, as it should be, by its path in the repository."""
     readme = (TOP / "README.md").read_text(encoding="utf-8")
-    gitlab_page, robustness = (
-        (TOP / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("gitlab", "robustness")
+    gitlab_page, robustness, publishing = (
+        (TOP / f"docs/{name}.md").read_text(encoding="utf-8")
+        for name in ("gitlab", "robustness", "publishing")
     )
     parts = {
         "commands": commands(),
@@ -72,6 +74,7 @@ def written() -> dict[str, str]:
         "README.md": _filled(readme, parts),
         "docs/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
         "docs/robustness.md": _filled(robustness, {"catalogue": corruptions()}),
+        "docs/publishing.md": _filled(publishing, {"places": places()}),
         "docs/contract.md": reference_page(),
         "docs/lineage.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
@@ -118,6 +121,15 @@ def inputs() -> str:
     for one in gitlab.INPUTS:
         default = str(one.default).replace("|", "\\|")
         rows.append(f"| `{one.name}` | {f'`{default}`' if default else 'nothing'} | {one.description} |")
+    return "\n".join(rows)
+
+
+def places() -> str:
+    """Every kind of place that releases are published to."""
+    rows = ["| place | install | who writes | one release is |", "|---|---|---|---|"]
+    for store in STORES.values():
+        extra = f"`gradatim[{store.extra}]`" if store.extra else "-"
+        rows.append(f"| {store.kind} | {extra} | {store.access} | {store.release} |")
     return "\n".join(rows)
 
 

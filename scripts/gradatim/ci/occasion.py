@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from gradatim.ci.platform import Place
 from gradatim.contract.schema import Contract
+from gradatim.contract.stores import STORES
 from gradatim.errors import UsageError
 from gradatim.registry import tags
 from gradatim.shard import shards
@@ -36,9 +37,6 @@ _SUFFIXES = {
     ".safetensors": "torch",
     ".tflite": "litert",
 }
-
-_ASKING = ("huggingface", "mlflow", "oci", "s3")
-"""Places that may ask for credentials before they give a release back; a forge takes the job's own token."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +120,10 @@ def occasion(
     if trusted and rung is not None and rung.runner:
         labels = tuple(contract.runners[rung.runner].labels)
     environment = (rung.environment or stage) if rung else None
-    places = {place.kind for place in contract.publish} - {"folder"}
-    extras = tuple(sorted({*extras_of(contract), *places}))
-    publishers = tuple(sorted({*places, "sign"} if contract.signing else places))
+    places = [STORES[place.kind] for place in contract.publish]
+    needed = {place.extra for place in places if place.extra}
+    extras = tuple(sorted({*extras_of(contract), *needed}))
+    publishers = tuple(sorted({*needed, "sign"} if contract.signing else needed))
     wanted = contract.data.uses is not None and contract.data.evaluation is not None
     checked = kind in ("check", "release") and not place.fork
     apart = jobs == "split" or (wanted and contract.model.build is not None and not committed)
@@ -136,7 +135,7 @@ def occasion(
         extras,
         publishers,
         contract.model.name,
-        checked and not places.isdisjoint(_ASKING),
+        checked and any(place.credentials for place in places),  # a forge takes the job's own token
         checked and wanted,
         "split" if apart else "folded",
         shards_of(contract),

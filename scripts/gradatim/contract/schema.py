@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,10 +13,12 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    create_model,
     field_validator,
     model_validator,
 )
 
+from gradatim.contract.stores import STORES, Store
 from gradatim.quantity import parse_quantity
 from gradatim.shard import MOST
 
@@ -525,92 +527,16 @@ class Registry(Section):
     )
 
 
-def _address(pattern: str, example: str) -> AfterValidator:
-    def check(written: str) -> str:
-        if not re.fullmatch(pattern, written):
-            raise ValueError(f"an address such as `{example}` is wanted, got `{written}`")
-        return written
-
-    return AfterValidator(check)
-
-
-S3Address = Annotated[
-    Text,
-    _address(r"s3://[a-z0-9][a-z0-9.-]+(/[^?#]*)?(\?endpoint=https?://[^&#]+)?", "s3://models/releases"),
-]
-
-
-OciAddress = Annotated[
-    Text,
-    _address(
-        r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:))(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+",
-        "ghcr.io/team/digits",
-    ),
-]
-
-
-ProjectAddress = Annotated[
-    Text, _address(r"(https?://[A-Za-z0-9.-]+(:\d+)?/)?[\w.-]+(/[\w.-]+)+", "ada/digits")
-]
-
-
-HubAddress = Annotated[Text, _address(r"(https?://[A-Za-z0-9.-]+(:\d+)?/)?[\w.-]+/[\w.-]+", "team/digits")]
-
-
-MlflowAddress = Annotated[
-    Text, _address(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[\w.-]+)*/?", "https://mlflow.example.org")
-]
-
-
-class Publisher(Section):
+class Destination(Section):
     """One place where releases are published: exactly one of these keys."""
 
-    folder: Text | None = Field(None, description="A folder, relative to this file.", examples=["releases/"])
-    s3: S3Address | None = Field(
-        None,
-        description="A bucket and a prefix on S3; for another store that speaks its protocol add `?endpoint=https://HOST`. "
-        "Needs the extra `s3`, and credentials where AWS tools look for them, for example AWS_ACCESS_KEY_ID.",
-        examples=["s3://models/releases"],
-    )
-    oci: OciAddress | None = Field(
-        None,
-        description="A repository of an OCI registry: `HOST/PATH`; each release is an artefact tagged with its version. "
-        "Needs the extra `oci`, and GRADATIM_OCI_USERNAME and GRADATIM_OCI_PASSWORD, or a `docker login`.",
-        examples=["ghcr.io/team/digits"],
-    )
-    github: ProjectAddress | None = Field(
-        None,
-        description="Releases of a GitHub repository: `OWNER/NAME` or its address; the git remote's when left out. "
-        "Needs the extra `github`, and GITHUB_TOKEN with `contents: write`.",
-        examples=["ada/digits"],
-    )
-    gitlab: ProjectAddress | None = Field(
-        None,
-        description="Releases of a GitLab project, files in its package registry: `GROUP/NAME` or its address; the git "
-        "remote's when left out. Needs the extra `gitlab`, and GITLAB_TOKEN, or CI_JOB_TOKEN in a job.",
-        examples=["models/digits"],
-    )
-    huggingface: HubAddress | None = Field(
-        None,
-        description="A model repository of the Hugging Face Hub that exists: `OWNER/NAME` or its address; each release is "
-        "one commit with the tag of its version. Needs the extra `huggingface`, and HF_TOKEN.",
-        examples=["team/digits"],
-    )
-    mlflow: MlflowAddress | None = Field(
-        None,
-        description="An MLflow server; each release is a version of the registered model of its name, and the stage an "
-        "alias. Needs the extra `mlflow`, and MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
-        "MLFLOW_TRACKING_PASSWORD, where the server asks for them.",
-        examples=["https://mlflow.example.org"],
-    )
-
     @model_validator(mode="after")
-    def _one_place(self) -> Publisher:
+    def _one_place(self) -> Destination:
         if len(self.model_fields_set) != 1:
             known = ", ".join(type(self).model_fields)
             raise ValueError(f"each entry names one place, by one of: {known}")
-        if self.address is None and self.kind not in _OF_THE_REMOTE:
-            example = (type(self).model_fields[self.kind].examples or [""])[0]
+        if self.address is None and not STORES[self.kind].of_the_remote:
+            example = STORES[self.kind].example
             raise ValueError(f"`{self.kind}` needs to know where: `- {self.kind}: {example}`")
         return self
 
@@ -626,11 +552,30 @@ class Publisher(Section):
         return written
 
 
-_OF_THE_REMOTE = ("github", "gitlab")
-"""Publishers that take their place from the git remote when none is written."""
+def _key(store: Store) -> Any:
+    """The key of a kind of place, as a field of ``Destination``."""
+
+    def check(written: str) -> str:
+        if not re.fullmatch(store.address, written):
+            raise ValueError(f"an address such as `{store.example}` is wanted, got `{written}`")
+        return written
+
+    return (
+        Annotated[Text, AfterValidator(check)] | None,
+        Field(None, description=store.described, examples=[store.example]),
+    )
 
 
-def _publisher(written: Any) -> Any:
+if not TYPE_CHECKING:  # a key for each row of the table; code asks for `kind` and `address` alone
+    Destination = create_model(
+        "Destination",
+        __base__=Destination,
+        __doc__=Destination.__doc__,
+        **{kind: _key(store) for kind, store in STORES.items()},
+    )
+
+
+def _destination(written: Any) -> Any:
     return {written: None} if isinstance(written, str) else written
 
 
@@ -660,7 +605,7 @@ class Contract(Section):
         None, description="Whose signatures of releases are believed; nobody's when left out."
     )
     publish: tuple[
-        Annotated[Publisher, BeforeValidator(_publisher, json_schema_input_type=str | Publisher)], ...
+        Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str | Destination)], ...
     ] = Field((), description="Where releases go.")
     runners: dict[Name, Annotated[Runner, _shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gradatim.contract.stores import STORES
 from gradatim.pipeline.graph import GRAPH, STEPS, Step
 
 CONTRACT = "gradatim.yml"
@@ -77,29 +78,10 @@ _TOKEN = Input(
     "${{ github.token }}",
     carried_as="GITHUB_TOKEN",
 )
-CREDENTIALS = (
-    Input(
-        "oci-username",
-        "For an OCI registry that the contract publishes to.",
-        carried_as="GRADATIM_OCI_USERNAME",
-    ),
-    Input("oci-password", "Its password or token.", carried_as="GRADATIM_OCI_PASSWORD"),
-    Input(
-        "aws-access-key-id", "For an S3 store that the contract publishes to.", carried_as="AWS_ACCESS_KEY_ID"
-    ),
-    Input("aws-secret-access-key", "Its secret.", carried_as="AWS_SECRET_ACCESS_KEY"),
-    Input(
-        "huggingface-token",
-        "For the Hugging Face Hub, if the contract publishes to it; one that may write.",
-        carried_as="HF_TOKEN",
-    ),
-    Input(
-        "mlflow-token",
-        "For an MLflow server that the contract publishes to.",
-        carried_as="MLFLOW_TRACKING_TOKEN",
-    ),
-    Input("mlflow-username", "For one with users instead.", carried_as="MLFLOW_TRACKING_USERNAME"),
-    Input("mlflow-password", "Its password.", carried_as="MLFLOW_TRACKING_PASSWORD"),
+CREDENTIALS = tuple(
+    Input(given.secret, given.meaning, carried_as=given.variable)
+    for store in STORES.values()
+    for given in store.credentials
 )
 """What publishers need; jobs that run code of the repository never get it."""
 

@@ -304,18 +304,18 @@ def _quoted(value: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Write the rendered files into the checkout that this module lies in, or compare them with ``--check``."""
     top = Path(__file__).resolve().parents[3]
-    drifted = [
-        path
+    drifted = {
+        path: text
         for path, text in rendered().items()
         if not (top / path).is_file() or (top / path).read_text(encoding="utf-8") != text
-    ]
+    }
     if "--check" in arguments:
         sys.stderr.write(
             "".join(f"{path} has drifted from its template and the graph.\n" for path in drifted)
         )
         return 1 if drifted else 0
-    for path in drifted:
-        write_text(top / path, rendered()[path])
+    for path, text in drifted.items():
+        write_text(top / path, text)
         sys.stderr.write(f"{path}\n")
     return 0
 
