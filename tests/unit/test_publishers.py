@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,7 @@ from registry_examples import (
     tag,
 )
 
+from gradatim.contract.stores import STORES, Store
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.verify import verify_folder
 from gradatim.files import sha256_file
@@ -392,6 +397,26 @@ def test_other_programs_know_a_release_by_names_that_stay_whatever_our_modules_a
     assert manifest["artifactType"] == "application/vnd.gradatim.release.v1+json"
     assert manifest["annotations"]["vnd.gradatim.release"] == f"sha256:{release.record.digest}"
     assert (mlflow._RELEASE, mlflow._VERSION) == ("gradatim.release", "gradatim.version")
+
+
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+def test_the_row_of_a_place_names_its_publisher_its_extra_and_what_a_person_must_set(store: Store) -> None:
+    publisher = getattr(importlib.import_module(f"gradatim.publishers.{store.kind}"), store.publisher)
+    assert issubclass(publisher, Publisher)
+    assert publisher.kind == store.kind
+    assert re.fullmatch(store.address, store.example)
+    extras = {name.partition(";")[0] for name in metadata("gradatim").get_all("Provides-Extra", [])}
+    assert store.extra is None or store.extra in extras
+    assert [variable for variable in store.variables if variable not in store.access] == []
+
+
+def test_the_table_of_places_is_read_without_anything_heavy() -> None:
+    heavy = "{'pydantic', 'numpy', 'boto3', 'requests', 'huggingface_hub', 'mlflow'}"
+    code = f"import sys, gradatim.contract.stores; print(sorted({heavy} & set(sys.modules)))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 def test_new_evidence_never_replaces_old_evidence_of_a_version(repo: Path) -> None:

@@ -10,20 +10,20 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
-from gradatim.evidence.assembly import ReleaseFiles, Source
-from gradatim.evidence.manifest import FileEntry
-from gradatim.evidence.release_record import MANIFEST_FILE, SIGNATURE_FILE
-from gradatim.evidence.verify import check_files
-from gradatim.files import cannot_write, list_files, replacing, sha256_bytes, sha256_file
+from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.evidence.assembly import ReleaseFiles
+from gradatim.evidence.manifest import hash_files
+from gradatim.files import cannot_write, list_files
 from gradatim.progress import large
-from gradatim.publishers.publisher import Draft, Publication
+from gradatim.publishers.publisher import Changed, Found, Publication, Publisher, Wanted
+from gradatim.publishers.transfer import checked_source, pieces, save
+from gradatim.registry.git import Repository
 
 
-class FolderPublisher:
+class FolderPublisher(Publisher):
     """Publishes to a folder.
 
     Args:
@@ -32,67 +32,22 @@ class FolderPublisher:
     """
 
     kind = "folder"
+    remedy = "Move that folder away"
 
     def __init__(self, folder: Path, *, root: Path) -> None:
         self.folder = Path(os.path.abspath(root / folder))  # noqa: PTH100 (a link in the path stays as it was written)
+
+    @classmethod
+    def at(cls, address: str | None, root: Path, repository: Repository | None) -> Publisher:
+        """See ``Publisher.at``."""
+        return cls(Path(str(address)), root=root)
 
     @property
     def location(self) -> str:
         return str(self.folder)
 
-    def publication(self, release: ReleaseFiles) -> Publication:
-        """See ``Publisher.publication``."""
-        record = release.record
-        place = str(self.folder / release.tag)
-        return Publication(self.kind, place, record.name, record.version, record.manifest)
-
-    def draft(self, release: ReleaseFiles) -> Draft:
-        """See ``Publisher.draft``. Whoever makes the same draft at the same time waits for the other."""
-        final = self.folder / release.tag
-        place = final.with_name(f".{final.name}.{release.record.digest[:16]}.draft")
-        try:
-            while not final.exists():
-                place.mkdir(parents=True, exist_ok=True)
-                with _locked(place) as held:
-                    if held:
-                        self._fill(place, release)
-                        return Draft(release, str(place))
-        except OSError as error:
-            raise cannot_write(place, error) from error
-        self._compare(final, release)
-        return Draft(release, str(place), self.publication(release))
-
-    def publish(self, draft: Draft) -> Publication:
-        """See ``Publisher.publish``."""
-        release = draft.release
-        final = self.folder / release.tag
-        if draft.public is None:
-            place = Path(draft.place)
-            try:
-                with _locked(place):
-                    place.rename(final)
-                    _sync(final.parent)
-            except OSError as error:
-                if not final.exists():  # else somebody with the same bytes was faster, or it is not the same
-                    raise cannot_write(final, error) from error
-        self._compare(final, release)
-        return self.publication(release)
-
-    def holds(self, release: ReleaseFiles) -> bool:
-        """See ``Publisher.holds``."""
-        final = self.folder / release.tag
-        if not final.is_dir():
-            return False
-        try:
-            self._compare(final, release)
-        except BrokenEvidence:
-            return False
-        return True
-
-    def discard(self, draft: Draft) -> None:
-        """See ``Publisher.discard``."""
-        if draft.public is None:
-            shutil.rmtree(draft.place, ignore_errors=True)
+    def address(self, release: ReleaseFiles) -> str:
+        return str(self.folder / release.tag)
 
     def open(self, publication: Publication, into: Path) -> Path:
         """See ``Publisher.open``: a folder is read where it is."""
@@ -104,74 +59,81 @@ class FolderPublisher:
             )
         return folder
 
-    def _compare(self, folder: Path, release: ReleaseFiles, *, also: Sequence[str] = ()) -> None:
-        """Read everything back: what lies there must be the release, no more and no less."""
-        if not folder.is_dir():
-            raise BrokenEvidence(f"{folder} is in the way: it is not a folder. Move it away.")
-        manifest = folder / MANIFEST_FILE
-        if manifest.is_file() and sha256_file(manifest) != release.manifest.digest:
-            raise BrokenEvidence(
-                f"{folder} holds another {release.record.name} {release.record.version} already, "
-                "with other bytes. A version is never published twice: release under the next number."
-            )
-        _, findings = check_files(folder, release.entries, also=also)
-        if findings:
-            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-            raise BrokenEvidence(
-                f"{folder} is not the release that it should be: {findings[0]}{more} "
-                "A published version is never changed: restore the folder, or release under the next number."
-            )
+    def public(self, publication: Publication) -> Found | None:
+        final = Path(publication.location)
+        if not final.exists():
+            return None
+        if not final.is_dir():
+            raise BrokenEvidence(f"{final} is in the way: it is not a folder. Move it away.")
+        return _files(final)
 
-    def _fill(self, place: Path, release: ReleaseFiles) -> None:
-        """Complete a draft: what an interrupted run left whole is kept, what it left half-written goes."""
-        # A signature joins a draft last; whoever drafts the same release again leaves it for whoever put it there.
-        signature = () if release.signature is not None else (SIGNATURE_FILE,)
-        for name in set(list_files(place)) - {entry.path for entry in release.entries} - {*signature}:
-            (place / name).unlink()
-        for entry in release.entries:
-            _copy(release.sources[entry.path], place / entry.path, entry)
-        self._compare(place, release, also=signature)
+    def lacking(self, there: Found, wanted: Wanted) -> Iterator[str]:
+        """See ``Publisher.lacking``: as many are read at a time as there are processors."""
+        found = hash_files([there[name] for name in wanted if name in there])
+        return (n for n, e in wanted.items() if n not in there or found[there[n]] != (e.size, e.sha256))
 
+    def begin(self, release: ReleaseFiles) -> str:
+        final = self.folder / release.tag
+        place = final.with_name(f".{final.name}.{release.record.digest[:16]}.draft")
+        place.mkdir(parents=True, exist_ok=True)
+        return str(place)
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold a folder for this process alone; a process that dies lets go of it.
+    def drafted(self, place: str, release: ReleaseFiles) -> Found:
+        return _files(Path(place))
 
-    Gives False when the folder went away while we waited for it.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        with contextlib.suppress(OSError):  # a network drive without locks: two at once may have to run again
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder.exists() and folder.stat().st_ino == os.fstat(descriptor).st_ino
-    finally:
-        os.close(descriptor)
+    def read(self, file: Path) -> Iterator[bytes]:
+        return pieces(file)
 
+    def put(self, place: str, release: ReleaseFiles, missing: Wanted, stale: Found) -> Found:
+        for file in stale.values():
+            file.unlink()
+        for name, entry in missing.items():
+            source = checked_source(release, entry)
+            with large(f"copy {name}", entry.size):
+                save([source] if isinstance(source, bytes) else pieces(source), Path(place), name)
+        return {name: Path(place) / name for name in missing}
 
-def _copy(source: Source, target: Path, entry: FileEntry) -> None:
-    if target.is_file() and target.stat().st_size == entry.size:
-        with large(f"compare {entry.path}", entry.size):
-            if sha256_file(target) == entry.sha256:
-                return
-    with large(f"copy {entry.path}", entry.size), replacing(target) as temporary:
-        if isinstance(source, bytes):
-            temporary.write_bytes(source)
-        else:
+    def reveal(self, place: str, release: ReleaseFiles) -> None:
+        final = Path(self.address(release))
+        with self.alone(place):
             try:
-                shutil.copyfile(source, temporary)
-            except FileNotFoundError as error:
-                raise InvalidInput(
-                    f"{source} is gone, although the release needs it. Run it again."
-                ) from error
-        written = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(temporary)
-        if written != entry.sha256:
-            raise InvalidInput(
-                f"The source of {target.name} changed while it was being published. Run the release again."
-            )
+                Path(place).rename(final)
+                _sync(final.parent)
+            except OSError:
+                if not final.exists():  # else somebody was faster; what it is, is compared
+                    raise
+
+    def clear(self, place: str, release: ReleaseFiles) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def alone(self, place: str) -> Iterator[None]:
+        """See ``Publisher.alone``. Whoever makes the same draft waits; a process that dies lets go of it."""
+        folder = Path(place)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            raise Changed from None
+        try:
+            # A network drive may know no locks: then two at once may have to run again.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not folder.exists() or folder.stat().st_ino != os.fstat(descriptor).st_ino:
+                raise Changed  # it went away while we waited for it
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def understood(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in list_files(folder)}
 
 
 def _sync(folder: Path) -> None:

@@ -12,166 +12,72 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.errors import BrokenEvidence
 from gradatim.evidence.assembly import ReleaseFiles
-from gradatim.evidence.release_record import RECORD_FILE
-from gradatim.publishers.forge import by_plain_name, description, find_project
-from gradatim.publishers.publisher import Draft, Publication
-from gradatim.publishers.transfer import (
-    checked_source,
-    compare,
-    gone,
-    is_entry,
-    is_held,
-    not_the_release,
-    own_record,
-    save_named,
-    sending,
-)
-from gradatim.publishers.web import Web, explained
-from gradatim.registry.git import Repository
+from gradatim.publishers.forge import ForgePublisher, description, paged
+from gradatim.publishers.publisher import Found, Publication, Wanted
+from gradatim.publishers.transfer import checked_source, not_the_release, sending
+from gradatim.publishers.web import Web
 
 if TYPE_CHECKING:
     import requests
 
 _TOKENS = {"GITLAB_TOKEN": "PRIVATE-TOKEN", "CI_JOB_TOKEN": "JOB-TOKEN"}
-_RELEASE = "/-/releases/"
-_PAGE = 100
 
 
-class GitLabPublisher:
-    """Publishes to the releases of a GitLab project.
-
-    Args:
-        address: ``GROUP/NAME``, or an address of the project or of one release on its server; None takes the
-            project that the git remote is of.
-        repository: whose remote counts then.
-    """
+class GitLabPublisher(ForgePublisher):
+    """Publishes to the releases of a GitLab project."""
 
     kind = "gitlab"
-
-    def __init__(self, address: str | None, repository: Repository | None = None) -> None:
-        server = os.environ.get("CI_SERVER_URL") or "https://gitlab.com"
-        where = (address or "").partition(_RELEASE)[0]
-        self._project = find_project(where or None, self.kind, server, repository)
-        self._root = f"{self._project.server}/api/v4/projects/{quote(self._project.path, safe='')}"
+    server = ("CI_SERVER_URL", "https://gitlab.com")
+    below = "/-/releases/"
 
     @property
-    def location(self) -> str:
-        return self._project.url
-
-    def publication(self, release: ReleaseFiles) -> Publication:
-        """See ``Publisher.publication``."""
-        record = release.record
-        place = f"{self.location}{_RELEASE}{quote(release.tag, safe='')}"
-        return Publication(self.kind, place, record.name, record.version, record.manifest)
-
-    def draft(self, release: ReleaseFiles) -> Draft:
-        """See ``Publisher.draft``."""
-        if not self._token:
-            raise EnvironmentLacks(
-                f"{self.location} needs a token to be written to. Set {next(iter(_TOKENS))} (in a job, GitLab itself "
-                "sets CI_JOB_TOKEN)."
-            )
-        place = self._package(release)
-        if self._is_public(release):
-            self._compare(release)
-            return Draft(release, place, self.publication(release))
-        present = self._uploaded(release)
-        for name, entry in by_plain_name(release.entries).items():
-            url = f"{place}/{name}"
-            if name in present and is_entry(self._download(url), entry):
-                continue
-            source = checked_source(release, entry)
-            with sending(source, entry.path) as body:
-                # Of several files of one name in a package GitLab gives the newest.
-                self._accepted(self._send("PUT", url, params={"status": "hidden"}, data=body), 200, 201)
-            if not is_entry(self._download(url), entry):
-                raise not_the_release(url, "what was uploaded does not come back.")
-        return Draft(release, place)
-
-    def publish(self, draft: Draft) -> Publication:
-        """See ``Publisher.publish``."""
-        release = draft.release
-        if not self._is_public(release):
-            links = [
-                {
-                    "name": name,
-                    "url": f"{draft.place}/{name}",
-                    "direct_asset_path": f"/{name}",
-                    "link_type": "package",
-                }
-                for name in by_plain_name(release.entries)
-            ]
-            wanted = {
-                "tag_name": release.tag,
-                "name": release.tag,
-                "description": description(release),
-                "assets": {"links": links},
-            }
-            response = self._send("POST", f"{self._root}/releases", json=wanted)
-            if response.status_code != 409:  # else somebody was faster; what it is, is compared
-                self._accepted(response, 201)
-        self._compare(release)
-        return self.publication(release)
-
-    def holds(self, release: ReleaseFiles) -> bool:
-        """See ``Publisher.holds``."""
-        return is_held(release, self._is_public, self._compare)
-
-    def discard(self, draft: Draft) -> None:
-        """See ``Publisher.discard``. A token that may not delete leaves the hidden package to its owner."""
-        package = None if draft.public else self._package_id(draft.release)
-        if package is not None:
-            self._send("DELETE", f"{self._root}/packages/{package}")
-
-    def open(self, publication: Publication, into: Path) -> Path:
-        """See ``Publisher.open``."""
-        found = self._release(unquote(publication.location.partition(_RELEASE)[2]))
-        if found is None:
-            raise gone(publication)
-        return save_named(self._links(found), self._download, into)
+    def may_write(self) -> bool:
+        return bool(self._token)
 
     # releases
 
-    def _release(self, tag: str) -> Any:
-        response = self._send("GET", f"{self._root}/releases/{quote(tag, safe='')}")
-        return None if response.status_code == 404 else self._accepted(response, 200).json()
+    def public(self, publication: Publication) -> Found | None:
+        """See ``Publisher.public``: the addresses of its links."""
+        tag = quote(self.tag(publication), safe="")
+        response = self._send("GET", f"{self._root}/releases/{tag}")
+        if response.status_code == 404:
+            return None
+        links = self._web.accepted(response, 200).json()["assets"]["links"]
+        return {link["name"]: link["url"] for link in links}
 
-    def _is_public(self, release: ReleaseFiles) -> bool:
-        """Whether the version is public with these bytes; with others it is refused."""
-        found = self._release(release.tag)
-        if found is None:
-            return False
-        place = self.publication(release).location
-        marker = self._links(found).get(RECORD_FILE)
-        data = None if marker is None else b"".join(self._download(marker))
-        own_record(place, release, data, "Delete that release, keep its tag")
-        return True
+    def reveal(self, place: str, release: ReleaseFiles) -> None:
+        links = [
+            {
+                "name": name,
+                "url": f"{place}/{name}",
+                "direct_asset_path": f"/{name}",
+                "link_type": "package",
+            }
+            for name in self.names(release)
+        ]
+        wanted = {
+            "tag_name": release.tag,
+            "name": release.tag,
+            "description": description(release),
+            "assets": {"links": links},
+        }
+        response = self._send("POST", f"{self._root}/releases", json=wanted)
+        self._web.accepted(response, 201, 409)  # at 409 somebody was faster; what it is, is compared
 
-    def _compare(self, release: ReleaseFiles) -> None:
-        """Download everything: what is public must be the release, no more and no less."""
-        place = self.publication(release).location
-        found = self._release(release.tag)
-        if found is None:
-            raise not_the_release(place, "it is not public.")
-        links = self._links(found)
-        wanted = by_plain_name(release.entries)
-        compare(place, wanted, links, lambda name, entry: is_entry(self._download(links[name]), entry))
-
-    @staticmethod
-    def _links(found: Any) -> dict[str, str]:
-        """Addresses by name."""
-        return {link["name"]: link["url"] for link in found["assets"]["links"]}
+    def clear(self, place: str, release: ReleaseFiles) -> None:
+        """See ``Publisher.clear``. A token that may not delete leaves the hidden package to its owner."""
+        package = self._package_id(release)
+        if package is not None:
+            self._send("DELETE", f"{self._root}/packages/{package}")
 
     # packages
 
-    def _package(self, release: ReleaseFiles) -> str:
-        """The package of exactly this release."""
+    def begin(self, release: ReleaseFiles) -> str:
         return f"{self._root}/packages/generic/{release.record.name}/{_version(release)}"
 
     def _package_id(self, release: ReleaseFiles) -> int | None:
@@ -181,42 +87,47 @@ class GitLabPublisher:
             "package_version": _version(release),
             "status": "hidden",
         }
-        found = self._accepted(self._send("GET", f"{self._root}/packages", params=wanted), 200).json()
+        found = self._web.accepted(self._send("GET", f"{self._root}/packages", params=wanted), 200).json()
         same = [p for p in found if (p["name"], p["version"]) == (release.record.name, _version(release))]
         return int(same[0]["id"]) if same else None
 
-    def _uploaded(self, release: ReleaseFiles) -> set[str]:
+    def drafted(self, place: str, release: ReleaseFiles) -> Found:
         package = self._package_id(release)
-        names: set[str] = set()
-        page = 1
-        while package is not None:
-            url = f"{self._root}/packages/{package}/package_files"
-            files = self._accepted(
-                self._send("GET", url, params={"per_page": _PAGE, "page": page}), 200
-            ).json()
-            names |= {file["file_name"] for file in files}
-            if len(files) < _PAGE:
-                break
-            page += 1
-        return names
+        if package is None:
+            return {}
+        url = f"{self._root}/packages/{package}/package_files"
+        files = paged(lambda page: self._web.accepted(self._send("GET", url, params=page), 200).json())
+        return {name: f"{place}/{name}" for name in (file["file_name"] for file in files)}
 
-    def _download(self, url: str) -> Iterator[bytes]:
-        if not url.startswith(f"{self._root}/packages/generic/"):
+    def put(self, place: str, release: ReleaseFiles, missing: Wanted, stale: Found) -> Found:
+        """See ``Publisher.put``: of several files of one name in a package GitLab gives the newest."""
+        for name, entry in missing.items():
+            with sending(checked_source(release, entry), name) as body:
+                response = self._send("PUT", f"{place}/{name}", params={"status": "hidden"}, data=body)
+            self._web.accepted(response, 200, 201)
+        return {name: f"{place}/{name}" for name in missing}
+
+    def read(self, file: str) -> Iterator[bytes]:
+        if not file.startswith(f"{self._root}/packages/generic/"):
             raise BrokenEvidence(
-                f"{url} is linked to by a release of {self.location}, and lies somewhere else."
+                f"{file} is linked to by a release of {self.location}, and lies somewhere else."
             )
-        response = self._send("GET", url, stream=True)
+        response = self._send("GET", file, stream=True)
         if response.is_redirect:
             response = self._web.send("GET", response.headers["Location"], stream=True)
         if response.status_code == 404:
-            raise not_the_release(url, "it is linked to, and is gone.")
-        return self._web.stream(self._accepted(response, 200))
+            raise not_the_release(file, "it is linked to, and is gone.")
+        return self._web.stream(self._web.accepted(response, 200))
 
     # speaking with GitLab
 
+    @property
+    def _root(self) -> str:
+        return f"{self.project.server}/api/v4/projects/{quote(self.project.path, safe='')}"
+
     @cached_property
     def _web(self) -> Web:
-        return Web(self.location, self.kind)
+        return Web(self)
 
     @property
     def _token(self) -> dict[str, str]:
@@ -225,16 +136,6 @@ class GitLabPublisher:
 
     def _send(self, method: str, url: str, **how: Any) -> requests.Response:
         return self._web.send(method, url, headers=self._token, allow_redirects=False, **how)
-
-    def _accepted(self, response: requests.Response, *statuses: int) -> requests.Response:
-        if response.status_code in statuses:
-            return response
-        if response.status_code in (401, 403, 404):
-            raise EnvironmentLacks(
-                f"{self.location} does not let this token do that ({explained(response)}). Look at "
-                f"{' or '.join(_TOKENS)}: it needs the scope `api`, or a job of that project."
-            )
-        raise EnvironmentLacks(f"{self.location} refuses: {explained(response)}.")
 
 
 def _version(release: ReleaseFiles) -> str:

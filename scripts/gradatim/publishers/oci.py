@@ -22,23 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
-from gradatim.evidence.assembly import ReleaseFiles
+from gradatim.contract.stores import STORES
+from gradatim.errors import BrokenEvidence
+from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import FileEntry, strict_json
-from gradatim.evidence.release_record import RECORD_FILE
 from gradatim.files import canonical_json, sha256_bytes
-from gradatim.publishers.publisher import Draft, Publication
-from gradatim.publishers.transfer import (
-    checked_source,
-    gone,
-    is_entry,
-    is_held,
-    not_the_release,
-    other_version,
-    save,
-    sending,
-)
-from gradatim.publishers.web import Web, explained, is_loopback
+from gradatim.publishers.publisher import Found, Publication, Publisher, Wanted
+from gradatim.publishers.transfer import checked_source, not_the_release, sending
+from gradatim.publishers.web import Web, is_loopback
 
 if TYPE_CHECKING:
     import requests
@@ -51,12 +42,12 @@ _ANY_MANIFEST = f"{_MANIFEST}, application/vnd.oci.image.index.v1+json, */*"
 """Whatever a tag names is looked at, or an image that bears it would seem not to be there."""
 _EMPTY = b"{}"
 _TITLE = "org.opencontainers.image.title"
-_USERNAME, _PASSWORD = "GRADATIM_OCI_USERNAME", "GRADATIM_OCI_PASSWORD"
+_USERNAME, _PASSWORD = STORES["oci"].variables
 _HUB = {"docker.io": "registry-1.docker.io"}
 _LOGINS = {"docker.io": "https://index.docker.io/v1/"}
 
 
-class OciPublisher:
+class OciPublisher(Publisher):
     """Publishes to a repository of a registry.
 
     Args:
@@ -64,6 +55,7 @@ class OciPublisher:
     """
 
     kind = "oci"
+    remedy = "Remove that tag"
 
     def __init__(self, address: str) -> None:
         self._host, _, path = address.removeprefix("oci://").partition("/")
@@ -76,106 +68,75 @@ class OciPublisher:
     def location(self) -> str:
         return f"oci://{self._host}/{self._repository}"
 
-    def publication(self, release: ReleaseFiles) -> Publication:
-        """See ``Publisher.publication``."""
-        record = release.record
-        place = f"{self.location}:{_tag(release)}"
-        return Publication(self.kind, place, record.name, record.version, record.manifest)
+    @property
+    def access(self) -> str:
+        return super().access.replace("HOST", self._host)
 
-    def draft(self, release: ReleaseFiles) -> Draft:
-        """See ``Publisher.draft``."""
-        manifest = _manifest(release)
-        digest = f"sha256:{sha256_bytes(manifest)}"
-        if self._is_public(release):
-            self._compare(release)
-            return Draft(release, digest, self.publication(release))
-        self._upload(_EMPTY, sha256_bytes(_EMPTY))
-        for entry in release.entries:
-            if self._has(f"blobs/sha256:{entry.sha256}") and is_entry(self._blob(entry.sha256), entry):
-                continue
-            source = checked_source(release, entry)
-            self._upload(source, entry.sha256)
-            if not is_entry(self._blob(entry.sha256), entry):
-                raise not_the_release(
-                    f"{self.location}@sha256:{entry.sha256}", "what was uploaded does not come back."
-                )
-        self._put_manifest(digest, manifest)
-        return Draft(release, digest)
-
-    def publish(self, draft: Draft) -> Publication:
-        """See ``Publisher.publish``."""
-        release = draft.release
-        if not self._is_public(release):
-            self._put_manifest(_tag(release), _manifest(release))
-        self._compare(release)
-        if release.signature is not None:  # it was drafted without, and that draft has another digest
-            unsigned = f"sha256:{sha256_bytes(_manifest(release.with_signature(None)))}"
-            if self._tagged(unsigned) is not None:
-                self._send("DELETE", f"manifests/{unsigned}")
-        return self.publication(release)
-
-    def holds(self, release: ReleaseFiles) -> bool:
-        """See ``Publisher.holds``."""
-        return is_held(release, self._is_public, self._compare)
-
-    def discard(self, draft: Draft) -> None:
-        """See ``Publisher.discard``. Blobs that nothing names are the registry's to collect."""
-        if draft.public is None and not self.holds(draft.release):
-            self._send(
-                "DELETE", f"manifests/{draft.place}"
-            )  # a registry may not allow it; nobody sees it either way
-
-    def open(self, publication: Publication, into: Path) -> Path:
-        """See ``Publisher.open``."""
-        data = self._tagged(publication.location.rpartition(":")[2])
-        if data is None:
-            raise gone(publication)
-        for path, digest in _layers(data, publication.location).items():
-            save(self._blob(digest), into, path)
-        return into
+    def address(self, release: ReleaseFiles) -> str:
+        return f"{self.location}:{_tag(release)}"
 
     # what publishing is made of
 
-    def _is_public(self, release: ReleaseFiles) -> bool:
-        """Whether the tag names these bytes; when it names another release it is refused."""
-        there = self._tagged(_tag(release))
-        if there is None:
+    def public(self, publication: Publication) -> Found | None:
+        data = self._tagged(publication.location.rpartition(":")[2])
+        return None if data is None else _layers(data, publication.location)
+
+    def check(self, release: ReleaseFiles) -> bool:
+        """See ``Publisher.check``: what the manifest says besides must be the release's, too."""
+        if not super().check(release):
             return False
-        place = f"{self.location}:{_tag(release)}"
-        if there != _manifest(release):
-            if _layers(there, place).get(RECORD_FILE) != release.record.digest:
-                raise other_version(place, release)
-            raise not_the_release(place, "its manifest was altered.")
+        if self._tagged(_tag(release)) != _manifest(release):
+            raise not_the_release(self.address(release), "its manifest was altered.")
         return True
 
-    def _compare(self, release: ReleaseFiles) -> None:
-        """Read everything back: what the tag names must be the release."""
-        place = f"{self.location}:{_tag(release)}"
-        if not self._is_public(release):
-            raise not_the_release(place, "the tag is missing.")
-        for entry in release.entries:
-            if not is_entry(self._blob(entry.sha256), entry):
-                raise not_the_release(place, f"{entry.path} was altered.")
+    def begin(self, release: ReleaseFiles) -> str:
+        return f"sha256:{sha256_bytes(_manifest(release))}"
+
+    def drafted(self, place: str, release: ReleaseFiles) -> Found:
+        """See ``Publisher.drafted``: blobs have no names, so what counts is which of the release's are there."""
+        return {e.path: e.sha256 for e in release.entries if self._has(f"blobs/sha256:{e.sha256}")}
+
+    def read(self, file: str) -> Iterator[bytes]:
+        response = self._send("GET", f"blobs/sha256:{file}", stream=True)
+        if response.status_code == 404:
+            raise not_the_release(f"{self.location}@sha256:{file}", "the registry lost these bytes.")
+        return self._web.stream(self._web.accepted(response, 200))
+
+    def put(self, place: str, release: ReleaseFiles, missing: Wanted, stale: Found) -> Found:
+        """See ``Publisher.put``: the manifest, which holds the blobs together, comes last."""
+        empty = sha256_bytes(_EMPTY)
+        if not self._has(f"blobs/sha256:{empty}"):
+            self._upload(_EMPTY, empty)
+        for entry in missing.values():
+            self._upload(checked_source(release, entry), entry.sha256)
+        self._put_manifest(place, _manifest(release))
+        return {name: entry.sha256 for name, entry in missing.items()}
+
+    def reveal(self, place: str, release: ReleaseFiles) -> None:
+        self._put_manifest(_tag(release), _manifest(release))
+
+    def tidy(self, release: ReleaseFiles) -> None:
+        if release.signature is not None:  # it was drafted without, and that draft has another digest
+            unsigned = self.begin(release.with_signature(None))
+            if self._tagged(unsigned) is not None:
+                self._send("DELETE", f"manifests/{unsigned}")
+
+    def clear(self, place: str, release: ReleaseFiles) -> None:
+        if not self.holds(release):  # the tag names the same manifest
+            # A registry may not allow it; nobody sees it either way.
+            self._send("DELETE", f"manifests/{place}")
 
     def _tagged(self, tag: str) -> bytes | None:
         response = self._send("GET", f"manifests/{tag}", headers={"Accept": _ANY_MANIFEST})
         if response.status_code == 404:
             return None
-        return self._accepted(response, 200).content
+        return self._web.accepted(response, 200).content
 
     def _has(self, what: str) -> bool:
         return self._send("HEAD", what).status_code == 200
 
-    def _blob(self, digest: str) -> Iterator[bytes]:
-        response = self._send("GET", f"blobs/sha256:{digest}", stream=True)
-        if response.status_code == 404:
-            raise not_the_release(f"{self.location}@sha256:{digest}", "the registry lost these bytes.")
-        return self._web.stream(self._accepted(response, 200))
-
-    def _upload(self, source: bytes | Path, digest: str) -> None:
-        if isinstance(source, bytes) and self._has(f"blobs/sha256:{digest}"):
-            return
-        begun = self._accepted(self._send("POST", "blobs/uploads/"), 202)
+    def _upload(self, source: Source, digest: str) -> None:
+        begun = self._web.accepted(self._send("POST", "blobs/uploads/"), 202)
         where = urljoin(begun.url, begun.headers["Location"])
         with sending(source, digest[:12]) as body:
             size = body.seek(0, os.SEEK_END)
@@ -188,27 +149,17 @@ class OciPublisher:
                 headers=headers,
                 params={"digest": f"sha256:{digest}"},
             )
-        self._accepted(response, 201)
+        self._web.accepted(response, 201)
 
     def _put_manifest(self, name: str, manifest: bytes) -> None:
         response = self._send("PUT", f"manifests/{name}", data=manifest, headers={"Content-Type": _MANIFEST})
-        self._accepted(response, 201)
-
-    def _accepted(self, response: requests.Response, status: int) -> requests.Response:
-        if response.status_code == status:
-            return response
-        if response.status_code in (401, 403):
-            raise EnvironmentLacks(
-                f"{self.location} does not let this user do that ({explained(response)}). Set {_USERNAME} and "
-                f"{_PASSWORD}, or log in with: docker login {self._host}"
-            )
-        raise EnvironmentLacks(f"{self.location} refuses: {explained(response)}.")
+        self._web.accepted(response, 201)
 
     # speaking with the registry
 
     @cached_property
     def _web(self) -> Web:
-        return Web(self.location, self.kind)
+        return Web(self)
 
     def _send(self, method: str, path: str, **how: Any) -> requests.Response:
         """Send a request; when the registry asks who we are, answer and send it again."""
@@ -231,7 +182,7 @@ class OciPublisher:
             return None
         wanted = {key: asked[key] for key in ("service", "scope") if key in asked}
         response = self._web.send("GET", asked["realm"], authorization=login, params=wanted)
-        said = self._accepted(response, 200).json()
+        said = self._web.accepted(response, 200).json()
         return f"Bearer {said.get('token') or said.get('access_token')}"
 
     def _login(self) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
+from gradatim.contract.stores import STORES
 from gradatim.errors import UsageError
 from gradatim.publishers.publisher import Publication, Publisher
 from gradatim.registry.git import Repository
@@ -38,32 +40,9 @@ def open_publisher(
         EnvironmentLacks: the package that it needs is not installed.
         UsageError: there is no such publisher.
     """
-    if kind == "folder" and address:
-        from gradatim.publishers.folder import FolderPublisher
-
-        return FolderPublisher(Path(address), root=root)
-    if kind == "s3" and address:
-        from gradatim.publishers.s3 import S3Publisher
-
-        return S3Publisher(address)
-    if kind == "oci" and address:
-        from gradatim.publishers.oci import OciPublisher
-
-        return OciPublisher(address)
-    if kind == "github":
-        from gradatim.publishers.github import GitHubPublisher
-
-        return GitHubPublisher(address, repository)
-    if kind == "gitlab":
-        from gradatim.publishers.gitlab import GitLabPublisher
-
-        return GitLabPublisher(address, repository)
-    if kind == "huggingface" and address:
-        from gradatim.publishers.huggingface import HuggingFacePublisher
-
-        return HuggingFacePublisher(address)
-    if kind == "mlflow" and address:
-        from gradatim.publishers.mlflow import MlflowPublisher
-
-        return MlflowPublisher(address)
-    raise UsageError(f"This gradatim knows no publisher `{kind}`. A newer one may: update it.")
+    row = STORES.get(kind)
+    if row is None or (address is None and not row.of_the_remote):
+        raise UsageError(f"This gradatim knows no publisher `{kind}`. A newer one may: update it.")
+    module = importlib.import_module(f"gradatim.publishers.{kind}")
+    publisher: type[Publisher] = getattr(module, row.publisher)
+    return publisher.at(address, root, repository)

@@ -9,32 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, missing_package
+from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import RECORD_FILE
-from gradatim.files import moved
-from gradatim.progress import large
-from gradatim.publishers.publisher import Draft, Publication
-from gradatim.publishers.transfer import (
-    checked_source,
-    compare,
-    compare_names,
-    gone,
-    is_entry,
-    is_held,
-    not_the_release,
-    other_version,
-    save,
-)
-from gradatim.publishers.web import Changed, patiently
+from gradatim.publishers.publisher import Changed, Found, Publication, Publisher, Wanted
+from gradatim.publishers.transfer import checked_source, not_the_release, refused, sending, unreachable
 
 _CHUNK = 1 << 20
 _PART = 16 << 20
@@ -43,10 +30,9 @@ _MOST_PARTS = 10_000
 _LARGEST_COPY = 5 << 30
 """Bytes that S3 copies in one call."""
 _COPY_PART = 1 << 30
-_NAMED = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
 
 
-class S3Publisher:
+class S3Publisher(Publisher):
     """Publishes to a bucket.
 
     Args:
@@ -54,6 +40,7 @@ class S3Publisher:
     """
 
     kind = "s3"
+    remedy = "Remove it"
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
@@ -63,68 +50,14 @@ class S3Publisher:
         environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self._endpoint = given[0] if given else environment or None
 
+    # where things lie
+
     @property
     def location(self) -> str:
         return self._address(self._prefix)
 
-    def publication(self, release: ReleaseFiles) -> Publication:
-        """See ``Publisher.publication``."""
-        record = release.record
-        place = self._address(self._final(release).rstrip("/"))
-        return Publication(self.kind, place, record.name, record.version, record.manifest)
-
-    def draft(self, release: ReleaseFiles) -> Draft:
-        """See ``Publisher.draft``."""
-        place = self._hidden(release)
-        if not self._has_credentials:
-            raise EnvironmentLacks(f"{self.location} needs credentials to be written to. Set {_NAMED}.")
-
-        def try_once() -> Draft:
-            if self._is_public(release):
-                self._compare(release)
-                return Draft(release, place, self.publication(release))
-            self._fill(place, release)
-            return Draft(release, place)
-
-        with self._understood():
-            return patiently(self.location, try_once)
-
-    def publish(self, draft: Draft) -> Publication:
-        """See ``Publisher.publish``."""
-        release = draft.release
-
-        def try_once() -> None:
-            if not self._is_public(release):
-                self._reveal(release)
-
-        with self._understood():
-            patiently(self.location, try_once)
-            self._compare(release)
-            self._clear(draft.place)
-        return self.publication(release)
-
-    def holds(self, release: ReleaseFiles) -> bool:
-        """See ``Publisher.holds``."""
-        with self._understood():
-            return is_held(release, self._is_public, self._compare)
-
-    def discard(self, draft: Draft) -> None:
-        """See ``Publisher.discard``."""
-        with self._understood():
-            self._clear(draft.place)
-
-    def open(self, publication: Publication, into: Path) -> Path:
-        """See ``Publisher.open``."""
-        prefix = urlsplit(publication.location).path.strip("/") + "/"
-        with self._understood():
-            objects = self._list(prefix)
-            if RECORD_FILE not in objects:
-                raise gone(publication)
-            for name in objects:
-                save(self._read(prefix + name), into, name)
-        return into
-
-    # where things lie
+    def address(self, release: ReleaseFiles) -> str:
+        return self._address(self._final(release).rstrip("/"))
 
     def _address(self, path: str) -> str:
         query = f"?endpoint={self._endpoint}" if self._endpoint else ""
@@ -136,49 +69,33 @@ class S3Publisher:
     def _final(self, release: ReleaseFiles) -> str:
         return self._below(release.record.name, release.record.version)
 
-    def _hidden(self, release: ReleaseFiles) -> str:
+    # what publishing is made of
+
+    def public(self, publication: Publication) -> Found | None:
+        """See ``Publisher.public``: without its marker nothing is."""
+        there = self._list(urlsplit(publication.location).path.strip("/") + "/")
+        return there if RECORD_FILE in there else None
+
+    def begin(self, release: ReleaseFiles) -> str:
         record = release.record
         return self._below(record.name, ".drafts", f"{record.version}-{record.digest[:16]}")
 
-    # what publishing is made of
+    def drafted(self, place: str, release: ReleaseFiles) -> Found:
+        return self._list(place)
 
-    def _is_public(self, release: ReleaseFiles) -> bool:
-        """Whether the version is public with these bytes; with others it is refused."""
-        try:
-            marker = b"".join(self._read(self._final(release) + RECORD_FILE))
-        except Changed:
-            return False
-        if marker != release.record.to_bytes():
-            raise other_version(self._address(self._final(release)), release)
-        return True
-
-    def _fill(self, place: str, release: ReleaseFiles) -> None:
-        """Complete a draft: what an interrupted run left whole is kept."""
-        present = self._list(place)
-        for entry in release.entries:
-            key = place + entry.path
-            if present.get(entry.path) == entry.size and is_entry(self._read(key), entry):
-                continue
-            self._upload(key, release, entry)
-            if not is_entry(self._read(key), entry):
-                raise not_the_release(self._address(key), "what was uploaded does not come back.")
-
-    def _reveal(self, release: ReleaseFiles) -> None:
+    def reveal(self, place: str, release: ReleaseFiles) -> None:
         """Copy a draft to where it belongs, its marker last."""
-        final, hidden = self._final(release), self._hidden(release)
-        present = self._list(final)
-        for entry in release.entries:
-            if entry.path == RECORD_FILE:
-                continue
-            if entry.path not in present:
-                self._copy(hidden + entry.path, final + entry.path, entry)
-            elif not is_entry(self._read(final + entry.path), entry):
-                raise BrokenEvidence(
-                    f"{self._address(final + entry.path)} is in the way: nobody published it, and it is not the "
-                    "file of this release. Remove it, then run again."
-                )
-        paths = [entry.path for entry in release.entries]
-        compare_names(self._address(final), paths, {*self._list(final), RECORD_FILE})
+        final, there = self._final(release), self._list(self._final(release))
+        wanted = {name: entry for name, entry in self.names(release).items() if name != RECORD_FILE}
+        for name in self.lacking(there, {name: wanted[name] for name in wanted.keys() & there.keys()}):
+            raise BrokenEvidence(
+                f"{self._address(final + name)} is in the way: nobody published it, and it is not the "
+                "file of this release. Remove it, then run again."
+            )
+        for name in sorted(wanted.keys() - there.keys()):
+            self._copy(place + name, final + name, wanted[name])
+        for name in sorted(self._list(final).keys() - wanted.keys() - {RECORD_FILE}):
+            raise not_the_release(self.address(release), f"{name} is not part of it.")
         with _already_there():
             self._client.put_object(
                 Bucket=self._bucket,
@@ -188,22 +105,13 @@ class S3Publisher:
                 IfNoneMatch="*",
             )
 
-    def _compare(self, release: ReleaseFiles) -> None:
-        """Read everything back: what lies there must be the release, no more and no less."""
-        final = self._final(release)
-        if not self._is_public(release):
-            raise not_the_release(self._address(final), f"{RECORD_FILE} is missing.")
-        present = self._list(final)
+    def tidy(self, release: ReleaseFiles) -> None:
+        self.clear(self.begin(release), release)
 
-        def same(path: str, entry: FileEntry) -> bool:
-            return present[path] == entry.size and is_entry(self._read(final + path), entry)
-
-        compare(self._address(final), {entry.path: entry for entry in release.entries}, present, same)
-
-    def _clear(self, place: str) -> None:
-        """Take a draft away, parts of unfinished uploads included."""
-        for name in self._list(place):
-            self._client.delete_object(Bucket=self._bucket, Key=place + name)
+    def clear(self, place: str, release: ReleaseFiles) -> None:
+        """See ``Publisher.clear``: parts of unfinished uploads go, too."""
+        for key in self._list(place).values():
+            self._client.delete_object(Bucket=self._bucket, Key=key)
         for upload in self._unfinished(place):
             with contextlib.suppress(Changed), _absent():
                 self._client.abort_multipart_upload(
@@ -212,30 +120,30 @@ class S3Publisher:
 
     # objects
 
-    def _list(self, prefix: str) -> dict[str, int]:
-        """Objects below a prefix with their sizes in bytes."""
+    def _list(self, prefix: str) -> dict[str, str]:
+        """Keys of the objects below a prefix, by what follows it."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-        found = [found for page in pages for found in page.get("Contents", [])]
-        return {o["Key"][len(prefix) :]: o["Size"] for o in found if not o["Key"].endswith("/")}
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return {key.removeprefix(prefix): key for key in keys if not key.endswith("/")}
 
-    def _read(self, key: str) -> Iterator[bytes]:
+    def read(self, file: str) -> Iterator[bytes]:
         with _absent():
-            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+            body = self._client.get_object(Bucket=self._bucket, Key=file)["Body"]
         with contextlib.closing(body):
             yield from body.iter_chunks(_CHUNK)
 
-    def _upload(self, key: str, release: ReleaseFiles, entry: FileEntry) -> None:
-        source = checked_source(release, entry)
-        if isinstance(source, bytes):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=source)
-            return
-        with large(f"upload {entry.path}", entry.size), source.open("rb") as file:
-            if entry.size > _PART:
-                self._upload_parts(key, file, entry.size)
-            else:
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=file)
+    def put(self, place: str, release: ReleaseFiles, missing: Wanted, stale: Found) -> Found:
+        for key in stale.values():
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+        for name, entry in missing.items():
+            with sending(checked_source(release, entry), name) as body:
+                if entry.size > _PART:
+                    self._upload_parts(place + name, body, entry.size)
+                else:
+                    self._client.put_object(Bucket=self._bucket, Key=place + name, Body=body)
+        return {name: place + name for name in missing}
 
-    def _upload_parts(self, key: str, file: IO[bytes], size: int) -> None:
+    def _upload_parts(self, key: str, file: io.BufferedIOBase, size: int) -> None:
         """Upload in parts; those that an interrupted run left are kept where their bytes are the same."""
         part = max(_PART, -(-size // _MOST_PARTS))
         begun = [upload["UploadId"] for upload in self._unfinished(key) if upload["Key"] == key]
@@ -251,7 +159,6 @@ class S3Publisher:
                 if there.get(number) != tag:
                     tag = self._client.upload_part(**target, PartNumber=number, Body=data)["ETag"]
                 tags.append({"PartNumber": number, "ETag": tag})
-                moved(len(data))
             self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": tags})
 
     def _unfinished(self, prefix: str) -> list[Any]:
@@ -282,16 +189,11 @@ class S3Publisher:
 
     @cached_property
     def _session(self) -> Any:
-        try:
-            import boto3
-        except ImportError as error:
-            raise missing_package("boto3", "s3", f"Publishing to {self.location}") from error
-        return boto3.session.Session()
+        return self.package("boto3").session.Session()
 
     @property
-    def _has_credentials(self) -> bool:
-        with self._understood():
-            return self._session.get_credentials() is not None
+    def may_write(self) -> bool:
+        return self._session.get_credentials() is not None
 
     @cached_property
     def _client(self) -> Any:
@@ -308,28 +210,24 @@ class S3Publisher:
         return session.client("s3", endpoint_url=self._endpoint, config=Config(**chosen))
 
     @contextlib.contextmanager
-    def _understood(self) -> Iterator[None]:
-        """Say what S3 refuses in words for a person."""
+    def understood(self) -> Iterator[None]:
         self._session  # noqa: B018 (without the package nothing below can be imported)
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         try:
             yield
         except NoCredentialsError as error:
-            raise EnvironmentLacks(f"{self.location} needs credentials. Set {_NAMED}.") from error
+            raise refused(self.location, 401, str(error), self.access) from error
         except ClientError as error:
-            raise EnvironmentLacks(self._refusal(_code(error), error)) from error
-        except (Changed, BotoCoreError) as error:
-            raise EnvironmentLacks(
-                f"{self.location} cannot be reached: {error}. Run the same command again when it can: it resumes."
-            ) from error
-
-    def _refusal(self, code: str, error: Exception) -> str:
-        if code == "NoSuchBucket":
-            return f"There is no bucket `{self._bucket}` at {self._endpoint or 'Amazon S3'}. Create it, or name another."
-        if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
-            return f"{self.location} refuses these credentials ({code}). Look at {_NAMED}, and at what they may do there."
-        return f"{self.location} refuses: {error}."
+            if _code(error) == "NoSuchBucket":
+                where = self._endpoint or "Amazon S3"
+                raise EnvironmentLacks(
+                    f"There is no bucket `{self._bucket}` at {where}. Create it, or name another."
+                ) from error
+            status = 403 if _code(error) == "ExpiredToken" else _status(error)
+            raise refused(self.location, status, str(error), self.access) from error
+        except BotoCoreError as error:
+            raise unreachable(self.location, str(error)) from error
 
 
 @contextlib.contextmanager
@@ -340,7 +238,7 @@ def _absent() -> Iterator[None]:
         yield
     except ClientError as error:
         if _code(error) in ("NoSuchKey", "404", "NoSuchUpload"):
-            raise Changed(str(error)) from error
+            raise Changed from error
         raise
 
 
@@ -358,3 +256,7 @@ def _already_there() -> Iterator[None]:
 
 def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))

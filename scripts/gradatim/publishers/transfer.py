@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 from gradatim.evidence.assembly import ReleaseFiles, Source
-from gradatim.evidence.manifest import FileEntry, Manifest, safe_path
-from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.manifest import FileEntry, safe_path
 from gradatim.files import moved, replacing, sha256_bytes, sha256_file
 from gradatim.progress import large
-from gradatim.publishers.forge import plain_name
-from gradatim.publishers.publisher import Publication
 
-_Asset = TypeVar("_Asset")
+_CHUNK = 1 << 20
 
 
 def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
@@ -61,6 +57,13 @@ def sending(source: Source, name: str) -> Iterator[io.BufferedIOBase]:
         yield body
 
 
+def pieces(path: Path) -> Iterator[bytes]:
+    """A file's bytes, 1 MiB at a time."""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
 def is_entry(chunks: Iterable[bytes], entry: FileEntry) -> bool:
     """Whether a stream of bytes is exactly one file of a release; it is read in the pieces that it comes in."""
     digest, size = hashlib.sha256(), 0
@@ -89,14 +92,6 @@ def save(chunks: Iterable[bytes], folder: Path, path: str) -> None:
             moved(len(chunk))
 
 
-def other_version(place: str, release: ReleaseFiles) -> BrokenEvidence:
-    """The refusal to publish a version where it is public with other bytes."""
-    return BrokenEvidence(
-        f"{place} holds another {release.record.name} {release.record.version} already, "
-        "with other bytes. A version is never published twice: release under the next number."
-    )
-
-
 def not_the_release(place: str, why: str) -> BrokenEvidence:
     """The refusal to take for published what does not hold up to the release."""
     return BrokenEvidence(
@@ -105,111 +100,26 @@ def not_the_release(place: str, why: str) -> BrokenEvidence:
     )
 
 
-def gone(publication: Publication) -> EnvironmentLacks:
-    """What to say of a place that was published to and has nothing there now."""
+def refused(place: str, status: int, said: str, access: str) -> EnvironmentLacks:
+    """What to say of a place that does not do what it was asked.
+
+    Args:
+        place: what it is called.
+        status: of HTTP.
+        said: what it said; nothing, perhaps.
+        access: who may do that.
+    """
+    text = " ".join(said.split())[:300]
+    said = f"{status}: {text}" if text else f"{status}"
+    if status in (401, 403, 404):
+        return EnvironmentLacks(f"{place} does not let us do that ({said}). {access}")
+    if status == 429 or status >= 500:
+        return unreachable(place, said)
+    return EnvironmentLacks(f"{place} refuses: {said}.")
+
+
+def unreachable(place: str, why: str) -> EnvironmentLacks:
+    """What to say of a place that cannot be reached just now."""
     return EnvironmentLacks(
-        f"{publication.name} {publication.version} was published to {publication.location}, "
-        "which holds no such release any more, or none that can be seen without credentials."
+        f"{place} cannot be reached or fails: {why}. Run the same command again when it can: it resumes."
     )
-
-
-def own_record(place: str, release: ReleaseFiles, found: bytes | None, remedy: str) -> None:
-    """Refuse what is public under a release's version and is not that release.
-
-    Args:
-        place: where it is.
-        release: what should be there.
-        found: the ``release.json`` that is there; None when there is none.
-        remedy: what to do about something that gradatim did not make.
-
-    Raises:
-        BrokenEvidence: it is another release, or none of gradatim's.
-    """
-    if found is None:
-        raise BrokenEvidence(f"{place} is in the way: gradatim did not make it. {remedy}, then run again.")
-    if found != release.record.to_bytes():
-        raise other_version(place, release)
-
-
-def compare(
-    place: str,
-    wanted: Mapping[str, FileEntry],
-    there: Collection[str],
-    same: Callable[[str, FileEntry], bool],
-) -> None:
-    """Refuse a place with a file too few, too many, or other bytes.
-
-    Args:
-        place: where.
-        wanted: every file of the release, by the name that it has there.
-        there: the names of what is there.
-        same: reads one and says whether it is that file.
-
-    Raises:
-        BrokenEvidence: names the first of them.
-    """
-    compare_names(place, wanted, there)
-    for name, entry in wanted.items():
-        if not same(name, entry):
-            raise not_the_release(place, f"{name} was altered.")
-
-
-def compare_names(place: str, wanted: Collection[str], there: Collection[str]) -> None:
-    """Refuse a place with a file too few or too many.
-
-    Raises:
-        BrokenEvidence: names the first of them.
-    """
-    for name in sorted(set(wanted) ^ set(there)):
-        raise not_the_release(place, f"{name} is {'missing' if name in wanted else 'not part of it'}.")
-
-
-def is_held(
-    release: ReleaseFiles, is_public: Callable[[ReleaseFiles], bool], check: Callable[[ReleaseFiles], None]
-) -> bool:
-    """Whether a release is public and passes a check that raises ``BrokenEvidence`` when it does not."""
-    try:
-        if not is_public(release):
-            return False
-        check(release)
-    except BrokenEvidence:
-        return False
-    return True
-
-
-def save_named(
-    assets: Mapping[str, _Asset],
-    read: Callable[[_Asset], Iterable[bytes]],
-    folder: Path,
-    named: Callable[[str], str] = plain_name,
-) -> Path:
-    """Write a release to a folder from a place where its files go by plain names.
-
-    Which file is which is known from ``release.json`` and ``manifest.json``; what neither of them names keeps its
-    name, and whoever compares the folder will see that it is too many.
-
-    Args:
-        assets: what there is, by name.
-        read: opens one.
-        folder: where to.
-        named: the name that a file of a release goes by, from its path.
-
-    Raises:
-        BrokenEvidence: the record or the manifest is broken.
-    """
-    for name in (RECORD_FILE, MANIFEST_FILE):
-        if name in assets:
-            save(read(assets[name]), folder, name)
-    entries: list[FileEntry] = []
-    if (folder / RECORD_FILE).exists():
-        entries += ReleaseRecord.from_bytes((folder / RECORD_FILE).read_bytes()).files
-    if (folder / MANIFEST_FILE).exists():
-        entries += Manifest.from_bytes((folder / MANIFEST_FILE).read_bytes()).files
-    paths = {named(entry.path): entry.path for entry in entries}
-    for name, asset in assets.items():
-        if name not in (RECORD_FILE, MANIFEST_FILE):
-            save(read(asset), folder, paths.get(name, name))
-    for entry in entries:
-        if entry.size == 0:  # such a place takes no empty file
-            save([], folder, entry.path)
-    return folder

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gradatim.errors import EnvironmentLacks, missing_package
-from gradatim.registry.git import pause
+from gradatim.publishers.publisher import Publisher
+from gradatim.publishers.transfer import refused, unreachable
 
 if TYPE_CHECKING:
     import requests
@@ -17,30 +17,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _TIMEOUT = (10, 300)
 """Seconds to connect, and to wait for the next bytes."""
-_ATTEMPTS = 6
-_Done = TypeVar("_Done")
-
-
-class Changed(Exception):
-    """Something that was listed is gone, or something new is in the way: somebody else does the same."""
-
-
-def patiently(place: str, work: Callable[[], _Done]) -> _Done:
-    """Do something again when what it saw changed meanwhile, a few times.
-
-    Args:
-        place: what the place is called in errors.
-        work: looks what is there and goes on from it; raises ``Changed``.
-
-    Raises:
-        EnvironmentLacks: it changes again and again.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return work()
-        except Changed:
-            pause(attempt)
-    raise EnvironmentLacks(f"{place} changes while it is being written to. Run the same command again.")
 
 
 class Web:
@@ -50,19 +26,20 @@ class Web:
     arrive twice, and whoever sends one that creates something must look what is there when it is refused.
 
     Args:
-        place: what the place is called in errors.
-        extra: the extra that brings the package ``requests``.
+        publisher: whose place it is, for errors.
         headers: sent with every request; never a secret.
+
+    Raises:
+        EnvironmentLacks: the package ``requests`` is not installed.
     """
 
-    def __init__(self, place: str, extra: str, headers: dict[str, str] | None = None) -> None:
-        try:
-            import requests
-            from requests.adapters import HTTPAdapter
-            from urllib3 import Retry
-        except ImportError as error:
-            raise missing_package("requests", extra, f"Publishing to {place}") from error
-        self.place = place
+    def __init__(self, publisher: Publisher, headers: Mapping[str, str] | None = None) -> None:
+        publisher.package("requests")  # it is named where it is missing
+        import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3 import Retry
+
+        self._place, self._access = publisher.location, publisher.access
         retry = Retry(
             total=5,
             connect=2,
@@ -95,11 +72,18 @@ class Web:
                 method, url, auth=_Header(authorization), timeout=_TIMEOUT, **how
             )
         if response.status_code >= 500 or response.status_code == 429:
-            raise EnvironmentLacks(
-                f"{self.place} answers {response.status_code} again and again. "
-                "Run the same command again later: it resumes."
-            )
+            raise unreachable(self._place, f"it answers {response.status_code} again and again")
         return response
+
+    def accepted(self, response: requests.Response, *statuses: int) -> requests.Response:
+        """A response that has one of these statuses.
+
+        Raises:
+            EnvironmentLacks: it has another one.
+        """
+        if response.status_code in statuses:
+            return response
+        raise refused(self._place, response.status_code, _said(response), self._access)
 
     def stream(self, response: requests.Response) -> Iterator[bytes]:
         """The body of a response to a request with ``stream=True``, in pieces of 1 MiB."""
@@ -113,10 +97,7 @@ class Web:
         try:
             yield
         except requests.RequestException as error:  # its text may hold a signed address
-            raise EnvironmentLacks(
-                f"{self.place} cannot be reached ({type(error).__name__}). "
-                "Run the same command again when it can: it resumes."
-            ) from None
+            raise unreachable(self._place, type(error).__name__) from None
 
 
 class _Header:
@@ -139,8 +120,8 @@ def is_loopback(host: str) -> bool:
     return name == "localhost"
 
 
-def explained(response: requests.Response) -> str:
-    """What a server says about a refusal, on one line: ``422: tag_name already exists``."""
+def _said(response: requests.Response) -> str:
+    """What a server says about a refusal: ``tag_name already exists``."""
     try:
         said = response.json()
     except ValueError:
@@ -149,7 +130,7 @@ def explained(response: requests.Response) -> str:
     if isinstance(said, dict):
         for error in [said, *(e for e in _list(said.get("errors")) if isinstance(e, dict))]:
             text = str(error.get("message") or error.get("error") or error.get("code") or text)
-    return f"{response.status_code}: {' '.join(text.split())[:300]}" if text else f"{response.status_code}"
+    return text
 
 
 def _list(value: Any) -> list[Any]:
