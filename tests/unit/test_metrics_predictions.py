@@ -139,7 +139,6 @@ def test_many_rows_are_measured_without_a_copy_of_the_scores(tmp_path):
     script = """
 import resource, sys
 import numpy as np
-from gradatim.metrics.measure import measure
 from gradatim.metrics.predictions import Predictions, PredictionsWriter
 from gradatim.metrics.task import Task
 from pathlib import Path

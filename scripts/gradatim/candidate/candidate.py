@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from gradatim.candidate.digests import Digests
 from gradatim.candidate.forms import Forms
 from gradatim.candidate.identity import Identity
 from gradatim.candidate.model import Model
-from gradatim.candidate.replaced import Replaced
+from gradatim.candidate.replaced import BASELINE, Replaced
 from gradatim.candidate.rows import Rows
 from gradatim.candidate.workspace import Workspace
 from gradatim.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from gradatim.metrics.task import Task
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Candidate(Identity):
     @functools.cached_property
     def model(self) -> Model:
         """How it is opened and called."""
-        return Model(self.contract)
+        return Model(self.contract, self.contract)
 
     @functools.cached_property
     def forms(self) -> Forms:
@@ -54,7 +58,7 @@ class Candidate(Identity):
     @functools.cached_property
     def rows(self) -> Rows:
         """What it is judged on."""
-        return Rows(self.contract)
+        return Rows(self.contract, self.contract)
 
     @functools.cached_property
     def digests(self) -> Digests:
@@ -65,3 +69,15 @@ class Candidate(Identity):
     def replaced(self) -> Replaced:
         """The release that it would replace."""
         return Replaced(self, self.forms, self.workspace)
+
+    def model_of(self, name: str) -> Model:
+        """How a form of the candidate is opened, or the baseline: by its name."""
+        return self.replaced.model if name == BASELINE else self.model
+
+    def rows_of(self, name: str) -> Rows:
+        """The rows as a form of the candidate takes them, or the baseline."""
+        return self.replaced.rows if name == BASELINE else self.rows
+
+    def task_of(self, name: str) -> Task:
+        """How the answers of a form of the candidate are read, or the baseline's."""
+        return self.replaced.task() if name == BASELINE else self.rows.task()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import MADE
+from gradatim.candidate.replaced import CONTRACT_FILE
 from gradatim.code import is_reference
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import BrokenEvidence, ContractError, InvalidInput
@@ -19,9 +20,6 @@ from gradatim.gates.verdict import Verdict
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import Ledger
 from gradatim.registry.state import SECONDS_PER_DAY
-
-CONTRACT_FILE = "gradatim.yml"
-"""The file of a release that holds the contract it was judged by, whatever that was called."""
 
 _TOLERATED = 300
 """Seconds that clocks of two machines may disagree."""

@@ -21,9 +21,11 @@ class Model:
 
     Attributes:
         contract: the candidate's, or that of the release that it would replace.
+        machine: whose device and threads count: the candidate's contract, so that both are asked alike.
     """
 
     contract: ReadContract
+    machine: ReadContract
 
     @property
     def path(self) -> Path:
@@ -40,7 +42,7 @@ class Model:
         """
         from gradatim.models import batched, bind, open_model
 
-        predictor = open_model(path, **self._settings(path), threads=self.contract.parts.model.threads)
+        predictor = open_model(path, **self._settings(path), threads=self.machine.parts.model.threads)
         predictor = watch(predictor) if watch else predictor
         constants, carries = self._hidden_inputs()
         bound = bind(predictor, constants=constants, carries=carries) if constants or carries else predictor
@@ -51,7 +53,7 @@ class Model:
         from gradatim.timing.contestant import Contestant
 
         constants, carries = self._hidden_inputs()
-        threads = threads or self.contract.parts.model.threads
+        threads = threads or self.machine.parts.model.threads
         return Contestant(
             name, path, **self._settings(path), threads=threads, constants=constants, carries=carries
         )
@@ -75,7 +77,7 @@ class Model:
             "format": model.format if path == self.path else None,
             "factory": model.factory,
             "signature": self.signature,
-            "device": model.device,
+            "device": self.machine.parts.model.device,
             "allow_pickle": model.allow_pickle,
         }
 

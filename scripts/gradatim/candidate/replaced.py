@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING
 
 from gradatim.candidate.forms import Forms
 from gradatim.candidate.identity import Identity
+from gradatim.candidate.model import Model
+from gradatim.candidate.rows import Rows
 from gradatim.candidate.workspace import Workspace
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
+from gradatim.contract.reading import ReadContract, contract_of
+from gradatim.errors import BrokenEvidence, ContractError, EnvironmentLacks, InvalidInput
 from gradatim.files import digest_of, write_bytes
 from gradatim.registry.baseline import baseline
 from gradatim.registry.history import LEDGER
+from gradatim.registry.ledger import open_ledger
 
 if TYPE_CHECKING:
+    from gradatim.metrics.task import Task
     from gradatim.publishers.retrieval import Retrieved
 
 BASELINE = "baseline"
 """The name under which the release to be replaced is measured."""
+
+CONTRACT_FILE = "gradatim.yml"
+"""The file of a release that holds the contract it was judged by, whatever that was called."""
 
 GOLDEN = "golden.npz"
 """The file of a release that holds its golden cases."""
@@ -79,6 +87,50 @@ class Replaced:
         """
         found = self._instead_of(None)
         return found.label if found else None
+
+    @functools.cached_property
+    def contract(self) -> ReadContract:
+        """The contract that it was released by, as git keeps it; the candidate's where none was kept.
+
+        Raises:
+            BrokenEvidence: it cannot be read.
+        """
+        mine = self.identity.contract
+        if self.release is None or self.release.manifest is None:
+            return mine
+        ledger = open_ledger(self.identity.repository, self.release.manifest)
+        kept = f"{self.release.version}/{CONTRACT_FILE}"
+        if kept not in ledger.blobs:
+            return mine
+        try:
+            return contract_of(
+                ledger.read(kept).decode(), mine.root / f"{CONTRACT_FILE} of {self.release.version}"
+            )
+        except (ContractError, UnicodeDecodeError) as error:
+            raise BrokenEvidence(
+                f"This gradatim cannot read the contract that {self.release.label} was released by: {error}"
+            ) from error
+
+    @property
+    def model(self) -> Model:
+        """How it is opened and called: as its own contract says, on the candidate's device and threads."""
+        return Model(self.contract, self.identity.contract)
+
+    @property
+    def rows(self) -> Rows:
+        """The candidate's rows, fed as its own contract says."""
+        return Rows(self.identity.contract, self.contract)
+
+    def task(self) -> Task:
+        """What it was released for: its own labels and outputs, judged by the candidate's own metrics.
+
+        Raises:
+            UsageError: a contract names no task.
+        """
+        mine = self.identity.contract
+        theirs = self.contract if self.contract.parts.task else mine
+        own = Rows(mine, mine).task().own
+        return Rows(theirs, theirs).task(own)
 
     @property
     def path(self) -> Path | None:

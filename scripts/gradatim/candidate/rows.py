@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from gradatim.signature import Signature
 
 if TYPE_CHECKING:
     from gradatim.data import Dataset
-    from gradatim.metrics.task import Task
+    from gradatim.metrics.task import OwnMetric, Task
 
 _UNLABELLED = ("embedding", "language_modelling")
 
@@ -22,10 +23,12 @@ class Rows:
     """What a contract says about its data and its task.
 
     Attributes:
-        contract: the candidate's, or that of the release that it would replace.
+        contract: the candidate's: which rows there are.
+        fed: whose inputs and preprocessing count: the candidate's, or those of the release that it would replace.
     """
 
     contract: ReadContract
+    fed: ReadContract
 
     def dataset(self, which: str, signature: Signature | None) -> Dataset:
         """A data set of the contract: ``evaluation`` or ``calibration``.
@@ -40,6 +43,7 @@ class Rows:
         chosen = contract.data_set(which)
         if chosen is None:
             raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
+        fed = self.fed.data_set(which) or chosen
         task = contract.parts.task
         label = chosen.label
         if label and task and task.type in _UNLABELLED and not contract.says("data", "label"):
@@ -50,16 +54,19 @@ class Rows:
             root=contract.root,
             signature=signature,
             label=label,
-            inputs=chosen.inputs,
+            inputs=fed.inputs,
             slices=chosen.slices or (),
             group=chosen.group,
             labels=task.labels if task and task.labels else None,
-            preprocess=chosen.preprocess,
+            preprocess=fed.preprocess,
             format=chosen.format,
         )
 
-    def task(self) -> Task:
-        """What the model does, with the contract's own metrics loaded.
+    def task(self, own: Mapping[str, OwnMetric] | None = None) -> Task:
+        """What the model does.
+
+        Args:
+            own: metrics of the user's; the contract's own, loaded, where none are given.
 
         Raises:
             UsageError: the contract names no task.
@@ -70,7 +77,9 @@ class Rows:
         task = self.contract.parts.task
         if task is None:
             raise UsageError("The contract names no `task`. Add one, for example: task: classification")
-        own = {name: load_function(reference, self.contract.root) for name, reference in task.metrics.items()}
+        if own is None:
+            root = self.contract.root
+            own = {name: load_function(reference, root) for name, reference in task.metrics.items()}
         return Task(task.type, task.labels or None, task.output, task.scores, task.positive, own)
 
     @property

@@ -38,7 +38,7 @@ class Study:
 
     Attributes:
         dataset: the evaluation data, fed as a model's signature wants.
-        task: how an item is scored: its scorer's ``item_scores``; for embeddings without labels, the cosine to the clean
+        tasks: how a model's answers are read, by its name, and how an item is scored: its scorer's ``item_scores``; for embeddings without labels, the cosine to the clean
             vector.
         corruptions: names of the catalogue.
         most: at most so many items.
@@ -49,7 +49,7 @@ class Study:
     """
 
     dataset: Callable[[Signature], Dataset]
-    task: Task
+    tasks: Callable[[str], Task]
     corruptions: Sequence[str]
     most: int
     batch: int
@@ -131,7 +131,7 @@ def _answered(
             if name not in broken:
                 try:
                     kept[name].append(
-                        reduce_batch(study.task, model(batch.inputs), batch.inputs, batch.labels)
+                        reduce_batch(study.tasks(name), model(batch.inputs), batch.inputs, batch.labels)
                     )
                 except InvalidInput as error:
                     broken[name] = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def robustness(
     with tempfile.TemporaryDirectory(prefix=".merging.", dir=candidate.workspace.folder) as folder:
         answers = _merging(shards, items, Path(folder), advance)
         corruptions = candidate.contract.parts.test.robustness
-        return score(tuple(models), items, len(items) == total, candidate.rows.task(), corruptions, answers)
+        return score(tuple(models), items, len(items) == total, candidate.task_of, corruptions, answers)
 
 
 def score_models(models: Mapping[str, Predictor], study: Study) -> Robustness:
@@ -61,7 +62,7 @@ def score_models(models: Mapping[str, Predictor], study: Study) -> Robustness:
     found = Robustness()
     for group in asked(models, study):
         items, whole = group.rows.items, group.rows.whole
-        part = score(tuple(group.models), items, whole, study.task, study.corruptions, group)
+        part = score(tuple(group.models), items, whole, study.tasks, study.corruptions, group)
         found.scores |= part.scores
         found.checks |= part.checks
     return found.in_order(models)
@@ -153,7 +154,7 @@ def _study(candidate: Candidate, advance: Advance) -> Study:
     low, high = settings.range or (None, None)
     return Study(
         lambda signature: candidate.rows.dataset("evaluation", signature),
-        candidate.rows.task(),
+        functools.cache(candidate.task_of),
         settings.robustness,
         settings.items,
         candidate.contract.parts.data.batch,
@@ -175,4 +176,6 @@ def _calibration(candidate: Candidate, signature: Signature) -> Dataset | None:
 @contextlib.contextmanager
 def _opened(candidate: Candidate, models: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(candidate.model.open(path)) for name, path in models.items()}
+        yield {
+            name: stack.enter_context(candidate.model_of(name).open(path)) for name, path in models.items()
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.candidate.forms import ORIGINAL
 from gradatim.checks.answers import CLEAN, Answers
 from gradatim.checks.check import Check
 from gradatim.errors import BrokenEvidence, InvalidInput
@@ -19,8 +20,10 @@ from gradatim.gates.case import CorruptionScores
 from gradatim.gates.robustness import severity_bounds
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics.common import by_name, known_rows
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.perturb.catalogue import SEVERITIES
 
@@ -73,7 +76,7 @@ def score(
     names: Sequence[str],
     items: NDArray[np.int64],
     whole: bool,
-    task: Task,
+    tasks: Callable[[str], Task],
     corruptions: Sequence[str],
     answers: Answers,
 ) -> Robustness:
@@ -83,7 +86,7 @@ def score(
         names: of the models.
         items: int64 [n], the places of the items in the data set.
         whole: whether these are all of them.
-        task: how an item is scored.
+        tasks: how the answers of a model are read and scored, by its name.
         corruptions: names of the catalogue.
         answers: asked for ``CLEAN`` at severity 0 first; of a corruption for a model only until it is of no use.
 
@@ -95,7 +98,7 @@ def score(
     for name, answered in answers(CLEAN, 0, names).items():
         if isinstance(answered, InvalidInput):
             raise answered
-        clean[name] = Evaluation(task, answered)
+        clean[name] = _Read.of(tasks(name), answered, tasks)
     corrupted: dict[str, dict[str, Scores]] = {name: {} for name in names}
     for corruption in corruptions:
         columns: dict[str, list[Scores]] = {name: [] for name in names}
@@ -106,7 +109,7 @@ def score(
                 try:
                     if isinstance(answered, InvalidInput):
                         raise answered
-                    columns[name].append(_scores(Evaluation(task, answered), clean[name]))
+                    columns[name].append(_Read.of(tasks(name), answered, tasks).scores(clean[name]))
                 except InvalidInput as error:
                     broken[name] = f"at severity {severity}: {error}"
         for name, why in broken.items():
@@ -117,9 +120,45 @@ def score(
                 corrupted[name][corruption] = np.stack(columns[name], axis=1)
     for name, evaluation in clean.items():
         found.scores[name] = ItemScores(
-            items, evaluation.pairing, whole, _scores(evaluation, evaluation), corrupted[name]
+            items, evaluation.pairing, whole, evaluation.scores(evaluation), corrupted[name]
         )
     return found.in_order(names)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A model's answers, read.
+
+    Attributes:
+        evaluation: of the items whose labels it knows.
+        rows: which these are among all, int64 [k]; None where it knows every label.
+        n: how many there are in all.
+        pairing: digest of all of them.
+    """
+
+    evaluation: Evaluation
+    rows: NDArray[np.int64] | None
+    n: int
+    pairing: str
+
+    @classmethod
+    def of(cls, task: Task, answered: Predictions, tasks: Callable[[str], Task]) -> _Read:
+        declared = tasks(ORIGINAL).labels
+        rows = known_rows(task, answered, declared)
+        pairing = answered.digest_of_items()
+        if rows is None or declared is None:
+            return cls(Evaluation(task, answered), None, len(answered), pairing)
+        known = by_name(answered, declared).take(rows)
+        return cls(Evaluation(task, known), rows, len(answered), pairing)
+
+    def scores(self, clean: _Read) -> Scores:
+        """The quality of every item, NaN where the model does not know its label, float32 [n]."""
+        found = _scores(self.evaluation, clean.evaluation)
+        if self.rows is None:
+            return found
+        every = np.full(self.n, np.nan, np.float32)
+        every[self.rows] = found
+        return every
 
 
 def _scores(evaluation: Evaluation, clean: Evaluation) -> Scores:
@@ -226,6 +265,7 @@ def load_scores(workspace: Path, variant: str, baseline: str | None) -> list[Cor
 
 def _measured(variant: str, where: str, scores: NDArray[Any]) -> Measurement:
     column = np.asarray(scores, np.float64)
+    column = column[~np.isnan(column[:, 0])]
     bounds = severity_bounds(column, _ALPHA)[0]
     binary = bool(((column == 0) | (column == 1)).all())
     return Measurement(

@@ -58,7 +58,7 @@ def baseline(gradatim_release: Candidate) -> Iterator[Predictor]:
     """The release that the candidate would replace."""
     with _in_words():
         path = _baseline_path(gradatim_release)
-        predictor = gradatim_release.model.open(path) if path is not None else None
+        predictor = gradatim_release.replaced.model.open(path) if path is not None else None
     if predictor is None:
         pytest.skip("nothing was released before")
     with predictor:

@@ -53,7 +53,8 @@ class CorruptionScores:
                     "some items by "
                     f"{len(self.severities)} severities."
                 )
-            if not np.isfinite(scores).all():
+            unknown = np.isnan(scores).all(axis=1) & (whose == "baseline")  # it may not know an item's label
+            if unknown.all() or not np.isfinite(scores[~unknown]).all():
                 raise InvalidInput(f"The {whose}'s scores under {self.corruption} hold NaN or infinity.")
         if self.baseline is not None and self.baseline.shape != self.candidate.shape:
             raise InvalidInput(

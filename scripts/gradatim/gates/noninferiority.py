@@ -13,6 +13,7 @@ from gradatim.gates.quality import few_positives, foreign, realistic, samples_of
 from gradatim.gates.runtime import kept
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals
+from gradatim.metrics.evaluation import CLASS, conditions
 from gradatim.metrics.samples import MetricSamples
 
 
@@ -32,7 +33,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         "candidate": new.value,
     }
     before, after = wording.number(old.value, gate.meaning), wording.number(new.value, gate.meaning)
-    change = f"{gate.name}: {before} -> {after} (against {case.baseline_name})."
+    change = f"{gate.name}: {before} -> {after} (against {case.baseline_name}{_on_known(case)})."
     if found.low is None or found.high is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
@@ -94,12 +95,39 @@ def _pair(gate: Gate, case: Case) -> tuple[MetricSamples, MetricSamples] | GateR
             f"{gate.name} is to be compared with {case.baseline_name}, and its predictions are not there: "
             "run `gradatim evaluate`.",
         )
-    new, old = samples_of(gate, case.candidate), samples_of(gate, case.baseline)
+    whole, shared = samples_of(gate, case.candidate), case.candidate.common
+    if isinstance(whole, GateResult):
+        return whole
+    if (strange := foreign(gate, case, whole)) is not None:
+        return strange
+    if new_label := _unknown_to_baseline(gate, case):
+        return gate.result(
+            Verdict.PASS,
+            f"{gate.name}: {case.baseline_name} does not know {new_label}, so there is nothing to compare with. "
+            f"`{gate.rule.metric}: {{at_least: ...}}` asks something of it on its own.",
+        )
+    new, old = samples_of(gate, shared), samples_of(gate, shared.reference or case.baseline)
     if isinstance(new, GateResult):
         return new
     if isinstance(old, GateResult):
         return old
-    return foreign(gate, case, new) or few_positives(gate, new) or (new, old)
+    return few_positives(gate, new) or (new, old)
+
+
+def _unknown_to_baseline(gate: Gate, case: Case) -> str | None:
+    """The label that a gate on one class is about, where the baseline cannot answer with it."""
+    if case.candidate is None or case.candidate.common is case.candidate:
+        return None
+    known = {str(label) for label in case.candidate.common.labels_compared}
+    asked = [value for column, value in conditions(gate.where) if column == CLASS]
+    return next((label for label in asked if label not in known), None)
+
+
+def _on_known(case: Case) -> str:
+    """Which rows are compared, where the baseline does not know the labels of all."""
+    if case.candidate is None or case.candidate.common is case.candidate:
+        return ""
+    return f", on the {len(case.candidate.common)} of {len(case.candidate)} {case.noun} whose label it knows"
 
 
 def _terms(gate: Gate) -> tuple[float, float]:

@@ -111,9 +111,10 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
     ratio, margin = 1.0, gate.rule.amount
     if gate.rule.bound == "keep":
         ratio, margin = gate.rule.amount, 0.0
+    known = ~np.isnan(scores.baseline).any(axis=1)  # the baseline may not know the labels of every item
     new, old = (
-        scores.candidate.astype(np.float64).mean(axis=1),
-        scores.baseline.astype(np.float64).mean(axis=1),
+        scores.candidate[known].astype(np.float64).mean(axis=1),
+        scores.baseline[known].astype(np.float64).mean(axis=1),
     )
     if gate.rule.relative:
         ratio, margin = 1 - margin if old.mean() >= 0 else 1 + margin, 0.0
@@ -231,4 +232,4 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
 
 def _in_unit_range(scores: CorruptionScores) -> bool:
     both = [scores.candidate] if scores.baseline is None else [scores.candidate, scores.baseline]
-    return all(float(part.min()) >= 0 and float(part.max()) <= 1 for part in both)
+    return all(float(np.nanmin(part)) >= 0 and float(np.nanmax(part)) <= 1 for part in both)

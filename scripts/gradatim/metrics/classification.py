@@ -69,7 +69,8 @@ class ClassificationScorer:
         self.truth = truth_of(predictions, self.labels)
         self.right: NDArray[np.bool_] = self.answers.predicted == self.truth
         positive = self.labels.index(task.positive) if task.positive in self.labels else len(self.labels) - 1
-        self.positive = positive if len(self.labels) == 2 else None
+        self.positive = positive if len(self.labels) == 2 and task.over is None else None
+        self.over = [self.labels.index(label) for label in (task.over or self.labels)]
 
     def item_scores(self) -> NDArray[np.float32]:
         """1 for a right answer, 0 for a wrong one, [n]."""
@@ -224,6 +225,9 @@ class ClassificationScorer:
             np.add.at(terms, (block, actual), 1)
             np.add.at(terms, (block, claimed.astype(np.int64) + width), 1)
             np.add.at(terms, (block[hit], actual[hit].astype(np.int64) + 2 * width), 1)
+        if len(self.over) < width:
+            terms = terms[:, [part * width + place for part in range(3) for place in self.over]]
+            width = len(self.over)
         statistic = _statistic(metric, width)
         totals = terms.sum(axis=0)
         return MetricSamples(
@@ -244,7 +248,7 @@ class ClassificationScorer:
     ) -> MetricSamples:
         if self.answers.scores is None:
             return absent("roc_auc", True, "the model names classes and gives no scores to rank by")
-        places = range(len(self.labels)) if place is None else (place,)
+        places = self.over if place is None else [place]
         n = rows.shape[0]
         value, influence, own, other = 0.0, np.zeros(n), 0.0, 0.0
         for one in places:

@@ -57,20 +57,30 @@ class Evaluation:
         predictions: what the model said.
         reference: the baseline's evaluation on the same items, for ``cosine``, ``agreement``,
             ``negative_flips``.
+        common: the same model on the rows that the baseline knows too, with its reference, where those are not all
+            (see ``metrics.common``).
 
     Raises:
         InvalidInput: outputs or labels that the task cannot read; NaN; a reference on other items.
     """
 
-    def __init__(self, task: Task, predictions: Predictions, reference: Evaluation | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        predictions: Predictions,
+        reference: Evaluation | None = None,
+        *,
+        common: Evaluation | None = None,
+    ) -> None:
         if not len(predictions):
             raise InvalidInput("There is nothing to evaluate: the predictions have no row.")
         check_slices(predictions)
         self.task = task
         self.predictions = predictions
-        self.reference = reference
+        self.common = common or self
+        self.reference: Evaluation | None = common.reference if common else reference
         self.scorer: Scorer = _SCORERS[task.type](task, predictions)
-        if reference is not None and reference.pairing != self.pairing:
+        if common is None and reference is not None and reference.pairing != self.pairing:
             raise InvalidInput(
                 "The candidate and the baseline were evaluated on different items or labels, so they "
                 "cannot be compared. "
@@ -89,6 +99,11 @@ class Evaluation:
     def labels(self) -> tuple[Label, ...]:
         """Classes or entity types, in order; empty for other tasks."""
         return self.scorer.labels
+
+    @property
+    def labels_compared(self) -> tuple[Label, ...]:
+        """The labels that a comparison with the baseline is about: those that both know."""
+        return self.task.over or self.labels
 
     def columns(self) -> tuple[str, ...]:
         """What can be sliced by: ``class`` where there are classes, then the data's own columns."""
@@ -125,6 +140,8 @@ class Evaluation:
         known = self.task.metric(metric)
         if known is None or known.kind not in ("quality", "comparison", "own"):
             raise InvalidInput(f"`{metric}` is not measured from the predictions of {self.task.type}.")
+        if known.kind == "comparison" and self.common is not self:
+            return self.common.samples(metric, where)
         place, rows = self._select(where)
         if place is not None and metric in _OF_ONE_CLASS:
             return replace(self.samples(_OF_ONE_CLASS[metric], where), metric=metric)
@@ -183,7 +200,7 @@ class Evaluation:
         return proportion_samples(metric, self.same_answers()[rows], units, True, "there is no sample")
 
     def same_answers(self) -> NDArray[np.bool_]:
-        """Whether candidate and reference gave the same answer, [n].
+        """Whether candidate and reference gave the same answer, [n]: of the rows that both know.
 
         Classes by label; tags by the shares that were right; numbers and vectors by their exact values.
 
@@ -192,6 +209,8 @@ class Evaluation:
         """
         if self.reference is None:
             raise InvalidInput("There is no baseline to compare answers with.")
+        if self.common is not self:
+            return self.common.same_answers()
         mine, theirs = self.scorer, self.reference.scorer
         if isinstance(mine, ClassificationScorer) and isinstance(theirs, ClassificationScorer):
             names, others = np.array([str(x) for x in mine.labels]), np.array([str(x) for x in theirs.labels])

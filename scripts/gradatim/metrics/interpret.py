@@ -297,6 +297,9 @@ def classify(task: Task, predictions: Predictions) -> Classified:
     return Classified(labels, predicted, values, meaning)
 
 
+_UNKNOWN = -1
+
+
 def _dtype_of_places(labels: tuple[Label, ...]) -> type[np.signedinteger[Any]]:
     return np.int8 if len(labels) <= 127 else np.int16 if len(labels) <= 32_767 else np.int32
 
@@ -318,12 +321,14 @@ def places_of(
     values = column.values
     places = np.empty(values.shape, _dtype_of_places(labels) if narrow else np.int32)
     if column.names is not None:
-        table = np.array([by_name.get(name, -1) for name in column.names], places.dtype)
-        if (table < 0).any():
-            unknown = sorted(name for name in column.names if name not in by_name)
-            raise InvalidInput(_outside(whose, unknown, labels))
+        table = np.array([by_name.get(name, _UNKNOWN) for name in column.names], places.dtype)
+        unknown: set[str] = set()
         for rows, part in pieces(values):
-            places[rows] = table[part]
+            places[rows] = np.where(part == IGNORED, IGNORED, table[np.maximum(part, 0)])
+            if (places[rows] == _UNKNOWN).any():
+                unknown |= {column.names[code] for code in np.unique(part[places[rows] == _UNKNOWN]).tolist()}
+        if unknown:
+            raise InvalidInput(_outside(whose, sorted(unknown), labels))
         return places
     numbers = all(isinstance(label, int) for label in labels)
     by_place = not numbers and not any(name.lstrip("-").isdigit() for name in by_name)

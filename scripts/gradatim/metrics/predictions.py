@@ -54,6 +54,15 @@ class Column:
             return np.asarray(self.values[index])
         return np.asarray(self.values[int(self.offsets[index]) : int(self.offsets[index + 1])])
 
+    def take(self, rows: NDArray[np.int64]) -> Column:
+        """The column of some items, in memory."""
+        if self.offsets is None:
+            return Column(np.asarray(self.values[rows]), None, self.names)
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        parts = [self.item(int(row)) for row in rows]
+        return Column(np.concatenate(parts) if parts else self.values[:0], offsets, self.names)
+
     def plain(self, rows: slice) -> Array | list[Array]:
         """Some rows as they came: [b, ...], for a ragged column a list of b arrays; strings where there are codes."""
         if self.offsets is not None:
@@ -84,6 +93,16 @@ class Predictions:
 
     def __len__(self) -> int:
         return int(self.items.shape[0])
+
+    def take(self, rows: NDArray[np.int64]) -> Predictions:
+        """Some of the items, in memory; ``rows`` are places among these, int64 [k]."""
+        return Predictions(
+            {name: column.take(rows) for name, column in self.outputs.items()},
+            self.labels and self.labels.take(rows),
+            {name: column.take(rows) for name, column in self.slices.items()},
+            self.groups and self.groups.take(rows),
+            self.items[rows],
+        )
 
     def digest_of_items(self) -> str:
         """Digest of the items and their labels: predictions with equal digests can be paired."""

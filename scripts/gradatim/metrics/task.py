@@ -30,6 +30,8 @@ class Task:
             last.
         own: the user's own metrics by name.
         neighbours: the k of ``recall_at_k`` and ``ndcg_at_k`` measured for embeddings.
+        over: the labels that means over classes go over, where a model is compared with one that knows others; None
+            takes every label there is.
         causal: language modelling: position t predicts token t + 1 (False: token t, as masked models do).
     """
 
@@ -41,6 +43,7 @@ class Task:
     own: Mapping[str, OwnMetric] = field(default_factory=dict)
     neighbours: tuple[int, ...] = (10,)
     causal: bool = True
+    over: tuple[Label, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.type not in catalogue.TASKS:

@@ -80,9 +80,9 @@ def compare(
         raise UsageError(f"Behaviour cannot have changed on {changed} of {of} items.")
     grown = _label_growth(old_labels, new_labels)
     found = [
+        *_compare_labels(old_labels, new_labels),
         *_compare_tensors("input", old.inputs, new.inputs, None),
         *_compare_tensors("output", old.outputs, new.outputs, grown),
-        *_compare_labels(old_labels, new_labels),
     ]
     signature_changed = bool(found)
     items = f" of {of}" if of is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
@@ -46,10 +47,10 @@ def run(candidate: Candidate) -> Outcome:
     baseline = candidate.replaced.path
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
     contestants = {
-        name: candidate.model.contestant(name, path, settings.threads) for name, path in paths.items()
+        name: candidate.model_of(name).contestant(name, path, settings.threads)
+        for name, path in paths.items()
     }
-    with candidate.model.open(candidate.forms.original.path) as predictor:
-        batch = candidate.rows.dataset("evaluation", predictor.signature).head(settings.batch).inputs
+    batch = _inputs(candidate, paths, settings.batch)
     with candidate.progress.task("benchmark", settings.rounds) as advance:
 
         def tell(done: int, most: int, known: str) -> None:
@@ -61,6 +62,17 @@ def run(candidate: Candidate) -> Outcome:
     measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
     summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL)
     return Outcome(summary, subjects, Verdict.PASS, tuple(measurements.values()), outputs=(path,))
+
+
+def _inputs(candidate: Candidate, paths: Mapping[str, Path], rows: int) -> dict[str, NDArray[Any]]:
+    """The first rows, as candidate and baseline take them: either may know an input that the other does not."""
+    found: dict[str, NDArray[Any]] = {}
+    for name in (BASELINE, ORIGINAL):
+        path = candidate.forms.original.path if name == ORIGINAL else paths.get(name)
+        if path is not None:
+            with candidate.model_of(name).open(path) as predictor:
+                found |= candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
+    return found
 
 
 def _timed(

@@ -64,17 +64,17 @@ def run(candidate: Candidate) -> Outcome:
     beside: list[Measurement] = []
     with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items():
-            with candidate.model.open(path) as predictor:
+            with candidate.model_of(name).open(path) as predictor:
                 for run in runs[name]:
                     folder = candidate.workspace.predictions_folder(run)
                     if shards:
                         _merge(shards, run, folder, len(dataset), advance)
                     else:
-                        _predict(candidate, task, predictor, folder, None, advance)
-                signatures[name] = _signature(candidate, predictor)
+                        _predict(candidate, name, predictor, folder, None, advance)
+                signatures[name] = _signature(candidate, name, predictor)
     outcome = _measured(candidate, task, variants, signatures, subjects)
     if _AGAIN in runs.get(BASELINE, ()):
-        beside += _self_flips(candidate, task)
+        beside += _self_flips(candidate)
     if BASELINE in variants:
         files = candidate.replaced.files
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
@@ -90,16 +90,16 @@ def run(candidate: Candidate) -> Outcome:
 
 def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Predict one part of the rows with every variant and the baseline, for a later run to merge."""
-    task, variants = candidate.rows.task(), _contestants(candidate)
+    variants = _contestants(candidate)
     total = len(candidate.rows.dataset("evaluation", None))
     rows = shard.rows(total, candidate.contract.parts.data.batch)
     folder = begin(candidate, "evaluate", shard)
     runs = _runs(candidate, variants)
     with candidate.progress.task("evaluate", len(rows) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items() if rows else ():
-            with candidate.model.open(path) as predictor:
+            with candidate.model_of(name).open(path) as predictor:
                 for run in runs[name]:
-                    _predict(candidate, task, predictor, folder / run, rows, advance)
+                    _predict(candidate, name, predictor, folder / run, rows, advance)
     return left(candidate, shard, folder, rows.start, len(rows), total)
 
 
@@ -125,12 +125,15 @@ def _counted(candidate: Candidate, uses: Mapping[str, Any] | None) -> str:
     return f", use {number} of {candidate.contract.parts.data.uses} of the data"
 
 
-def _self_flips(candidate: Candidate, task: Task) -> list[Measurement]:
+def _self_flips(candidate: Candidate) -> list[Measurement]:
     """How often the baseline flips when it is run a second time: no candidate can be asked for less."""
+    from gradatim.metrics.common import evaluate_known
     from gradatim.metrics.evaluation import Evaluation
 
-    first = Evaluation(task, candidate.workspace.predictions(BASELINE))
-    flips = Evaluation(task, candidate.workspace.predictions(_AGAIN), first).samples("negative_flips")
+    task, declared = candidate.task_of(BASELINE), candidate.rows.task()
+    first = evaluate_known(task, candidate.workspace.predictions(BASELINE), declared)
+    again = evaluate_known(task, candidate.workspace.predictions(_AGAIN), declared)
+    flips = Evaluation(task, again.predictions, first).samples("negative_flips")
     shutil.rmtree(candidate.workspace.predictions_folder(_AGAIN))
     if flips.value is None:
         return []
@@ -156,14 +159,14 @@ def _refuse_one_class(dataset: Dataset) -> None:
 
 
 def _predict(
-    candidate: Candidate, task: Task, predictor: Predictor, folder: Path, only: range | None, advance: Advance
+    candidate: Candidate, name: str, predictor: Predictor, folder: Path, only: range | None, advance: Advance
 ) -> None:
     from gradatim.models.predict import predict
 
     predict(
         predictor,
-        candidate.rows.dataset("evaluation", predictor.signature),
-        task,
+        candidate.rows_of(name).dataset("evaluation", predictor.signature),
+        candidate.task_of(name),
         folder,
         batch=candidate.contract.parts.data.batch,
         only=only,
@@ -178,11 +181,11 @@ def _merge(shards: Sequence[Part], run: str, folder: Path, rows: int, advance: A
     advance(rows, run)
 
 
-def _signature(candidate: Candidate, predictor: Predictor) -> Signature:
+def _signature(candidate: Candidate, name: str, predictor: Predictor) -> Signature:
     """The signature that a model shows on the first row."""
     from gradatim.models import observed_signature
 
-    dataset = candidate.rows.dataset("evaluation", predictor.signature)
+    dataset = candidate.rows_of(name).dataset("evaluation", predictor.signature)
     return observed_signature(predictor, dataset.head(1).inputs)
 
 
@@ -193,26 +196,34 @@ def _measured(
     signatures: Mapping[str, Signature],
     subjects: dict[str, str],
 ) -> Outcome:
+    from gradatim.metrics.common import evaluate_beside
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.measure import measurements, weak_slices
 
     load = candidate.workspace.predictions
-    reference = Evaluation(task, load(BASELINE)) if BASELINE in names else None
     extra = _extra_metrics(candidate)
     found, details = [], {}
     evaluations: dict[str, Evaluation] = {}
+    baseline: Evaluation | None = None
     for name in names:
-        own = reference if name == BASELINE and reference else Evaluation(task, load(name), reference)
+        if name == BASELINE and baseline is not None:  # it comes last, after what it is compared with
+            own = baseline
+        elif BASELINE in names:
+            own, baseline = evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
+        else:
+            own = Evaluation(task, load(name))
         evaluations[name] = own
         wanted = [m for m in extra if own.reference is not None or m not in catalogue.comparisons(task.type)]
         found += measurements(own, name, metrics=wanted)
         details[name] = {"signature": signatures[name].to_json(), **_pictures(own)}
         if own.reference is not None:
             details[name]["changed"] = int((~own.same_answers()).sum())
+        if own.common is not own:
+            details[name]["compared"] = len(own.common)
     first = next(iter(subjects))
     rows = len(evaluations[first])
     return Outcome(
-        f"{rows} samples, {_headline(found, first, task)}",
+        f"{rows} samples, {_headline(found, first, task)}{_compared(candidate, evaluations[first])}",
         subjects,
         Verdict.PASS,
         tuple(found),
@@ -256,6 +267,18 @@ def _headline(found: list[Any], variant: str, task: Task) -> str:
 
     text = f"{found[0].name.replace('_', ' ')} {told(named[variant])}"
     return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")
+
+
+def _compared(candidate: Candidate, evaluation: Evaluation) -> str:
+    """On how many rows the two are compared, where the baseline does not know the labels of the others."""
+    if evaluation.common is evaluation:
+        return ""
+    base = candidate.replaced.release
+    whom = base.label if base else "the baseline"
+    known = {str(label) for label in evaluation.common.labels_compared}
+    new = [str(label) for label in evaluation.labels if str(label) not in known]
+    added = f"; new: {', '.join(new[:5])}{', ...' if len(new) > 5 else ''}" if new else ""
+    return f", compared on {len(evaluation.common)} whose label {whom} knows{added}"
 
 
 def _extra_metrics(candidate: Candidate) -> list[str]:

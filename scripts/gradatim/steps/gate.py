@@ -230,15 +230,15 @@ def _once(measurements: list[Measurement]) -> list[Measurement]:
 
 
 def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Evaluation | None]:
+    from gradatim.metrics.common import evaluate_beside
     from gradatim.metrics.evaluation import Evaluation
 
     if candidate.contract.parts.data.evaluation is None:
         return None, None
-    task = candidate.rows.task()
-    baseline = (
-        Evaluation(task, candidate.workspace.predictions(BASELINE)) if candidate.replaced.release else None
-    )
-    return Evaluation(task, candidate.workspace.predictions(name), baseline), baseline
+    task, load = candidate.rows.task(), candidate.workspace.predictions
+    if candidate.replaced.release is None:
+        return Evaluation(task, load(name)), None
+    return evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
 
 
 def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:

@@ -108,13 +108,15 @@ def _change(candidate: Candidate, variant: Variant) -> Change | None:
     found = candidate.workspace.evidence("evaluate").details.get("variants", {})
     if variant.name not in found or BASELINE not in found:
         return None
-    task = candidate.contract.parts.task
+    task, before = candidate.contract.parts.task, candidate.replaced.contract.parts.task
+    rows = candidate.workspace.evidence("evaluate").details.get("rows")
     return compare(
         Signature.from_json(found[BASELINE]["signature"]),
         Signature.from_json(found[variant.name]["signature"]),
+        old_labels=before.labels or None if before else None,
         new_labels=task.labels or None if task else None,
         changed=found[variant.name].get("changed"),
-        of=candidate.workspace.evidence("evaluate").details.get("rows"),
+        of=found[variant.name].get("compared", rows),
     )
 
 

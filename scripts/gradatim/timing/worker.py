@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
+from gradatim.models.predictor import Predictor
 from gradatim.timing.contestant import load_inputs, open_contestant
 
 if TYPE_CHECKING:
@@ -56,12 +57,19 @@ def main() -> int:
     return 0
 
 
+def _taken(predictor: Predictor, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What this contestant takes of a batch that may hold inputs of the others, too."""
+    wanted = {spec.name for spec in predictor.signature.inputs}
+    taken = {name: values for name, values in inputs.items() if name in wanted}
+    return taken if wanted <= taken.keys() and taken else inputs
+
+
 def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     from gradatim.timing.blocks import BlockPlan, run_block, warm_up
 
     before, started = _prepare(spec), time.perf_counter()
     predictor = open_contestant(spec)
-    inputs = load_inputs(Path(spec["inputs"]))
+    inputs = _taken(predictor, load_inputs(Path(spec["inputs"])))
     clock, clock_name = _clock(spec["device"])
 
     def call() -> object:

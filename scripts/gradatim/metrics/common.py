@@ -1,0 +1,132 @@
+"""Two models that do not know the same labels, beside one another: on the rows and labels that both know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.interpret import IGNORED, answer, places_of
+from gradatim.metrics.predictions import Column, Predictions
+from gradatim.metrics.task import Label, Task
+
+
+def label_list(task: Task, predictions: Predictions) -> tuple[Label, ...] | None:
+    """Every label that a model can answer with, in the order of its scores; None where nothing pins it."""
+    if task.labels or task.type != "classification":
+        return task.labels
+    _, column = answer(task, predictions)
+    values = column.values
+    if column.offsets is not None or values.dtype.kind != "f" or values.ndim > 2:
+        return None
+    return tuple(range(values.shape[1] if values.ndim == 2 and values.shape[1] > 1 else 2))
+
+
+def evaluate_beside(
+    task: Task, predictions: Predictions, base_task: Task, base_predictions: Predictions
+) -> tuple[Evaluation, Evaluation]:
+    """A candidate and the release that it would replace, each under its own task, on the same data.
+
+    Where both know the same labels they are compared on every row. Where labels were added, taken away or renamed, the
+    baseline is evaluated on the rows whose label it knows, and the candidate is compared with it there: an answer that
+    the baseline cannot give is wrong there, and means over classes go over the labels that both know.
+
+    Returns:
+        The candidate, whose ``common`` is what is compared, and the baseline.
+
+    Raises:
+        InvalidInput: the two do different things, or there is no row that both know.
+    """
+    if task.type != base_task.type:
+        raise InvalidInput(
+            f"The baseline was released for {base_task.type.replace('_', ' ')}, and the candidate is for "
+            f"{task.type.replace('_', ' ')}: nothing can be compared. Give the new task a model of its own name."
+        )
+    mine, theirs = label_list(task, predictions), label_list(base_task, base_predictions)
+    if mine is None or theirs is None or predictions.labels is None or mine == theirs:
+        baseline = Evaluation(base_task, base_predictions)
+        return Evaluation(task, predictions, baseline), baseline
+    names, others = [str(label) for label in mine], [str(label) for label in theirs]
+    truth = _by_name(predictions.labels, mine)
+    rows = np.flatnonzero(_known(truth, np.isin(names, others)))
+    if not rows.shape[0]:
+        raise InvalidInput(
+            "No row of the evaluation data has a label that the baseline knows, so nothing can be compared. Keep rows of "
+            f"its labels ({', '.join(others[:12])}) among the data."
+        )
+    over = tuple(label for label in mine if str(label) in others)
+    same = len(over) == len(mine) == len(theirs)
+    positive = task.positive if task.positive is not None else mine[-1]
+    settings = {"positive": positive, "over": None} if same else {"over": over}
+    base_over = (
+        {"positive": _of(theirs, positive), "over": None}
+        if same
+        else {"over": tuple(_of(theirs, label) for label in over)}
+    )
+    baseline = Evaluation(
+        replace(base_task, labels=theirs, **base_over), replace(base_predictions, labels=truth).take(rows)
+    )
+    shared = Evaluation(
+        replace(task, labels=mine, **settings), replace(predictions, labels=truth).take(rows), baseline
+    )
+    return Evaluation(task, predictions, common=shared), baseline
+
+
+def evaluate_known(task: Task, predictions: Predictions, data: Task) -> Evaluation:
+    """A model on the rows whose label it knows.
+
+    Args:
+        task: the model's own.
+        data: the task that the data's labels are of.
+    """
+    declared = data.labels
+    rows = known_rows(task, predictions, declared)
+    if rows is None or declared is None:
+        return Evaluation(task, predictions)
+    return Evaluation(task, by_name(predictions, declared).take(rows))
+
+
+def known_rows(
+    task: Task, predictions: Predictions, declared: tuple[Label, ...] | None
+) -> NDArray[np.int64] | None:
+    """The rows whose label a model of ``task`` knows, int64 [k]; None where it knows every one.
+
+    Args:
+        declared: the labels of the data, as the candidate's contract lists them.
+    """
+    labels = label_list(task, predictions)
+    if labels is None or declared is None or predictions.labels is None or labels == declared:
+        return None
+    truth = _by_name(predictions.labels, declared)
+    known = _known(truth, np.isin([str(label) for label in declared], [str(label) for label in labels]))
+    return np.flatnonzero(known)
+
+
+def by_name(predictions: Predictions, declared: tuple[Label, ...]) -> Predictions:
+    """The same predictions, their true labels spelled out, so that any list of labels finds its own among them."""
+    labels = predictions.labels
+    return predictions if labels is None else replace(predictions, labels=_by_name(labels, declared))
+
+
+def _by_name(truth: Column, labels: tuple[Label, ...]) -> Column:
+    shape = (
+        truth.values.reshape(-1) if truth.offsets is None and truth.values.shape[1:] == (1,) else truth.values
+    )
+    places = places_of(Column(shape, truth.offsets, truth.names), labels, "the labels").astype(np.int64)
+    return Column(places, truth.offsets, tuple(str(label) for label in labels))
+
+
+def _known(truth: Column, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether every label of an item is known, [n]."""
+    good = known[np.maximum(truth.values, 0)] | (truth.values == IGNORED)
+    if truth.offsets is None:
+        return np.asarray(good.reshape(good.shape[0], -1).all(axis=1))
+    return np.array([bool(good[a:b].all()) for a, b in zip(truth.offsets, truth.offsets[1:], strict=False)])
+
+
+def _of(labels: tuple[Label, ...], wanted: Label) -> Label:
+    """The label of this name, as another list spells it."""
+    return next(label for label in labels if str(label) == str(wanted))
