@@ -168,7 +168,9 @@ class HuggingFacePublisher(ProjectPublisher):
     @cached_property
     def _hub(self) -> Any:
         package = self.package("huggingface_hub")
-        package.utils.disable_progress_bars()
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
         return package.HfApi(
             endpoint=self.project.server, token=self._token or False, library_name="gradatim"
         )
