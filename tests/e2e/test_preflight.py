@@ -26,9 +26,9 @@ publish:
 
 
 @pytest.fixture
-def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    shared = tmp_path_factory.getbasetemp().parent
-    return Copy(once(shared, "preflight", lambda folder: lay_down(folder / "repo", CONTRACT)), tmp_path / "p")
+def project(prepared: Path, tmp_path: Path) -> Copy:
+    """A small project, committed and pushed, of which nothing is proven and little is asked."""
+    return Copy(once(prepared, "preflight", lambda place: lay_down(place, CONTRACT)), tmp_path / "small")
 
 
 def dirty(project: Copy) -> None:
@@ -74,7 +74,11 @@ def test_what_would_stop_a_release_is_said_first(
     project: Copy, spoil: Callable[[Copy], None], code: int, words: str
 ) -> None:
     spoil(project)
-    hidden = {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_EC2_METADATA_DISABLED": "true"}
+    hidden = {
+        "AWS_CONFIG_FILE": "/none",
+        "AWS_SHARED_CREDENTIALS_FILE": "/none",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     done = project.call("run", environment=hidden)
     assert done.code == code, done.said
     lines = done.err.splitlines()
@@ -95,7 +99,7 @@ def test_json_says_it_too_and_a_check_alone_asks_nothing(project: Copy) -> None:
     assert "prepare.py" in record["before"][0]
     done = project.call("run", "--until", "gate")
     assert done.code == 0, done.said
-    assert "before" not in done.err
+    assert "\n  before" not in done.err
 
 
 def test_a_version_that_exists_is_said_first(project: Copy) -> None:
@@ -111,4 +115,4 @@ def test_a_version_that_exists_is_said_first(project: Copy) -> None:
 def test_nothing_is_said_where_nothing_stops(project: Copy) -> None:
     done = project.call("run")
     assert done.code == 0, done.said
-    assert "before" not in done.err
+    assert "\n  before" not in done.err

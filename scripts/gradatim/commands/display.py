@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,18 +19,19 @@ from gradatim.pipeline.walk import StepResult
 from gradatim.progress import Event
 
 _NAME = 11
-_WIDTH = 100
+_WIDEST, _NARROWEST = 100, 50
 
 
 class Display:
     """Prints each step as it ends; on a terminal also shows how far the running ones have come."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Sequence[str] = ()) -> None:
+        """``before`` was said above the first step, and is not told again."""
         self._lock = threading.Lock()
         self._bars: Any = None
         self._running: dict[str, Any] = {}
         self._told: set[str] = set()
-        self._errors: dict[str, str] = {}
+        self._errors: dict[str, str] = dict.fromkeys(before, "said before")
 
     @contextlib.contextmanager
     def live(self) -> Iterator[Display]:
@@ -74,8 +76,8 @@ class Display:
         """The same error of a second step, told in three words."""
         if result.status != "error":
             return result
-        first = self._errors.setdefault(result.summary, result.step)
-        return result if first == result.step else replace(result, summary=f"the same as {first}")
+        first = self._errors.setdefault(result.summary, f"the same as {result.step}")
+        return result if first.endswith(f" {result.step}") else replace(result, summary=first)
 
     def _without_what_was_told(self, result: StepResult) -> StepResult:
         """The gate repeats what other steps refused; a person reads it once."""
@@ -93,6 +95,25 @@ class Display:
             click.echo(text, err=True)
 
 
+def width() -> int:
+    """Columns to write in: the terminal's, or what COLUMNS says; at most what reads well."""
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
+
+
+def before_lines(paragraphs: list[str]) -> list[str]:
+    """What will stop the release, said before the first step."""
+    if not paragraphs:
+        return []
+    last = "Nothing can be released until then; everything up to the gate is run all the same."
+    indent = " " * (2 + _NAME)
+    lines = [
+        indent + part
+        for paragraph in (*paragraphs, last)
+        for part in textwrap.wrap(paragraph, width() - len(indent))
+    ]
+    return ["  " + coloured("before".ljust(_NAME), "INCONCLUSIVE") + lines[0].lstrip(), *lines[1:]]
+
+
 def step_lines(result: StepResult) -> list[str]:
     """One line on how a step ended, and below it the refusals in words."""
     told = {"skipped": "skipped", "not run": "not run"}.get(result.status, _seconds(result.seconds))
@@ -103,12 +124,12 @@ def step_lines(result: StepResult) -> list[str]:
     name = coloured(f"{result.step:<{_NAME}}", verdict if result.code else None)
     line = f"  {name}{first}"
     plain = 2 + _NAME + len(first)
-    if plain + len(told) + 1 <= _WIDTH:
-        line += " " * (_WIDTH - plain - len(told)) + told
+    if plain + len(told) + 1 <= width():
+        line += " " * (width() - plain - len(told)) + told
         wrapped = [line]
     else:
-        head, *rest = textwrap.wrap(first, _WIDTH - _NAME - 12) or [""]
-        wrapped = [f"  {name}{head}" + " " * max(1, _WIDTH - 2 - _NAME - len(head) - len(told)) + told]
+        head, *rest = textwrap.wrap(first, width() - _NAME - 12) or [""]
+        wrapped = [f"  {name}{head}" + " " * max(1, width() - 2 - _NAME - len(head) - len(told)) + told]
         wrapped += [" " * (2 + _NAME) + part for part in rest]
     wrapped += [" " * (2 + _NAME) + line for line in more]
     for refusal in result.record.get("refusals", ()):
@@ -120,7 +141,7 @@ def refusal_lines(refusal: dict[str, Any]) -> list[str]:
     """A refused gate in words, with the line of the contract that asked for it."""
     place = f"   {refusal['place']}" if refusal.get("place") else ""
     indent = " " * (2 + _NAME)
-    first, *rest = textwrap.wrap(refusal["text"], _WIDTH - len(indent)) or [refusal["gate"]]
+    first, *rest = textwrap.wrap(refusal["text"], width() - len(indent)) or [refusal["gate"]]
     return [
         indent + coloured(first, refusal["verdict"]),
         *(indent + line for line in rest),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
-from gradatim.commands.display import Display
+from gradatim.commands.display import Display, before_lines
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import CHECKS, Step, walk_order
@@ -86,11 +86,15 @@ def run_release(
         notes.append(f"{' and '.join(step.name for step in outward)} left out: {reason}")
     if any(step.name == "gate" for step in steps):
         _refuse_impossible_gates(candidate)
-    display = Display()
+    candidate.wanted_version = version
+    before = _obstacles(candidate, steps)
+    display = Display([str(error) for error in before])
     if not json_wanted:
         click.echo(_heading(candidate), err=True)
         for note in notes:
             click.echo(f"  {note}", err=True)
+        for line in before_lines([str(error) for error in before]):
+            click.echo(line, err=True)
     began = time.monotonic()
     with _one_walk_at_a_time(candidate.workspace), unseen(), display.live():
         results = walk(
@@ -98,9 +102,34 @@ def run_release(
             step_command(str(candidate.contract.path), stage, version, force=force),
             display,
             side_by_side=(os.cpu_count() or 1) > 1,
-            standing=lambda step: None if force else _standing(candidate, step),
+            standing=lambda step: (
+                (_stopped(step, before) if before and step.outward else None)
+                or (None if force else _standing(candidate, step))
+            ),
         )
-    return _finish(candidate, results, time.monotonic() - began, json_wanted=json_wanted, notes=notes)
+    said = {"notes": notes, "before": [str(error) for error in before]}
+    return _finish(candidate, results, time.monotonic() - began, json_wanted=json_wanted, said=said)
+
+
+def _obstacles(candidate: Candidate, steps: tuple[Step, ...]) -> list[GradatimError]:
+    """What will stop the release; nothing is asked where no step leads outside, or where it is released already."""
+    from gradatim.pipeline.standing import Standing
+
+    outward = [step for step in steps if step.outward]
+    try:
+        known = Standing(candidate)
+        if not outward or all(known.evidence(step.name) is not None for step in outward):
+            return []
+    except GradatimError:
+        pass  # what is missing is said below, or by the step that needs it
+    from gradatim.releasing.preflight import obstacles
+
+    return obstacles(candidate)
+
+
+def _stopped(step: Step, before: list[GradatimError]) -> StepResult:
+    """An outward step that is not tried, since what stops it is known."""
+    return StepResult(step.name, "error", before[0].exit_code, None, str(before[0]))
 
 
 def _heading(candidate: Candidate) -> str:
@@ -160,7 +189,12 @@ def _standing(candidate: Candidate, step: Step) -> StepResult | None:
 
 
 def _finish(
-    candidate: Candidate, results: list[StepResult], seconds: float, *, json_wanted: bool, notes: list[str]
+    candidate: Candidate,
+    results: list[StepResult],
+    seconds: float,
+    *,
+    json_wanted: bool,
+    said: dict[str, list[str]],
 ) -> int:
     codes = [result.code for result in results if result.code]
     code = (
@@ -185,7 +219,7 @@ def _finish(
                 "steps": [result.to_json() for result in results],
                 "report": str(report) if report else None,
                 "seconds": round(seconds, 3),
-                "notes": notes,
+                **said,
             }
         )
         return code

@@ -140,8 +140,7 @@ class Publisher(ABC):
         """
 
         def once() -> Draft:
-            if not self.may_write:
-                raise EnvironmentLacks(f"{self.location} needs credentials to be written to. {self.access}")
+            self.require_access()
             if self.check(release):
                 return Draft(release, "", self.publication(release))
             place = self.begin(release)
@@ -283,6 +282,15 @@ class Publisher(ABC):
         except ImportError as error:
             extra = str(STORES[self.kind].extra)
             raise missing_package(distribution or name, extra, f"Publishing to {self.location}") from error
+
+    def require_access(self) -> None:
+        """Refuse where nothing can be written without credentials, and there are none; the place is not asked.
+
+        Raises:
+            EnvironmentLacks: with what to set.
+        """
+        if not self.may_write:
+            raise EnvironmentLacks(f"{self.location} needs credentials to be written to. {self.access}")
 
     @property
     def may_write(self) -> bool:

@@ -292,6 +292,18 @@ class Repository(ObjectDatabase):
         refused = f"error: {'; '.join(why)}\n".encode() if why else b""
         raise self._unreachable(remote, refused + (result.stderr or result.stdout))
 
+    def try_push(self, remote: str) -> None:
+        """Ask whether the remote can be pushed to, and change nothing there.
+
+        Raises:
+            EnvironmentLacks: it cannot be reached, or does not let this user write.
+        """
+        result = self._result(
+            ["push", "--dry-run", "--quiet", "--no-verify", remote, "HEAD:refs/gradatim/preflight"]
+        )
+        if result.returncode != 0:
+            raise self._unreachable(remote, result.stderr)
+
     def update_refs(self, updates: Sequence[RefUpdate]) -> None:
         """Set local references in one transaction, each only if it still is what ``old`` says.
 

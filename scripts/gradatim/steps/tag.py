@@ -21,6 +21,7 @@ from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
+from gradatim.releasing.preflight import refuse_uncommitted
 from gradatim.releasing.publishing import as_kept, draft, sign_and_tag
 from gradatim.releasing.signing import signing_for
 from gradatim.signature import Signature
@@ -58,7 +59,7 @@ def run(candidate: Candidate) -> Outcome:
         return _outcome(
             candidate, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already"
         )
-    _refuse_uncommitted(candidate)
+    refuse_uncommitted(candidate)
     signing = signing_for(candidate.contract, stage)
     coming = upcoming(candidate, variant, stage)
     files = as_kept(candidate.repository, _files(candidate, variant, coming, stage))
@@ -135,20 +136,6 @@ def stage_of(candidate: Candidate) -> str:
             f"No stage belongs to {branch}, so there is nothing to tag. Stages and branches: {stages}."
         )
     return candidate.stage
-
-
-def _refuse_uncommitted(candidate: Candidate) -> None:
-    changed = candidate.repository.changed_files(untracked=False)
-    if changed:
-        files = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
-        raise UsageError(
-            f"These files differ from the commit that would be tagged: {files}. Commit them (or put them back), then run again."
-        )
-    if not candidate.repository.tracks(candidate.contract.path):
-        raise UsageError(
-            f"{candidate.contract.path.name} is not committed, so no tag can vouch for it. Commit it, then run again."
-        )
-    candidate.repository.check_taggable()
 
 
 def _files(candidate: Candidate, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:

@@ -109,6 +109,11 @@ class SubversionRepository(Repository):
         if wanted:
             self._subversion.fetch(wanted)
 
+    def try_push(self, remote: str) -> None:
+        """Ask whether the remote can be pushed to; Subversion tells that to a commit alone."""
+        if remote != NAME:
+            super().try_push(remote)
+
     def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
         """Push references all together or not at all."""
         if remote != NAME:

@@ -1,0 +1,34 @@
+"""What a person sees of a walk, in any width of the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradatim.commands.display import before_lines, step_lines
+from gradatim.pipeline.walk import StepResult
+
+REFUSED = {
+    "text": "recall[class=8] 77.8 % (69.4 .. 84.8), wanted at least 85 %. 20 of 90 samples of class 8 were missed.",
+    "gate": "recall[class=8]",
+    "verdict": "FAIL",
+    "place": "gradatim.yml:27",
+}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = StepResult(
+        "evaluate", "done", 1, "FAIL",
+        "900 samples, accuracy 99.00 %, baseline 96.56 %, compared on 658 whose label v1.0.0 knows; new: 2",
+        6.2, {"refusals": [REFUSED]},
+    )  # fmt: skip
+    lines = [
+        *step_lines(result),
+        *before_lines(["gradatim.yml is not committed, so no tag can vouch for it."]),
+    ]
+    assert max(map(len, lines)) <= min(columns, 100)
+    assert lines[0].endswith(" 6.2 s")
+    words = " ".join(" ".join(lines).split())
+    assert "new: 2" in words
+    assert "gradatim.yml:27" in words
