@@ -48,7 +48,7 @@ class Gate:
     @property
     def on_samples(self) -> bool:
         """Whether the verdict reveals something about the test set."""
-        return self.meaning.kind in ("quality", "comparison", "robustness", "own")
+        return self.meaning.on_samples
 
     @property
     def relative(self) -> bool:
@@ -103,8 +103,7 @@ def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
         gate = Gate(rule, rule.where, unknown, case.variant, rule.alpha)
         return [gate.result(Verdict.INVALID, f"Nobody knows how to measure `{rule.metric}`.")]
     alpha = rule.alpha
-    on_samples = meaning.kind in ("quality", "comparison", "robustness", "own")
-    if case.reuse is not None and on_samples:
+    if case.reuse is not None and meaning.on_samples:
         alpha = min(alpha, case.reuse.alpha)
     whole = Gate(rule, rule.where, meaning, case.variant, alpha)
     if meaning.kind == "robustness":

@@ -12,6 +12,12 @@ from gradatim.errors import InvalidInput
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.intervals import student
 
+QUANTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
+"""Which quantile of the calls a metric is."""
+
+TAILS = ("latency_p90", "latency_p99")
+"""Quantiles that vary too much between processes to be compared."""
+
 SEQUENTIAL_ALPHA = 0.0027
 """One-sided error at each of up to five looks (6, 10, 16, 24, 36 rounds), calibrated by resampling: at most
 1 % of equal models ever cross on either side."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gradatim.gates import exact, wording
+from gradatim.gates.exact import POWER, POWER_QUANTILE
 from gradatim.gates.gate import wanted
+from gradatim.gates.latency import QUANTILES, TAILS
 from gradatim.gates.paired import FEW_POSITIVES
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue, intervals
@@ -15,11 +17,7 @@ from gradatim.metrics import catalogue, intervals
 DISCORDANCE = 0.05
 """The share of samples on which candidate and baseline are taken to differ in being right."""
 
-POWER = 0.8
-
 _F1 = ("f1", "f1_macro", "f1_weighted")
-
-_POWER_QUANTILE = 0.8416212335729143
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,6 @@ def plan(
     task: str = "classification",
     own: Iterable[str] = (),
     alpha: float | None = None,
-    discordance: float = DISCORDANCE,
     noun: str = "samples",
     severities: Iterable[int] | None = None,
 ) -> list[PlanRow]:
@@ -100,7 +97,6 @@ def plan(
         task: of the contract.
         own: names of the user's own metrics.
         alpha: the alpha that a budgeted test set leaves (``reuse.alpha_after``), None for each rule's own.
-        discordance: expected share of samples on which exactly one of both models is right.
         severities: the severities that the test step measures, where known.
     """
     names = tuple(own)
@@ -110,42 +106,38 @@ def plan(
         meaning = catalogue.find(rule.metric, task, names)
         if meaning is None:
             text = f"Nobody knows how to measure `{rule.metric}` for {task}."
-            rows.append(_row(rule, rule.where, "", None, None, None, None, False, text))
+            rows.append(
+                PlanRow(_name(rule, rule.where), rule.key, "", None, None, None, None, False, text, rule.line)
+            )
             continue
-        on_samples = meaning.kind in ("quality", "comparison", "robustness", "own")
-        effective = min(rule.alpha, alpha) if alpha is not None and on_samples else rule.alpha
+        effective = min(rule.alpha, alpha) if alpha is not None and meaning.on_samples else rule.alpha
         for where in _wheres(rule, counts):
             n = counts.get("" if meaning.kind == "robustness" or where is None else where)
             positives = None
-            if (
-                rule.metric in ("f1", "precision")
-                and (where or "").startswith("class=")
-                and rule.bound != "at_least"
-            ):
+            if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
                 n, positives = counts.get(""), n
-            row = _plan_one(rule, meaning, where, n, effective, discordance, noun)
-            if effective < rule.alpha:
-                stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
-                row = replace(row, text=row.text + stricter)
+            asked = _Asked(rule, meaning, where, n, effective, noun)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
-                row = _row(rule, where, row.wanted, positives, None, FEW_POSITIVES, None, False, text)
-            if (
-                meaning.kind == "robustness"
-                and rule.severity is not None
+                row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)
+            elif (
+                rule.severity is not None
+                and meaning.kind == "robustness"
                 and known
                 and rule.severity not in known
             ):
                 measured = ", ".join(map(str, known))
-                text = f"severity {rule.severity} is never measured (measured: {measured})."
-                row = _row(rule, where, row.wanted, n, None, None, None, False, text)
+                row = asked.never(f"severity {rule.severity} is never measured (measured: {measured}).")
+            else:
+                row = _plan_one(asked)
+                if effective < rule.alpha:
+                    stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
+                    row = replace(row, text=row.text + stricter)
             rows.append(row)
     return rows
 
 
-def samples_not_worse(
-    margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05, power: float = POWER
-) -> int:
+def samples_not_worse(margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05) -> int:
     """Samples so that an equal model passes: (z_a + z_b)^2 psi / m^2 (3092 for 5 % and a margin of 1 %).
 
     Raises:
@@ -153,15 +145,12 @@ def samples_not_worse(
     """
     if not margin > 0:
         raise ValueError("without a margin no number of samples proves equality")
-    quantile = intervals.normal(alpha) + intervals.normal(1 - power)
+    quantile = intervals.normal(alpha) + POWER_QUANTILE
     return math.ceil(quantile**2 * discordance / margin**2)
 
 
 def least_not_worse(margin: float, alpha: float = 0.05) -> int:
-    """Samples below which not even a model without any difference passes: 299 for a margin of 1 %.
-
-    if rule.metric in (*_F1, "precision") and rule.bound != "at_least" and (where or "").startswith("class="):
-    """
+    """Samples below which not even a model without any difference passes: 299 for a margin of 1 %."""
     small = alpha < 0.001
     exact_n = math.log(alpha / 2 if small else alpha) / math.log1p(-margin)
     score_n = 0.0 if small else intervals.normal(alpha) ** 2 * (1 - margin) / margin
@@ -179,147 +168,158 @@ def _wheres(rule: Rule, counts: Mapping[str, int]) -> list[str | None]:
     return list(chosen) or [rule.where]
 
 
-def _plan_one(
-    rule: Rule,
-    meaning: catalogue.Metric,
-    where: str | None,
-    n: int | None,
-    alpha: float,
-    discordance: float,
-    noun: str,
-) -> PlanRow:
-    spelled = wanted(rule, meaning)
-    gate = f"{rule.metric}[{where}]" if where else rule.metric
-    if meaning.kind == "limit":
-        return _row(rule, where, spelled, None, None, None, None, True, f"{spelled}; needs no samples.")
-    if meaning.kind == "timing":
-        return _timing(rule, gate, where, spelled, alpha)
-    if rule.slices is not None and where is None:
-        text = f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge."
-        return _row(rule, where, spelled, n, None, None, None, False, text)
-    if rule.family == "veto":
-        possible = n is None or n > 0
-        text = f"a veto, which refuses only a proven regression; {_have(n, noun)}."
-        return _row(rule, where, spelled, n, None, 1, None, possible, text)
-    if rule.bound in ("not_worse", "keep"):
-        return _comparison(rule, meaning, gate, where, spelled, n, alpha, discordance, noun)
-    return _threshold(rule, meaning, gate, where, spelled, n, alpha, noun)
+@dataclass(frozen=True)
+class _Asked:
+    """One rule at one place, with the samples there."""
 
+    rule: Rule
+    meaning: catalogue.Metric
+    where: str | None
+    n: int | None
+    alpha: float
+    noun: str
 
-def _threshold(
-    rule: Rule,
-    meaning: catalogue.Metric,
-    gate: str,
-    where: str | None,
-    spelled: str,
-    n: int | None,
-    alpha: float,
-    noun: str,
-) -> PlanRow:
-    if not _counts(rule, meaning):
-        least = FEW_POSITIVES if rule.metric in _F1 and (where or "").startswith("class=") else 2
-        possible = n is None or n >= least
-        text = (
-            f"{spelled}; how sure that can be depends on the data; {_have(n, noun)}, {least} are the least."
+    @property
+    def wanted(self) -> str:
+        return wanted(self.rule, self.meaning)
+
+    @property
+    def have(self) -> str:
+        if self.n is None:
+            return "how many samples there are is not known yet"
+        return f"there are {wording.count(self.n, self.noun)}"
+
+    def enough(self, least: int) -> bool:
+        """Whether there are so many samples, as far as that is known."""
+        return self.n is None or self.n >= least
+
+    def row(
+        self,
+        text: str,
+        *,
+        possible: bool = True,
+        needed: int | None = None,
+        least: int | None = None,
+        detectable: float | None = None,
+    ) -> PlanRow:
+        rule = self.rule
+        name = _name(rule, self.where)
+        return PlanRow(
+            name, rule.key, self.wanted, self.n, needed, least, detectable, possible, text, rule.line
         )
-        if meaning.fraction and (rule.amount >= 1 if rule.bound == "at_least" else rule.amount <= 0):
-            never = f"{spelled} can never be proven."
-            return _row(rule, where, spelled, n, None, None, None, False, never)
-        return _row(rule, where, spelled, n, None, least, None, possible, text)
-    share = rule.amount if rule.bound == "at_least" else 1 - rule.amount
-    least_ = exact.samples_all_right(share, alpha)
-    if least_ is None:
-        text = f"{spelled} cannot be proven by any number of samples. Leave some room."
-        return _row(rule, where, spelled, n, None, None, None, False, text)
-    needed = exact.samples_for_power(share, (1 + share) / 2, alpha, POWER)
-    text = f"{spelled}; {_have(n, noun)}"
+
+    def never(self, text: str, least: int | None = None) -> PlanRow:
+        """The row of a gate that no model can pass."""
+        return self.row(text, possible=False, least=least)
+
+
+def _plan_one(asked: _Asked) -> PlanRow:
+    rule = asked.rule
+    if asked.meaning.kind == "limit":
+        return replace(asked, n=None).row(f"{asked.wanted}; needs no samples.")
+    if asked.meaning.kind == "timing":
+        return _timing(replace(asked, n=None))
+    if rule.slices is not None and asked.where is None:
+        return asked.never(
+            f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge."
+        )
+    if rule.family == "veto":
+        text = f"a veto, which refuses only a proven regression; {asked.have}."
+        return asked.row(text, possible=asked.enough(1), least=1)
+    if rule.bound in ("not_worse", "keep"):
+        return _comparison(asked)
+    return _threshold(asked) if _counts(rule, asked.meaning) else _estimate(asked)
+
+
+def _estimate(asked: _Asked) -> PlanRow:
+    """A bound on what is no plain share of samples."""
+    rule = asked.rule
+    if asked.meaning.fraction and (rule.amount >= 1 if rule.bound == "at_least" else rule.amount <= 0):
+        return asked.never(f"{asked.wanted} can never be proven.")
+    least = FEW_POSITIVES if rule.metric in _F1 and _is_class(asked.where) else 2
+    text = f"{asked.wanted}; how sure that can be depends on the data; {asked.have}, {least} are the least."
+    return asked.row(text, possible=asked.enough(least), least=least)
+
+
+def _threshold(asked: _Asked) -> PlanRow:
+    rule, n = asked.rule, asked.n
+    at_least, flips = rule.bound == "at_least", rule.metric == "negative_flips"
+    share = rule.amount if at_least else 1 - rule.amount
+    least = exact.samples_all_right(share, asked.alpha)
+    if least is None:
+        return asked.never(f"{asked.wanted} cannot be proven by any number of samples. Leave some room.")
+    needed = exact.samples_for_power(share, (1 + share) / 2, asked.alpha, POWER)
+    text = f"{asked.wanted}; {asked.have}"
     reached = None
-    possible = n is None or n >= least_
-    if n is not None and not possible:
-        faultless = "without a single flip" if rule.metric == "negative_flips" else "with every one right"
-        text += f", and even {faultless} at least {least_} are needed to prove it."
+    if not asked.enough(least):
+        faultless = "without a single flip" if flips else "with every one right"
+        text += f", and even {faultless} at least {least} are needed to prove it."
     elif n is not None:
-        reached = exact.detectable(n, share, alpha, POWER)
-        forgiven = exact.forgiven(n, share, alpha)
-        misses = "miss" if forgiven == 1 else "misses"
-        if rule.metric == "negative_flips":
-            misses = "flip" if forgiven == 1 else "flips"
-        text += f", which forgive {forgiven} {misses}"
+        reached = exact.detectable(n, share, asked.alpha, POWER)
+        forgiven = exact.forgiven(n, share, asked.alpha)
+        one, many = ("flip", "flips") if flips else ("miss", "misses")
+        text += f", which forgive {forgiven} {one if forgiven == 1 else many}"
         if reached is not None:
-            limit = reached if rule.bound == "at_least" else 1 - reached
-            side = "or better" if rule.bound == "at_least" else "or less"
-            text += f": a model passes in 4 of 5 cases if it is truly at {wording.percent(limit)} {side}"
-            reached = limit
+            reached = reached if at_least else 1 - reached
+            side = "or better" if at_least else "or less"
+            text += f": a model passes in 4 of 5 cases if it is truly at {wording.percent(reached)} {side}"
         text += "."
     else:
-        text += f", at least {least_} are needed."
+        text += f", at least {least} are needed."
     if needed is not None and (n is None or n < needed):
-        halfway = wording.percent((1 + share) / 2 if rule.bound == "at_least" else (1 - share) / 2)
-        if reached is None:
-            text += (
-                f" About {wording.about(needed)} let a model pass in 4 of 5 cases that is truly at {halfway}."
-            )
-        else:
-            text += f" With about {wording.about(needed)} one at {halfway} would."
-    return _row(rule, where, spelled, n, needed, least_, reached, possible, text)
+        halfway = wording.percent((1 + share) / 2 if at_least else (1 - share) / 2)
+        text += (
+            f" About {wording.about(needed)} let a model pass in 4 of 5 cases that is truly at {halfway}."
+            if reached is None
+            else f" With about {wording.about(needed)} one at {halfway} would."
+        )
+    return asked.row(text, possible=asked.enough(least), needed=needed, least=least, detectable=reached)
 
 
-def _comparison(
-    rule: Rule,
-    meaning: catalogue.Metric,
-    gate: str,
-    where: str | None,
-    spelled: str,
-    n: int | None,
-    alpha: float,
-    discordance: float,
-    noun: str,
-) -> PlanRow:
+def _comparison(asked: _Asked) -> PlanRow:
+    rule, n, alpha = asked.rule, asked.n, asked.alpha
     margin = rule.amount if rule.bound == "not_worse" else abs(1 - rule.amount)
     if not margin > 0:
-        text = f"{spelled} can never be proven, not even for the same model. Allow a margin."
-        return _row(rule, where, spelled, n, None, None, None, False, text)
-    if not meaning.fraction or rule.relative:
-        possible = n is None or n >= 2
-        text = f"{spelled}; what it can see depends on how much the errors vary; {_have(n, noun)}."
-        return _row(rule, where, spelled, n, None, 2, None, possible, text)
+        return asked.never(
+            f"{asked.wanted} can never be proven, not even for the same model. Allow a margin."
+        )
+    if not asked.meaning.fraction or rule.relative:
+        text = f"{asked.wanted}; what it can see depends on how much the errors vary; {asked.have}."
+        return asked.row(text, possible=asked.enough(2), least=2)
     least = least_not_worse(min(margin, 0.999999), alpha)
     # a kept share is a margin on the baseline's value, which is taken to be 90 %
-    needed = max(
-        least, samples_not_worse(margin * (0.9 if rule.bound == "keep" else 1.0), discordance, alpha)
-    )
-    possible = n is None or n >= least
-    text = f"{spelled}; {_have(n, noun)}"
+    margin *= 0.9 if rule.bound == "keep" else 1.0
+    needed = max(least, samples_not_worse(margin, DISCORDANCE, alpha))
+    text = f"{asked.wanted}; {asked.have}"
     reached = None
-    if not possible:
+    if not asked.enough(least):
         text += f", and even the very same model needs at least {least} to pass."
     elif n is not None and n > 0:
-        quantile = intervals.normal(alpha) + _POWER_QUANTILE
-        reached = max(quantile * math.sqrt(discordance / n), intervals.normal(alpha) ** 2 / n)
-        text += f", enough for a margin of {wording.points(reached, meaning)}."
+        quantile = intervals.normal(alpha) + POWER_QUANTILE
+        reached = max(quantile * math.sqrt(DISCORDANCE / n), intervals.normal(alpha) ** 2 / n)
+        text += f", enough for a margin of {wording.points(reached, asked.meaning)}."
     else:
         text += f", at least {least} are needed."
-    if n is None or n < needed:
+    if not asked.enough(needed) or n is None:
         text += (
             f" About {wording.about(needed)} let an equally good model pass in 4 of 5 cases, if the two differ on "
-            f"{100 * discordance:.3g} % of {noun}."
+            f"{100 * DISCORDANCE:.3g} % of {asked.noun}."
         )
-    return _row(rule, where, spelled, n, needed, least, reached, possible, text)
+    return asked.row(text, possible=asked.enough(least), needed=needed, least=least, detectable=reached)
 
 
-def _timing(rule: Rule, gate: str, where: str | None, spelled: str, alpha: float) -> PlanRow:
-    if rule.bound in ("not_worse", "keep"):
-        if rule.metric in ("latency_p90", "latency_p99"):
-            text = (
-                f"{spelled}; the slowest calls of two processes are not comparable. Gate latency_p50 instead."
+def _timing(asked: _Asked) -> PlanRow:
+    if asked.rule.bound in ("not_worse", "keep"):
+        if asked.rule.metric in TAILS:
+            return asked.never(
+                f"{asked.wanted}; the slowest calls of two processes are not comparable. Gate latency_p50 instead."
             )
-            return _row(rule, where, spelled, None, None, None, None, False, text)
-        text = f"{spelled}; needs at least 3 paired rounds, 6 to 36 are usual."
-        return _row(rule, where, spelled, None, 10, 3, None, True, text)
-    q = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}.get(rule.metric)
-    least = None if q is None else exact.samples_for_quantile(q, alpha)
+        text = f"{asked.wanted}; needs at least 3 paired rounds, 6 to 36 are usual."
+        return asked.row(text, needed=10, least=3)
+    q = QUANTILES.get(asked.rule.metric)
+    least = None if q is None else exact.samples_for_quantile(q, asked.alpha)
     calls = "" if least is None else f"; needs at least {least} timed calls"
-    return _row(rule, where, spelled, None, least, least, None, True, f"{spelled}{calls}.")
+    return asked.row(f"{asked.wanted}{calls}.", needed=least, least=least)
 
 
 def _counts(rule: Rule, meaning: catalogue.Metric) -> bool:
@@ -331,13 +331,7 @@ def _counts(rule: Rule, meaning: catalogue.Metric) -> bool:
     if meaning.kind == "robustness":
         return rule.severity is not None
     return rule.metric in ("recall", "precision", "balanced_accuracy") and (
-        rule.slices == "class" or (rule.where or "").startswith("class=")
-    )
-
-
-def _have(n: int | None, noun: str) -> str:
-    return (
-        "how many samples there are is not known yet" if n is None else f"there are {wording.count(n, noun)}"
+        rule.slices == "class" or _is_class(rule.where)
     )
 
 
@@ -345,16 +339,9 @@ def _slice_of(row: PlanRow) -> str:
     return row.gate[row.gate.index("[") :] if "[" in row.gate else row.gate
 
 
-def _row(
-    rule: Rule,
-    where: str | None,
-    spelled: str,
-    n: int | None,
-    needed: int | None,
-    least: int | None,
-    detectable: float | None,
-    possible: bool,
-    text: str,
-) -> PlanRow:
-    gate = f"{rule.metric}[{where}]" if where else rule.metric
-    return PlanRow(gate, rule.key, spelled, n, needed, least, detectable, possible, text, rule.line)
+def _name(rule: Rule, where: str | None) -> str:
+    return f"{rule.metric}[{where}]" if where else rule.metric
+
+
+def _is_class(where: str | None) -> bool:
+    return (where or "").startswith("class=")

@@ -10,7 +10,7 @@ from gradatim.gates import wording
 from gradatim.gates.case import BASELINE, Case
 from gradatim.gates.exact import decide, quantile_bounds, quantile_rank, samples_for_quantile
 from gradatim.gates.gate import Gate, null_verdict
-from gradatim.gates.latency import not_slower
+from gradatim.gates.latency import QUANTILES, TAILS, not_slower
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 
@@ -54,7 +54,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
     paired = case.timings.get(gate.rule.metric)
     if paired is None:
         advice = "Run `gradatim benchmark`, which times candidate and baseline side by side."
-        if gate.rule.metric in ("latency_p90", "latency_p99"):
+        if gate.rule.metric in TAILS:
             advice = "Tails vary too much between processes: gate latency_p50, or give an absolute bound."
         return gate.result(
             null_verdict(gate.rule), f"There is no paired timing of {gate.rule.metric}. {advice}"
@@ -121,7 +121,7 @@ def _no_margin(worse: list[float], by: float) -> Verdict:
 def _absolute(gate: Gate, case: Case) -> GateResult:
     rule, meaning = gate.rule, gate.meaning
     mine = case.measurement(gate.name)
-    q = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}.get(rule.metric)
+    q = QUANTILES.get(rule.metric)
     low: float | None
     high: float | None
     needed, extra = None, ""

@@ -39,6 +39,11 @@ class Metric:
     fraction: bool = True
     by_class: bool = False
 
+    @property
+    def on_samples(self) -> bool:
+        """Whether it rests on the samples of a data set."""
+        return self.kind in ("quality", "comparison", "robustness", "own")
+
 
 def _table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
