@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from gradatim.errors import InvalidInput
 from gradatim.metrics import catalogue
 from gradatim.metrics.evaluation import Evaluation, conditions
-from gradatim.metrics.interpret import reduce_batch
 from gradatim.metrics.measure import measurements, weak_slices
+from gradatim.metrics.outputs import reduce_batch
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.metrics.tokens import entities

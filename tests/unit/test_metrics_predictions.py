@@ -12,8 +12,9 @@ import pytest
 
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.interpret import reduce_batch
-from gradatim.metrics.predictions import Predictions, PredictionsWriter
+from gradatim.metrics.outputs import reduce_batch
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 
 
@@ -139,7 +140,8 @@ def test_many_rows_are_measured_without_a_copy_of_the_scores(tmp_path):
     script = """
 import resource, sys
 import numpy as np
-from gradatim.metrics.predictions import Predictions, PredictionsWriter
+from gradatim.metrics.predictions_writer import PredictionsWriter
+from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from pathlib import Path
 def go(n):

@@ -22,7 +22,8 @@ from gradatim.data import Dataset, open_data
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.statement import Statement
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics.predictions import Predictions, PredictionsWriter
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched
 from gradatim.models.predict import predict

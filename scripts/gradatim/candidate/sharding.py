@@ -169,7 +169,8 @@ def merged(
     """
     import numpy as np
 
-    from gradatim.metrics.predictions import Predictions, PredictionsWriter
+    from gradatim.metrics.predictions import Predictions
+    from gradatim.metrics.predictions_writer import PredictionsWriter
 
     place = 0
     with PredictionsWriter(folder) as writer:

@@ -13,7 +13,7 @@ from gradatim.checks.corruption import Corruptor, Declared
 from gradatim.checks.sampled import SampledRows, joined, sample
 from gradatim.data import Batch, Dataset
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import reduce_batch
+from gradatim.metrics.outputs import reduce_batch
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor

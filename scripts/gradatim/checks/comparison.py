@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import classify, reduce_batch
+from gradatim.metrics.interpret import classify
+from gradatim.metrics.outputs import reduce_batch
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 

@@ -13,7 +13,7 @@ from gradatim.checks.check import Check, Finding, checked
 from gradatim.data import Dataset
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.interpret import reduce_batch
+from gradatim.metrics.outputs import reduce_batch
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor

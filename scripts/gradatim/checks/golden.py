@@ -17,7 +17,7 @@ from gradatim.checks.comparison import Allowance, answers, compare, rows_apart
 from gradatim.errors import InvalidInput
 from gradatim.files import replacing
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics.interpret import choose_output
+from gradatim.metrics.outputs import choose_output
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
 

@@ -22,7 +22,8 @@ from gradatim.checks.robustness_scores import Robustness, score
 from gradatim.checks.sampled import sample
 from gradatim.data import Dataset
 from gradatim.errors import BrokenEvidence, InvalidInput
-from gradatim.metrics.predictions import Predictions, PredictionsWriter
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance

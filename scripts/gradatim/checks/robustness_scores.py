@@ -164,10 +164,7 @@ class _Read:
 def _scores(evaluation: Evaluation, clean: Evaluation) -> Scores:
     mine, theirs = evaluation.scorer, clean.scorer
     if isinstance(mine, EmbeddingScorer) and isinstance(theirs, EmbeddingScorer) and mine.truth is None:
-        dots = np.einsum(
-            "ij,ij->i", np.asarray(mine.vectors, np.float64), np.asarray(theirs.vectors, np.float64)
-        )
-        return np.asarray(np.minimum(dots / (mine.lengths * theirs.lengths), 1.0), np.float32)
+        return np.asarray(mine.cosines(theirs, np.arange(len(evaluation))), np.float32)
     return evaluation.scorer.item_scores()
 
 

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
+from gradatim.metrics.columns import PIECE_BYTES, chunks
 from gradatim.metrics.interpret import Classified, classify, truth_of
-from gradatim.metrics.predictions import PIECE_BYTES, Predictions, chunks
+from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import (
+    DECISIONS,
+    SHARE,
     Floats,
     MetricSamples,
     Units,
@@ -40,20 +44,6 @@ class CalibrationBin:
     n: int
     confidence: float
     accuracy: float
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One metric of one class."""
-
-    metric: str
-    label: Label
-    value: float | None
-    n: int
-    low: float | None
-    high: float | None
-    successes: int | None
-    reason: str | None
 
 
 class ClassificationScorer:
@@ -129,18 +119,18 @@ class ClassificationScorer:
             return self._over_classes(metric, truth, predicted, units)
         return self._of_class(metric, truth == place, predicted == place, self.labels[place], units)
 
-    def by_class(self, alpha: float) -> list[ClassRow]:
+    def by_class(self, variant: str, alpha: float) -> list[Measurement]:
         """Precision, recall and F1 of every class from counts alone, bounds at one-sided ``alpha``."""
         table = self.confusion()
         hits, actual, claimed = np.diag(table), table.sum(axis=1), table.sum(axis=0)
-        found = self._proportions("precision", hits, claimed, "nothing was taken for {}", alpha)
-        found += self._proportions("recall", hits, actual, "no sample is {}", alpha)
+        found = self._proportions(variant, "precision", hits, claimed, "nothing was taken for {}", alpha)
+        found += self._proportions(variant, "recall", hits, actual, "no sample is {}", alpha)
         n = int(table.sum())
         for place, label in enumerate(self.labels):
-            total = int(actual[place] + claimed[place])
+            where, total = f"class={label}", int(actual[place] + claimed[place])
             if not total:
                 reason = f"no sample is {label} and nothing was taken for it"
-                found.append(ClassRow("f1", label, None, 0, None, None, None, reason))
+                found.append(Measurement("f1", variant, None, where=where, reason=reason))
                 continue
             value = 2 * int(hits[place]) / total
             squares = hits[place] * (2 - 2 * value) ** 2 + (total - 2 * hits[place]) * value**2
@@ -153,20 +143,25 @@ class ClassificationScorer:
                     else intervals.unseen(n, alpha) * effect
                 )
                 low, high = max(0.0, value - half), min(1.0, value + half)
-            found.append(ClassRow("f1", label, value, n, low, high, None, None))
+            found.append(Measurement("f1", variant, value, n=n, low=low, high=high, where=where))
         return found
 
     def _proportions(
-        self, metric: str, hits: NDArray[np.int64], of: NDArray[np.int64], reason: str, alpha: float
-    ) -> list[ClassRow]:
+        self,
+        variant: str,
+        metric: str,
+        hits: NDArray[np.int64],
+        of: NDArray[np.int64],
+        reason: str,
+        alpha: float,
+    ) -> list[Measurement]:
         lows, highs = intervals.clopper_pearson_many(hits, of, alpha)
+        rows = zip(self.labels, hits.tolist(), of.tolist(), lows.tolist(), highs.tolist(), strict=True)
         return [
-            ClassRow(metric, label, k / n, n, float(low), float(high), k, None)
+            Measurement(metric, variant, k / n, n=n, low=low, high=high, where=f"class={label}", successes=k)
             if n
-            else ClassRow(metric, label, None, 0, None, None, None, reason.format(label))
-            for label, k, n, low, high in zip(
-                self.labels, hits.tolist(), of.tolist(), lows, highs, strict=True
-            )
+            else Measurement(metric, variant, None, where=f"class={label}", reason=reason.format(label))
+            for label, k, n, low, high in rows
         ]
 
     def _of_class(
@@ -174,25 +169,9 @@ class ClassificationScorer:
     ) -> MetricSamples:
         hits = (actual & claimed).astype(np.float64)
         if metric == "recall":
-            return ratio_samples(
-                metric,
-                hits,
-                actual.astype(np.float64),
-                units,
-                True,
-                f"no sample is {label}",
-                **_counts(hits, actual, units),
-            )
+            return _share(metric, hits, actual, units, f"no sample is {label}")
         if metric == "precision":
-            return ratio_samples(
-                metric,
-                hits,
-                claimed.astype(np.float64),
-                units,
-                True,
-                f"nothing was taken for {label}",
-                **_counts(hits, claimed, units),
-            )
+            return _share(metric, hits, claimed, units, f"nothing was taken for {label}")
         if metric == "f1":
             both = actual.astype(np.float64) + claimed
             value = 2 * hits.sum() / max(1.0, both.sum())
@@ -205,9 +184,7 @@ class ClassificationScorer:
                 f"no sample is {label} and nothing was taken for it",
                 positives=int(actual.sum()),
                 effect=_per_mean(2 - value, both),
-                counted=True,
-                low_limit=0.0,
-                high_limit=1.0,
+                **DECISIONS,
             )
         return absent(metric, True, f"{metric} is not defined for a single class")
 
@@ -238,9 +215,7 @@ class ClassificationScorer:
             terms=terms,
             statistic=statistic,
             effect=_worst_move(metric, totals, width, truth.shape[0]),
-            counted=True,
-            low_limit=0.0,
-            high_limit=1.0,
+            **DECISIONS,
         )
 
     def _roc_auc(
@@ -271,8 +246,7 @@ class ClassificationScorer:
             units.count,
             influence=units.influence(influence),
             effect=own + other if place is None else max(own, other),
-            low_limit=0.0,
-            high_limit=1.0,
+            **SHARE,
         )
 
     def _one_against_rest(
@@ -303,8 +277,7 @@ class ClassificationScorer:
             terms=terms,
             statistic=statistic,
             effect=1.0,
-            low_limit=0.0,
-            high_limit=1.0,
+            **SHARE,
         )
 
     def _losses(self, rows: Rows, truth: NDArray[np.int32]) -> Floats:
@@ -326,17 +299,12 @@ class ClassificationScorer:
             yield part, found[np.arange(found.shape[0]), self.answers.predicted[chosen]]
 
 
-def _counts(hits: Floats, of: NDArray[np.bool_], units: Units) -> dict[str, Any]:
-    """What a proportion of part of the rows adds: exact counts, its range, its worst change."""
-    n = int(of.sum())
-    counts = {"successes": int(hits.sum()), "trials": n} if units.codes is None else {}
-    return {
-        **counts,
-        "effect": _per_mean(1.0, of.astype(np.float64)),
-        "counted": True,
-        "low_limit": 0.0,
-        "high_limit": 1.0,
-    }
+def _share(metric: str, hits: Floats, of: NDArray[np.bool_], units: Units, reason: str) -> MetricSamples:
+    """A proportion of part of the rows: with exact counts where every row is a unit."""
+    counts = {"successes": int(hits.sum()), "trials": int(of.sum())} if units.codes is None else {}
+    whole = of.astype(np.float64)
+    effect = _per_mean(1.0, whole)
+    return ratio_samples(metric, hits, whole, units, True, reason, effect=effect, **counts, **DECISIONS)
 
 
 def _per_mean(change: float, denominators: Floats) -> float:

@@ -9,9 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import answer, finite
-from gradatim.metrics.predictions import Predictions, chunks
-from gradatim.metrics.samples import Floats, MetricSamples, Units, absent, mean_samples, proportion_samples
+from gradatim.metrics.columns import chunks
+from gradatim.metrics.interpret import answer
+from gradatim.metrics.outputs import finite
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.samples import (
+    SHARE,
+    Floats,
+    MetricSamples,
+    Units,
+    absent,
+    mean_samples,
+    proportion_samples,
+)
 from gradatim.metrics.task import Label, Task
 
 QUERIES = 2000
@@ -76,7 +86,7 @@ class EmbeddingScorer:
             return absent(metric, True, f"{metric} is not known for embeddings")
         if self.truth is None:
             return absent(metric, True, "the data have no labels that say which items belong together")
-        asked = rows[np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], QUERIES)).astype(np.int64)]
+        asked = _some(rows)
         labels = self.truth[rows]
         asked = asked[np.isin(self.truth[asked], _twice(labels))]
         if not asked.shape[0]:
@@ -90,9 +100,7 @@ class EmbeddingScorer:
                 for part in chunks(asked.shape[0], 4 * rows.shape[0])
             ]
         )
-        local = Units(None, asked.shape[0])
-        if units.codes is not None:
-            local = Units.of(units.codes[np.searchsorted(rows, asked)], asked.shape[0])
+        local = _units_of(asked, rows, units)
         if kind == "recall":
             return proportion_samples(metric, np.asarray(hits.any(axis=1)), local, True, "there is no sample")
         discounts = 1 / np.log2(np.arange(2, k + 2))
@@ -100,7 +108,7 @@ class EmbeddingScorer:
         relevant = np.array([min(k, int(counts[self.truth[row]]) - 1) for row in asked])
         best = np.cumsum(discounts)[relevant - 1]
         gains: Floats = (hits * discounts).sum(axis=1) / best
-        return mean_samples(metric, gains, local, True, low_limit=0.0, high_limit=1.0)
+        return mean_samples(metric, gains, local, True, **SHARE)
 
     def cosine(self, reference: EmbeddingScorer, rows: NDArray[np.int64], units: Units) -> MetricSamples:
         """Cosine between each item's vector and the reference's."""
@@ -108,31 +116,31 @@ class EmbeddingScorer:
             return absent(
                 "cosine", True, f"the baseline's vectors have {reference.vectors.shape[1]} dimensions"
             )
+        cosines = self.cosines(reference, rows)
+        return mean_samples("cosine", cosines, units, True, low_limit=-1.0, high_limit=1.0)
+
+    def cosines(self, reference: EmbeddingScorer, rows: NDArray[np.int64]) -> Floats:
+        """Cosine of each of these items' vectors to the reference's, float64 [rows]."""
         values = np.empty(rows.shape[0])
         for part in chunks(rows.shape[0], 16 * self.vectors.shape[1]):
             chosen = rows[part]
-            dots = np.einsum(
-                "ij,ij->i",
-                np.asarray(self.vectors[chosen], np.float64),
-                np.asarray(reference.vectors[chosen], np.float64),
-            )
-            values[part] = dots / (self.lengths[chosen] * reference.lengths[chosen])
-        return mean_samples("cosine", np.minimum(values, 1.0), units, True, low_limit=-1.0, high_limit=1.0)
+            mine, theirs = (np.asarray(each.vectors[chosen], np.float64) for each in (self, reference))
+            lengths = self.lengths[chosen] * reference.lengths[chosen]
+            values[part] = np.einsum("ij,ij->i", mine, theirs) / lengths
+        return np.minimum(values, 1.0)
 
     def agreement(self, reference: EmbeddingScorer, rows: NDArray[np.int64], units: Units) -> MetricSamples:
         """Whether an item's nearest other item is the same as under the reference."""
         if rows.shape[0] < 2:
             return absent("agreement", True, "an item needs another to be near to")
-        asked = rows[np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], QUERIES)).astype(np.int64)]
+        asked = _some(rows)
         same = np.concatenate(
             [
                 self._nearest(asked[part], rows, 1)[:, 0] == reference._nearest(asked[part], rows, 1)[:, 0]
                 for part in chunks(asked.shape[0], 4 * rows.shape[0])
             ]
         )
-        local = Units(None, asked.shape[0])
-        if units.codes is not None:
-            local = Units.of(units.codes[np.searchsorted(rows, asked)], asked.shape[0])
+        local = _units_of(asked, rows, units)
         return proportion_samples("agreement", same, local, True, "there is no sample")
 
     @cached_property
@@ -146,6 +154,18 @@ class EmbeddingScorer:
         if k == 1:
             return np.asarray(among[closeness.argmax(axis=1)][:, None])
         return np.asarray(among[np.argsort(-closeness, axis=1, kind="stable")[:, :k]])
+
+
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most ``QUERIES`` of them, evenly spread."""
+    return rows[np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], QUERIES)).astype(np.int64)]
+
+
+def _units_of(asked: NDArray[np.int64], rows: NDArray[np.int64], units: Units) -> Units:
+    """The units of some of the rows."""
+    if units.codes is None:
+        return Units(None, asked.shape[0])
+    return Units.of(units.codes[np.searchsorted(rows, asked)], asked.shape[0])
 
 
 def _twice(labels: NDArray[Any]) -> NDArray[Any]:

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import finite
+from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import Floats, MetricSamples, Units, absent
 from gradatim.metrics.task import Label, Task
 
 
 class LanguageScorer:
-    """Perplexity of what ``interpret.reduce_batch`` kept: outputs ``nll`` (nat) and ``tokens``, [n] each.
+    """Perplexity of what ``outputs.reduce_batch`` kept: outputs ``nll`` (nat) and ``tokens``, [n] each.
 
     Raises:
         InvalidInput: those outputs are missing, or no token was scored.

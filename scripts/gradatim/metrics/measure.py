@@ -15,8 +15,8 @@ from gradatim.errors import InvalidInput
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
+from gradatim.metrics.columns import PIECE_BYTES, chunks
 from gradatim.metrics.evaluation import CLASS, Evaluation
-from gradatim.metrics.predictions import PIECE_BYTES, chunks
 from gradatim.metrics.samples import MetricSamples
 from gradatim.metrics.tokens import TokenScorer
 
@@ -88,20 +88,7 @@ def _by_class(evaluation: Evaluation, variant: str) -> list[Measurement]:
             for name in ("precision", "recall", "f1")
             for w in wheres
         ]
-    return [
-        Measurement(
-            row.metric,
-            variant,
-            row.value,
-            n=row.n,
-            low=row.low,
-            high=row.high,
-            where=f"{CLASS}={row.label}",
-            successes=row.successes,
-            reason=row.reason,
-        )
-        for row in scorer.by_class(ALPHA)
-    ]
+    return scorer.by_class(variant, ALPHA)
 
 
 @dataclass(frozen=True)

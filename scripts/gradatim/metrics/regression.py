@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import answer, finite, labelled
+from gradatim.metrics.interpret import answer, labelled
+from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import Floats, MetricSamples, Units, absent, mean_samples
 from gradatim.metrics.task import Label, Task

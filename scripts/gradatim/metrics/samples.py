@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,12 @@ class MetricSamples:
 OWN_DRAWS = 200
 """Bootstrap draws of an own metric, which is called once for each."""
 
+SHARE: Mapping[str, Any] = {"low_limit": 0.0, "high_limit": 1.0}
+"""The range of a share."""
+
+DECISIONS: Mapping[str, Any] = {**SHARE, "counted": True}
+"""What is so of every metric that is made of right and wrong."""
+
 
 def absent(metric: str, higher_is_better: bool, reason: str) -> MetricSamples:
     """A metric that has no value here."""
@@ -213,15 +219,7 @@ def proportion_samples(
     if not n:
         return absent(metric, higher_is_better, reason)
     if units.codes is not None:
-        return mean_samples(
-            metric,
-            outcomes.astype(np.float64),
-            units,
-            higher_is_better,
-            counted=True,
-            low_limit=0.0,
-            high_limit=1.0,
-        )
+        return mean_samples(metric, outcomes.astype(np.float64), units, higher_is_better, **DECISIONS)
     successes = int(outcomes.sum())
     return MetricSamples(
         metric,
@@ -232,9 +230,7 @@ def proportion_samples(
         trials=n,
         outcomes=outcomes,
         effect=1.0,
-        counted=True,
-        low_limit=0.0,
-        high_limit=1.0,
+        **DECISIONS,
     )
 
 

@@ -24,7 +24,7 @@ class Task:
         type: one of ``catalogue.TASKS``.
         labels: every label there is, in the order of the model's scores. None takes 0 .. C-1 from the model's
             outputs. A label that no sample has still counts in every mean over classes, as zero.
-        output: the output to read; None applies the rule of ``interpret.choose_output``.
+        output: the output to read; None applies the rule of ``outputs.choose_output``.
         scores: whether scores are ``logits`` or ``probabilities``; None looks at the numbers.
         positive: with two labels, the one that ``precision``, ``recall`` and ``f1`` are about; None is the
             last.

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import IGNORED, answer, finite, labelled, places_of
-from gradatim.metrics.predictions import Column, Predictions
-from gradatim.metrics.samples import Floats, MetricSamples, Units, absent, ratio_samples
+from gradatim.metrics.columns import Column
+from gradatim.metrics.interpret import answer, labelled, places_of
+from gradatim.metrics.outputs import IGNORED, finite
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.samples import DECISIONS, Floats, MetricSamples, Units, absent, ratio_samples
 from gradatim.metrics.task import Label, Task
 
 Entity = tuple[str, int, int]
@@ -101,18 +103,8 @@ class TokenScorer:
     def samples(self, metric: str, rows: NDArray[np.int64], place: int | None, units: Units) -> MetricSamples:
         """One metric on some rows, of one entity type (a place in ``labels``) or of all."""
         if metric == "accuracy":
-            return ratio_samples(
-                metric,
-                self.right_tokens[rows],
-                self.tokens[rows],
-                units,
-                True,
-                "there is no labelled token",
-                counted=True,
-                low_limit=0.0,
-                high_limit=1.0,
-                effect=_largest(self.tokens[rows], self.tokens[rows]),
-            )
+            reason = "there is no labelled token"
+            return _ratio(metric, self.right_tokens[rows], self.tokens[rows], units, reason)
         chosen = slice(None) if place is None else slice(place, place + 1)
         hits, claimed, actual = (
             table[rows][:, chosen].sum(axis=1) for table in (self.hits, self.claimed, self.actual)
@@ -130,24 +122,10 @@ class TokenScorer:
 
 
 def _ratio(metric: str, hits: Floats, of: Floats, units: Units, reason: str, **more: Any) -> MetricSamples:
-    return ratio_samples(
-        metric,
-        hits,
-        of,
-        units,
-        True,
-        reason,
-        counted=True,
-        low_limit=0.0,
-        high_limit=1.0,
-        effect=_largest(of, of),
-        **more,
-    )
-
-
-def _largest(changes: Floats, denominators: Floats) -> float:
-    mean = float(denominators.mean()) if denominators.shape[0] else 0.0
-    return float(changes.max()) / mean if mean else 1.0
+    """A ratio of counts by item; at the most an item that weighs as much as the heaviest changes."""
+    mean = float(of.mean()) if of.shape[0] else 0.0
+    effect = float(of.max()) / mean if mean else 1.0
+    return ratio_samples(metric, hits, of, units, True, reason, effect=effect, **DECISIONS, **more)
 
 
 def _best(column: Column, name: str) -> Column:

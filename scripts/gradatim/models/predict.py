@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from gradatim.data import Batch, Dataset
-from gradatim.metrics.interpret import reduce_batch
-from gradatim.metrics.predictions import Predictions, PredictionsWriter
+from gradatim.metrics.outputs import reduce_batch
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
 from gradatim.progress import Advance

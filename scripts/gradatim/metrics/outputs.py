@@ -1,0 +1,172 @@
+"""What a model returns, before it is an answer: which output is meant, whether it is finite, what of a batch is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.metrics.columns import Array, pieces
+from gradatim.metrics.task import Task
+
+IGNORED = -100
+"""The label of a position that does not count (the usual convention of token tasks)."""
+
+
+_SCORE_NAMES = ("probabilities", "output_probability", "probs", "scores", "logits")
+
+
+_EMBEDDING_NAMES = (
+    "sentence_embedding",
+    "embedding",
+    "embeddings",
+    "pooler_output",
+    "text_embeds",
+    "image_embeds",
+)
+
+
+def choose_output(task: Task, shapes: Mapping[str, tuple[int, ...]], floating: Mapping[str, bool]) -> str:
+    """Which of several outputs is the answer.
+
+    The rule: the output that the task names; else the only one; else one with a customary name
+    (``probabilities``, ``logits``, ``sentence_embedding``, ...); else the first of floating point with at
+    least two axes; else the first.
+
+    Raises:
+        InvalidInput: the task names an output that the model does not have.
+    """
+    names = list(shapes)
+    if task.output is not None:
+        if task.output not in shapes:
+            raise InvalidInput(
+                f"The model has no output `{task.output}`. It has: {', '.join(names)}. Name one under "
+                "`task: output:`."
+            )
+        return task.output
+    if len(names) == 1:
+        return names[0]
+    customary = _EMBEDDING_NAMES if task.type == "embedding" else _SCORE_NAMES
+    for wanted in customary:
+        for name in names:
+            if name.lower() == wanted and floating[name]:
+                return name
+    return next((name for name in names if floating[name] and len(shapes[name]) >= 2), names[0])
+
+
+def reduce_batch(
+    task: Task, outputs: Mapping[str, Array], inputs: Mapping[str, Array] | None = None, labels: Any = None
+) -> dict[str, Any]:
+    """What of a batch's outputs must be kept to score it, so that predictions stay small.
+
+    Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
+    each token. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
+    where there is one. Language models keep each item's summed negative log-likelihood and its number of
+    scored tokens.
+
+    Args:
+        outputs: by name, [b, ...].
+        inputs: the batch's inputs; token tasks read ``attention_mask`` and ``input_ids``.
+        labels: the batch's labels, needed by language models whose labels are not their own input.
+
+    Raises:
+        InvalidInput: the outputs do not fit the task.
+    """
+    inputs = inputs or {}
+    if len(outputs) == 1 and task.output is None:
+        (name,) = outputs
+    else:
+        name = choose_output(
+            task,
+            {key: np.shape(value) for key, value in outputs.items()},
+            {key: np.asarray(value).dtype.kind == "f" for key, value in outputs.items()},
+        )
+    values = np.asarray(outputs[name])
+    mask = inputs.get("attention_mask")
+    if task.type == "embedding" and values.ndim == 3:
+        return {name: _pooled(values, mask)}
+    if task.type == "token_classification" and values.ndim == 3:
+        _refuse_nonfinite(values, name, 0)
+        return {name: _trimmed(values.argmax(axis=2), mask)}
+    if task.type == "language_modelling":
+        truth = inputs.get("input_ids") if labels is None else labels
+        if truth is None:
+            raise InvalidInput(
+                "Perplexity needs labels, or an input named `input_ids` whose next token is predicted."
+            )
+        return _likelihood(values, np.asarray(truth), mask, task.causal, name)
+    return {name: values}
+
+
+def _pooled(values: Array, mask: Array | None) -> Array:
+    if mask is None or mask.shape != values.shape[:2]:
+        return np.asarray(values.mean(axis=1), values.dtype)
+    weights = mask.astype(np.float32)[..., None]
+    return np.asarray((values * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1), values.dtype)
+
+
+def _trimmed(tags: NDArray[np.int64], mask: Array | None) -> Any:
+    if mask is None or mask.shape != tags.shape:
+        return tags
+    return [
+        row[: int(np.flatnonzero(kept)[-1]) + 1] if kept.any() else row[:0]
+        for row, kept in zip(tags, mask, strict=True)
+    ]
+
+
+def _likelihood(logits: Array, truth: Array, mask: Array | None, causal: bool, name: str) -> dict[str, Array]:
+    if logits.ndim != 3 or truth.shape != logits.shape[:2]:
+        raise InvalidInput(
+            f"Perplexity needs logits [batch, tokens, vocabulary] and labels [batch, tokens]; `{name}` is "
+            f"{list(logits.shape)} and the labels are {list(truth.shape)}."
+        )
+    counted = truth != IGNORED
+    if mask is not None and mask.shape == truth.shape:
+        counted &= mask.astype(bool)
+    if causal:
+        logits, truth, counted = logits[:, :-1], truth[:, 1:], counted[:, 1:]
+    vocabulary = logits.shape[2]
+    if counted.any() and (truth[counted].min() < 0 or truth[counted].max() >= vocabulary):
+        raise InvalidInput(
+            f"A label lies outside the vocabulary of {vocabulary} tokens that `{name}` scores."
+        )
+    losses = np.zeros(logits.shape[0])
+    for row in range(logits.shape[0]):
+        kept = logits[row][counted[row]].astype(np.float64)
+        if kept.shape[0]:
+            peak = kept.max(axis=1, keepdims=True)
+            normaliser = np.log(np.exp(kept - peak).sum(axis=1)) + peak[:, 0]
+            losses[row] = (normaliser - kept[np.arange(kept.shape[0]), truth[row][counted[row]]]).sum()
+    if not np.isfinite(losses).all():
+        raise InvalidInput(f"The output `{name}` has NaN or infinite scores.")
+    return {"nll": losses, "tokens": counted.sum(axis=1).astype(np.int64)}
+
+
+def finite(values: Array, name: str) -> None:
+    """Look at every number, in chunks.
+
+    Raises:
+        InvalidInput: NaN or infinity, naming the first row.
+    """
+    if values.dtype.kind != "f":
+        return
+    for rows, part in pieces(values):
+        _refuse_nonfinite(part, name, rows.start)
+
+
+def _refuse_nonfinite(values: Array, name: str, start: int) -> None:
+    good = np.isfinite(values)
+    if not good.all():
+        row = start + first_row(~good)
+        what = "NaN" if np.isnan(values[row - start]).any() else "infinite"
+        raise InvalidInput(
+            f"The model's output `{name}` is {what} in row {row}. A model that is unsure must still answer."
+        )
+
+
+def first_row(bad: NDArray[np.bool_]) -> int:
+    """The first row in which something is marked."""
+    return int(np.argmax(bad.reshape(bad.shape[0], -1).any(axis=1)))
