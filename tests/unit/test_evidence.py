@@ -165,7 +165,7 @@ def test_a_flipped_bit_in_a_bundle_is_refused_or_changes_its_digest(data: st.Dat
     place = data.draw(st.integers(0, len(original) * 8 - 1))
     flipped = bytearray(original)
     flipped[place // 8] ^= 1 << place % 8
-    assert sha256_bytes(bytes(flipped)) != evidence_for(A).digest
+    assert sha256_bytes(bytes(flipped)) != sha256_bytes(original)
     with contextlib.suppress(BrokenEvidence):  # anything else would be a traceback for a user
         Bundle.from_bytes(bytes(flipped))
 

@@ -195,8 +195,8 @@ def test_the_passing_side_of_a_threshold_is_known(
 
 
 def test_blocks_draw_what_they_are_told() -> None:
-    assert blocks.bar(0.5, 4) == "██"
-    assert blocks.bar(0.0001, 4) == "▏"
+    assert blocks.bar(0.5) == "█████"
+    assert blocks.bar(0.0001) == "▏"
     assert blocks.spark([0, 1, 2]) == "▁▅█"
     assert blocks.spark([]) == ""
     assert blocks.whisker(0.5, 0.25, 0.75, (0.0, 1.0), 0.0, 9) == "┆ ├─●─┤  "

@@ -73,15 +73,13 @@ def rows_apart(expected: Array, got: Array, allowance: Allowance) -> NDArray[np.
     return _by_row(_gap(expected, got) > _limit(expected, allowance))
 
 
-def answers(
-    task: Task | None, outputs: Arrays, inputs: Arrays, labels: Any = None
-) -> NDArray[np.int32] | None:
+def answers(task: Task | None, outputs: Arrays, inputs: Arrays) -> NDArray[np.int32] | None:
     """The class of every item, as a place in the list of labels; None where the task has no classes."""
     if task is None or task.type != "classification":
         return None
-    kept = reduce_batch(task, outputs, inputs, labels)
+    kept = reduce_batch(task, outputs, inputs)
     try:
-        return classify(task, Predictions.of(kept, labels)).predicted
+        return classify(task, Predictions.of(kept)).predicted
     except InvalidInput:
         return None  # scores that are not finite, or name no label: another check says so
 

@@ -22,9 +22,9 @@ def direct(predictor: Predictor) -> Predictor:
     return predictor.inner if isinstance(predictor, Batched) else predictor
 
 
-def direct_inputs(predictor: Predictor, inputs: Arrays, rows: int = ROWS) -> dict[str, NDArray[Any]]:
+def direct_inputs(predictor: Predictor, inputs: Arrays) -> dict[str, NDArray[Any]]:
     """The inputs of one call of the model itself: what ``batched`` makes of some rows, one step of a sequence."""
-    some = {name: values[:rows] for name, values in inputs.items()}
+    some = {name: values[:ROWS] for name, values in inputs.items()}
     if not isinstance(predictor, Batched):
         return some
     seen = _Seen(predictor.inner)

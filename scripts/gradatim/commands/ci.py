@@ -53,11 +53,9 @@ def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -
     committed = path is not None and _is_committed(read.root / path)
     found = occasion(read.parts, github.place(), github.event_name, event, runner, jobs, committed=committed)
     github.output(found.outputs())
-    if json_wanted:
-        options.print_json(found.outputs())
-    else:
-        where = f" for {found.stage}" if found.stage else ""
-        click.echo(f"{found.name}: {found.kind}{where}, on {', '.join(found.runner)}")
+    where = f" for {found.stage}" if found.stage else ""
+    told = f"{found.name}: {found.kind}{where}, on {', '.join(found.runner)}"
+    options.answer(json_wanted, found.outputs(), told)
     return 0
 
 
@@ -87,10 +85,7 @@ def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
     places = _places(contract)
     digest = archives.pack(places, _built(places, contract), archive)
     ci.detect().output({"workspace": digest})
-    if json_wanted:
-        options.print_json({"archive": str(archive), "workspace": digest})
-    else:
-        click.echo(f"{archive}  sha256:{digest}")
+    options.answer(json_wanted, {"archive": str(archive), "workspace": digest}, f"{archive}  sha256:{digest}")
     return 0
 
 
@@ -117,10 +112,8 @@ def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
 
     digests = archives.digests_of(archives.needs_variable(os.environ))
     files = archives.unpack(_places(find_contract(contract_path)), folder, digests)
-    if json_wanted:
-        options.print_json({"jobs": sorted(digests), "files": files})
-    else:
-        click.echo(f"{files} files of {', '.join(sorted(digests)) or 'no job'}")
+    told = f"{files} files of {', '.join(sorted(digests)) or 'no job'}"
+    options.answer(json_wanted, {"jobs": sorted(digests), "files": files}, told)
     return 0
 
 
@@ -150,10 +143,8 @@ def count(contract_path: str | None, json_wanted: bool) -> int:
     if found["number"] is None:
         raise EnvironmentLacks(f"This use of the evaluation data could not be counted: {found['reason']}")
     candidate.platform.output({"number": str(found["number"])})
-    if json_wanted:
-        options.print_json({**found, "planned": planned})
-    else:
-        click.echo(f"use {found['number']} of {planned} of the evaluation data")
+    told = f"use {found['number']} of {planned} of the evaluation data"
+    options.answer(json_wanted, {**found, "planned": planned}, told)
     return 0
 
 
@@ -174,10 +165,7 @@ def baseline(contract_path: str | None, stage: str | None, json_wanted: bool) ->
 
     candidate = open_candidate(contract_path, stage)
     found = candidate.replaced.fetch_all()
-    if json_wanted:
-        options.print_json({"fetched": found})
-    else:
-        click.echo(", ".join(found) or "nothing was released before")
+    options.answer(json_wanted, {"fetched": found}, ", ".join(found) or "nothing was released before")
     return 0
 
 
@@ -211,10 +199,7 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
     address = put_comment(
         GitHubApi.from_environment(os.environ), int(pull["number"]), candidate.name, markdown
     )
-    if json_wanted:
-        options.print_json({"comment": address})
-    else:
-        click.echo(address)
+    options.answer(json_wanted, {"comment": address}, address)
     return 0
 
 
@@ -227,41 +212,26 @@ def report(contract_path: str | None) -> int:
     Example:
       gradatim ci report
     """
-    import time
-
     from gradatim.commands.opening import open_candidate
     from gradatim.commands.registry_view import open_registry
-    from gradatim.registry.state import history, status, why
+    from gradatim.registry.state import history, why
     from gradatim.report.markdown import escape
 
     view = open_registry(contract_path, fetch=True)
     lines = []
-    for state in status(
-        view.registry,
-        model=view.model,
-        ladder=view.ladder,
-        suffixes=view.suffixes,
-        soak=view.soak,
-        now=time.time(),
-    ):
+    for state in view.states(view.model):
         lines += [f"## {escape(state.name or 'model')}", "", "| stage | holds | since |", "|---|---|---|"]
-        lines += [f"| {escape(s.stage)} | {escape(s.label)} | {_day(s.since)} |" for s in state.stages]
+        lines += [f"| {escape(s.stage)} | {escape(s.label)} | {options.day(s.since)} |" for s in state.stages]
     lines += ["", "| when | what | stage | why |", "|---|---|---|---|"]
     for event in history(view.registry, model=view.model)[-20:]:
         what, because = f"{event.action} {event.label}", why(event, view.approved)
         lines.append(
-            f"| {_day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(because)} |"
+            f"| {options.day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(because)} |"
         )
     markdown = "\n".join(lines) + "\n"
     open_candidate(contract_path).platform.summarise(markdown)
     click.echo(markdown, nl=False)
     return 0
-
-
-def _day(seconds: int | None) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds is not None else ""
 
 
 def _places(contract: Path) -> Places:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from gradatim.commands import options
 
 if TYPE_CHECKING:
     from gradatim.projects.demo import DemoPaths
@@ -30,7 +31,7 @@ def command(folder: Path | None, bad: bool) -> int:
     from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, lay_down
 
     paths = lay_down(folder or Path(DEFAULT_FOLDER))
-    _say(f"A project in {_shown(paths.project)}, its remote in {_shown(paths.remote)}.")
+    _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
     code = _release(paths, f"{FIRST.title}. The first release: nothing to compare with yet.")
     if code:
         return code
@@ -62,8 +63,8 @@ def _release(paths: DemoPaths, title: str) -> int:
 
 def _point_onwards(paths: DemoPaths) -> None:
     _say(
-        f"\nLook at the report: {_shown(paths.project / '.gradatim' / 'report.html')}\n"
-        f"Go on in the project: cd {_shown(paths.project)}\n"
+        f"\nLook at the report: {options.shown(paths.project / '.gradatim' / 'report.html')}\n"
+        f"Go on in the project: cd {options.shown(paths.project)}\n"
         "  gradatim status              what each stage holds\n"
         "  gradatim verify v1.1.0       every byte, against tag and evidence\n"
         "  gradatim diff v1.0.0 v1.1.0  what changed\n"
@@ -74,8 +75,3 @@ def _point_onwards(paths: DemoPaths) -> None:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-def _shown(path: Path) -> str:
-    shown = os.path.relpath(path)
-    return shown if not shown.startswith("..") else str(path)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from gradatim.commands import options
 
 if TYPE_CHECKING:
@@ -20,10 +18,8 @@ def show_intention(name: str, candidate: Candidate, *, json_wanted: bool) -> int
         BrokenEvidence: the evidence that it needs is missing.
     """
     said = _tag(candidate) if name == "tag" else _publish(candidate)
-    if json_wanted:
-        options.print_json({"step": name, "dry_run": True, **said})
-    else:
-        click.echo(f"would {name} " + ", ".join(f"{key} {value}" for key, value in said.items() if value))
+    told = f"would {name} " + ", ".join(f"{key} {value}" for key, value in said.items() if value)
+    options.answer(json_wanted, {"step": name, "dry_run": True, **said}, told)
     return 0
 
 

@@ -55,12 +55,9 @@ def models(requirements: str, json_wanted: bool) -> int:
         )
     jobs = [_job(one, repository.root, requirements) for one in found]
     _tell(github, found, jobs)
-    if json_wanted:
-        options.print_json(
-            {"models": [{**job, "why": one.why} for job, one in zip(jobs, found, strict=True)]}
-        )
-    else:
-        click.echo("\n".join(f"{one.entry.name}: {one.why!r}" for one in found) or NOTHING)
+    record = {"models": [{**job, "why": one.why} for job, one in zip(jobs, found, strict=True)]}
+    told = "\n".join(f"{one.entry.name}: {one.why!r}" for one in found) or NOTHING
+    options.answer(json_wanted, record, told)
     return 0
 
 

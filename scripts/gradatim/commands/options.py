@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -89,6 +91,25 @@ def github() -> GitHub:
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
     standard.write_object(value)
+
+
+def answer(json_wanted: bool, record: Any, text: str) -> None:
+    """One JSON object for a machine, or a text for a person, on standard output."""
+    if json_wanted:
+        print_json(record)
+    else:
+        click.echo(text)
+
+
+def day(seconds: int | None) -> str:
+    """The day of a moment, in UTC; empty for none."""
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds is not None else ""
+
+
+def shown(path: Path) -> str:
+    """A path as a person at this folder writes it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}

@@ -41,30 +41,23 @@ def command(
     for note in promotion.notes:
         click.echo(f"note: {note}", err=True)
     approval = promotion.approval
-    if json_wanted:
-        options.print_json(
-            {
-                "promoted": str(promotion.release),
-                "from": promotion.source,
-                "stage": stage,
-                "version": promotion.version,
-                "tags": list(done.announcement.tags) if done else [],
-                "approval": approval.to_json() if approval else None,
-                "signature": promotion.signing.description if promotion.signing else None,
-                "dry_run": dry_run,
-            }
-        )
-    elif done is None:
-        click.echo(
-            f"would promote {promotion.release} from {promotion.source} to {stage} as {promotion.version}, "
-            f"{promotion.signing.description if promotion.signing else 'which is there already'}"
-        )
+    record = {
+        "promoted": str(promotion.release),
+        "from": promotion.source,
+        "stage": stage,
+        "version": promotion.version,
+        "tags": list(done.announcement.tags) if done else [],
+        "approval": approval.to_json() if approval else None,
+        "signature": promotion.signing.description if promotion.signing else None,
+        "dry_run": dry_run,
+    }
+    moved = f"{promotion.release} from {promotion.source} to {stage} as {promotion.version}"
+    if done is None:
+        signature = promotion.signing.description if promotion.signing else "which is there already"
+        told = f"would promote {moved}, {signature}"
     elif done.written:
-        said = approval.text if approval else None
-        click.echo(
-            f"promoted {promotion.release} from {promotion.source} to {stage} as {promotion.version}, "
-            f"{said or 'no approval recorded'}"
-        )
+        told = f"promoted {moved}, {(approval.text if approval else None) or 'no approval recorded'}"
     else:
-        click.echo(f"{promotion.version} is in {stage} already; nothing was written")
+        told = f"{promotion.version} is in {stage} already; nothing was written"
+    options.answer(json_wanted, record, told)
     return 0

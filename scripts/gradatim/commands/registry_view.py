@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from gradatim.errors import UsageError
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
 from gradatim.registry.reading import read
+from gradatim.registry.state import ModelState, status
 from gradatim.registry.sync import Sync, sync
 from gradatim.subversion import checkout
 
@@ -50,6 +52,17 @@ class RegistryView:
         """Stages that the contract lets nothing into without an approval."""
         stages = self.contract.parts.stages if self.contract else {}
         return frozenset(name for name, stage in stages.items() if stage.approval == "required")
+
+    def states(self, model: str | None) -> list[ModelState]:
+        """What every stage holds now, of one model or of all."""
+        return status(
+            self.registry,
+            model=model,
+            ladder=self.ladder,
+            suffixes=self.suffixes,
+            soak=self.soak,
+            now=time.time(),
+        )
 
 
 def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = False) -> RegistryView:

@@ -38,13 +38,16 @@ def command(
     notes = planned.notes if done is None else (*planned.notes, *rollback.follow(candidate, planned))
     for note in notes:
         click.echo(f"note: {note}", err=True)
-    if json_wanted:
-        tags = list(done.tags) if done else []
-        options.print_json(
-            {"stage": stage, "from": planned.now, "to": str(planned.target), "tags": tags, "dry_run": dry_run}
-        )
-    elif done is None:
-        click.echo(f"would put {stage} back from {planned.now} to {planned.target}")
-    else:
-        click.echo(f"{stage} is back at {planned.target} (it held {planned.now}): {reason}")
+    tags = list(done.tags) if done else []
+    record = {
+        "stage": stage,
+        "from": planned.now,
+        "to": str(planned.target),
+        "tags": tags,
+        "dry_run": dry_run,
+    }
+    told = f"{stage} is back at {planned.target} (it held {planned.now}): {reason}"
+    if done is None:
+        told = f"would put {stage} back from {planned.now} to {planned.target}"
+    options.answer(json_wanted, record, told)
     return 0

@@ -223,7 +223,7 @@ def _finish(
             }
         )
         return code
-    told = f"  report: {_shown(report)}" if report else ""
+    told = f"  report: {options.shown(report)}" if report else ""
     click.echo(f"  {options.coloured(outcome, verdict)}{told}", err=True)
     return code
 
@@ -276,13 +276,6 @@ def _outcome(results: list[StepResult], tag: str | None) -> str:
     if any(result.step == "gate" for result in results):
         return "passed: every gate is proven."
     return "done."
-
-
-def _shown(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 @contextlib.contextmanager

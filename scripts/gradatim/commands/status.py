@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,17 +28,9 @@ def command(contract_path: str | None, model: str | None, fetch: bool, json_want
       gradatim status --json | jq '.models[0].stages'
     """
     from gradatim.commands.registry_view import open_registry
-    from gradatim.registry.state import status
 
     view = open_registry(contract_path, fetch=fetch)
-    states = status(
-        view.registry,
-        model=model,
-        ladder=view.ladder,
-        suffixes=view.suffixes,
-        soak=view.soak,
-        now=time.time(),
-    )
+    states = view.states(model)
     if json_wanted:
         options.print_json(
             {"models": [_record(state) for state in states], "warnings": list(view.registry.warnings)}
@@ -59,7 +50,7 @@ def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> No
         + ("  deprecated" if state.deprecated else "")
     )
     if not state.stages:
-        newest = f"{state.newest}  {_day(state.newest.date)}" if state.newest else "nothing"
+        newest = f"{state.newest}  {options.day(state.newest.date)}" if state.newest else "nothing"
         click.echo(f"  newest      {newest}")
     for stage in state.stages:
         facts = ", ".join(_facts(stage, approved, checkable=checkable))
@@ -69,7 +60,7 @@ def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> No
 def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> list[str]:
     if stage.since is None:
         return []
-    facts = [f"since {_day(stage.since)}"]
+    facts = [f"since {options.day(stage.since)}"]
     if stage.release is not None:
         facts.append("evidence" if stage.evidence else "no evidence here")
         if stage.signed:
@@ -127,7 +118,3 @@ def _warn(registry: Registry) -> None:
             "See them all with: gradatim status --fetch",
             err=True,
         )
-
-
-def _day(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

@@ -57,12 +57,13 @@ def read_signature(path: Path) -> bytes | None:
         return file.read(_MOST_BYTES + 1)
 
 
-def read_content(data: bytes, name: str = SIGNATURE_FILE) -> SignedContent:
-    """Read a signature strictly, without checking that it holds; ``name`` says where it came from.
+def read_content(data: bytes) -> SignedContent:
+    """Read a signature strictly, without checking that it holds.
 
     Raises:
         BrokenEvidence: it is not a bundle of Model Signing 1.0 over whole files.
     """
+    name = SIGNATURE_FILE
     if len(data) > _MOST_BYTES:
         raise BrokenEvidence(f"{name} is broken: a signature has no {_MOST_BYTES} bytes and more.")
     bundle = strict_json(data, name)

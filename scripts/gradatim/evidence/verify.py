@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.finding import Finding, Problem, Verification
@@ -21,17 +22,17 @@ from gradatim.evidence.statement import Bundle
 from gradatim.files import list_files, sha256_bytes
 from gradatim.gates.verdict import Verdict
 
+T = TypeVar("T")
 
-def verify_folder(
-    folder: Path, *, version: str | None = None, signatures: Signatures | None = None
-) -> Verification:
+
+def verify_folder(folder: Path, *, signatures: Signatures | None = None) -> Verification:
     """Verify a published release by its own files, offline.
 
     That a folder agrees with itself does not prove that it is the release: its tag in git does that, or a signature.
 
     Args:
-        folder: holds ``release.json``, ``manifest.json``, the evidence and the model's files.
-        version: the version that it should be; by default the one that the folder's name says.
+        folder: holds ``release.json``, ``manifest.json``, the evidence and the model's files; where its name is a version,
+            it should be that one.
         signatures: who may sign it, and whether somebody must have.
 
     Raises:
@@ -40,23 +41,16 @@ def verify_folder(
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder. Give a version, or the folder of a published release.")
     findings: list[Finding] = []
-    record = _read_record(folder, findings)
-    manifest = _read_manifest(folder, findings)
-    evidence = _read_evidence(folder, findings)
+    record = _read(folder, RECORD_FILE, ReleaseRecord.from_bytes, "broken record", findings)
+    manifest = _read(folder, MANIFEST_FILE, Manifest.from_bytes, "broken manifest", findings)
+    evidence = _read(folder, EVIDENCE_FILE, Bundle.from_bytes, "broken evidence", findings)
     if record is None or manifest is None:
-        return Verification(None, version, None, findings=tuple(findings))
+        return Verification(None, None, None, findings=tuple(findings))
     if record.manifest != manifest.digest or record.name != manifest.name:
-        findings.append(
-            Finding(
-                "other release",
-                MANIFEST_FILE,
-                f"{folder / MANIFEST_FILE} is the manifest of another release.",
-            )
-        )
-    named = version or (
-        folder.name.rpartition("@")[2] if folder.name.rpartition("@")[2].startswith("v") else None
-    )
-    if named is not None and named != record.version:
+        text = f"{folder / MANIFEST_FILE} is the manifest of another release."
+        findings.append(Finding("other release", MANIFEST_FILE, text))
+    named = folder.name.rpartition("@")[2]
+    if named.startswith("v") and named != record.version:
         text = f"{folder} holds {record.name} {record.version}, not {named}: another release is in its place."
         findings.append(Finding("other release", str(folder), text))
     checked, problems = check_files(
@@ -120,26 +114,22 @@ def check_files(
     return good, findings
 
 
-def check_evidence(
-    evidence: Bundle, manifest: str, variant: str, *, required: Sequence[str] = ("gate",)
-) -> list[Finding]:
+def check_evidence(evidence: Bundle, manifest: str, variant: str) -> list[Finding]:
     """Does the evidence speak of exactly these bytes, and does all of it say PASS?
 
     Args:
         evidence: every statement of the release.
         manifest: hex manifest digest.
         variant: the variant that was released, whose gates count.
-        required: steps that must have a statement about exactly these bytes.
     """
     findings = []
     _, foreign = evidence.linked(manifest)
     for statement in foreign:
         text = f"The evidence of {statement.step} speaks of another model, not of {manifest[:12]}."
         findings.append(Finding("foreign evidence", statement.step, text))
-    for step in required:
-        if not any(statement.variant(manifest) for statement in evidence.of(step)):
-            text = f"There is no evidence of {step} about {manifest[:12]}."
-            findings.append(Finding("missing evidence", step, text))
+    if not any(statement.variant(manifest) for statement in evidence.of("gate")):
+        text = f"There is no evidence of gate about {manifest[:12]}."
+        findings.append(Finding("missing evidence", "gate", text))
     for statement in evidence.statements:
         if statement in foreign:
             continue
@@ -166,19 +156,11 @@ def check_kept(
         record_digest: hex SHA-256 of ``release.json`` in the tag's message.
     """
     findings: list[Finding] = []
-    parsed_record: ReleaseRecord | None = None
-    parsed_manifest: Manifest | None = None
-    try:
-        parsed_record = ReleaseRecord.from_bytes(record)
-    except BrokenEvidence as error:
-        findings.append(Finding("broken record", RECORD_FILE, str(error)))
+    parsed_record = _parsed(record, RECORD_FILE, ReleaseRecord.from_bytes, "broken record", findings)
     if record_digest is None or sha256_bytes(record) != record_digest:
         text = f"{RECORD_FILE} is not the one that the tag vouches for: it or the tag's message was altered."
         findings.append(Finding("broken record", RECORD_FILE, text))
-    try:
-        parsed_manifest = Manifest.from_bytes(manifest)
-    except BrokenEvidence as error:
-        findings.append(Finding("broken manifest", MANIFEST_FILE, str(error)))
+    parsed_manifest = _parsed(manifest, MANIFEST_FILE, Manifest.from_bytes, "broken manifest", findings)
     if sha256_bytes(manifest) != digest:
         text = (
             f"{MANIFEST_FILE} is not the one that the tag vouches for: it or the tag's message was altered."
@@ -201,43 +183,29 @@ def _kept_evidence(record: ReleaseRecord, evidence: bytes | None, digest: str) -
     if sha256_bytes(evidence) != entry.sha256:
         text = f"{EVIDENCE_FILE} was altered: its SHA-256 is not that of the release."
         return [Finding("broken evidence", EVIDENCE_FILE, text)]
-    try:
-        return check_evidence(Bundle.from_bytes(evidence), digest, record.variant)
-    except BrokenEvidence as error:
-        return [Finding("broken evidence", EVIDENCE_FILE, str(error))]
+    findings: list[Finding] = []
+    parsed = _parsed(evidence, EVIDENCE_FILE, Bundle.from_bytes, "broken evidence", findings)
+    return findings if parsed is None else check_evidence(parsed, digest, record.variant)
 
 
-def _read(folder: Path, name: str, findings: list[Finding]) -> bytes | None:
+def _read(
+    folder: Path, name: str, read: Callable[[bytes, str], T], problem: Problem, findings: list[Finding]
+) -> T | None:
+    """One file of a release; None, with a finding, where it is missing or broken."""
     try:
-        return (folder / name).read_bytes()
+        data = (folder / name).read_bytes()
     except OSError:
-        problem: Problem = "missing evidence" if name == EVIDENCE_FILE else "missing file"
-        findings.append(Finding(problem, name, f"{folder / name} is missing: this is no complete release."))
+        missing: Problem = "missing evidence" if name == EVIDENCE_FILE else "missing file"
+        findings.append(Finding(missing, name, f"{folder / name} is missing: this is no complete release."))
         return None
+    return _parsed(data, name, lambda data, name: read(data, str(folder / name)), problem, findings)
 
 
-def _read_record(folder: Path, findings: list[Finding]) -> ReleaseRecord | None:
-    data = _read(folder, RECORD_FILE, findings)
+def _parsed(
+    data: bytes, name: str, read: Callable[[bytes, str], T], problem: Problem, findings: list[Finding]
+) -> T | None:
     try:
-        return None if data is None else ReleaseRecord.from_bytes(data, str(folder / RECORD_FILE))
+        return read(data, name)
     except BrokenEvidence as error:
-        findings.append(Finding("broken record", RECORD_FILE, str(error)))
-        return None
-
-
-def _read_manifest(folder: Path, findings: list[Finding]) -> Manifest | None:
-    data = _read(folder, MANIFEST_FILE, findings)
-    try:
-        return None if data is None else Manifest.from_bytes(data, str(folder / MANIFEST_FILE))
-    except BrokenEvidence as error:
-        findings.append(Finding("broken manifest", MANIFEST_FILE, str(error)))
-        return None
-
-
-def _read_evidence(folder: Path, findings: list[Finding]) -> Bundle | None:
-    data = _read(folder, EVIDENCE_FILE, findings)
-    try:
-        return None if data is None else Bundle.from_bytes(data, str(folder / EVIDENCE_FILE))
-    except BrokenEvidence as error:
-        findings.append(Finding("broken evidence", EVIDENCE_FILE, str(error)))
+        findings.append(Finding(problem, name, str(error)))
         return None

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.metrics.columns import Column
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.interpret import IGNORED, answer, places_of
-from gradatim.metrics.predictions import Column, Predictions
+from gradatim.metrics.interpret import answer, places_of
+from gradatim.metrics.outputs import IGNORED
+from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Label, Task
 
 

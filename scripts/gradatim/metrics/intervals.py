@@ -112,10 +112,10 @@ def sure_rate(changes: NDArray[np.float64], n: int, effect: float) -> float:
 
 
 @lru_cache(maxsize=2)
-def bootstrap_weights(units: int, draws: int = DRAWS) -> NDArray[np.float64]:
-    """How often each unit is drawn, float64 [draws, units]; the same for every metric, so that they pair."""
+def bootstrap_weights(units: int) -> NDArray[np.float64]:
+    """How often each unit is drawn, float64 [``DRAWS``, units]; the same for every metric, so that they pair."""
     generator = np.random.default_rng([_SEED, units])
-    weights = np.empty((draws, units))
+    weights = np.empty((DRAWS, units))
     for row in weights:
         row[:] = np.bincount(generator.integers(units, size=units), minlength=units)
     weights.flags.writeable = False

@@ -24,6 +24,13 @@ ALPHA = 0.025
 """Each end of a measurement's interval: together a two-sided 95 % interval."""
 
 
+_MOST = 5
+"""Weak slices that are told."""
+
+_SMALLEST = 20
+"""Slices with fewer items are passed over."""
+
+
 def measurements(
     evaluation: Evaluation,
     variant: str,
@@ -110,16 +117,11 @@ class WeakSlice:
     p: float
 
 
-def weak_slices(evaluation: Evaluation, *, most: int = 5, smallest: int = 20) -> list[WeakSlice]:
+def weak_slices(evaluation: Evaluation) -> list[WeakSlice]:
     """Slices of one or two columns in which the model does worse than elsewhere, the clearest first.
 
     Welch's t on item quality, Bonferroni over all slices looked at, 5 %. Only a hint: the slices were chosen
     after the data were seen.
-
-    Args:
-        evaluation: of the candidate.
-        most: how many to give back.
-        smallest: slices with fewer items are passed over.
     """
     from scipy.special import stdtr
 
@@ -129,12 +131,12 @@ def weak_slices(evaluation: Evaluation, *, most: int = 5, smallest: int = 20) ->
         return []
     middle = float(scores.mean(dtype=np.float64))
     whole = _Moments.of([], (), scores, middle)
-    slices = list(_slices(evaluation, scores, middle, smallest))
+    slices = list(_slices(evaluation, scores, middle))
     found = []
     for where, cell, moments in slices:
         n, total, spread = (float(table[cell]) for table in (moments.n, moments.total, moments.squares))
         rest_n = float(whole.n) - n
-        if rest_n < smallest:
+        if rest_n < _SMALLEST:
             continue
         value, rest = total / n, (float(whole.total) - total) / rest_n
         a = max(0.0, spread - n * value**2) / (n - 1) / n
@@ -145,7 +147,7 @@ def weak_slices(evaluation: Evaluation, *, most: int = 5, smallest: int = 20) ->
         p = float(stdtr(df, (value - rest) / math.sqrt(a + b))) * len(slices)
         if p < 0.05:
             found.append(WeakSlice(where, int(n), middle + value, middle + rest, p))
-    return sorted(found, key=lambda weak: weak.p)[:most]
+    return sorted(found, key=lambda weak: weak.p)[:_MOST]
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class _Moments:
 
 
 def _slices(
-    evaluation: Evaluation, scores: NDArray[np.float32], middle: float, smallest: int
+    evaluation: Evaluation, scores: NDArray[np.float32], middle: float
 ) -> Iterator[tuple[str, tuple[int, ...], _Moments]]:
     """Slices by one column and by two that are large enough: in words, their cell in a cross table, the table."""
     single: list[tuple[int, int, str]] = []
@@ -183,7 +185,7 @@ def _slices(
         if not 0 < len(names) <= 200:
             continue
         moments = _Moments.of([codes], (len(names),), scores, middle)
-        for place in np.flatnonzero(moments.n >= smallest).tolist():
+        for place in np.flatnonzero(moments.n >= _SMALLEST).tolist():
             where = f"{column}={names[place]}"
             single.append((len(columns), place, where))
             yield where, (place,), moments
@@ -196,7 +198,7 @@ def _slices(
             continue
         moments = _Moments.of([codes, others], (size, width), scores, middle)
         for (_, place, where), (_, other, and_where) in pairs:
-            if moments.n[place, other] >= smallest:
+            if moments.n[place, other] >= _SMALLEST:
                 yield f"{where},{and_where}", (place, other), moments
 
 

@@ -237,11 +237,11 @@ def failed(name: str, what: str, error: BaseException) -> InvalidInput:
     return InvalidInput(f"{name} {what}: {short(error)}")
 
 
-def short(error: BaseException, limit: int = 300) -> str:
-    """The first telling line of a framework's message, at most ``limit`` characters."""
+def short(error: BaseException) -> str:
+    """The first telling line of a framework's message, at most 300 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    text = text if len(text) <= limit else text[: limit - 3] + "..."
+    text = text if len(text) <= 300 else text[:297] + "..."
     return text if text.endswith((".", "!", "?")) else text + "."
 
 

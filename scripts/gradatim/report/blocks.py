@@ -9,9 +9,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
-def bar(share: float, width: int = 10) -> str:
-    """A bar that fills ``share`` (0 to 1) of ``width`` characters; some of it for all but nothing."""
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+def bar(share: float) -> str:
+    """A bar that fills ``share`` (0 to 1) of ten characters; some of it for all but nothing."""
+    eighths = round(min(max(share, 0.0), 1.0) * 10 * 8)
     if share > 0:
         eighths = max(eighths, 1)
     whole, rest = divmod(eighths, 8)

@@ -88,7 +88,7 @@ def pipeline_tag(report: Report) -> str | None:
 
 def judged_quality(report: Report) -> list[Measurement]:
     """The quality of the chosen variant on all of the evaluation data, as its task orders it."""
-    chosen = next((variant for variant in report.variants if variant.chosen), None)
+    chosen = sentences.judged(report)
     measured = {m.name: m for m in report.measurements if m.variant == report.chosen and m.where is None}
     return [measured[name] for name in (chosen.quality if chosen else ()) if name in measured]
 
@@ -187,7 +187,8 @@ def _judged(report: Report) -> str:
 
 
 def _quality(report: Report) -> str:
-    before = next((variant.quality for variant in report.variants if variant.baseline), {})
+    baseline = sentences.replaced(report)
+    before = baseline.quality if baseline else {}
     rows = []
     for found in judged_quality(report):
         form = numbers.number_format([found.value, found.low, found.high], found.unit, found.name)

@@ -111,7 +111,7 @@ def _tables(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
     metrics = list(dict.fromkeys(metric for variant in report.variants for metric in variant.quality))[:3]
     groups = weakest_first(report.slices)
     contestants = report.latency.contestants[: CAPS["contestants"]] if report.latency else ()
-    quantiles = list(dict.fromkeys(name for contestant in contestants for name in contestant.quantiles))[:8]
+    quantiles = sentences.quantiles(report.latency) if report.latency else []
     failed = [check for check in report.checks if check.verdict is not Verdict.PASS]
     return {
         "metrics": metrics,
@@ -156,7 +156,7 @@ def _gates(report: Report) -> list[dict[str, Any]]:
         rows.append(
             {
                 "gate": gate,
-                "warns": not gate.blocking and gate.verdict is not Verdict.PASS,
+                "warns": sentences.warns(gate),
                 "picture": draw_gate(gate, f"gate-{index}"),
                 "value": form(gate.value),
                 "interval": form.interval(gate.low, gate.high),

@@ -162,7 +162,7 @@ def gates_table(report: Report) -> str:
 
 def _gate_row(gate: GateResult) -> list[str]:
     form = sentences.gate_format(gate)
-    warns = " (only warns here)" if not gate.blocking and gate.verdict is not Verdict.PASS else ""
+    warns = " (only warns here)" if sentences.warns(gate) else ""
     return [
         f"{ICONS[gate.verdict]} {gate.verdict.value}{warns}",
         code(gate.gate),
@@ -223,10 +223,7 @@ def _latency(report: Report) -> str:
     picture = _latency_picture(report)
     if picture:
         parts.append(f"```text\n{picture}\n```")
-    quantiles = list(
-        dict.fromkeys(name for contestant in latency.contestants for name in contestant.quantiles)
-    )[:8]
-    if quantiles:
+    if quantiles := sentences.quantiles(latency):
         rows = [
             [code(c.name), *(numbers.seconds(c.quantiles.get(name)) for name in quantiles)]
             for c in latency.contestants[:20]

@@ -76,6 +76,10 @@ class NumberFormat:
         return f"{self(value)} ({between})" if between else self(value)
 
 
+PERCENT = NumberFormat(100.0, suffix="%")
+"""Whole per cents, for axes."""
+
+
 @lru_cache(maxsize=1024)
 def is_percent(metric: str) -> bool:
     """Whether a metric is told in per cent: ``recall[class=8]`` is, ``log_loss`` and own metrics are not."""
@@ -170,9 +174,9 @@ def digest(value: str) -> str:
     return f"{head}:{tail[:12]}" if head else tail[:12]
 
 
-def plural(number: int, one: str, many: str | None = None) -> str:
+def plural(number: int, one: str) -> str:
     """``1 gate``, ``12 gates``."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+    return f"{count(number)} {one if number == 1 else one + 's'}"
 
 
 def _percent_decimals(values: list[float]) -> int:

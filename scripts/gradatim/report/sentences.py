@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import numbers
-from gradatim.report.model import Report, Variant
+from gradatim.report.model import Latency, Report, Variant
 from gradatim.report.text import one_line
 
 TONES = {
@@ -77,9 +77,12 @@ def refusals(report: Report) -> tuple[GateResult, ...]:
 
 def doubts(report: Report) -> tuple[GateResult, ...]:
     """The gates that did not pass and only warn here."""
-    return tuple(
-        gate for gate in by_urgency(report) if gate.verdict is not Verdict.PASS and not gate.blocking
-    )
+    return tuple(gate for gate in by_urgency(report) if warns(gate))
+
+
+def warns(gate: GateResult) -> bool:
+    """Whether a gate did not pass and only warns here."""
+    return gate.verdict is not Verdict.PASS and not gate.blocking
 
 
 def by_urgency(report: Report) -> tuple[GateResult, ...]:
@@ -315,6 +318,11 @@ def check_groups(report: Report) -> list[CheckGroup]:
         passed = f"{numbers.count(verdicts.count(Verdict.PASS))} of {numbers.count(len(verdicts))}"
         found.append(CheckGroup(one_line(group, 60), passed, Verdict.worst(verdicts)))
     return found[:60]
+
+
+def quantiles(latency: Latency) -> list[str]:
+    """Which quantiles the contestants' calls are told by."""
+    return list(dict.fromkeys(name for each in latency.contestants for name in each.quantiles))[:8]
 
 
 def checks_lead(report: Report) -> str:

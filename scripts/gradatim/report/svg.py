@@ -58,9 +58,13 @@ def polygon(points: Iterable[tuple[float, float]], kind: str) -> str:
     return element("polygon", points=" ".join(f"{_number(x)},{_number(y)}" for x, y in points), class_=kind)
 
 
-def group(*children: str, kind: str | None = None, hint: str = "") -> str:
+def diamond(x: float, y: float, kind: str) -> str:
+    return polygon([(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)], kind)
+
+
+def group(*children: str, hint: str = "") -> str:
     """Elements that belong together; ``hint`` is shown when the pointer rests on them."""
-    return element("g", title(hint), *children, class_=kind)
+    return element("g", title(hint), *children)
 
 
 def title(hint: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradatim.report import numbers
 from gradatim.report.model import Calibration, CalibrationBin
+from gradatim.report.numbers import PERCENT
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale
 from gradatim.report.svg import circle, label, line, picture, polyline, rectangle
@@ -12,16 +13,15 @@ WIDTH, HEIGHT = 480, 372
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 26, 26, 92
 
 
-def draw_calibration(calibration: Calibration, name: str = "calibration") -> str:
+def draw_calibration(calibration: Calibration) -> str:
     """The reliability diagram with the number of samples per bin beneath; empty without bins."""
     if not calibration.candidate:
         return ""
     x = Scale(0.0, 1.0, _LEFT, WIDTH - _RIGHT)
     y = Scale(0.0, 1.0, HEIGHT - _BOTTOM, _TOP)
-    percent = numbers.NumberFormat(100.0, suffix="%")
     parts = [
-        axes.left(y, percent, _LEFT, WIDTH - _RIGHT, about=4),
-        axes.bottom(x, percent, HEIGHT - _BOTTOM, _TOP, about=4),
+        axes.left(y, PERCENT, _LEFT, WIDTH - _RIGHT, about=4),
+        axes.bottom(x, PERCENT, HEIGHT - _BOTTOM, _TOP, about=4),
         polyline([(x(0), y(0)), (x(1), y(1))], "reference"),
         label((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - _BOTTOM + 33, "confidence", "muted small", "middle"),
         label(_LEFT - 8, HEIGHT - 6, "samples", "muted small", "end"),
@@ -42,7 +42,7 @@ def draw_calibration(calibration: Calibration, name: str = "calibration") -> str
             *place,
             4,
             "candidate dot",
-            f"{percent(b.confidence)} sure, {percent(b.accuracy)} right, {b.n} samples",
+            f"{PERCENT(b.confidence)} sure, {PERCENT(b.accuracy)} right, {b.n} samples",
         )
         for place, b in zip(now, _filled(calibration.candidate), strict=True)
     ]
@@ -54,7 +54,7 @@ def draw_calibration(calibration: Calibration, name: str = "calibration") -> str
         foot = HEIGHT - _BOTTOM - 14
         parts.append(polyline([(x(0.72), foot), (x(0.72) + 26, foot)], "baseline curve dashed"))
         parts.append(label(x(0.72) + 33, foot + 4, "baseline", "baseline"))
-    return picture(name, WIDTH, HEIGHT, "Calibration: confidence and accuracy", told, *parts)
+    return picture("calibration", WIDTH, HEIGHT, "Calibration: confidence and accuracy", told, *parts)
 
 
 def _filled(bins: tuple[CalibrationBin, ...]) -> list[CalibrationBin]:

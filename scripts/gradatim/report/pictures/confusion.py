@@ -13,7 +13,7 @@ SHOWN = 20
 _WIDTH = 560
 
 
-def draw_confusion(confusion: Confusion, name: str = "confusion") -> str:
+def draw_confusion(confusion: Confusion) -> str:
     """Rows are true labels, columns predicted ones; of more than ``SHOWN`` labels the worst."""
     if not confusion.labels:
         return ""
@@ -53,7 +53,7 @@ def draw_confusion(confusion: Confusion, name: str = "confusion") -> str:
         ]
     size = cell * len(kept)
     told = "; ".join(confusions(confusion)[:5]) or "Nothing was confused."
-    return picture(name, left + size + 8, top + size + 6, "Confusion matrix", told, *parts)
+    return picture("confusion", left + size + 8, top + size + 6, "Confusion matrix", told, *parts)
 
 
 def most_confused(confusion: Confusion) -> list[int]:

@@ -6,7 +6,7 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import numbers
 from gradatim.report.scale import Scale
 from gradatim.report.sentences import TONES, gate_format, is_difference
-from gradatim.report.svg import circle, line, picture, polygon, rectangle
+from gradatim.report.svg import circle, diamond, line, picture, rectangle
 
 WIDTH, HEIGHT = 232, 30
 _MIDDLE = HEIGHT / 2
@@ -79,5 +79,4 @@ def _position(gate: GateResult) -> Scale:
 def _mark(x: float, verdict: Verdict, tone: str) -> str:
     if verdict is Verdict.PASS:
         return circle(x, _MIDDLE, 5.5, f"{tone} dot")
-    y = _MIDDLE
-    return polygon([(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)], f"{tone} dot")
+    return diamond(x, _MIDDLE, f"{tone} dot")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gradatim.report import numbers
 from gradatim.report.model import Contestant, Latency
+from gradatim.report.numbers import PERCENT
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent, spread_apart
 from gradatim.report.svg import circle, group, label, line, picture, polyline, rectangle
@@ -18,7 +19,7 @@ _ROUNDS = 100
 _CURVES = 6
 
 
-def draw_rounds(latency: Latency, name: str = "latency-rounds") -> str:
+def draw_rounds(latency: Latency) -> str:
     """Every round as a dot, their mean with its interval as a band; empty when nothing was paired."""
     rounds = [math.exp(d) for d in latency.rounds[:_ROUNDS]]
     if not rounds:
@@ -64,10 +65,10 @@ def draw_rounds(latency: Latency, name: str = "latency-rounds") -> str:
         parts.append(label(right + 8, level + 4, text, kind))
     parts.append(label(_LEFT, 12, "time per call, beside the baseline in the same round", "muted small"))
     told = form.estimate(*bounds) if ratio else f"{len(rounds)} rounds"
-    return picture(name, WIDTH, HEIGHT, "Paired benchmark, round by round", told, *parts)
+    return picture("latency-rounds", WIDTH, HEIGHT, "Paired benchmark, round by round", told, *parts)
 
 
-def draw_distribution(contestants: Sequence[Contestant], name: str = "latency-distribution") -> str:
+def draw_distribution(contestants: Sequence[Contestant]) -> str:
     """The share of calls that were done within a time, per contestant; empty without such points."""
     drawn = [c for c in contestants if len(c.ecdf) >= 2 and all(t > 0 for t, _ in c.ecdf)][:_CURVES]
     if not drawn:
@@ -78,9 +79,8 @@ def draw_distribution(contestants: Sequence[Contestant], name: str = "latency-di
     x = Scale(*((low / 1.1, high * 1.1) if wide else extent(times, 0.04)), _LEFT, WIDTH - 24, wide)
     y = Scale(0.0, 1.0, HEIGHT - _BOTTOM, _TOP)
     form = numbers.number_format(times, "s")
-    percent = numbers.NumberFormat(100.0, suffix="%")
     parts = [
-        axes.left(y, percent, _LEFT, WIDTH - 24, about=4),
+        axes.left(y, PERCENT, _LEFT, WIDTH - 24, about=4),
         axes.bottom(x, axes.tick_format(x, form, 6), HEIGHT - _BOTTOM, _TOP, about=6, name="time per call"),
         label(_LEFT, 12, "calls done within this time", "muted small"),
     ]
@@ -93,7 +93,7 @@ def draw_distribution(contestants: Sequence[Contestant], name: str = "latency-di
         f"{one_line(c.name)} " + ", ".join(f"{q} {numbers.seconds(t)}" for q, t in c.quantiles.items())
         for c in drawn
     )
-    return picture(name, WIDTH, HEIGHT, "Time per call of each contestant", told, *parts)
+    return picture("latency-distribution", WIDTH, HEIGHT, "Time per call of each contestant", told, *parts)
 
 
 def _near(rounds: Sequence[float]) -> bool:

@@ -10,7 +10,7 @@ from gradatim.report.model import Slice
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent
 from gradatim.report.sentences import TONES, words
-from gradatim.report.svg import circle, group, label, line, picture, polygon
+from gradatim.report.svg import circle, diamond, group, label, line, picture
 from gradatim.report.text import fitting, one_line, width_of
 
 WIDTH = 560
@@ -89,7 +89,7 @@ def _row(item: Slice, y: float, x: Scale, left: float, form: numbers.NumberForma
     if item.verdict in (None, Verdict.PASS):
         parts.append(circle(at, y, 5, f"{tone} dot"))
     else:
-        parts.append(polygon([(at, y - 7), (at + 7, y), (at, y + 7), (at - 7, y)], f"{tone} dot"))
+        parts.append(diamond(at, y, f"{tone} dot"))
     parts.append(
         label(WIDTH - 46, y + 4, form(item.value), "strong" if item.verdict is Verdict.FAIL else "", "end")
     )

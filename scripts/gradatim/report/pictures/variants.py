@@ -8,7 +8,7 @@ from gradatim.report import numbers
 from gradatim.report.model import Variant
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent
-from gradatim.report.svg import circle, content, element, group, label, line, picture, polygon, polyline
+from gradatim.report.svg import circle, content, diamond, element, group, label, line, picture, polyline
 from gradatim.report.text import fitting, one_line, width_of
 
 WIDTH, HEIGHT = 560, 372
@@ -33,16 +33,16 @@ _ANCHORS = {0.0: "start", 0.5: "middle", 1.0: "end"}
 Box = tuple[float, float, float, float]
 
 
-def draw_variants(variants: Sequence[Variant], name: str = "variants") -> str:
+def draw_variants(variants: Sequence[Variant]) -> str:
     """The scatter; empty when fewer than two variants can be placed."""
     timed = [v for v in variants if v.size and v.latency]
     if len(timed) >= 2:
-        return _scatter(timed, name, timing=True)
+        return _scatter(timed, timing=True)
     graded = [v for v in variants if v.size and v.quality]
-    return _scatter(graded, name, timing=False) if len(graded) >= 2 else ""
+    return _scatter(graded, timing=False) if len(graded) >= 2 else ""
 
 
-def _scatter(variants: list[Variant], name: str, *, timing: bool) -> str:
+def _scatter(variants: list[Variant], *, timing: bool) -> str:
     variants = sorted(variants, key=lambda v: (not v.chosen, not v.baseline, v.accepted is False))[:_SHOWN]
     sizes = [float(v.size or 0) for v in variants]
     wide = max(sizes) > 12 * min(sizes)
@@ -71,7 +71,7 @@ def _scatter(variants: list[Variant], name: str, *, timing: bool) -> str:
     told = f"{len(variants)} variants" + (
         f"; chosen: {one_line(chosen.name)}, {_tell(chosen, metric)}" if chosen else ""
     )
-    return picture(name, WIDTH, HEIGHT, "Size and time per call of the variants", told, *parts)
+    return picture("variants", WIDTH, HEIGHT, "Size and time per call of the variants", told, *parts)
 
 
 def _height(variant: Variant, *, timing: bool) -> float:
@@ -111,7 +111,7 @@ def _mark(variant: Variant, place: tuple[float, float], y: Scale, metric: str, *
 def _symbol(state: str, x: float, y: float) -> str:
     """Each state has a shape of its own, so that none depends on colour."""
     if state == "baseline":
-        return polygon([(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)], "baseline hollow")
+        return diamond(x, y, "baseline hollow")
     if state == "not accepted":
         falling = polyline([(x - 5, y - 5), (x + 5, y + 5)], "fail cross")
         return falling + polyline([(x - 5, y + 5), (x + 5, y - 5)], "fail cross")
