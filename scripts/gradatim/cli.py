@@ -13,7 +13,7 @@ import click
 
 from gradatim import __version__
 from gradatim.commands import standard
-from gradatim.errors import ContractError, GradatimError, Problem
+from gradatim.errors import ContractError, GradatimError, Problem, did_you_mean
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import GRAPH
 
@@ -58,10 +58,7 @@ class _Door(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in {*VERBS, *STEPS}:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f" Did you mean `{close[0]}`?" if close else " See: gradatim --help"
+            hint = did_you_mean(args[0], self.list_commands(ctx)) or " See: gradatim --help"
             raise click.UsageError(f"There is no command `{args[0]}`.{hint}", ctx)
         return super().resolve_command(ctx, args)
 

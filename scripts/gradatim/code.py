@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import importlib
 import re
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, did_you_mean
 from gradatim.files import digest_of, sha256_file
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -214,9 +213,8 @@ def _no_module(module_name: str, reference: str, root: Path) -> InvalidInput:
 
 
 def _nearest(wanted: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(wanted, names, n=1)
-    if close:
-        return f" Did you mean `{close[0]}`?"
+    if hint := did_you_mean(wanted, names):
+        return hint
     listed = ", ".join(f"`{name}`" for name in sorted(names)[:8])
     return f" There are: {listed}." if listed else ""
 

@@ -5,7 +5,7 @@ The text of an error is one short paragraph for a person: what went wrong, where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -61,3 +61,11 @@ def missing_package(package: str, extra: str, purpose: str) -> EnvironmentLacks:
         f"{purpose} needs the package `{package}`, which is not installed. "
         f'Install it with: python -m pip install "gradatim[{extra}]"'
     )
+
+
+def did_you_mean(wanted: str, known: Iterable[str]) -> str:
+    """`` Did you mean `accuracy`?``, for the end of a message; empty where nothing is near."""
+    import difflib
+
+    close = difflib.get_close_matches(wanted, list(known), n=1)
+    return f" Did you mean `{close[0]}`?" if close else ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
 from gradatim.contract.schema import Gate
+from gradatim.errors import did_you_mean
 from gradatim.gates.rule import Bound, Rule
 from gradatim.metrics import catalogue
 from gradatim.metrics.catalogue import Metric
@@ -82,9 +82,9 @@ def read_rule(key: str, gate: Gate, task: str, own: Iterable[str], line: int) ->
 def unknown(kind: str, name: str, known: Iterable[str], context: str = "") -> str:
     """``unknown gate `acuracy` for classification. Known: ... Did you mean `accuracy`?``"""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    meant = f" Did you mean `{close[0]}`?" if close else ""
-    return f"unknown {kind} `{name}`. Known{context}: {', '.join(names) or 'none'}.{meant}"
+    return (
+        f"unknown {kind} `{name}`. Known{context}: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
+    )
 
 
 def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:

@@ -1,6 +1,7 @@
 """A data set as batches: npz, parquet, csv, jsonl, image or audio folder, ``module:function``."""
 
 from gradatim.data.batch import Batch
-from gradatim.data.dataset import Dataset, data_digest, open_data
+from gradatim.data.dataset import Dataset
+from gradatim.data.opening import data_digest, open_data
 
 __all__ = ["Batch", "Dataset", "data_digest", "open_data"]

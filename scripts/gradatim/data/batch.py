@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from gradatim.data.columns import Array, is_ragged
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.items)
 
-    def rows(self, chosen: slice | NDArray[Any]) -> Batch:
+    def rows(self, chosen: slice | Array) -> Batch:
         """Some of the rows; a slice gives views, not copies."""
         return Batch(
             self.items[chosen],
@@ -53,3 +52,34 @@ class Batch:
     def with_inputs(self, inputs: Mapping[str, Array]) -> Batch:
         """The same rows with some inputs replaced, as a corruption does."""
         return replace(self, inputs={**self.inputs, **inputs})
+
+    def within(self, only: range) -> Iterator[Batch]:
+        """Those of the rows that stand in a range; nothing where none does."""
+        start, stop = (min(max(end - self.start, 0), len(self)) for end in (only.start, only.stop))
+        if start < stop:
+            yield self.rows(slice(start, stop))
+
+    def ragged(self) -> list[Array]:
+        """The columns, labels among them, whose rows differ in shape."""
+        columns = (*self.inputs.values(), self.labels)
+        return [values for values in columns if values is not None and is_ragged(values)]
+
+    def runs_of_equal_shape(self) -> Iterator[Batch]:
+        """Consecutive rows that agree in shape, each run stacked."""
+        columns = self.ragged()
+        if not columns:
+            yield self
+            return
+        start = 0
+        for stop in range(1, len(self) + 1):
+            if stop == len(self) or any(values[stop].shape != values[start].shape for values in columns):
+                run = self.rows(slice(start, stop))
+                inputs = {name: _stacked(values) for name, values in run.inputs.items()}
+                labels = None if run.labels is None else _stacked(run.labels)
+                yield replace(run, inputs=inputs, labels=labels)
+                start = stop
+
+
+def _stacked(values: Array) -> Array:
+    """Rows of one shape as one array."""
+    return np.stack(list(values)) if is_ragged(values) else values

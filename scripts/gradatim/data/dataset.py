@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.code import explaining, is_reference, load_function
+from gradatim.code import explaining, load_function
 from gradatim.data.batch import Batch
 from gradatim.data.columns import (
     Array,
@@ -26,81 +25,13 @@ from gradatim.data.columns import (
 )
 from gradatim.data.feeds import Feed, plan_feeds
 from gradatim.data.labels import classes_of, read_labels
-from gradatim.data.source import Block, Source, missing_column, refuse_broken_file
+from gradatim.data.source import Block, Source, missing_column
 from gradatim.errors import InvalidInput
-from gradatim.files import tree_digest
 from gradatim.signature import Signature
-
-FORMATS = ("npz", "parquet", "csv", "jsonl", "folder", "function")
-_SUFFIXES = {
-    ".npz": "npz", ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}  # fmt: skip
-
-
-def open_data(
-    source: str,
-    *,
-    root: Path,
-    signature: Signature | None = None,
-    label: str | None = "label",
-    inputs: Mapping[str, Sequence[str] | str] | None = None,
-    slices: Sequence[str] = (),
-    group: str | None = None,
-    labels: Sequence[str | int] | None = None,
-    preprocess: str | None = None,
-    format: str | None = None,  # noqa: A002 - the contract's own word
-) -> Dataset:
-    """Open a data set; nothing but its head is read yet.
-
-    Args:
-        source: a file or folder, relative to ``root``, or ``module:function``.
-        root: the project's folder.
-        signature: what the model takes; without it every column is an input under its own name.
-        label: the label column; None when there is none.
-        inputs: column, or columns to stand side by side, by input of the model. With ``preprocess``, the
-            columns that it is given (default: all but label, slices and group; name those to pass them too).
-        slices: columns to slice by.
-        group: the column with the independent unit of a row (user, document).
-        labels: the label list; a label outside it is refused.
-        preprocess: ``module:function``, from a dict of raw columns of one batch (arrays; text, and rows of
-            unequal shape, as lists; where it cannot make those alike, it is given rows of one shape) to a dict
-            of the model's inputs (arrays). Further keys are left out, except the label column's, which replaces
-            the labels (aligned with tokens, for example).
-        format: one of :data:`FORMATS`, where the name does not tell.
-
-    Raises:
-        UsageError: a malformed ``module:function``.
-        InvalidInput: the data set is missing, empty, truncated or a Git LFS pointer, lacks a column, or its
-            columns cannot feed the model's inputs.
-        EnvironmentLacks: a package for the format is not installed.
-    """
-    opened = _open(source, root, label, format)
-    return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
-
-
-def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  # noqa: A002 - as open_data
-    """Hex SHA-256 of a data set's file, of its folder's tree, or of its function's code and ``paths``.
-
-    No row is read and no function of the user's is called.
-
-    Raises:
-        UsageError: a malformed ``module:function``.
-        InvalidInput: the data set is missing, empty or a Git LFS pointer.
-    """
-    path = root / source
-    kind = format or _format_of(source, path)
-    if kind == "function":
-        from gradatim.data.function import digest_function
-
-        return digest_function(source, root)
-    if not path.is_dir():
-        refuse_broken_file(path)
-    return tree_digest(path)
 
 
 class Dataset:
-    """Rows in their order in the file; every pass reads them anew. Made by :func:`open_data`.
+    """Rows in their order in the file; every pass reads them anew. Made by ``opening.open_data``.
 
     Rows are the independent unit unless there are groups. Rows of unequal shape (images of different sizes,
     ragged sequences) are batched as long as consecutive rows agree, so batches may be shorter than asked for.
@@ -185,8 +116,8 @@ class Dataset:
             InvalidInput: as ``batches``.
         """
         for block in self._read(size):
-            if self._function is None and not _ragged_columns(block):
-                yield from (block,) if only is None else _within(block, only)
+            if self._function is None and not block.ragged():
+                yield from (block,) if only is None else block.within(only)
             else:
                 batches = self._cut(block, size)
                 yield from map(self.prepare, (b for b in batches if only is None or b.start in only))
@@ -202,7 +133,7 @@ class Dataset:
         for start in range(0, len(block), size):
             batch = block if len(block) <= size else block.rows(slice(start, start + size))
             if self._function is None or not self._takes_together(batch):
-                yield from _runs_of_equal_shape(batch)
+                yield from batch.runs_of_equal_shape()
             else:
                 yield batch
 
@@ -420,54 +351,6 @@ class Dataset:
             )
 
 
-def _open(source: str, root: Path, label: str | None, declared: str | None) -> Source:
-    path = root / source
-    kind = declared or _format_of(source, path)
-    if kind == "function":
-        from gradatim.data.function import FunctionSource
-
-        return FunctionSource(source, root, label)
-    if kind == "folder":
-        from gradatim.data.folder import FolderSource
-
-        if not path.is_dir():
-            raise InvalidInput(f"The data set {path} is not a folder.")
-        return FolderSource(path, label)
-    if kind == "npz":
-        from gradatim.data.npz import NpzSource
-
-        return NpzSource(path)
-    if kind == "parquet":
-        from gradatim.data.parquet import ParquetSource
-
-        return ParquetSource(path)
-    if kind == "csv":
-        from gradatim.data.delimited import DelimitedSource
-
-        return DelimitedSource(path)
-    if kind == "jsonl":
-        from gradatim.data.jsonl import JsonLinesSource
-
-        return JsonLinesSource(path)
-    raise InvalidInput(f"Unknown data format `{kind}`. Known: {', '.join(FORMATS)}.")
-
-
-def _format_of(source: str, path: Path) -> str:
-    if path.is_dir():
-        return "folder"
-    if not path.exists() and is_reference(source):
-        return "function"
-    if kind := _SUFFIXES.get(path.suffix.lower()):
-        return kind
-    refuse_broken_file(path)
-    close = difflib.get_close_matches(path.suffix.lower(), list(_SUFFIXES), n=1)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
-    raise InvalidInput(
-        f"The format of {path} cannot be told from its name; known are {', '.join(_SUFFIXES)}, a folder and "
-        f"`module:function`.{hint} Rename it, or say `format:` ({', '.join(FORMATS)})."
-    )
-
-
 def _names(values: Array) -> Array:
     """A slice or group column as str [b]; a missing value is the empty name."""
     if values.dtype == object:
@@ -479,42 +362,6 @@ def _refuse_empty_text(values: Array, where: Where) -> None:
     for offset, value in enumerate(values):
         if value == "":
             where.refuse(offset, "is empty. Remove the row, or give it content.")
-
-
-def _ragged_columns(batch: Batch) -> list[Array]:
-    return [
-        values
-        for values in (*batch.inputs.values(), batch.labels)
-        if values is not None and is_ragged(values)
-    ]
-
-
-def _runs_of_equal_shape(batch: Batch) -> Iterator[Batch]:
-    columns = _ragged_columns(batch)
-    if not columns:
-        yield batch
-        return
-    start = 0
-    for stop in range(1, len(batch) + 1):
-        if stop == len(batch) or any(values[stop].shape != values[start].shape for values in columns):
-            yield _stacked(batch.rows(slice(start, stop)))
-            start = stop
-
-
-def _within(block: Batch, only: range) -> Iterator[Batch]:
-    start, stop = (min(max(end - block.start, 0), len(block)) for end in (only.start, only.stop))
-    if start < stop:
-        yield block.rows(slice(start, stop))
-
-
-def _stacked(batch: Batch) -> Batch:
-    inputs = {
-        name: np.stack(list(values)) if is_ragged(values) else values for name, values in batch.inputs.items()
-    }
-    labels = batch.labels
-    if labels is not None and is_ragged(labels) and all(row.shape == labels[0].shape for row in labels):
-        labels = np.stack(list(labels))
-    return Batch(batch.items, inputs, labels, batch.slices, batch.groups)
 
 
 def _concatenated(parts: list[NDArray[Any]]) -> NDArray[Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from gradatim.errors import InvalidInput
+from gradatim.errors import InvalidInput, did_you_mean
 
 Block = dict[str, NDArray[Any]]
 """Some consecutive rows by column. Text, Python values and rows of unequal shape are object arrays [b]."""
@@ -82,7 +81,7 @@ def refuse_broken_file(path: Path) -> None:
 def missing_column(place: str, wanted: str, columns: Iterable[str]) -> InvalidInput:
     """The error for a column that is not there: names what there is, and the nearest."""
     names = list(columns)
-    close = difflib.get_close_matches(wanted, names, n=1)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
     shown = ", ".join(f"`{name}`" for name in names[:12]) + (", ..." if len(names) > 12 else "")
-    return InvalidInput(f"{place} has no column `{wanted}`; it has {shown or 'none'}.{hint}")
+    return InvalidInput(
+        f"{place} has no column `{wanted}`; it has {shown or 'none'}.{did_you_mean(wanted, names)}"
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import InvalidInput, UsageError
+from gradatim.errors import InvalidInput, UsageError, did_you_mean
 from gradatim.perturb.audio import corrupt_sounds
 from gradatim.perturb.catalogue import KIND_OF, NAMES, SEVERITIES
 from gradatim.perturb.image import corrupt_images
@@ -90,11 +89,9 @@ def _dice(
     seed: int,
 ) -> Dice:
     if name not in KIND_OF:
-        close = difflib.get_close_matches(name, NAMES[modality.kind], n=1)
-        hint = f" Did you mean `{close[0]}`?" if close else ""
         raise UsageError(
             f"Unknown perturbation `{name}`. Known for {modality.kind}: "
-            f"{', '.join(NAMES[modality.kind])}.{hint}"
+            f"{', '.join(NAMES[modality.kind])}.{did_you_mean(name, NAMES[modality.kind])}"
         )
     if KIND_OF[name] != modality.kind:
         raise UsageError(

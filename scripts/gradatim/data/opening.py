@@ -1,0 +1,121 @@
+"""Open a data set of any format, or take its digest."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gradatim.code import is_reference
+from gradatim.data.dataset import Dataset
+from gradatim.data.source import Source, refuse_broken_file
+from gradatim.errors import InvalidInput, did_you_mean
+from gradatim.files import tree_digest
+from gradatim.signature import Signature
+
+_SOURCES = {
+    "npz": "npz:NpzSource",
+    "parquet": "parquet:ParquetSource",
+    "csv": "delimited:DelimitedSource",
+    "jsonl": "jsonl:JsonLinesSource",
+    "folder": "folder:FolderSource",
+    "function": "function:FunctionSource",
+}
+"""Format -> the module beside this one, and the source in it."""
+
+FORMATS = tuple(_SOURCES)
+
+_SUFFIXES = {
+    ".npz": "npz", ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}  # fmt: skip
+
+
+def open_data(
+    source: str,
+    *,
+    root: Path,
+    signature: Signature | None = None,
+    label: str | None = "label",
+    inputs: Mapping[str, Sequence[str] | str] | None = None,
+    slices: Sequence[str] = (),
+    group: str | None = None,
+    labels: Sequence[str | int] | None = None,
+    preprocess: str | None = None,
+    format: str | None = None,  # noqa: A002 - the contract's own word
+) -> Dataset:
+    """Open a data set; nothing but its head is read yet.
+
+    Args:
+        source: a file or folder, relative to ``root``, or ``module:function``.
+        root: the project's folder.
+        signature: what the model takes; without it every column is an input under its own name.
+        label: the label column; None when there is none.
+        inputs: column, or columns to stand side by side, by input of the model. With ``preprocess``, the
+            columns that it is given (default: all but label, slices and group; name those to pass them too).
+        slices: columns to slice by.
+        group: the column with the independent unit of a row (user, document).
+        labels: the label list; a label outside it is refused.
+        preprocess: ``module:function``, from a dict of raw columns of one batch (arrays; text, and rows of
+            unequal shape, as lists; where it cannot make those alike, it is given rows of one shape) to a dict
+            of the model's inputs (arrays). Further keys are left out, except the label column's, which replaces
+            the labels (aligned with tokens, for example).
+        format: one of :data:`FORMATS`, where the name does not tell.
+
+    Raises:
+        UsageError: a malformed ``module:function``.
+        InvalidInput: the data set is missing, empty, truncated or a Git LFS pointer, lacks a column, or its
+            columns cannot feed the model's inputs.
+        EnvironmentLacks: a package for the format is not installed.
+    """
+    opened = _open(source, root, label, format)
+    return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
+
+
+def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  # noqa: A002 - as open_data
+    """Hex SHA-256 of a data set's file, of its folder's tree, or of its function's code and ``paths``.
+
+    No row is read and no function of the user's is called.
+
+    Raises:
+        UsageError: a malformed ``module:function``.
+        InvalidInput: the data set is missing, empty or a Git LFS pointer.
+    """
+    path = root / source
+    kind = format or _format_of(source, path)
+    if kind == "function":
+        from gradatim.data.function import digest_function
+
+        return digest_function(source, root)
+    if not path.is_dir():
+        refuse_broken_file(path)
+    return tree_digest(path)
+
+
+def _open(source: str, root: Path, label: str | None, declared: str | None) -> Source:
+    path = root / source
+    kind = declared or _format_of(source, path)
+    if kind not in _SOURCES:
+        raise InvalidInput(f"Unknown data format `{kind}`. Known: {', '.join(FORMATS)}.")
+    if kind == "folder" and not path.is_dir():
+        raise InvalidInput(f"The data set {path} is not a folder.")
+    module, _, name = _SOURCES[kind].partition(":")
+    made = getattr(importlib.import_module(f"gradatim.data.{module}"), name)
+    given = {"function": (source, root, label), "folder": (path, label)}.get(kind, (path,))
+    found: Source = made(*given)
+    return found
+
+
+def _format_of(source: str, path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if not path.exists() and is_reference(source):
+        return "function"
+    if kind := _SUFFIXES.get(path.suffix.lower()):
+        return kind
+    refuse_broken_file(path)
+    hint = did_you_mean(path.suffix.lower(), _SUFFIXES)
+    raise InvalidInput(
+        f"The format of {path} cannot be told from its name; known are {', '.join(_SUFFIXES)}, a folder and "
+        f"`module:function`.{hint} Rename it, or say `format:` ({', '.join(FORMATS)})."
+    )
