@@ -1,9 +1,9 @@
-"""The shape of a model seen from outside: its named inputs and outputs."""
+"""A model seen without running it: the shape of its named inputs and outputs, and what it is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 Size = int | str | None
@@ -61,3 +61,42 @@ class Signature:
             tuple(TensorSpec.from_json(spec) for spec in record["inputs"]),
             tuple(TensorSpec.from_json(spec) for spec in record["outputs"]),
         )
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model's make-up.
+
+    Attributes:
+        format: one of ``models.FORMATS``.
+        files: name relative to the model's folder -> hex SHA-256, for every file that belongs to the model.
+        size: bytes of all those files.
+        pickles: the files that an unpickler would run; when there are any and the contract does not allow
+            them, nothing was loaded and what follows is unknown.
+        external_data: the files that hold an ONNX model's weights outside of it.
+        opset: ONNX operator set versions by domain.
+        ir_version: ONNX's, None for other formats.
+        producer: what wrote the file, as far as it says.
+        signature: inputs and outputs; None when it cannot be known without loading what may not be loaded.
+        parameters: stored numbers; None where they cannot be counted.
+        nonfinite: names of the tensors that hold NaN or infinity (masks and bounds apart).
+        operators: ONNX or LiteRT operator -> how often it occurs.
+    """
+
+    format: str
+    files: Mapping[str, str]
+    size: int
+    pickles: tuple[str, ...] = ()
+    external_data: tuple[str, ...] = ()
+    opset: Mapping[str, int] = field(default_factory=dict)
+    ir_version: int | None = None
+    producer: str = ""
+    signature: Signature | None = None
+    parameters: int | None = None
+    nonfinite: tuple[str, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**record, "signature": None if self.signature is None else self.signature.to_json()}

@@ -15,6 +15,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.sharding import parts
 from gradatim.commands.opening import open_candidate
 from gradatim.errors import BrokenEvidence
+from gradatim.evidence.found import Tested as Behaviour
 from gradatim.pipeline.step import run_shard, run_step
 from gradatim.shard import Shard
 from gradatim.steps.evaluate import depends_on
@@ -217,7 +218,7 @@ def test_a_shard_that_is_there_is_skipped_and_shards_of_nothing_are_merged_to_no
     for shard in SHARDS:
         assert run_shard("test", _release(project), Shard.parse(shard)).code == 0
     done = run_step("test", _release(project))
-    assert (done.code, done.statement.details["robustness"]["items"]) == (0, 0)
+    assert (done.code, Behaviour.of(done.statement).robustness.items) == (0, 0)
     assert project.call("evaluate", "--shard", "4/3").code == 2
 
 

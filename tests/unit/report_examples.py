@@ -6,20 +6,20 @@ import math
 import random
 from dataclasses import replace
 
+from gradatim.evidence.found import Check
+from gradatim.evidence.manifest import FileEntry
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics.diagnostics import CalibrationBin
 from gradatim.report.model import (
     Calibration,
-    CalibrationBin,
-    Check,
     Confusion,
     Contestant,
     Curve,
     Estimate,
-    Inspection,
     Latency,
     Lineage,
-    ModelFile,
+    ModelSummary,
     Report,
     Severity,
     Slice,
@@ -319,8 +319,8 @@ def calibration() -> Calibration:
         (0.97, 0.982, 460),
     )
     return Calibration(
-        tuple(CalibrationBin(*entry) for entry in bins),
-        tuple(CalibrationBin(*entry) for entry in before),
+        tuple(CalibrationBin(c - 0.02, c + 0.02, n, c, accuracy) for c, accuracy, n in bins),
+        tuple(CalibrationBin(c - 0.02, c + 0.02, n, c, accuracy) for c, accuracy, n in before),
         0.0142,
     )
 
@@ -384,14 +384,14 @@ def refused() -> Report:
         confusion=confusion(WRONG),
         calibration=calibration(),
         checks=checks(),
-        inspection=Inspection(
+        inspection=ModelSummary(
             "onnx",
             "17",
             ("image: float32[batch, 1, 8, 8]",),
             ("logits: float32[batch, 10]",),
             94_410,
             {"QLinearConv": 2, "QuantizeLinear": 3, "DequantizeLinear": 3, "Relu": 2, "MatMul": 1, "Add": 1},
-            (ModelFile("model/digits.onnx", 101_362, SHA),),
+            (FileEntry("model/digits.onnx", 101_362, SHA),),
         ),
         lineage=Lineage(
             commit="9f2c41d07b3f4f0b8a2d6c1e5f7a9b3c4d5e6f70",
@@ -587,8 +587,8 @@ def hostile() -> Report:
         ),
         confusion=Confusion(labels, matrix),
         checks=tuple(Check(HOSTILE, HOSTILE, Verdict.FAIL, HOSTILE) for _ in range(500)),
-        inspection=Inspection(
-            HOSTILE, HOSTILE, (HOSTILE,) * 50, (HOSTILE,), 1, {HOSTILE: 1}, (ModelFile(HOSTILE, 1, SHA),) * 99
+        inspection=ModelSummary(
+            HOSTILE, HOSTILE, (HOSTILE,) * 50, (HOSTILE,), 1, {HOSTILE: 1}, (FileEntry(HOSTILE, 1, SHA),) * 99
         ),
         lineage=Lineage(HOSTILE, HOSTILE, data={f"{HOSTILE}{i}": HOSTILE for i in range(500)}),
         hints=(HOSTILE,) * 100,

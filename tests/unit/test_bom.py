@@ -10,9 +10,10 @@ import pytest
 import report_examples as examples
 from test_card import SAID, documented
 
+from gradatim.evidence.manifest import FileEntry
 from gradatim.gates.verdict import Verdict
 from gradatim.report.bom import render_bom
-from gradatim.report.model import Card, ModelFile, Report
+from gradatim.report.model import Card, Report
 
 
 @pytest.mark.parametrize("name", ["passed", "refused", "regression", "hostile", "least"])
@@ -59,5 +60,5 @@ def test_the_serial_number_comes_from_the_content_and_from_no_clock():
     assert render_bom(report) == render_bom(Report.from_json(report.to_json()))
     serial = json.loads(render_bom(report))["serialNumber"]
     assert uuid.UUID(serial.removeprefix("urn:uuid:")).version == 5
-    other = replace(report.inspection, files=(ModelFile("other.onnx", 1, "0" * 64),))
+    other = replace(report.inspection, files=(FileEntry("other.onnx", 1, "0" * 64),))
     assert json.loads(render_bom(replace(report, inspection=other)))["serialNumber"] != serial

@@ -8,6 +8,7 @@ import pytest
 import report_examples as examples
 import yaml
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import DataUsed, Lineage, Metric
 from gradatim.report.card import front_matter, judged_quality, render_card
@@ -107,13 +108,13 @@ def test_a_licence_that_the_hub_has_no_name_for_is_told_as_other(report):
 
 
 def test_the_same_report_gives_the_same_documents_and_a_refused_one_none(tmp_path):
-    report = documented(examples.passed())
-    first = [path.read_bytes() for path in write_documents(report, tmp_path)]
-    again = [path.read_bytes() for path in write_documents(Report.from_json(report.to_json()), tmp_path)]
+    report, workspace = documented(examples.passed()), Workspace(tmp_path)
+    first = [path.read_bytes() for path in write_documents(report, workspace)]
+    again = [path.read_bytes() for path in write_documents(Report.from_json(report.to_json()), workspace)]
     assert len(first) == 2
     assert first == again
-    assert write_documents(documented(examples.refused()), tmp_path) == ()
-    assert list(tmp_path.iterdir()) == []
+    assert write_documents(documented(examples.refused()), workspace) == ()
+    assert list(workspace.folder.iterdir()) == []
 
 
 def test_a_score_for_the_hub_is_a_percentage_of_the_metric_that_the_contract_names():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradatim.checks.behaviour import self_flips, unit_checks
-from gradatim.checks.check import Check, failed
+from gradatim.checks.check import failed
 from gradatim.checks.comparison import Allowance, compare
 from gradatim.checks.flow import integration_check, performance_check
 from gradatim.checks.golden import (
@@ -28,6 +28,7 @@ from gradatim.checks.golden import (
 )
 from gradatim.data import open_data
 from gradatim.errors import InvalidInput
+from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched

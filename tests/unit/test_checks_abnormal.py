@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from gradatim.checks.abnormal import abnormal_checks
 from gradatim.checks.behaviour import unit_checks
-from gradatim.checks.check import Check, failed
+from gradatim.checks.check import failed
 from gradatim.checks.comparison import Allowance
 from gradatim.checks.direct import direct_inputs
+from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.models import batched, bind
 from gradatim.models.predictor import Model

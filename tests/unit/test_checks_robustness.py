@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.checks.answers import Study
 from gradatim.checks.corruption import Declared
 from gradatim.checks.robustness import score_models
@@ -102,8 +103,8 @@ def test_damage_grows_with_severity_and_is_measured_with_intervals(digits: Path,
 def test_scores_are_kept_and_paired_for_the_gates(digits: Path, reader: Predictor, tmp_path: Path) -> None:
     found = run(digits, {"a": reader, "baseline": reader})
     for name, scores in found.scores.items():
-        save_scores(tmp_path, name, scores)
-    loaded = load_scores(tmp_path, "a", "baseline")
+        save_scores(Workspace(tmp_path), name, scores)
+    loaded = load_scores(Workspace(tmp_path), "a", "baseline")
     assert [s.corruption for s in loaded] == list(THREE)
     assert all(isinstance(s, CorruptionScores) and s.baseline is not None for s in loaded)
     assert all(set(np.unique(s.candidate)) <= {0, 1} for s in loaded)
@@ -111,20 +112,20 @@ def test_scores_are_kept_and_paired_for_the_gates(digits: Path, reader: Predicto
     outputs = reader({"image": x[:600].astype(np.float32)})
     evaluated = Evaluation(CLASSES, Predictions.of(outputs, y[:600]))
     assert loaded[0].pairing == evaluated.pairing  # the same items and labels that evaluate saw
-    assert load_scores(tmp_path, "a", None)[0].baseline is None
-    assert load_scores(tmp_path, "unknown", "baseline") == []
+    assert load_scores(Workspace(tmp_path), "a", None)[0].baseline is None
+    assert load_scores(Workspace(tmp_path), "unknown", "baseline") == []
 
 
 def test_scores_on_other_items_or_of_a_broken_file_are_refused(
     digits: Path, reader: Predictor, tmp_path: Path
 ) -> None:
-    save_scores(tmp_path, "a", run(digits, {"a": reader}).scores["a"])
-    save_scores(tmp_path, "baseline", run(digits, {"b": reader}, most=600 - 1).scores["b"])
+    save_scores(Workspace(tmp_path), "a", run(digits, {"a": reader}).scores["a"])
+    save_scores(Workspace(tmp_path), "baseline", run(digits, {"b": reader}, most=600 - 1).scores["b"])
     with pytest.raises(BrokenEvidence, match="different items"):
-        load_scores(tmp_path, "a", "baseline")
-    (tmp_path / "predictions/robustness/a.npz").write_bytes(b"PK")
+        load_scores(Workspace(tmp_path), "a", "baseline")
+    Workspace(tmp_path).scores("a").write_bytes(b"PK")
     with pytest.raises(BrokenEvidence, match="gradatim test --force"):
-        load_scores(tmp_path, "a", None)
+        load_scores(Workspace(tmp_path), "a", None)
 
 
 def test_a_corruption_of_another_kind_of_data_is_refused_with_what_the_data_are(

@@ -21,9 +21,24 @@ from registry_examples import act_as_ada, commit_file, git, new_repository, regi
 from gradatim import __version__
 from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
-from gradatim.compression.result import Result, Trial
+from gradatim.compression.result import Result
 from gradatim.contract.reading import read_contract
+from gradatim.evidence.found import (
+    Built,
+    Compressed,
+    Evaluated,
+    Found,
+    Inspected,
+    Judged,
+    Promoted,
+    Published,
+    Shared,
+    Tagged,
+)
+from gradatim.evidence.found import Tested as Behaviour
 from gradatim.evidence.statement import Bundle, Statement
+from gradatim.evidence.trial import Trial
+from gradatim.files import canonical_json
 from gradatim.pipeline.step import run_shard, run_step
 from gradatim.registry.ledger import open_ledger
 from gradatim.shard import Shard
@@ -46,6 +61,18 @@ STEPS = (
     ),
     *("tag", "publish", "promote", "compress-chosen", "evaluate-nothing", "compress-nothing", "tag-refused"),
 )
+TOLD = ("summary", "outputs", "seconds", "made")
+KINDS: dict[str, type[Found]] = {
+    "build": Built,
+    "inspect": Inspected,
+    "compress": Compressed,
+    "test": Behaviour,
+    "evaluate": Evaluated,
+    "gate": Judged,
+    "tag": Tagged,
+    "publish": Published,
+    "promote": Promoted,
+}
 CONTRACT = """\
 model: {name: small, path: new/model.onnx, build: python build.py}
 data: {evaluation: test.npz, calibration: test.npz, slices: site, uses: 9}
@@ -131,13 +158,13 @@ class Project:
         path = candidate.workspace.model_folder("int8-dynamic") / "model.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.root / "made.onnx", path)
-        original = Trial("original", {}, True, "the original", 400, 1.0, 1.0, digest="0" * 64)
+        original = Trial("original", {}, True, "the original", {}, 400, 1.0, 1.0, digest="0" * 64)
         recipe = {"method": "int8-dynamic", "fallback": ["one"], "unpacked": False}
         small = Trial(
-            "int8-dynamic", recipe, True, "0.50 of the size in 0.80 of the time", 200, 0.5, 0.8,
-            {"accuracy": 0.95, "fidelity": 0.999}, path, "1" * 64, 1.5,
+            "int8-dynamic", recipe, True, "0.50 of the size in 0.80 of the time", {"accuracy": 0.95, "fidelity": 0.999},
+            200, 0.5, 0.8, path, "1" * 64, 1.5,
         )  # fmt: skip
-        lost = Trial("int8-static", {"method": "int8-static"}, False, "it took longer than 1 s")
+        lost = Trial("int8-static", {"method": "int8-static"}, False, "it took longer than 1 s", {})
         result = Result(original, (small, lost), (small,), "int8-dynamic is the best of 2 tried.")
         outcome = compress._outcome(candidate, result)
         return outcome.statement(candidate, "compress", compress.depends_on(candidate), 1.0)
@@ -184,24 +211,35 @@ def _golden(statement: Statement) -> str:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Statement]:
     with pytest.MonkeyPatch.context() as patch:
         act_as_ada(patch)
         for name in ("GITHUB_ACTIONS", "GITLAB_CI", "SOURCE_DATE_EPOCH"):
             patch.delenv(name, raising=False)
         project = Project(tmp_path_factory.mktemp("evidence"))
-        return {name: _golden(statement) for name, statement in project.evidence()}
+        return dict(project.evidence())
 
 
 @pytest.mark.xdist_group("evidence")
 @pytest.mark.parametrize("step", STEPS)
-def test_the_evidence_of_a_step_is_what_it_always_was(written: dict[str, str], step: str) -> None:
-    assert written[step] == (GOLDEN / f"{step}.json").read_text(encoding="utf-8")
+def test_the_evidence_of_a_step_is_what_it_always_was(written: dict[str, Statement], step: str) -> None:
+    assert _golden(written[step]) == (GOLDEN / f"{step}.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.xdist_group("evidence")
-def test_every_evidence_has_a_golden_file(written: dict[str, str]) -> None:
+def test_every_evidence_has_a_golden_file(written: dict[str, Statement]) -> None:
     assert set(written) == set(STEPS)
+
+
+@pytest.mark.xdist_group("evidence")
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_step_found_is_read_back_whole(written: dict[str, Statement], step: str) -> None:
+    again = Statement.from_bytes(written[step].to_bytes(), step)
+    own = {key: value for key, value in again.details.items() if key not in TOLD}
+    kind = Shared if step.endswith("-shard") else KINDS.get(step.partition("-")[0])
+    found = kind.if_any(again) if kind else None
+    assert canonical_json(found.to_json() if found else {}) == canonical_json(own)
+    assert (found is None) == (step in ("benchmark", "evaluate-nothing", "tag-refused"))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,6 @@ def alter(project: GateProject, step: str, keys: tuple[str | int, ...], value: o
     [
         ("compress", ("variants",), GONE, "evaluate", "`variants`"),
         ("compress", ("variants", 0, "name"), 3, "evaluate", "variants[0].name"),
-        ("compress", ("outputs",), ["model.onnx"], "evaluate", "outputs"),
         ("compress", ("trials", 0, "accepted"), "yes", "report", "trials[0].accepted"),
         ("inspect", ("inspection", "parameters"), "many", "report", "inspection.parameters"),
         ("inspect", ("inspection",), GONE, "report", "`inspection`"),
@@ -101,11 +100,16 @@ def test_evidence_that_is_not_what_its_step_writes_is_refused_by_step_and_key(
     assert "\n" not in str(done.exception)
 
 
+def test_evidence_that_does_not_say_which_files_it_left_is_made_again(project: GateProject) -> None:
+    assert run_step("evaluate", project.release()).skipped
+    alter(project, "evaluate", ("outputs",), ["predictions/original/predictions.json"])
+    assert not run_step("evaluate", project.release()).skipped
+
+
 @pytest.mark.parametrize("command", ["evaluate", "gate", "report"])
 def test_what_a_newer_kit_adds_to_evidence_is_passed_over(project: GateProject, command: str) -> None:
     for step in ("compress", "test", "evaluate", "gate"):
         alter(project, step, ("added",), {"by": "a newer kit"})
-    for keys in (("checks", 0, "retries"),):
-        alter(project, "test", keys, 3)
+    alter(project, "test", ("checks", 0, "retries"), 3)
     done = CliRunner().invoke(cli, [command, "--contract", str(project.root / "gradatim.yml")])
     assert not isinstance(done.exception, BrokenEvidence), done.exception

@@ -15,6 +15,7 @@ from registry_examples import commit_file, git
 
 from gradatim.contract.rules import read_rule
 from gradatim.contract.schema import Gate
+from gradatim.evidence.found import Tested as Behaviour
 from gradatim.gates.planning import PlanRow
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
@@ -218,9 +219,9 @@ def test_every_gate_and_every_check_is_a_junit_case(project: GateProject) -> Non
         assert found.get("file") == "gradatim.yml"
         assert found.get("line")
     assert str(named(outcome, "accuracy").text) in str(cases["gates/accuracy"][0].text)
-    checks = project.release().workspace.evidence("test").details["checks"]
+    checks = Behaviour.of(project.release().workspace.evidence("test")).checks
     assert len(checks) >= 5
-    assert {f"{check['group']}/{check['name']}" for check in checks} == set(suites(junit / "test.xml"))
+    assert {f"{check.group}/{check.name}" for check in checks} == set(suites(junit / "test.xml"))
     project.judge("alpha")
     assert suites(junit / "gates.xml")["gates/accuracy"].find("skipped") is not None
 
@@ -249,9 +250,9 @@ def test_an_answer_that_differs_from_an_earlier_releases_golden_case_is_told_or_
 
 
 def regression_check(project: GateProject) -> tuple[str, str, str]:
-    checks = project.release().workspace.evidence("test").details["checks"]
-    (found,) = [check for check in checks if check["group"] == "regression"]
-    return found["name"], found["verdict"], found["detail"]
+    checks = Behaviour.of(project.release().workspace.evidence("test")).checks
+    (found,) = [check for check in checks if check.group == "regression"]
+    return found.name, found.verdict.value, found.detail
 
 
 def rows_of(project: GateProject) -> dict[str, PlanRow]:

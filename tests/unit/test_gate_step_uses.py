@@ -12,8 +12,10 @@ from click.testing import CliRunner, Result
 from gate_project import GateProject, lay_down, named
 from registry_examples import clone, git, new_repository
 
+from gradatim.candidate.outcome import Outcome
 from gradatim.cli import cli
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
+from gradatim.evidence.found import Judged
 from gradatim.gates.reuse import Charge
 from gradatim.gates.verdict import Verdict
 from gradatim.registry.git import Repository
@@ -22,6 +24,11 @@ from gradatim.registry.uses import count as count_uses
 
 DATA = "d" * 64
 LABELS = np.arange(240) % 3
+
+
+def budget(outcome: Outcome) -> str:
+    assert isinstance(outcome.found, Judged)
+    return outcome.found.budget
 
 
 def number(repository: Repository, candidate: str, **more: int) -> int:
@@ -150,8 +157,8 @@ def test_candidates_are_counted_until_the_data_are_spent(project: GateProject) -
     project.contract(GATES, data="uses: 2")
     first = project.judge()
     assert first.verdict is Verdict.PASS
-    assert "candidate 1 of the 2 that the test set is planned for" in first.details["budget"]
-    assert project.judge().details["budget"] == first.details["budget"]
+    assert "candidate 1 of the 2 that the test set is planned for" in budget(first)
+    assert budget(project.judge()) == budget(first)
     project.another_candidate(0.1)
     second = project.judge()
     assert second.verdict is Verdict.PASS
@@ -181,7 +188,7 @@ def test_renaming_the_data_or_slicing_them_otherwise_starts_no_new_count(project
     project.contract(GATES, data="uses: 4, batch: 16")
     contract.write_text(contract.read_text().replace("test.npz", "renamed.npz"))
     project.another_candidate(0.1)
-    assert "candidate 2 of the 4" in project.judge().details["budget"]
+    assert "candidate 2 of the 4" in budget(project.judge())
 
 
 def test_a_fork_cannot_be_counted_and_proves_nothing_until_somebody_counts_it(
@@ -192,7 +199,7 @@ def test_a_fork_cannot_be_counted_and_proves_nothing_until_somebody_counts_it(
     found = fork.judge(fork=True)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "a pull request from a fork may not write to this repository" in named(found, "accuracy").text
-    assert "could not be counted" in found.details["budget"]
+    assert "could not be counted" in budget(found)
     assert "gradatim evaluate --force" in named(found, "accuracy").text
     project.judge()  # a maintainer, on a machine that may push
     again = project.clone(tmp_path / "again").judge(fork=True)
@@ -256,7 +263,7 @@ def test_a_job_that_may_push_counts_for_one_that_may_not(
     hook.chmod(0o755)
     judged = evaluating.judge()
     assert judged.verdict is Verdict.PASS
-    assert "candidate 1 of the 4" in judged.details["budget"]
+    assert "candidate 1 of the 4" in budget(judged)
     evaluating.another_candidate(0.1)
     refused = evaluating.judge()
     assert refused.verdict is Verdict.INCONCLUSIVE, "a candidate that no such job counted proves nothing"

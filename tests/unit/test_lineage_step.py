@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from gate_project import GateProject, lay_down
 
-from gradatim.candidate.training import lineage_in
 from gradatim.errors import InvalidInput
 from gradatim.evidence.difference import difference
+from gradatim.evidence.found import Built, Inspected
 from gradatim.evidence.manifest import FileEntry, Manifest
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import sha256_file
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import DataUsed, Lineage, Metric
 from gradatim.pipeline.step import StepRun, run_step
+from gradatim.signature import Inspection
 
 pytest.importorskip("onnxruntime")
 
@@ -48,17 +49,17 @@ def inspect(project: GateProject) -> StepRun:
 
 
 def test_a_lineage_beside_the_model_is_found_kept_and_read_again_when_it_changes(project):
-    assert lineage_in(inspect(project).statement) is None
+    assert Inspected.of(inspect(project).statement).lineage is None
     trained(project.root, {"seed": 3, "parameters": {"lr": 0.1}})
     first = inspect(project)
-    found = lineage_in(first.statement)
+    found = Inspected.of(first.statement).lineage
     assert found == Lineage("lineage.json", {"lr": 0.1}, seed=3)
     assert "trained as in lineage.json" in first.summary
     assert inspect(project).skipped
     trained(project.root, {"seed": 4})
     again = inspect(project)
     assert not again.skipped
-    assert lineage_in(again.statement).seed == 4
+    assert Inspected.of(again.statement).lineage.seed == 4
 
 
 def test_null_leaves_a_file_of_another_tool_alone_and_a_named_one_must_be_there(project):
@@ -66,7 +67,7 @@ def test_null_leaves_a_file_of_another_tool_alone_and_a_named_one_must_be_there(
     with pytest.raises(InvalidInput, match="lineage: null"):
         inspect(project)
     add(project, "lineage: null")
-    assert lineage_in(inspect(project).statement) is None
+    assert Inspected.of(inspect(project).statement).lineage is None
     project.contract("accuracy: {at_least: 50%}")
     add(project, "lineage: runs/lineage.json")
     with pytest.raises(InvalidInput, match=r"There is no runs/lineage\.json"):
@@ -108,9 +109,9 @@ def test_what_a_build_trained_travels_in_its_evidence_whatever_the_next_checkout
         text.replace("path: model.onnx", "path: new.onnx, build: python train.py")
     )
     build = run_step("build", project.release())
-    assert lineage_in(build.statement).seed == 11
+    assert Built.of(build.statement).lineage.seed == 11
     trained(project.root, {"seed": 1})  # what the next job checks out
-    assert lineage_in(run_step("inspect", project.release()).statement).seed == 11
+    assert Inspected.of(run_step("inspect", project.release()).statement).lineage.seed == 11
 
 
 def test_a_build_that_leaves_the_record_alone_leaves_it_to_inspect(project):
@@ -121,8 +122,8 @@ def test_a_build_that_leaves_the_record_alone_leaves_it_to_inspect(project):
     (project.root / "gradatim.yml").write_text(
         text.replace("path: model.onnx", "path: new.onnx, build: python export.py")
     )
-    assert lineage_in(run_step("build", project.release()).statement) is None
-    assert lineage_in(inspect(project).statement).seed == 1
+    assert Built.of(run_step("build", project.release()).statement).lineage is None
+    assert Inspected.of(inspect(project).statement).lineage.seed == 1
 
 
 def test_a_touched_lineage_in_the_evidence_is_no_lineage(project):
@@ -131,7 +132,7 @@ def test_a_touched_lineage_in_the_evidence_is_no_lineage(project):
     path = project.release().workspace.evidence_path("inspect")
     path.write_bytes(path.read_bytes().replace(b'"seed":3', b'"seed":"3"'))
     with pytest.raises(InvalidInput, match="seed"):
-        lineage_in(project.release().workspace.statement("inspect"))
+        Inspected.of(project.release().workspace.statement("inspect"))
 
 
 def test_the_difference_of_two_releases_tells_data_parameters_and_seed(project):
@@ -152,6 +153,8 @@ def test_the_difference_of_two_releases_tells_data_parameters_and_seed(project):
 
 def release(lineage: Lineage | None) -> tuple[Manifest, Bundle]:
     manifest = Manifest("small", (FileEntry("model.onnx", 1, "2" * 64),))
-    details = {"lineage": lineage.to_json()} if lineage else {}
-    statement = Statement("inspect", {"original": manifest.digest}, Verdict.PASS, "1.0", details=details)
+    found = Inspected(Inspection("onnx", {}, 1), lineage=lineage)
+    statement = Statement(
+        "inspect", {"original": manifest.digest}, Verdict.PASS, "1.0", details=found.to_json()
+    )
     return manifest, Bundle((statement,))

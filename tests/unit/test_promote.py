@@ -28,6 +28,7 @@ from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.assembly import assemble
+from gradatim.evidence.found import Promoted
 from gradatim.evidence.statement import Bundle
 from gradatim.pipeline.step import run_step
 from gradatim.publishers.retrieval import committed_paths
@@ -150,7 +151,8 @@ def test_the_same_bytes_go_one_stage_up_and_nothing_is_judged_again(root: Path) 
     (added,) = new.of("promote")
     assert [s for s in new.statements if s.step != "promote"] == list(old.statements)
     assert added.subjects == {"original": above.manifest}
-    assert (added.details["from"], added.details["stage"]) == ("beta", "production")
+    promoted = Promoted.of(added)
+    assert (promoted.from_, promoted.stage) == ("beta", "production")
 
 
 def test_promoting_again_finishes_the_work_or_writes_nothing(root: Path) -> None:

@@ -18,6 +18,8 @@ from gradatim.candidate.workspace import Workspace
 from gradatim.checks.user_tests import digest_of_tests, run_user_tests
 from gradatim.contract.reading import read_contract
 from gradatim.evidence.assembly import assemble
+from gradatim.evidence.found import Check
+from gradatim.evidence.found import Tested as Behaviour
 from gradatim.evidence.statement import Bundle
 from gradatim.gates.verdict import Verdict
 from gradatim.registry.tagging import announce
@@ -85,6 +87,11 @@ def release(root: Path) -> Candidate:
 
 def outcome_of(root: Path) -> Outcome:
     return run(release(root))
+
+
+def checks_of(outcome: Outcome) -> tuple[Check, ...]:
+    assert isinstance(outcome.found, Behaviour)
+    return outcome.found.checks
 
 
 def run_pytest(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -157,16 +164,16 @@ def test_a_pytest_that_cannot_start_says_why_in_the_refusal(repository: Path) ->
 
 def test_the_step_checks_the_model_corrupts_the_data_and_runs_the_users_tests(repository: Path) -> None:
     outcome = outcome_of(repository)
-    assert outcome.verdict is Verdict.PASS, outcome.details["checks"]
+    assert outcome.verdict is Verdict.PASS, checks_of(outcome)
     assert outcome.summary.endswith("checks, 1 corruption x 5 severities")
-    groups = {check["group"] for check in outcome.details["checks"]}
+    groups = {check.group for check in checks_of(outcome)}
     assert groups == {"unit", "integration", "abnormal", "pytest"}
     where = {m.where for m in outcome.measurements if m.name == "robustness"}
     assert where == {"impulse_noise", *(f"impulse_noise:{severity}" for severity in range(6))}
     assert {path.name for path in outcome.outputs} == {"original.npz", "test.xml"}
     assert all(path.is_file() for path in outcome.outputs)
     assert "1 passed" in (repository / ".gradatim/test-original.log").read_text(encoding="utf-8")
-    json.dumps(outcome.details, allow_nan=False)
+    json.dumps(outcome.found.to_json(), allow_nan=False)
 
 
 def test_rows_of_the_data_are_published_only_when_the_contract_says_so(repository: Path) -> None:
@@ -198,8 +205,8 @@ def test_golden_rows_of_this_release_hold_the_next_one_to_account(
     (repository / "halves.py").write_text(MODEL + "# another file, the same answers\n")
     assert "golden:v1.0.0" in depends_on(release(repository))
     monkeypatch.delitem(sys.modules, "halves")  # each step is a process of its own
-    same = [c for c in outcome_of(repository).details["checks"] if c["group"] == "regression"]
-    assert [(c["name"], c["detail"]) for c in same] == [("v1.0.0", "8 golden answers as they were")]
+    same = [c for c in checks_of(outcome_of(repository)) if c.group == "regression"]
+    assert [(c.name, c.detail) for c in same] == [("v1.0.0", "8 golden answers as they were")]
     (repository / "halves.py").write_text(
         MODEL.replace("x[:, :32].sum(axis=1)", "1000 + x[:, :32].sum(axis=1)")
     )
@@ -233,7 +240,7 @@ def test_without_evaluation_data_the_golden_file_feeds_the_checks(repository: Pa
     np.savez(repository / "golden.npz", image=x, expected_scores=np.full((3, 2), 32, np.float32))
     text = (CONTRACT % "{golden: golden.npz, abnormal: skip}").replace("data: {evaluation: data.npz}\n", "")
     (repository / "gradatim.yml").write_text(text)
-    names = [c["name"] for c in outcome_of(repository).details["checks"]]
+    names = [c.name for c in checks_of(outcome_of(repository))]
     assert names == [
         "golden outputs",
         "signature",

@@ -9,7 +9,9 @@ from pathlib import Path
 from gradatim.candidate.model import Model
 from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence
+from gradatim.evidence.found import Compressed, FormLeft
 from gradatim.evidence.manifest import Manifest
+from gradatim.evidence.statement import Statement
 
 ORIGINAL = "original"
 """The variant as it was built, before any compression."""
@@ -72,21 +74,16 @@ class Forms:
         evidence = self.workspace.evidence("compress")
         if evidence.inputs.get("candidate") != self.original.manifest.digest:
             raise BrokenEvidence("The evidence of `compress` is of another model. Run: gradatim compress")
-        found = []
-        for record in evidence.details["variants"]:
-            if record["name"] == ORIGINAL:
-                found.append(self.original)
-                continue
-            folder = self.workspace.model_folder(record["name"])
-            names = [
-                name for name in evidence.details["outputs"] if name.startswith(f"models/{record['name']}/")
-            ]
-            manifest = Manifest.of(
-                self.original.manifest.name, folder, [self.workspace.folder / name for name in names]
+        return tuple(self._left(form, evidence) for form in Compressed.of(evidence).variants)
+
+    def _left(self, form: FormLeft, evidence: Statement) -> Variant:
+        if form.file is None:
+            return self.original
+        folder = self.workspace.model_folder(form.name)
+        files = [path for path in self.workspace.paths(evidence.outputs) if path.is_relative_to(folder)]
+        manifest = Manifest.of(self.original.manifest.name, folder, files)
+        if manifest.digest != evidence.subjects.get(form.name):
+            raise BrokenEvidence(
+                f"The variant {form.name} is not what compress left. Run: gradatim compress --force"
             )
-            if manifest.digest != evidence.subjects.get(record["name"]):
-                raise BrokenEvidence(
-                    f"The variant {record['name']} is not what compress left. Run: gradatim compress --force"
-                )
-            found.append(Variant(record["name"], folder / record["file"], manifest))
-        return tuple(found)
+        return Variant(form.name, folder / form.file, manifest)

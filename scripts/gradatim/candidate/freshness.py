@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.outcome import MADE
-from gradatim.candidate.replaced import CONTRACT_FILE
 from gradatim.code import is_reference
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import BrokenEvidence, ContractError, InvalidInput
+from gradatim.evidence.found import Judged
+from gradatim.evidence.release_record import CONTRACT_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
@@ -86,7 +86,9 @@ def freshness(
 
 def _rules(now: ReadContract, then: ReadContract, gates: Sequence[Statement], stage: str) -> Iterator[str]:
     """Gates of today that nothing that was judged implies."""
-    judged = [rule for gate in gates for rule in then.rules_for(_known(then, gate.details.get("stage")))]
+    found = [Judged.if_any(gate) for gate in gates]
+    stages = [one.stage if one and one.stage in then.ladder else None for one in found]
+    judged = [rule for known in stages for rule in then.rules_for(known)]
     for rule in now.rules_for(stage):
         if not any(old.implies(rule) for old in judged):
             place = f"{now.path.name}:{rule.line}"
@@ -94,17 +96,15 @@ def _rules(now: ReadContract, then: ReadContract, gates: Sequence[Statement], st
             yield f"{place}: the gate `{rule.key}` {'asks for more than' if alike else 'was not there'} when it was judged."
 
 
-def _known(contract: ReadContract, stage: object) -> str | None:
-    return stage if isinstance(stage, str) and stage in contract.ladder else None
-
-
 def _undecided(now: ReadContract, gates: Sequence[Statement], stage: str) -> Iterator[str]:
     """Gates that only a laxer stage let pass undecided."""
     if now.parts.stages[stage].on_inconclusive == "warn":
         return
     for gate in gates:
+        judged = Judged.if_any(gate)
+        chosen = judged.chosen if judged else None
         for result in gate.gates:
-            if result.verdict is Verdict.INCONCLUSIVE and result.variant == gate.details.get("chosen"):
+            if result.verdict is Verdict.INCONCLUSIVE and result.variant == chosen:
                 yield f"The gate {result.gate} was undecided, and {stage} takes only what is proven."
 
 
@@ -154,7 +154,7 @@ def _age(now: ReadContract, statements: Sequence[Statement], stage: str) -> Iter
         made = _made(statement)
         if made is not None and made > clock + _TOLERATED:
             yield (
-                f"The evidence of {statement.step} was made in the future, {statement.details[MADE]}: a clock is "
+                f"The evidence of {statement.step} was made in the future, {statement.made}: a clock is "
                 "wrong, there or here."
             )
         elif wanted is not None and made is None:
@@ -168,7 +168,7 @@ def _age(now: ReadContract, statements: Sequence[Statement], stage: str) -> Iter
 
 def _made(statement: Statement) -> float | None:
     try:
-        return calendar.timegm(time.strptime(str(statement.details.get(MADE)), "%Y-%m-%dT%H:%M:%SZ"))
+        return calendar.timegm(time.strptime(statement.made or "", "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:
         return None
 

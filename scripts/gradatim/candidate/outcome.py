@@ -12,12 +12,10 @@ from typing import Any
 from gradatim import __version__
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.environment import environment
+from gradatim.evidence.found import Found
 from gradatim.evidence.statement import Statement
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
-
-MADE = "made"
-"""The detail of a statement that says when it was made: UTC, to the second. It decides nothing but expiry."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Outcome:
         verdict: what was decided.
         measurements: what was measured.
         gates: what the gates said.
-        details: JSON that later steps and the report read.
+        found: what later steps and the report read; None where there was nothing to look for.
         outputs: files left in the workspace.
         elsewhere: what the record of the environment adds of other machines that did part of the work.
     """
@@ -40,7 +38,7 @@ class Outcome:
     verdict: Verdict = Verdict.PASS
     measurements: tuple[Measurement, ...] = ()
     gates: tuple[GateResult, ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
+    found: Found | None = None
     outputs: tuple[Path, ...] = ()
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
 
@@ -49,11 +47,11 @@ class Outcome:
     ) -> Statement:
         """The evidence of a step that found this."""
         details = {
-            **self.details,
+            **(self.found.to_json() if self.found else {}),
             "summary": self.summary,
             "outputs": candidate.workspace.digests(self.outputs),
             "seconds": round(seconds, 3),
-            MADE: _now(),
+            "made": _now(),
         }
         surroundings = environment(
             candidate.platform.name, candidate.place_if_any(), *candidate.commit_if_any()

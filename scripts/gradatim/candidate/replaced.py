@@ -15,6 +15,7 @@ from gradatim.candidate.rows import Rows
 from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import BrokenEvidence, ContractError, EnvironmentLacks, InvalidInput
+from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
 from gradatim.files import digest_of, write_bytes
 from gradatim.registry.baseline import baseline
 from gradatim.registry.history import LEDGER
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 BASELINE = "baseline"
 """The name under which the release to be replaced is measured."""
-
-CONTRACT_FILE = "gradatim.yml"
-"""The file of a release that holds the contract it was judged by, whatever that was called."""
-
-GOLDEN = "golden.npz"
-"""The file of a release that holds its golden cases."""
 
 
 @dataclass(frozen=True)
@@ -196,11 +191,11 @@ class Replaced:
             for r in releases
             if r.active and r.manifest not in (None, *mine) and not r.version.is_prerelease
         ]
-        names = [f"{LEDGER}{r.manifest}:{r.version}/{GOLDEN}" for r in earlier]
+        names = [f"{LEDGER}{r.manifest}:{r.version}/{GOLDEN_FILE}" for r in earlier]
         found = []
         for release, data in zip(earlier, self.identity.repository.read_objects(names), strict=True):
             if data is not None:
-                path = self.workspace.folder / "golden" / f"{release.version}.npz"
+                path = self.workspace.golden_of(str(release.version))
                 write_bytes(path, data)
                 found.append(path)
         return found

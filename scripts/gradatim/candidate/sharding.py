@@ -13,6 +13,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence, GradatimError, UsageError
+from gradatim.evidence.found import ShardRows, Shared
 from gradatim.evidence.statement import Statement
 from gradatim.files import cannot_write, list_files, write_bytes
 from gradatim.shard import Shard, shards
@@ -37,6 +38,7 @@ class Part:
         start: the place of its first row among all rows of the step.
         rows: how many it has; none where there were fewer batches than shards.
         statement: what it says of itself.
+        broken: why answers are missing, by the folder where they would lie; None of a step that has none to miss.
     """
 
     shard: Shard
@@ -44,6 +46,7 @@ class Part:
     start: int
     rows: int
     statement: Statement
+    broken: Mapping[str, str] | None = None
 
 
 def begin(candidate: Candidate, step: str, shard: Shard) -> Path:
@@ -63,7 +66,13 @@ def begin(candidate: Candidate, step: str, shard: Shard) -> Path:
 
 
 def left(
-    candidate: Candidate, shard: Shard, folder: Path, start: int, rows: int, total: int, **details: Any
+    candidate: Candidate,
+    shard: Shard,
+    folder: Path,
+    start: int,
+    rows: int,
+    total: int,
+    broken: Mapping[str, str] | None = None,
 ) -> Outcome:
     """What a shard found, bound to every file that it leaves.
 
@@ -72,13 +81,13 @@ def left(
         start: the place of its first row.
         rows: how many it had.
         total: how many there are in all shards.
-        details: whatever else its merging needs.
+        broken: why answers are missing, by the folder where they would lie.
     """
     told = f"rows {start + 1} to {start + rows} of {total}" if rows else f"none of the {total} rows"
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
-    record = {"number": shard.number, "of": shard.of, "start": start, "rows": rows, "total": total}
+    found = Shared(ShardRows(shard.number, shard.of, start, rows, total), broken)
     outputs = tuple(folder / name for name in list_files(folder))
-    return Outcome(f"shard {shard}: {told}", subjects, details={"shard": record, **details}, outputs=outputs)
+    return Outcome(f"shard {shard}: {told}", subjects, found=found, outputs=outputs)
 
 
 def save(workspace: Workspace, step: str, shard: Shard, statement: Statement) -> None:
@@ -213,9 +222,10 @@ def _part(candidate: Candidate, step: str, shard: Shard, inputs: Mapping[str, st
     said = {name: digest for name, digest in statement.inputs.items() if name != _VERSION}
     if changed := sorted(name for name in said.keys() | inputs.keys() if said.get(name) != inputs.get(name)):
         raise _broken(step, shard, f"it rests on another {', '.join(changed)}")
-    outputs = statement.details.get("outputs")
-    if not isinstance(outputs, dict):
-        raise _broken(step, shard, "it does not say which files it left")
+    try:
+        outputs = statement.outputs
+    except BrokenEvidence as error:
+        raise _broken(step, shard, "it does not say which files it left") from error
     if there - {f"{inside}/{STATEMENT}"} != set(outputs) or not candidate.workspace.untouched(outputs):
         raise _broken(step, shard, "its files are not those that it left")
     return _read(step, shard, folder, statement)
@@ -234,14 +244,14 @@ def _differs(first: Part, other: Part) -> str:
 
 
 def _read(step: str, shard: Shard, folder: Path, statement: Statement) -> tuple[Part, int]:
-    record = statement.details.get("shard")
-    wanted = {"number", "of", "start", "rows", "total"}
-    if not isinstance(record, dict) or record.keys() != wanted:
+    try:
+        found = Shared.of(statement)
+    except BrokenEvidence as error:
+        raise _broken(step, shard, "it does not say which rows it has") from error
+    said = found.shard
+    if min(said.start, said.rows, said.total) < 0 or (said.number, said.of) != (shard.number, shard.of):
         raise _broken(step, shard, "it does not say which rows it has")
-    numbers = {key: value for key, value in record.items() if type(value) is int and value >= 0}
-    if numbers.keys() != wanted or (record["number"], record["of"]) != (shard.number, shard.of):
-        raise _broken(step, shard, "it does not say which rows it has")
-    return Part(shard, folder, record["start"], record["rows"], statement), record["total"]
+    return Part(shard, folder, said.start, said.rows, statement, found.broken), said.total
 
 
 def _shard(step: str, name: str) -> Shard:

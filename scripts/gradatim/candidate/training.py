@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.code import is_reference
-from gradatim.evidence.statement import Statement
+from gradatim.evidence.found import Built
 from gradatim.files import digest_of
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.leak import leaks
 from gradatim.lineage.reading import Origin, exists, find_beside, fingerprint, read_lineage
 from gradatim.lineage.record import Lineage
-
-DETAIL = "lineage"
-"""The detail of a statement that holds the lineage: of ``inspect``, and of ``build`` where the build trained."""
 
 NO_LEAK = "no_leak"
 
@@ -37,12 +33,12 @@ def mark(candidate: Candidate) -> str | None:
     return fingerprint(origin, candidate.root) if origin and exists(origin, candidate.root) else None
 
 
-def left_by_build(candidate: Candidate, before: str | None) -> dict[str, Any]:
-    """The detail of the build's evidence, when the build trained: its record may not be in the next job's checkout."""
+def left_by_build(candidate: Candidate, before: str | None) -> Lineage | None:
+    """What is kept with the build's evidence, when the build trained: its record may not be in the next job's checkout."""
     origin = origin_of(candidate)
     if origin is None or not exists(origin, candidate.root) or fingerprint(origin, candidate.root) == before:
-        return {}
-    return {DETAIL: read_lineage(origin, candidate.root).to_json()}
+        return None
+    return read_lineage(origin, candidate.root)
 
 
 def digests(candidate: Candidate) -> dict[str, str]:
@@ -50,7 +46,7 @@ def digests(candidate: Candidate) -> dict[str, str]:
     built, origin = _built(candidate), origin_of(candidate)
     if built is None and origin is None:
         return {}
-    found = {DETAIL: digest_of(built) if built is not None else _fingerprint(origin, candidate)}
+    found = {"lineage": digest_of(built.to_json()) if built is not None else _fingerprint(origin, candidate)}
     if _judged_on(candidate):
         found["evaluation"] = candidate.digests.data("evaluation")
     return found
@@ -64,9 +60,7 @@ def lineage_of(candidate: Candidate) -> Lineage | None:
         EnvironmentLacks: the package that reads it is not installed.
     """
     built, origin = _built(candidate), origin_of(candidate)
-    if built is not None:
-        return Lineage.from_json(built)
-    return read_lineage(origin, candidate.root) if origin else None
+    return built or (read_lineage(origin, candidate.root) if origin else None)
 
 
 def leak_gates(candidate: Candidate, lineage: Lineage) -> Iterator[GateResult]:
@@ -86,19 +80,9 @@ def leak_gates(candidate: Candidate, lineage: Lineage) -> Iterator[GateResult]:
         )  # fmt: skip
 
 
-def lineage_in(statement: Statement | None) -> Lineage | None:
-    """The lineage that a statement holds.
-
-    Raises:
-        BrokenEvidence: it is malformed.
-    """
-    record = statement.details.get(DETAIL) if statement else None
-    return None if record is None else Lineage.from_json(record)
-
-
-def _built(candidate: Candidate) -> Any:
-    statement = candidate.workspace.statement("build")
-    return statement.details.get(DETAIL) if statement else None
+def _built(candidate: Candidate) -> Lineage | None:
+    built = Built.if_any(candidate.workspace.statement("build"))
+    return built.lineage if built else None
 
 
 def _fingerprint(origin: Origin | None, candidate: Candidate) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gradatim.candidate.candidate import Candidate
 from gradatim.errors import EnvironmentLacks
+from gradatim.evidence.found import CountedUse, Evaluated
 from gradatim.evidence.release_record import EVIDENCE_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of
@@ -16,14 +15,13 @@ from gradatim.registry.uses import charge
 _FORK = "a pull request from a fork may not write to this repository."
 
 
-def count_use(candidate: Candidate) -> dict[str, Any] | None:
+def count_use(candidate: Candidate) -> CountedUse | None:
     """Count the candidate on the evaluation data, before it is evaluated.
 
     The same candidate asked again, on another machine or against another baseline, is not counted twice.
 
     Returns:
-        What the evidence says about it: ``data`` and ``candidate`` (digests), ``number`` (None when it could not be
-        counted) and ``reason``. None when the contract does not say how long the data must last.
+        What the evidence says about it; None when the contract does not say how long the data must last.
 
     Raises:
         BrokenEvidence: the ledger lost lines, or was started anew.
@@ -37,12 +35,7 @@ def count_use(candidate: Candidate) -> dict[str, Any] | None:
         found = charge(candidate.repository, data, answers, known=_known(candidate, data), may_write=not fork)
     except EnvironmentLacks as error:
         reason = str(error)
-    return {
-        "data": data,
-        "candidate": answers,
-        "number": found.number if found else None,
-        "reason": "" if found else reason,
-    }
+    return CountedUse(data, answers, found.number if found else None, "" if found else reason)
 
 
 def reuse_of(candidate: Candidate, evaluate: Statement | None) -> Reuse | None:
@@ -52,12 +45,13 @@ def reuse_of(candidate: Candidate, evaluate: Statement | None) -> Reuse | None:
         evaluate: the evidence of the evaluation.
     """
     planned = candidate.contract.parts.data.uses
-    record = evaluate.details.get("uses") if evaluate else None
-    if planned is None or record is None:
+    evaluated = Evaluated.if_any(evaluate)
+    use = evaluated.uses if evaluated else None
+    if planned is None or use is None:
         return None
-    if record["number"] is None:
-        return Reuse(None, planned, reason=record["reason"])
-    return Reuse(Charge(record["data"], record["candidate"], record["number"], fresh=False), planned)
+    if use.number is None:
+        return Reuse(None, planned, reason=use.reason)
+    return Reuse(Charge(use.data, use.candidate, use.number, fresh=False), planned)
 
 
 def _data(candidate: Candidate) -> str:
@@ -91,10 +85,11 @@ def _known(candidate: Candidate, data: str) -> int:
     releases = [r for r in candidate.registry.model(candidate.name).releases if r.manifest is not None]
     names = [f"{LEDGER}{r.manifest}:{r.version}/{EVIDENCE_FILE}" for r in releases]
     kept = zip(names, candidate.repository.read_objects(names), strict=True)
-    said = (
-        statement.details.get("uses") or {}
+    found = (
+        Evaluated.if_any(statement)
         for name, bundle in kept
         if bundle is not None
         for statement in Bundle.from_bytes(bundle, name).of("evaluate")
     )
-    return max((record["number"] or 0 for record in said if record.get("data") == data), default=0)
+    uses = (evaluated.uses for evaluated in found if evaluated and evaluated.uses)
+    return max((use.number or 0 for use in uses if use.data == data), default=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.errors import BrokenEvidence
+from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, GOLDEN_FILE, REPORT_FILE, SCORE_FILE
 from gradatim.evidence.statement import Statement
 from gradatim.files import cannot_write, sha256_file, write_bytes, write_text
 from gradatim.shard import Shard
@@ -41,13 +42,93 @@ class Workspace:
         if not ignore.exists():
             write_text(ignore, "# Made by gradatim; nothing here is committed.\n*\n")
 
+    @property
+    def lock(self) -> Path:
+        """The file that a walk locks, so that no other works here."""
+        return self.folder / ".lock"
+
+    @property
+    def build_log(self) -> Path:
+        """What the build command printed."""
+        return self.folder / "build.log"
+
+    def test_log(self, variant: str) -> Path:
+        """What the user's own tests of a variant printed."""
+        return self.folder / f"test-{variant}.log"
+
+    def logs(self, step: str) -> list[Path]:
+        """What the team's own programs printed, where a step kept it."""
+        return sorted((*self.folder.glob(f"{step}.log"), *self.folder.glob(f"{step}-*.log")))
+
+    @property
+    def models(self) -> Path:
+        """Where compress leaves a folder for each form, and what it tried."""
+        return self.folder / "models"
+
     def model_folder(self, variant: str) -> Path:
         """Where the files of a variant lie."""
-        return self.folder / "models" / variant
+        return self.models / variant
+
+    def retrieved(self, manifest: str) -> Path:
+        """Where the model of a release is fetched to, by its hex manifest digest."""
+        return self.folder / "retrieved" / manifest[:16]
 
     def predictions_folder(self, variant: str) -> Path:
         """Where the predictions of a variant (or of the baseline) lie."""
         return self.folder / "predictions" / variant
+
+    def scores(self, variant: str) -> Path:
+        """What a variant (or the baseline) scored under corruption."""
+        return self.folder / "predictions" / "robustness" / f"{variant}.npz"
+
+    @property
+    def golden(self) -> Path:
+        """The golden cases that the candidate leaves for later releases."""
+        return self.folder / GOLDEN_FILE
+
+    def golden_of(self, version: str) -> Path:
+        """The golden cases of an earlier release."""
+        return self.folder / "golden" / f"{version}.npz"
+
+    @property
+    def test_results(self) -> Path:
+        """Every check, as CI systems show test results."""
+        return self.folder / "junit" / "test.xml"
+
+    @property
+    def gate_results(self) -> Path:
+        """Every gate, as CI systems show test results."""
+        return self.folder / "junit" / "gates.xml"
+
+    @property
+    def benchmark(self) -> Path:
+        """What the benchmark found."""
+        return self.folder / "benchmark.json"
+
+    @property
+    def report(self) -> Path:
+        """The report for people, one page."""
+        return self.folder / REPORT_FILE
+
+    @property
+    def report_data(self) -> Path:
+        """The same as data."""
+        return self.folder / "report.json"
+
+    @property
+    def report_summary(self) -> Path:
+        """The same in short, for a pull request."""
+        return self.folder / "summary.md"
+
+    def document(self, name: str) -> Path:
+        """What a release says of itself, by its name there: model card, bill of materials, score for the Hub."""
+        return self.folder / name
+
+    @property
+    def beside_the_model(self) -> dict[str, Path]:
+        """What a release carries besides the model and its evidence, as far as it is there, by its name there."""
+        names = (REPORT_FILE, GOLDEN_FILE, CARD_FILE, BOM_FILE, SCORE_FILE)
+        return {name: path for name in names if (path := self.document(name)).exists()}
 
     def shards_folder(self, step: str) -> Path:
         """Where the jobs that share a step leave their parts."""
@@ -56,6 +137,11 @@ class Workspace:
     def shard_folder(self, step: str, shard: Shard) -> Path:
         """Where one of them leaves its part."""
         return self.shards_folder(step) / shard.folder
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether any step left some."""
+        return (self.folder / "evidence").is_dir()
 
     def evidence_path(self, step: str) -> Path:
         """Where the evidence of a step lies."""
@@ -113,6 +199,10 @@ class Workspace:
     def digests(self, paths: Iterable[Path]) -> dict[str, str]:
         """Hex SHA-256 of files in the workspace, by path relative to it."""
         return {path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(paths)}
+
+    def paths(self, names: Iterable[str]) -> list[Path]:
+        """Files of the workspace by their paths relative to it."""
+        return [self.folder / name for name in names]
 
     def untouched(self, outputs: Mapping[str, str]) -> bool:
         """Whether every file that a step left is still there with the same bytes."""

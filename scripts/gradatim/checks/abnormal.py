@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from gradatim.checks.check import Check
+from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.timing.child import Child, ended_with, free_memory, resident
 from gradatim.timing.contestant import Contestant, save_inputs

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.checks.check import Check, Finding, checked
+from gradatim.checks.check import Finding, checked
 from gradatim.checks.comparison import Allowance, answers, compare
 from gradatim.checks.direct import direct, direct_inputs
 from gradatim.errors import InvalidInput
+from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor

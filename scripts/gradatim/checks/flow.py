@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.checks.check import Check, Finding, checked
+from gradatim.checks.check import Finding, checked
 from gradatim.data import Dataset
+from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.outputs import reduce_batch

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.checks.check import Check, Finding, checked
+from gradatim.checks.check import Finding, checked
 from gradatim.checks.comparison import Allowance, answers, compare, rows_apart
 from gradatim.errors import InvalidInput
+from gradatim.evidence.found import Check
 from gradatim.files import replacing
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.outputs import choose_output

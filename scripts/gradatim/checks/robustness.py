@@ -113,12 +113,11 @@ def _merging(shards: Sequence[Part], items: NDArray[np.int64], folder: Path, adv
     """The answers of all shards as those of one walk; the first that went wrong is what a walk would have met."""
     broken: dict[str, str] = {}
     for part in reversed(shards):
-        said = part.statement.details.get("broken")
-        if not isinstance(said, dict):
+        if part.broken is None:
             raise BrokenEvidence(
                 f"Shard {part.shard} of `test` does not say which answers failed. Run it again."
             )
-        broken |= {str(where): str(why) for where, why in said.items()}
+        broken |= part.broken
 
     def answers(
         corruption: str, severity: int, names: Collection[str]

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.workspace import Workspace
 from gradatim.checks.answers import CLEAN, Answers
-from gradatim.checks.check import Check
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.found import Check
 from gradatim.files import replacing
 from gradatim.gates.case import CorruptionScores
 from gradatim.gates.robustness import severity_bounds
@@ -184,9 +185,9 @@ def measurements(variant: str, found: ItemScores) -> list[Measurement]:
     return told
 
 
-def save_scores(workspace: Path, variant: str, found: ItemScores) -> Path:
+def save_scores(workspace: Workspace, variant: str, found: ItemScores) -> Path:
     """Keep one model's scores in the workspace for the gates; gives the file."""
-    path = _path(workspace, variant)
+    path = workspace.scores(variant)
     arrays = {f"corruption/{name}": scores for name, scores in found.corrupted.items()}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
@@ -201,13 +202,13 @@ def save_scores(workspace: Path, variant: str, found: ItemScores) -> Path:
     return path
 
 
-def read_scores(workspace: Path, variant: str) -> ItemScores | None:
+def read_scores(workspace: Workspace, variant: str) -> ItemScores | None:
     """What ``save_scores`` kept; None when there is nothing.
 
     Raises:
         BrokenEvidence: the file is broken.
     """
-    path = _path(workspace, variant)
+    path = workspace.scores(variant)
     if not path.exists():
         return None
     try:
@@ -226,11 +227,10 @@ def read_scores(workspace: Path, variant: str) -> ItemScores | None:
         ) from error
 
 
-def load_scores(workspace: Path, variant: str, baseline: str | None) -> list[CorruptionScores]:
+def load_scores(workspace: Workspace, variant: str, baseline: str | None) -> list[CorruptionScores]:
     """What the gates judge robustness on: a variant's scores beside the baseline's on the same items.
 
     Args:
-        workspace: the folder ``.gradatim``.
         variant: whose scores.
         baseline: the name under which the baseline was scored; None when nothing was released before.
 
@@ -275,7 +275,3 @@ def _measured(variant: str, where: str, scores: NDArray[Any]) -> Measurement:
         where=where,
         successes=int(column.sum()) if binary else None,
     )
-
-
-def _path(workspace: Path, variant: str) -> Path:
-    return workspace / "predictions" / "robustness" / f"{variant}.npz"

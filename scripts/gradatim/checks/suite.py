@@ -11,11 +11,11 @@ from typing import Any
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL, Variant
 from gradatim.candidate.outcome import Outcome
-from gradatim.candidate.replaced import BASELINE, GOLDEN
+from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, elsewhere
 from gradatim.checks.abnormal import abnormal_checks
 from gradatim.checks.behaviour import self_flips, unit_checks
-from gradatim.checks.check import GROUPS, Check, failed
+from gradatim.checks.check import GROUPS, failed
 from gradatim.checks.comparison import Allowance
 from gradatim.checks.direct import direct_inputs
 from gradatim.checks.flow import integration_check, performance_check
@@ -32,6 +32,7 @@ from gradatim.checks.robustness_scores import measurements, save_scores
 from gradatim.checks.user_tests import run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
+from gradatim.evidence.found import Check, Corrupted, Tested
 from gradatim.files import write_text
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
@@ -39,7 +40,6 @@ from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
 from gradatim.report.junit import render_junit
-from gradatim.report.model import Check as Shown
 from gradatim.report.model import Report
 
 _ROWS = 32
@@ -84,7 +84,7 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
             checks += [check.of(name) for check in own]
         for name, scores in robust.scores.items():
             found += measurements(name, scores)
-            outputs.append(save_scores(candidate.workspace.folder, name, scores))
+            outputs.append(save_scores(candidate.workspace, name, scores))
         for variant in variants if settings.pytest else ():
             advance(0, f"{variant.name}, your own tests")
             own = run_user_tests(
@@ -94,7 +94,7 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
                 model=variant.path,
                 baseline=baseline,
                 timeout=settings.timeout,
-                log=candidate.workspace.folder / f"test-{variant.name}.log",
+                log=candidate.workspace.test_log(variant.name),
             )
             gates += _gates(candidate, variant.name, own)
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
@@ -108,13 +108,13 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
         verdict,
         tuple(found),
         tuple(gates),
-        {
-            "checks": [check.to_json() for check in checks],
-            "robustness": {
-                "corruptions": list(settings.robustness if robust.scores else ()),
-                "items": len(next(iter(robust.scores.values())).items) if robust.scores else 0,
-            },
-        },
+        Tested(
+            tuple(checks),
+            Corrupted(
+                settings.robustness if robust.scores else (),
+                len(next(iter(robust.scores.values())).items) if robust.scores else 0,
+            ),
+        ),
         tuple(outputs),
         elsewhere(shards),
     )
@@ -187,7 +187,7 @@ def _ordinary(candidate: Candidate, predictor: Predictor) -> tuple[Dataset | Non
 def _golden_of_this(candidate: Candidate, variant: Variant) -> Iterator[Path]:
     """Leave what later releases are held against: some rows with the answers of the preferred variant."""
     settings = candidate.contract.parts.test
-    path = candidate.workspace.folder / GOLDEN
+    path = candidate.workspace.golden
     path.unlink(missing_ok=True)
     cases = []
     with candidate.model.open(variant.path) as predictor:
@@ -222,9 +222,8 @@ def _gates(candidate: Candidate, variant: str, checks: list[Check]) -> Iterator[
 
 def _junit(candidate: Candidate, verdict: Verdict, checks: list[Check]) -> Path:
     """Every check as a test result that CI systems show."""
-    path = candidate.workspace.folder / "junit" / "test.xml"
-    shown = tuple(Shown(c.group, c.name, c.verdict, c.detail, c.seconds) for c in checks)
-    write_text(path, render_junit(Report(candidate.name, verdict, checks=shown)))
+    path = candidate.workspace.test_results
+    write_text(path, render_junit(Report(candidate.name, verdict, checks=tuple(checks))))
     return path
 
 

@@ -14,8 +14,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gradatim.checks.check import Check
 from gradatim.errors import UsageError, missing_package
+from gradatim.evidence.found import Check
 from gradatim.files import digest_of, sha256_file, write_text
 from gradatim.gates.verdict import Verdict
 

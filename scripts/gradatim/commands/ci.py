@@ -129,6 +129,8 @@ def count(contract_path: str | None, json_wanted: bool) -> int:
     Example:
       gradatim ci count
     """
+    from dataclasses import asdict
+
     from gradatim.candidate.uses import count_use
     from gradatim.commands.opening import open_candidate
     from gradatim.errors import EnvironmentLacks, UsageError
@@ -140,11 +142,11 @@ def count(contract_path: str | None, json_wanted: bool) -> int:
         raise UsageError(
             "The contract does not say for how many candidates its data must last: see `data.uses`."
         )
-    if found["number"] is None:
-        raise EnvironmentLacks(f"This use of the evaluation data could not be counted: {found['reason']}")
-    candidate.platform.output({"number": str(found["number"])})
-    told = f"use {found['number']} of {planned} of the evaluation data"
-    options.answer(json_wanted, {**found, "planned": planned}, told)
+    if found.number is None:
+        raise EnvironmentLacks(f"This use of the evaluation data could not be counted: {found.reason}")
+    candidate.platform.output({"number": str(found.number)})
+    told = f"use {found.number} of {planned} of the evaluation data"
+    options.answer(json_wanted, {**asdict(found), "planned": planned}, told)
     return 0
 
 
@@ -191,7 +193,7 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
     pull = options.github().event().get("pull_request")
     if not isinstance(pull, dict):
         raise UsageError("This run was not started by a pull request, so there is nothing to comment on.")
-    record = candidate.workspace.folder / "report.json"
+    record = candidate.workspace.report_data
     if not record.exists():
         raise BrokenEvidence("There is no report to tell of: the step `gate` came to no end. See its job.")
     run = f"\n[Everything about this run]({candidate.place.url})\n" if candidate.place.url else ""

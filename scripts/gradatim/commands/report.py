@@ -35,12 +35,12 @@ def command(
     from gradatim.report.writing import write_report
 
     candidate = open_candidate(contract_path, stage)
-    if not (candidate.workspace.folder / "evidence").is_dir():
+    if not candidate.workspace.has_evidence:
         raise BrokenEvidence(
             f"There is no evidence in {candidate.workspace.folder} to report on. Run: gradatim run --until gate"
         )
     report = collect(candidate)
-    written = write_report(report, candidate.workspace.folder)
+    page = write_report(report, candidate.workspace)
     if json_wanted:
         options.print_json(report.to_json())
     elif markdown:
@@ -50,5 +50,5 @@ def command(
     elif bom:
         click.echo(render_bom(report), nl=False)
     else:
-        click.echo(f"report: {written[0]}")
+        click.echo(f"report: {page}")
     return 0

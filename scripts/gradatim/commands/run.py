@@ -230,7 +230,7 @@ def _finish(
 
 def _report(candidate: Candidate, results: list[StepResult], tag: str | None) -> Path | None:
     """The report of this walk: the one that is there when nothing ran, else rendered from what ran."""
-    path = candidate.workspace.folder / "report.html"
+    path = candidate.workspace.report
     ended = [result for result in results if result.status in ("done", "refused", "skipped")]
     if path.exists() and all(result.status == "skipped" for result in results):
         return path
@@ -244,7 +244,7 @@ def _report(candidate: Candidate, results: list[StepResult], tag: str | None) ->
     others = {step.name for step in CHECKS} - {result.step for result in results}
     try:
         report = collect(fresh, steps=[*walked, *others], outcome=_fate(results, tag), version=tag)
-        write_report(report, candidate.workspace.folder)
+        write_report(report, candidate.workspace)
     except GradatimError as error:
         click.echo(f"  the report could not be written: {error}", err=True)
         return None
@@ -285,7 +285,7 @@ def _one_walk_at_a_time(workspace: Workspace) -> Iterator[None]:
 
     workspace.prepare()
     try:
-        file = (workspace.folder / ".lock").open("w")
+        file = workspace.lock.open("w")
     except OSError as error:
         raise cannot_write(workspace.folder, error) from error
     with file:

@@ -145,8 +145,7 @@ def _run(
 
 def _show_log(name: str, candidate: Candidate) -> None:
     """What the team's own programs printed, where a step kept it."""
-    folder = candidate.workspace.folder
-    for log in sorted((*folder.glob(f"{name}.log"), *folder.glob(f"{name}-*.log"))):
+    for log in candidate.workspace.logs(name):
         candidate.platform.show(log.name, log.read_text(encoding="utf-8", errors="replace"))
 
 
@@ -159,8 +158,7 @@ def _tell_platform(candidate: Candidate, done: StepRun, record: dict[str, Any]) 
             line=refusal.get("line"),
             title=f"{refusal['gate']}: {refusal['verdict']}",
         )
-    outputs = {key: str(value) for key, value in done.statement.details.get("ci", {}).items()}
-    candidate.platform.output({"verdict": done.statement.verdict.value, **outputs})
+    candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs})
 
 
 def _from_top(candidate: Candidate) -> str:

@@ -2,63 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One recipe, tried.
-
-    Attributes:
-        name: the variant's name: ``int8-static``, ``int8-static-mixed-4``.
-        recipe: the settings, enough to repeat it.
-        accepted: whether it may stand for the original.
-        reason: why it was refused, or in what it gains.
-        size: bytes of all the model's files; None when none came out.
-        size_ratio, latency_ratio: candidate / original (0.5 = half as large, half the time); the latency is a
-            quick one, taken in one process: the benchmark judges.
-        quality: the caller's metrics on calibration data, with ``fidelity``, ``cosine`` and ``agreement``:
-            how like the original it answers.
-        path: the model's file, for an accepted trial.
-        digest: SHA-256 of that file (of its folder, where weights lie beside it).
-        seconds: how long the trial took.
-        reused: whether it was done by an earlier run.
-    """
-
-    name: str
-    recipe: Mapping[str, Any]
-    accepted: bool
-    reason: str
-    size: int | None = None
-    size_ratio: float | None = None
-    latency_ratio: float | None = None
-    quality: Mapping[str, float] = field(default_factory=dict)
-    path: Path | None = None
-    digest: str | None = None
-    seconds: float = 0.0
-    reused: bool = False
-
-    @property
-    def score(self) -> float | None:
-        """Geometric mean of size and latency ratio: 1 is the original, lower is better.
-
-        A latency within 3 % of the original's counts as equal, since a quick timing cannot tell it apart.
-        """
-        if self.size_ratio is None or self.latency_ratio is None:
-            return None
-        latency = 1.0 if abs(self.latency_ratio - 1) < 0.03 else self.latency_ratio
-        return float((self.size_ratio * latency) ** 0.5)
-
-    def to_json(self) -> dict[str, Any]:
-        record = {key: value for key, value in asdict(self).items() if value is not None}
-        if self.path:
-            record["path"] = str(self.path)
-        if self.score is not None:
-            record["score"] = self.score
-        return record
+from gradatim.evidence.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -86,10 +33,15 @@ class Result:
         return {
             "best": self.best.name,
             "chosen": [trial.name for trial in self.chosen],
-            "original": self.original.to_json(),
+            "original": _placed(self.original),
             "reason": self.reason,
-            "trials": [trial.to_json() for trial in self.trials],
+            "trials": [_placed(trial) for trial in self.trials],
         }
+
+
+def _placed(trial: Trial) -> dict[str, Any]:
+    """A trial with the place of its file."""
+    return {**trial.to_json(), **({"path": str(trial.path)} if trial.path else {})}
 
 
 def pareto(trials: list[Trial]) -> tuple[Trial, ...]:

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import DEFAULT_METHODS, METHODS, Recipe, recipes_for
-from gradatim.compression.result import Result, Trial, pareto
+from gradatim.compression.result import Result, pareto
 from gradatim.compression.sandbox import Limits, attempt
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
+from gradatim.evidence.trial import Trial
 from gradatim.files import cannot_write, digest_of, sha256_file, write_json
 from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
@@ -383,7 +384,7 @@ class _Search:
 
 def _original(model: Path, name: str) -> Trial:
     size, digest = _size_and_digest(model)
-    return Trial(name, {}, True, "the original", size, 1.0, 1.0, path=model, digest=digest)
+    return Trial(name, {}, True, "the original", {}, size, 1.0, 1.0, path=model, digest=digest)
 
 
 def _size_and_digest(model: Path) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gradatim.errors import BrokenEvidence
+from gradatim.evidence.found import Inspected
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Bundle
 from gradatim.files import canonical_json
@@ -39,10 +39,8 @@ class Difference:
 def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Difference:
     """Compare two releases by their manifests and their evidence.
 
-    The signature is looked for under ``signature`` in the details of any statement.
-
     Raises:
-        BrokenEvidence: the signature in the evidence cannot be read.
+        BrokenEvidence: what ``inspect`` found cannot be read.
     """
     before = {entry.path: (entry.size, entry.sha256) for entry in old[0].files}
     after = {entry.path: (entry.size, entry.sha256) for entry in new[0].files}
@@ -85,11 +83,18 @@ def _inputs(evidence: Bundle) -> Mapping[str, str]:
     return {f"{s.step}: {name}": digest for s in evidence.statements for name, digest in s.inputs.items()}
 
 
+def _signature(evidence: Bundle) -> Signature | None:
+    found = _inspected(evidence)
+    return found.signature if found else None
+
+
 def _lineage(evidence: Bundle) -> Lineage | None:
-    found = (
-        statement.details["lineage"] for statement in evidence.of("inspect") if "lineage" in statement.details
-    )
-    return next((Lineage.from_json(record) for record in found), None)
+    found = _inspected(evidence)
+    return found.lineage if found else None
+
+
+def _inspected(evidence: Bundle) -> Inspected | None:
+    return next((found for found in map(Inspected.if_any, evidence.of("inspect")) if found), None)
 
 
 def _training(old: Lineage | None, new: Lineage | None) -> Iterator[tuple[str, str | None, str | None]]:
@@ -117,15 +122,3 @@ def _recorded(lineage: Lineage) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else canonical_json(value).decode()
-
-
-def _signature(evidence: Bundle) -> Signature | None:
-    for statement in evidence.statements:
-        if "signature" in statement.details:
-            try:
-                return Signature.from_json(statement.details["signature"])
-            except (KeyError, TypeError) as error:
-                raise BrokenEvidence(
-                    f"The signature in the evidence of {statement.step} is broken."
-                ) from error
-    return None

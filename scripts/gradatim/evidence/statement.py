@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.codec import decode
 from gradatim.evidence.manifest import strict_json
 from gradatim.files import canonical_json
 from gradatim.gates.verdict import GateResult, Verdict
@@ -22,9 +23,20 @@ MADE_FROM = "candidate"
 """The input that names what a step's subjects were made from: it leads from a variant back to the build."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+T = TypeVar("T")
 _PREDICATE = frozenset(
     ("step", "gradatim", "inputs", "measurements", "gates", "verdict", "environment", "details")
 )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What evidence tells of itself, whichever step's it is."""
+
+    summary: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    made: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class Statement:
         measurements: what was measured.
         gates: what the gates said.
         environment: machine, packages, commit, CI job.
-        details: whatever else the step wants to keep, as JSON.
+        details: JSON: what the step found (``evidence.found``), and what every step tells of itself, below.
     """
 
     step: str
@@ -53,6 +65,39 @@ class Statement:
     gates: tuple[GateResult, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """What the step found, in one line; empty where it says nothing."""
+        return self.read(_Told).summary
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The files that the step left: hex SHA-256 by path in the workspace."""
+        return self.read(_Told).outputs
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the step took."""
+        return self.read(_Told).seconds
+
+    @property
+    def made(self) -> str | None:
+        """When it was made: UTC, to the second. It decides nothing but expiry."""
+        return self.read(_Told).made
+
+    def read(self, kind: type[T]) -> T:
+        """A part of the details as a dataclass.
+
+        Raises:
+            BrokenEvidence: a key is missing or holds another type; names the step and the key.
+        """
+        try:
+            return decode(kind, self.details, "details", newer=True)
+        except BrokenEvidence as error:
+            raise BrokenEvidence(
+                f"The evidence of `{self.step}` that gradatim {self.gradatim} wrote is broken: {error}"
+            ) from error
 
     def variant(self, manifest: str) -> str | None:
         """Under which name the statement speaks of a manifest digest; None when it does not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
 from gradatim.metrics.columns import PIECE_BYTES, chunks
+from gradatim.metrics.diagnostics import CalibrationBin
 from gradatim.metrics.interpret import Classified, classify, truth_of
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import (
@@ -33,17 +33,6 @@ BINS = 15
 """Bins of the calibration error: equal in width, over the confidence in the predicted class."""
 
 OVER_CLASSES = ("balanced_accuracy", "precision", "recall", "f1", "f1_macro", "f1_weighted")
-
-
-@dataclass(frozen=True)
-class CalibrationBin:
-    """Samples whose confidence lay between ``low`` and ``high``."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    accuracy: float
 
 
 class ClassificationScorer:

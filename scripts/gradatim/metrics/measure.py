@@ -16,6 +16,7 @@ from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.columns import PIECE_BYTES, chunks
+from gradatim.metrics.diagnostics import WeakSlice
 from gradatim.metrics.evaluation import CLASS, Evaluation
 from gradatim.metrics.samples import MetricSamples
 from gradatim.metrics.tokens import TokenScorer
@@ -96,25 +97,6 @@ def _by_class(evaluation: Evaluation, variant: str) -> list[Measurement]:
             for w in wheres
         ]
     return scorer.by_class(variant, ALPHA)
-
-
-@dataclass(frozen=True)
-class WeakSlice:
-    """A slice that is worse than the rest: a hint for a person, never a gate.
-
-    Attributes:
-        where: the slice in words: ``region=north,class=8``.
-        n: its items.
-        value: mean item quality in it (share of right answers).
-        rest: the same outside it.
-        p: one-sided p-value of the difference, times the number of slices looked at.
-    """
-
-    where: str
-    n: int
-    value: float
-    rest: float
-    p: float
 
 
 def weak_slices(evaluation: Evaluation) -> list[WeakSlice]:

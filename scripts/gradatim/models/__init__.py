@@ -2,7 +2,7 @@
 
 from gradatim.models.batching import batch_size, batched
 from gradatim.models.formats import FORMATS, detect_format
-from gradatim.models.inspection import Inspection, inspect_model, model_files
+from gradatim.models.inspection import inspect_model, model_files
 from gradatim.models.opening import open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
 from gradatim.models.stateful import bind
@@ -10,7 +10,6 @@ from gradatim.models.stateful import bind
 __all__ = [
     "FORMATS",
     "Arrays",
-    "Inspection",
     "Predictor",
     "batch_size",
     "batched",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradatim.code import local_closure
 from gradatim.errors import GradatimError, InvalidInput
@@ -16,7 +16,7 @@ from gradatim.models.opening import find_source, open_source, pickled_files
 from gradatim.models.predictor import failed
 from gradatim.models.source import Means, Source
 from gradatim.models.weights import has_nonfinite, pieces_of
-from gradatim.signature import Signature
+from gradatim.signature import Inspection
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,45 +26,6 @@ _SAFETENSORS = {
     "F8_E5M2": "float8_e5m2", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
     "C64": "complex64",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """A model's make-up.
-
-    Attributes:
-        format: one of ``formats.FORMATS``.
-        files: name relative to the model's folder -> hex SHA-256, for every file that belongs to the model.
-        size: bytes of all those files.
-        pickles: the files that an unpickler would run; when there are any and the contract does not allow
-            them, nothing was loaded and what follows is unknown.
-        external_data: the files that hold an ONNX model's weights outside of it.
-        opset: ONNX operator set versions by domain.
-        ir_version: ONNX's, None for other formats.
-        producer: what wrote the file, as far as it says.
-        signature: inputs and outputs; None when it cannot be known without loading what may not be loaded.
-        parameters: stored numbers; None where they cannot be counted.
-        nonfinite: names of the tensors that hold NaN or infinity (masks and bounds apart).
-        operators: ONNX or LiteRT operator -> how often it occurs.
-    """
-
-    format: str
-    files: Mapping[str, str]
-    size: int
-    pickles: tuple[str, ...] = ()
-    external_data: tuple[str, ...] = ()
-    opset: Mapping[str, int] = field(default_factory=dict)
-    ir_version: int | None = None
-    producer: str = ""
-    signature: Signature | None = None
-    parameters: int | None = None
-    nonfinite: tuple[str, ...] = ()
-    operators: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**record, "signature": None if self.signature is None else self.signature.to_json()}
 
 
 def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspection:

@@ -53,6 +53,7 @@ class Standing:
             raise
         try:
             statement = workspace.statement(name)
+            outputs = statement.outputs if statement else {}
         except GradatimError:
             return None
         if statement is None:
@@ -64,4 +65,4 @@ class Standing:
         still_holds = getattr(step_module(name), "still_holds", None)
         if still_holds is not None and not still_holds(self._candidate, statement):
             return None
-        return statement if workspace.untouched(statement.details.get("outputs", {})) else None
+        return statement if workspace.untouched(outputs) else None

@@ -10,6 +10,7 @@ from typing import Any, cast
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.sharding import begin, left, name_of, save, statement_of
 from gradatim.errors import BrokenEvidence, GradatimError
+from gradatim.evidence.found import outputs_for_ci
 from gradatim.evidence.statement import Statement
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.graph import STEPS
@@ -41,7 +42,12 @@ class StepRun:
 
     @property
     def summary(self) -> str:
-        return str(self.statement.details.get("summary", ""))
+        return self.statement.summary
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """What the CI system is told, by the names of its outputs."""
+        return outputs_for_ci(self.statement)
 
     def to_json(self, contract_name: str) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -50,7 +56,6 @@ class StepRun:
             for gate in self.statement.gates
             if gate.refuses
         ]
-        outputs = self.statement.details.get("ci", {})
         return {
             "step": self.statement.step,
             "verdict": self.statement.verdict.value,
@@ -59,7 +64,7 @@ class StepRun:
             "seconds": round(self.seconds, 3),
             "refusals": refusals,
             "gates": [gate.verdict.value for gate in self.statement.gates],
-            **outputs,
+            **self.outputs,
         }
 
 
@@ -127,4 +132,4 @@ def _standing_shard(
         return None
     if statement is None or dict(statement.inputs) != dict(inputs):
         return None
-    return statement if candidate.workspace.untouched(statement.details.get("outputs", {})) else None
+    return statement if candidate.workspace.untouched(statement.outputs) else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.evidence.found import Promoted
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import (
     EVIDENCE_FILE,
@@ -127,9 +128,9 @@ def approved_in(evidence: bytes | None, stage: str) -> dict[str, str]:
     Raises:
         BrokenEvidence: the evidence is broken.
     """
-    promotions = [] if evidence is None else Bundle.from_bytes(evidence).of("promote")
-    mine = next((found.details for found in promotions if found.details.get("stage") == stage), {})
-    return {key: str(mine.get(key) or "") for key in ("by", "run", "approval")}
+    statements = [] if evidence is None else Bundle.from_bytes(evidence).of("promote")
+    mine = next((found for found in map(Promoted.of, statements) if found.stage == stage), None)
+    return {"by": mine.by, "run": mine.run or "", "approval": mine.approval or ""} if mine else {}
 
 
 def assign(

@@ -9,35 +9,34 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE, BaselineModel
-from gradatim.candidate.training import lineage_in
 from gradatim.code import is_reference
 from gradatim.errors import GradatimError
+from gradatim.evidence.found import Check, Compressed, Evaluated, Inspected, Judged, Tested
 from gradatim.evidence.statement import Statement
+from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import Verdict
-from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
+from gradatim.metrics.diagnostics import CalibrationBin
 from gradatim.pipeline.graph import CHECKS, STEPS
 from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
     Benchmark,
     Calibration,
-    CalibrationBin,
     Card,
-    Check,
     Confusion,
     Contestant,
     DataSet,
     Estimate,
-    Inspection,
     Latency,
     Lineage,
-    ModelFile,
+    ModelSummary,
     Report,
     StepSummary,
     Variant,
 )
+from gradatim.signature import Inspection, Signature
 
 _ECDF_POINTS = 100
 
@@ -66,12 +65,14 @@ def collect(
     }
     judged = gate or _judged(found.get("gate")) or _unfinished(found)
     results = judged.gates
-    chosen = judged.details.get("chosen")
+    choice = judged.found if isinstance(judged.found, Judged) else None
     measurements = [m for statement in found.values() for m in statement.measurements]
-    variant = chosen or next((name for s in found.values() for name in s.subjects), None)
+    variant = choice.chosen if choice else next((name for s in found.values() for name in s.subjects), None)
     baseline = _baseline(candidate)
     record = _benchmark(candidate) if "benchmark" in found else None
-    evaluated = found["evaluate"].details if "evaluate" in found else {}
+    evaluated = Evaluated.if_any(found.get("evaluate"))
+    inspected = Inspected.if_any(found.get("inspect"))
+    checks = tested.checks if (tested := Tested.if_any(found.get("test"))) else ()
     task = candidate.contract.parts.task
     return Report(
         name=candidate.name,
@@ -84,7 +85,7 @@ def collect(
         chosen=variant,
         task=task.type if task else None,
         modality=candidate.contract.parts.test.modality,
-        samples=evaluated.get("rows"),
+        samples=evaluated.rows if evaluated else None,
         contract=candidate.contract.path.name,
         gates=results,
         steps=tuple(_step(statement) for statement in found.values()),
@@ -93,16 +94,16 @@ def collect(
         slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
         latency=_latency(record, variant),
-        confusion=_confusion(evaluated, variant),
-        calibration=_calibration(evaluated, variant, measurements),
-        checks=_checks(found.get("test")),
-        inspection=_inspection(found.get("inspect"), candidate, variant),
-        lineage=_lineage(candidate, found, variant),
+        confusion=_confusion(evaluated, variant) if evaluated else None,
+        calibration=_calibration(evaluated, variant, measurements) if evaluated else None,
+        checks=checks,
+        inspection=_inspection(inspected.inspection, candidate, variant) if inspected else None,
+        lineage=_lineage(candidate, found, variant, inspected),
         data=tuple(_data(candidate, evaluated)),
         card=_card(candidate),
-        hints=(*_hints(evaluated), *_changed_answers(_checks(found.get("test")))),
-        budget=judged.details.get("budget"),
-        warnings=(*_warnings(judged), *_diverged(lineage_in(found.get("inspect")))),
+        hints=(*_hints(evaluated), *_changed_answers(checks)),
+        budget=choice.budget if choice else None,
+        warnings=(*_warnings(choice), *_diverged(inspected)),
     )
 
 
@@ -113,7 +114,7 @@ def _statement(candidate: Candidate, step: str) -> Statement | None:
 def _judged(statement: Statement | None) -> Outcome | None:
     if statement is None:
         return None
-    return Outcome("", statement.subjects, statement.verdict, (), statement.gates, statement.details)
+    return Outcome("", statement.subjects, statement.verdict, (), statement.gates, Judged.if_any(statement))
 
 
 def _unfinished(found: Mapping[str, Statement]) -> Outcome:
@@ -131,10 +132,7 @@ def _baseline(candidate: Candidate) -> BaselineModel | None:
 
 
 def _step(statement: Statement) -> StepSummary:
-    details = statement.details
-    return StepSummary(
-        statement.step, "done", details.get("seconds"), statement.verdict, str(details.get("summary", ""))
-    )
+    return StepSummary(statement.step, "done", statement.seconds, statement.verdict, statement.summary)
 
 
 def _variants(
@@ -145,9 +143,8 @@ def _variants(
     candidate: Candidate,
 ) -> tuple[Variant, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
-    trials = (
-        {t["name"]: t for t in found["compress"].details.get("trials", ())} if "compress" in found else {}
-    )
+    compressed = Compressed.if_any(found.get("compress"))
+    trials = {trial.name: trial for trial in (compressed and compressed.trials) or ()}
     ratios = _ratios(record)
     variants = [
         _variant(name, measurements, trials.get(name), ratios.get(name), chosen, candidate) for name in names
@@ -155,23 +152,23 @@ def _variants(
     original = ratios.get(ORIGINAL)
     for name, trial in trials.items():
         if name not in names:
-            quick = trial.get("latency_ratio")
+            quick = trial.latency_ratio
             latency = Estimate(quick * original.value) if quick is not None and original else None
             variants.append(
-                Variant(name, trial.get("size"), {}, latency, accepted=trial["accepted"], reason=_why(trial))
+                Variant(name, trial.size, {}, latency, accepted=trial.accepted, reason=_why(trial))
             )
     return tuple(variants)
 
 
-def _why(trial: Mapping[str, Any]) -> str:
+def _why(trial: Trial) -> str:
     """Why a trial is not the one that was judged."""
-    return f"{trial['reason']}; another form scores better" if trial["accepted"] else str(trial["reason"])
+    return f"{trial.reason}; another form scores better" if trial.accepted else trial.reason
 
 
 def _variant(
     name: str,
     measurements: list[Measurement],
-    trial: Mapping[str, Any] | None,
+    trial: Trial | None,
     latency: Estimate | None,
     chosen: str | None,
     candidate: Candidate,
@@ -193,14 +190,14 @@ def _variant(
         mine.get("latency_p50"),
         int(parameters) if parameters is not None else None,
         accepted=True if trial else None,
-        reason=trial["reason"] if trial else None,
+        reason=trial.reason if trial else None,
         chosen=name == chosen,
         baseline=name == BASELINE,
     )
 
 
 def _benchmark(candidate: Candidate) -> Mapping[str, Any] | None:
-    path = candidate.workspace.folder / "benchmark.json"
+    path = candidate.workspace.benchmark
     if not path.exists():
         return None
     record: Mapping[str, Any] = read_json(path)
@@ -263,32 +260,21 @@ def _ecdf(samples: list[float]) -> tuple[tuple[float, float], ...]:
     return tuple((ordered[place], (place + 1) / n) for place in places)
 
 
-def _confusion(evaluated: Mapping[str, Any], chosen: str | None) -> Confusion | None:
-    variants = evaluated.get("variants", {})
-    own = variants.get(chosen, {}).get("confusion")
-    if own is None:
+def _confusion(evaluated: Evaluated, chosen: str | None) -> Confusion | None:
+    own, before = (evaluated.variants.get(name or "") for name in (chosen, BASELINE))
+    if own is None or own.confusion is None:
         return None
-    before = variants.get(BASELINE, {}).get("confusion")
-    labels = tuple(str(label) for label in evaluated["labels"])
-    same = before is not None and len(before) == len(own)
-    return Confusion(labels, _matrix(own), _matrix(before) if same else ())
-
-
-def _matrix(rows: list[list[int]]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(row) for row in rows)
+    matrix = before.confusion if before else None
+    same = matrix is not None and len(matrix) == len(own.confusion)
+    return Confusion(tuple(map(str, evaluated.labels)), own.confusion, (matrix or ()) if same else ())
 
 
 def _calibration(
-    evaluated: Mapping[str, Any], chosen: str | None, measurements: list[Measurement]
+    evaluated: Evaluated, chosen: str | None, measurements: list[Measurement]
 ) -> Calibration | None:
-    variants = evaluated.get("variants", {})
-
     def bins(name: str | None) -> tuple[CalibrationBin, ...]:
-        return tuple(
-            CalibrationBin(entry["confidence"], entry["accuracy"], entry["n"])
-            for entry in variants.get(name, {}).get("calibration", ())
-            if entry["n"]
-        )
+        form = evaluated.variants.get(name or "")
+        return tuple(one for one in (form and form.calibration) or () if one.n)
 
     own = bins(chosen)
     ece = next(
@@ -297,41 +283,26 @@ def _calibration(
     return Calibration(own, bins(BASELINE), ece) if own else None
 
 
-def _checks(statement: Statement | None) -> tuple[Check, ...]:
-    records = statement.details.get("checks", ()) if statement else ()
-    return tuple(
-        Check(r["group"], r["name"], Verdict(r["verdict"]), r.get("detail", ""), r.get("seconds"))
-        for r in records
-    )
-
-
-def _inspection(statement: Statement | None, candidate: Candidate, chosen: str | None) -> Inspection | None:
-    if statement is None:
-        return None
-    record = statement.details["inspection"]
-    signature = record["signature"] or {"inputs": [], "outputs": []}
+def _inspection(seen: Inspection, candidate: Candidate, chosen: str | None) -> ModelSummary:
+    signature = seen.signature or Signature((), ())
     try:
         files = next((v.manifest.files for v in candidate.forms.all if v.name == chosen), ())
     except GradatimError:
         files = ()
-    return Inspection(
-        record["format"],
-        ", ".join(f"{domain} {number}".strip() for domain, number in record["opset"].items()) or None,
-        tuple(_tensor(spec) for spec in signature["inputs"]),
-        tuple(_tensor(spec) for spec in signature["outputs"]),
-        record["parameters"],
-        record["operators"],
-        tuple(ModelFile(entry.path, entry.size, entry.sha256) for entry in files),
+    return ModelSummary(
+        seen.format,
+        ", ".join(f"{domain} {number}".strip() for domain, number in seen.opset.items()) or None,
+        tuple(map(str, signature.inputs)),
+        tuple(map(str, signature.outputs)),
+        seen.parameters,
+        seen.operators,
+        files,
     )
 
 
-def _tensor(spec: Mapping[str, Any]) -> str:
-    shape = spec["shape"]
-    axes = "?" if shape is None else ", ".join("?" if axis is None else str(axis) for axis in shape)
-    return f"{spec['name']}: {spec['dtype']}[{axes}]"
-
-
-def _lineage(candidate: Candidate, found: Mapping[str, Statement], chosen: str | None) -> Lineage:
+def _lineage(
+    candidate: Candidate, found: Mapping[str, Statement], chosen: str | None, inspected: Inspected | None
+) -> Lineage:
     environment = _environment(found)
     packages = _packages(found)
     baseline = _baseline(candidate)
@@ -354,7 +325,7 @@ def _lineage(candidate: Candidate, found: Mapping[str, Statement], chosen: str |
             **{name: str(version) for name, version in packages.items()},
         },
         evidence={step: sha256_bytes(statement.to_bytes()) for step, statement in found.items()},
-        training=lineage_in(found.get("inspect")),
+        training=inspected.lineage if inspected else None,
     )
 
 
@@ -373,7 +344,7 @@ def _card(candidate: Candidate) -> Card:
     return Card(**{**said.model_dump(), "benchmark": scored})
 
 
-def _data(candidate: Candidate, evaluated: Mapping[str, Any]) -> Iterator[DataSet]:
+def _data(candidate: Candidate, evaluated: Evaluated | None) -> Iterator[DataSet]:
     for role in ("evaluation", "calibration"):
         chosen = candidate.contract.data_set(role)
         if chosen is None:
@@ -382,12 +353,14 @@ def _data(candidate: Candidate, evaluated: Mapping[str, Any]) -> Iterator[DataSe
             digest = None if is_reference(chosen.path) else candidate.digests.bytes(role)
         except GradatimError:  # not here; the evidence says whether it was the same where it was read
             digest = None
-        yield DataSet(role, chosen.path, digest, evaluated.get("rows") if role == "evaluation" else None)
+        yield DataSet(
+            role, chosen.path, digest, evaluated.rows if evaluated and role == "evaluation" else None
+        )
 
 
-def _diverged(lineage: Training | None) -> list[str]:
+def _diverged(inspected: Inspected | None) -> list[str]:
     """What training logged last and is no number."""
-    names = lineage.diverged if lineage else ()
+    names = inspected.lineage.diverged if inspected and inspected.lineage else ()
     return (
         [f"Training ended with NaN or infinity in: {', '.join(names[:5])}. It may have diverged."]
         if names
@@ -399,11 +372,11 @@ def _environment(found: Mapping[str, Statement]) -> Mapping[str, Any]:
     return next((statement.environment for statement in reversed(list(found.values()))), {})
 
 
-def _hints(evaluated: Mapping[str, Any]) -> tuple[str, ...]:
+def _hints(evaluated: Evaluated | None) -> tuple[str, ...]:
     return tuple(
-        f"{weak['where']}: {weak['value']:.1%} of {weak['n']} against {weak['rest']:.1%} elsewhere. Found in the data, so "
+        f"{weak.where}: {weak.value:.1%} of {weak.n} against {weak.rest:.1%} elsewhere. Found in the data, so "
         "a hint and never a gate.".replace("%", " %")
-        for weak in evaluated.get("weak_slices", ())
+        for weak in (evaluated.weak_slices if evaluated else ())
     )
 
 
@@ -416,8 +389,8 @@ def _changed_answers(checks: tuple[Check, ...]) -> list[str]:
     ]
 
 
-def _warnings(judged: Outcome) -> list[str]:
-    refused = judged.details.get("refused_variants", {})
+def _warnings(choice: Judged | None) -> list[str]:
+    refused = choice.refused_variants if choice else {}
     return [f"The variant {name} was refused: {reasons[0]}" for name, reasons in refused.items()]
 
 

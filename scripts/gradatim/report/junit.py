@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from gradatim.evidence.found import Check
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import sentences
-from gradatim.report.model import Check, Report
+from gradatim.report.model import Report
 from gradatim.report.text import one_line, printable
 
 _TEXT = 20_000

@@ -6,15 +6,19 @@ Times are seconds, sizes bytes, proportions fractions of 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from gradatim.errors import InvalidInput
+from gradatim.evidence.codec import decode, encode
+from gradatim.evidence.found import Check
+from gradatim.evidence.manifest import FileEntry
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
-from gradatim.report.record import decode, encode, refuse_nonfinite
+from gradatim.metrics.diagnostics import CalibrationBin
 
 
 @dataclass(frozen=True)
@@ -176,15 +180,6 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class CalibrationBin:
-    """Predictions of like confidence: how confident they were on average, and how often right."""
-
-    confidence: float
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True)
 class Calibration:
     """Whether confidence means what it says.
 
@@ -198,33 +193,14 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One test of the model's behaviour; ``group`` is its kind: ``golden``, ``determinism``, ``pytest``."""
-
-    group: str
-    name: str
-    verdict: Verdict
-    detail: str = ""
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A file of the released variant."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Inspection:
+class ModelSummary:
     """What the model is, seen without running it.
 
     Attributes:
         opset: ``17``, or several with their domains.
         inputs, outputs: one line per tensor: ``image: float32[batch, 1, 8, 8]``.
         operators: operator to how often it occurs.
+        files: those of the released variant.
     """
 
     format: str
@@ -233,7 +209,7 @@ class Inspection:
     outputs: tuple[str, ...] = ()
     parameters: int | None = None
     operators: Mapping[str, int] = field(default_factory=dict)
-    files: tuple[ModelFile, ...] = ()
+    files: tuple[FileEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -353,7 +329,7 @@ class Report:
     confusion: Confusion | None = None
     calibration: Calibration | None = None
     checks: tuple[Check, ...] = ()
-    inspection: Inspection | None = None
+    inspection: ModelSummary | None = None
     lineage: Lineage | None = None
     data: tuple[DataSet, ...] = ()
     card: Card | None = None
@@ -362,12 +338,11 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        refuse_nonfinite(self, "report")
+        _refuse_nonfinite(self, "report")
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set, as JSON values."""
-        record: dict[str, Any] = encode(self)
-        return record
+        return encode(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Report:
@@ -377,3 +352,18 @@ class Report:
             BrokenEvidence: a field is unknown, missing or of another type.
         """
         return decode(cls, record, "report")
+
+
+def _refuse_nonfinite(value: Any, place: str) -> None:
+    """Walk through a record and refuse NaN and infinity, naming the place of the first."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInput(f"{place} is {value}, not a finite number: it cannot stand in a report.")
+    if is_dataclass(value) and not isinstance(value, type):
+        for field_ in fields(value):
+            _refuse_nonfinite(getattr(value, field_.name), f"{place}.{field_.name}")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_nonfinite(item, f"{place}.{key}")
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            _refuse_nonfinite(item, f"{place}[{index}]")

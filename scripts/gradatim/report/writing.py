@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
 from gradatim.files import write_json, write_text
 from gradatim.gates.verdict import Verdict
@@ -16,27 +17,25 @@ from gradatim.report.markdown import render_markdown
 from gradatim.report.model import Report
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write ``report.html``, ``summary.md``, ``report.json`` and ``junit/gates.xml`` below a folder."""
-    html, markdown, data, junit = (
-        folder / name for name in ("report.html", "summary.md", "report.json", "junit/gates.xml")
-    )
-    write_text(html, render_html(report))
-    write_text(markdown, render_markdown(report))
-    write_json(data, report.to_json())
-    write_text(junit, render_junit(report))
-    return [html, markdown, data, junit]
+def write_report(report: Report, workspace: Workspace) -> Path:
+    """Write ``report.html``, ``summary.md``, ``report.json`` and ``junit/gates.xml``; gives the first."""
+    write_text(workspace.report, render_html(report))
+    write_text(workspace.report_summary, render_markdown(report))
+    write_json(workspace.report_data, report.to_json())
+    write_text(workspace.gate_results, render_junit(report))
+    return workspace.report
 
 
-def write_documents(report: Report, folder: Path) -> tuple[Path, ...]:
+def write_documents(report: Report, workspace: Workspace) -> tuple[Path, ...]:
     """Write what a release says of itself: model card, ML-BOM, and a score for the Hub; of a refused candidate nothing."""
     texts = {CARD_FILE: render_card, BOM_FILE: render_bom, SCORE_FILE: render_score}
     written = []
     for name, render in texts.items():
         text = render(report) if report.verdict is Verdict.PASS else ""
+        path = workspace.document(name)
         if text:
-            write_text(folder / name, text)
-            written.append(folder / name)
+            write_text(path, text)
+            written.append(path)
         else:
-            (folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     return tuple(written)

@@ -57,7 +57,7 @@ def run(candidate: Candidate) -> Outcome:
             advance(1, known)
 
         found = list(_timed(contestants, list(variants), batch, settings, _margin(candidate), tell))
-    path = candidate.workspace.folder / "benchmark.json"
+    path = candidate.workspace.benchmark
     write_json(path, _merged(found))
     measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
     summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL, Forms
@@ -16,8 +15,10 @@ from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
 from gradatim.contract.schema import Build
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
+from gradatim.evidence.found import Built
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, tree_digest, write_bytes
+from gradatim.lineage.record import Lineage
 from gradatim.report import numbers
 
 _LINES_TOLD = 12
@@ -42,7 +43,7 @@ def still_holds(candidate: Candidate, statement: Statement) -> bool:
 def run(candidate: Candidate) -> Outcome:
     """Run the build command, or take the committed model as it is."""
     build = _needed(candidate)
-    trained: dict[str, Any] = {}
+    trained: Lineage | None = None
     if build is not None:
         before = mark(candidate)
         with candidate.progress.task("build", None):
@@ -52,11 +53,10 @@ def run(candidate: Candidate) -> Outcome:
     origin = (
         f"made by `{build.run}`" if build else "committed" if _is_tracked(candidate) else "taken as it is"
     )
-    details = {"size": manifest.size, **trained}
     return Outcome(
         f"{_shown(candidate)}, {numbers.size(manifest.size)}, {origin}",
         {ORIGINAL: manifest.digest},
-        details=details,
+        found=Built(manifest.size, trained),
     )
 
 
@@ -104,7 +104,7 @@ def _run(candidate: Candidate, build: Build) -> None:
             f"{candidate.contract.where('model', 'build')}: `{arguments[0]}` cannot be run: {error.strerror}. "
             "Install it, or correct `model.build`."
         ) from error
-    log = candidate.workspace.folder / "build.log"
+    log = candidate.workspace.build_log
     write_bytes(log, done.stdout)
     if done.returncode != 0:
         said = done.stdout.decode(errors="replace").strip().splitlines()[-_LINES_TOLD:]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
+from gradatim.evidence.found import Compressed, FormLeft
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import MADE_FROM
 from gradatim.files import digest_of
@@ -51,13 +52,12 @@ def run(candidate: Candidate) -> Outcome:
     original = candidate.forms.original
     if settings is None:
         return Outcome(
-            "not asked for", {ORIGINAL: original.manifest.digest}, details={"variants": [{"name": ORIGINAL}]}
+            "not asked for", {ORIGINAL: original.manifest.digest}, found=Compressed((FormLeft(ORIGINAL),))
         )
-    out = candidate.workspace.folder / "models"
     with candidate.progress.task("compress", None) as advance:
         result = compress(
             original.path,
-            out,
+            candidate.workspace.models,
             calibration=lambda: _calibration(candidate, settings),
             quality=_quality(candidate, settings),
             keep=settings.keep or None,
@@ -77,32 +77,24 @@ def run(candidate: Candidate) -> Outcome:
 
 
 def _outcome(candidate: Candidate, result: Result) -> Outcome:
-    subjects, variants, outputs, sizes = {}, [], [], []
+    subjects, forms, outputs, sizes = {}, [], [], []
     for trial in result.chosen[:1]:  # the others stay in the report; each one judged costs its benchmark
         if trial.path is None:
             continue
         files = sorted(path for path in trial.path.parent.rglob("*") if path.is_file())
         manifest = Manifest.of(candidate.name, trial.path.parent, files)
         subjects[trial.name] = manifest.digest
-        variants.append({"name": trial.name, "file": trial.path.name})
+        forms.append(FormLeft(trial.name, trial.path.name))
         outputs += files
         sizes.append(Measurement("size", trial.name, float(manifest.size), "B"))
     subjects[ORIGINAL] = candidate.forms.original.manifest.digest
     sizes.append(Measurement("size", ORIGINAL, float(candidate.forms.original.manifest.size), "B"))
-    details = {
-        "variants": [*variants, {"name": ORIGINAL}],
-        "trials": [_told(trial.to_json()) for trial in result.trials],
-    }
+    found = Compressed((*forms, FormLeft(ORIGINAL)), result.trials, result.reason)
     best = f"best {result.best.name}" if result.chosen else "none kept the quality; released as it is"
     return Outcome(
         f"{len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}, {best}" if result.trials else result.reason,
-        subjects, Verdict.PASS, tuple(sizes), (), {**details, "reason": result.reason}, tuple(outputs),
+        subjects, Verdict.PASS, tuple(sizes), (), found, tuple(outputs),
     )  # fmt: skip
-
-
-def _told(trial: dict[str, Any]) -> dict[str, Any]:
-    """A trial without this machine's paths."""
-    return {key: value for key, value in trial.items() if key != "path"}
 
 
 class _Recorder:

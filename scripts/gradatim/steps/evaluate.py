@@ -14,6 +14,7 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
 from gradatim.candidate.uses import count_use
 from gradatim.errors import InvalidInput
+from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
@@ -72,7 +73,7 @@ def run(candidate: Candidate) -> Outcome:
                     else:
                         _predict(candidate, name, predictor, folder, None, advance)
                 signatures[name] = _signature(candidate, name, predictor)
-    outcome = _measured(candidate, task, variants, signatures, subjects)
+    outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate)
     if BASELINE in variants:
@@ -83,7 +84,6 @@ def run(candidate: Candidate) -> Outcome:
         outcome,
         summary=outcome.summary + _counted(candidate, uses),
         measurements=(*outcome.measurements, *beside),
-        details={**outcome.details, "uses": uses} if uses else outcome.details,
         elsewhere=elsewhere(shards),
     )
 
@@ -116,13 +116,12 @@ def _runs(candidate: Candidate, variants: Mapping[str, Path]) -> dict[str, tuple
     return {**{name: (name,) for name in variants}, **again}
 
 
-def _counted(candidate: Candidate, uses: Mapping[str, Any] | None) -> str:
-    if uses is None:
+def _counted(candidate: Candidate, use: CountedUse | None) -> str:
+    if use is None:
         return ""
-    number = uses["number"]
-    if number is None:
+    if use.number is None:
         return ", a use of the data that could not be counted"
-    return f", use {number} of {candidate.contract.parts.data.uses} of the data"
+    return f", use {use.number} of {candidate.contract.parts.data.uses} of the data"
 
 
 def _self_flips(candidate: Candidate) -> list[Measurement]:
@@ -195,6 +194,7 @@ def _measured(
     names: Mapping[str, Any],
     signatures: Mapping[str, Signature],
     subjects: dict[str, str],
+    uses: CountedUse | None,
 ) -> Outcome:
     from gradatim.metrics.common import evaluate_beside
     from gradatim.metrics.evaluation import Evaluation
@@ -202,7 +202,8 @@ def _measured(
 
     load = candidate.workspace.predictions
     extra = _extra_metrics(candidate)
-    found, details = [], {}
+    found: list[Measurement] = []
+    forms: dict[str, FormEvaluated] = {}
     evaluations: dict[str, Evaluation] = {}
     baseline: Evaluation | None = None
     for name in names:
@@ -215,11 +216,7 @@ def _measured(
         evaluations[name] = own
         wanted = [m for m in extra if own.reference is not None or m not in catalogue.comparisons(task.type)]
         found += measurements(own, name, metrics=wanted)
-        details[name] = {"signature": signatures[name].to_json(), **_pictures(own)}
-        if own.reference is not None:
-            details[name]["changed"] = int((~own.same_answers()).sum())
-        if own.common is not own:
-            details[name]["compared"] = len(own.common)
+        forms[name] = _form(own, signatures[name])
     first = next(iter(subjects))
     rows = len(evaluations[first])
     return Outcome(
@@ -228,25 +225,23 @@ def _measured(
         Verdict.PASS,
         tuple(found),
         (),
-        {
-            "rows": rows,
-            "labels": list(evaluations[first].labels),
-            "variants": details,
-            "weak_slices": [vars(weak) for weak in weak_slices(evaluations[first])],
-        },
+        Evaluated(rows, evaluations[first].labels, forms, tuple(weak_slices(evaluations[first])), uses),
         tuple(sorted(p for name in names for p in candidate.workspace.predictions_folder(name).iterdir())),
     )
 
 
-def _pictures(evaluation: Evaluation) -> dict[str, Any]:
-    """What the report draws: the confusion matrix and the calibration bins."""
+def _form(evaluation: Evaluation, signature: Signature) -> FormEvaluated:
+    """What the report draws of one form, and what the next version number depends on."""
     from gradatim.metrics.classification import ClassificationScorer
 
-    confusion = evaluation.confusion()
-    details: dict[str, Any] = {} if confusion is None else {"confusion": confusion.tolist()}
-    if isinstance(evaluation.scorer, ClassificationScorer):
-        details["calibration"] = [vars(bin_) for bin_ in evaluation.scorer.calibration()]
-    return details
+    confusion, scorer = evaluation.confusion(), evaluation.scorer
+    return FormEvaluated(
+        signature,
+        None if confusion is None else tuple(map(tuple, confusion.tolist())),
+        tuple(scorer.calibration()) if isinstance(scorer, ClassificationScorer) else None,
+        None if evaluation.reference is None else int((~evaluation.same_answers()).sum()),
+        None if evaluation.common is evaluation else len(evaluation.common),
+    )
 
 
 def _headline(found: list[Any], variant: str, task: Task) -> str:

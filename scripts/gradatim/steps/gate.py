@@ -12,6 +12,7 @@ from gradatim.candidate.forms import Variant
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.uses import reuse_of
+from gradatim.evidence.found import Judged
 from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.pipeline.graph import MEASURING
@@ -63,7 +64,7 @@ def run(candidate: Candidate) -> Outcome:
     results = (*standing, *judged[chosen.name])
     verdict = Verdict.worst(result.verdict for result in results if result.blocking)
     refused = {
-        name: [f"{result.gate}: {result.text}" for result in found if result.refuses]
+        name: tuple(f"{result.gate}: {result.text}" for result in found if result.refuses)
         for name, found in judged.items()
         if name != chosen.name and any(result.refuses for result in found)
     }
@@ -74,16 +75,11 @@ def run(candidate: Candidate) -> Outcome:
         verdict,
         (),
         results,
-        {
-            "chosen": chosen.name,
-            "refused_variants": refused,
-            "stage": candidate.stage,
-            "budget": budget.text,
-        },
+        Judged(chosen.name, refused, candidate.stage, budget.text),
     )
     report = collect(candidate, outcome)
-    write_report(report, candidate.workspace.folder)
-    return replace(outcome, outputs=write_documents(report, candidate.workspace.folder))
+    write_report(report, candidate.workspace)
+    return replace(outcome, outputs=write_documents(report, candidate.workspace))
 
 
 def plan_gates(candidate: Candidate) -> list[PlanRow]:
@@ -188,9 +184,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
     mine, baseline = _evaluations(candidate, variant.name) if "evaluate" in proven else (None, None)
     timings, latencies = _timings(candidate, variant.name) if "benchmark" in proven else ({}, None)
     scores = (
-        load_scores(candidate.workspace.folder, variant.name, BASELINE if base else None)
-        if "test" in proven
-        else []
+        load_scores(candidate.workspace, variant.name, BASELINE if base else None) if "test" in proven else []
     )
     return Case(
         variant.name,
@@ -246,7 +240,7 @@ def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], 
 
     from gradatim.gates.latency import PairedTiming
 
-    path = candidate.workspace.folder / "benchmark.json"
+    path = candidate.workspace.benchmark
     if not path.exists():
         return {}, None
     record = read_json(path)

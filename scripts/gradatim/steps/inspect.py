@@ -8,9 +8,11 @@ from gradatim.candidate import training
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
+from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
-from gradatim.models import Inspection, inspect_model
+from gradatim.models import inspect_model
+from gradatim.signature import Inspection
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
@@ -45,11 +47,7 @@ def run(candidate: Candidate) -> Outcome:
         Verdict.worst(gate.verdict for gate in gates),
         tuple(measurements),
         gates,
-        {
-            "inspection": found.to_json(),
-            **({"signature": found.signature.to_json()} if found.signature else {}),
-            **({training.DETAIL: lineage.to_json()} if lineage else {}),
-        },
+        Inspected(found, found.signature, lineage),
     )
 
 

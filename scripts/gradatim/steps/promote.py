@@ -11,6 +11,7 @@ from gradatim.candidate.freshness import freshness, held_as_baseline
 from gradatim.ci.approval import Approval
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
+from gradatim.evidence.found import Promoted
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.evidence.statement import Bundle, Statement
@@ -232,7 +233,7 @@ def _files(candidate: Candidate, promotion: Promotion) -> ReleaseFiles:
         for entry in old.files
         if entry.path not in (MANIFEST_FILE, EVIDENCE_FILE)
     }
-    folder = candidate.workspace.folder / "retrieved" / manifest.digest[:16]
+    folder = candidate.workspace.retrieved(manifest.digest)
     path = candidate.contract.parts.model.path
     found = retrieve(
         candidate.repository,
@@ -265,6 +266,10 @@ def _statement(
 ) -> Statement:
     """The evidence of the promotion itself: no clock and no machine, so that the same CI run makes the same bytes."""
     told = {"ci": candidate.platform.name, "run": approval.run}
+    found = Promoted(
+        promotion.source, promotion.stage, old.version, promotion.notes, approval.by, approval.run,
+        approval.environment, approval.approvers, approval.text,
+    )  # fmt: skip
     return Statement(
         "promote",
         {old.variant: old.manifest},
@@ -272,11 +277,5 @@ def _statement(
         __version__,
         {"release": old.digest},
         environment={key: value for key, value in told.items() if value},
-        details={
-            "from": promotion.source,
-            "stage": promotion.stage,
-            "version": old.version,
-            "notes": list(promotion.notes),
-            **approval.to_json(),
-        },
+        details=found.to_json(),
     )

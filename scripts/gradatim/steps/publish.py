@@ -8,6 +8,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source
+from gradatim.evidence.found import Published, Tagged
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import MANIFEST_FILE, RECORD_FILE, SIGNATURE_FILE, ReleaseRecord
 from gradatim.evidence.statement import Statement
@@ -73,13 +74,8 @@ def run(candidate: Candidate) -> Outcome:
         if where
         else f"{tagged.tag}: the contract names no publisher, the tag is the release"
     )
-    subjects = {files.record.variant: files.manifest.digest}
-    return Outcome(
-        said,
-        subjects,
-        Verdict.PASS,
-        details={"tag": tagged.tag, "ci": {"released": "true", "tag": tagged.tag}},
-    )
+    found = Published(tagged.tag, {"released": "true", "tag": tagged.tag})
+    return Outcome(said, {files.record.variant: files.manifest.digest}, Verdict.PASS, found=found)
 
 
 def _tagged_and_proven(candidate: Candidate) -> TaggedRelease:
@@ -99,7 +95,8 @@ def _tagged(candidate: Candidate) -> TaggedRelease | None:
     name = candidate.place.tag
     if name is None:
         evidence = candidate.workspace.statement("tag")
-        name = evidence.details.get("tag") if evidence and evidence.verdict is Verdict.PASS else None
+        made = Tagged.if_any(evidence) if evidence and evidence.verdict is Verdict.PASS else None
+        name = made.tag if made else None
     return next((found for found in model.releases if found.tag == name and found.active), None)
 
 
@@ -122,7 +119,7 @@ def _files(candidate: Candidate, tagged: TaggedRelease) -> ReleaseFiles:
         found = retrieve(
             candidate.repository,
             tagged.commit,
-            candidate.workspace.folder / "retrieved" / str(tagged.manifest)[:16],
+            candidate.workspace.retrieved(str(tagged.manifest)),
             manifest=tagged.manifest,
             version=str(tagged.version),
             path=candidate.from_top(path) if path else None,

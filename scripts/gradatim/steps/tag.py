@@ -11,7 +11,8 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.finding import UNSIGNED
-from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, SCORE_FILE
+from gradatim.evidence.found import Evaluated, Judged, Tagged
+from gradatim.evidence.release_record import CONTRACT_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
@@ -24,9 +25,6 @@ from gradatim.registry.versions import Change, NextVersion, compare, next_versio
 from gradatim.releasing.preflight import refuse_uncommitted
 from gradatim.releasing.publishing import as_kept, draft, sign_and_tag
 from gradatim.releasing.signing import signing_for
-from gradatim.signature import Signature
-
-_BESIDE = ("report.html", "golden.npz", CARD_FILE, BOM_FILE, SCORE_FILE)
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
@@ -39,8 +37,8 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 
 def still_holds(candidate: Candidate, statement: Statement) -> bool:
     """Whether the tag is still there, here and on the remote."""
-    model = candidate.registry.model(candidate.name)
-    found = next((r for r in model.releases if r.tag == statement.details.get("tag") and r.active), None)
+    model, tagged = candidate.registry.model(candidate.name), Tagged.if_any(statement)
+    found = next((r for r in model.releases if tagged and r.tag == tagged.tag and r.active), None)
     if found is None or found.manifest not in statement.subjects.values():
         return False
     there = candidate.sync.refs.get(f"refs/tags/{found.tag}")
@@ -78,7 +76,7 @@ def chosen_variant(candidate: Candidate, gate: Statement) -> Variant:
     Raises:
         BrokenEvidence: it is not among the variants that are there now.
     """
-    name = gate.details.get("chosen")
+    name = Judged.of(gate).chosen
     found = next((variant for variant in candidate.forms.all if variant.name == name), None)
     if found is None or gate.subjects.get(found.name) != found.manifest.digest:
         raise BrokenEvidence("The evidence of `gate` is of another model. Run: gradatim run --until gate")
@@ -106,18 +104,18 @@ def upcoming(candidate: Candidate, variant: Variant, stage: str) -> NextVersion:
 
 
 def _change(candidate: Candidate, variant: Variant) -> Change | None:
-    found = candidate.workspace.evidence("evaluate").details.get("variants", {})
-    if variant.name not in found or BASELINE not in found:
+    found = Evaluated.if_any(candidate.workspace.evidence("evaluate"))
+    if found is None or variant.name not in found.variants or BASELINE not in found.variants:
         return None
+    old, new = found.variants[BASELINE], found.variants[variant.name]
     task, before = candidate.contract.parts.task, candidate.replaced.contract.parts.task
-    rows = candidate.workspace.evidence("evaluate").details.get("rows")
     return compare(
-        Signature.from_json(found[BASELINE]["signature"]),
-        Signature.from_json(found[variant.name]["signature"]),
+        old.signature,
+        new.signature,
         old_labels=before.labels or None if before else None,
         new_labels=task.labels or None if task else None,
-        changed=found[variant.name].get("changed"),
-        of=found[variant.name].get("compared", rows),
+        changed=new.changed,
+        of=found.rows if new.compared is None else new.compared,
     )
 
 
@@ -140,9 +138,10 @@ def stage_of(candidate: Candidate) -> str:
 
 def _files(candidate: Candidate, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:
     statements = [s for s in (candidate.workspace.statement(step.name) for step in CHECKS) if s is not None]
-    folder = candidate.workspace.folder
-    beside: dict[str, Source] = {name: folder / name for name in _BESIDE if (folder / name).exists()}
-    beside["gradatim.yml"] = candidate.contract.path
+    beside: dict[str, Source] = {
+        **candidate.workspace.beside_the_model,
+        CONTRACT_FILE: candidate.contract.path,
+    }
     commit = candidate.repository.head()
     path = candidate.from_top(candidate.contract.parts.model.path or candidate.contract.path.name)
     named = candidate.contract.parts.registry.tags == "named" or uses_names(
@@ -180,10 +179,5 @@ def _outcome(
         "commit-sha": candidate.repository.head(),
         "manifest": variant.manifest.digest,
     }
-    details = {
-        "tag": tag,
-        "version": version,
-        "ci": outputs,
-        "reasons": list(coming.reasons) if coming else [],
-    }
-    return Outcome(summary, {variant.name: variant.manifest.digest}, Verdict.PASS, details=details)
+    found = Tagged(tag, version, outputs, tuple(coming.reasons) if coming else ())
+    return Outcome(summary, {variant.name: variant.manifest.digest}, Verdict.PASS, found=found)

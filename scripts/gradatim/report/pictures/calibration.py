@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gradatim.metrics.diagnostics import CalibrationBin
 from gradatim.report import numbers
-from gradatim.report.model import Calibration, CalibrationBin
+from gradatim.report.model import Calibration
 from gradatim.report.numbers import PERCENT
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale
