@@ -391,7 +391,7 @@ def _changed_answers(checks: tuple[Check, ...]) -> list[str]:
 
 def _warnings(choice: Judged | None) -> list[str]:
     refused = choice.refused_variants if choice else {}
-    return [f"The variant {name} was refused: {reasons[0]}" for name, reasons in refused.items()]
+    return [f"The variant {name} was refused: {reasons[0]}" for name, reasons in refused.items() if reasons]
 
 
 def _lower_is_better(candidate: Candidate) -> set[str]:
