@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from gate_project import GateProject, lay_down, named
 
-from gradatim.report.collect import collect
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError
 from gradatim.gates.verdict import Verdict
+from gradatim.report.collect import collect
 
 LABELS = np.arange(240) % 3
 SCORING = """\

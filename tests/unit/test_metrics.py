@@ -361,7 +361,7 @@ def test_any_predictions_agree_with_scikit_learn(classes, n, seed):
 def test_catalogue_names_what_is_known():
     assert catalogue.find("acuracy", "classification") is None
     assert {"accuracy", "latency_p50", "negative_flips", "mine"} <= set(
-        catalogue.known("classification", ["mine"])
+        catalogue.known("classification", catalogue.own_metrics(["mine"]))
     )
     assert catalogue.find("recall_at_5", "embedding").description.endswith("5 nearest")
     assert catalogue.find("recall_at_5", "classification") is None

@@ -18,6 +18,7 @@ from gradatim.contract.source import Place, Source, parse
 from gradatim.errors import ContractError, InvalidInput, Problem
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue
+from gradatim.metrics.catalogue import Metric
 from gradatim.perturb.catalogue import ALL as CORRUPTIONS
 
 
@@ -179,9 +180,9 @@ def _wrong_gates_besides(error: ValidationError, source: Source) -> list[Problem
     return problems
 
 
-def _task(parts: schema.Contract) -> tuple[str, tuple[str, ...]]:
-    """The task's type (empty without one) and the names of the contract's own metrics."""
-    return (parts.task.type, tuple(parts.task.metrics)) if parts.task else ("", ())
+def _task(parts: schema.Contract) -> tuple[str, tuple[Metric, ...]]:
+    """The task's type (empty without one) and the contract's own metrics."""
+    return (parts.task.type, parts.task.own) if parts.task else ("", ())
 
 
 def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, ...]) -> Iterator[Problem]:
@@ -210,6 +211,10 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
         yield at("`data.evaluation` needs `task`, for example `task: classification`", "data", "evaluation")
+    mine = [metric.name for metric in own]
+    for name in parts.task.lower_is_better if parts.task else ():
+        if name not in mine:
+            yield at(unknown("own metric", name, mine), "task", "lower_is_better")
     if parts.compress is not None and parts.data.calibration is None:
         yield at(
             "`compress` needs `data.calibration`: what it selects on must not be what the gates judge on",
@@ -239,7 +244,7 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
             yield at("a path inside the repository is wanted: relative, without `..`", *spot)
 
 
-def _on_predictions(rule: Rule, task: str, own: tuple[str, ...]) -> bool:
+def _on_predictions(rule: Rule, task: str, own: tuple[Metric, ...]) -> bool:
     metric = catalogue.find(rule.metric, task, own)
     return metric is not None and metric.kind not in ("timing", "limit")
 

@@ -29,14 +29,14 @@ class Misstated(ValueError):
         self.field = field
 
 
-def read_rule(key: str, gate: Gate, task: str, own: Iterable[str], line: int) -> Rule:
+def read_rule(key: str, gate: Gate, task: str, own: Iterable[Metric], line: int) -> Rule:
     """The rule that one line under ``gates`` states.
 
     Args:
         key: the line's key, ``recall[class=7]``.
         gate: its value.
         task: the task's type, empty for a model without one.
-        own: names of the contract's own metrics.
+        own: the contract's own metrics.
         line: 1-based line in the contract.
 
     Raises:

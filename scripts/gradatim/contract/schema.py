@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from gradatim.contract.stores import STORES, Store
+from gradatim.metrics.catalogue import Metric, own_metrics
 from gradatim.quantity import parse_quantity
 from gradatim.shard import MOST
 
@@ -206,6 +207,11 @@ class Task(Section):
         if twice:
             raise ValueError(f"labels stand twice: {', '.join(twice)}")
         return labels
+
+    @property
+    def own(self) -> tuple[Metric, ...]:
+        """What its own metrics mean."""
+        return own_metrics(self.metrics, self.lower_is_better)
 
 
 class MlflowRun(Section):

@@ -83,7 +83,7 @@ def plan(
     counts: Mapping[str, int],
     *,
     task: str = "classification",
-    own: Iterable[str] = (),
+    own: Iterable[catalogue.Metric] = (),
     alpha: float | None = None,
     noun: str = "samples",
     severities: Iterable[int] | None = None,
@@ -95,15 +95,15 @@ def plan(
         counts: independent samples by slice: ``""`` for all of the data, ``class=8``, ``region=north``. A
             class or a value that is declared and has no sample is given as 0.
         task: of the contract.
-        own: names of the user's own metrics.
+        own: the user's own metrics.
         alpha: the alpha that a budgeted test set leaves (``reuse.alpha_after``), None for each rule's own.
         severities: the severities that the test step measures, where known.
     """
-    names = tuple(own)
+    mine = tuple(own)
     known = None if severities is None else tuple(severities)
     rows = []
     for rule in rules:
-        meaning = catalogue.find(rule.metric, task, names)
+        meaning = catalogue.find(rule.metric, task, mine)
         if meaning is None:
             text = f"Nobody knows how to measure `{rule.metric}` for {task}."
             rows.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,18 +152,24 @@ _RUNTIME = _table(
 _AT_K = re.compile(r"(recall|ndcg)_at_([1-9]\d{0,4})")
 
 
-def known(task: str, own: Iterable[str] = ()) -> dict[str, Metric]:
+def own_metrics(names: Iterable[str], lower_is_better: Container[str] = ()) -> tuple[Metric, ...]:
+    """The meaning of the user's own metrics; their direction is the one thing that a contract says of them."""
+    return tuple(
+        Metric(name, "own metric", name not in lower_is_better, "own", fraction=False) for name in names
+    )
+
+
+def known(task: str, own: Iterable[Metric] = ()) -> dict[str, Metric]:
     """All metrics that a gate of this task can name, in the order a reader expects.
 
     Args:
         task: one of ``TASKS``.
-        own: names of the user's own metrics.
+        own: the user's own metrics.
     """
-    mine = {name: Metric(name, "own metric", True, "own", fraction=False) for name in own}
-    return {**_BY_TASK.get(task, {}), **mine, **_COMPARISONS.get(task, {}), **_ROBUSTNESS, **_RUNTIME}
+    return {**_BY_TASK.get(task, {}), **_table(*own), **_COMPARISONS.get(task, {}), **_ROBUSTNESS, **_RUNTIME}
 
 
-def find(name: str, task: str, own: Iterable[str] = ()) -> Metric | None:
+def find(name: str, task: str, own: Iterable[Metric] = ()) -> Metric | None:
     """The metric of this name, ``recall_at_5`` and the like included; None when the task has none such."""
     found = known(task, own).get(name)
     if found is None and task == "embedding" and (match := _AT_K.fullmatch(name)):

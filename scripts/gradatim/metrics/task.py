@@ -13,7 +13,7 @@ from gradatim.metrics import catalogue
 Label = str | int
 OwnMetric = Callable[[Any, Any], float]
 """``function(labels, predictions) -> float``. Classification gives arrays of labels, other tasks the arrays
-as they are. A function with the attribute ``higher_is_better = False`` is an error to be kept small."""
+as they are."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Task:
         positive: with two labels, the one that ``precision``, ``recall`` and ``f1`` are about; None is the
             last.
         own: the user's own metrics by name.
+        lower_is_better: those of them where less is better.
         neighbours: the k of ``recall_at_k`` and ``ndcg_at_k`` measured for embeddings.
         over: the labels that means over classes go over, where a model is compared with one that knows others; None
             takes every label there is.
@@ -41,6 +42,7 @@ class Task:
     scores: Literal["logits", "probabilities"] | None = None
     positive: Label | None = None
     own: Mapping[str, OwnMetric] = field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
     neighbours: tuple[int, ...] = (10,)
     causal: bool = True
     over: tuple[Label, ...] | None = None
@@ -76,11 +78,4 @@ class Task:
 
     def metric(self, name: str) -> catalogue.Metric | None:
         """The meaning of a metric's name in this task, own metrics included."""
-        found = catalogue.find(name, self.type, self.own)
-        if (
-            found is not None
-            and found.kind == "own"
-            and not getattr(self.own[name], "higher_is_better", True)
-        ):
-            return catalogue.Metric(name, "own metric", False, "own", fraction=False)
-        return found
+        return catalogue.find(name, self.type, catalogue.own_metrics(self.own, self.lower_is_better))

@@ -399,7 +399,5 @@ def _lower_is_better(candidate: Candidate) -> set[str]:
     if task is None:
         return set()
     return {
-        name
-        for name, metric in catalogue.known(task.type, task.metrics).items()
-        if not metric.higher_is_better
+        name for name, metric in catalogue.known(task.type, task.own).items() if not metric.higher_is_better
     }

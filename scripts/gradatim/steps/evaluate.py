@@ -281,5 +281,5 @@ def _extra_metrics(candidate: Candidate) -> list[str]:
     task = candidate.contract.parts.task
     if task is None:
         return []
-    known = catalogue.known(task.type, task.metrics)
+    known = catalogue.known(task.type, task.own)
     return sorted({rule.metric for rule in candidate.contract.all_rules() if rule.metric not in known})

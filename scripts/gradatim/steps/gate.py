@@ -97,7 +97,7 @@ def plan_gates(candidate: Candidate) -> list[PlanRow]:
         candidate.contract.rules_for(candidate.stage),
         _counts(candidate),
         task=task.type if task else "",
-        own=task.metrics if task else (),
+        own=task.own if task else (),
         alpha=None if uses is None else alpha_after(uses),
         noun=_noun(candidate),
         severities=SEVERITIES,
