@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from gate_project import GateProject, lay_down, named
+from github_repository import Repository, served
+from registry_examples import git
 
+from gradatim.ci.github import GitHub
+from gradatim.ci.github_checkup import check_branches
+from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
-from gradatim.errors import ContractError
+from gradatim.errors import ContractError, UsageError
 from gradatim.gates.verdict import Verdict
 from gradatim.report.collect import collect
 
@@ -99,3 +108,125 @@ def test_a_direction_for_a_metric_that_is_not_there_is_an_error_at_its_line(tmp_
     ask(made, "at_most: 400", direction="  lower_is_better: [cost, csot]")
     with pytest.raises(ContractError, match=r"gradatim\.yml:7:\d+: .*`csot`.*Did you mean `cost`\?"):
         read_contract(made.root / "gradatim.yml")
+
+
+RELEASED = """\
+model: {name: small, path: model.onnx}
+data: {evaluation: test.npz}
+task: {type: classification, labels: [0, 1, 2]}
+test: {abnormal: skip}
+gates: {accuracy: {at_least: 50%}}
+registry: {remote: upstream}
+"""
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> GateProject:
+    """A clone of a fork: ``origin`` is the fork, and the contract says that tags belong ``upstream``."""
+    made = lay_down(tmp_path, LABELS, wrong(2), wrong(2))
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(upstream(made)))
+    git(made.root, "remote", "add", "upstream", str(upstream(made)))
+    git(made.root, "push", "-q", "upstream", "main")
+    git(made.root, "config", "branch.main.remote", "origin")
+    (made.root / "gradatim.yml").write_text(RELEASED)
+    return made
+
+
+def upstream(made: GateProject) -> Path:
+    return made.remote.with_name("upstream.git")
+
+
+def tags(place: Path) -> set[str]:
+    return set(git(place, "tag", "--list").split())
+
+
+def test_tags_and_evidence_go_to_the_remote_that_the_contract_names_and_to_no_other(
+    forked: GateProject,
+) -> None:
+    forked.judge()
+    forked.announce("v1.1.0")
+    assert "v1.1.0" in tags(upstream(forked))
+    assert git(upstream(forked), "for-each-ref", "refs/gradatim")
+    assert tags(forked.remote) == {"v1.0.0"}
+    assert git(forked.remote, "for-each-ref", "refs/gradatim") == ""
+
+
+def test_the_baseline_is_looked_for_on_the_remote_that_the_contract_names(forked: GateProject) -> None:
+    git(forked.root, "push", "-q", "upstream", "v1.0.0:refs/tags/v1.2.0")  # of a colleague's clone
+    assert forked.release().sync.remote == "upstream"
+    assert forked.release().registry.find("latest").tag == "v1.2.0"
+
+
+def test_status_asks_the_remote_that_the_contract_names(
+    forked: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(forked.root, "push", "-q", "upstream", "v1.0.0:refs/tags/v1.2.0")
+    monkeypatch.chdir(forked.root)
+    found = CliRunner().invoke(cli, ["status", "--fetch", "--json"], standalone_mode=False)
+    assert json.loads(found.output)["models"][0]["newest"] == "v1.2.0"
+
+
+def test_a_forge_is_found_by_the_address_of_the_remote_that_the_contract_names(forked: GateProject) -> None:
+    git(forked.root, "remote", "set-url", "origin", "git@github.com:ada/digits.git")
+    git(forked.root, "remote", "set-url", "upstream", "https://x:hush@github.com/acme/digits.git")
+    (forked.root / "gradatim.yml").write_text(f"{RELEASED}publish: [github, gitlab]\n")
+    assert [place.location for place in forked.release().publishers()] == [
+        "https://github.com/acme/digits",
+        "https://github.com/acme/digits",
+    ]
+
+
+class Asked(Repository):
+    """Knows the names of the repositories that it was asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        self.names.add("/".join(path.split("/")[2:4]))
+        return super().answer(method, path, body)
+
+
+@pytest.mark.parametrize("command", ["protect", "doctor"])
+def test_settings_are_those_of_the_remote_that_the_contract_names(
+    forked: GateProject, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    git(forked.root, "remote", "set-url", "origin", "git@github.com:ada/digits.git")
+    git(forked.root, "remote", "set-url", "upstream", "git@github.com:acme/digits.git")
+    monkeypatch.chdir(forked.root)
+    monkeypatch.setenv("GH_TOKEN", "hush")
+    for name in ("GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    repository = Asked()
+    with served(repository) as address:
+        monkeypatch.setenv("GITHUB_API_URL", address)
+        done = CliRunner().invoke(cli, [command, "--json"], standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert repository.names == {"acme/digits"}
+
+
+def test_a_branch_is_looked_for_on_the_remote_that_the_contract_names(forked: GateProject) -> None:
+    git(forked.root, "push", "-q", "upstream", "main:staging")
+    git(forked.root, "fetch", "-q", "upstream")
+    stages = "stages: {beta: {branch: staging}, production: {branch: main}}"
+    (forked.root / "gradatim.yml").write_text(f"{RELEASED}{stages}\n")
+    candidate = forked.release()
+    assert list(check_branches(candidate.contract.parts, candidate.repository, [])) == []
+
+
+def test_a_remote_that_is_not_there_is_refused_at_its_line_and_never_replaced_by_another(
+    forked: GateProject,
+) -> None:
+    git(forked.root, "remote", "remove", "upstream")
+    with pytest.raises(UsageError, match=r"gradatim\.yml:6: .*`upstream`.*Known: origin.*git remote add"):
+        _ = forked.release().registry
+    assert tags(forked.remote) == {"v1.0.0"}
+
+
+def test_a_job_of_a_ci_system_knows_the_repository_by_the_name_that_its_checkout_gives_it(
+    forked: GateProject,
+) -> None:
+    git(forked.root, "remote", "remove", "upstream")
+    candidate = replace(forked.release(), platform=GitHub({}))
+    assert candidate.repository.remote == "origin"
