@@ -22,6 +22,9 @@ from projects.small import write_model
 from projects.subversion import APACHE_MODULES, MISSING, Checkout, apache, make_repository, svn, svnserve
 from registry_examples import git, registry_of, release_files
 
+from gradatim.candidate.repository import repository_of
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, UsageError
 from gradatim.evidence.verify import Verification
 from gradatim.projects.ladder import branches, climb
@@ -494,6 +497,13 @@ def test_a_version_that_git_refuses_is_taken_back_from_subversion(
     with pytest.raises(PushRejected):
         repository.push("origin", [RefUpdate("refs/tags/v1.0.0", identity)])
     assert tags_of(server) == []
+
+
+def test_a_git_remote_in_the_contract_of_a_working_copy_is_refused_at_its_line(checkout: Checkout) -> None:
+    contract = checkout.folder / "gradatim.yml"
+    contract.write_text("model: {name: digits, path: model/digits.onnx}\nregistry: {remote: upstream}\n")
+    with pytest.raises(UsageError, match=r"gradatim\.yml:2: .*is no git repository"):
+        repository_of(read_contract(contract), Laptop())
 
 
 @needs_git_svn

@@ -224,6 +224,16 @@ def test_a_remote_that_is_not_there_is_refused_at_its_line_and_never_replaced_by
     assert tags(forked.remote) == {"v1.0.0"}
 
 
+def test_what_a_clone_knows_is_shown_without_the_remote_that_the_contract_names(
+    forked: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(forked.root, "remote", "remove", "upstream")
+    monkeypatch.chdir(forked.root)
+    assert "v1.0.0" in CliRunner().invoke(cli, ["status"], standalone_mode=False).output
+    asked = CliRunner().invoke(cli, ["status", "--fetch"], standalone_mode=False)
+    assert isinstance(asked.exception, UsageError)
+
+
 def test_a_job_of_a_ci_system_knows_the_repository_by_the_name_that_its_checkout_gives_it(
     forked: GateProject,
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradatim.candidate.repository import repository_of
 from gradatim.ci import Place, Platform
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks, UsageError
@@ -16,7 +17,6 @@ from gradatim.registry.history import Registry
 from gradatim.registry.reading import read
 from gradatim.registry.sync import Sync, sync
 from gradatim.registry.tag_object import identity
-from gradatim.subversion import checkout
 
 if TYPE_CHECKING:
     from gradatim.ci.approval import Approval
@@ -57,8 +57,9 @@ class Identity:
 
         Raises:
             EnvironmentLacks: there is no git, or no repository.
+            UsageError: the contract names a remote, and this is no git repository.
         """
-        return checkout.open(self.root)
+        return repository_of(self.contract, self.platform)
 
     @property
     def top(self) -> Path:

@@ -29,6 +29,7 @@ class GitHub:
     """GitHub Actions, or a runner that speaks like it."""
 
     name = "github"
+    remote: str | None = "origin"
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

@@ -274,5 +274,5 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 def _branch_commit(repository: Repository, branch: str) -> str | None:
     refs = repository.local_refs("refs/remotes", "refs/heads")
-    names = (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}")
+    names = (f"refs/remotes/{repository.remote}/{branch}", f"refs/heads/{branch}")
     return next((refs[name] for name in names if name in refs), None)

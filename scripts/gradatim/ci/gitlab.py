@@ -18,6 +18,7 @@ class GitLab:
     """GitLab CI, or a runner that speaks like it."""
 
     name = "gitlab"
+    remote: str | None = "origin"
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

@@ -12,6 +12,7 @@ class Laptop:
     """A person's own machine."""
 
     name = "laptop"
+    remote: str | None = None
 
     def place(self) -> Place | None:
         return None

@@ -34,6 +34,8 @@ class Platform(Protocol):
     """One CI system, or a laptop."""
 
     name: str
+    remote: str | None
+    """What its checkouts call the remote that they came from; None where people name their remotes themselves."""
 
     def place(self) -> Place | None:
         """Where this run takes place; None when git itself should be asked."""

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor", short_help="Find traps in the CI around the contract.")
 @options.contract
-@click.option(
-    "--repository", metavar="OWNER/NAME", help="On GitHub. Default: where the remote `origin` leads."
-)
+@click.option("--repository", metavar="OWNER/NAME", help="On GitHub. Default: where the git remote leads.")
 @click.option("--offline", is_flag=True, help="Look at the files and tags only, not at GitHub's settings.")
 @options.as_json
 def command(contract_path: str | None, repository: str | None, offline: bool, json_wanted: bool) -> int:
@@ -91,7 +89,7 @@ def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
     from gradatim.commands.protect import repository_of
     from gradatim.registry.checkup import Surprise
 
-    found = repository or repository_of(candidate.repository.setting("remote.origin.url"))
+    found = repository or repository_of(candidate.repository.remote_url())
     api = GitHubApi.from_environment(os.environ, found)
     contract = candidate.contract.parts
     reviewers: tuple[Reviewer, ...] = approving(contract, api)

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("protect", short_help="Set branch rules, tag rules and environments on GitHub.")
 @options.contract
-@click.option(
-    "--repository", metavar="OWNER/NAME", help="On GitHub. Default: where the remote `origin` leads."
-)
+@click.option("--repository", metavar="OWNER/NAME", help="On GitHub. Default: where the git remote leads.")
 @click.option(
     "--reviewer",
     "reviewers",
@@ -59,7 +57,7 @@ def command(
     candidate = open_candidate(contract_path)
     candidate.repository.require_git("gradatim protect")
     api = GitHubApi.from_environment(
-        os.environ, repository or repository_of(candidate.repository.setting("remote.origin.url"))
+        os.environ, repository or repository_of(candidate.repository.remote_url())
     )
     settings = settings_of(candidate.contract.parts, reviewers=_found(api, reviewers, teams), app=app)
     calls = []

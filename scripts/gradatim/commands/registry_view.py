@@ -72,9 +72,10 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
         EnvironmentLacks: there is no repository; or ``fetch``, or only the remote knows the tags, and it did not
             answer.
         ContractError: there is a contract and it cannot be used.
+        UsageError: the remote that the contract names is needed and not there.
     """
     contract = contract_nearby(contract_path)
-    repository = checkout.open(contract.root if contract else Path.cwd())
+    repository = _repository(contract)
     fetch = fetch or (repository.central and not offline)
     synced = sync(repository, required=repository.remote is not None) if fetch else None
     if contract is None:
@@ -94,6 +95,16 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
         synced,
         contract,
     )
+
+
+def _repository(contract: ReadContract | None) -> Repository:
+    """Without a contract git's own configuration says which remote is spoken to: nobody else has said it."""
+    if contract is None:
+        return checkout.open(Path.cwd())
+    from gradatim.candidate.repository import repository_of
+    from gradatim.ci import detect
+
+    return repository_of(contract, detect())
 
 
 def contract_nearby(given: str | None) -> ReadContract | None:

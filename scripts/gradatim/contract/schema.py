@@ -527,7 +527,11 @@ class Iteration(Section):
 class Registry(Section):
     """Where versions are kept: tags in git."""
 
-    remote: Text = Field("origin", description="The git remote that holds the tags.")
+    remote: Text | None = Field(
+        None,
+        description="The git remote that holds the tags. When left out, the one of the branch, else `origin`, else the only one. "
+        "In a job of a CI system that has none of this name, the one that was checked out.",
+    )
     tags: Literal["plain", "named"] = Field(
         "plain", description="`plain` v1.4.0, or `named` digits@v1.4.0 for several models."
     )

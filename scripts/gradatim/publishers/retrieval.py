@@ -65,7 +65,7 @@ def retrieve(
     if MANIFEST_FILE not in ledger.blobs:
         raise BrokenEvidence(
             f"The tag vouches for the manifest {manifest[:12]}, and neither this clone nor the remote "
-            "keeps it. Fetch it: git fetch origin 'refs/gradatim/*:refs/gradatim/*'"
+            f"keeps it. Fetch it: git fetch {repository.remote or 'REMOTE'} 'refs/gradatim/*:refs/gradatim/*'"
         )
     wanted = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
     if wanted.digest != manifest:

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,7 @@ class Repository(ObjectDatabase):
         root: the top of the working tree; the git folder itself in a bare repository.
         git_dir: the folder that holds the objects and references.
         shallow: whether the history was cut off by ``--depth``.
+        choose_remote: picks the remote to speak to by name out of all; None leaves that to git's configuration.
         central: whether only the remote knows the tags, so that reading them always asks it; in git every clone does.
     """
 
@@ -71,6 +72,7 @@ class Repository(ObjectDatabase):
     def __init__(self, root: Path, git_dir: Path, *, shallow: bool) -> None:
         super().__init__(root, git_dir)
         self.shallow = shallow
+        self.choose_remote: Callable[[Sequence[str]], str] | None = None
 
     @classmethod
     def find(cls, path: Path) -> Repository:
@@ -213,17 +215,27 @@ class Repository(ObjectDatabase):
 
     @cached_property
     def remote(self) -> str | None:
-        """The remote to speak to: the branch's own, else ``origin``, else the only one; None without any."""
+        """The remote to speak to: the chosen one, else the branch's own, ``origin``, or the only one; None without any.
+
+        Raises:
+            UsageError: the one that is wanted is not there.
+        """
         return self._git_remote()
 
+    def remotes(self) -> list[str]:
+        """The names of all remotes."""
+        return [name for name in self.text("remote").split("\n") if name]
+
     def _git_remote(self) -> str | None:
-        names = self.text("remote").split("\n")
+        names = self.remotes()
+        if self.choose_remote is not None:
+            return self.choose_remote(names)
         branch = self.branch()
         own = self.setting(f"branch.{branch}.remote") if branch else None
         for name in (own, "origin"):
             if name in names:
                 return name
-        return names[0] if len(names) == 1 and names[0] else None
+        return names[0] if len(names) == 1 else None
 
     def remote_url(self, remote: str | None = None) -> str | None:
         """Where a remote lies, without any password in it; None when there is no remote."""
