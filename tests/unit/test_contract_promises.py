@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from gate_project import GateProject, lay_down, named
 from github_repository import Repository, served
+from powercap import running, zone
 from registry_examples import git
 
 from gradatim.ci.github import GitHub
@@ -19,7 +20,8 @@ from gradatim.ci.github_checkup import check_branches
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError, UsageError
-from gradatim.gates.verdict import Verdict
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics.catalogue import known as known_metrics
 from gradatim.report.collect import collect
 
 LABELS = np.arange(240) % 3
@@ -240,3 +242,78 @@ def test_a_job_of_a_ci_system_knows_the_repository_by_the_name_that_its_checkout
     git(forked.root, "remote", "remove", "upstream")
     candidate = replace(forked.release(), platform=GitHub({}))
     assert candidate.repository.remote == "origin"
+
+
+TIMED = """\
+model: {name: small, path: model.onnx}
+data: {evaluation: test.npz}
+task: {type: classification, labels: [0, 1, 2]}
+test: {abnormal: skip}
+benchmark: {rounds: 3}
+gates:
+%s
+"""
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> GateProject:
+    return lay_down(tmp_path / "timed", LABELS, wrong(2), wrong(2))
+
+
+def gates(made: GateProject, **lines: str) -> dict[str, GateResult]:
+    """What the gates of a benchmark say, by the gate's metric."""
+    written = "\n".join(f"  {name}: {{{line}}}" for name, line in lines.items())
+    (made.root / "gradatim.yml").write_text(TIMED % written)
+    return {result.gate: result for result in made.judge("production", "benchmark").gates}
+
+
+@pytest.fixture
+def powercap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this machine's energy counters are looked for: none, until a test lays some down."""
+    root = tmp_path / "powercap"
+    root.mkdir()
+    monkeypatch.setattr("gradatim.timing.energy.POWERCAP", root)
+    return root
+
+
+def test_energy_is_judged_where_the_hardware_counts_it(timed: GateProject, powercap: Path) -> None:
+    with running(zone(powercap, "intel-rapl:0", "package-0"), watts=20):
+        found = gates(timed, energy="at_most: 20 J")["energy"]
+        assert found.verdict is Verdict.PASS, found.text
+        assert "mJ" in found.text
+        assert found.low is not None
+        assert found.low < found.high
+        found = gates(timed, energy="at_most: 1 uJ")["energy"]
+        assert found.verdict is Verdict.FAIL, found.text
+        found = gates(timed, energy="not_worse_than: baseline, by: 900%")["energy"]
+        assert found.verdict is Verdict.PASS, found.text
+        assert "3 paired rounds" in found.text
+        assert "slower" not in found.text
+
+
+@pytest.mark.parametrize(
+    "line", ["at_most: 2", "not_worse_than: baseline, by: 5%", "at_most: 110% of baseline"]
+)
+@pytest.mark.parametrize("required", [True, False])
+def test_energy_that_nothing_counts_never_passes_and_says_what_the_hardware_lacks(
+    timed: GateProject, powercap: Path, line: str, required: bool
+) -> None:
+    found = gates(timed, energy=line if required else f"{line}, required: false")["energy"]
+    assert found.verdict is (Verdict.FAIL if required else Verdict.INCONCLUSIVE)
+    assert "RAPL" in found.text
+    assert "gradatim benchmark" not in found.text
+
+
+def test_every_gate_on_what_is_timed_or_counted_is_decided_after_the_benchmark(
+    timed: GateProject, powercap: Path
+) -> None:
+    units = {"s": "1 min", "B": "1 GB", "J": "900 J"}
+    known = {m.name: m for m in known_metrics("classification").values() if m.kind in ("timing", "limit")}
+    lines = {
+        name: "at_least: 0.001" if metric.higher_is_better else f"at_most: {units.get(metric.unit, '1 M')}"
+        for name, metric in known.items()
+    }
+    with running(zone(powercap, "intel-rapl:0", "package-0"), watts=20):
+        found = gates(timed, **lines)
+    assert {name: result.text for name, result in found.items() if result.verdict is not Verdict.PASS} == {}
+    assert set(found) == set(known)
