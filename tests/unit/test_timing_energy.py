@@ -19,7 +19,8 @@ from powercap import WRAPS, count, running, zone
 from gradatim.timing import energy
 from gradatim.timing.contestant import Contestant
 from gradatim.timing.nvml import Nvml
-from gradatim.timing.paired import PairedResult, compare
+from gradatim.timing.paired import compare
+from gradatim.timing.result import PairedResult
 
 
 @pytest.fixture

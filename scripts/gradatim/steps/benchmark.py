@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
 
     from gradatim.contract.schema import Benchmark
     from gradatim.timing.contestant import Contestant
-    from gradatim.timing.paired import PairedResult
+    from gradatim.timing.result import PairedResult
 
 _MARGIN = 0.03
 

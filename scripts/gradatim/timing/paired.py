@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan, lower_quartile, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alarm, look, looks_until
-from gradatim.timing.machine import Machine, this_machine
+from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
+from gradatim.timing.result import Comparison, ContestantTiming, Discarded, PairedResult, Quantile
 
 _KEPT_SAMPLES = 2000
 _MOST_DISCARDED = 6
@@ -45,173 +45,6 @@ class Question:
     baseline: str
     margin: float = MARGIN
     alarm: float | None = None
-
-
-@dataclass(frozen=True)
-class Quantile:
-    """A quantile of the seconds of all timed calls, with the 95 % interval of its value between rounds."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class ContestantTiming:
-    """What was measured of one contestant.
-
-    Attributes:
-        device, threads, clock: how it ran.
-        rounds: rounds it took part in.
-        calls: timed calls, all rounds together.
-        items: items of the batch.
-        p50, p90, p99: seconds of a call. p99 varies by half between processes: report it, do not gate it.
-        throughput: items a second, one call at a time.
-        block: Q25 of the block minima, median over rounds: the steadiest figure, in seconds.
-        memory: bytes by which the peak resident memory grew from before the model was opened, its runtime
-            apart.
-        opening: seconds to open the model, median over rounds.
-        samples: seconds of timed calls, evenly thinned to at most 2000, in the order taken.
-    """
-
-    name: str
-    device: str
-    threads: int
-    clock: str
-    rounds: int
-    calls: int
-    items: int
-    p50: Quantile
-    p90: Quantile
-    p99: Quantile
-    throughput: float
-    block: float
-    memory: int
-    opening: float
-    samples: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The answer to a question; ratios are candidate / baseline (1.05 = 5 % slower).
-
-    Attributes:
-        differences: d_r of each round, natural logarithms.
-        looks: the state at each look; the last one holds the answer.
-        detectable: the slowdown, as a fraction, that this many rounds would have proven half of the time.
-        reason: why it is undecided, where that has another cause than the spread.
-    """
-
-    candidate: str
-    baseline: str
-    margin: float
-    alarm: float
-    differences: tuple[float, ...]
-    looks: tuple[Look, ...]
-    detectable: float | None
-    reason: str | None = None
-
-    @property
-    def decision(self) -> Decision:
-        return self.looks[-1].decision if self.looks else Decision.UNDECIDED
-
-    @property
-    def ratio(self) -> float | None:
-        return self.looks[-1].ratio if self.looks else None
-
-    @property
-    def low(self) -> float | None:
-        return self.looks[-1].low if self.looks else None
-
-    @property
-    def high(self) -> float | None:
-        return self.looks[-1].high if self.looks else None
-
-
-@dataclass(frozen=True)
-class Discarded:
-    """A round that does not count, and why."""
-
-    round: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class PairedResult:
-    """Everything a benchmark found.
-
-    Attributes:
-        contestants, comparisons: in the order asked for.
-        gpu: facts after each round, on a GPU.
-        discarded: rounds that the GPU's slowdowns spoiled.
-        load: load average over one minute when the run ended.
-        seconds: how long the benchmark took.
-    """
-
-    contestants: tuple[ContestantTiming, ...]
-    comparisons: tuple[Comparison, ...]
-    plan: BlockPlan
-    machine: Machine
-    seed: int
-    load: float | None
-    seconds: float
-    gpu: tuple[GpuFacts, ...] = ()
-    discarded: tuple[Discarded, ...] = ()
-
-    def contestant(self, name: str) -> ContestantTiming:
-        return next(contestant for contestant in self.contestants if contestant.name == name)
-
-    def comparison(self, candidate: str) -> Comparison | None:
-        """The comparison in which ``candidate`` is the candidate."""
-        return next((found for found in self.comparisons if found.candidate == candidate), None)
-
-    def measurements(self) -> list[Measurement]:
-        """``latency_p50`` and its kin, ``throughput``, ``memory``, and ``latency_ratio`` to the baseline."""
-        found = []
-        for one in self.contestants:
-            for name in ("p50", "p90", "p99"):
-                quantile: Quantile = getattr(one, name)
-                found.append(
-                    Measurement(
-                        f"latency_{name}",
-                        one.name,
-                        quantile.value,
-                        "s",
-                        one.rounds,
-                        quantile.low,
-                        quantile.high,
-                    )
-                )
-            found.append(Measurement("throughput", one.name, one.throughput, "1/s", one.rounds))
-            found.append(Measurement("memory", one.name, float(one.memory), "B", one.rounds))
-        for answer in self.comparisons:
-            if answer.ratio is None:
-                reason = answer.reason or "no round counted"
-                found.append(Measurement("latency_ratio", answer.candidate, None, "s/s", reason=reason))
-            else:
-                rounds = len(answer.differences)
-                found.append(
-                    Measurement(
-                        "latency_ratio",
-                        answer.candidate,
-                        answer.ratio,
-                        "s/s",
-                        rounds,
-                        answer.low,
-                        answer.high,
-                    )
-                )
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, samples included."""
-        record = asdict(self)
-        record["machine"] = self.machine.to_json()
-        for entry, answer in zip(record["comparisons"], self.comparisons, strict=True):
-            entry["decision"] = answer.decision.value
-            for one in entry["looks"]:
-                one["decision"] = one["decision"].value
-        return record
 
 
 Progress = Callable[[int, int, str], None]
