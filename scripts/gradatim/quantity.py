@@ -10,6 +10,7 @@ _NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^
 FRACTION = {"%": 0.01, "percent": 0.01, "points": 0.01, "point": 0.01}
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+JOULES = {"uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3}
 COUNT = {"k": 1e3, "M": 1e6, "G": 1e9}
 DAYS = {
     "h": 1 / 24,
@@ -22,7 +23,7 @@ DAYS = {
     "weeks": 7.0,
 }
 
-UNITS = {"1": FRACTION, "s": SECONDS, "B": BYTES, "count": COUNT, "days": DAYS}
+UNITS = {"1": FRACTION, "s": SECONDS, "B": BYTES, "J": JOULES, "count": COUNT, "days": DAYS}
 """The units that may be written for a quantity whose own unit is the key."""
 
 
@@ -52,4 +53,4 @@ def parse_quantity(written: object, unit: str) -> float:
 
 
 def _example(unit: str) -> str:
-    return {"1": "1% or 0.01", "s": "10 ms", "B": "5 MB", "days": "3 days"}.get(unit, "100")
+    return {"1": "1% or 0.01", "s": "10 ms", "B": "5 MB", "J": "20 mJ", "days": "3 days"}.get(unit, "100")

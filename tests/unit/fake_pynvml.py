@@ -34,7 +34,7 @@ def fake_pynvml(
     for name, kind in kinds.items():
         setattr(made, f"NVMLError_{name}", kind)
     for name, code in (
-        ("NOT_SUPPORTED", 3), ("NO_PERMISSION", 4), ("DRIVER_NOT_LOADED", 9), ("LIBRARY_NOT_FOUND", 12), ("FUNCTION_NOT_FOUND", 13),
+        ("NO_PERMISSION", 4), ("DRIVER_NOT_LOADED", 9), ("LIBRARY_NOT_FOUND", 12),
     ):  # fmt: skip
         setattr(made, f"NVML_ERROR_{name}", code)
     made.NVML_CLOCK_GRAPHICS, made.NVML_CLOCK_MEM = 0, 2

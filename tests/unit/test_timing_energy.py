@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_pynvml import CODES, fake_pynvml
-from gradatim.timing.energy import Energy, Rapl, counter_of, per_call
 from powercap import WRAPS, count, running, zone
 
 from gradatim.timing import energy
 from gradatim.timing.contestant import Contestant
+from gradatim.timing.energy import Energy, Rapl, per_call
 from gradatim.timing.nvml import Nvml
 from gradatim.timing.paired import compare
 from gradatim.timing.result import PairedResult
@@ -261,9 +261,3 @@ def test_where_nothing_counts_energy_it_is_null_with_the_reason_and_costs_no_tim
     (found,) = [m for m in result.measurements() if m.name == "energy"]
     assert found.value is None
     assert "RAPL" in str(found.reason)
-
-
-def test_a_model_on_a_gpu_is_measured_by_the_gpus_counter(gpu: Any) -> None:
-    gpu()
-    assert isinstance(counter_of("cuda:0"), Nvml)
-    assert isinstance(counter_of("cpu"), Rapl)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_pynvml import fake_pynvml
 from small_models import write_mlp
 
 from gradatim.errors import InvalidInput, UsageError
@@ -197,8 +198,9 @@ def test_a_batch_of_objects_is_refused(tmp_path):
         save_inputs(tmp_path / "x.npz", {})
 
 
-def test_without_nvml_every_gpu_fact_is_null_with_its_reason():
-    facts = Nvml("cuda:0", library="libnvidia-ml-that-is-not-there.so").facts()
+def test_without_nvml_every_gpu_fact_is_null_with_its_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(errors={"nvmlInit": "LibraryNotFound"}))
+    facts = Nvml("cuda:0").facts()
     assert facts.energy is None
     assert facts.throttles is None
     assert set(facts.reasons.values()) == {"no_library"}

@@ -167,6 +167,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add(contract.lineage.kind)
     if contract.compress is not None:
         extras.add("onnx")
+    if model.device.startswith("cuda"):
+        extras.add("gpu")
     if contract.test.pytest:
         extras.add("test")
     return tuple(sorted(extras - {""}))

@@ -14,7 +14,6 @@ from gradatim.quantity import parse_quantity
 
 _KEY = re.compile(r"(?P<metric>[A-Za-z_]\w*)(?:\[(?P<where>[^\[\]]+)\])?\Z")
 _OF_BASELINE = re.compile(r"(?P<share>.+?)\s+of\s+(?:the\s+)?baseline\s*\Z")
-_TIMES = ("s", "1/s")
 
 
 class Misstated(ValueError):
@@ -101,7 +100,7 @@ def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:
         if gate.by is not None:
             raise Misstated(f"`by` belongs to `not_worse_than`, not to `{field}`", "by")
         return _absolute(getattr(gate, field), field, metric)
-    if field == "not_slower_than" and metric.unit not in _TIMES:
+    if field == "not_slower_than" and not metric.slower:
         raise Misstated(
             f"`not_slower_than` is for latency and throughput; for {metric.name} say `not_worse_than`", field
         )

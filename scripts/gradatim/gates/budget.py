@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from gradatim.gates.reuse import Reuse
 from gradatim.gates.rule import Rule
 
-_CERTAIN = ("size", "parameters", "memory", "energy")
-_TIMED = ("latency", "throughput")
+_CERTAIN = ("size", "parameters", "memory")
+_TIMED = ("latency", "throughput", "energy")
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def wanted(rule: Rule, meaning: Metric) -> str:
     if meaning.kind == "limit":
         return f"at most {100 * rule.amount:.4g} % more than the baseline"
     if rule.relative or meaning.kind == "timing":
-        worse = "slower" if meaning.kind == "timing" else "worse"
+        worse = "slower" if meaning.slower else "worse"
         return f"not {worse} than the baseline by more than {100 * rule.amount:.4g} %"
     return f"not worse than the baseline by more than {wording.points(rule.amount, meaning)}"
 

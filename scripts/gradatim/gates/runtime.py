@@ -18,7 +18,7 @@ _STEPS = {"limit": "inspect", "timing": "benchmark"}
 
 
 def limit(gate: Gate, case: Case) -> GateResult:
-    """A plain number against a plain number: size, parameters, memory, energy."""
+    """A plain number against a plain number: size, parameters, memory."""
     mine = case.measurement(gate.name)
     if mine is None or mine.value is None:
         return _missing(gate, mine)
@@ -46,13 +46,17 @@ def limit(gate: Gate, case: Case) -> GateResult:
 
 
 def timing(gate: Gate, case: Case) -> GateResult:
-    """A latency or a throughput: paired with the baseline's, or absolute."""
+    """A latency, a throughput or an energy: paired with the baseline's, or absolute."""
     return _paired(gate, case) if gate.compares else _absolute(gate, case)
 
 
 def _paired(gate: Gate, case: Case) -> GateResult:
     paired = case.timings.get(gate.rule.metric)
     if paired is None:
+        unmeasured = (case.measurement(gate.name, whose) for whose in (case.variant, BASELINE))
+        lacking = next((found for found in unmeasured if found is not None and found.reason), None)
+        if lacking is not None:
+            return _missing(gate, lacking)
         advice = "Run `gradatim benchmark`, which times candidate and baseline side by side."
         if gate.rule.metric in TAILS:
             advice = "Tails vary too much between processes: gate latency_p50, or give an absolute bound."
@@ -74,8 +78,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
     worse = sorted((slower * low, slower * high))
     verdict = not_slower(worse[0], worse[1], by) if by > 0 else _no_margin(worse, by)
     change, ends = math.expm1(mean), [math.expm1(low), math.expm1(high)]
-    word = "more" if slower < 0 else "slower"
-    less = "less" if slower < 0 else "faster"
+    word, less = ("slower", "faster") if gate.meaning.unit == "s" else ("more", "less")
     text = (
         f"{gate.name}: {wording.number(paired.baseline, gate.meaning)} -> "
         f"{wording.number(paired.candidate, gate.meaning)}, "
@@ -199,7 +202,7 @@ def kept(amount: float, *, higher_is_better: bool) -> float:
 
 def _missing(gate: Gate, found: Measurement | None, what: str | None = None) -> GateResult:
     step = _STEPS.get(gate.meaning.kind, "evaluate")
-    if gate.rule.metric == "memory" or gate.rule.metric == "energy":
+    if gate.rule.metric == "memory":
         step = "benchmark"
     if found is not None and found.reason:
         text = f"{gate.name} could not be measured: {found.reason}."

@@ -17,6 +17,8 @@ def number(value: float | None, metric: Metric) -> str:
         return seconds(value)
     if metric.unit == "B":
         return size(value)
+    if metric.unit == "J":
+        return joules(value)
     if metric.unit == "1/s":
         return f"{plain(value)} a second"
     return plain(value) if metric.unit == "1" else f"{plain(value)} {metric.unit}"
@@ -54,6 +56,14 @@ def seconds(value: float) -> str:
     """``12.3 ms``."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
         if abs(value) >= factor or unit == "us":
+            return f"{plain(value / factor)} {unit}"
+    raise AssertionError
+
+
+def joules(value: float) -> str:
+    """``20 mJ``."""
+    for factor, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")):
+        if abs(value) >= factor or unit == "uJ":
             return f"{plain(value / factor)} {unit}"
     raise AssertionError
 

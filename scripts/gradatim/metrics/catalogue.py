@@ -9,9 +9,8 @@ from typing import Literal
 
 Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
 """How a metric is judged: ``quality`` from labelled samples; ``comparison`` beside the baseline's samples;
-``robustness`` from perturbed samples; ``timing`` from timed calls; ``limit`` a plain number that has no
-sample;
-``own`` a function of the user's over labelled samples."""
+``robustness`` from perturbed samples; ``timing`` from rounds of timed calls, or of calls whose energy was counted;
+``limit`` a plain number that has no sample; ``own`` a function of the user's over labelled samples."""
 
 TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
 
@@ -43,6 +42,11 @@ class Metric:
     def on_samples(self) -> bool:
         """Whether it rests on the samples of a data set."""
         return self.kind in ("quality", "comparison", "robustness", "own")
+
+    @property
+    def slower(self) -> bool:
+        """Whether worse means slower."""
+        return self.unit in ("s", "1/s")
 
 
 def _table(*metrics: Metric) -> dict[str, Metric]:
@@ -146,7 +150,7 @@ _RUNTIME = _table(
     Metric("size", "bytes of the model's files", False, "limit", "B", False),
     Metric("parameters", "number of weights", False, "limit", "1", False),
     Metric("memory", "peak resident memory while predicting", False, "limit", "B", False),
-    Metric("energy", "energy of a call", False, "limit", "J", False),
+    Metric("energy", "energy of a call", False, "timing", "J", False),
 )
 
 _AT_K = re.compile(r"(recall|ndcg)_at_([1-9]\d{0,4})")

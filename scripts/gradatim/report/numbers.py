@@ -21,9 +21,10 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 _TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_JOULES = ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _COUNT = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
-_RELATIVE = ("latency", "throughput")
+_RELATIVE = ("latency", "throughput", "energy")
 """Metrics whose difference from the baseline is a share of it."""
 
 
@@ -118,6 +119,8 @@ def number_format(
         return _prefixed(largest, _TIME, difference)
     if unit == "B":
         return _prefixed(largest, _BYTES, difference)
+    if unit == "J":
+        return _prefixed(largest, _JOULES, difference)
     if unit == "1/s":
         return NumberFormat(decimals=_decimals(largest), suffix="/s", signed=difference)
     if unit == "count":

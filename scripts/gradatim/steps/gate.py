@@ -257,6 +257,10 @@ def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], 
         timings["throughput"] = PairedTiming(
             [-ratio for ratio in ratios], a["throughput"], b["throughput"], looks
         )
+        if entry["energy"] and a["energy"] and b["energy"]:
+            timings["energy"] = PairedTiming(
+                entry["energy"], a["energy"]["value"], b["energy"]["value"], looks
+            )
     return timings, latencies
 
 

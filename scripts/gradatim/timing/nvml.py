@@ -1,37 +1,30 @@
-"""What NVIDIA's management library says about a GPU while it is timed.
+"""What NVIDIA's management library says about a GPU while it is timed, and the energy that it counts.
 
-Read with ctypes from the driver's own library, so that no package is needed. Every field that cannot be read
-is None and ``reasons`` says why; a missing fact is never a zero. Nothing is ever set: no clock, no power
-limit, no mode.
+Read with ``pynvml``, NVIDIA's own package for it (nvidia-ml-py, the extra ``gpu``). Every field that cannot be read is None
+and ``reasons`` says why; a missing fact is never a zero. Nothing is ever set: no clock, no power limit, no mode.
 
-Source: NVML API Reference (constants and signatures of nvml.h).
+Source: NVML API Reference.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Reason = Literal["no_library", "no_driver", "not_supported", "no_permission"]
+from gradatim.timing.energy import Reading, Unreadable
 
-_NOT_SUPPORTED, _NO_PERMISSION, _DRIVER_NOT_LOADED, _LIBRARY_NOT_FOUND = 3, 4, 9, 12
-_REASONS: dict[int, Reason] = {
-    _NOT_SUPPORTED: "not_supported",
-    _NO_PERMISSION: "no_permission",
-    _DRIVER_NOT_LOADED: "no_driver",
-    _LIBRARY_NOT_FOUND: "no_library",
-}
+Reason = Literal["no_package", "no_library", "no_driver", "not_supported", "no_permission"]
 
-_SOFTWARE_POWER_CAP = 0x04
-_THROTTLES = {
-    0x08: "hardware slowdown",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "hardware power brake",
+_WORDS: dict[Reason, str] = {
+    "no_package": "the package that reads a GPU's counters, nvidia-ml-py, is not installed: pip install 'gradatim[gpu]'",
+    "no_library": "this machine has no libnvidia-ml.so.1, which comes with NVIDIA's driver",
+    "no_driver": "NVIDIA's driver is not loaded",
+    "not_supported": "this GPU has no counter of its energy",
+    "no_permission": "this user may not ask the GPU for its energy",
 }
-_CLOCK_GRAPHICS, _CLOCK_MEMORY = 0, 2
+_SPLIT = "the GPU is split (MIG), and its one counter is of the whole: a part is never charged with that"
 
 
 @dataclass(frozen=True)
@@ -65,108 +58,124 @@ class GpuFacts:
         return asdict(self)
 
 
+_CLOCK = "nvmlDeviceGetClockInfo"
+_EVENTS = "nvmlDeviceGetCurrentClocksThrottleReasons"
+_PROCESSES = "nvmlDeviceGetComputeRunningProcesses"
+_MIG = "nvmlDeviceGetMigMode"
+_ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
 _FIELDS = tuple(name for name in GpuFacts.__dataclass_fields__ if name != "reasons")
 
 
 class Nvml:
     """A session with the library; ``reason`` is set, and every fact None, where there is none.
 
+    It is a ``Counter`` of the GPU's energy, too.
+
     Args:
         device: a device as models name it: ``cuda`` or ``cuda:1``, counted as CUDA counts
             (``CUDA_VISIBLE_DEVICES``).
-        library: file name of the library.
     """
 
-    def __init__(self, device: str, library: str = "libnvidia-ml.so.1") -> None:
+    window = 1.0  # the counter is updated several times a second
+
+    def __init__(self, device: str) -> None:
         self.reason: Reason | None = None
-        self._handle = ctypes.c_void_p()
+        self._part = False
         try:
-            self._library = ctypes.CDLL(library)
-        except OSError:
-            self.reason = "no_library"
+            import pynvml
+        except ImportError:
+            self.reason = "no_package"
             return
-        self.reason = self._call("nvmlInit_v2") or self._find(device)
+        self._library = pynvml
+        _, self.reason = self._call("nvmlInit")
+        if self.reason is None:
+            self._gpu, self.reason = self._find(device)
 
     def facts(self, own: frozenset[int] = frozenset()) -> GpuFacts:
         """Look now; ``own`` are the process ids that are ours."""
         if self.reason:
             return GpuFacts(reasons=dict.fromkeys(_FIELDS, self.reason))
+        library = self._library
+        throttles = {
+            library.nvmlClocksThrottleReasonHwSlowdown: "hardware slowdown",
+            library.nvmlClocksThrottleReasonSwThermalSlowdown: "software thermal slowdown",
+            library.nvmlClocksThrottleReasonHwThermalSlowdown: "hardware thermal slowdown",
+            library.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "hardware power brake",
+        }
+        capped = library.nvmlClocksThrottleReasonSwPowerCap
         found: dict[str, Any] = {}
         reasons: dict[str, Reason] = {}
 
-        def keep(name: str, value: Any, reason: Reason | None) -> None:
+        def look(name: str, meaning: Callable[[Any], Any], function: str, *arguments: Any) -> None:
+            value, reason = self._ask(function, *arguments)
             if reason:
                 reasons[name] = reason
             else:
-                found[name] = value
+                found[name] = meaning(value)
 
-        text = ctypes.create_string_buffer(96)
-        reason = self._get("nvmlDeviceGetName", text, ctypes.c_uint(96))
-        keep("name", text.value.decode(errors="replace"), reason)
-        for name, clock in (("graphics_clock", _CLOCK_GRAPHICS), ("memory_clock", _CLOCK_MEMORY)):
-            megahertz = ctypes.c_uint()
-            reason = self._get("nvmlDeviceGetClockInfo", ctypes.c_int(clock), ctypes.byref(megahertz))
-            keep(name, megahertz.value * 1e6, reason)
-        events = ctypes.c_ulonglong()
-        reason = self._get("nvmlDeviceGetCurrentClocksThrottleReasons", ctypes.byref(events))
-        keep("throttles", tuple(text for bit, text in _THROTTLES.items() if events.value & bit), reason)
-        keep("power_capped", bool(events.value & _SOFTWARE_POWER_CAP), reason)
-        persistence = ctypes.c_int()
-        reason = self._get("nvmlDeviceGetPersistenceMode", ctypes.byref(persistence))
-        keep("persistence", bool(persistence.value), reason)
-        keep("others", *self._other_processes(own))
-        mode, pending = ctypes.c_uint(), ctypes.c_uint()
-        reason = self._get("nvmlDeviceGetMigMode", ctypes.byref(mode), ctypes.byref(pending))
-        keep("mig", bool(mode.value), reason)
-        if found.get("mig"):
-            # The counter is the whole GPU's: to charge a slice with it would be wrong, not rough.
-            keep("energy", None, "not_supported")
+        look("name", str, "nvmlDeviceGetName")
+        look("graphics_clock", lambda megahertz: megahertz * 1e6, _CLOCK, library.NVML_CLOCK_GRAPHICS)
+        look("memory_clock", lambda megahertz: megahertz * 1e6, _CLOCK, library.NVML_CLOCK_MEM)
+        look(
+            "throttles",
+            lambda events: tuple(text for bit, text in throttles.items() if events & bit),
+            _EVENTS,
+        )
+        look("power_capped", lambda events: bool(events & capped), _EVENTS)
+        look("persistence", bool, "nvmlDeviceGetPersistenceMode")
+        look("others", lambda running: sum(process.pid not in own for process in running), _PROCESSES)
+        look("mig", lambda modes: bool(modes[0]), _MIG)
+        if self._is_part():
+            reasons["energy"] = "not_supported"
         else:
-            millijoules = ctypes.c_ulonglong()
-            reason = self._get("nvmlDeviceGetTotalEnergyConsumption", ctypes.byref(millijoules))
-            keep("energy", millijoules.value / 1e3, reason)
+            look("energy", lambda millijoules: millijoules / 1e3, _ENERGY)
         return GpuFacts(**found, reasons=reasons)
 
-    def close(self) -> None:
-        """End the session."""
-        if not self.reason:
-            self._call("nvmlShutdown")
-            self.reason = "no_driver"
+    def read(self) -> Reading:
+        """Millijoules of the whole GPU since its driver was loaded.
 
-    def _find(self, device: str) -> Reason | None:
+        Raises:
+            Unreadable: it does not count them, they are not of this model alone, or they may not be read.
+        """
+        if self.reason:
+            raise Unreadable(_WORDS[self.reason])
+        if self._is_part():
+            raise Unreadable(_SPLIT)
+        millijoules, reason = self._ask(_ENERGY)
+        if reason:
+            raise Unreadable(_WORDS[reason])
+        return (millijoules,)
+
+    def joules(self, before: Reading, after: Reading) -> float:
+        """The energy between two readings."""
+        return (after[0] - before[0]) / 1e3
+
+    def _is_part(self) -> bool:
+        """Whether the device is one of several that share a GPU, whose counter is the whole GPU's."""
+        modes, _ = self._ask(_MIG)
+        return self._part or bool(modes and modes[0])
+
+    def _find(self, device: str) -> tuple[Any, Reason | None]:
         ordinal = int(device.partition(":")[2] or 0)
-        visible = [
-            entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()
-        ]
+        listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        visible = [entry.strip() for entry in listed if entry.strip()]
         entry = visible[ordinal] if ordinal < len(visible) else str(ordinal)
-        handle = ctypes.byref(self._handle)
+        self._part = entry.startswith("MIG-")
         if entry.isdigit():
-            return self._call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(int(entry)), handle)
-        return self._call("nvmlDeviceGetHandleByUUID", ctypes.c_char_p(entry.encode()), handle)
+            return self._call("nvmlDeviceGetHandleByIndex", int(entry))
+        return self._call("nvmlDeviceGetHandleByUUID", entry)
 
-    def _other_processes(self, own: frozenset[int]) -> tuple[int, Reason | None]:
-        count = ctypes.c_uint(256)
-        processes = (_Process * 256)()
-        reason = self._get("nvmlDeviceGetComputeRunningProcesses_v3", ctypes.byref(count), processes)
-        return sum(
-            process.pid not in own for process in processes[: count.value]
-        ) if not reason else 0, reason
+    def _ask(self, function: str, *arguments: Any) -> tuple[Any, Reason | None]:
+        return self._call(function, self._gpu, *arguments)
 
-    def _get(self, function: str, *arguments: Any) -> Reason | None:
-        return self._call(function, self._handle, *arguments)
-
-    def _call(self, function: str, *arguments: Any) -> Reason | None:
+    def _call(self, function: str, *arguments: Any) -> tuple[Any, Reason | None]:
+        library = self._library
+        reasons: dict[int, Reason] = {
+            library.NVML_ERROR_NO_PERMISSION: "no_permission",
+            library.NVML_ERROR_DRIVER_NOT_LOADED: "no_driver",
+            library.NVML_ERROR_LIBRARY_NOT_FOUND: "no_library",
+        }
         try:
-            code = int(getattr(self._library, function)(*arguments))
-        except AttributeError:  # an older driver does not know this function
-            return "not_supported"
-        return None if code == 0 else _REASONS.get(code, "not_supported")
-
-
-class _Process(ctypes.Structure):
-    _fields_ = (
-        ("pid", ctypes.c_uint),
-        ("memory", ctypes.c_ulonglong),
-        ("gpu_instance", ctypes.c_uint),
-        ("compute_instance", ctypes.c_uint),
-    )
+            return getattr(library, function)(*arguments), None
+        except library.NVMLError as error:
+            return None, reasons.get(error.value, "not_supported")

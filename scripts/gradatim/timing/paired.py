@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from gradatim.errors import InvalidInput, UsageError
 from gradatim.timing.blocks import BlockPlan, lower_quartile, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alarm, look, looks_until
+from gradatim.timing.energy import Counter, Energy, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
-from gradatim.timing.result import Comparison, ContestantTiming, Discarded, PairedResult, Quantile
+from gradatim.timing.result import Comparison, ContestantTiming, Discarded, Level, PairedResult
 
 _KEPT_SAMPLES = 2000
 _MOST_DISCARDED = 6
@@ -65,7 +67,7 @@ def compare(
 
     Each round starts every contestant whose question is open in a fresh process, in random order, warms it up
     for 0.1 s, and has them take turns at blocks of calls, in a random order drawn anew for each tuple of
-    blocks. After 6, 10, 16, 24 and 36 rounds the questions are looked at; a contestant with no open question
+    blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24 and 36 rounds the questions are looked at; a contestant with no open question
     drops out.
 
     Args:
@@ -91,7 +93,7 @@ def compare(
     logs = {contestant.name: _Log(contestant) for contestant in contestants}
     answers = {question: _Answer() for question in asked}
     compared = {name for question in asked for name in (question.candidate, question.baseline)}
-    nvml = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), None)
+    counter: Counter = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), Rapl())
     facts: list[GpuFacts] = []
     discarded: list[Discarded] = []
     plan: BlockPlan | None = None
@@ -106,7 +108,7 @@ def compare(
             playing = [
                 c for c in contestants if c.name in still or (c.name not in compared and done < LOOKS[0])
             ]
-            found = _round(playing, batch, scratch, plan, order, timeout, nvml)
+            found = _round(playing, batch, scratch, plan, order, timeout, counter)
             if found.facts:
                 facts.append(found.facts)
                 if found.facts.throttles:
@@ -156,6 +158,7 @@ class _Turn:
     minima: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     memory: int = 0
+    energy: Energy = field(default_factory=lambda: Energy(None))
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def _round(
     plan: BlockPlan | None,
     order: random.Random,
     timeout: float,
-    nvml: Nvml | None,
+    counter: Counter,
 ) -> _Round:
     with contextlib.ExitStack() as stack:
         workers = {
@@ -191,11 +194,17 @@ def _round(
                 seconds = workers[name].ask("block", **asdict(plan))["seconds"]
                 turns[name].minima.append(min(seconds))
                 turns[name].seconds += seconds
+        for name, worker in workers.items():
+            turns[name].energy = per_call(counter, partial(_repeat, worker, counter.window))
         own = frozenset(worker.pid for worker in workers.values())
-        facts = nvml.facts(own) if nvml else None
+        facts = counter.facts(own) if isinstance(counter, Nvml) else None
         for name, worker in workers.items():
             turns[name].memory = worker.stop()["memory"]
     return _Round(turns, plan, facts)
+
+
+def _repeat(worker: Worker, seconds: float) -> int:
+    return int(worker.ask("repeat", seconds=seconds)["calls"])
 
 
 class _Log:
@@ -211,6 +220,8 @@ class _Log:
     def timing(self) -> ContestantTiming:
         turns = self.turns
         calls = np.concatenate([np.asarray(turn.seconds) for turn in turns])
+        mean = _level(float(calls.mean()), [statistics.fmean(turn.seconds) for turn in turns])
+        energies = tuple(turn.energy.joules for turn in turns if turn.energy.joules is not None)
         kept = calls[np.linspace(0, len(calls) - 1, min(len(calls), _KEPT_SAMPLES)).astype(int)]
         return ContestantTiming(
             name=self.contestant.name,
@@ -223,22 +234,32 @@ class _Log:
             p50=self._quantile(calls, 0.50),
             p90=self._quantile(calls, 0.90),
             p99=self._quantile(calls, 0.99),
-            throughput=turns[0].items / float(calls.mean()),
+            mean=mean,
+            throughput=turns[0].items / mean.value,
             block=statistics.median(lower_quartile(turn.minima) for turn in turns),
             memory=int(statistics.median(turn.memory for turn in turns)),
             opening=statistics.median(turn.opening for turn in turns),
             samples=tuple(round(float(value), 9) for value in kept),
+            energy=_level(statistics.fmean(energies), energies) if energies else None,
+            energies=energies,
+            energy_reason=None if energies else turns[-1].energy.reason,
         )
 
-    def _quantile(self, calls: NDArray[np.float64], q: float) -> Quantile:
-        value = float(np.quantile(calls, q))
-        if len(self.turns) < 3:
-            return Quantile(value, None, None)
-        from scipy.special import stdtrit
+    def _quantile(self, calls: NDArray[np.float64], q: float) -> Level:
+        return _level(
+            float(np.quantile(calls, q)), [float(np.quantile(turn.seconds, q)) for turn in self.turns]
+        )
 
-        logs = [math.log(float(np.quantile(turn.seconds, q))) for turn in self.turns]
-        half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
-        return Quantile(value, value * math.exp(-half), value * math.exp(half))
+
+def _level(value: float, rounds: Sequence[float]) -> Level:
+    """A value over all rounds with its interval, from what it was in each of them."""
+    if len(rounds) < 3:
+        return Level(value)
+    from scipy.special import stdtrit
+
+    logs = [math.log(one) for one in rounds]
+    half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return Level(value, value * math.exp(-half), value * math.exp(half))
 
 
 class _Answer:
@@ -246,6 +267,7 @@ class _Answer:
 
     def __init__(self) -> None:
         self.differences: list[float] = []
+        self.energy: list[float] = []
         self.looks: list[Look] = []
 
     @property
@@ -253,10 +275,10 @@ class _Answer:
         return not self.looks or self.looks[-1].decision is Decision.UNDECIDED
 
     def add(self, question: Question, logs: Mapping[str, _Log], *, look_now: bool) -> None:
-        candidate, baseline = (
-            lower_quartile(logs[name].turns[-1].minima) for name in (question.candidate, question.baseline)
-        )
-        self.differences.append(math.log(candidate / baseline))
+        mine, theirs = (logs[name].turns[-1] for name in (question.candidate, question.baseline))
+        self.differences.append(math.log(lower_quartile(mine.minima) / lower_quartile(theirs.minima)))
+        if mine.energy.joules is not None and theirs.energy.joules is not None:
+            self.energy.append(math.log(mine.energy.joules / theirs.energy.joules))
         if look_now:
             self.looks.append(look(self.differences, question.margin, question.alarm))
 
@@ -273,6 +295,7 @@ class _Answer:
             looks=tuple(self.looks),
             detectable=(1 + alarm) * last.ratio / last.low - 1 if last else None,
             reason=reason if self.open else None,
+            energy=tuple(self.energy),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,12 +14,12 @@ from gradatim.timing.nvml import GpuFacts
 
 
 @dataclass(frozen=True)
-class Quantile:
-    """A quantile of the seconds of all timed calls, with the 95 % interval of its value between rounds."""
+class Level:
+    """What a call takes, with the 95 % interval of its value between rounds; no interval for under three rounds."""
 
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class ContestantTiming:
         calls: timed calls, all rounds together.
         items: items of the batch.
         p50, p90, p99: seconds of a call. p99 varies by half between processes: report it, do not gate it.
+        mean: seconds of a call, on average.
         throughput: items a second, one call at a time.
         block: Q25 of the block minima, median over rounds: the steadiest figure, in seconds.
         memory: bytes by which the peak resident memory grew from before the model was opened, its runtime
             apart.
         opening: seconds to open the model, median over rounds.
         samples: seconds of timed calls, evenly thinned to at most 2000, in the order taken.
+        energy: joules of a call, on average; None where nothing counts them, ``energy_reason`` says why.
+        energies: joules of a call in each round that could be counted.
     """
 
     name: str
@@ -46,14 +50,18 @@ class ContestantTiming:
     rounds: int
     calls: int
     items: int
-    p50: Quantile
-    p90: Quantile
-    p99: Quantile
+    p50: Level
+    p90: Level
+    p99: Level
+    mean: Level
     throughput: float
     block: float
     memory: int
     opening: float
     samples: tuple[float, ...]
+    energy: Level | None
+    energies: tuple[float, ...]
+    energy_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Comparison:
         looks: the state at each look; the last one holds the answer.
         detectable: the slowdown, as a fraction, that this many rounds would have proven half of the time.
         reason: why it is undecided, where that has another cause than the spread.
+        energy: the same logarithms for the joules of a call, of each round in which both were counted.
     """
 
     candidate: str
@@ -75,6 +84,7 @@ class Comparison:
     looks: tuple[Look, ...]
     detectable: float | None
     reason: str | None = None
+    energy: tuple[float, ...] = ()
 
     @property
     def decision(self) -> Decision:
@@ -131,40 +141,16 @@ class PairedResult:
         return next((found for found in self.comparisons if found.candidate == candidate), None)
 
     def measurements(self) -> list[Measurement]:
-        """``latency_p50`` and its kin, ``throughput``, ``memory``, and ``latency_ratio`` to the baseline."""
-        found = []
-        for one in self.contestants:
-            for name in ("p50", "p90", "p99"):
-                quantile: Quantile = getattr(one, name)
-                found.append(
-                    Measurement(
-                        f"latency_{name}",
-                        one.name,
-                        quantile.value,
-                        "s",
-                        one.rounds,
-                        quantile.low,
-                        quantile.high,
-                    )
-                )
-            found.append(Measurement("throughput", one.name, one.throughput, "1/s", one.rounds))
-            found.append(Measurement("memory", one.name, float(one.memory), "B", one.rounds))
+        """What was measured of each contestant, and ``latency_ratio`` to the baseline."""
+        found = [measurement for one in self.contestants for measurement in _measurements(one)]
         for answer in self.comparisons:
             if answer.ratio is None:
                 reason = answer.reason or "no round counted"
                 found.append(Measurement("latency_ratio", answer.candidate, None, "s/s", reason=reason))
             else:
-                rounds = len(answer.differences)
+                ratio = Level(answer.ratio, answer.low, answer.high)
                 found.append(
-                    Measurement(
-                        "latency_ratio",
-                        answer.candidate,
-                        answer.ratio,
-                        "s/s",
-                        rounds,
-                        answer.low,
-                        answer.high,
-                    )
+                    _measured("latency_ratio", answer.candidate, ratio, "s/s", len(answer.differences))
                 )
         return found
 
@@ -177,3 +163,20 @@ class PairedResult:
             for one in entry["looks"]:
                 one["decision"] = one["decision"].value
         return record
+
+
+def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
+    """``latency_p50`` and its kin, ``throughput``, ``memory``, ``energy``."""
+    for name in ("p50", "p90", "p99", "mean"):
+        yield _measured(f"latency_{name}", one.name, getattr(one, name), "s", one.rounds)
+    low, high = (one.items / end if end else None for end in (one.mean.high, one.mean.low))
+    yield _measured("throughput", one.name, Level(one.throughput, low, high), "1/s", one.rounds)
+    yield Measurement("memory", one.name, float(one.memory), "B", one.rounds)
+    if one.energy is None:
+        yield Measurement("energy", one.name, None, "J", reason=one.energy_reason)
+    else:
+        yield _measured("energy", one.name, one.energy, "J", len(one.energies))
+
+
+def _measured(name: str, variant: str, level: Level, unit: str, rounds: int) -> Measurement:
+    return Measurement(name, variant, level.value, unit, rounds, level.low, level.high)

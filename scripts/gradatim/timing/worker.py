@@ -86,6 +86,8 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             say({"seconds": warm_up(call, **command)})
         elif do == "block":
             say({"seconds": run_block(call, BlockPlan(**command), clock)})
+        elif do == "repeat":
+            say({"calls": _repeat(call, **command)})
         elif do == "stop":
             say({"memory": max(0, _peak_memory() - before)})
             predictor.close()
@@ -137,6 +139,15 @@ def _clock(device: str) -> tuple[Clock, str]:
         return seconds
 
     return events, "cuda_events"
+
+
+def _repeat(call: Call, seconds: float) -> int:
+    """How many calls were made back to back in so many seconds, at least one; nothing is kept of them."""
+    calls, end = 0, time.perf_counter() + seconds
+    while not calls or time.perf_counter() < end:
+        call()
+        calls += 1
+    return calls
 
 
 def _claim_stdout() -> int:
