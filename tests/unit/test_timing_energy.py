@@ -242,15 +242,15 @@ def test_energy_is_measured_round_by_round_and_a_call_twice_as_long_takes_twice_
     powercap: Path, tmp_path: Path
 ) -> None:
     with running(zone(powercap, "intel-rapl:0", "package-0"), watts=50):
-        result = sleeping(tmp_path, baseline=0.01, candidate=0.02)
+        result = sleeping(tmp_path, baseline=0.05, candidate=0.1)
     found = {m.variant: m for m in result.measurements() if m.name == "energy"}
-    for name, wanted in (("baseline", 0.5), ("candidate", 1.0)):
+    for name, wanted in (("baseline", 2.5), ("candidate", 5.0)):
         assert found[name].unit == "J"
-        assert found[name].value == pytest.approx(wanted, rel=0.15)
+        assert found[name].value == pytest.approx(wanted, rel=0.3)
         assert found[name].n == 3
         assert found[name].low < found[name].value < found[name].high
     (answer,) = result.comparisons
-    assert np.exp(np.mean(answer.energy)) == pytest.approx(2, rel=0.15)
+    assert np.exp(np.mean(answer.energy)) == pytest.approx(2, rel=0.3)
     assert len(answer.energy) == 3
 
 
