@@ -80,21 +80,22 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
     synced = sync(repository, required=repository.remote is not None) if fetch else None
     if contract is None:
         return RegistryView(repository, read(repository), synced=synced)
+    return view_of(repository, read(repository, contract.parts.model.name), contract, synced)
+
+
+def view_of(
+    repository: Repository, registry: Registry, contract: ReadContract, synced: Sync | None = None
+) -> RegistryView:
+    """The tags of a repository in the light of its contract."""
     stages = contract.parts.stages
     last = contract.ladder[-1]
-    return RegistryView(
-        repository,
-        read(repository, contract.parts.model.name),
-        contract.parts.model.name,
-        contract.ladder,
-        {
-            name: stage.tag if stage.tag is not None else None if name == last else name
-            for name, stage in stages.items()
-        },
-        {name: stage.soak for name, stage in stages.items() if stage.soak},
-        synced,
-        contract,
-    )
+    suffixes = {
+        name: stage.tag if stage.tag is not None else None if name == last else name
+        for name, stage in stages.items()
+    }
+    soak = {name: stage.soak for name, stage in stages.items() if stage.soak}
+    model = contract.parts.model.name
+    return RegistryView(repository, registry, model, contract.ladder, suffixes, soak, synced, contract)
 
 
 def _repository(contract: ReadContract | None) -> Repository:

@@ -1,0 +1,281 @@
+"""Every key of the contract, out of the schema itself, with two values for it: a key that is new is here by itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from gradatim.contract.schema import Contract
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT = _Absent()
+"""The value of a key that is left out."""
+
+BASE: dict[str, Any] = {
+    "model": {"name": "small", "path": "model.onnx"},
+    "data": {
+        "evaluation": {"path": "test.npz"},
+        "calibration": {"path": "calibration.npz"},
+        "inputs": {"x": "x"},
+    },
+    "task": {"type": "classification", "labels": [0, 1, 2]},
+    "test": {"abnormal": "skip"},
+    "gates": {"accuracy": {"at_least": "80%"}, "accuracy[class=0]": {"at_least": "85%"}},
+    "benchmark": {"rounds": 3},
+    "stages": {
+        "alpha": {"branch": "develop", "on_inconclusive": "warn"},
+        "production": {
+            "branch": "main",
+            "on_inconclusive": "warn",
+            "gates": {"f1_macro": {"at_least": "50%"}},
+        },
+    },
+    "runners": {"big": {"labels": ["big"]}},
+    "registry": {},
+}
+"""The contract in which one key is changed at a time."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Two values of a key that must not mean the same.
+
+    Attributes:
+        one, other: the values.
+        given: whole sections of the contract besides, where the key means something in their company only.
+    """
+
+    one: Any
+    other: Any
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+_FUNCTION = {
+    "model": {
+        "name": "another",
+        "factory": "rules:model",
+        "inputs": {"x": {}},
+        "outputs": {"next": {}, "after": {}, "scores": {}},
+    }
+}
+_CONSTANT = {"model": {**_FUNCTION["model"], "inputs": {"x": {}, "gain": {}}}}
+_STATE = {
+    "model": {
+        **_FUNCTION["model"],
+        "inputs": {
+            "x": {"shape": ["n"], "dtype": "float32"},
+            "state": {"shape": ["n", 1], "dtype": "float32"},
+        },
+    },
+    "data": {"evaluation": {"path": "test.npz"}},
+}
+_OWN = {"task": {"type": "classification", "labels": [0, 1, 2], "metrics": {"cost": "scoring:cost"}}}
+_TWO = {
+    "model": {"name": "another", "factory": "rules:two", "inputs": {"x": {}}, "outputs": {"scores": {}}},
+    "data": {"evaluation": {"path": "test.npz", "label": "site"}, "inputs": {"x": "x"}},
+    "task": {"type": "classification", "labels": [0, 1]},
+}
+_SCORED = {"card": {"benchmark": {"dataset": "team/small", "task": "default", "metric": "accuracy"}}}
+_GOLDEN = {"test": {"abnormal": "skip", "golden": "golden.npz", "tolerance": {"absolute": 0, "relative": 0}}}
+_ROBUST = {"test": {"abnormal": "skip", "robustness": ["feature_noise"], "items": 4}}
+_HEARD = {"test": {"abnormal": "skip", "modality": "audio", "robustness": ["gain"], "items": 4}}
+_SEARCHED = {"compress": {"keep": {"accuracy": "50%"}, "methods": ["int8-dynamic"]}}
+_MLFLOW = {"lineage": {"mlflow": {"store": "mlruns"}}}
+_SIGNED = {"signing": {"identity": ["ada"], "issuer": "https://one"}}
+
+
+def _on(gate: str, **others: Any) -> dict[str, Any]:
+    return {"gates": {gate: others}}
+
+
+def _in_stage(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same gate, of a stage alone."""
+    return {
+        **given,
+        "gates": {},
+        "stages": {"production": {"branch": "main", "gates": given.get("gates", {})}},
+    }
+
+
+EXAMPLES = {
+    "model.path": Example("model.onnx", "other.onnx"),
+    "model.build.run": Example(
+        "python make.py", "python other.py", {"model": {"name": "small", "path": "made.onnx", "build": {}}}
+    ),
+    "model.build.inputs": Example(
+        ABSENT,
+        ["test.npz"],
+        {"model": {"name": "small", "path": "made.onnx", "build": {"run": "python make.py"}}},
+    ),
+    "model.factory": Example("rules:model", "rules:other", _FUNCTION),
+    "model.allow_pickle": Example(False, True, {"model": {"name": "small", "path": "model.pkl"}}),
+    "model.device": Example("cpu", "cuda"),
+    "model.inputs.*.dtype": Example("float32", "float64", _FUNCTION),
+    "model.inputs.*.shape": Example(["n", 6], ["n", 5], _FUNCTION),
+    "model.inputs.*.value": Example(1.0, 2.0, _CONSTANT),
+    "model.inputs.*.carry": Example("next", "after", _STATE),
+    "model.outputs.*.dtype": Example("float32", "float64", _FUNCTION),
+    "model.outputs.*.shape": Example(["n", 3], ["n", 4], _FUNCTION),
+    **{
+        f"data{place}.{key}": Example(one, other)
+        for place in ("", ".evaluation", ".calibration")
+        for key, one, other in (
+            ("label", "label", "y"),
+            ("inputs", {"x": "x"}, {"x": "z"}),
+            ("slices", [], ["site"]),
+            ("group", ABSENT, "user"),
+            ("preprocess", ABSENT, "prepare:twice"),
+        )
+    },
+    "data.evaluation.path": Example("test.npz", "calibration.npz"),
+    "data.calibration.path": Example("test.npz", "calibration.npz"),
+    "data.batch": Example(3, 4),
+    "data.uses": Example(ABSENT, 8),
+    "task.labels": Example([0, 1, 2], [2, 1, 0]),
+    "task.output": Example("scores", "next", _FUNCTION),
+    "task.positive": Example(0, 1, _TWO),
+    "task.metrics": Example({"cost": "scoring:cost"}, {"cost": "scoring:gain"}),
+    "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),
+    "lineage.mlflow.run": Example("a", "b", _MLFLOW),
+    "lineage.mlflow.experiment": Example("a", "b", _MLFLOW),
+    "card.license": Example("MIT", "Apache-2.0"),
+    "card.dataset": Example("team/one", "team/other"),
+    "card.benchmark.dataset": Example("team/one", "team/other", _SCORED),
+    "card.benchmark.task": Example("one", "other", _SCORED),
+    "card.benchmark.metric": Example("accuracy", "f1_macro", _SCORED),
+    "card.benchmark.revision": Example("one", "other", _SCORED),
+    "test.pytest": Example("tests/good", "tests/bad"),
+    "test.robustness": Example(["feature_noise"], ["missing_values"], _ROBUST),
+    "test.modality": Example("tabular", "text", _ROBUST),
+    "test.range": Example([-1, 1], [50, 100], _HEARD),
+    "test.golden": Example(ABSENT, "golden.npz", _GOLDEN),
+    "test.tolerance.absolute": Example(0, 1, _GOLDEN),
+    "test.tolerance.relative": Example(0, 1, _GOLDEN),
+    "test.tolerance.compressed": Example(0, 1, {**_GOLDEN, **_SEARCHED}),
+    "test.slowest": Example("1 min", "1 ns"),
+    "test.abnormal": Example("lenient", "skip"),
+    "test.known_failures": Example([], ["all NaN"], {"test": {"abnormal": "strict"}}),
+    "test.examples": Example(1, 2),
+    "test.timeout": Example(600, 0.01, {"test": {"abnormal": "skip", "pytest": "tests/good"}}),
+    "test.items": Example(3, 4, _ROBUST),
+    "test.seed": Example(0, 1, _ROBUST),
+    "gates.*.at_least": Example("80%", "81%", _on("accuracy")),
+    "gates.*.at_most": Example("1 MB", "2 MB", _on("size")),
+    "gates.*.not_worse_than": Example("baseline", ABSENT, _on("accuracy", by="1%")),
+    "gates.*.not_slower_than": Example("baseline", ABSENT, _on("latency_p50", by="1%")),
+    "gates.*.by": Example("1%", "2%", _on("accuracy", not_worse_than="baseline")),
+    "gates.*.slices": Example(ABSENT, "every class", _on("recall", at_least="80%")),
+    "gates.*.veto": Example(
+        False, True, _on("recall", not_worse_than="baseline", by="1%", slices="every class")
+    ),
+    "gates.*.severity": Example(1, 2, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
+    "gates.*.strict": Example(False, True, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
+    "gates.*.confidence": Example("90%", "95%", _on("accuracy", at_least="80%")),
+    "benchmark.threads": Example(1, 2),
+    "benchmark.rounds": Example(3, 4),
+    "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
+    "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),
+    "compress.rows": Example(3, 4, _SEARCHED),
+    "compress.memory": Example("8 GB", "1 MB", _SEARCHED),
+    "compress.timeout": Example(600, 0.01, _SEARCHED),
+    "stages.*.runner": Example(ABSENT, "big"),
+    "runners.*.labels": Example(
+        "one", "other", {"stages": {"production": {"branch": "main", "runner": "big"}}}
+    ),
+    "stages.*.soak": Example(0, "30 days"),
+    "stages.*.fresh": Example(ABSENT, "5 days"),
+    "signing.key": Example("keys/one.pub", "keys/two.pub"),
+    "signing.identity": Example("one", "other", _SIGNED),
+    "signing.issuer": Example("https://one", "https://other", _SIGNED),
+    "publish[].s3": Example("s3://one/models", "s3://other/models"),
+    "publish[].oci": Example("ghcr.io/team/one", "ghcr.io/team/other"),
+    "publish[].github": Example("team/one", "team/other"),
+    "publish[].gitlab": Example("team/one", "team/other"),
+    "publish[].huggingface": Example("team/one", "team/other"),
+    "publish[].mlflow": Example("https://one.org", "https://other.org"),
+    "iteration.cron": Example("1 2 * * *", "2 3 * * *"),
+    "registry.remote": Example("origin", "upstream"),
+}
+"""Values for keys whose type does not tell them, or that mean something in company only."""
+
+EXAMPLES |= {
+    f"stages.*.{key}": replace(example, given=_in_stage(example.given))
+    for key, example in EXAMPLES.items()
+    if key.startswith("gates.")
+}
+
+
+def keys_of(model: type[BaseModel] = Contract, before: str = "") -> Iterator[str]:
+    """``model.path``, ``stages.*.gates.*.by``, ``publish[].s3``: every key that holds a value, not further keys."""
+    for name, found in model.model_fields.items():
+        section, many = _section(found.annotation)
+        if section is None:
+            yield f"{before}{name}"
+        else:
+            yield from keys_of(section, f"{before}{name}{many}.")
+
+
+def contract_with(key: str, value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The contract in which a key has a value: of a mapping's entries the last has it, of a list's the only one."""
+    contract = copy.deepcopy({**BASE, **given})
+    place: Any = contract
+    *way, last = key.split(".")
+    for part in way:
+        if part == "*":
+            place = place[list(place)[-1]]
+        elif part.endswith("[]"):
+            (place,) = place.setdefault(part[:-2], [{}])
+        else:
+            place = place.setdefault(part, {})
+    if value is ABSENT:
+        place.pop(last, None)
+    else:
+        place[last] = value
+    return contract
+
+
+def from_the_schema(key: str) -> Example | None:
+    """Two values of a key that its type alone tells: yes and no, two of the words that it takes, a number and the next."""
+    model: Any = Contract
+    *way, last = (part.removesuffix("[]") for part in key.split(".") if part != "*")
+    for part in way:
+        model, _ = _section(model.model_fields[part].annotation)
+    found = model.model_fields[last]
+    words = _words(found.annotation)
+    if found.annotation is bool:
+        return Example(False, True)
+    if words:
+        return Example(words[0], words[1] if len(words) > 1 else ABSENT)
+    if found.annotation in (int, float) and found.default is not None:
+        return Example(found.default, found.default + 1)
+    return Example("one", "other") if _is_text(found.annotation) else None
+
+
+def _section(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """The section of the schema in a type, with ``.*`` where a mapping has many of them and ``[]`` where a list has."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, ""
+    for inner in get_args(annotation):
+        section, many = _section(inner)
+        if section is not None:
+            return section, {dict: ".*", tuple: "[]"}.get(get_origin(annotation), "") + many  # type: ignore[call-overload]
+    return None, ""
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or any(_is_text(inner) for inner in get_args(annotation))
+
+
+def _words(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((words for inner in get_args(annotation) if (words := _words(inner))), ())
