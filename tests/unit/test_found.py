@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,9 @@ def test_what_a_newer_kit_adds_to_evidence_is_passed_over(project: GateProject, 
     alter(project, "test", ("checks", 0, "retries"), 3)
     done = CliRunner().invoke(cli, [command, "--contract", str(project.root / "gradatim.yml")])
     assert not isinstance(done.exception, BrokenEvidence), done.exception
+
+
+def test_reading_evidence_loads_nothing_heavy() -> None:
+    code = "import sys, gradatim.evidence.found; print(*sorted({'numpy', 'pydantic', 'onnxruntime'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
