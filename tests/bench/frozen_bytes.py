@@ -3,7 +3,7 @@
 Each commit walks the demo: its releases, its three bad candidates, promotions, rollbacks, mistakes. What a user, a pipeline
 or another program reads of that must be the same before and after: exit codes and all that is said, tags, branches and the
 ledger in git, the workspace with its evidence, published folders, what ``init`` writes, and the files that are rendered
-into this repository. Whatever differs is named by file and line; the exit code is 1 then.
+into this repository. Whatever differs is named by file and line; the exit code is 1 then. Costs five minutes of CPU time.
 
 Only the command line is called and only files are read: modules may move in between. Both commits run one after the other
 at one path, with the packages of this interpreter, while the clocks of git and of evidence stand still. Let the machine do
@@ -73,7 +73,7 @@ RULES = (
 HERE = Path(__file__).resolve().parents[2]
 CLOCK = "1767225600"
 FORM = ("\ncompress:\n", "\ncompress:\n  methods: [int8-static]\n")
-RENDERED = r"actions/|\.github/workflows/|action\.yml|docs/contract\.md|templates/(?!projects/).*\.ya?ml"
+RENDERED = r"actions/.*|\.github/workflows/.*|action\.yml|docs/contract\.md|templates/(?!projects/).*\.ya?ml"
 READING = ("run", "status", "history", "diff v1.0.0 v1.1.0", "verify v1.1.0", "verify releases/v1.0.0")
 MISTAKES = ("verify v9.9.9", "run --contract none.yml", "promote production", "rollback beta --reason none")
 BACK = ("rollback production --reason trying --dry-run", "rollback production --reason trying")
@@ -84,7 +84,8 @@ SCHEMAS = ("", " --corruptions", " --metrics classification", " --markdown", " -
 VERSION = "commands/01 gradatim --version: stdout"
 NAMES = ("name", "gate", "type")
 TITLES = (r"<code>(.*?)<", r"<title[^>]*>(.*?)<", r"<t[dh][^>]*>(?:<[^>]*>)*([^<]+)")
-MOST = 12  # lines told of a file that differs
+MOST = 12  # lines told of one change
+ALIKE = 0.9  # lines that a moved file has in common with itself
 
 
 class Walk:
@@ -108,7 +109,7 @@ class Walk:
         self.unpack(commit, HERE, self.tree)
         for path in sorted(path for path in self.tree.rglob("*") if path.is_file()):
             name = path.relative_to(self.tree).as_posix()
-            if re.match(RENDERED, name):
+            if re.fullmatch(RENDERED, name):
                 self.keep(f"rendered/{name}", path.read_bytes())
         for contract in self.tree.rglob("digits/gradatim.yml"):
             write(contract, contract.read_text(encoding="utf-8").replace(*FORM))
@@ -227,14 +228,14 @@ class Kept:
         self.files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
         self.version = self.files[VERSION].split()[-1].decode()
         self.sizes = {hashlib.sha256(raw).hexdigest(): len(raw) for raw in self.files.values()}
-        self.stands_for = {hashlib.sha256(self.version.encode()).hexdigest(): "version"}
+        self.stands_for = {hashlib.sha256(self.version.encode()).hexdigest(): ["version"]}
         for place, raw in self.files.items():
             rows = raw.splitlines() if place.endswith(".jsonl") else []
             for part, content in ((place, raw), *((f"{place}, line {n}", row) for n, row in enumerate(rows))):
-                self.stands_for.setdefault(hashlib.sha256(content).hexdigest(), part)
+                self.stands_for.setdefault(hashlib.sha256(content).hexdigest(), []).append(part)
             for kind in (b"blob", b"commit", b"tag"):  # as git names them
                 named = hashlib.sha1(b"%b %d\0" % (kind, len(raw)) + raw, usedforsecurity=False)
-                self.stands_for.setdefault(named.hexdigest(), place)
+                self.stands_for.setdefault(named.hexdigest(), []).append(place)
         self.digests = sorted(self.stands_for)
 
     def comparable(self, place: str) -> list[str]:
@@ -243,7 +244,8 @@ class Kept:
         free = not re.match("rendered/|init/", place)
         rules = [rule for rule in RULES if free and re.search(rule[0], place)]
         for line in self._lines(place):
-            said = named = re.sub(r"\b[0-9a-f]{7,64}\b", self._name, line).replace(self.version, "VERSION")
+            named = re.sub(r"\b[0-9a-f]{7,64}\b", lambda found: self._name(place, found[0]), line)
+            said = named = named.replace(self.version, "VERSION")
             for _, on, what, instead in rules:
                 if re.search(on, said):
                     said = re.sub(what, instead, said)
@@ -253,12 +255,14 @@ class Kept:
                 timed.add(said)
         return [*exact, *sorted(timed)]
 
-    def _name(self, found: re.Match[str]) -> str:
-        at = bisect.bisect_left(self.digests, found[0])
-        if at == len(self.digests) or not self.digests[at].startswith(found[0]):
-            return found[0]
-        cut = "" if self.digests[at] == found[0] else f", cut to {len(found[0])}"
-        return f"<{self.stands_for[self.digests[at]]}{cut}>"
+    def _name(self, place: str, digest: str) -> str:
+        """What a digest stands for; of several copies the one that is nearest to where the digest is said."""
+        at = bisect.bisect_left(self.digests, digest)
+        if at == len(self.digests) or not self.digests[at].startswith(digest):
+            return digest
+        copies = self.stands_for[self.digests[at]]
+        nearest = max(copies, key=lambda other: len(os.path.commonpath((place, other))))
+        return f"<{nearest}>" if self.digests[at] == digest else f"<{nearest}, cut to {len(digest)}>"
 
     def _lines(self, place: str) -> Iterator[str]:
         raw = self.files[place]
@@ -303,21 +307,28 @@ def tags(text: str) -> Iterator[str]:
 
 
 def differences(before: Kept, after: Kept) -> Iterator[str]:
-    """A paragraph for each file that differs, is missing, moved or new."""
+    """A paragraph for each change, after the files that it was made to."""
     new = {place: after.comparable(place) for place in after.files if place not in before.files}
+    changed: dict[tuple[str, ...], list[str]] = {}
     for place in before.files:
-        lines = before.comparable(place)
-        if place in after.files:
-            found = [*difflib.unified_diff(lines, after.comparable(place), lineterm="", n=0)][2:]
-            shown = [line for line in found if not line.startswith("@@")]
-            more = [f"… and {len(shown) - MOST} lines more"] if len(shown) > MOST else []
-            if shown:
-                yield "\n  ".join((place, *shown[:MOST], *more))
-        else:
-            moved = next((other for other in new if new[other] == lines), None)
-            new.pop(moved or "", None)
-            yield f"{place}\n  {f'moved to {moved}' if moved else 'is missing after'}"
-    yield from (f"{place}\n  is new" for place in new)
+        lines, other = before.comparable(place), place
+        if place not in after.files:
+            likeness = {other: difflib.SequenceMatcher(None, lines, new[other]).ratio() for other in new}
+            other = max(likeness, key=lambda other: likeness[other], default="")
+            if likeness.get(other, 0) < ALIKE:
+                changed.setdefault(("is missing after",), []).append(place)
+                continue
+            changed.setdefault((f"moved to {other}",), []).append(place)
+            del new[other]
+        found = difflib.unified_diff(lines, after.comparable(other), lineterm="", n=0)
+        shown = tuple(line for line in itertools.islice(found, 2, None) if not line.startswith("@@"))
+        if shown:
+            changed.setdefault(shown, []).append(other)
+    if new:
+        changed[("is new",)] = list(new)
+    for shown, places in changed.items():
+        more = (f"… and {len(shown) - MOST} lines more",) if len(shown) > MOST else ()
+        yield "\n  ".join(("\n".join(places), *shown[:MOST], *more))
 
 
 def write(path: Path, text: str) -> None:
@@ -340,7 +351,7 @@ def main() -> int:
             walk.place.rename(folder / name)
         before, after = (Kept(folder / name / "kept") for name in ("before", "after"))
     told = [*differences(before, after)]
-    print("\n".join((*told, f"{len(told)} differences in {len(before.files)} files")))
+    print("\n\n".join((*told, f"{len(told)} differences, {len(before.files)} files compared")))
     return 1 if told else 0
 
 
