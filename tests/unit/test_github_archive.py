@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.ci.archive import Places, digests_of, pack, unpack
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.files import sha256_file
@@ -190,3 +191,75 @@ def test_every_part_of_a_matrix_says_a_digest_of_its_own() -> None:
     said = {"workspace-1": "ab", "workspace-2": "cd", "workspace-3": "", "verdict": "PASS"}
     needs = {"evaluate-shards": {"result": "success", "outputs": said}}
     assert digests_of(json.dumps(needs)) == {"evaluate-shards 1": "ab", "evaluate-shards 2": "cd"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits.py",
+        "digits.onnx.py",
+        "digits.pyc",
+        "digits.cpython-311-x86_64-linux-gnu.so",
+        "digits.pth",
+        "digits.sh",
+        "digits.yml",
+        "digits.onnx\n.data",
+    ],
+)
+def test_no_code_arrives_beside_a_model(tmp_path: Path, name: str) -> None:
+    digest = _tar(tmp_path / "down/x.tar", (tarfile.TarInfo(f"model/model/{name}"), b"raise SystemExit"))
+    with pytest.raises(BrokenEvidence, match="digits"):
+        unpack(_places(tmp_path / "b"), tmp_path / "down", {"x": digest})
+    assert not (tmp_path / "b/model").exists()
+
+
+def test_no_code_arrives_within_a_models_folder(tmp_path: Path) -> None:
+    places = Places(tmp_path / "b/.gradatim", tmp_path / "b", PurePosixPath("numpy"))
+    places.workspace.mkdir(parents=True)
+    for name in ("__init__.py", "core/x.so", "x.PY"):
+        digest = _tar(tmp_path / "down/x.tar", (tarfile.TarInfo(f"model/numpy/{name}"), b"raise SystemExit"))
+        with pytest.raises(BrokenEvidence, match="code"):
+            unpack(places, tmp_path / "down", {"x": digest})
+    assert not (tmp_path / "b/numpy").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["digits.onnx", "digits.onnx.data", "digits.onnx_data", "digits.bin", "digits.weights", "digits.data"],
+)
+def test_the_data_of_a_model_arrive_beside_it(tmp_path: Path, name: str) -> None:
+    digest = _tar(tmp_path / "down/x.tar", (tarfile.TarInfo(f"model/model/{name}"), b"1234"))
+    assert unpack(_places(tmp_path / "b"), tmp_path / "down", {"x": digest}) == 1
+    assert (tmp_path / "b/model" / name).read_bytes() == b"1234"
+
+
+@pytest.mark.parametrize("name", ["workspace/evidence/a\nb.json", "workspace/\x1b[31m", "workspace/a\u202eb"])
+def test_a_name_that_cannot_be_printed_is_refused_escaped(tmp_path: Path, name: str) -> None:
+    digest = _tar(tmp_path / "down/x.tar", (tarfile.TarInfo(name), b"x"))
+    with pytest.raises(BrokenEvidence) as refused:
+        unpack(_places(tmp_path / "b"), tmp_path / "down", {"x": digest})
+    assert str(refused.value).isprintable()
+
+
+def test_a_workspace_that_is_a_link_is_neither_read_nor_written(tmp_path: Path) -> None:
+    digest = pack(_left(tmp_path / "a", evidence__build="{}"), [], tmp_path / "down/x.tar")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/key").write_text("secret")
+    (tmp_path / "b/.gradatim").symlink_to(tmp_path / "home")
+    places = Places(tmp_path / "b/.gradatim", tmp_path / "b", PurePosixPath("model/digits.onnx"))
+    with pytest.raises(BrokenEvidence, match=r"\.gradatim is a symbolic link"):
+        unpack(places, tmp_path / "down", {"x": digest})
+    with pytest.raises(BrokenEvidence, match=r"\.gradatim is a symbolic link"):
+        pack(places, [], tmp_path / "out.tar")
+    with pytest.raises(BrokenEvidence, match=r"\.gradatim is a symbolic link"):
+        Workspace(tmp_path / "b").prepare()
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("record", ["[]", '{"model/a": 1}', '{"a": {}}', '"x"'])
+def test_a_record_of_arrivals_that_is_none_is_told_as_such(tmp_path: Path, record: str) -> None:
+    places = _places(tmp_path)
+    (places.workspace / ".arrived.json").write_text(record)
+    with pytest.raises(BrokenEvidence, match=r"\.arrived\.json"):
+        pack(places, [], tmp_path / "out.tar")
