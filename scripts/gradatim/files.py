@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradatim.errors import EnvironmentLacks, InvalidInput
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 
 _CHUNK = 1 << 20
 
@@ -89,6 +89,18 @@ def list_files(folder: Path) -> list[str]:
         if path.is_file():
             names.append(path.relative_to(folder).as_posix())
     return names
+
+
+def refuse_link(path: Path) -> None:
+    """Stop where something of gradatim's own is a link that was put in its place.
+
+    Raises:
+        BrokenEvidence: it is one.
+    """
+    if path.is_symlink():
+        raise BrokenEvidence(
+            f"{path} is a symbolic link, which could point anywhere. Remove it, then run the same command again."
+        )
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class Inspection:
         format: one of ``models.FORMATS``.
         files: name relative to the model's folder -> hex SHA-256, for every file that belongs to the model.
         size: bytes of all those files.
-        pickles: the files that an unpickler would run; when there are any and the contract does not allow
+        pickles: the files that might be, or hold, a pickle; when there are any and the contract does not allow
             them, nothing was loaded and what follows is unknown.
         external_data: the files that hold an ONNX model's weights outside of it.
         opset: ONNX operator set versions by domain.
@@ -81,6 +81,7 @@ class Inspection:
         parameters: stored numbers; None where they cannot be counted.
         nonfinite: names of the tensors that hold NaN or infinity (masks and bounds apart).
         operators: ONNX or LiteRT operator -> how often it occurs.
+        doubts: file -> why it is not proven harmless, for whoever looks at this moment: evidence keeps the names alone.
     """
 
     format: str
@@ -95,8 +96,9 @@ class Inspection:
     parameters: int | None = None
     nonfinite: tuple[str, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        """All fields that evidence keeps, as JSON values."""
+        record = {field.name: getattr(self, field.name) for field in fields(self) if field.compare}
         return {**record, "signature": None if self.signature is None else self.signature.to_json()}

@@ -172,12 +172,11 @@ def with_expression(good: Path, text: str) -> bytes:
     return _archive({**members, "models/model.json": json.dumps(document).encode()})
 
 
-def repack(good: Path, bad: Path, old: bytes, new: bytes) -> None:
-    """Write a program again with other bytes in the text of its graph."""
+def with_text(good: Path, old: bytes, new: bytes) -> bytes:
+    """A program with another text in the table of its graph."""
     members = _members(good)
     assert old in members["models/model.json"]
-    members["models/model.json"] = members["models/model.json"].replace(old, new)
-    bad.write_bytes(_archive(members))
+    return _archive({**members, "models/model.json": members["models/model.json"].replace(old, new)})
 
 
 def _members(path: Path | io.BytesIO) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ import pytest
 
 from gradatim.errors import InvalidInput
 from gradatim.models import detect_format, inspect_model, open_model
-from gradatim.models.formats import safetensors_header
+from gradatim.models.layouts import safetensors_header
 from gradatim.signature import TensorSpec
 
 pytest.importorskip("torch")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, GOLDEN_FILE, REPORT_FILE, SCORE_FILE
 from gradatim.evidence.statement import Statement
-from gradatim.files import cannot_write, sha256_file, write_bytes, write_text
+from gradatim.files import cannot_write, refuse_link, sha256_file, write_bytes, write_text
 from gradatim.shard import Shard
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class Workspace:
 
         Raises:
             EnvironmentLacks: it cannot be written.
+            BrokenEvidence: it is a link, and what is written would land elsewhere.
         """
+        refuse_link(self.folder)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
-from gradatim.files import read_json, replacing, sha256_file, write_json
+from gradatim.files import read_json, refuse_link, replacing, sha256_file, write_json
 
 _ARRIVED = ".arrived.json"
 _LEFT_HERE = (_ARRIVED, ".gitignore", ".lock")
 _MOST_FILES = 100_000
 _CHUNK = 1 << 20
+_DATA = re.compile(r"([._-]\w+)*[._](data|bin|weights)(_\d+)?")
+"""How files are called that hold a model's data beside it."""
+_CODE = re.compile(r"\.(py[a-z]*|so|dll|dylib|sh)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,15 @@ class Places:
         path = PurePosixPath(name)
         parts = path.parts
         plain = len(parts) > 1 and not path.is_absolute() and "\\" not in name and path.as_posix() == name
-        if plain and not {"..", ".git"} & {part.lower() for part in parts}:
+        if plain and name.isprintable() and not {"..", ".git"} & {part.lower() for part in parts}:
             inside = PurePosixPath(*parts[1:])
             if parts[0] == "workspace" and parts[1] not in _LEFT_HERE:
                 return self.workspace / inside
-            if parts[0] == "model" and self.model is not None and _beside(inside, self.model):
+            if parts[0] == "model" and self.model is not None and _belongs(inside, self.model):
                 return self.root / inside
         raise BrokenEvidence(
-            f"The archive holds {name!r}, which belongs neither to the workspace nor to the model."
+            f"The archive holds {name!r}, which belongs neither to the workspace nor to the model. Models and data travel "
+            "between jobs; code comes from git alone."
         )
 
 
@@ -81,7 +86,9 @@ def pack(places: Places, built: Iterable[Path], archive: Path) -> str:
 
     Raises:
         UsageError: a file lies outside of the contract's folder, or is a link.
+        BrokenEvidence: the workspace is a link.
     """
+    refuse_link(places.workspace)
     arrived = _arrived(places)
     root = places.root.resolve()
     files = {f"workspace/{name}": path for name, path in _workspace_files(places.workspace)}
@@ -114,9 +121,10 @@ def unpack(places: Places, folder: Path, digests: Mapping[str, str]) -> int:
         the number of files that arrived.
 
     Raises:
-        BrokenEvidence: an archive is missing or altered, holds a link or a path that leads elsewhere, or two jobs
-            disagree about a file.
+        BrokenEvidence: an archive is missing or altered, holds a link, code or a path that leads elsewhere, two jobs
+            disagree about a file, or the workspace is a link.
     """
+    refuse_link(places.workspace)
     found = {sha256_file(path): path for path in sorted(folder.glob("*.tar"))} if folder.is_dir() else {}
     arrived = _arrived(places)
     for job, digest in digests.items():
@@ -172,7 +180,16 @@ def _is(path: Path, digest: str) -> bool:
 
 def _arrived(places: Places) -> dict[str, str]:
     path = places.workspace / _ARRIVED
-    return dict(read_json(path)) if path.exists() else {}
+    refuse_link(path)
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict) or not all(
+        isinstance(digest, str) and name.startswith(("model/", "workspace/"))
+        for name, digest in found.items()
+    ):
+        raise BrokenEvidence(
+            f"{path} is not the list of arrivals that gradatim writes. Remove it and run the job again."
+        )
+    return found
 
 
 def _extract(places: Places, archive: Path, job: str, arrived: dict[str, str]) -> None:
@@ -213,16 +230,20 @@ def _settle(source: IO[bytes], target: Path, job: str) -> str:
 def _refuse_links(target: Path, root: Path) -> None:
     folder = target
     while folder != root and folder != folder.parent:
-        if folder.is_symlink():
-            raise BrokenEvidence(f"{folder} is a symbolic link; nothing is written through it.")
+        refuse_link(folder)
         folder = folder.parent
 
 
-def _beside(path: PurePosixPath, model: PurePosixPath) -> bool:
-    """Whether a path is the model's file, lies below its folder, or (data of the model) beside its file."""
-    if path == model or model in path.parents:
+def _belongs(path: PurePosixPath, model: PurePosixPath) -> bool:
+    """Whether a path is the model's file, holds data of the model beside it, or lies below its folder and is no code."""
+    if path == model:
         return True
-    return path.parent == model.parent and path.name.startswith((f"{model.name}.", f"{model.stem}."))
+    if model in path.parents:
+        return not any(_CODE.fullmatch(suffix) for suffix in path.suffixes)
+    return path.parent == model.parent and any(
+        path.name.startswith(start) and _DATA.fullmatch(path.name[len(start) :])
+        for start in (model.name, model.stem)
+    )
 
 
 def needs_variable(environment: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from gradatim.code import is_reference
 from gradatim.errors import InvalidInput
 from gradatim.files import list_files
 from gradatim.models import pickles
+from gradatim.models.layouts import safetensors_header, walk_protobuf
 
 FORMATS = ("onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle")
 """The formats by name, as the contract spells them."""
@@ -21,7 +21,8 @@ _KNOWN = (
     "and `module:function`"
 )
 _LFS = b"version https://git-lfs"
-_LARGEST_HEADER = 100_000_000  # as the safetensors library itself
+_ONNX = (0, 2, 2)
+"""Wire types, from onnx.proto, of what every ModelProto has: 1 ir_version, 7 graph, 8 opset_import."""
 
 
 def detect_format(path: Path) -> str:
@@ -43,39 +44,6 @@ def detect_format(path: Path) -> str:
         return _file_format(path)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def safetensors_header(path: Path) -> tuple[dict[str, tuple[str, tuple[int, ...], int, int]], dict[str, str]]:
-    """A safetensors file's tensors, name -> (dtype, shape, first byte, end byte), and its metadata.
-
-    Raises:
-        InvalidInput: the header is broken, or the file is shorter or longer than the header says.
-    """
-    size = path.stat().st_size
-    broken = InvalidInput(f"{path} is truncated or is not a safetensors file. Make it again.")
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = int.from_bytes(prefix, "little")
-        if len(prefix) < 8 or length > min(size - 8, _LARGEST_HEADER):
-            raise broken
-        try:
-            header = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", None) or {}
-            tensors = {
-                name: (
-                    str(entry["dtype"]),
-                    tuple(int(axis) for axis in entry["shape"]),
-                    8 + length + int(entry["data_offsets"][0]),
-                    8 + length + int(entry["data_offsets"][1]),
-                )
-                for name, entry in header.items()
-            }
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-            raise broken from error
-    end = max((tensor[3] for tensor in tensors.values()), default=8 + length)
-    if end != size or any(not 8 + length <= first <= last for _, _, first, last in tensors.values()):
-        raise broken
-    return tensors, metadata
 
 
 def _folder_format(path: Path) -> str:
@@ -151,50 +119,14 @@ def _zip_format(path: Path) -> str:
 
 
 def _onnx_format(path: Path, file: IO[bytes], size: int) -> str:
-    verdict = _walk_protobuf(file, size)
-    if verdict == "onnx":
+    file.seek(0)
+    seen, end = walk_protobuf(file, size)
+    if end == "whole" and (seen.get(1), seen.get(7), seen.get(8)) == _ONNX:
         return "onnx"
-    if path.suffix == ".onnx" or verdict == "truncated":
+    if path.suffix == ".onnx" or (end != "other" and _begins_like_onnx(seen)):
         raise InvalidInput(f"{path} is truncated or is not an ONNX model. Make it again, or fetch it again.")
     raise InvalidInput(f"{path} is of no format that gradatim knows: {_KNOWN}.")
 
 
-def _walk_protobuf(file: IO[bytes], size: int) -> str:
-    """``onnx``, ``truncated`` or ``other``: the top level of an ONNX ModelProto, by its lengths only.
-
-    Field numbers from onnx.proto: 1 ir_version, 7 graph, 8 opset_import; nothing is read into memory.
-    """
-    file.seek(0)
-    seen: dict[int, int] = {}
-    while file.tell() < size:
-        key = _varint(file)
-        if key is None:
-            return "truncated" if _begins_like_onnx(seen) else "other"
-        field, wire = key >> 3, key & 7
-        if not 1 <= field <= 100 or wire not in (0, 2):
-            return "other"
-        value = _varint(file)
-        if value is None or (wire == 2 and file.tell() + value > size):
-            return "truncated" if _begins_like_onnx({**seen, field: wire}) else "other"
-        if wire == 2:
-            file.seek(value, 1)
-        seen[field] = wire
-    if seen.get(1) == 0 and seen.get(7) == 2 and seen.get(8) == 2:
-        return "onnx"
-    return "truncated" if _begins_like_onnx(seen) else "other"
-
-
 def _begins_like_onnx(seen: dict[int, int]) -> bool:
     return seen.get(1) == 0 and all(wire == (0 if field in (1, 5) else 2) for field, wire in seen.items())
-
-
-def _varint(file: IO[bytes]) -> int | None:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            return None
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    return None

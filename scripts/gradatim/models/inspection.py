@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from gradatim.code import local_closure
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.files import list_files, sha256_file
-from gradatim.models.formats import detect_format, safetensors_header
-from gradatim.models.opening import find_source, open_source, pickled_files
+from gradatim.models.formats import detect_format
+from gradatim.models.layouts import safetensors_header
+from gradatim.models.opening import doubts, find_source, open_source
 from gradatim.models.predictor import failed
 from gradatim.models.source import Means, Source
 from gradatim.models.weights import has_nonfinite, pieces_of
@@ -44,14 +45,16 @@ def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspecti
     source = find_source(path, root=root, **means)
     with _explaining(source.path):
         found = _files_of(source)
+        doubted = doubts(source)
         folder = source.path if source.path.is_dir() else source.path.parent
         known = Inspection(
             format=source.format,
             files={_relative(file, folder): sha256_file(file) for file in found},
             size=sum(file.stat().st_size for file in found),
-            pickles=pickled_files(source.path),
+            pickles=tuple(doubted),
+            doubts=doubted,
         )
-        return known if known.pickles and not source.allow_pickle else _look(known, source)
+        return known if known.doubts and not source.allow_pickle else _look(known, source)
 
 
 def model_files(path: Path) -> list[Path]:
@@ -70,23 +73,12 @@ def model_files(path: Path) -> list[Path]:
             )
         return files
     kind = detect_format(path)
-    if kind == "onnx" and _mentions_external_data(path):
-        from gradatim.models.onnx_graph import OnnxGraph
+    if kind == "onnx":
+        from gradatim.models.onnx_graph import external_files
 
         with _explaining(path):
-            return sorted([path, *OnnxGraph(path).external_files()])
+            return sorted([path, *external_files(path)])
     return [] if kind == "python" else [path]
-
-
-def _mentions_external_data(path: Path) -> bool:
-    """Whether the word that external data cannot do without occurs; spares most models being parsed for it."""
-    word, tail = b"location", b""
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            if word in tail + chunk:
-                return True
-            tail = chunk[-len(word) :]
-    return False
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,29 +72,57 @@ def find_source(
 
 
 def refuse_pickles(source: Source) -> None:
-    """Stop before anything is loaded that an unpickler would run.
+    """Stop before anything is loaded that an unpickler might run.
 
     Raises:
         InvalidInput: names the files.
     """
     if source.allow_pickle:
         return
-    if found := pickled_files(source.path):
-        which = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    if found := doubts(source):
         raise InvalidInput(
-            f"{source.path} brings a pickle ({which}), and a pickle can run any code when it is loaded. "
-            "Save the weights "
-            "as safetensors, ONNX or .pt2; or, if you trust whoever made it, set `model.allow_pickle: true`."
+            f"{source.path} brings {said_of(found)} Save the weights as safetensors, ONNX or .pt2; or, if you trust "
+            "whoever made it, set `model.allow_pickle: true`."
         )
 
 
-def pickled_files(path: Path) -> tuple[str, ...]:
-    """The files of a model that an unpickler would run, by name; nothing is loaded."""
-    if path.is_file():
-        return (path.name,) if pickles.holds_pickle(path) else ()
-    if path.is_dir():
-        return tuple(name for name in list_files(path) if pickles.holds_pickle(path / name))
-    return ()
+def doubts(source: Source) -> dict[str, str]:
+    """The files of a model that are not proven harmless, by name, with the reason; nothing is loaded.
+
+    A model of the user's own (``python``) and the data that an ONNX model keeps outside of itself may be of any format.
+    """
+    path = source.path
+    folder = path if path.is_dir() else path.parent
+    files = [path / name for name in list_files(path)] if path.is_dir() else [path] if path.is_file() else []
+    if unprintable := [file for file in files if not file.name.isprintable()]:
+        raise InvalidInput(
+            f"{str(unprintable[0])!r} has a character in its name that cannot be printed. Rename the file."
+        )
+    outside = {data for file in files for data in _outside(source, file)}
+    found = {
+        file.relative_to(folder).as_posix(): pickles.doubt(
+            file, raw=source.format == "python" or file in outside
+        )
+        for file in sorted({*files, *outside})
+    }
+    return {name: why for name, why in found.items() if why}
+
+
+def _outside(source: Source, file: Path) -> list[Path]:
+    if source.format != "onnx" and file.suffix != ".onnx":
+        return []
+    from gradatim.models.onnx_graph import external_files
+
+    return external_files(file)
+
+
+def said_of(found: Mapping[str, str]) -> str:
+    """What is doubted about a model, in a sentence that begins after "it brings"."""
+    names = [name if why == pickles.A_PICKLE else f"{name}: {why}" for name, why in found.items()]
+    which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    if set(found.values()) == {pickles.A_PICKLE}:
+        return f"a pickle ({which}), and a pickle can run any code when it is loaded."
+    return f"what is not proven harmless ({which}), and it could run any code when it is loaded."
 
 
 def open_source(source: Source) -> Predictor:

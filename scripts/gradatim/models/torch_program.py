@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
+from gradatim.models.exported_program import check_program
+from gradatim.models.operators import check_script
 from gradatim.models.predictor import Arrays, Model, failed, names_of, refine
 from gradatim.models.python_callable import call_factory
-from gradatim.signature import Signature, Size, TensorSpec
+from gradatim.models.torch_signature import SCALARS, named_leaves, program_signature, script_signature
+from gradatim.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from gradatim.models.source import Source
-
-_SCALARS = {"int": "int64", "float": "float64", "bool": "bool"}
 
 
 def open_torch(source: Source) -> Model:
@@ -73,27 +73,27 @@ def import_torch(source: Source) -> Any:
 def load_program(torch: Any, source: Source) -> Any:
     """Load a ``torch.export`` program without running any Python that it may bring.
 
-    Its archive stores example inputs as pickles, and ``torch.export.load`` falls back to a full unpickler
-    when the safe one refuses them: the archive is looked through first, and the fallback is locked.
+    torch makes Python of its tables, so these are read first. It stores example inputs as pickles, and
+    ``torch.export.load`` falls back to a full unpickler when the safe one refuses them: that fallback is locked.
 
     Raises:
-        InvalidInput: the archive brings compiled code or a pickle of more than tensors.
+        InvalidInput: the tables hold a text that torch would run, and the contract does not trust the model.
     """
-    with zipfile.ZipFile(source.path) as archive:
-        native = [
-            name for name in archive.namelist() if name.endswith((".so", ".dll", ".dylib", ".cubin", ".pyd"))
-        ]
-    if native:
-        raise InvalidInput(
-            f"{source.path} brings compiled code ({native[0]}), which cannot be looked into. "
-            "Save the program itself with torch.export.save."
-        )
-    with contextlib.nullcontext() if source.allow_pickle else _tensors_only():
+    if source.allow_pickle:
+        return torch.export.load(source.path)
+    check_program(torch, source.path)
+    with _tensors_only():
         return torch.export.load(source.path)
 
 
 def load_script(torch: Any, source: Source) -> Any:
-    """Load TorchScript onto the source's device, in evaluation mode."""
+    """Load TorchScript onto the source's device, in evaluation mode.
+
+    Raises:
+        InvalidInput: its code calls an operator that does more than compute, and the contract does not trust the model.
+    """
+    if not source.allow_pickle:
+        check_script(torch, source.path)
     with source.path.open(
         "rb"
     ) as file:  # torch opens paths by itself only if they are ASCII on some platforms
@@ -234,9 +234,7 @@ def _open_script(torch: Any, source: Source) -> Model:
     script = load_script(torch, source)
     own = script_signature(script, source.signature)
     signature = refine(source.name, own, source.signature)
-    scalars = {
-        argument.name for argument in script.forward.schema.arguments if str(argument.type) in _SCALARS
-    }
+    scalars = {argument.name for argument in script.forward.schema.arguments if str(argument.type) in SCALARS}
     required = [
         argument.name for argument in script.forward.schema.arguments[1:] if not argument.has_default_value()
     ]
@@ -247,28 +245,6 @@ def _open_script(torch: Any, source: Source) -> Model:
         return script(*positional, **values)
 
     return _predictor(torch, source, signature, forward)
-
-
-def script_signature(script: Any, declared: Signature | None) -> Signature:
-    """What TorchScript's schema says: names, and dtypes of plain numbers; of tensors no dtype or shape."""
-    wanted = {spec.name for spec in declared.inputs} if declared else set()
-    schema = script.forward.schema
-    inputs = []
-    for argument in schema.arguments[1:]:
-        if argument.has_default_value() and argument.name not in wanted:
-            continue
-        scalar = _SCALARS.get(str(argument.type))
-        inputs.append(TensorSpec(argument.name, scalar or "unknown", () if scalar else None))
-    if declared and declared.outputs:
-        return Signature(tuple(inputs), ())
-    kinds = [str(result.type) for result in schema.returns]
-    count = None
-    if kinds == ["Tensor"]:
-        count = 1
-    elif len(kinds) == 1 and re.fullmatch(r"Tuple\[Tensor(, Tensor)*\]|\(Tensor(, Tensor)*\)", kinds[0]):
-        count = kinds[0].count("Tensor")
-    outputs = tuple(TensorSpec(f"output_{index}", "unknown", None) for index in range(count or 0))
-    return Signature(tuple(inputs), outputs)
 
 
 def _open_program(torch: Any, source: Source) -> Model:
@@ -295,101 +271,6 @@ def _renamed(own: Signature, source: Source) -> Signature:
     return Signature(own.inputs, tuple(outputs))
 
 
-def program_signature(torch: Any, program: Any) -> tuple[Signature, Callable[[dict[str, Any]], Any]]:
-    """The signature of an exported program, and how to arrange named tensors as its arguments.
-
-    Its own symbols (``s17``) change from export to export: the first input's free first axis is called
-    ``batch`` here, the others ``dim_1``, ``dim_2`` in order of appearance. Outputs are named by their keys,
-    or by position.
-    """
-    from torch.utils import _pytree as pytree
-
-    graph = program.graph_signature
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    symbols = _Symbols()
-    slots = list(graph.user_inputs)
-    inputs = tuple(_tensor_spec(slot, values.get(slot), symbols) for slot in slots if isinstance(slot, str))
-    outputs = tuple(
-        _tensor_spec(name, values.get(slot) if isinstance(slot, str) else slot, symbols)
-        for name, slot in zip(_leaf_names(program.call_spec.out_spec), graph.user_outputs, strict=True)
-        if slot is not None
-    )
-    in_spec = program.call_spec.in_spec
-
-    def arrange(tensors: dict[str, Any]) -> Any:
-        leaves = [tensors[slot] if isinstance(slot, str) else slot for slot in slots]
-        return pytree.tree_unflatten(leaves, in_spec)
-
-    return Signature(inputs, outputs), arrange
-
-
-class _Symbols:
-    """Stable names for an exported program's symbolic sizes."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-
-    def size(self, axis: int, size: Any) -> Size:
-        if isinstance(size, int):
-            return size
-        text = str(size)
-        for symbol in re.findall(r"[a-z]+\d+", text):
-            if symbol not in self._names:
-                first = axis == 0 and "batch" not in self._names.values()
-                self._names[symbol] = "batch" if first else f"dim_{len(self._names) or 1}"
-        return re.sub(r"[a-z]+\d+", lambda match: self._names[match[0]], text)
-
-
-def _tensor_spec(name: str, value: Any, symbols: _Symbols) -> TensorSpec:
-    if value is None or not hasattr(value, "dtype"):
-        return TensorSpec(name, "unknown", () if isinstance(value, int | float | bool) else None)
-    return TensorSpec(
-        name,
-        _dtype_name(value.dtype),
-        tuple(symbols.size(axis, size) for axis, size in enumerate(value.shape)),
-    )
-
-
-def _dtype_name(dtype: Any) -> str:
-    """numpy's name; bfloat16 comes out as float32, since numpy has none."""
-    name = str(dtype).removeprefix("torch.")
-    return "float32" if name == "bfloat16" else name
-
-
-def _leaf_names(spec: Any) -> list[str]:
-    """Names of a pytree's leaves: its keys where it is a dict, positions else."""
-    return [name for name, _ in _named_leaves(_placeholders(spec), "")]
-
-
-def _placeholders(spec: Any) -> Any:
-    from torch.utils import _pytree as pytree
-
-    return pytree.tree_unflatten([_Leaf()] * spec.num_leaves, spec)
-
-
-class _Leaf:
-    """Stands for an output in a pytree."""
-
-
-def _named_leaves(value: Any, prefix: str) -> list[tuple[str, Any]]:
-    """Flatten what a module gave: a tensor, a tuple, a dict, nested; None is left out."""
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        return [
-            leaf
-            for key, each in value.items()
-            for leaf in _named_leaves(each, f"{prefix}_{key}" if prefix else str(key))
-        ]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [
-            leaf
-            for index, each in enumerate(value)
-            for leaf in _named_leaves(each, f"{prefix or 'output'}_{index}")
-        ]
-    return [(prefix or "output_0", value)]
-
-
 def _predictor(
     torch: Any, source: Source, signature: Signature, forward: Callable[[dict[str, Any]], Any]
 ) -> Model:
@@ -400,7 +281,7 @@ def _predictor(
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
             given = forward({name: _to_tensor(torch, name, inputs[name], device) for name in order})
-            leaves = [(name, _to_array(torch, value)) for name, value in _named_leaves(given, "")]
+            leaves = [(name, _to_array(torch, value)) for name, value in named_leaves(given, "")]
         return _named(source.name, leaves, names, signature)
 
     return Model(source.name, signature, call, device=device, threads=source.threads)

@@ -12,6 +12,7 @@ from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import inspect_model
+from gradatim.models.opening import said_of
 from gradatim.signature import Inspection
 
 
@@ -52,16 +53,12 @@ def run(candidate: Candidate) -> Outcome:
 
 
 def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateResult]:
-    if found.pickles and not allow_pickle:
-        which = ", ".join(found.pickles[:3]) + (
-            f" and {len(found.pickles) - 3} more" if len(found.pickles) > 3 else ""
-        )
+    if found.doubts and not allow_pickle:
         yield GateResult(
             "no_pickle", "no_pickle", Verdict.FAIL, ORIGINAL, "no pickle",
-            f"no_pickle: the model brings a pickle ({which}), and a pickle can run any code on the machine that loads it. Nothing "
-            "was loaded. Save the model as ONNX, safetensors or .pt2; or say `model.allow_pickle: true` if you trust "
-            "whoever made it.",
-            value=float(len(found.pickles)), threshold=0.0, line=line,
+            f"no_pickle: the model brings {said_of(found.doubts)} Nothing was loaded. Save the model as ONNX, safetensors or "
+            ".pt2; or say `model.allow_pickle: true` if you trust whoever made it.",
+            value=float(len(found.doubts)), threshold=0.0, line=line,
         )  # fmt: skip
     if found.nonfinite:
         which = ", ".join(found.nonfinite[:3]) + (
