@@ -37,7 +37,8 @@ from gradatim.ci.laptop import Laptop
 from gradatim.ci.occasion import occasion
 from gradatim.commands.registry_view import view_of
 from gradatim.contract.reading import read_contract
-from gradatim.contract.schema import Contract, Section
+from gradatim.contract.schema import Contract
+from gradatim.contract.values import Section
 from gradatim.errors import GradatimError
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.manifest import Manifest

@@ -15,6 +15,7 @@ from gradatim.contract.lookup import DEFAULT_PATH as DEFAULT_PATH
 from gradatim.contract.lookup import find_contract as find_contract
 from gradatim.contract.rules import Misstated, read_rule, unknown
 from gradatim.contract.source import Place, Source, parse
+from gradatim.contract.subject import DataSet
 from gradatim.errors import ContractError, InvalidInput, Problem
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue
@@ -55,10 +56,10 @@ class ReadContract:
         """The common gates, and on top those of a stage."""
         return self.rules + (self.stage_rules.get(stage, ()) if stage else ())
 
-    def data_set(self, which: str) -> schema.DataSet | None:
+    def data_set(self, which: str) -> DataSet | None:
         """A data set with what it leaves out taken from ``data`` itself."""
         data = self.parts.data
-        chosen: schema.DataSet | None = getattr(data, which)
+        chosen: DataSet | None = getattr(data, which)
         if chosen is None:
             return None
         common = {name: getattr(data, name) for name in ("label", "inputs", "slices", "group", "preprocess")}

@@ -4,301 +4,32 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    StringConstraints,
     create_model,
     field_validator,
     model_validator,
 )
 
 from gradatim.contract.stores import STORES, Store
-from gradatim.metrics.catalogue import Metric, own_metrics
-from gradatim.quantity import parse_quantity
+from gradatim.contract.subject import Card, Data, LineageSource, Model, Task
+from gradatim.contract.values import (
+    Bytes,
+    Days,
+    Fraction,
+    Name,
+    Seconds,
+    Section,
+    Share,
+    Text,
+    Texts,
+    shorthand,
+)
 from gradatim.shard import MOST
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-def _quantity(unit: str) -> BeforeValidator:
-    return BeforeValidator(lambda written: parse_quantity(written, unit), json_schema_input_type=float | str)
-
-
-Fraction = Annotated[float, Field(ge=0, le=1), _quantity("1")]
-Share = Annotated[float, Field(gt=0, le=10), _quantity("1")]
-Bytes = Annotated[float, Field(gt=0), _quantity("B")]
-Seconds = Annotated[float, Field(gt=0), _quantity("s")]
-Days = Annotated[float, Field(ge=0), _quantity("days")]
-Format = Literal["onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle"]
-DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
-Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
-TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
-
-
-def _as_list(written: Any) -> Any:
-    return [written] if isinstance(written, str) else written
-
-
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
-
-
-def _shorthand(key: str, whole: Any, plain: Any = str) -> BeforeValidator:
-    """Let one plain value stand for a mapping with that single key."""
-    return BeforeValidator(
-        lambda written: written if written is None or isinstance(written, dict) else {key: written},
-        json_schema_input_type=plain | whole,
-    )
-
-
-class Section(BaseModel):
-    """A mapping of the contract: unknown keys are refused, values never change after reading."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=False,
-        protected_namespaces=(),
-        defer_build=True,  # validators are made once, for the whole contract: a sixth of what reading one costs
-    )
-
-
-class Build(Section):
-    """How the model is made when it is not committed."""
-
-    run: Text = Field(
-        description="Command that writes the model; split like a shell does, run without a shell."
-    )
-    inputs: Texts | None = Field(
-        None,
-        description="Files and globs the command reads; when one changes, the model is built again. "
-        "Default: the scripts named in the command and the local modules that they import.",
-    )
-
-
-class Tensor(Section):
-    """A named input or output, where it cannot be read off the model."""
-
-    dtype: Text | None = Field(None, description="As numpy spells it: float32, int64, ...")
-    shape: tuple[int | str | None, ...] | None = Field(
-        None, description="One entry an axis: a number, or a name for a dynamic size: [batch, 3, 224, 224]."
-    )
-
-
-class Input(Tensor):
-    """An input of the model, with what feeds it when the data does not."""
-
-    value: Any = Field(None, description="A constant fed at every call, for example a sampling rate.")
-    carry: Text | None = Field(
-        None, description="The output that is fed back here at the next step; zeros at the start of an item."
-    )
-
-
-class Model(Section):
-    """What is released."""
-
-    name: Name = Field(description="The model's name in tags, releases and reports.")
-    path: Text | None = Field(None, description="The model's file or folder, relative to this file.")
-    format: Format | None = Field(None, description="Read off the file when left out.")
-    build: Annotated[Build, _shorthand("run", Build)] | None = Field(
-        None, description="How to make `path` when it is not committed."
-    )
-    factory: Reference | None = Field(
-        None,
-        description="`module:function` that returns the model: the network for safetensors, a callable for anything else.",
-    )
-    allow_pickle: bool = Field(
-        False,
-        description="Load weights stored as a pickle, which can run any code. Convert to ONNX or safetensors instead.",
-    )
-    device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
-    threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
-    inputs: dict[str, Input] = Field(
-        default_factory=dict,
-        description="Inputs that the data does not feed, or that cannot be read off the model.",
-    )
-    outputs: dict[str, Tensor] = Field(
-        default_factory=dict, description="Outputs, where they cannot be read off the model."
-    )
-
-    @model_validator(mode="after")
-    def _has_a_source(self) -> Model:
-        if self.path is None and self.factory is None:
-            raise ValueError(
-                "a model needs `path` (its file), or `factory` (a `module:function` that makes it)"
-            )
-        return self
-
-
-class DataSet(Section):
-    """A data set and how to read it; what is left out is taken from `data` itself."""
-
-    path: Text = Field(
-        description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders, or `module:function`."
-    )
-    format: DataFormat | None = Field(None, description="Read off the path when left out.")
-    label: Text | None = Field(None, description="Column of the labels.")
-    inputs: dict[str, Texts] | None = Field(None, description="Columns that feed each input of the model.")
-    slices: Texts | None = Field(None, description="Columns to report and gate by.")
-    group: Text | None = Field(
-        None, description="Column of the independent unit (user, document), resampled as a whole."
-    )
-    preprocess: Reference | None = Field(
-        None, description="`module:function`: a batch of raw columns to the model's inputs."
-    )
-
-
-class Data(Section):
-    """The data that the model is judged on, and the data that compression may learn from."""
-
-    evaluation: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(
-        None, description="Held-out data: gates judge on it."
-    )
-    calibration: Annotated[DataSet, _shorthand("path", DataSet)] | None = Field(
-        None, description="Data for compression: calibrates and selects, and is never gated on."
-    )
-    label: Text | None = Field("label", description="Column of the labels.")
-    inputs: dict[str, Texts] = Field(
-        default_factory=dict, description="Columns that feed each input of the model."
-    )
-    slices: Texts = Field((), description="Columns to report and gate by.")
-    group: Text | None = Field(
-        None, description="Column of the independent unit (user, document), resampled as a whole."
-    )
-    preprocess: Reference | None = Field(
-        None, description="`module:function`: a batch of raw columns to the model's inputs."
-    )
-    batch: int = Field(32, ge=1, description="Rows per call of the model.")
-    uses: int | None = Field(
-        None, ge=1, le=60,
-        description="For how many candidates the evaluation data must last. Each is counted in git before it is evaluated, and "
-        "judged at an error of 5 % / 2^uses; a candidate too many proves nothing. Not counted when left out.",
-    )  # fmt: skip
-
-
-class Task(Section):
-    """What the model does, and so which metrics there are."""
-
-    type: TaskType = Field(description="The kind of task.")
-    labels: tuple[str | int, ...] = Field((), description="Every class, in the order of the model's scores.")
-    output: Text | None = Field(None, description="The output to judge, when the model has several.")
-    scores: Literal["logits", "probabilities"] | None = Field(
-        None, description="What the class scores are; looked at when left out."
-    )
-    positive: str | int | None = Field(
-        None, description="The class that is found or missed, for a binary task."
-    )
-    metrics: dict[Name, Reference] = Field(
-        default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
-    )
-    lower_is_better: Texts = Field((), description="Own metrics where less is better.")
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: tuple[str | int, ...]) -> tuple[str | int, ...]:
-        twice = sorted({str(label) for label in labels if [str(x) for x in labels].count(str(label)) > 1})
-        if twice:
-            raise ValueError(f"labels stand twice: {', '.join(twice)}")
-        return labels
-
-    @property
-    def own(self) -> tuple[Metric, ...]:
-        """What its own metrics mean."""
-        return own_metrics(self.metrics, self.lower_is_better)
-
-
-class MlflowRun(Section):
-    """A run of MLflow."""
-
-    store: Text = Field(
-        description="A folder `mlruns`, a database `sqlite:///mlflow.db`, or the address of a tracking server."
-    )
-    run: Text | None = Field(
-        None, description="The run's id; the newest finished run when left out. A server needs it."
-    )
-    experiment: Text | None = Field(None, description="Take the newest run of this experiment only.")
-
-    @field_validator("store")
-    @classmethod
-    def _no_login(cls, store: str) -> str:
-        if re.search(r"://[^/]*@", store):
-            raise ValueError(
-                "no user and password here: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            )
-        return store
-
-
-class LineageSource(Section):
-    """Where training left its record: exactly one of these keys. Read by `inspect`, shown in the report, kept in evidence."""
-
-    file: Text | None = Field(
-        None, description="A `lineage.json` that training writes; docs/lineage.md has its fields."
-    )
-    mlflow: Annotated[MlflowRun, _shorthand("store", MlflowRun)] | None = Field(
-        None, description="A run of MLflow. Needs the extra `mlflow`."
-    )
-    wandb: Text | None = Field(
-        None,
-        description="A run that Weights & Biases logged offline: the folder `wandb` (its newest run), or the run's own. Needs the "
-        "extra `wandb`.",
-    )
-    tensorboard: Text | None = Field(
-        None,
-        description="A folder of TensorBoard event files of one training. Needs the extra `tensorboard`.",
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> LineageSource:
-        if len(self.model_fields_set) != 1 or self.place is None:
-            raise ValueError(f"one source is wanted, by one of: {', '.join(type(self).model_fields)}")
-        return self
-
-    @property
-    def kind(self) -> Literal["file", "mlflow", "wandb", "tensorboard"]:
-        """The key that is given."""
-        return cast('Literal["file", "mlflow", "wandb", "tensorboard"]', next(iter(self.model_fields_set)))
-
-    @property
-    def place(self) -> str | None:
-        """The path or address that it names."""
-        return self.mlflow.store if self.mlflow else self.file or self.wandb or self.tensorboard
-
-
-class HubBenchmark(Section):
-    """The evaluation data as a benchmark of the Hugging Face Hub, for a score on its leaderboard."""
-
-    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
-        description="Id of the benchmark's data set: `OWNER/NAME`."
-    )
-    task: Text = Field(description="Id of the task within the benchmark.")
-    metric: Name = Field(description="The metric that is its score; a fraction is written as percent.")
-    revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
-
-
-class Card(Section):
-    """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
-
-    license: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$")] | None = Field(
-        None, description="SPDX identifier of the model's licence: `Apache-2.0`."
-    )  # fmt: skip
-    description: Text | None = Field(None, description="What it is, in a paragraph.")
-    intended_use: Text | None = Field(None, description="What it is for, and what it is not for.")
-    limitations: Texts = Field((), description="What it is known to do badly.")
-    tags: Texts = Field((), description="Further tags on the Hugging Face Hub.")
-    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = Field(
-        None, description="Id of the evaluation data on the Hugging Face Hub, where it lies there."
-    )
-    benchmark: HubBenchmark | None = Field(
-        None,
-        description="Publish the score as `.eval_results/gradatim.yaml`, which the Hub's leaderboards read.",
-    )
 
 
 class Tolerance(Section):
@@ -594,10 +325,10 @@ class Contract(Section):
 
     model: Model = Field(description="The model that is released.")
     data: Data = Field(default_factory=lambda: Data(), description="What it is judged on.")
-    task: Annotated[Task, _shorthand("type", Task)] | None = Field(
+    task: Annotated[Task, shorthand("type", Task)] | None = Field(
         None, description="What it does: `classification`, `regression`, ..."
     )
-    lineage: Annotated[LineageSource, _shorthand("file", LineageSource)] | None = Field(
+    lineage: Annotated[LineageSource, shorthand("file", LineageSource)] | None = Field(
         None,
         description="Where training left its parameters, data digests, metrics and seed. A `lineage.json` beside the model or "
         "beside this file is found by itself; `null` leaves it alone.",
@@ -617,7 +348,7 @@ class Contract(Section):
     publish: tuple[
         Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str | Destination)], ...
     ] = Field((), description="Where releases go.")
-    runners: dict[Name, Annotated[Runner, _shorthand("labels", Runner, str | list[str])]] = Field(
+    runners: dict[Name, Annotated[Runner, shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
     )
     shards: int = Field(

@@ -13,7 +13,7 @@ from gradatim.candidate.forms import ORIGINAL, Forms
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
-from gradatim.contract.schema import Build
+from gradatim.contract.subject import Build
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.found import Built
 from gradatim.evidence.statement import Statement

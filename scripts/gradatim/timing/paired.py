@@ -67,8 +67,8 @@ def compare(
 
     Each round starts every contestant whose question is open in a fresh process, in random order, warms it up
     for 0.1 s, and has them take turns at blocks of calls, in a random order drawn anew for each tuple of
-    blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24 and 36 rounds the questions are looked at; a contestant with no open question
-    drops out.
+    blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24
+    and 36 rounds the questions are looked at; a contestant with no open question drops out.
 
     Args:
         contestants: the baseline first, unless ``questions`` says otherwise.
@@ -92,7 +92,6 @@ def compare(
     started, machine, order = time.monotonic(), this_machine(), random.Random(seed)  # noqa: S311
     logs = {contestant.name: _Log(contestant) for contestant in contestants}
     answers = {question: _Answer() for question in asked}
-    compared = {name for question in asked for name in (question.candidate, question.baseline)}
     counter: Counter = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), Rapl())
     facts: list[GpuFacts] = []
     discarded: list[Discarded] = []
@@ -102,13 +101,9 @@ def compare(
         batch = inputs if isinstance(inputs, Path) else save_inputs(scratch / "inputs.npz", inputs)
         done = 0
         while done < steps[-1]:
-            still = {
-                name for q, answer in answers.items() if answer.open for name in (q.candidate, q.baseline)
-            }
-            playing = [
-                c for c in contestants if c.name in still or (c.name not in compared and done < LOOKS[0])
-            ]
-            found = _round(playing, batch, scratch, plan, order, timeout, counter)
+            found = _round(
+                _playing(contestants, answers, done), batch, scratch, plan, order, timeout, counter
+            )
             if found.facts:
                 facts.append(found.facts)
                 if found.facts.throttles:
@@ -116,8 +111,7 @@ def compare(
                     if len(discarded) >= _MOST_DISCARDED:
                         break
                     continue
-            plan = found.plan
-            done += 1
+            plan, done = found.plan, done + 1
             for name, one in found.turns.items():
                 logs[name].add(one)
             for question, answer in answers.items():
@@ -127,14 +121,7 @@ def compare(
                 progress(done, steps[-1], _so_far(answers))
             if asked and not any(answer.open for answer in answers.values()):
                 break
-    if plan is None:
-        raise InvalidInput(
-            f"No round could be kept: {discarded[-1].reason} held the GPU back in each of {len(discarded)}. "
-            "Let it cool down, or time on another machine, then run the benchmark again."
-        )
-    reason = (
-        f"{len(discarded)} rounds were spoiled by {discarded[-1].reason} of the GPU" if discarded else None
-    )
+    reason, plan = _spoiled(discarded, plan)
     return PairedResult(
         contestants=tuple(logs[contestant.name].timing() for contestant in contestants),
         comparisons=tuple(answer.comparison(question, reason) for question, answer in answers.items()),
@@ -146,6 +133,30 @@ def compare(
         gpu=tuple(facts),
         discarded=tuple(discarded),
     )
+
+
+def _playing(
+    contestants: Sequence[Contestant], answers: Mapping[Question, _Answer], done: int
+) -> list[Contestant]:
+    """Who takes part in a round: whoever an open question is about, and in the first rounds those of no question."""
+    still = {name for q, answer in answers.items() if answer.open for name in (q.candidate, q.baseline)}
+    compared = {name for question in answers for name in (question.candidate, question.baseline)}
+    return [c for c in contestants if c.name in still or (c.name not in compared and done < LOOKS[0])]
+
+
+def _spoiled(discarded: Sequence[Discarded], plan: BlockPlan | None) -> tuple[str | None, BlockPlan]:
+    """Why rounds were left out, None where none was; and the plan of those that were kept.
+
+    Raises:
+        InvalidInput: all were.
+    """
+    if plan is None:
+        raise InvalidInput(
+            f"No round could be kept: {discarded[-1].reason} held the GPU back in each of {len(discarded)}. "
+            "Let it cool down, or time on another machine, then run the benchmark again."
+        )
+    told = f"{len(discarded)} rounds were spoiled by {discarded[-1].reason} of the GPU" if discarded else None
+    return told, plan
 
 
 @dataclass

@@ -1,0 +1,61 @@
+"""How values are written in ``gradatim.yml``: names, quantities, shorthands, and what every section of it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from gradatim.quantity import parse_quantity
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def quantity(unit: str) -> BeforeValidator:
+    return BeforeValidator(lambda written: parse_quantity(written, unit), json_schema_input_type=float | str)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1), quantity("1")]
+Share = Annotated[float, Field(gt=0, le=10), quantity("1")]
+Bytes = Annotated[float, Field(gt=0), quantity("B")]
+Seconds = Annotated[float, Field(gt=0), quantity("s")]
+Days = Annotated[float, Field(ge=0), quantity("days")]
+Format = Literal["onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle"]
+DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
+Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
+TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
+
+
+def as_list(written: Any) -> Any:
+    return [written] if isinstance(written, str) else written
+
+
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=str | list[str])]
+
+
+def shorthand(key: str, whole: Any, plain: Any = str) -> BeforeValidator:
+    """Let one plain value stand for a mapping with that single key."""
+    return BeforeValidator(
+        lambda written: written if written is None or isinstance(written, dict) else {key: written},
+        json_schema_input_type=plain | whole,
+    )
+
+
+class Section(BaseModel):
+    """A mapping of the contract: unknown keys are refused, values never change after reading."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=False,
+        protected_namespaces=(),
+        defer_build=True,  # validators are made once, for the whole contract: a sixth of what reading one costs
+    )
