@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import enum
 import functools
-import operator
+import sys
 import types
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from gradatim.errors import BrokenEvidence, GradatimError
-from gradatim.gates.verdict import GateResult
-from gradatim.lineage.record import Lineage
-from gradatim.measurement import Measurement
+from gradatim.errors import BrokenEvidence, InvalidInput
 
 T = TypeVar("T")
-
-_OWN = (GateResult, Measurement, Lineage)
-"""Types that read their own record, for they ask more of it than its types."""
 
 
 def encode(value: Any) -> dict[str, Any]:
@@ -37,7 +31,7 @@ def decode(kind: type[T], value: Any, place: str, *, newer: bool = False) -> T:
         newer: whether it may be of a newer version, whose unknown fields are passed over.
 
     Raises:
-        BrokenEvidence: a field is missing, of another type, or unknown.
+        BrokenEvidence: a field is missing, of another type or unknown, or the dataclass refuses the values.
     """
     decoded: T = _Reader(newer).read(kind, value, place)
     return decoded
@@ -97,22 +91,20 @@ class _Reader:
         if origin is tuple:
             return self._tuple(arguments, value, place)
         if origin is Mapping:
-            _expect(value, dict, place)
+            _expect(value, place, dict)
             return {key: self.read(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
-        if kind in _OWN:
-            return self._own(kind, value, place)
         if is_dataclass(kind):
             return self._dataclass(kind, value, place)
+        if origin is Literal:
+            return _one_of(arguments, value, place)
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            try:
-                return kind(value)
-            except ValueError as error:
-                known = ", ".join(str(known.value) for known in kind)
-                raise BrokenEvidence(f"{place} is {value!r}, not one of {known}.") from error
+            return kind(_one_of([known.value for known in kind], value, place))
         if kind is float:
-            _expect(value, int | float, place)
-            return float(value)
-        _expect(value, kind, place)
+            _expect(value, place, int, float)
+            if not abs(value) <= sys.float_info.max:
+                raise BrokenEvidence(f"{place} is not a finite number.")
+            return value
+        _expect(value, place, kind)
         return value
 
     def _union(self, kinds: tuple[Any, ...], value: Any, place: str) -> Any:
@@ -121,11 +113,11 @@ class _Reader:
         wanted = [kind for kind in kinds if kind is not type(None)]
         if len(wanted) == 1:
             return self.read(wanted[0], value, place)
-        _expect(value, functools.reduce(operator.or_, wanted), place)
+        _expect(value, place, *(get_origin(kind) or kind for kind in wanted))
         return value
 
     def _tuple(self, kinds: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
-        _expect(value, list, place)
+        _expect(value, place, list)
         if len(kinds) == 2 and kinds[1] is Ellipsis:
             kinds = kinds[:1] * len(value)
         if len(value) != len(kinds):
@@ -133,15 +125,8 @@ class _Reader:
         pairs = zip(kinds, value, strict=True)
         return tuple(self.read(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(pairs))
 
-    def _own(self, kind: Any, value: Any, place: str) -> Any:
-        _expect(value, dict, place)
-        try:
-            return kind.from_json(value)
-        except GradatimError as error:
-            raise BrokenEvidence(f"{place}: {error}") from error
-
     def _dataclass(self, kind: Any, value: Any, place: str) -> Any:
-        _expect(value, dict, place)
+        _expect(value, place, dict)
         hints = _hints(kind)
         if not self.newer and (unknown := value.keys() - hints.keys()):
             raise BrokenEvidence(f"{place} has unknown fields: {', '.join(sorted(unknown))}.")
@@ -153,10 +138,19 @@ class _Reader:
         needed = [f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
         if missing := [f"`{_key(field.name)}`" for field in needed if field.name not in given]:
             raise BrokenEvidence(f"{place} is incomplete: it lacks {', '.join(missing)}.")
-        return kind(**given)
+        try:
+            return kind(**given)
+        except InvalidInput as error:
+            raise BrokenEvidence(f"{place}: {error}") from error
 
 
-def _expect(value: Any, kind: Any, place: str) -> None:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        wanted = getattr(kind, "__name__", str(kind))
+def _one_of(known: Collection[Any], value: Any, place: str) -> Any:
+    if value not in known:
+        raise BrokenEvidence(f"{place} is {value!r}, not one of {', '.join(map(str, known))}.")
+    return value
+
+
+def _expect(value: Any, place: str, *kinds: type) -> None:
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " | ".join(kind.__name__ for kind in kinds)
         raise BrokenEvidence(f"{place} is {type(value).__name__}, where {wanted} belongs.")

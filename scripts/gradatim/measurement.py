@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from gradatim.errors import InvalidInput
 
@@ -30,7 +28,7 @@ class Measurement:
 
     name: str
     variant: str
-    value: float | None
+    value: float | None = None
     unit: str = "1"
     n: int = 0
     low: float | None = None
@@ -54,22 +52,3 @@ class Measurement:
     def label(self) -> str:
         """``recall[class=8]``: the name with what it is restricted to."""
         return f"{self.name}[{self.where}]" if self.where else self.name
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields that are set, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Measurement:
-        """Read back what ``to_json`` wrote.
-
-        Raises:
-            InvalidInput: a field is unknown, missing or not finite.
-        """
-        known = {field.name for field in fields(cls)}
-        if unknown := set(record) - known:
-            raise InvalidInput(f"A measurement has unknown fields: {', '.join(sorted(unknown))}.")
-        try:
-            return cls(**{"value": None, **record})
-        except TypeError as error:
-            raise InvalidInput(f"A measurement is incomplete: {error}.") from error

@@ -26,13 +26,6 @@ class TensorSpec:
         )
         return f"{self.name}: {self.dtype}[{axes}]"
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "shape": None if self.shape is None else list(self.shape),
-        }
-
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TensorSpec:
         shape = record["shape"]
@@ -51,9 +44,6 @@ class Signature:
 
     def output(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.outputs if spec.name == name), None)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"inputs": [s.to_json() for s in self.inputs], "outputs": [s.to_json() for s in self.outputs]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Sequence[Mapping[str, Any]]]) -> Signature:
@@ -99,6 +89,5 @@ class Inspection:
     doubts: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields that evidence keeps, as JSON values."""
-        record = {field.name: getattr(self, field.name) for field in fields(self) if field.compare}
-        return {**record, "signature": None if self.signature is None else self.signature.to_json()}
+        """All fields that evidence keeps, also those that are empty."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.compare}

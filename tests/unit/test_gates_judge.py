@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from gradatim.codec import decode, encode
 from gradatim.gates.budget import error_budget
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.flips import SelfFlips
@@ -420,7 +421,7 @@ def test_every_result_survives_its_json(digits):
         "f1_macro[half=odd]",
         "accuracy",
     ]
-    assert [GateResult.from_json(result.to_json()) for result in results] == results
+    assert [decode(GateResult, encode(result), "gate") for result in results] == results
 
 
 def test_the_plan_says_what_is_needed_and_which_gate_cannot_pass():

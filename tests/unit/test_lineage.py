@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gradatim.codec import decode, encode
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.files import canonical_json, sha256_bytes
 from gradatim.lineage.draft import METRICS, POINTS, POINTS_OF_ONE, Draft
@@ -65,7 +66,7 @@ def test_everything_that_training_wrote_is_kept_by_name(tmp_path):
 
 def test_lineage_survives_the_way_through_evidence(tmp_path):
     found = read_lineage(HERE, write(tmp_path, WHOLE))
-    assert Lineage.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert decode(Lineage, json.loads(json.dumps(encode(found))), "lineage") == found
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_secrets_are_masked_and_the_report_says_so(tmp_path):
     assert found.parameters["dsn"] == f"postgres://{MASKED}@db/runs"
     assert found.parameters["pad_token"] == "<pad>"  # noqa: S105
     assert all(name in found.notes[0] for name in masked)
-    assert "abc" not in json.dumps(found.to_json())
+    assert "abc" not in json.dumps(encode(found))
 
 
 def test_names_and_values_that_no_file_could_hold_are_made_fit_for_evidence(tmp_path):
@@ -148,7 +149,7 @@ def test_names_and_values_that_no_file_could_hold_are_made_fit_for_evidence(tmp_
         HERE, write(tmp_path, {"parameters": {"a\ud800\nb": "c\u202ed\x00"}, "seed": 10**40})
     )
     assert found.parameters == {"a  b": "c d"}
-    assert Lineage.from_json(json.loads(canonical_json(found.to_json()))) == found
+    assert decode(Lineage, json.loads(canonical_json(encode(found))), "lineage") == found
 
 
 @pytest.mark.parametrize(
@@ -243,4 +244,4 @@ def test_training_on_the_evaluation_data_is_seen_by_bytes_and_by_place(tmp_path,
 )
 def test_a_touched_lineage_in_evidence_is_broken_evidence(record):
     with pytest.raises(BrokenEvidence):
-        Lineage.from_json(record)
+        decode(Lineage, record, "lineage")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.code import is_reference
+from gradatim.codec import encode
 from gradatim.evidence.found import Built
 from gradatim.files import digest_of
 from gradatim.gates.verdict import GateResult, Verdict
@@ -46,7 +47,7 @@ def digests(candidate: Candidate) -> dict[str, str]:
     built, origin = _built(candidate), origin_of(candidate)
     if built is None and origin is None:
         return {}
-    found = {"lineage": digest_of(built.to_json()) if built is not None else _fingerprint(origin, candidate)}
+    found = {"lineage": digest_of(encode(built)) if built is not None else _fingerprint(origin, candidate)}
     if _judged_on(candidate):
         found["evaluation"] = candidate.digests.data("evaluation")
     return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gradatim.codec import encode
 from gradatim.commands import options
 
 if TYPE_CHECKING:
@@ -146,5 +147,5 @@ def _record(found: Difference) -> dict[str, Any]:
         ],
         "inputs": [{"name": name, "before": before, "after": after} for name, before, after in found.inputs],
         "training": [{"name": name, "before": was, "after": now} for name, was, now in found.training],
-        "signatures": [signature.to_json() for signature in found.signatures] if found.signatures else None,
+        "signatures": [encode(signature) for signature in found.signatures] if found.signatures else None,
     }

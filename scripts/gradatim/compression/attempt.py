@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.codec import decode
 from gradatim.compression import graph
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.quantise import quantise, quiet_logs
@@ -60,7 +61,9 @@ def _try(
     seed: int,
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    quantised = quantise(graph.prepare(Path(model)), Recipe.from_json(recipe), _paths(batches), Path(ranges))
+    quantised = quantise(
+        graph.prepare(Path(model)), decode(Recipe, recipe, "recipe"), _paths(batches), Path(ranges)
+    )
     graph.save(quantised, Path(out))
     del quantised
     made = time.perf_counter() - started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
@@ -54,14 +54,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Digest of the settings and of the revision of the code that carries them out."""
-        return digest_of({**self.to_json(), "revision": _REVISION})
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "fallback": list(self.fallback)}
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Recipe:
-        return cls(**{**record, "fallback": tuple(record["fallback"])})
+        return digest_of({**asdict(self), "revision": _REVISION})
 
 
 def recipes_for(methods: tuple[str, ...], flags: tuple[str, ...]) -> list[Recipe]:

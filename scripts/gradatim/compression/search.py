@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ class _Search:
         found = self._attempt(
             do="try",
             out=str(path),
-            recipe=recipe.to_json(),
+            recipe=asdict(recipe),
             batches=_names(self.batches),
             ranges=str(self._ranges()),
             timing=str(self.timing),
@@ -247,7 +247,7 @@ class _Search:
         """Accept or refuse what was measured; anew at each run, since ``keep`` may change in between."""
         trial = Trial(
             name=recipe.name,
-            recipe=recipe.to_json(),
+            recipe=asdict(recipe),
             accepted=False,
             reason=found.get("reason", ""),
             size=found.get("size"),

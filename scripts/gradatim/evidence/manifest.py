@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from gradatim.codec import decode, encode
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.files import canonical_json, parse_json, sha256_bytes, sha256_file
 from gradatim.progress import large
@@ -27,26 +28,18 @@ class FileEntry:
     size: int
     sha256: str
 
-    def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "size": self.size, "sha256": self.sha256}
-
-    @classmethod
-    def from_json(cls, record: Any, name: str) -> FileEntry:
-        """Read one entry strictly; ``name`` says whose it is.
+    def refuse_unsafe(self, name: str) -> None:
+        """Refuse an entry that was read; ``name`` says whose it is.
 
         Raises:
-            BrokenEvidence: a field is missing, unknown or of the wrong kind, or the path is unsafe.
+            BrokenEvidence: its digest or its size cannot be one, or its path is unsafe.
         """
-        if not isinstance(record, dict) or record.keys() != {"path", "size", "sha256"}:
-            raise BrokenEvidence(f"{name} is broken: a file has other fields than path, size and sha256.")
-        path, size, digest = record["path"], record["size"], record["sha256"]
-        if not isinstance(path, str) or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise BrokenEvidence(f"{name} is broken: the file {path!r} has no proper SHA-256.")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise BrokenEvidence(f"{name} is broken: the file {path!r} has the size {size!r}.")
-        if safe_path(path) != path:
-            raise BrokenEvidence(f"{name} is broken: the path {path!r} is not in Unicode NFC.")
-        return cls(path, size, digest)
+        if not _SHA256.fullmatch(self.sha256):
+            raise BrokenEvidence(f"{name} is broken: the file {self.path!r} has no proper SHA-256.")
+        if self.size < 0:
+            raise BrokenEvidence(f"{name} is broken: the file {self.path!r} has the size {self.size!r}.")
+        if safe_path(self.path) != self.path:
+            raise BrokenEvidence(f"{name} is broken: the path {self.path!r} is not in Unicode NFC.")
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The canonical JSON, as ``manifest.json`` holds it: the file's own SHA-256 is the identity."""
-        return canonical_json({"name": self.name, "files": [entry.to_json() for entry in self.files]})
+        return canonical_json(encode(self))
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "manifest.json") -> Manifest:
@@ -105,21 +98,35 @@ class Manifest:
         Raises:
             BrokenEvidence: it is not the canonical JSON of a manifest.
         """
-        record = strict_json(data, name)
-        if (
-            not isinstance(record, dict)
-            or record.keys() != {"name", "files"}
-            or not isinstance(record["files"], list)
-        ):
-            raise BrokenEvidence(f"{name} is broken: a manifest has a name and files, and nothing else.")
-        if not isinstance(record["name"], str):
-            raise BrokenEvidence(f"{name} is broken: the model's name is {record['name']!r}.")
-        manifest = cls(record["name"], tuple(FileEntry.from_json(entry, name) for entry in record["files"]))
-        if manifest.to_bytes() != data:
-            raise BrokenEvidence(
-                f"{name} is broken: it is not written in the canonical form that its digest is of."
-            )
-        return manifest
+        return read_listing(cls, strict_json(data, name), data, name)
+
+
+class Listing(Protocol):
+    """A file that lists files and has one canonical form."""
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]: ...
+
+    def to_bytes(self) -> bytes: ...
+
+
+L = TypeVar("L", bound=Listing)
+
+
+def read_listing(kind: type[L], record: Any, data: bytes, name: str) -> L:
+    """Read the record of a listing strictly; ``data`` is the file, ``name`` says where it came from.
+
+    Raises:
+        BrokenEvidence: an unknown or missing field, a wrong kind of value, an unsafe entry, not the canonical form.
+    """
+    found = decode(kind, record, name)
+    for entry in found.files:
+        entry.refuse_unsafe(name)
+    if found.to_bytes() != data:
+        raise BrokenEvidence(
+            f"{name} is broken: it is not written in the canonical form that its digest is of."
+        )
+    return found
 
 
 def release_path(root: Path, path: Path) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from gradatim.codec import encode
 from gradatim.errors import BrokenEvidence
-from gradatim.evidence.manifest import FileEntry, refuse_collisions, safe_path, strict_json
+from gradatim.evidence.manifest import FileEntry, read_listing, refuse_collisions, safe_path, strict_json
 from gradatim.files import canonical_json, sha256_bytes
 
 SCHEMA = "urn:gradatim:release:v1"
@@ -27,9 +27,6 @@ SIGNATURE_FILE = "release.sig"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
-_FIELDS = frozenset(
-    ("schema", "name", "version", "stage", "variant", "commit", "manifest", "previous", "committed", "files")
-)
 
 
 @dataclass(frozen=True)
@@ -74,20 +71,8 @@ class ReleaseRecord:
 
     def to_bytes(self) -> bytes:
         """The file ``release.json``, canonical JSON."""
-        return canonical_json(
-            {
-                "schema": SCHEMA,
-                "name": self.name,
-                "version": self.version,
-                "stage": self.stage,
-                "variant": self.variant,
-                "commit": self.commit,
-                "manifest": f"sha256:{self.manifest}",
-                "previous": self.previous,
-                "committed": dict(self.committed),
-                "files": [entry.to_json() for entry in self.files],
-            }
-        )
+        wire = {"schema": SCHEMA, "committed": {}, **encode(self), "manifest": f"sha256:{self.manifest}"}
+        return canonical_json(wire)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = RECORD_FILE) -> ReleaseRecord:
@@ -97,33 +82,16 @@ class ReleaseRecord:
             BrokenEvidence: an unknown or missing field, a wrong kind of value, not the canonical form.
         """
         record = strict_json(data, name)
-        if not isinstance(record, dict) or record.keys() != _FIELDS or record["schema"] != SCHEMA:
-            raise BrokenEvidence(f"{name} is broken: it does not have exactly the fields of a release.")
-        texts = ("name", "version", "variant", "commit", "manifest")
-        if not all(isinstance(record[key], str) and record[key] for key in texts):
-            raise BrokenEvidence(
-                f"{name} is broken: name, version, variant, commit and manifest must be text."
-            )
-        if not all(record[key] is None or isinstance(record[key], str) for key in ("stage", "previous")):
-            raise BrokenEvidence(f"{name} is broken: stage and previous must be text or null.")
-        manifest = record["manifest"].removeprefix("sha256:")
-        if not _SHA256.fullmatch(manifest) or not _COMMIT.fullmatch(record["commit"]):
+        if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
+            raise BrokenEvidence(f"{name} is broken: it is no record of a release.")
+        wire = {**record, "manifest": str(record.get("manifest")).removeprefix("sha256:")}
+        found = read_listing(cls, wire, data, name)
+        if not all((found.name, found.version, found.variant)):
+            raise BrokenEvidence(f"{name} is broken: name, version and variant must be text.")
+        if not _SHA256.fullmatch(found.manifest) or not _COMMIT.fullmatch(found.commit):
             raise BrokenEvidence(f"{name} is broken: its commit or its manifest is no digest.")
-        found = cls(
-            record["name"],
-            record["version"],
-            record["stage"],
-            record["variant"],
-            record["commit"],
-            manifest,
-            record["previous"],
-            _files(record["files"], name),
-            _committed(record["committed"], name),
-        )
-        if found.to_bytes() != data:
-            raise BrokenEvidence(
-                f"{name} is broken: it is not written in the canonical form that its digest is of."
-            )
+        for path in found.committed:
+            safe_path(path)
         return found
 
     def tag_message(self, signature: str | None = None) -> str:
@@ -142,17 +110,3 @@ class ReleaseRecord:
         if signature:
             lines.append(f"signature: sha256:{signature}")
         return "\n".join(lines) + "\n"
-
-
-def _files(record: Any, name: str) -> tuple[FileEntry, ...]:
-    if not isinstance(record, list):
-        raise BrokenEvidence(f"{name} is broken: files is not a list.")
-    return tuple(FileEntry.from_json(entry, name) for entry in record)
-
-
-def _committed(record: Any, name: str) -> dict[str, str]:
-    if not isinstance(record, dict) or not all(isinstance(path, str) for path in record.values()):
-        raise BrokenEvidence(f"{name} is broken: committed must map paths to paths.")
-    for path in record:
-        safe_path(path)
-    return record

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from gradatim.codec import decode, encode
 from gradatim.errors import BrokenEvidence, InvalidInput
-from gradatim.evidence.codec import decode
 from gradatim.evidence.manifest import strict_json
 from gradatim.files import canonical_json
 from gradatim.gates.verdict import GateResult, Verdict
@@ -116,8 +116,8 @@ class Statement:
                 "step": self.step,
                 "gradatim": self.gradatim,
                 "inputs": dict(self.inputs),
-                "measurements": [measurement.to_json() for measurement in self.measurements],
-                "gates": [gate.to_json() for gate in self.gates],
+                "measurements": [encode(measurement) for measurement in self.measurements],
+                "gates": [encode(gate) for gate in self.gates],
                 "verdict": self.verdict.value,
                 "environment": dict(self.environment),
                 "details": dict(self.details),
@@ -142,45 +142,18 @@ class Statement:
         Raises:
             BrokenEvidence: a duplicate key, NaN, an unknown or missing field, a wrong kind of value.
         """
-        return cls.from_json(strict_json(data, name), name)
-
-    @classmethod
-    def from_json(cls, record: Any, name: str) -> Statement:
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            BrokenEvidence: an unknown or missing field, a wrong kind of value.
-        """
+        record = strict_json(data, name)
         _fields(record, {"_type", "subject", "predicateType", "predicate"}, name)
         if record["_type"] != STATEMENT_TYPE or record["predicateType"] != PREDICATE_TYPE:
             raise BrokenEvidence(
                 f"{name} is evidence of another kind: {record['_type']!r}, {record['predicateType']!r}."
             )
-        predicate = record["predicate"]
-        _fields(predicate, _PREDICATE, name)
-        try:
-            measurements = tuple(
-                Measurement.from_json(item) for item in _list(predicate["measurements"], name)
-            )
-            gates = tuple(GateResult.from_json(item) for item in _list(predicate["gates"], name))
-            verdict = Verdict(predicate["verdict"])
-        except BrokenEvidence:
-            raise
-        except (InvalidInput, AttributeError, TypeError, ValueError) as error:
-            raise BrokenEvidence(f"{name} is broken: {error}") from error
-        if not isinstance(predicate["step"], str) or not isinstance(predicate["gradatim"], str):
-            raise BrokenEvidence(f"{name} is broken: step and version must be text.")
-        return cls(
-            predicate["step"],
-            _subjects(record["subject"], name),
-            verdict,
-            predicate["gradatim"],
-            _digests(predicate["inputs"], name),
-            measurements,
-            gates,
-            _mapping(predicate["environment"], name),
-            _mapping(predicate["details"], name),
-        )
+        _fields(record["predicate"], _PREDICATE, name)
+        statement = decode(cls, {**record["predicate"], "subjects": _subjects(record["subject"], name)}, name)
+        for key, digest in (*statement.subjects.items(), *statement.inputs.items()):
+            if not _SHA256.fullmatch(digest):
+                raise BrokenEvidence(f"{name} is broken: `{key}` has no proper SHA-256.")
+        return statement
 
 
 @dataclass(frozen=True)
@@ -246,34 +219,14 @@ def _fields(record: Any, wanted: Iterable[str], name: str) -> None:
         raise BrokenEvidence(f"{name} is broken: it lacks {', '.join(sorted(missing))}.")
 
 
-def _subjects(record: Any, name: str) -> dict[str, str]:
-    subjects: dict[str, str] = {}
-    for subject in _list(record, name):
+def _subjects(record: Any, name: str) -> dict[str, Any]:
+    subjects: dict[str, Any] = {}
+    for subject in record if isinstance(record, list) else ():
         _fields(subject, {"name", "digest"}, name)
         _fields(subject["digest"], {"sha256"}, name)
         if not isinstance(subject["name"], str) or subject["name"] in subjects:
             raise BrokenEvidence(f"{name} is broken: its subjects need a name each, no two the same.")
-        subjects.update(_digests({subject["name"]: subject["digest"]["sha256"]}, name))
+        subjects[subject["name"]] = subject["digest"]["sha256"]
     if not subjects:
         raise BrokenEvidence(f"{name} speaks of nothing: it has no subject.")
     return subjects
-
-
-def _digests(record: Any, name: str) -> dict[str, str]:
-    found = _mapping(record, name)
-    for key, digest in found.items():
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise BrokenEvidence(f"{name} is broken: `{key}` has no proper SHA-256.")
-    return found
-
-
-def _mapping(record: Any, name: str) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        raise BrokenEvidence(f"{name} is broken: {record!r} is not a JSON object.")
-    return record
-
-
-def _list(record: Any, name: str) -> list[Any]:
-    if not isinstance(record, list):
-        raise BrokenEvidence(f"{name} is broken: {record!r} is not a list.")
-    return record

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
-
-from gradatim.errors import BrokenEvidence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class Verdict(enum.Enum):
@@ -73,23 +70,3 @@ class GateResult:
     def refuses(self) -> bool:
         """Whether this result stops a release."""
         return self.verdict is not Verdict.PASS and self.blocking
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields that are set, as JSON values."""
-        record = {key: value for key, value in asdict(self).items() if value is not None}
-        return {**record, "verdict": self.verdict.value}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> GateResult:
-        """Read back what ``to_json`` wrote.
-
-        Raises:
-            BrokenEvidence: a field is unknown or missing, or the verdict is none of the four.
-        """
-        known = {field.name for field in fields(cls)}
-        if unknown := set(record) - known:
-            raise BrokenEvidence(f"A gate's record has unknown fields: {', '.join(sorted(unknown))}.")
-        try:
-            return cls(**{**record, "verdict": Verdict(record["verdict"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenEvidence(f"A gate's record is broken: {error}.") from error

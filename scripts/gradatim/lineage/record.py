@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
-from gradatim.errors import BrokenEvidence
+from gradatim.errors import InvalidInput
 
 Use = Literal["training", "validation", "evaluation"]
 Parameter = str | int | float | bool | list[Any] | None
@@ -33,6 +32,10 @@ class DataUsed:
     path: str | None = None
     digest: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
+            raise InvalidInput("a data set has no proper SHA-256.")
+
     @property
     def identity(self) -> str | None:
         """The best that is known of its bytes: SHA-256, else the tool's own digest."""
@@ -50,7 +53,7 @@ class Metric:
         nonfinite: how many of them were NaN or infinite.
     """
 
-    value: float | None
+    value: float | None = None
     log: tuple[tuple[int, float], ...] = ()
     count: int = 1
     nonfinite: int = 0
@@ -87,102 +90,3 @@ class Lineage:
     def diverged(self) -> tuple[str, ...]:
         """Metrics whose last value was NaN or infinite."""
         return tuple(name for name, metric in self.metrics.items() if metric.value is None)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields that are set, as JSON values."""
-        record = {
-            "source": self.source,
-            "parameters": dict(self.parameters),
-            "data": {name: _set(vars(used)) for name, used in self.data.items()},
-            "metrics": {
-                name: _set({**vars(metric), "log": [list(point) for point in metric.log]})
-                for name, metric in self.metrics.items()
-            },
-            "seed": self.seed,
-            "commit": self.commit,
-            "environment": dict(self.environment),
-            "started": self.started,
-            "finished": self.finished,
-            "notes": list(self.notes),
-        }
-        return {key: value for key, value in record.items() if value is not None and value not in ({}, [])}
-
-    @classmethod
-    def from_json(cls, record: Any) -> Lineage:
-        """Read back what ``to_json`` wrote.
-
-        Raises:
-            BrokenEvidence: a field is unknown, missing or of another type.
-        """
-        fields = _mapping(record, cls.__dataclass_fields__)
-        texts = ("source", "commit", "started", "finished")
-        if not all(isinstance(fields.get(name, ""), str) for name in texts) or "source" not in fields:
-            raise BrokenEvidence(
-                "A lineage in the evidence is broken: source, commit and times must be text."
-            )
-        if type(fields.get("seed", 0)) is not int:
-            raise BrokenEvidence("A lineage in the evidence is broken: its seed is no whole number.")
-        notes = fields.get("notes", [])
-        environment = _mapping(fields.get("environment", {}))
-        if not isinstance(notes, list) or not all(
-            isinstance(x, str) for x in (*notes, *environment.values())
-        ):
-            raise BrokenEvidence("A lineage in the evidence is broken: notes and versions must be text.")
-        return cls(
-            **{
-                **fields,
-                "parameters": _mapping(fields.get("parameters", {})),
-                "data": {name: _data(item) for name, item in _mapping(fields.get("data", {})).items()},
-                "metrics": {
-                    name: _metric(item) for name, item in _mapping(fields.get("metrics", {})).items()
-                },
-                "environment": environment,
-                "notes": tuple(notes),
-            }
-        )
-
-
-def _data(record: Any) -> DataUsed:
-    fields = _mapping(record, DataUsed.__dataclass_fields__)
-    if fields.get("use") not in USES or not all(isinstance(value, str) for value in fields.values()):
-        raise BrokenEvidence("A lineage in the evidence is broken: a data set needs a use, and text.")
-    if not _SHA256.fullmatch(fields.get("sha256", "0" * 64)):
-        raise BrokenEvidence("A lineage in the evidence is broken: a data set has no proper SHA-256.")
-    return DataUsed(
-        cast("Use", fields["use"]), fields.get("sha256"), fields.get("path"), fields.get("digest")
-    )
-
-
-def _metric(record: Any) -> Metric:
-    fields = _mapping(record, Metric.__dataclass_fields__)
-    log = fields.get("log", [])
-    well = isinstance(log, list) and all(
-        isinstance(point, list) and len(point) == 2 and type(point[0]) is int and _is_number(point[1])
-        for point in log
-    )
-    counts = fields.get("count", 1), fields.get("nonfinite", 0)
-    if (
-        not well
-        or not all(type(count) is int for count in counts)
-        or not _is_number(fields.get("value", 0.0))
-    ):
-        raise BrokenEvidence("A lineage in the evidence is broken: a metric is not a number with its log.")
-    points = tuple((step, float(value)) for step, value in log)
-    value = fields.get("value")
-    return Metric(None if value is None else float(value), points, *counts)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _set(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if value is not None and value not in ((), [])}
-
-
-def _mapping(record: Any, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        raise BrokenEvidence(f"A lineage in the evidence is broken: {record!r} is not a JSON object.")
-    if known is not None and (unknown := record.keys() - known.keys()):
-        raise BrokenEvidence(f"A lineage in the evidence has unknown fields: {', '.join(sorted(unknown))}.")
-    return record

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.sharding import begin, left, name_of, save, statement_of
+from gradatim.codec import encode
 from gradatim.errors import BrokenEvidence, GradatimError
 from gradatim.evidence.found import outputs_for_ci
 from gradatim.evidence.statement import Statement
@@ -52,7 +53,7 @@ class StepRun:
     def to_json(self, contract_name: str) -> dict[str, Any]:
         """What ``--json`` prints."""
         refusals = [
-            {**gate.to_json(), "place": f"{contract_name}:{gate.line}" if gate.line else None}
+            {**encode(gate), "place": f"{contract_name}:{gate.line}" if gate.line else None}
             for gate in self.statement.gates
             if gate.refuses
         ]

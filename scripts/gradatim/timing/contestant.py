@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.codec import encode
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
 from gradatim.timing.child import Child, ended_with
@@ -53,7 +54,7 @@ class Contestant:
             "root": str(self.root.absolute()),
             "format": self.format,
             "factory": self.factory,
-            "signature": self.signature.to_json() if self.signature else None,
+            "signature": encode(self.signature) if self.signature else None,
             "device": self.device,
             "threads": self.threads,
             "allow_pickle": self.allow_pickle,
