@@ -107,22 +107,22 @@ class Walk:
         }
         (place / "home").mkdir(parents=True)
         self.unpack(commit, HERE, self.tree)
-        for path in sorted(path for path in self.tree.rglob("*") if path.is_file()):
+        self._install()
+        for path in filter(Path.is_file, self.tree.rglob("*")):
             name = path.relative_to(self.tree).as_posix()
             if re.fullmatch(RENDERED, name):
                 self.keep(f"rendered/{name}", path.read_bytes())
+        self.say("--version", at=place)
+
+    def _install(self) -> None:
+        """Hold the demo to one form, and say where the plug-in is: pytest looks for it in installed packages only."""
         for contract in self.tree.rglob("digits/gradatim.yml"):
             write(contract, contract.read_text(encoding="utf-8").replace(*FORM))
         settings = (self.tree / "pyproject.toml").read_text(encoding="utf-8")
-        plugin = re.findall(r'^\[project\.entry-points\.pytest11\]\n(\w+) = "(.*)"', settings, re.MULTILINE)[
-            0
-        ]
-        told = (
-            self.tree / "scripts/gradatim-0.dist-info"
-        )  # pytest takes plug-ins from installed packages only
-        write(told / "METADATA", "Metadata-Version: 2.1\nName: gradatim\nVersion: 0\n")
-        write(told / "entry_points.txt", f"[pytest11]\n{' = '.join(plugin)}\n")
-        self.say("--version", at=place)
+        (plugin,) = re.findall(r'\.pytest11\]\n(\w+ = )"(.*)"', settings)
+        package = self.tree / "scripts/gradatim-0.dist-info"
+        write(package / "METADATA", "Metadata-Version: 2.1\nName: gradatim\nVersion: 0\n")
+        write(package / "entry_points.txt", "[pytest11]\n" + "".join(plugin) + "\n")
 
     def unpack(self, commit: str, repository: Path, folder: Path) -> None:
         """Lay the files of a commit into a folder."""
@@ -136,6 +136,9 @@ class Walk:
         path.write_bytes(data)
 
     def copy(self, name: str, folder: Path) -> None:
+        if not folder.is_dir():
+            said = max((self.kept / "commands").glob("*stderr")).read_text(encoding="utf-8")
+            sys.exit(f"{folder} was not made, so that the walk cannot go on. The kit said:\n{said}")
         shutil.copytree(folder, self.kept / name, ignore=shutil.ignore_patterns(".git", "__pycache__"))
 
     def say(self, *commands: str, at: Path, options: str = "") -> None:
