@@ -29,6 +29,7 @@ VERBS: dict[str, str] = {
     "schema": "The contract's JSON Schema, for editors.",
     "protect": "Set branch rules, tag rules and environments on GitHub.",
     "doctor": "Find traps in the CI around the contract.",
+    "completion": "Let your shell complete gradatim's commands and options.",
     "ci": "What CI workflows call around the steps.",
 }
 STEPS: dict[str, str] = {step.name: step.question for step in GRAPH}

@@ -388,6 +388,7 @@ def test_the_kits_own_ci_runs_its_tests_its_linters_and_every_action_of_a_walk_o
             "check-jsonschema",
             "--builtin-schema",
             "vendor.github-actions",
+            "action.yml",
             *(f"actions/{name}/action.yml" for name in ACTIONS),
         ),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from gradatim.commands import standard
 from gradatim.progress import Bar, Events, Progress, Silent
 
 if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Candidate
     from gradatim.ci.github import GitHub
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -86,6 +87,21 @@ def github() -> GitHub:
             "This command reads an event of GitHub Actions, and this is no run of GitHub Actions."
         )
     return platform
+
+
+def refuse(candidate: Candidate, refusal: Mapping[str, Any]) -> None:
+    """Mark the line of the contract that a candidate does not meet, where the CI system can show that."""
+    try:
+        top = candidate.top.resolve()
+        path = candidate.contract.path.resolve().relative_to(top).as_posix()
+    except ValueError:
+        path = candidate.contract.path.name
+    candidate.platform.refuse(
+        refusal["text"],
+        file=path,
+        line=refusal.get("line"),
+        title=f"{refusal['gate']}: {refusal['verdict']}",
+    )
 
 
 def print_json(value: Any) -> None:

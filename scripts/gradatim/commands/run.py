@@ -202,11 +202,13 @@ def _finish(
     )  # what broke first tells more than a refusal
     verdict = {0: "PASS", 1: "FAIL"}.get(code, "INVALID")
     tag = next((r.record.get("tag") for r in results if r.step == "tag" and r.code == 0), None)
+    refused = {(f["gate"], f["variant"]): f for r in results for f in r.record.get("refusals", [])}
+    for refusal in refused.values():
+        options.refuse(candidate, refusal)
     outcome = _outcome(results, tag)
     report = _report(candidate, results, tag)
     if json_wanted:
         gates: list[str] = next((r.record.get("gates", []) for r in results if r.step == "gate"), [])
-        refused = {(f["gate"], f["variant"]): f for r in results for f in r.record.get("refusals", [])}
         options.print_json(
             {
                 "model": candidate.name,

@@ -8,18 +8,28 @@ import click
 
 
 @click.command("schema", short_help="The contract's JSON Schema, for editors.")
+@click.argument("contracts", nargs=-1, metavar="[CONTRACT]...")
+@click.option("--check", is_flag=True, help="Check these contracts instead, or the one found here.")
 @click.option(
     "--corruptions", is_flag=True, help="List the corruptions that `test.robustness` may name instead."
 )
 @click.option("--metrics", metavar="TASK", help="List the metrics that gates may name for a task instead.")
 @click.option("--markdown", is_flag=True, help="Print the reference page of every key instead.")
 @click.option("--lineage", is_flag=True, help="Print the JSON Schema of lineage.json instead.")
-def command(corruptions: bool, metrics: str | None, markdown: bool, lineage: bool) -> None:
+def command(
+    contracts: tuple[str, ...],
+    check: bool,
+    corruptions: bool,
+    metrics: str | None,
+    markdown: bool,
+    lineage: bool,
+) -> None:
     """Print the JSON Schema of gradatim.yml, so that editors complete and check it.
 
     \b
     Examples:
       gradatim schema > gradatim.schema.json
+      gradatim schema --check gradatim.yml
       gradatim schema --corruptions
       gradatim schema --metrics classification
 
@@ -27,7 +37,14 @@ def command(corruptions: bool, metrics: str | None, markdown: bool, lineage: boo
 
       # yaml-language-server: $schema=gradatim.schema.json
     """
-    if corruptions:
+    if check or contracts:
+        from gradatim.contract.reading import find_contract, read_contract
+
+        for given in contracts or (None,):
+            path = find_contract(given)
+            read_contract(path)
+            click.echo(f"{path.name}: well written")
+    elif corruptions:
         from gradatim.perturb.catalogue import NAMES
 
         for modality, names in NAMES.items():

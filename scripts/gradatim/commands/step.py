@@ -152,16 +152,5 @@ def _show_log(name: str, candidate: Candidate) -> None:
 def _tell_platform(candidate: Candidate, done: StepRun, record: dict[str, Any]) -> None:
     """Outputs and annotations, where there is a CI system to hear them."""
     for refusal in record["refusals"]:
-        candidate.platform.refuse(
-            refusal["text"],
-            file=_from_top(candidate),
-            line=refusal.get("line"),
-            title=f"{refusal['gate']}: {refusal['verdict']}",
-        )
+        options.refuse(candidate, refusal)
     candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs})
-
-
-def _from_top(candidate: Candidate) -> str:
-    """The contract's path as the CI system knows it, from the top of the repository."""
-    top = candidate.repository.root.resolve()
-    return str(candidate.contract.path.resolve().relative_to(top).as_posix())

@@ -176,6 +176,8 @@ def rendered() -> dict[str, str]:
             extras=any(given.name == "extras" for given in verb.inputs),
         )
     files["actions/setup/action.yml"] = _render("setup.yml.j2")
+    given = tuple(given for given in inputs_of(CHECKS[-1]) if given.name != "needs")
+    files["action.yml"] = _render("root.yml.j2", inputs=given, last_check=CHECKS[-1].name)
     walked = tuple(step for step in GRAPH if not step.asked)
     files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
