@@ -139,6 +139,13 @@ class TestBad:
         assert "Traceback" not in bad.said
         assert "bug in gradatim" not in bad.said
 
+    def test_each_refusal_keeps_its_report_and_the_end_says_what_was_shown(self, bad: Demo) -> None:
+        folder = bad.project.parent
+        for name, reason in (("mislabelled", "class=8"), ("slow", "latency"), ("pickle", "no_pickle")):
+            assert reason in (folder / f"report-{name}.html").read_text(encoding="utf-8"), name
+            assert f"report-{name}.html" in bad.said
+        assert "3 of 3 bad candidates were refused" in bad.said
+
     def test_a_model_that_misses_one_digit_is_refused_by_that_digit(self, bad: Demo) -> None:
         said = bad.candidate("Better in total")
         assert re.search(r"recall\[class=8\]:? .*\d+\.\d %.* at least 85 %", said), said

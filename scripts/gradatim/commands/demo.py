@@ -28,15 +28,20 @@ def command(folder: Path | None, bad: bool) -> int:
       gradatim demo /tmp/digits
       gradatim demo --bad
     """
-    from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, lay_down
+    from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, keep_report, lay_down
 
-    paths = lay_down(folder or Path(DEFAULT_FOLDER))
+    paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}-bad" if bad else DEFAULT_FOLDER))
     _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
     code = _release(paths, f"{FIRST.title}. The first release: nothing to compare with yet.")
     if code:
         return code
     if bad:
-        return max(_offer(paths, candidate.name, candidate.title) for candidate in BAD)
+        codes = {}
+        for candidate in BAD:
+            codes[candidate.name] = _offer(paths, candidate.name, candidate.title)
+            keep_report(paths, candidate.name)
+        _say_what_was_shown(paths, codes)
+        return max(codes.values())
     code = _offer(paths, BETTER.name, BETTER.title)
     if code == 0:
         _point_onwards(paths)
@@ -61,6 +66,18 @@ def _release(paths: DemoPaths, title: str) -> int:
     return code
 
 
+def _say_what_was_shown(paths: DemoPaths, codes: dict[str, int]) -> None:
+    from gradatim.projects.demo import BAD, report_of
+
+    refused = [candidate for candidate in BAD if codes[candidate.name]]
+    _say(
+        f"\n{len(refused)} of {len(BAD)} bad candidates were refused, and nothing of them was tagged. So this ends with exit "
+        "code 1, as a pull request would. Why, in a report each:"
+    )
+    for candidate in refused:
+        _say(f"  {options.shown(report_of(paths, candidate.name))}  {candidate.title}")
+
+
 def _point_onwards(paths: DemoPaths) -> None:
     _say(
         f"\nLook at the report: {options.shown(paths.project / '.gradatim' / 'report.html')}\n"
@@ -69,7 +86,7 @@ def _point_onwards(paths: DemoPaths) -> None:
         "  gradatim verify v1.1.0       every byte, against tag and evidence\n"
         "  gradatim diff v1.0.0 v1.1.0  what changed\n"
         '  gradatim rollback production --reason "just trying"\n'
-        "See bad models refused: gradatim demo --bad OTHER-FOLDER"
+        "See bad models refused: gradatim demo --bad"
     )
 
 

@@ -145,6 +145,25 @@ def commit_candidate(paths: DemoPaths, name: str) -> str:
     return repository.head()
 
 
+def report_of(paths: DemoPaths, name: str) -> Path:
+    """Where the report of a candidate is kept, since the next one writes its own."""
+    return paths.folder / f"report-{name}.html"
+
+
+def keep_report(paths: DemoPaths, name: str) -> None:
+    """Keep the report that a candidate got.
+
+    Raises:
+        EnvironmentLacks: the folder cannot be written.
+    """
+    made = paths.project / ".gradatim" / "report.html"
+    try:
+        if made.exists():
+            write_bytes(report_of(paths, name), made.read_bytes())
+    except OSError as error:
+        raise cannot_write(paths.folder, error) from error
+
+
 def push(paths: DemoPaths) -> None:
     """Push ``main`` to the bare remote.
 
