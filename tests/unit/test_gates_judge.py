@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from gradatim.codec import decode, encode
+from gradatim.evidence.codec import decode, encode
 from gradatim.gates.budget import error_budget
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.flips import SelfFlips

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gradatim.codec import decode, encode
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.codec import decode, encode
 from gradatim.files import canonical_json, sha256_bytes
 from gradatim.lineage.draft import METRICS, POINTS, POINTS_OF_ONE, Draft
 from gradatim.lineage.leak import leaks

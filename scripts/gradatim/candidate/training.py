@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.code import is_reference
-from gradatim.codec import encode
+from gradatim.evidence.codec import encode
 from gradatim.evidence.found import Built
 from gradatim.files import digest_of
 from gradatim.gates.verdict import GateResult, Verdict

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradatim.codec import encode
 from gradatim.commands import options
+from gradatim.evidence.codec import encode
 
 if TYPE_CHECKING:
     from gradatim.commands.registry_view import RegistryView

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.codec import decode
 from gradatim.compression import graph
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Method, Recipe
 from gradatim.errors import GradatimError
+from gradatim.evidence.codec import decode
 from gradatim.files import write_json
 from gradatim.timing.contestant import load_inputs
 

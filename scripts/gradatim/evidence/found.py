@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gradatim.codec import encode, keys
+from gradatim.evidence.codec import encode, keys
 from gradatim.evidence.statement import Statement
 from gradatim.evidence.trial import Trial
 from gradatim.gates.verdict import Verdict

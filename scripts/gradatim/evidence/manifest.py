@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from gradatim.codec import decode, encode
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.codec import decode, encode
 from gradatim.files import canonical_json, parse_json, sha256_bytes, sha256_file
 from gradatim.progress import large
 

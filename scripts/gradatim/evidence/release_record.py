@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gradatim.codec import encode
 from gradatim.errors import BrokenEvidence
+from gradatim.evidence.codec import encode
 from gradatim.evidence.manifest import FileEntry, read_listing, refuse_collisions, safe_path, strict_json
 from gradatim.files import canonical_json, sha256_bytes
 

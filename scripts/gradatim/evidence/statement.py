@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gradatim.codec import decode, encode
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.codec import decode, encode
 from gradatim.evidence.manifest import strict_json
 from gradatim.files import canonical_json
 from gradatim.gates.verdict import GateResult, Verdict

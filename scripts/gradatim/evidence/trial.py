@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gradatim.codec import encode
+from gradatim.evidence.codec import encode
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.codec import encode
 from gradatim.errors import InvalidInput
 from gradatim.gates.flips import SelfFlips
 from gradatim.gates.latency import PairedTiming
@@ -126,6 +125,7 @@ def _refuse_forged(found: Measurement) -> None:
     if found.successes is not None and found.n > 0 and found.value is not None:
         counted &= math.isclose(found.value, found.successes / found.n, rel_tol=1e-6, abs_tol=1e-9)
     if not (all(map(math.isfinite, numbers)) and ordered and counted and found.n >= 0):
+        told = {key: value for key, value in vars(found).items() if value is not None}
         raise InvalidInput(
-            f"The measurement {found.label} of {found.variant} cannot be: {encode(found)}. Run its step again."
+            f"The measurement {found.label} of {found.variant} cannot be: {told}. Run its step again."
         )

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.sharding import begin, left, name_of, save, statement_of
-from gradatim.codec import encode
 from gradatim.errors import BrokenEvidence, GradatimError
+from gradatim.evidence.codec import encode
 from gradatim.evidence.found import outputs_for_ci
 from gradatim.evidence.statement import Statement
 from gradatim.gates.verdict import Verdict

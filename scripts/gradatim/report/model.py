@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from gradatim.codec import decode, encode
 from gradatim.errors import InvalidInput
+from gradatim.evidence.codec import decode, encode
 from gradatim.evidence.found import Check
 from gradatim.evidence.manifest import FileEntry
 from gradatim.gates.verdict import GateResult, Verdict

@@ -6,14 +6,13 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.codec import encode
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
 from gradatim.timing.child import Child, ended_with
@@ -54,7 +53,7 @@ class Contestant:
             "root": str(self.root.absolute()),
             "format": self.format,
             "factory": self.factory,
-            "signature": encode(self.signature) if self.signature else None,
+            "signature": asdict(self.signature) if self.signature else None,
             "device": self.device,
             "threads": self.threads,
             "allow_pickle": self.allow_pickle,
