@@ -61,7 +61,7 @@ def opener(folder: Path, name: str, **options: Any) -> Callable[[Signature], Dat
 
 def run(digits: Path, models: Mapping[str, Predictor], **options: Any) -> Robustness:
     settings: dict[str, Any] = {"most": 2000, "batch": 32, **options}
-    return score_models(models, Study(opener(digits, "digits.npz"), CLASSES, THREE, **settings))
+    return score_models(models, Study(opener(digits, "digits.npz"), lambda _: CLASSES, THREE, **settings))
 
 
 def test_scores_depend_neither_on_the_batch_size_nor_on_the_company(digits: Path, reader: Predictor) -> None:
@@ -133,10 +133,11 @@ def test_a_corruption_of_another_kind_of_data_is_refused_with_what_the_data_are(
 ) -> None:
     data = opener(digits, "digits.npz")
     with pytest.raises(UsageError, match=r"`typos` is for text.*`image` float32\[64\]"):
-        score_models({"a": reader}, Study(data, CLASSES, ["typos"], most=10, batch=5))
+        score_models({"a": reader}, Study(data, lambda _: CLASSES, ["typos"], most=10, batch=5))
     with pytest.raises(UsageError, match=r"`test\.modality` says tabular"):
         score_models(
-            {"a": reader}, Study(data, CLASSES, THREE, most=10, batch=5, declared=Declared("tabular"))
+            {"a": reader},
+            Study(data, lambda _: CLASSES, THREE, most=10, batch=5, declared=Declared("tabular")),
         )
 
 
@@ -165,7 +166,9 @@ def test_a_baseline_with_another_input_is_scored_on_the_same_items(digits: Path,
         inputs = {signature.inputs[0].name: "image"}
         return open_data("digits.npz", root=digits, signature=signature, inputs=inputs)
 
-    found = score_models({"a": reader, "b": renamed}, Study(data, CLASSES, THREE, most=100, batch=32)).scores
+    found = score_models(
+        {"a": reader, "b": renamed}, Study(data, lambda _: CLASSES, THREE, most=100, batch=32)
+    ).scores
     assert found["a"].digest == found["b"].digest
     assert np.array_equal(found["a"].corrupted["gaussian_noise"], found["b"].corrupted["gaussian_noise"])
 
@@ -184,7 +187,7 @@ def test_a_table_of_named_columns_is_perturbed_by_the_spread_of_its_calibration_
         TensorSpec("x", "float32", ("b", 10)),
     )
     study = Study(
-        opener(tmp_path, "test.csv"), Task("regression"), ["feature_noise", "missing_values"],
+        opener(tmp_path, "test.csv"), lambda _: Task("regression"), ["feature_noise", "missing_values"],
         most=100, batch=16, reference=opener(tmp_path, "cal.csv"),
     )  # fmt: skip
     found = score_models({"a": regressor}, study).scores["a"]
@@ -213,7 +216,7 @@ def test_text_is_perturbed_before_it_becomes_tokens_and_vectors_without_labels_a
     (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{s}"}}\n' for s in sentences))
     embed = model(lambda i: {"embedding": i["counts"]}, TensorSpec("counts", "float32", ("batch", 26)))
     data = opener(tmp_path, "texts.jsonl", label=None, preprocess="letters_c:count")
-    study = Study(data, Task("embedding"), ["typos", "case_change"], most=100, batch=4)
+    study = Study(data, lambda _: Task("embedding"), ["typos", "case_change"], most=100, batch=4)
     found = score_models({"a": embed}, study).scores["a"]
     assert np.allclose(found.clean, 1)
     assert np.allclose(found.corrupted["case_change"], 1)  # the counts know no case
@@ -230,7 +233,9 @@ def test_token_ids_are_perturbed_with_their_mask(tmp_path: Path) -> None:
 
     axes = ("batch", "sequence")
     specs = (TensorSpec("input_ids", "int64", axes), TensorSpec("attention_mask", "int64", axes))
-    study = Study(opener(tmp_path, "tokens.npz"), CLASSES, ["token_drop", "truncation"], most=100, batch=6)
+    study = Study(
+        opener(tmp_path, "tokens.npz"), lambda _: CLASSES, ["token_drop", "truncation"], most=100, batch=6
+    )
     found = score_models({"a": model(parity, *specs)}, study).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["token_drop"][:, 4].mean() < 1
@@ -257,7 +262,7 @@ def test_images_of_different_sizes_are_perturbed_before_they_are_cut_to_one(tmp_
     data = opener(tmp_path, "images", preprocess="crop_c:crop", labels=("dark", "light"))
     task = Task("classification", labels=("dark", "light"))
     found = score_models(
-        {"a": bright}, Study(data, task, ["brightness", "gaussian_noise"], most=10, batch=3)
+        {"a": bright}, Study(data, lambda _: task, ["brightness", "gaussian_noise"], most=10, batch=3)
     ).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["brightness"].shape == (8, 5)

@@ -197,7 +197,7 @@ def test_merged_robustness_is_that_of_one_walk_also_where_a_model_fails(
         lambda signature: open_data(
             "data.npz", root=tmp_path, signature=signature, inputs={"x": "x"}, slices=["site"], group="user"
         ),
-        NAMED,
+        lambda _: NAMED,
         corruptions,
         most,
         batch,
@@ -231,6 +231,6 @@ def test_merged_robustness_is_that_of_one_walk_also_where_a_model_fails(
                 ),
             )
 
-    found = score(tuple(chosen), items, len(items) == rows, NAMED, corruptions, answers)
+    found = score(tuple(chosen), items, len(items) == rows, lambda _: NAMED, corruptions, answers)
     assert found.checks == whole.checks
     assert same(found.scores, whole.scores)
