@@ -32,11 +32,11 @@ def body(mark: str) -> bytes:
     return f"cbuiltins\nopen\n(V{mark}\nVw\ntR.".encode()
 
 
-_FIRST = {
+FIRST = {
     "proto-0": b"\x80\x00", "proto-1": b"\x80\x01", "proto-5": b"\x80\x05", "empty-tuple": b")0", "true": b"\x880",
     "false": b"\x890", "empty-set": b"\x8f0", "long-line": b"L1L\n0", "long-line-bare": b"L1\n0", "short-bytes": b"C\x01a0",
     "short-text": b"\x8c\x01a0", "int1": b"K\x010", "int2": b"M\x01\x000", "int4": b"J\x01\x00\x00\x000", "float": b"G" + bytes(8) + b"0",
-    "int-line": b"I1\n0", "octal": b"I010\n0", "float-line": b"F1.5\n0", "none": b"N0", "list": b"]0", "dict": b"}0", "mark": b"(1",
+    "int-line": b"I1\n0", "octal": b"I010\n0", "float-line": b"F1.5\n0", "none": b"N0", "list": b"]0", "dict": b"}0", "mark": b"(1", "mark-pop": b"(0",
     "string-line": b"S'a'\n0", "text-line": b"Va\n0", "text4": b"X\x01\x00\x00\x00a0", "string1": b"U\x01a0", "string4": b"T\x01\x00\x00\x00a0",
     "bytes4": b"B\x01\x00\x00\x00a0", "bytes8": b"\x8e\x01" + bytes(7) + b"a0", "text8": b"\x8d\x01" + bytes(7) + b"a0",
     "bytearray8": b"\x96\x01" + bytes(7) + b"a0", "long1": b"\x8a\x01\x010", "long4": b"\x8b\x01\x00\x00\x00\x010", "twice-put": b"Nq\x00q\x000",
@@ -49,7 +49,7 @@ def pickles(mark: Callable[[str], str]) -> Iterator[tuple[str, bytes]]:
     """Names and bytes for ``pickle.load``; ``mark`` gives the path that a name of these is to leave."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         yield f"protocol-{protocol}", pickle.dumps(Touch(mark(f"protocol-{protocol}")), protocol)
-    for name, opening in _FIRST.items():
+    for name, opening in FIRST.items():
         yield name, opening + body(mark(name))
     framed = body(mark("frame"))
     yield "frame", b"\x95" + struct.pack("<Q", len(framed)) + framed

@@ -114,6 +114,13 @@ def programs(mark: Callable[[str], str], good: Path) -> Iterator[tuple[str, byte
         for member, data in members.items()
     }
     yield "other", _archive({**more, **members, "models/other.json": json.dumps(other).encode()})
+    hidden = json.loads(model)
+    _first_expression(hidden, "sizes", expression("extra"))
+    yield "extra", _archive({**members, "models/model.json": json.dumps(hidden).encode()}, "extra/")
+    named = json.loads(model)
+    _first_expression(named, "sizes", expression("metadata"))
+    text = json.dumps(named).replace('"x"', '"metadata"')
+    yield "metadata", _archive({**members, "models/model.json": text.encode()})
     old = json.loads(model)
     _first_expression(old, "sizes", expression("old-layout"))
     yield "old-layout", _old_layout(old)

@@ -51,8 +51,11 @@ def check_program(torch: Any, path: Path) -> None:
         InvalidInput: names the table and the text.
     """
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if not name.endswith(".json") or re.search(r"(^|/)extra(_files)?/", name):
+        names = archive.namelist()
+        old = "serialized_exported_program.json" in names  # torch 2.7's and before, in no folder
+        for name in names:
+            inner = name if old else name.partition("/")[2]
+            if not name.endswith(".json") or inner.startswith(("extra/", "extra_files/")):
                 continue
             table = parse_json(archive.read(name).decode("utf-8", "replace"), f"{name} in {path}")
             for what, text in _texts(table, torch):

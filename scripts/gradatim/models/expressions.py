@@ -12,6 +12,7 @@ _LONGEST = 10_000
 _DEEPEST = 100
 _LARGEST = 1 << 64
 _STEEPEST = 64
+_MOST_COMPARED = 20
 _TEXT = re.compile(r"[\w .,()\[\]'<>=!+*/%&|~-]*", re.ASCII)
 _SYMBOL = re.compile(r"[A-Za-z_]{1,20}\d{1,6}", re.ASCII)
 _PLAIN = re.compile(r"[\w .-]*", re.ASCII)
@@ -92,7 +93,8 @@ def _is_part_of_size(node: ast.expr) -> bool:
         if node.func.id in ("Symbol", "Float"):
             return _is_leaf(node, _is_symbol if node.func.id == "Symbol" else _is_number)
         name = node.func.id
-        return not node.keywords and _SIZES.fullmatch(name) is not None
+        many = name in ("Max", "Min") and len(node.args) > _MOST_COMPARED
+        return not node.keywords and not many and _SIZES.fullmatch(name) is not None
     if isinstance(node, ast.Name):
         return node.id in _CONSTANTS or _is_symbol(node.id)
     return _is_arithmetic(node)

@@ -42,7 +42,7 @@ _RATIO = 8
 _PICKLE_NAME = re.compile(
     r"\.(pkl|pickle|p|pck|joblib|dill|cloudpickle)(\.(gz|z|bz2|xz|lzma|lz4))?$", re.IGNORECASE
 )
-_MAGIC = (b"GGUF", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_MAGIC = (b"GGUF", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"fLaC", b"%PDF-")
 """Formats that say themselves what they are, and whose readers run nothing."""
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})
 _OTHERWISE = (b"\x04\x22\x4d\x18", b"ZF0x")
@@ -130,7 +130,7 @@ def looks_like_pickle(head: bytes) -> bool:
     """Are these the first bytes of a pickle, plain or as joblib compresses it?"""
     return any(
         (data[:1] == b"\x80" and data[1:2] <= b"\x05" and len(data) > 2) or bytes_reach_out(data)
-        for data in (head, _unpack(head, len(head))[0])
+        for data in (head, _unpack(io.BytesIO(head), len(head))[0])
     )
 
 
@@ -170,7 +170,7 @@ def _look(file: IO[bytes], size: int, room: _Room, depth: int, *, raw: bool) -> 
     elif head.startswith(_OTHERWISE) or _is_tar(file):
         raise _Doubt("packed in a way that is not looked into")
     else:
-        unpacked, whole = _unpack_file(file, size, room)
+        unpacked, whole = _unpack_file(file, room)
         if whole:
             _look(io.BytesIO(unpacked), len(unpacked), room, depth + 1, raw=raw)
             return
@@ -192,7 +192,7 @@ def _is_tar(file: IO[bytes]) -> bool:
 
 
 def _is_known(file: IO[bytes], size: int) -> bool:
-    """Is it of a format whose readers run nothing: safetensors, protobuf, LiteRT, GGUF, a picture, a text?"""
+    """Is it of a format whose readers run nothing: safetensors, protobuf, LiteRT, GGUF, a picture, a sound, a text?"""
     file.seek(0)
     head = file.read(8)
     if head.startswith(_MAGIC) or head[4:8] == b"TFL3":
@@ -218,20 +218,20 @@ def _is_text(file: IO[bytes]) -> bool:
     return older or (utf8 and not decoder.getstate()[0])
 
 
-def _unpack_file(file: IO[bytes], size: int, room: _Room) -> tuple[bytes, bool]:
-    if _unpack(file.read(1 << 16), 0) == (b"", False):
+def _unpack_file(file: IO[bytes], room: _Room) -> tuple[bytes, bool]:
+    if _unpack(file, 0) == (b"", False):
         return b"", False
-    room.take(size)
     file.seek(0)
-    found, whole = _unpack(file.read(_LARGEST), _LARGEST)
+    found, whole = _unpack(file, _LARGEST)
     room.take(len(found))
-    if len(found) > _LARGEST or size > _LARGEST:
+    if len(found) > _LARGEST:
         raise _Doubt(TOO_MUCH)
     return found, whole
 
 
-def _unpack(data: bytes, most: int) -> tuple[bytes, bool]:
-    """What joblib would decompress these bytes to, as far as that goes but not far beyond so many bytes; is it all?"""
+def _unpack(file: IO[bytes], most: int) -> tuple[bytes, bool]:
+    """What joblib would decompress a file to, as far as that goes but not far beyond so many bytes; is it all?"""
+    data = file.read(1 << 16)
     unpacker: Any = None
     if data[:2] == b"\x1f\x8b":
         unpacker = zlib.decompressobj(wbits=31)
@@ -247,11 +247,14 @@ def _unpack(data: bytes, most: int) -> tuple[bytes, bool]:
             piece = unpacker.decompress(data, 1 << 20)
             found.write(piece)
             data = getattr(unpacker, "unconsumed_tail", b"")
-            if not piece and not data:
-                break
+            if getattr(unpacker, "needs_input", not data):
+                data = file.read(1 << 16)
+                if not data and not piece:
+                    break
     except (zlib.error, OSError, lzma.LZMAError, EOFError, ValueError):
         return found.getvalue(), False
-    return found.getvalue(), unpacker is not None and unpacker.eof and not unpacker.unused_data
+    whole = unpacker is not None and unpacker.eof and not unpacker.unused_data and not file.read(1)
+    return found.getvalue(), whole
 
 
 def _look_into(file: IO[bytes], room: _Room, depth: int, *, raw: bool) -> None:

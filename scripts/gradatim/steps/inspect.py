@@ -80,7 +80,7 @@ def _summary(found: Inspection) -> str:
         return "a pickle, not loaded"
     if found.parameters is not None:
         parts.append(f"{_count(found.parameters)} parameters")
-    parts.append(f"a pickle in {found.pickles[0]}" if found.pickles else "no pickle")
+    parts += [f"{why}: {name}" for name, why in found.doubts.items()][:1] or ["no pickle"]
     if found.nonfinite:
         parts.append(f"NaN in {len(found.nonfinite)} weight tensor{'s' if len(found.nonfinite) > 1 else ''}")
     return ", ".join(parts)
