@@ -186,6 +186,11 @@ def with_text(good: Path, old: bytes, new: bytes) -> bytes:
     return _archive({**members, "models/model.json": members["models/model.json"].replace(old, new)})
 
 
+def with_member(good: bytes, name: str, data: bytes) -> bytes:
+    """An archive with one more member."""
+    return _archive({**_members(io.BytesIO(good)), name: data})
+
+
 def _members(path: Path | io.BytesIO) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}

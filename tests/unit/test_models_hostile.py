@@ -307,6 +307,10 @@ def test_what_would_never_end_is_refused_at_once(tmp_path: Path) -> None:
     before = b'"range_constraints": {'
     counted = before + b'"u9999999999": {"min_val": 0, "max_val": 9}, '
     (bad / "counted.pt2").write_bytes(hostile_programs.with_text(good, before, counted))
+    _, blank = next(hostile_programs.scripts(lambda _: "nowhere"))
+    (bad / "blank.pt").write_bytes(
+        hostile_programs.with_member(blank, "code/__torch__.py", b"\n" + b" " * 20_000_000)
+    )
     looks = (
         "import sys\nfrom pathlib import Path\nfrom gradatim.errors import InvalidInput\nfrom gradatim.models import inspect_model\n"
         "for path in Path(sys.argv[1]).iterdir():\n"
@@ -317,7 +321,11 @@ def test_what_would_never_end_is_refused_at_once(tmp_path: Path) -> None:
         [sys.executable, "-c", looks, str(bad)], capture_output=True, text=True, timeout=60, check=True
     )
     refused = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert set(refused) == {*EXPRESSIONS, "counted"}
+    assert set(refused) == {
+        *EXPRESSIONS,
+        "counted",
+        "blank",
+    }  # the last by what it calls, not by its many blanks
     assert "u9999999999" in refused["counted"]
     assert all("as an expression" in refused[name] for name in EXPRESSIONS)
 

@@ -94,7 +94,7 @@ def doubts(source: Source) -> dict[str, str]:
     path = source.path
     folder = path if path.is_dir() else path.parent
     files = [path / name for name in list_files(path)] if path.is_dir() else [path] if path.is_file() else []
-    if unprintable := [file for file in files if not file.name.isprintable()]:
+    if unprintable := [file for file in files if not str(file.relative_to(folder)).isprintable()]:
         raise InvalidInput(
             f"{str(unprintable[0])!r} has a character in its name that cannot be printed. Rename the file."
         )

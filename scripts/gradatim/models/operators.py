@@ -71,13 +71,13 @@ def _foreign(torch: Any, code: str) -> str | None:
         strings.append(match[0][1:-1])
         return f"\u00b7{len(strings) - 1}\u00b7"
 
-    bare = re.sub(r"\s*\.\s*", ".", _STRING.sub(take, code))
+    bare = re.sub(r" ?\. ?", ".", re.sub(r"\s+", " ", _STRING.sub(take, code)))
     if '"""' in code or "\u00b7" in code or re.search(r"[^\w\s.,:;()\[\]{}=<>!+*/%@&|^~\u00b7-]", bare):
         return "is not written as torch writes it"
     words = set(re.findall(r"\w+", bare))
     if found := words & _REMOTE:
         return f"calls {found.pop()}"
-    for namespace, name in re.findall(r"(?<![\w.])ops\b(?!\s*:)(?:\.(\w+)\.(\w+))?", bare):
+    for namespace, name in re.findall(r"(?<![\w.])ops\b(?! ?:)(?:\.(\w+)\.(\w+))?", bare):
         if not computes(torch, namespace, name):
             return f"calls the operator {namespace}::{name}"
     asked = {(owner, strings[int(place)]) for owner, place in _ASKS.findall(bare)}
