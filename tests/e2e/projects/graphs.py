@@ -19,6 +19,7 @@ _DTYPES = {
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
+    "float16": TensorProto.FLOAT16,
     "str": TensorProto.STRING,
 }
 
