@@ -42,7 +42,7 @@ def test_labels_that_grow_from_release_to_release_are_minor_versions_and_both_co
     assert {"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"} <= set(growing.remote_tags())
     told = growing.call("diff", "v1.0.0", "v1.3.0").out
     assert "labels       2 -> 5: `cat`, `dog`, `eel` added" in told
-    assert "label `eel` added: 5 labels, 4 before" in growing.call("status").out
+    assert "label `eel` added; 5 labels in place of 4" in growing.call("status").out
 
 
 def test_golden_answers_of_a_release_with_fewer_labels_are_held_against_the_same_label(
@@ -62,7 +62,10 @@ def test_the_report_of_a_release_with_a_new_label_says_both_counts_and_compares_
     assert growing.judged().code == 0
     known, every = (int(np.isin(table()[2], range(count)).sum()) for count in (2, 3))
     summary = growing.path(".gradatim/summary.md").read_text(encoding="utf-8").replace("\u202f", " ")
-    assert f"v1.0.0 knows 2 of the 3 labels: what is compared with it is compared on {known} of {every} samples" in summary
+    assert (
+        f"v1.0.0 knows 2 of the 3 labels: what is compared with it is compared on {known} of {every} samples"
+        in summary
+    )
     assert "`cat` is new" in summary
     report = growing.path(".gradatim/report.html").read_text(encoding="utf-8")
     assert "v1.0.0 knows 2 of the 3 labels" in re.sub(r"<[^>]+>", "", report)

@@ -22,7 +22,7 @@ from gradatim.registry.history import LEDGER
 from gradatim.registry.ledger import open_ledger
 
 if TYPE_CHECKING:
-    from gradatim.metrics.task import Task
+    from gradatim.metrics.task import Label, Task
     from gradatim.publishers.retrieval import Retrieved
 
 BASELINE = "baseline"
@@ -48,6 +48,21 @@ class BaselineModel:
     commit: str
     digest: str
     manifest: str | None
+
+
+@dataclass(frozen=True)
+class GoldenFile:
+    """Golden cases of an earlier release.
+
+    Attributes:
+        path: where they lie in the workspace; its stem is the version.
+        manifest: hex manifest digest of the release.
+        version: its version, as git keeps its files.
+    """
+
+    path: Path
+    manifest: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -90,21 +105,10 @@ class Replaced:
         Raises:
             BrokenEvidence: it cannot be read.
         """
-        mine = self.identity.contract
-        if self.release is None or self.release.manifest is None:
-            return mine
-        ledger = open_ledger(self.identity.repository, self.release.manifest)
-        kept = f"{self.release.version}/{CONTRACT_FILE}"
-        if kept not in ledger.blobs:
-            return mine
-        try:
-            return contract_of(
-                ledger.read(kept).decode(), mine.root / f"{CONTRACT_FILE} of {self.release.version}"
-            )
-        except (ContractError, UnicodeDecodeError) as error:
-            raise BrokenEvidence(
-                f"This gradatim cannot read the contract that {self.release.label} was released by: {error}"
-            ) from error
+        base = self.release
+        if base is None or base.manifest is None or base.version is None:
+            return self.identity.contract
+        return self._contract_of(base.manifest, base.version)
 
     @property
     def model(self) -> Model:
@@ -122,10 +126,7 @@ class Replaced:
         Raises:
             UsageError: a contract names no task.
         """
-        mine = self.identity.contract
-        theirs = self.contract if self.contract.parts.task else mine
-        own = Rows(mine, mine).task().own
-        return Rows(theirs, theirs).task(own)
+        return self._task_in(self.contract)
 
     @property
     def path(self) -> Path | None:
@@ -179,7 +180,7 @@ class Replaced:
         return [base.label for base in found]
 
     @functools.cached_property
-    def golden(self) -> list[Path]:
+    def golden(self) -> list[GoldenFile]:
         """The golden cases of every earlier full release, one file a version, fetched from where git keeps them."""
         try:
             releases = self.identity.registry.model(self.identity.name).releases
@@ -197,8 +198,41 @@ class Replaced:
             if data is not None:
                 path = self.workspace.golden_of(str(release.version))
                 write_bytes(path, data)
-                found.append(path)
+                found.append(GoldenFile(path, str(release.manifest), str(release)))
         return found
+
+    def task_of_golden(self, golden: GoldenFile) -> Task | None:
+        """What the release of golden cases was for; None where neither contract names a task.
+
+        Raises:
+            BrokenEvidence: the contract that it was released by cannot be read.
+        """
+        if self.identity.contract.parts.task is None:
+            return None
+        return self._task_in(self._contract_of(golden.manifest, golden.version))
+
+    def _task_in(self, theirs: ReadContract) -> Task:
+        """The task of a release by its contract; the candidate's where that names none."""
+        mine = self.identity.contract
+        if theirs.parts.task is None:
+            theirs = mine
+        renamed = mine.parts.task.renamed if mine.parts.task else {}
+        called = {str(old): _label(mine, new) for new, old in renamed.items()}
+        return Rows(theirs, theirs).task(Rows(mine, mine).task().own, called)
+
+    def _contract_of(self, manifest: str, version: str) -> ReadContract:
+        """The contract that a version was released by, as git keeps it; the candidate's where none was kept."""
+        mine = self.identity.contract
+        ledger = open_ledger(self.identity.repository, manifest)
+        kept = f"{version}/{CONTRACT_FILE}"
+        if kept not in ledger.blobs:
+            return mine
+        try:
+            return contract_of(ledger.read(kept).decode(), mine.root / f"{CONTRACT_FILE} of {version}")
+        except (ContractError, UnicodeDecodeError) as error:
+            raise BrokenEvidence(
+                f"This gradatim cannot read the contract that {version} was released by: {error}"
+            ) from error
 
     def _instead_of(self, candidate: str | None) -> BaselineModel | None:
         ladder = self.identity.contract.ladder
@@ -242,3 +276,9 @@ class Replaced:
             version=base.version,
             path=self.identity.from_top(path) if path else None,
         )
+
+
+def _label(contract: ReadContract, name: str) -> Label:
+    """The label of this name, as the contract spells it."""
+    labels = contract.parts.task.labels if contract.parts.task else ()
+    return next(label for label in labels if str(label) == name)

@@ -13,7 +13,7 @@ from gradatim.signature import Signature
 
 if TYPE_CHECKING:
     from gradatim.data import Dataset
-    from gradatim.metrics.task import OwnMetric, Task
+    from gradatim.metrics.task import Label, OwnMetric, Task
 
 _UNLABELLED = ("embedding", "language_modelling")
 
@@ -62,11 +62,14 @@ class Rows:
             format=chosen.format,
         )
 
-    def task(self, own: Mapping[str, OwnMetric] | None = None) -> Task:
+    def task(
+        self, own: Mapping[str, OwnMetric] | None = None, called: Mapping[str, Label] | None = None
+    ) -> Task:
         """What the model does.
 
         Args:
             own: metrics of the user's; the contract's own, loaded, where none are given.
+            called: what a candidate calls labels of this contract, by their names here.
 
         Raises:
             UsageError: the contract names no task.
@@ -81,8 +84,8 @@ class Rows:
             root = self.contract.root
             own = {name: load_function(reference, root) for name, reference in task.metrics.items()}
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
-        said = {**dict(task), "labels": task.labels or None}
-        del said["metrics"]
+        said = {**dict(task), "labels": task.labels or None, "called": called or {}}
+        del said["metrics"], said["renamed"]
         return Task(**said, own=own)
 
     @property

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.interpret import classify
+from gradatim.metrics.columns import Column
+from gradatim.metrics.common import in_words_of_candidate, label_list
+from gradatim.metrics.interpret import answer, classify, places_of
 from gradatim.metrics.outputs import reduce_batch
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
@@ -82,6 +84,28 @@ def answers(task: Task | None, outputs: Arrays, inputs: Arrays) -> NDArray[np.in
         return classify(task, Predictions.of(kept)).predicted
     except InvalidInput:
         return None  # scores that are not finite, or name no label: another check says so
+
+
+def named_answers(task: Task | None, outputs: Arrays, inputs: Arrays) -> list[tuple[str, ...]] | None:
+    """The class of every item by its name, or the tags of its tokens; None where the task has neither.
+
+    Names are the candidate's own, so that answers of releases with fewer labels, or with others, can be compared.
+    """
+    if task is None or task.type not in ("classification", "token_classification"):
+        return None
+    try:
+        predictions = Predictions.of(reduce_batch(task, outputs, inputs))
+        task = in_words_of_candidate(task, label_list(task, predictions))
+        if task.type == "classification":
+            found = classify(task, predictions)
+            return [(str(found.labels[place]),) for place in found.predicted]
+        if not task.labels:
+            return None
+        name, column = answer(task, predictions)
+        tags = Column(places_of(column, task.labels, f"the output `{name}`"), column.offsets)
+    except InvalidInput:
+        return None  # another check says what is wrong with them
+    return [tuple(str(task.labels[tag]) for tag in tags.item(row)) for row in range(len(tags))]
 
 
 def _compare(name: str, wanted: Array, got: Array, allowance: Allowance) -> Comparison:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.checks.check import Finding, checked
-from gradatim.checks.comparison import Allowance, answers, compare, rows_apart
+from gradatim.checks.comparison import Allowance, compare, named_answers, rows_apart
 from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Check
 from gradatim.files import replacing
@@ -25,6 +25,9 @@ from gradatim.models import Predictor
 _EXPECTED = "expected_"
 _INDEX = "gradatim"
 _MOST_BYTES = 8 << 20
+
+_Tasks = tuple[Task | None, Task | None]
+"""How answers were read then, and how they are now."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,20 @@ def regression_check(
     allowance: Allowance,
     task: Task | None,
     strict: bool,
+    *,
+    before: Task | None = None,
 ) -> Check:
     """How many golden answers of an earlier release have changed.
 
-    The same answer means the same class; where there are no classes, numbers within the allowance. A release may
-    change its answers on purpose, so that changes are counted and fail only when ``strict``.
+    The same answer means the same class or tags, by name; where there are none, numbers within the allowance. A release
+    may change its answers on purpose, so that changes are counted and fail only when ``strict``.
+
+    Args:
+        task: how the model's answers are read.
+        before: how those of the earlier release are; None reads them in the same way.
     """
-    return checked("regression", release, lambda: _replayed(predictor, cases, allowance, task, strict))
+    tasks = (before or task, task)
+    return checked("regression", release, lambda: _replayed(predictor, cases, allowance, tasks, strict))
 
 
 def write_cases(path: Path, cases: Iterable[GoldenCase]) -> None:
@@ -144,14 +154,14 @@ def _exact(predictor: Predictor, case: GoldenCase, allowance: Allowance) -> Find
 
 
 def _replayed(
-    predictor: Predictor, cases: Sequence[GoldenCase], allowance: Allowance, task: Task | None, strict: bool
+    predictor: Predictor, cases: Sequence[GoldenCase], allowance: Allowance, tasks: _Tasks, strict: bool
 ) -> Finding:
     changed, rows, problems = 0, 0, []
     for case in cases:
         rows += _size(case)
         try:
             outputs = predictor(case.inputs)
-            apart = _changed(task, case, outputs, allowance)
+            apart = _changed(tasks, case, outputs, allowance)
         except InvalidInput as error:
             problems.append(f"{case.name}: {error}")
             changed += _size(case)
@@ -164,11 +174,12 @@ def _replayed(
 
 
 def _changed(
-    task: Task | None, case: GoldenCase, outputs: Mapping[str, NDArray[Any]], allowance: Allowance
+    tasks: _Tasks, case: GoldenCase, outputs: Mapping[str, NDArray[Any]], allowance: Allowance
 ) -> NDArray[np.bool_]:
-    before, after = answers(task, case.expected, case.inputs), answers(task, outputs, case.inputs)
-    if before is not None and after is not None:
-        return np.asarray(before != after)
+    task, now = tasks
+    before, after = named_answers(task, case.expected, case.inputs), named_answers(now, outputs, case.inputs)
+    if before is not None and after is not None and len(before) == len(after):
+        return np.array([old != new for old, new in zip(before, after, strict=True)])
     names = list(case.expected)
     if task is not None:
         shapes = {name: np.shape(array) for name, array in case.expected.items()}

@@ -21,7 +21,7 @@ from gradatim.gates.case import CorruptionScores
 from gradatim.gates.robustness import severity_bounds
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
-from gradatim.metrics.common import by_name, known_rows
+from gradatim.metrics.common import evaluate_known
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
@@ -144,13 +144,8 @@ class _Read:
 
     @classmethod
     def of(cls, task: Task, answered: Predictions, tasks: Callable[[str], Task]) -> _Read:
-        declared = tasks(ORIGINAL).labels
-        rows = known_rows(task, answered, declared)
-        pairing = answered.digest_of_items()
-        if rows is None or declared is None:
-            return cls(Evaluation(task, answered), None, len(answered), pairing)
-        known = by_name(answered, declared).take(rows)
-        return cls(Evaluation(task, known), rows, len(answered), pairing)
+        evaluation, rows = evaluate_known(task, answered, tasks(ORIGINAL).labels)
+        return cls(evaluation, rows, len(answered), answered.digest_of_items())
 
     def scores(self, clean: _Read) -> Scores:
         """The quality of every item, NaN where the model does not know its label, float32 [n]."""

@@ -157,9 +157,11 @@ def _behaviour(
         if settings.slowest is not None:
             rows = dataset.head(candidate.contract.parts.data.batch).inputs if dataset else inputs
             checks.append(performance_check(predictor, rows, settings.slowest))
-        for path in candidate.replaced.golden:
+        for golden in candidate.replaced.golden:
+            before, cases = candidate.replaced.task_of_golden(golden), read_cases(golden.path)
             strict = settings.regression == "strict"
-            checks.append(regression_check(predictor, path.stem, read_cases(path), allowance, task, strict))
+            name = golden.path.stem
+            checks.append(regression_check(predictor, name, cases, allowance, task, strict, before=before))
         example = direct_inputs(predictor, inputs) if settings.abnormal != "skip" else {}
     if settings.abnormal != "skip":
         advance(1, f"{variant.name}, abnormal inputs")

@@ -145,6 +145,10 @@ class Task(Section):
 
     type: TaskType = Field(description="The kind of task.")
     labels: tuple[str | int, ...] = Field((), description="Every class, in the order of the model's scores.")
+    renamed: dict[str, str | int] = Field(
+        default_factory=dict,
+        description="Labels that the release to be replaced calls otherwise, `NEW: OLD`: both are compared on their rows.",
+    )
     output: Text | None = Field(None, description="The output to judge, when the model has several.")
     scores: Literal["logits", "probabilities"] | None = Field(
         None, description="What the class scores are; looked at when left out."
@@ -169,6 +173,16 @@ class Task(Section):
     def own(self) -> tuple[Metric, ...]:
         """What its own metrics mean."""
         return own_metrics(self.metrics, self.lower_is_better)
+
+    @model_validator(mode="after")
+    def _renamed_labels(self) -> Task:
+        names = {str(label) for label in self.labels}
+        if strange := [name for name in self.renamed if name not in names]:
+            raise ValueError(f"`renamed` is about labels of `labels`, and {strange[0]} is none of them")
+        old = [str(label) for label in self.renamed.values()]
+        if twice := sorted({name for name in old if old.count(name) > 1}):
+            raise ValueError(f"`renamed` takes {', '.join(twice)} for two labels")
+        return self
 
 
 class MlflowRun(Section):

@@ -15,7 +15,7 @@ from gradatim.evidence.statement import Statement
 from gradatim.evidence.trial import Trial
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
-from gradatim.metrics.diagnostics import CalibrationBin, WeakSlice
+from gradatim.metrics.diagnostics import CalibrationBin, Overlap, WeakSlice
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -153,6 +153,9 @@ class FormEvaluated:
         calibration: its confidence, of a classification; empty where it gives no scores.
         changed: on how many rows it answers otherwise than the baseline.
         compared: how many rows these are, where the baseline does not know the labels of the others.
+        labels: those that its answers were read by, as its own contract calls them; None where nothing lists them.
+        scores: ``probabilities`` or ``logits``, of a classification that gives scores.
+        overlap: on what it is compared with a baseline that does not know the same labels.
     """
 
     signature: Signature
@@ -160,6 +163,9 @@ class FormEvaluated:
     calibration: tuple[CalibrationBin, ...] | None = None
     changed: int | None = None
     compared: int | None = None
+    labels: tuple[str | int, ...] | None = None
+    scores: str | None = None
+    overlap: Overlap | None = None
 
 
 @dataclass(frozen=True)

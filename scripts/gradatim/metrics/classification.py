@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
-from gradatim.metrics.columns import PIECE_BYTES, chunks
+from gradatim.metrics.columns import PIECE_BYTES, chunks, pieces
 from gradatim.metrics.diagnostics import CalibrationBin
 from gradatim.metrics.interpret import Classified, classify, truth_of
 from gradatim.metrics.predictions import Predictions
@@ -31,6 +31,9 @@ Rows = NDArray[np.int64]
 
 BINS = 15
 """Bins of the calibration error: equal in width, over the confidence in the predicted class."""
+
+_NEARLY = 0.02
+"""How far from 0 .. 1 a probability may lie that was computed in half precision or in integers."""
 
 OVER_CLASSES = ("balanced_accuracy", "precision", "recall", "f1", "f1_macro", "f1_weighted")
 
@@ -59,6 +62,14 @@ class ClassificationScorer:
         """Labels and predictions as an own metric gets them: arrays of labels, [n] each."""
         names = np.array(self.labels)
         return names[self.truth], names[self.answers.predicted]
+
+    def kind_of_scores(self) -> str | None:
+        """What a caller finds in them: ``probabilities``, between 0 and 1 whether they sum to 1 or not, or ``logits``."""
+        scores = self.answers.scores
+        if scores is None:
+            return None
+        within = all(bool(((part >= -_NEARLY) & (part <= 1 + _NEARLY)).all()) for _, part in pieces(scores))
+        return "probabilities" if within else "logits"
 
     def confusion(self) -> NDArray[np.int64]:
         """Counts [C, C]: row is the true label, column the predicted one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -9,22 +10,51 @@ from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics.columns import Column
+from gradatim.metrics.diagnostics import Overlap
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.interpret import answer, places_of
 from gradatim.metrics.outputs import IGNORED
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Label, Task
 
+_SPELLED = 12
+"""Up to so many labels a message spells out."""
+
 
 def label_list(task: Task, predictions: Predictions) -> tuple[Label, ...] | None:
-    """Every label that a model can answer with, in the order of its scores; None where nothing pins it."""
-    if task.labels or task.type != "classification":
-        return task.labels
-    _, column = answer(task, predictions)
-    values = column.values
-    if column.offsets is not None or values.dtype.kind != "f" or values.ndim > 2:
+    """Every label that a model can answer with, in the order of its scores and as the candidate calls it; None where
+    nothing pins it."""
+    labels = task.labels
+    if not labels and task.type == "classification":
+        _, column = answer(task, predictions)
+        values = column.values
+        if column.offsets is not None or values.dtype.kind != "f" or values.ndim > 2:
+            return None
+        labels = tuple(range(values.shape[1] if values.ndim == 2 and values.shape[1] > 1 else 2))
+    return labels and tuple(task.called.get(str(label), label) for label in labels)
+
+
+def in_words_of_candidate(task: Task, labels: tuple[Label, ...] | None) -> Task:
+    """A release's task with its labels as the candidate calls them, which ``label_list`` found."""
+    if labels is None or not task.called:
+        return task
+    positive = None if task.positive is None else task.called.get(str(task.positive), task.positive)
+    return replace(task, labels=labels, positive=positive, called={})
+
+
+def overlap(candidate: Evaluation, metrics: Iterable[str]) -> Overlap | None:
+    """What ``evaluate_beside`` compares the two on; None where both know the same labels, in whatever order."""
+    common, base = candidate.common, candidate.common.reference
+    if common is candidate or base is None or common.task.labels is None or base.task.labels is None:
         return None
-    return tuple(range(values.shape[1] if values.ndim == 2 and values.shape[1] > 1 else 2))
+    mine, theirs = ([str(label) for label in each.task.labels or ()] for each in (common, base))
+    new = tuple(label for label in mine if label not in set(theirs))
+    gone = tuple(label for label in theirs if label not in set(mine))
+    if not new and not gone:
+        return None
+    pairs = {name: (common.samples(name).value, base.samples(name).value) for name in metrics}
+    quality = {name: (a, b) for name, (a, b) in pairs.items() if a is not None and b is not None}
+    return Overlap(len(common), len(candidate), len(mine), new, gone, quality)
 
 
 def evaluate_beside(
@@ -48,6 +78,7 @@ def evaluate_beside(
             f"{task.type.replace('_', ' ')}: nothing can be compared. Give the new task a model of its own name."
         )
     mine, theirs = label_list(task, predictions), label_list(base_task, base_predictions)
+    base_task = in_words_of_candidate(base_task, theirs)
     if mine is None or theirs is None or predictions.labels is None or mine == theirs:
         baseline = Evaluation(base_task, base_predictions)
         return Evaluation(task, predictions, baseline), baseline
@@ -57,7 +88,7 @@ def evaluate_beside(
     if not rows.shape[0]:
         raise InvalidInput(
             "No row of the evaluation data has a label that the baseline knows, so nothing can be compared. Keep rows of "
-            f"its labels ({', '.join(others[:12])}) among the data."
+            f"its labels ({', '.join(others[:_SPELLED])}) among the data{_or_say_what_they_were(names, others)}."
         )
     over = tuple(label for label in mine if str(label) in others)
     same = len(over) == len(mine) == len(theirs)
@@ -77,40 +108,32 @@ def evaluate_beside(
     return Evaluation(task, predictions, common=shared), baseline
 
 
-def evaluate_known(task: Task, predictions: Predictions, data: Task) -> Evaluation:
-    """A model on the rows whose label it knows.
+def evaluate_known(
+    task: Task, predictions: Predictions, declared: tuple[Label, ...] | None
+) -> tuple[Evaluation, NDArray[np.int64] | None]:
+    """A model on the rows whose label it knows, and which these are, int64 [k]; None where it knows every one.
 
     Args:
         task: the model's own.
-        data: the task that the data's labels are of.
-    """
-    declared = data.labels
-    rows = known_rows(task, predictions, declared)
-    if rows is None or declared is None:
-        return Evaluation(task, predictions)
-    return Evaluation(task, by_name(predictions, declared).take(rows))
-
-
-def known_rows(
-    task: Task, predictions: Predictions, declared: tuple[Label, ...] | None
-) -> NDArray[np.int64] | None:
-    """The rows whose label a model of ``task`` knows, int64 [k]; None where it knows every one.
-
-    Args:
         declared: the labels of the data, as the candidate's contract lists them.
     """
     labels = label_list(task, predictions)
+    task = in_words_of_candidate(task, labels)
     if labels is None or declared is None or predictions.labels is None or labels == declared:
-        return None
+        return Evaluation(task, predictions), None
     truth = _by_name(predictions.labels, declared)
     known = _known(truth, np.isin([str(label) for label in declared], [str(label) for label in labels]))
-    return np.flatnonzero(known)
+    rows = np.flatnonzero(known)
+    return Evaluation(task, replace(predictions, labels=truth).take(rows)), rows
 
 
-def by_name(predictions: Predictions, declared: tuple[Label, ...]) -> Predictions:
-    """The same predictions, their true labels spelled out, so that any list of labels finds its own among them."""
-    labels = predictions.labels
-    return predictions if labels is None else replace(predictions, labels=_by_name(labels, declared))
+def _or_say_what_they_were(names: list[str], others: list[str]) -> str:
+    """How to say that labels only bear other names now."""
+    if len(names) != len(others):
+        return ""
+    pairs = ", ".join(f"{new}: {old}" for new, old in zip(names, others, strict=True))
+    shown = pairs if len(names) <= _SPELLED else f"{names[0]}: {others[0]}, ..."
+    return f"; or, if they only bear other names now, say so: `task: {{renamed: {{{shown}}}}}`"
 
 
 def _by_name(truth: Column, labels: tuple[Label, ...]) -> Column:

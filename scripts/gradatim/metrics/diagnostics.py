@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,27 @@ class CalibrationBin:
     n: int
     confidence: float
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """On what a candidate is compared with a release that does not know the same labels.
+
+    Attributes:
+        rows: samples whose label both know.
+        of: all samples.
+        labels: how many labels the candidate knows.
+        new: those that the release does not know.
+        gone: those of the release that the candidate does not know.
+        quality: each metric of the task on the shared samples: the candidate's value, the release's.
+    """
+
+    rows: int
+    of: int
+    labels: int
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    quality: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Task:
         neighbours: the k of ``recall_at_k`` and ``ndcg_at_k`` measured for embeddings.
         over: the labels that means over classes go over, where a model is compared with one that knows others; None
             takes every label there is.
+        called: what the candidate calls labels of the release that it would replace, by the name there.
         causal: language modelling: position t predicts token t + 1 (False: token t, as masked models do).
     """
 
@@ -46,6 +47,7 @@ class Task:
     neighbours: tuple[int, ...] = (10,)
     causal: bool = True
     over: tuple[Label, ...] | None = None
+    called: Mapping[str, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.type not in catalogue.TASKS:

@@ -7,7 +7,7 @@ the same behaviour in another package a patch.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradatim.errors import UsageError
@@ -61,6 +61,9 @@ def compare(
     *,
     old_labels: Sequence[str | int] | None = None,
     new_labels: Sequence[str | int] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    scores: tuple[str | None, str | None] = (None, None),
+    filled: Mapping[str, object] | None = None,
     changed: int | None = None,
     of: int | None = None,
 ) -> Change:
@@ -69,6 +72,9 @@ def compare(
     Args:
         old, new: the signatures of the release and of the candidate.
         old_labels, new_labels: their label lists, in the order of the output; None when there are none.
+        renamed: what the candidate calls labels of the release, by their names there.
+        scores: what the scores of the two are, ``probabilities`` or ``logits``; None where nobody knows.
+        filled: inputs that are new and that the candidate's contract fills with a constant, by name.
         changed: on how many items of the evaluation set the two behave differently; None when it was not
             measured, which counts as a change, for nothing proves that there is none.
         of: how many items were compared.
@@ -78,11 +84,14 @@ def compare(
     """
     if changed is not None and not 0 <= changed <= (changed if of is None else of):
         raise UsageError(f"Behaviour cannot have changed on {changed} of {of} items.")
-    grown = _label_growth(old_labels, new_labels)
+    before, after, names = _spelled(old_labels), _spelled(new_labels), renamed or {}
     found = [
-        *_compare_labels(old_labels, new_labels),
+        *_renamings(before, after, names),
+        *_compare_labels(before and [names.get(label, label) for label in before], after),
         *_compare_tensors("input", old.inputs, new.inputs, None),
-        *_compare_tensors("output", old.outputs, new.outputs, grown),
+        *_fillings(filled or {}),
+        *_compare_tensors("output", old.outputs, new.outputs, _label_growth(before, after)),
+        *_compare_scores(*scores),
     ]
     signature_changed = bool(found)
     items = f" of {of}" if of is not None else ""
@@ -179,23 +188,51 @@ def _bump(version: SemVer, level: Level) -> SemVer:
 _Reasons = list[tuple[Level, str]]
 
 
-def _label_growth(old: Sequence[str | int] | None, new: Sequence[str | int] | None) -> tuple[int, int] | None:
+_Labels = list[str] | None
+
+
+def _spelled(labels: Sequence[str | int] | None) -> _Labels:
+    return None if labels is None else [str(label) for label in labels]
+
+
+def _label_growth(old: _Labels, new: _Labels) -> tuple[int, int] | None:
     """From how many labels to how many, where labels were only added at the end."""
-    if old is None or new is None or len(new) <= len(old) or list(new[: len(old)]) != list(old):
+    if old is None or new is None or len(new) <= len(old) or new[: len(old)] != old:
         return None
     return len(old), len(new)
 
 
-def _compare_labels(old: Sequence[str | int] | None, new: Sequence[str | int] | None) -> _Reasons:
-    if old is None or new is None or list(old) == list(new):
+def _renamings(old: _Labels, new: _Labels, renamed: Mapping[str, str]) -> _Reasons:
+    pairs = [(was, now) for was, now in renamed.items() if was in (old or ()) and now in (new or ())]
+    return [(Level.MAJOR, f"label `{was}` renamed `{now}`") for was, now in pairs]
+
+
+def _compare_labels(old: _Labels, new: _Labels) -> _Reasons:
+    if old is None or new is None or old == new:
         return []
     lost = [label for label in old if label not in new]
     if lost:
         return [(Level.MAJOR, f"label {_listed(lost)} removed or renamed")]
     added = [label for label in new if label not in old]
-    if list(new[: len(old)]) != list(old):
+    if new[: len(old)] != old:
         return [(Level.MAJOR, "labels moved to other places")]
-    return [(Level.MINOR, f"label {_listed(added)} added")]
+    counted = f"{len(new)} labels in place of {len(old)}"
+    return [(Level.MINOR, f"label {_listed(added)} added"), (Level.MINOR, counted)]
+
+
+def _fillings(filled: Mapping[str, object]) -> _Reasons:
+    """An input that has a value already asks nothing of callers."""
+    return [
+        (Level.MINOR, f"input `{name}` added, which the contract fills with {value}")
+        for name, value in filled.items()
+    ]
+
+
+def _compare_scores(old: str | None, new: str | None) -> _Reasons:
+    """A caller that holds a score against a threshold breaks."""
+    if old is None or new is None or old == new:
+        return []
+    return [(Level.MAJOR, f"scores changed from {old} to {new}")]
 
 
 def _compare_tensors(

@@ -15,7 +15,7 @@ from typing import Any
 
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
-from gradatim.report import facts, numbers, sentences
+from gradatim.report import facts, numbers, overlap, sentences
 from gradatim.report.markdown import (
     code,
     escape,
@@ -202,7 +202,8 @@ def _quality(report: Report) -> str:
                 numbers.count(found.n) if found.n else "",
             ]
         )
-    return table(["metric", "value", "95 % interval", "baseline", "n"], rows, "lrlrr") if rows else ""
+    shown = table(["metric", "value", "95 % interval", "baseline", "n"], rows, "lrlrr") if rows else ""
+    return f"{shown}\n\n{escape(overlap.told(report))}".strip()
 
 
 def _limits(report: Report, card: Card) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gradatim.candidate.candidate import Candidate
@@ -18,7 +19,7 @@ from gradatim.files import digest_of, read_json, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
-from gradatim.metrics.diagnostics import CalibrationBin
+from gradatim.metrics.diagnostics import CalibrationBin, Overlap
 from gradatim.pipeline.graph import CHECKS, STEPS
 from gradatim.report.assemble import curves_from, slices_from
 from gradatim.report.model import (
@@ -36,6 +37,7 @@ from gradatim.report.model import (
     StepSummary,
     Variant,
 )
+from gradatim.report.overlap import aligned, counts
 from gradatim.signature import Inspection, Signature
 
 _ECDF_POINTS = 100
@@ -94,7 +96,8 @@ def collect(
         slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
         latency=_latency(record, variant),
-        confusion=_confusion(evaluated, variant) if evaluated else None,
+        overlap=_overlap(evaluated, variant),
+        confusion=_confusion(evaluated, variant, candidate) if evaluated else None,
         calibration=_calibration(evaluated, variant, measurements) if evaluated else None,
         checks=checks,
         inspection=_inspection(inspected.inspection, candidate, variant) if inspected else None,
@@ -143,12 +146,16 @@ def _variants(
     candidate: Candidate,
 ) -> tuple[Variant, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
+    both = _overlap(Evaluated.if_any(found.get("evaluate")), chosen)
     compressed = Compressed.if_any(found.get("compress"))
     trials = {trial.name: trial for trial in (compressed and compressed.trials) or ()}
     ratios = _ratios(record)
     variants = [
         _variant(name, measurements, trials.get(name), ratios.get(name), chosen, candidate) for name in names
     ]
+    if both is not None:
+        on = f"on {counts(both)}"
+        variants = [replace(variant, reason=on) if variant.baseline else variant for variant in variants]
     original = ratios.get(ORIGINAL)
     for name, trial in trials.items():
         if name not in names:
@@ -260,13 +267,22 @@ def _ecdf(samples: list[float]) -> tuple[tuple[float, float], ...]:
     return tuple((ordered[place], (place + 1) / n) for place in places)
 
 
-def _confusion(evaluated: Evaluated, chosen: str | None) -> Confusion | None:
+def _overlap(evaluated: Evaluated | None, variant: str | None) -> Overlap | None:
+    form = evaluated.variants.get(variant or "") if evaluated else None
+    return form.overlap if form else None
+
+
+def _confusion(evaluated: Evaluated, chosen: str | None, candidate: Candidate) -> Confusion | None:
     own, before = (evaluated.variants.get(name or "") for name in (chosen, BASELINE))
     if own is None or own.confusion is None:
         return None
-    matrix = before.confusion if before else None
-    same = matrix is not None and len(matrix) == len(own.confusion)
-    return Confusion(tuple(map(str, evaluated.labels)), own.confusion, (matrix or ()) if same else ())
+    labels = [str(label) for label in evaluated.labels]
+    if before is None or before.confusion is None:
+        return Confusion(tuple(labels), own.confusion)
+    task = candidate.contract.parts.task
+    called = {str(old): new for new, old in task.renamed.items()} if task else {}
+    theirs = [called.get(str(label), str(label)) for label in before.labels or labels]
+    return Confusion(tuple(labels), own.confusion, aligned(before.confusion, theirs, labels))
 
 
 def _calibration(

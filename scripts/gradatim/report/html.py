@@ -7,7 +7,7 @@ from typing import Any
 from gradatim.errors import missing_package
 from gradatim.files import template_folder
 from gradatim.gates.verdict import Verdict
-from gradatim.report import facts, numbers, sentences
+from gradatim.report import facts, numbers, overlap, sentences
 from gradatim.report.gallery import CURVES, SLICE_PICTURES, draw_all
 from gradatim.report.model import Report
 from gradatim.report.palette import COLOURS, FONTS, MARKS
@@ -97,6 +97,7 @@ def _words(report: Report) -> dict[str, Any]:
         "gates_lead": sentences.gates_lead(report),
         "variants_lead": sentences.variants_lead(report),
         "latency_lead": sentences.latency_lead(report),
+        "slices_lead": overlap.of_baseline(report),
         "curves_lead": sentences.curves_lead(report),
         "confusion_lead": _confusion_lead(report),
         "checks_lead": sentences.checks_lead(report),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.report import blocks, facts, numbers, sentences
+from gradatim.report import blocks, facts, numbers, overlap, sentences
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
 from gradatim.report.pictures.robustness import common_extent
@@ -267,7 +267,7 @@ def _caption(span: tuple[float, float]) -> str:
 
 def slices_table(report: Report) -> str:
     """Metrics on parts of the data, the weakest first."""
-    parts = []
+    parts = [escape(overlap.of_baseline(report))] if report.slices and report.overlap else []
     room = _SLICES
     for found in weakest_first(report.slices):
         shown = found[: max(room, 0)]
@@ -327,7 +327,8 @@ def robustness_table(report: Report) -> str:
             ]
         )
     head = ["corruption", "metric", "", "candidate, clean → worst", "", "baseline, clean → worst"]
-    return table(head, rows, "lllrlr") + _more(len(report.robustness) - len(curves), "corruptions")
+    shown = table(head, rows, "lllrlr") + _more(len(report.robustness) - len(curves), "corruptions")
+    return f"{escape(overlap.of_baseline(report))}\n\n{shown}".strip()
 
 
 def _checks(report: Report) -> str:

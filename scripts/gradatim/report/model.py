@@ -18,7 +18,7 @@ from gradatim.evidence.manifest import FileEntry
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
-from gradatim.metrics.diagnostics import CalibrationBin
+from gradatim.metrics.diagnostics import CalibrationBin, Overlap
 
 
 @dataclass(frozen=True)
@@ -295,6 +295,7 @@ class Report:
         stage: the stage that it knocks at.
         baseline: version of the release that it would replace.
         chosen: name of the variant that is judged.
+        overlap: on what it is compared, where the baseline does not know the same labels.
         outcome: what was done about it: ``nothing was tagged``, ``tagged v1.1.0 and published to releases/``.
         contract: path of the contract, for the lines of the gates.
         modality: what the items are, ``image``, ``text``, where the contract says so.
@@ -326,6 +327,7 @@ class Report:
     slices: tuple[Slice, ...] = ()
     robustness: tuple[Curve, ...] = ()
     latency: Latency | None = None
+    overlap: Overlap | None = None
     confusion: Confusion | None = None
     calibration: Calibration | None = None
     checks: tuple[Check, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.report import numbers
+from gradatim.report import numbers, overlap
 from gradatim.report.model import Latency, Report, Variant
 from gradatim.report.text import one_line
 
@@ -175,6 +175,9 @@ def _quality_figures(report: Report) -> tuple[Figure | None, ...]:
     for metric, value in list(chosen.quality.items())[:1]:
         before = baseline.quality.get(metric) if baseline else None
         note = f"baseline {numbers.quality(metric, before)}" if before is not None else ""
+        if report.overlap and metric in report.overlap.quality:
+            mine, theirs = (numbers.quality(metric, each) for each in report.overlap.quality[metric])
+            note = f"{mine} where the baseline has {theirs}, on what both know"
         figures.append(Figure(words(metric), numbers.quality(metric, value), note))
     if chosen.size is not None:
         note = ""
@@ -278,7 +281,8 @@ def variants_lead(report: Report) -> str:
     text = f"{numbers.plural(len(tried), 'form')} of the candidate"
     if any(variant.accepted is not None for variant in tried):
         text += f", {numbers.count(sum(bool(v.accepted) for v in tried))} within the budget"
-    return f"{text}; chosen: {one_line(chosen.name, 60)}." if chosen else f"{text}."
+    text = f"{text}; chosen: {one_line(chosen.name, 60)}." if chosen else f"{text}."
+    return f"{text} {overlap.told(report)}".strip()
 
 
 def latency_lead(report: Report) -> str:
@@ -341,5 +345,6 @@ def curves_lead(report: Report) -> str:
     metrics = {curve.metric for curve in report.robustness}
     metric = words(metrics.pop()).lower() if len(metrics) == 1 else "the metric"
     return (
-        f"How {metric} falls as a corruption grows: the same samples at every severity, 0 is the clean data."
-    )
+        f"How {metric} falls as a corruption grows: the same samples at every severity, 0 is the clean data. "
+        f"{overlap.of_baseline(report)}"
+    ).strip()

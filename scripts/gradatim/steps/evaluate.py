@@ -23,6 +23,7 @@ from gradatim.shard import Shard
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from gradatim.data import Dataset
+    from gradatim.metrics.diagnostics import Overlap
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.task import Task
     from gradatim.models import Predictor
@@ -129,10 +130,10 @@ def _self_flips(candidate: Candidate) -> list[Measurement]:
     from gradatim.metrics.common import evaluate_known
     from gradatim.metrics.evaluation import Evaluation
 
-    task, declared = candidate.task_of(BASELINE), candidate.rows.task()
-    first = evaluate_known(task, candidate.workspace.predictions(BASELINE), declared)
-    again = evaluate_known(task, candidate.workspace.predictions(_AGAIN), declared)
-    flips = Evaluation(task, again.predictions, first).samples("negative_flips")
+    task, declared = candidate.task_of(BASELINE), candidate.rows.task().labels
+    first, _ = evaluate_known(task, candidate.workspace.predictions(BASELINE), declared)
+    again, _ = evaluate_known(task, candidate.workspace.predictions(_AGAIN), declared)
+    flips = Evaluation(again.task, again.predictions, first).samples("negative_flips")
     shutil.rmtree(candidate.workspace.predictions_folder(_AGAIN))
     if flips.value is None:
         return []
@@ -216,11 +217,11 @@ def _measured(
         evaluations[name] = own
         wanted = [m for m in extra if own.reference is not None or m not in catalogue.comparisons(task.type)]
         found += measurements(own, name, metrics=wanted)
-        forms[name] = _form(own, signatures[name])
+        forms[name] = _form(candidate, name, own, signatures[name])
     first = next(iter(subjects))
     rows = len(evaluations[first])
     return Outcome(
-        f"{rows} samples, {_headline(found, first, task)}{_compared(candidate, evaluations[first])}",
+        f"{rows} samples, {_headline(candidate, found, first, forms[first].overlap)}",
         subjects,
         Verdict.PASS,
         tuple(found),
@@ -230,50 +231,51 @@ def _measured(
     )
 
 
-def _form(evaluation: Evaluation, signature: Signature) -> FormEvaluated:
+def _form(candidate: Candidate, name: str, evaluation: Evaluation, signature: Signature) -> FormEvaluated:
     """What the report draws of one form, and what the next version number depends on."""
     from gradatim.metrics.classification import ClassificationScorer
+    from gradatim.metrics.common import label_list, overlap
 
     confusion, scorer = evaluation.confusion(), evaluation.scorer
+    classes = scorer if isinstance(scorer, ClassificationScorer) else None
+    own = replace(candidate.task_of(name), called={})
     return FormEvaluated(
         signature,
         None if confusion is None else tuple(map(tuple, confusion.tolist())),
-        tuple(scorer.calibration()) if isinstance(scorer, ClassificationScorer) else None,
+        tuple(classes.calibration()) if classes else None,
         None if evaluation.reference is None else int((~evaluation.same_answers()).sum()),
         None if evaluation.common is evaluation else len(evaluation.common),
+        label_list(own, candidate.workspace.predictions(name)),
+        classes.kind_of_scores() if classes else None,
+        overlap(evaluation, catalogue.quality(evaluation.task.type)),
     )
 
 
-def _headline(found: list[Any], variant: str, task: Task) -> str:
-    """The task's first metric of the preferred variant, and of the baseline beside it."""
+def _headline(candidate: Candidate, found: list[Measurement], variant: str, both: Overlap | None) -> str:
+    """The task's first metric of the preferred variant, and of the baseline beside it: on the rows that both know."""
     if not found:
         return "no labels and no baseline to compare with"
-    named = {m.variant: m for m in reversed(found) if m.where is None and m.name == found[0].name}
+    named = {m.variant: m.value for m in reversed(found) if m.where is None and m.name == found[0].name}
+    metric = candidate.rows.task().metric(found[0].name)
 
-    def told(measurement: Any) -> str:
-        metric = task.metric(measurement.name)
-        if measurement.value is None:
+    def told(value: float | None) -> str:
+        if value is None:
             return "unknown"
-        return (
-            f"{measurement.value:.2%}".replace("%", " %")
-            if metric and metric.fraction
-            else f"{measurement.value:.4g}"
-        )
+        return f"{value:.2%}".replace("%", " %") if metric and metric.fraction else f"{value:.4g}"
 
     text = f"{found[0].name.replace('_', ' ')} {told(named[variant])}"
-    return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")
-
-
-def _compared(candidate: Candidate, evaluation: Evaluation) -> str:
-    """On how many rows the two are compared, where the baseline does not know the labels of the others."""
-    if evaluation.common is evaluation:
-        return ""
+    if both is None:
+        return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")
     base = candidate.replaced.release
     whom = base.label if base else "the baseline"
-    known = {str(label) for label in evaluation.common.labels_compared}
-    new = [str(label) for label in evaluation.labels if str(label) not in known]
-    added = f"; new: {', '.join(new[:5])}{', ...' if len(new) > 5 else ''}" if new else ""
-    return f", compared on {len(evaluation.common)} whose label {whom} knows{added}"
+    mine, theirs = both.quality.get(found[0].name, (None, None))
+    text += f"; on the {both.rows} whose label {whom} knows {told(mine)}, {whom} {told(theirs)}"
+    listed = (("new", both.new), ("gone", both.gone))
+    return text + "".join(f"; {word}: {_few(labels)}" for word, labels in listed if labels)
+
+
+def _few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
 
 
 def _extra_metrics(candidate: Candidate) -> list[str]:

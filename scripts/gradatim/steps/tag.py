@@ -26,6 +26,9 @@ from gradatim.releasing.preflight import refuse_uncommitted
 from gradatim.releasing.publishing import as_kept, draft, sign_and_tag
 from gradatim.releasing.signing import signing_for
 
+_REASONS = 2
+"""So many reasons for its version a release says in its stage's tag, where `status` and `history` find them."""
+
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
     gate = candidate.workspace.evidence_path("gate")
@@ -63,7 +66,8 @@ def run(candidate: Candidate) -> Outcome:
     files = as_kept(candidate.repository, _files(candidate, variant, coming, stage))
     for publisher in candidate.publishers():
         draft(candidate.repository, files, publisher)
-    done, tagged = sign_and_tag(candidate.repository, files, signing, candidate.approval(stage).told)
+    told = {**candidate.approval(stage).told, "reason": "; ".join(coming.reasons[:_REASONS])}
+    done, tagged = sign_and_tag(candidate.repository, files, signing, told)
     where = f" on {done.remote}" if done.remote else ", in this repository alone: it has no remote"
     signed = UNSIGNED if tagged.signature is None else "signed"
     said = f"{files.tag}{where}, {signed}, {coming.reasons[0]}"
@@ -107,13 +111,17 @@ def _change(candidate: Candidate, variant: Variant) -> Change | None:
     found = Evaluated.if_any(candidate.workspace.evidence("evaluate"))
     if found is None or variant.name not in found.variants or BASELINE not in found.variants:
         return None
-    old, new = found.variants[BASELINE], found.variants[variant.name]
-    task, before = candidate.contract.parts.task, candidate.replaced.contract.parts.task
+    old, new, task = found.variants[BASELINE], found.variants[variant.name], candidate.contract.parts.task
+    before = candidate.replaced.contract.parts.model.inputs
+    given = candidate.contract.parts.model.inputs.items()
     return compare(
         old.signature,
         new.signature,
-        old_labels=before.labels or None if before else None,
-        new_labels=task.labels or None if task else None,
+        old_labels=old.labels,
+        new_labels=new.labels,
+        renamed={str(was): now for now, was in task.renamed.items()} if task else {},
+        scores=(old.scores, new.scores),
+        filled={name: said.value for name, said in given if said.value is not None and name not in before},
         changed=new.changed,
         of=found.rows if new.compared is None else new.compared,
     )

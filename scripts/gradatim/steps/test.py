@@ -16,7 +16,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 
     baseline = candidate.replaced.release
     settings = candidate.contract.parts.test
-    earlier = {f"golden:{path.stem}": sha256_file(path) for path in candidate.replaced.golden}
+    earlier = {f"golden:{g.path.stem}": sha256_file(g.path) for g in candidate.replaced.golden}
     golden = candidate.rows.golden_file
     own = {"golden": sha256_file(golden)} if golden else {}
     return {

@@ -105,7 +105,9 @@ def lay_down(
         [("x", "float32", ["batch", 8]), *inputs],
         outputs or [("scores", "float32", ["batch", len(places)])],
         nodes or [node("MatMul", ["x", "w"], ["scores"])],
-        {"w": weights[:, places] * (1.001 if names else 1)},  # bytes of its own, or it would be the release itself
+        {
+            "w": weights[:, places] * (1.001 if names else 1)
+        },  # bytes of its own, or it would be the release itself
     )
     told = {"model": "", "data": "", "task": "", "regression": "strict", **contract}
     text = CONTRACT.format(labels=", ".join(labels[place] for place in places), **told)
