@@ -51,8 +51,10 @@ def scores(
     """Right or wrong, [n, severities], by corruption."""
     with open_model(folder / "model/digits.onnx", root=folder, threads=threads) as predictor:
         study = Study(
-            lambda signature: open_data("all.npz", root=folder, signature=signature, labels=TASK.labels),
-            TASK,
+            lambda name, signature: open_data(
+                "all.npz", root=folder, signature=signature, labels=TASK.labels
+            ),
+            lambda name: TASK,
             corruptions,
             most=most,
             batch=batch,

@@ -29,7 +29,6 @@ from gradatim.models.predictor import Model
 from gradatim.signature import Signature, TensorSpec
 
 Array = NDArray[Any]
-CLASSES = Task("classification")
 THREE = ("gaussian_noise", "impulse_noise", "contrast")
 
 
@@ -55,13 +54,20 @@ def reader() -> Predictor:
     )
 
 
-def opener(folder: Path, name: str, **options: Any) -> Callable[[Signature], Dataset]:
-    return lambda signature: open_data(name, root=folder, signature=signature, **options)
+def opener(folder: Path, name: str, **options: Any) -> Callable[[str, Signature], Dataset]:
+    return lambda whose, signature: open_data(name, root=folder, signature=signature, **options)
+
+
+def read_as(task: Task) -> Callable[[str], Task]:
+    return lambda name: task
+
+
+CLASSES = read_as(Task("classification"))
 
 
 def run(digits: Path, models: Mapping[str, Predictor], **options: Any) -> Robustness:
     settings: dict[str, Any] = {"most": 2000, "batch": 32, **options}
-    return score_models(models, Study(opener(digits, "digits.npz"), lambda _: CLASSES, THREE, **settings))
+    return score_models(models, Study(opener(digits, "digits.npz"), CLASSES, THREE, **settings))
 
 
 def test_scores_depend_neither_on_the_batch_size_nor_on_the_company(digits: Path, reader: Predictor) -> None:
@@ -110,7 +116,7 @@ def test_scores_are_kept_and_paired_for_the_gates(digits: Path, reader: Predicto
     assert all(set(np.unique(s.candidate)) <= {0, 1} for s in loaded)
     x, y = load_digits(return_X_y=True)
     outputs = reader({"image": x[:600].astype(np.float32)})
-    evaluated = Evaluation(CLASSES, Predictions.of(outputs, y[:600]))
+    evaluated = Evaluation(CLASSES("a"), Predictions.of(outputs, y[:600]))
     assert loaded[0].pairing == evaluated.pairing  # the same items and labels that evaluate saw
     assert load_scores(Workspace(tmp_path), "a", None)[0].baseline is None
     assert load_scores(Workspace(tmp_path), "unknown", "baseline") == []
@@ -133,11 +139,10 @@ def test_a_corruption_of_another_kind_of_data_is_refused_with_what_the_data_are(
 ) -> None:
     data = opener(digits, "digits.npz")
     with pytest.raises(UsageError, match=r"`typos` is for text.*`image` float32\[64\]"):
-        score_models({"a": reader}, Study(data, lambda _: CLASSES, ["typos"], most=10, batch=5))
+        score_models({"a": reader}, Study(data, CLASSES, ["typos"], most=10, batch=5))
     with pytest.raises(UsageError, match=r"`test\.modality` says tabular"):
         score_models(
-            {"a": reader},
-            Study(data, lambda _: CLASSES, THREE, most=10, batch=5, declared=Declared("tabular")),
+            {"a": reader}, Study(data, CLASSES, THREE, most=10, batch=5, declared=Declared("tabular"))
         )
 
 
@@ -162,13 +167,11 @@ def test_a_model_that_answers_nan_under_corruption_fails_that_corruption_alone(
 def test_a_baseline_with_another_input_is_scored_on_the_same_items(digits: Path, reader: Predictor) -> None:
     renamed = model(lambda i: reader({"image": i["pixels"]}), TensorSpec("pixels", "float32", ("batch", 64)))
 
-    def data(signature: Signature) -> Dataset:
+    def data(name: str, signature: Signature) -> Dataset:
         inputs = {signature.inputs[0].name: "image"}
         return open_data("digits.npz", root=digits, signature=signature, inputs=inputs)
 
-    found = score_models(
-        {"a": reader, "b": renamed}, Study(data, lambda _: CLASSES, THREE, most=100, batch=32)
-    ).scores
+    found = score_models({"a": reader, "b": renamed}, Study(data, CLASSES, THREE, most=100, batch=32)).scores
     assert found["a"].digest == found["b"].digest
     assert np.array_equal(found["a"].corrupted["gaussian_noise"], found["b"].corrupted["gaussian_noise"])
 
@@ -187,7 +190,7 @@ def test_a_table_of_named_columns_is_perturbed_by_the_spread_of_its_calibration_
         TensorSpec("x", "float32", ("b", 10)),
     )
     study = Study(
-        opener(tmp_path, "test.csv"), lambda _: Task("regression"), ["feature_noise", "missing_values"],
+        opener(tmp_path, "test.csv"), read_as(Task("regression")), ["feature_noise", "missing_values"],
         most=100, batch=16, reference=opener(tmp_path, "cal.csv"),
     )  # fmt: skip
     found = score_models({"a": regressor}, study).scores["a"]
@@ -216,7 +219,7 @@ def test_text_is_perturbed_before_it_becomes_tokens_and_vectors_without_labels_a
     (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{s}"}}\n' for s in sentences))
     embed = model(lambda i: {"embedding": i["counts"]}, TensorSpec("counts", "float32", ("batch", 26)))
     data = opener(tmp_path, "texts.jsonl", label=None, preprocess="letters_c:count")
-    study = Study(data, lambda _: Task("embedding"), ["typos", "case_change"], most=100, batch=4)
+    study = Study(data, read_as(Task("embedding")), ["typos", "case_change"], most=100, batch=4)
     found = score_models({"a": embed}, study).scores["a"]
     assert np.allclose(found.clean, 1)
     assert np.allclose(found.corrupted["case_change"], 1)  # the counts know no case
@@ -233,9 +236,7 @@ def test_token_ids_are_perturbed_with_their_mask(tmp_path: Path) -> None:
 
     axes = ("batch", "sequence")
     specs = (TensorSpec("input_ids", "int64", axes), TensorSpec("attention_mask", "int64", axes))
-    study = Study(
-        opener(tmp_path, "tokens.npz"), lambda _: CLASSES, ["token_drop", "truncation"], most=100, batch=6
-    )
+    study = Study(opener(tmp_path, "tokens.npz"), CLASSES, ["token_drop", "truncation"], most=100, batch=6)
     found = score_models({"a": model(parity, *specs)}, study).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["token_drop"][:, 4].mean() < 1
@@ -262,7 +263,7 @@ def test_images_of_different_sizes_are_perturbed_before_they_are_cut_to_one(tmp_
     data = opener(tmp_path, "images", preprocess="crop_c:crop", labels=("dark", "light"))
     task = Task("classification", labels=("dark", "light"))
     found = score_models(
-        {"a": bright}, Study(data, lambda _: task, ["brightness", "gaussian_noise"], most=10, batch=3)
+        {"a": bright}, Study(data, read_as(task), ["brightness", "gaussian_noise"], most=10, batch=3)
     ).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["brightness"].shape == (8, 5)

@@ -194,10 +194,10 @@ def test_merged_robustness_is_that_of_one_walk_also_where_a_model_fails(
     calm = float(np.abs(np.load(tmp_path / "data.npz")["x"]).max()) * 1.05
     chosen = models((1e9, calm, calm * 1.5))
     study = Study(
-        lambda signature: open_data(
+        lambda name, signature: open_data(
             "data.npz", root=tmp_path, signature=signature, inputs={"x": "x"}, slices=["site"], group="user"
         ),
-        lambda _: NAMED,
+        lambda name: NAMED,
         corruptions,
         most,
         batch,
@@ -231,6 +231,6 @@ def test_merged_robustness_is_that_of_one_walk_also_where_a_model_fails(
                 ),
             )
 
-    found = score(tuple(chosen), items, len(items) == rows, lambda _: NAMED, corruptions, answers)
+    found = score(tuple(chosen), items, len(items) == rows, lambda name: NAMED, corruptions, answers)
     assert found.checks == whole.checks
     assert same(found.scores, whole.scores)

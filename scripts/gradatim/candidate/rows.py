@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Rows:
         chosen = contract.data_set(which)
         if chosen is None:
             raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
-        fed = self.fed.data_set(which) or chosen
+        inputs, preprocess = self.feeding(which)
         task = contract.parts.task
         label = chosen.label
         if label and task and task.type in _UNLABELLED and not contract.says("data", "label"):
@@ -54,13 +54,30 @@ class Rows:
             root=contract.root,
             signature=signature,
             label=label,
-            inputs=fed.inputs,
+            inputs=inputs,
             slices=chosen.slices or (),
             group=chosen.group,
             labels=task.labels if task and task.labels else None,
-            preprocess=fed.preprocess,
+            preprocess=preprocess,
             format=chosen.format,
         )
+
+    def feeding(self, which: str) -> tuple[Mapping[str, Sequence[str]] | None, str | None]:
+        """How the columns of a data set become the model's inputs: which columns feed which, and the preprocessing.
+
+        A release's own contract says how it is fed. Where the data no longer have a column that it names, they were
+        laid out anew, and the candidate's contract knows how.
+        """
+        from gradatim.data import open_data
+
+        mine, theirs = self.contract.data_set(which), self.fed.data_set(which)
+        if mine is None or theirs is None or self.fed is self.contract:
+            chosen = theirs or mine
+            return (chosen.inputs, chosen.preprocess) if chosen else (None, None)
+        named = {column for columns in (theirs.inputs or {}).values() for column in columns}
+        there = open_data(mine.path, root=self.contract.root, label=None, format=mine.format).columns
+        chosen = theirs if named <= set(there) else mine
+        return chosen.inputs, chosen.preprocess
 
     def task(
         self, own: Mapping[str, OwnMetric] | None = None, called: Mapping[str, Label] | None = None

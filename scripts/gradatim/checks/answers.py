@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
 from gradatim.shard import Shard
-from gradatim.signature import Signature, TensorSpec
+from gradatim.signature import Signature
 
 CLEAN = "clean"
 """Where a corruption is named and there is none."""
@@ -37,25 +37,27 @@ class Study:
     size nor on which models are asked together.
 
     Attributes:
-        dataset: the evaluation data, fed as a model's signature wants.
-        tasks: how a model's answers are read, by its name, and how an item is scored: its scorer's ``item_scores``; for embeddings without labels, the cosine to the clean
-            vector.
+        dataset: the evaluation data as a model takes them, by its name and signature.
+        tasks: how a model's answers are read, by its name, and how an item is scored: its scorer's ``item_scores``; for
+            embeddings without labels, the cosine to the clean vector.
         corruptions: names of the catalogue.
         most: at most so many items.
         batch: items per call.
         declared: what the contract says of the items.
-        reference: data that show how a table's features are spread; None takes the evaluation data.
+        reference: data that show how a table's features are spread, likewise; None takes the evaluation data.
+        feeding: how the data become a model's inputs, by its name: models that are fed alike are asked together.
         advance: told of the items done: items x models x (1 + 5 x corruptions) in all.
     """
 
-    dataset: Callable[[Signature], Dataset]
+    dataset: Callable[[str, Signature], Dataset]
     tasks: Callable[[str], Task]
     corruptions: Sequence[str]
     most: int
     batch: int
     seed: int = 0
     declared: Declared = field(default_factory=Declared)
-    reference: Callable[[Signature], Dataset | None] = lambda signature: None
+    reference: Callable[[str, Signature], Dataset | None] = lambda name, signature: None
+    feeding: Callable[[str], Hashable] = lambda name: None
     advance: Advance = lambda amount=1, note="": None
 
 
@@ -90,11 +92,12 @@ def asked(models: Mapping[str, Predictor], study: Study, shard: Shard | None = N
         UsageError: a corruption that is not for such data.
         InvalidInput: the data cannot be used.
     """
-    for alike in _by_inputs(models):
-        signature = next(iter(alike.values())).signature
-        data = study.dataset(signature)
+    for alike in _fed_alike(models, study):
+        first = next(iter(alike))
+        signature = alike[first].signature
+        data = study.dataset(first, signature)
         rows = SampledRows(data, sample(len(data), study.most, study.seed), study.batch, shard)
-        spread = functools.partial(study.reference, signature)
+        spread = functools.partial(study.reference, first, signature)
         corruptor = Corruptor(data, rows.example(), signature, study.declared, study.seed, spread)
         for corruption in study.corruptions:
             corruptor.check(corruption)
@@ -151,9 +154,9 @@ def _answered(
     }
 
 
-def _by_inputs(models: Mapping[str, Predictor]) -> list[dict[str, Predictor]]:
-    """Models grouped by what they take."""
-    groups: dict[tuple[TensorSpec, ...], dict[str, Predictor]] = {}
+def _fed_alike(models: Mapping[str, Predictor], study: Study) -> list[dict[str, Predictor]]:
+    """Models grouped by what they take, and how the data become that."""
+    groups: dict[Hashable, dict[str, Predictor]] = {}
     for name, model in models.items():
-        groups.setdefault(model.signature.inputs, {})[name] = model
+        groups.setdefault((model.signature.inputs, study.feeding(name)), {})[name] = model
     return list(groups.values())

@@ -153,24 +153,23 @@ def _study(candidate: Candidate, advance: Advance) -> Study:
     settings = candidate.contract.parts.test
     low, high = settings.range or (None, None)
     return Study(
-        lambda signature: candidate.rows.dataset("evaluation", signature),
+        lambda name, signature: candidate.rows_of(name).dataset("evaluation", signature),
         functools.cache(candidate.task_of),
         settings.robustness,
         settings.items,
         candidate.contract.parts.data.batch,
         settings.seed,
         Declared(settings.modality, low, high),
-        lambda signature: _calibration(candidate, signature),
+        lambda name, signature: _calibration(candidate, name, signature),
+        lambda name: repr(candidate.rows_of(name).feeding("evaluation")),
         advance,
     )
 
 
-def _calibration(candidate: Candidate, signature: Signature) -> Dataset | None:
-    return (
-        candidate.rows.dataset("calibration", signature)
-        if candidate.contract.data_set("calibration")
-        else None
-    )
+def _calibration(candidate: Candidate, name: str, signature: Signature) -> Dataset | None:
+    if candidate.contract.data_set("calibration") is None:
+        return None
+    return candidate.rows_of(name).dataset("calibration", signature)
 
 
 @contextlib.contextmanager
