@@ -28,7 +28,6 @@ def command(shell: str | None, install: bool) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from gradatim.cli import cli
     from gradatim.errors import UsageError
     from gradatim.files import cannot_write, write_text
 
@@ -38,7 +37,9 @@ def command(shell: str | None, install: bool) -> None:
         raise UsageError(f"Which shell? Say one of them: gradatim completion {' | '.join(_FILES)}")
     # bash is asked for its version by click, and need not be installed where only its script is wanted
     found._check_version = staticmethod(lambda: None)  # type: ignore[attr-defined]
-    script = found(cli, {}, "gradatim", "_GRADATIM_COMPLETE").source()
+    script = found(
+        click.get_current_context().find_root().command, {}, "gradatim", "_GRADATIM_COMPLETE"
+    ).source()
     if not install:
         click.echo(script)
         return
