@@ -60,7 +60,7 @@ RULES = (
     (r"\.md", rf"`{TIMED}`", NUMBER, "#"),
     (r"\.md", r"kB \| \S+ \|", r"(kB \| \S+ \| [^|]*\|) [█-▏]+", r"\1 #"),
     (r"\.md", r"^rounds |^[^|]*┆", r"[▁-█●┆─├┤ ]{2,}", " # "),
-    (r"\.html", DRAWN, r'points="[^"]*"', 'points="#"'),
+    (r"\.html", DRAWN, r' (?:points|text-anchor)="[^"]*"', ""),
     (r"\.html", DRAWN, rf"{NUMBER}|$", "#"),
     (r"\.xml", r"", r'time="[\d.]+"', 'time="#"'),
     # What follows from a timing: the largest batch that a time limit allows, and digests whose bytes were not kept.
