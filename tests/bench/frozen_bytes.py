@@ -36,7 +36,7 @@ from typing import Any
 
 NUMBER = r"[-+\u2212]?(?<![\w.])\d(?:[\d.]|[\u00a0\u202f](?=\d))*(?:e-?\d+)?"
 VALUE = r"(?:\[\d+\])* = [-\d.e]+$"
-TIMED = r"(?:latency|throughput|memory)\w*"
+TIMED = r"(?:latency|throughput|memory|energy)\w*"
 FIGURES = "value|low|high|n|baseline|candidate|detectable|before|after|lowerBound|upperBound"
 PLANNED = "alarm|margin|items|threads|cores|seed"
 DRAWN = rf"^\[(?:Latency /|Variants / Size and time per call|[^]]*/ {TIMED})"
