@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import UsageError
+from gradatim.errors import InvalidInput, UsageError
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
+    from gradatim.contract.subject import DataSet
     from gradatim.data import Dataset
     from gradatim.metrics.task import Label, OwnMetric, Task
 
-_UNLABELLED = ("embedding", "language_modelling")
+UNLABELLED = ("embedding", "language_modelling")
+"""Tasks that can be judged without labels."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,15 @@ class Rows:
             raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
         inputs, preprocess = self.feeding(which)
         task = contract.parts.task
-        label = chosen.label
-        if label and task and task.type in _UNLABELLED and not contract.says("data", "label"):
-            columns = open_data(chosen.path, root=contract.root, label=None, format=chosen.format).columns
-            label = label if label in columns else None
+        label, slices, group = self._columns_that_may_lack(which, chosen)
         return open_data(
             chosen.path,
             root=contract.root,
             signature=signature,
             label=label,
             inputs=inputs,
-            slices=chosen.slices or (),
-            group=chosen.group,
+            slices=slices,
+            group=group,
             labels=task.labels if task and task.labels else None,
             preprocess=preprocess,
             format=chosen.format,
@@ -78,6 +78,39 @@ class Rows:
         there = open_data(mine.path, root=self.contract.root, label=None, format=mine.format).columns
         chosen = theirs if named <= set(there) else mine
         return chosen.inputs, chosen.preprocess
+
+    def _columns_that_may_lack(
+        self, which: str, chosen: DataSet
+    ) -> tuple[str | None, tuple[str, ...], str | None]:
+        """Label, slices and group of a data set, without what it need not have and has not.
+
+        Calibration data teach and never judge: of those three, they need what is said of them alone. Evaluation data
+        need a label unless the task does without one.
+        """
+        from gradatim.data import open_data
+
+        contract = self.contract
+        label, slices, group = chosen.label, chosen.slices or (), chosen.group
+        task = contract.parts.task
+        teaches = which == "calibration"
+        unlabelled = task is not None and task.type in UNLABELLED and not contract.says("data", "label")
+        if not (teaches or (label and unlabelled)) or not (label or slices or group):
+            return label, slices, group
+        columns = open_data(chosen.path, root=contract.root, label=None, format=chosen.format).columns
+        if label and (contract.root / chosen.path).is_dir():
+            with contextlib.suppress(InvalidInput):  # no class folders, so no labels
+                columns = open_data(
+                    chosen.path, root=contract.root, label=label, format=chosen.format
+                ).columns
+
+        def kept(key: str, column: str) -> bool:
+            return column in columns or (teaches and contract.says("data", which, key))
+
+        label = label if label and kept("label", label) else None
+        if teaches:
+            slices = tuple(column for column in slices if kept("slices", column))
+            group = group if group and kept("group", group) else None
+        return label, slices, group
 
     def task(
         self, own: Mapping[str, OwnMetric] | None = None, called: Mapping[str, Label] | None = None

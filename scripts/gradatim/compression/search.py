@@ -30,6 +30,7 @@ from gradatim.compression.sandbox import Limits, attempt
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
 from gradatim.evidence.trial import Trial
 from gradatim.files import cannot_write, digest_of, sha256_file, write_json
+from gradatim.metrics.catalogue import LIKENESS
 from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
@@ -40,9 +41,6 @@ Batch = Mapping[str, NDArray[Any]]
 Quality = Callable[[Path], Mapping[str, float]]
 Progress = Callable[[str, int, int], None]
 """Called with the name of the trial that begins, how many are done, and how many there are, as is known."""
-
-LIKENESS = ("fidelity", "cosine", "agreement")
-"""Measures of likeness to the original that are there for every model, its own being 1."""
 
 DEFAULT_KEEP: Mapping[str, float] = {"fidelity": 0.95}
 

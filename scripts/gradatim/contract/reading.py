@@ -222,8 +222,8 @@ def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, .
             "compress",
         )
     for metric in parts.compress.keep if parts.compress else ():
-        if catalogue.find(metric, task, own) is None:
-            yield at(unknown("metric", metric, catalogue.known(task, own)), "compress", "keep", metric)
+        if not catalogue.is_keepable(metric, task, own):
+            yield at(unknown("metric", metric, catalogue.keepable(task, own)), "compress", "keep", metric)
     scored = parts.card.benchmark
     if scored and scored.metric not in catalogue.known(task, own):
         yield at(unknown("metric", scored.metric, catalogue.known(task, own)), "card", "benchmark", "metric")

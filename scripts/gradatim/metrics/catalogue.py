@@ -14,6 +14,9 @@ Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
 
 TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
 
+LIKENESS = ("fidelity", "cosine", "agreement")
+"""Measures of likeness to the original that compression takes of every model, without labels; its own are 1."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -153,6 +156,9 @@ _RUNTIME = _table(
     Metric("energy", "energy of a call", False, "timing", "J", False),
 )
 
+_ALONE = ("quality", "own")
+"""Kinds of metrics that one model has by itself, from labelled samples."""
+
 _AT_K = re.compile(r"(recall|ndcg)_at_([1-9]\d{0,4})")
 
 
@@ -187,6 +193,18 @@ def find(name: str, task: str, own: Iterable[Metric] = ()) -> Metric | None:
 def quality(task: str) -> tuple[str, ...]:
     """The metrics that are measured on every evaluation of this task."""
     return tuple(_BY_TASK.get(task, {}))
+
+
+def keepable(task: str, own: Iterable[str] = ()) -> tuple[str, ...]:
+    """What ``compress.keep`` can name: metrics that a model has by itself, and likeness to the original."""
+    alone = (name for name, metric in known(task, own).items() if metric.kind in _ALONE)
+    return tuple(dict.fromkeys((*alone, *LIKENESS)))
+
+
+def is_keepable(name: str, task: str, own: Iterable[str] = ()) -> bool:
+    """Whether ``compress.keep`` can name it, ``recall_at_5`` and the like included."""
+    found = find(name, task, own)
+    return name in LIKENESS or (found is not None and found.kind in _ALONE)
 
 
 def comparisons(task: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.keeping import has_labels, kept_metrics
 from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.found import Compressed, FormLeft
 from gradatim.evidence.manifest import Manifest
@@ -17,7 +18,6 @@ from gradatim.evidence.statement import MADE_FROM
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
-from gradatim.metrics import catalogue
 from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
@@ -151,8 +151,8 @@ def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mappi
     if candidate.contract.parts.task is None:
         return None
     task = candidate.rows.task()
-    wanted = [m for m in settings.keep if m in task.own or m in catalogue.quality(task.type)]
-    if settings.keep and not wanted:
+    wanted = kept_metrics(candidate)
+    if not wanted and (settings.keep or not has_labels(candidate)):
         return None
 
     def quality(path: Path) -> Mapping[str, float]:
