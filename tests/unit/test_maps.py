@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 
-from gradatim.checks.robustness import stress
+from gradatim.checks.answers import Study
+from gradatim.checks.robustness import score_models
 from gradatim.data import open_data
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.measure import measure
@@ -60,7 +61,9 @@ def test_pictures_of_many_sizes_are_judged_pixel_by_pixel(pictures, tmp_path: Pa
     flat = np.concatenate([mask.ravel() for _, mask in pictures])
     said = np.concatenate([x.ravel() / 2 for x, _ in pictures])
     assert found.samples("r2").value == pytest.approx(r2_score(flat, said))
-    assert found.samples("ink").value == pytest.approx(ink([m for _, m in pictures], [x / 2 for x, _ in pictures]))
+    assert found.samples("ink").value == pytest.approx(
+        ink([m for _, m in pictures], [x / 2 for x, _ in pictures])
+    )
     low, high = found.samples("r2").bounds(0.05)
     assert low < found.samples("r2").value < high
 
@@ -98,14 +101,14 @@ def test_large_maps_need_no_memory_for_each_pixel_and_draw(tmp_path: Path) -> No
 
 
 def test_pictures_of_many_sizes_are_corrupted_and_scored(pictures, tmp_path: Path) -> None:
-    found = stress(
-        {"original": network()},
+    study = Study(
         lambda signature: open_data("data.jsonl", root=tmp_path, signature=signature),
-        Task("regression"),
+        lambda name: Task("regression"),
         ("gaussian_noise",),
         most=100,
         batch=4,
     )
+    found = score_models({"original": network()}, study)
     assert found.checks == {"original": []} or not any(found.checks.values())
     assert found.scores["original"].corrupted["gaussian_noise"].shape[0] == len(pictures)
 

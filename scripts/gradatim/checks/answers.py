@@ -13,7 +13,7 @@ from gradatim.checks.corruption import Corruptor, Declared
 from gradatim.checks.sampled import SampledRows, joined, sample
 from gradatim.data import Batch, Dataset
 from gradatim.errors import InvalidInput
-from gradatim.metrics.outputs import reduce_batch
+from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
@@ -139,7 +139,8 @@ def _answered(
                 except InvalidInput as error:
                     broken[name] = error
             study.advance(len(batch), note)
-        seen.append(Batch(batch.items, {}, batch.labels, {}, batch.groups))
+        truth = reduce_labels(study.tasks(next(iter(models))), batch.labels)
+        seen.append(Batch(batch.items, {}, truth, {}, batch.groups))
     labels = None if seen[0].labels is None else joined([batch.labels for batch in seen])
     groups = (
         None if seen[0].groups is None else np.concatenate([b.groups for b in seen if b.groups is not None])

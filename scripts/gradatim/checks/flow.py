@@ -14,7 +14,7 @@ from gradatim.data import Dataset
 from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.outputs import reduce_batch
+from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
@@ -40,7 +40,8 @@ def _whole_way(dataset: Dataset, predictor: Predictor, task: Task) -> Finding:
     batch = dataset.prepare(raw)
     outputs = predictor(batch.inputs)
     kept = reduce_batch(task, outputs, batch.inputs, batch.labels)
-    predictions = Predictions.of(kept, batch.labels, batch.slices, batch.groups, batch.items)
+    labels = reduce_labels(task, batch.labels)
+    predictions = Predictions.of(kept, labels, batch.slices, batch.groups, batch.items)
     Evaluation(task, predictions)
     steps = [", ".join(raw.inputs), dataset.preprocess or "", "model", f"{task.type} of {', '.join(kept)}"]
     return Verdict.PASS, f"{len(batch)} rows: {' -> '.join(step for step in steps if step)}"

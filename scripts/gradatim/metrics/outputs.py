@@ -64,8 +64,8 @@ def reduce_batch(
 
     Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
     each token. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
-    where there is one. Language models keep each item's summed negative log-likelihood and its number of
-    scored tokens.
+    where there is one. A map (a number for each pixel) is laid flat, so that items may differ in size. Language
+    models keep each item's summed negative log-likelihood and its number of scored tokens.
 
     Args:
         outputs: by name, [b, ...].
@@ -86,6 +86,8 @@ def reduce_batch(
         )
     values = np.asarray(outputs[name])
     mask = inputs.get("attention_mask")
+    if task.type == "regression":
+        return {name: _laid_flat(values)}
     if task.type == "embedding" and values.ndim == 3:
         return {name: _pooled(values, mask)}
     if task.type == "token_classification" and values.ndim == 3:
@@ -99,6 +101,22 @@ def reduce_batch(
             )
         return _likelihood(values, np.asarray(truth), mask, task.causal, name)
     return {name: values}
+
+
+def reduce_labels(task: Task, labels: Any) -> Any:
+    """What of a batch's labels must be kept beside ``reduce_batch``: a map is laid flat like the answers to it.
+
+    Args:
+        labels: [b, ...], an object array [b] of arrays, or None.
+    """
+    return _laid_flat(labels) if task.type == "regression" and labels is not None else labels
+
+
+def _laid_flat(rows: Array) -> Any:
+    """[b, d] where items have more than one axis, a list of [d] where they differ in size, else as it is."""
+    if rows.dtype == object and rows.ndim == 1:
+        return [np.asarray(row).reshape(-1) for row in rows]
+    return rows.reshape(rows.shape[0], -1) if rows.ndim > 2 else rows
 
 
 def _pooled(values: Array, mask: Array | None) -> Array:

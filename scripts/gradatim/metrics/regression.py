@@ -8,15 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.metrics.columns import Column, chunks, forget
 from gradatim.metrics.interpret import answer, labelled
 from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import Floats, MetricSamples, Units, absent, mean_samples
 from gradatim.metrics.task import Label, Task
 
+_MOST_TARGETS = 64
+"""An item with more numbers, or with as many as its size asks for, is a map (pixels, moments): no number is a target
+of its own."""
+
 
 class RegressionScorer:
-    """The metrics of one model's numbers; several targets an item count alike.
+    """The metrics of one model's numbers. The numbers of an item count alike, and so do the items.
+
+    ``r2`` is the mean over the targets; over a map's numbers taken together, for they are no targets.
 
     Raises:
         InvalidInput: outputs and labels of different shapes, NaN, text.
@@ -27,39 +34,33 @@ class RegressionScorer:
     def __init__(self, task: Task, predictions: Predictions) -> None:
         name, column = answer(task, predictions)
         truth = labelled(predictions)
-        values, wanted = _table(column.values), _table(truth.values)
-        if column.offsets is not None or truth.offsets is not None or column.names or truth.names:
-            raise InvalidInput(
-                f"Regression needs the same count of numbers for every item, in `{name}` and in the labels."
-            )
-        if values.shape != wanted.shape:
-            raise InvalidInput(
-                f"`{name}` gives {values.shape[1]} numbers an item, the labels {wanted.shape[1]}. They "
-                "must be the same targets."
-            )
-        finite(values, name)
-        finite(wanted, "label")
-        self.values, self.truth = np.asarray(values, np.float64), np.asarray(wanted, np.float64)
-        self.errors: Floats = self.values - self.truth
+        if column.names or truth.names:
+            whose = f"`{name}` gives" if column.names else "the labels are"
+            raise InvalidInput(f"Regression needs numbers, and {whose} text.")
+        self._said, self._wanted = _flat(column), _flat(truth)
+        _refuse_other_sizes(name, self._said, self._wanted)
+        finite(self._said.values, name)
+        finite(self._wanted.values, "label")
+        self._is_map = self._said.offsets is not None or self._said.values.shape[1] > _MOST_TARGETS
+        # by item: how many numbers, mean absolute error, mean squared error, sum and sum of squares of the target
+        self._items = _by_item(self._said, self._wanted)
 
     def item_scores(self) -> NDArray[np.float32]:
         """Minus the mean absolute error of each item, [n], so that more is better."""
-        return np.asarray(-np.abs(self.errors).mean(axis=1), np.float32)
+        return np.asarray(-self._items[:, 1], np.float32)
 
     def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Labels and predictions as an own metric gets them: [n], or [n, d] for several targets."""
-        if self.truth.shape[1] == 1:
-            return self.truth[:, 0], self.values[:, 0]
-        return self.truth, self.values
+        """Labels and predictions as an own metric gets them: [n]; [n, d] for several numbers an item; where their
+        count differs, an object array [n] of arrays [d]."""
+        return _plain(self._wanted), _plain(self._said)
 
     def samples(self, metric: str, rows: NDArray[np.int64], place: int | None, units: Units) -> MetricSamples:
         """One metric on some rows."""
         if not rows.shape[0]:
             return absent(metric, metric == "r2", "there is no sample")
-        errors = self.errors[rows]
         if metric == "mae":
-            return mean_samples(metric, np.abs(errors).mean(axis=1), units, False, low_limit=0.0)
-        squares = (errors**2).mean(axis=1)
+            return mean_samples(metric, self._items[rows, 1], units, False, low_limit=0.0)
+        squares = self._items[rows, 2]
         if metric == "rmse":
             terms = units.sums([np.ones(rows.shape[0]), squares])
             return MetricSamples(
@@ -73,17 +74,19 @@ class RegressionScorer:
                 low_limit=0.0,
             )
         if metric == "r2":
-            return self._r2(rows, units)
+            return self._r2_of_map(rows, units) if self._is_map else self._r2(rows, units)
         return absent(metric, True, f"{metric} is not known for regression")
 
     def _r2(self, rows: NDArray[np.int64], units: Units) -> MetricSamples:
-        centred = self.truth[rows] - self.truth[rows].mean(axis=0)
+        truth = np.asarray(self._wanted.values[rows], np.float64)
+        errors = np.asarray(self._said.values[rows], np.float64) - truth
+        centred = truth - truth.mean(axis=0)
         if rows.shape[0] < 2 or not (centred**2).sum(axis=0).all():
             return absent("r2", True, "the target does not vary, so there is no variance to explain")
         width = centred.shape[1]
         columns = [np.ones(rows.shape[0])]
         for target in range(width):
-            columns += [centred[:, target], centred[:, target] ** 2, self.errors[rows, target] ** 2]
+            columns += [centred[:, target], centred[:, target] ** 2, errors[:, target] ** 2]
         terms = units.sums(columns)
 
         def statistic(sums: Floats) -> Floats:
@@ -98,7 +101,26 @@ class RegressionScorer:
             units.count,
             terms=terms,
             statistic=statistic,
-            effect=float(((self.errors[rows] ** 2).max(axis=0) / (centred**2).mean(axis=0)).mean()),
+            effect=float(((errors**2).max(axis=0) / (centred**2).mean(axis=0)).mean()),
+            high_limit=1.0,
+        )
+
+    def _r2_of_map(self, rows: NDArray[np.int64], units: Units) -> MetricSamples:
+        count, _, squares, total, total_squares = self._items[rows].T
+        mean = total.sum() / count.sum()
+        sums = total - count * mean
+        spread = total_squares - 2 * mean * total + count * mean**2
+        if not spread.sum() > 0:
+            return absent("r2", True, "the target does not vary, so there is no variance to explain")
+        terms = units.sums([count, sums, spread, squares * count])
+        return MetricSamples(
+            "r2",
+            float(_share_explained(terms.sum(axis=0)[None])[0]),
+            True,
+            units.count,
+            terms=terms,
+            statistic=_share_explained,
+            effect=float((squares * count).max() / spread.mean()),
             high_limit=1.0,
         )
 
@@ -107,5 +129,75 @@ def _root(sums: Floats) -> Floats:
     return np.asarray(np.sqrt(sums[:, 1] / np.maximum(sums[:, 0], 1)))
 
 
-def _table(values: NDArray[Any]) -> NDArray[Any]:
-    return values.reshape(values.shape[0], -1) if values.ndim != 2 else values
+def _share_explained(sums: Floats) -> Floats:
+    """1 - SSE / SST out of sums of: numbers, centred target, its squares, squared errors."""
+    spread = np.maximum(sums[:, 2] - sums[:, 1] ** 2 / np.maximum(sums[:, 0], 1), 1e-300)
+    return np.asarray(1 - sums[:, 3] / spread)
+
+
+def _flat(column: Column) -> Column:
+    """The numbers of every item side by side: [n, d], or [sum of counts] with offsets."""
+    values = column.values
+    if column.offsets is None:
+        return Column(values.reshape(values.shape[0], -1) if values.ndim != 2 else values)
+    if values.ndim == 1:
+        return column
+    return Column(values.reshape(-1), column.offsets * int(np.prod(values.shape[1:])))
+
+
+def _refuse_other_sizes(name: str, said: Column, wanted: Column) -> None:
+    counts, other = _counts(said), _counts(wanted)
+    if np.array_equal(counts, other):
+        if not counts.all():
+            raise InvalidInput(f"Row {int(np.argmin(counts))} of `{name}` has no number to judge.")
+        return
+    row = int(np.argmax(counts != other))
+    where = "" if said.offsets is None and wanted.offsets is None else f" in row {row}"
+    raise InvalidInput(
+        f"`{name}` gives {counts[row]} numbers an item, the labels {other[row]}{where}. They must be the same targets."
+    )
+
+
+def _counts(column: Column) -> NDArray[np.int64]:
+    if column.offsets is not None:
+        return np.diff(column.offsets)
+    return np.full(column.values.shape[0], column.values.shape[1], np.int64)
+
+
+def _by_item(said: Column, wanted: Column) -> Floats:
+    """[n, 5]: see ``RegressionScorer._items``; read piece by piece."""
+    counts = _counts(said)
+    found = np.empty((counts.shape[0], 5))
+    found[:, 0] = counts
+    row_bytes = 8 * int(counts.mean()) if counts.shape[0] else 1
+    for rows in chunks(counts.shape[0], row_bytes):
+        starts = np.concatenate([[0], np.cumsum(counts[rows])[:-1]])
+        truth = _numbers(wanted, rows)
+        errors = _numbers(said, rows) - truth
+        parts = (np.abs(errors), errors**2, truth, truth**2)
+        for place, numbers in enumerate(parts, 1):
+            found[rows, place] = np.add.reduceat(numbers, starts)
+        forget(said.values)
+        forget(wanted.values)
+    found[:, 1:3] /= found[:, :1]
+    return found
+
+
+def _numbers(column: Column, rows: slice) -> Floats:
+    """The numbers of some items, one after the other."""
+    if column.offsets is not None:
+        first, last = int(column.offsets[rows.start]), int(column.offsets[rows.stop])
+        return np.asarray(column.values[first:last], np.float64)
+    return np.asarray(column.values[rows], np.float64).reshape(-1)
+
+
+def _plain(column: Column) -> NDArray[Any]:
+    if column.offsets is not None:
+        rows = np.empty(len(column), object)
+        rows[:] = [column.item(row) for row in range(len(column))]
+        return rows
+    values = column.values
+    if values.shape[1] > _MOST_TARGETS:
+        return values
+    numbers = np.asarray(values, np.float64)
+    return numbers[:, 0] if numbers.shape[1] == 1 else numbers

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradatim.data import Batch, Dataset
-from gradatim.metrics.outputs import reduce_batch
+from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
@@ -49,7 +49,8 @@ def predict(
             for answers in _answers(predictor, block, batch, advance):
                 for rows, kept in _gathered(task, block, answers):
                     part = block.rows(rows)
-                    writer.append(kept, part.labels, part.slices, part.groups, part.items)
+                    labels = reduce_labels(task, part.labels)
+                    writer.append(kept, labels, part.slices, part.groups, part.items)
     return Predictions.load(folder)
 
 
