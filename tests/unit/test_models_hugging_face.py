@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from gradatim.errors import InvalidInput
-from gradatim.models import detect_format, inspect_model, open_model
+from gradatim.models import bind, detect_format, inspect_model, open_model
 from gradatim.models.layouts import safetensors_header
-from gradatim.signature import TensorSpec
+from gradatim.signature import Signature, TensorSpec
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -111,3 +111,24 @@ def test_weights_that_are_missing_are_an_error_not_random_numbers(tiny: Path, tm
     )
     with pytest.raises(InvalidInput, match="git lfs pull"):
         open_model(folder, root=tmp_path)
+
+
+def test_a_constant_for_one_input_leaves_the_others_in_place(tiny: Path) -> None:
+    declared = Signature((TensorSpec("attention_mask", "unknown", None),), ())
+    with open_model(tiny, root=tiny.parent, signature=declared) as predictor:
+        names = [spec.name for spec in predictor.signature.inputs]
+        assert names == ["input_ids", "attention_mask", "token_type_ids"]
+        bound = bind(predictor, constants={"attention_mask": 1, "token_type_ids": 0}, carries={})
+        np.testing.assert_allclose(
+            bound({"input_ids": IDS})["logits"],
+            predictor({**BATCH, "attention_mask": np.ones_like(IDS)})["logits"],
+            atol=1e-6,
+        )
+
+
+def test_a_list_that_names_the_main_input_is_the_whole_list(tiny: Path) -> None:
+    declared = Signature(
+        (TensorSpec("input_ids", "unknown", None), TensorSpec("attention_mask", "unknown", None)), ()
+    )
+    with open_model(tiny, root=tiny.parent, signature=declared) as predictor:
+        assert [spec.name for spec in predictor.signature.inputs] == ["input_ids", "attention_mask"]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradatim.data import open_data
 from gradatim.errors import EnvironmentLacks, InvalidInput
-from gradatim.models import detect_format, inspect_model, observed_signature, open_model
+from gradatim.models import batched, bind, detect_format, inspect_model, observed_signature, open_model
 from gradatim.signature import Signature, TensorSpec
 
 torch = pytest.importorskip("torch")
@@ -305,3 +306,56 @@ def test_a_function_of_the_users_own_is_a_model(tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(3))
     with pytest.raises(InvalidInput, match="brings a pickle"):
         open_model(tmp_path / "m.pkl", root=tmp_path, format="python", factory="own:from_file")
+
+
+OWN = """\
+import numpy as np
+
+WORDS = ("late", "broken")
+
+
+def classify(inputs):
+    return {"complaint": np.array([any(w in t for w in WORDS) for t in inputs["text"]], np.float32)}
+
+
+def from_file(path):
+    with np.load(path) as weights:
+        w = weights["w"]
+    return lambda inputs: {"y": inputs["x"] @ w}
+
+
+def shifted():
+    return lambda inputs: {"y": inputs["x"] + inputs["by"]}
+"""
+
+
+def test_a_function_of_arrays_is_a_model_without_a_factory_around_it(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "data.csv").write_text("text,label\nit is late,1\nvery good,0\n")
+    with open_model(Path("own:classify"), root=tmp_path) as predictor:
+        batch = open_data("data.csv", root=tmp_path, signature=predictor.signature).head(2)
+        assert list(batch.inputs) == ["text"]
+        assert predictor(batch.inputs)["complaint"].tolist() == [1, 0]
+
+
+def test_any_file_is_a_model_with_a_factory_that_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    np.savez(tmp_path / "weights.npz", w=np.ones((4, 1), np.float32))
+    (tmp_path / "weights.xyz").write_bytes((tmp_path / "weights.npz").read_bytes())
+    for name in ("weights.npz", "weights.xyz"):
+        with open_model(tmp_path / name, root=tmp_path, factory="own:from_file") as predictor:
+            assert predictor({"x": X})["y"][:, 0].tolist() == [6, 22]
+        found = inspect_model(tmp_path / name, root=tmp_path, factory="own:from_file")
+        assert (found.format, list(found.files)) == ("python", [name])
+        with pytest.raises(InvalidInput, match=r"`model\.factory`"):
+            open_model(tmp_path / name, root=tmp_path)
+
+
+def test_a_constant_for_a_function_leaves_its_other_inputs_in_place(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    np.savez(tmp_path / "data.npz", x=X)
+    declared = Signature((TensorSpec("by", "unknown", None),), ())
+    opened = open_model(Path("own:shifted"), root=tmp_path, signature=declared)
+    with batched(bind(opened, constants={"by": 2}, carries={})) as predictor:
+        data = open_data("data.npz", root=tmp_path, signature=predictor.signature, label=None)
+        assert predictor(data.head(2).inputs)["y"].tolist() == (X + 2).tolist()
