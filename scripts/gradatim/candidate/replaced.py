@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +141,7 @@ class Replaced:
         model = self.forms.model
         if model.contract.parts.model.path is None:
             return found.folder
-        from gradatim.models import detect_format
+        from gradatim.models import UnknownFormat, detect_format
 
         # the release may be of another name, or another format, than what is to replace it
         named = [name for name in found.files if Path(name).name == model.path.name]
@@ -150,9 +149,14 @@ class Replaced:
         whole = [""]
         likely = whole if model.path.is_dir() else [*named, *alike, *whole]
         for name in (*likely, *found.files):
-            with contextlib.suppress(InvalidInput):
+            try:
                 detect_format(found.folder / name)
-                return found.folder / name
+            except UnknownFormat:
+                if model.contract.parts.model.factory is None:
+                    continue
+            except InvalidInput:
+                continue
+            return found.folder / name
         raise BrokenEvidence(
             f"The release that would be replaced has no model among its files: {', '.join(found.files)}."
         )

@@ -59,7 +59,7 @@ class Dataset:
         self.preprocess = preprocess
         self._source = source
         self._root = root
-        self._signature = signature
+        self._signature = signature if signature is not None and signature.inputs else None
         self._function = load_function(preprocess, root) if preprocess else None
         self._evens_out: bool | None = None
         if source.is_empty():
@@ -76,8 +76,8 @@ class Dataset:
                 )
         self._feeds: tuple[Feed, ...] = ()
         self._raw = self._raw_columns(inputs)
-        if self._function is None and signature is not None:
-            self._feeds = plan_feeds(signature, self._raw, inputs, source.tabular, source.place)
+        if self._function is None and self._signature is not None:
+            self._feeds = plan_feeds(self._signature, self._raw, inputs, source.tabular, source.place)
             self._raw = tuple(dict.fromkeys(name for feed in self._feeds for name in feed.columns))
         if signature is not None or label is not None:
             self._check_lengths()

@@ -49,7 +49,8 @@ def open_data(
     Args:
         source: a file or folder, relative to ``root``, or ``module:function``.
         root: the project's folder.
-        signature: what the model takes; without it every column is an input under its own name.
+        signature: what the model takes; without it, or where it names no input, every column is an input under its
+            own name.
         label: the label column; None when there is none.
         inputs: column, or columns to stand side by side, by input of the model. With ``preprocess``, the
             columns that it is given (default: all but label, slices and group; name those to pass them too).

@@ -1,7 +1,7 @@
 """A model as something to call: ONNX, PyTorch, Hugging Face, LiteRT, or the user's own code."""
 
 from gradatim.models.batching import batch_size, batched
-from gradatim.models.formats import FORMATS, detect_format
+from gradatim.models.formats import FORMATS, UnknownFormat, detect_format
 from gradatim.models.inspection import inspect_model, model_files
 from gradatim.models.opening import open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
@@ -11,6 +11,7 @@ __all__ = [
     "FORMATS",
     "Arrays",
     "Predictor",
+    "UnknownFormat",
     "batch_size",
     "batched",
     "bind",

@@ -20,16 +20,22 @@ _KNOWN = (
     "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT "
     "and `module:function`"
 )
+_WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
 _LFS = b"version https://git-lfs"
 _ONNX = (0, 2, 2)
 """Wire types, from onnx.proto, of what every ModelProto has: 1 ir_version, 7 graph, 8 opset_import."""
+
+
+class UnknownFormat(InvalidInput):
+    """A whole file of no format that is known: only a function of the user's can make a model of it."""
 
 
 def detect_format(path: Path) -> str:
     """One of ``FORMATS``, from the content first and the name second; nothing is loaded.
 
     Raises:
-        InvalidInput: there is no model, or an empty, truncated or unknown file, or a Git LFS pointer.
+        UnknownFormat: a file that is no model by itself.
+        InvalidInput: there is no model, or an empty or truncated file, or a Git LFS pointer.
     """
     if path.is_dir():
         return _folder_format(path)
@@ -115,7 +121,9 @@ def _zip_format(path: Path) -> str:
         return "torchscript"
     if pickles.holds_pickle(path):
         return "pickle"
-    raise InvalidInput(f"{path} is an archive but not of a model that gradatim knows: {_KNOWN}.")
+    raise UnknownFormat(
+        f"{path} is an archive but not of a model that gradatim knows: {_KNOWN}. {_WITH_A_FACTORY}"
+    )
 
 
 def _onnx_format(path: Path, file: IO[bytes], size: int) -> str:
@@ -125,7 +133,7 @@ def _onnx_format(path: Path, file: IO[bytes], size: int) -> str:
         return "onnx"
     if path.suffix == ".onnx" or (end != "other" and _begins_like_onnx(seen)):
         raise InvalidInput(f"{path} is truncated or is not an ONNX model. Make it again, or fetch it again.")
-    raise InvalidInput(f"{path} is of no format that gradatim knows: {_KNOWN}.")
+    raise UnknownFormat(f"{path} is of no format that gradatim knows: {_KNOWN}. {_WITH_A_FACTORY}")
 
 
 def _begins_like_onnx(seen: dict[int, int]) -> bool:

@@ -94,9 +94,10 @@ def _signature(torch: Any, source: Source, module: Any) -> Signature:
     names = [name for name in _input_names(source, module) if name in takes]
     if main in takes and main not in names:
         names.insert(0, main)
-    declared = source.signature.inputs if source.signature else ()
+    declared = [spec.name for spec in source.signature.inputs] if source.signature else []
     if declared:
-        names = [spec.name for spec in declared]
+        # a list with the main input is the whole list; a constant for one of the others adds to them
+        names = declared if main in declared else list(dict.fromkeys([*names, *declared]))
         if unknown := [name for name in names if name not in takes]:
             raise InvalidInput(
                 f"{source.name} has no input {', '.join(f'`{name}`' for name in unknown)}: "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gradatim.code import local_closure
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.files import list_files, sha256_file
-from gradatim.models.formats import detect_format
+from gradatim.models.formats import UnknownFormat, detect_format
 from gradatim.models.layouts import safetensors_header
 from gradatim.models.opening import doubts, find_source, open_source
 from gradatim.models.predictor import failed
@@ -72,7 +72,10 @@ def model_files(path: Path) -> list[Path]:
                 f"{path} is an empty folder: there is no model in it. Make the model again, or fetch it."
             )
         return files
-    kind = detect_format(path)
+    try:
+        kind = detect_format(path)
+    except UnknownFormat:
+        return [path]  # what a factory reads; without one, opening refuses it
     if kind == "onnx":
         from gradatim.models.onnx_graph import external_files
 

@@ -61,7 +61,7 @@ def find_source(
     if format == "python":
         found = "python"
     else:
-        found = formats.detect_format(where)
+        found = _format_of(where, factory)
         if format is not None and found != format:
             raise InvalidInput(
                 f"{where} is {found}, but the contract's `model.format` says {format}. Correct either."
@@ -69,6 +69,16 @@ def find_source(
     if found == "python" and factory is None:
         factory = path.name
     return Source(where, root, found, factory, signature, device, max(1, threads), allow_pickle)
+
+
+def _format_of(path: Path, factory: str | None) -> str:
+    """The file's own format; with a function that reads it, any file is a model."""
+    try:
+        return formats.detect_format(path)
+    except formats.UnknownFormat:
+        if factory is None:
+            raise
+        return "python"
 
 
 def refuse_pickles(source: Source) -> None:

@@ -22,22 +22,25 @@ if TYPE_CHECKING:
 def open_python(source: Source) -> Model:
     """Call ``module:function`` of the user's code: it gives a callable from named arrays to named arrays.
 
-    The callable may carry a ``signature`` (gradatim's, or its JSON form); without one, and without one in the
+    Without a file to read, a function that takes an argument is that callable itself. The callable may carry a ``signature`` (gradatim's, or its JSON form); without one, and without one in the
     contract, every call passes as it is. If it has ``close()``, that is called in the end.
 
     Raises:
         InvalidInput: there is no such function, it fails, or it gives nothing that can be called.
     """
     reference = source.factory or source.path.name
-    predict = call_factory(reference, source.path, source.root)
+    predict = _callable_of(reference, source)
     if not callable(predict):
         raise InvalidInput(
             f"`{reference}` must give a function from named arrays to named arrays; it gave "
             f"{type(predict).__name__}."
         )
     own = _own_signature(reference, predict)
-    known = own is not None or source.signature is not None
     signature = refine(source.name, own or Signature((), ()), source.signature)
+    if own is None and all(spec.dtype == "unknown" and spec.shape is None for spec in signature.inputs):
+        signature = Signature(
+            (), signature.outputs
+        )  # names of constants alone do not tell what else it takes
     names = {spec.name for spec in signature.outputs}
 
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -62,9 +65,17 @@ def open_python(source: Source) -> Model:
         threads=source.threads,
         release=getattr(predict, "close", None),
     )
-    if not (known and signature.inputs):
+    if not signature.inputs:
         model.accept_anything()
     return model
+
+
+def _callable_of(reference: str, source: Source) -> Any:
+    reads_a_file = source.path.exists() and source.path.resolve() != source.root.resolve()
+    function = load_function(reference, source.root)
+    if not reads_a_file and _takes_a_path(function):
+        return function
+    return call_factory(reference, source.path, source.root)
 
 
 def call_factory(reference: str, path: Path, root: Path) -> Any:

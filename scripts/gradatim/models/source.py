@@ -15,7 +15,8 @@ class Means(TypedDict, total=False):
     Attributes:
         format: one of ``formats.FORMATS``; None looks at the content.
         factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded into, or, for
-            ``python``, the callable itself. It is called with the path if it takes an argument.
+            ``python`` and any file of no known format, the callable itself. It is called with the path if it takes an
+            argument.
         signature: what the contract declares; completes what the format does not say, never contradicts it.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that one call may use.

@@ -38,7 +38,7 @@ def bind(predictor: Predictor, *, constants: Mapping[str, Any], carries: Mapping
         carries: input name -> the output that feeds it.
 
     Returns:
-        A Predictor that closes the given one with itself.
+        A Predictor that closes the given one with itself. Where the model does not say what it takes, nor does this.
 
     Raises:
         InvalidInput: a name that the model does not have, or a constant that does not fit its dtype or shape.
@@ -63,6 +63,8 @@ def bind(predictor: Predictor, *, constants: Mapping[str, Any], carries: Mapping
         release=predictor.close,
     )
     model.takes_sequences = bool(carries)
+    if not signature.inputs:
+        model.accept_anything()
     return model
 
 
@@ -162,9 +164,9 @@ def _state(spec: TensorSpec) -> TensorSpec:
 
 def _declared(signature: Signature, name: str) -> TensorSpec:
     spec = signature.input(name)
-    if spec is None:
+    if spec is None and signature.inputs:
         raise InvalidInput(f"The model has no input `{name}`: it takes {names_of(signature.inputs)}.")
-    return spec
+    return spec or TensorSpec(name, "unknown", None)
 
 
 class _Constant:
