@@ -124,7 +124,21 @@ def test_a_veto_refuses_a_proven_regression_and_lets_the_unproven_pass(project: 
 def test_every_declared_slice_must_prove_the_rule(project: GateProject) -> None:
     project.contract("accuracy: {at_least: 80%, slices: every site}", data="slices: site")
     found = project.judge()
-    assert {r.gate for r in found.gates} == {"accuracy[site=north]", "accuracy[site=south]"}
+    assert {r.gate for r in found.gates} == {"accuracy", "accuracy[site=north]", "accuracy[site=south]"}
+
+
+def test_a_rule_by_slices_of_a_column_still_holds_for_all_of_the_data(project: GateProject) -> None:
+    project.contract(
+        "accuracy: {not_worse_than: baseline, by: 1%, slices: every site, veto: true}", data="slices: site"
+    )
+    planned = [row.gate for row in plan_gates(project.release())]
+    assert planned == ["accuracy", "accuracy[site=north]", "accuracy[site=south]"]
+    found = project.judge()
+    assert [r.gate for r in found.gates] == planned
+    whole = named(found, "accuracy")
+    assert "regression" not in whole.text  # it must be proven, as without slices: only a slice is vetoed
+    project.contract("accuracy: {not_worse_than: baseline, by: 1%}")
+    assert named(project.judge(), "accuracy").verdict is whole.verdict
 
 
 def test_the_baseline_is_run_twice_before_flips_are_held_against_it(project: GateProject) -> None:
