@@ -95,7 +95,7 @@ def wanted(rule: Rule, meaning: Metric) -> str:
 
 
 def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
-    """A rule as one gate for each slice it names; a broken one as its verdict."""
+    """A rule as one gate for each slice it names, and for all of the data; a broken one as its verdict."""
     evaluation = case.candidate
     meaning = _meaning(rule, case)
     if meaning is None:
@@ -126,7 +126,9 @@ def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
             )
         ]
     joined = [f"{rule.where},{where}" if rule.where else where for where in wheres]
-    return [Gate(rule, where, meaning, case.variant, alpha) for where in joined]
+    by_slice: list[Gate | GateResult] = [Gate(rule, where, meaning, case.variant, alpha) for where in joined]
+    # classes make up the whole of a metric by class; slices of a column do not, so the whole is judged as well
+    return by_slice if all(where.startswith(f"{CLASS}=") for where in wheres) else [whole, *by_slice]
 
 
 def _meaning(rule: Rule, case: Case) -> Metric | None:

@@ -111,7 +111,8 @@ def plan(
             )
             continue
         effective = min(rule.alpha, alpha) if alpha is not None and meaning.on_samples else rule.alpha
-        for where in _wheres(rule, counts):
+        wheres = _wheres(rule, counts)
+        for where in wheres:
             n = counts.get("" if meaning.kind == "robustness" or where is None else where)
             positives = None
             if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
@@ -120,6 +121,8 @@ def plan(
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)
+            elif rule.slices is not None and wheres == [rule.where] and meaning.kind not in ("limit", "timing"):
+                row = asked.never(f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge.")
             elif (
                 rule.severity is not None
                 and meaning.kind == "robustness"
@@ -165,7 +168,8 @@ def _wheres(rule: Rule, counts: Mapping[str, int]) -> list[str | None]:
         chosen = [where for where in found if not where.startswith("class=")] or found
     else:
         chosen = [where for where in found if where.startswith(f"{rule.slices}=")]
-    return list(chosen) or [rule.where]
+    whole = [rule.where] if not chosen or not chosen[0].startswith("class=") else []
+    return [*whole, *chosen]
 
 
 @dataclass(frozen=True)
@@ -219,11 +223,7 @@ def _plan_one(asked: _Asked) -> PlanRow:
         return replace(asked, n=None).row(f"{asked.wanted}; needs no samples.")
     if asked.meaning.kind == "timing":
         return _timing(replace(asked, n=None))
-    if rule.slices is not None and asked.where is None:
-        return asked.never(
-            f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge."
-        )
-    if rule.family == "veto":
+    if rule.family == "veto" and asked.where is not None:
         text = f"a veto, which refuses only a proven regression; {asked.have}."
         return asked.row(text, possible=asked.enough(1), least=1)
     if rule.bound in ("not_worse", "keep"):
