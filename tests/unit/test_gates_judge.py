@@ -245,6 +245,14 @@ def test_an_unknown_metric_an_unknown_class_and_an_unknown_slice_are_invalid():
         assert one(gate, case).verdict is Verdict.INVALID
 
 
+def test_a_metric_of_the_users_own_that_no_step_measured_names_the_step():
+    found = one(rule("pixel_f1", "at_least", 0.5), Case("v"))
+    assert found.verdict is Verdict.FAIL
+    assert found.text == "pixel_f1 was not measured: run `gradatim evaluate`."
+    optional = replace(rule("pixel_f1", "at_least", 0.5), required=False)
+    assert one(optional, Case("v")).verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_class_without_samples_is_never_proven():
     labels = np.arange(300) % 9
     results = judge(
