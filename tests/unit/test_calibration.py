@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,8 @@ from gate_project import GateProject, lay_down
 
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError, InvalidInput
+from gradatim.evidence.found import Compressed
+from gradatim.evidence.statement import Statement
 from gradatim.pipeline.step import run_step
 
 pytest.importorskip("onnxruntime")
@@ -28,7 +29,7 @@ def project(tmp_path: Path) -> GateProject:
     return made
 
 
-def compress(project: GateProject, keep: str, data: str = "calibration: calibration.npz") -> Any:
+def compress(project: GateProject, keep: str, data: str = "calibration: calibration.npz") -> Statement:
     project.contract("size: {at_most: 1 MB}", data=f"slices: site, group: user, {data}")
     path = project.root / "gradatim.yml"
     keeping = f"compress: {{methods: [int8-dynamic], keep: {keep}}}\n"
@@ -40,7 +41,7 @@ def compress(project: GateProject, keep: str, data: str = "calibration: calibrat
     "keep", ["{fidelity: 90%}", "{cosine: 90%}", "{agreement: 90%}", "{}", "{fidelity: 90%, cosine: 90%}"]
 )
 def test_likeness_to_the_original_is_kept_without_a_label(project: GateProject, keep: str) -> None:
-    (trial,) = compress(project, keep).found.trials
+    (trial,) = Compressed.of(compress(project, keep)).trials or ()
     assert {"fidelity", "cosine", "agreement"} <= set(trial.quality)
 
 

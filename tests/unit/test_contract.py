@@ -182,6 +182,24 @@ def test_the_contract_is_found_from_below_and_through_pyproject(tmp_path: Path) 
         find_contract("nothing.yml", tmp_path)
 
 
+def test_at_the_root_of_several_models_the_contracts_below_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for folder in ("models/a", "models/b", ".venv/lib", "node_modules/x"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "gradatim.yml").write_text("")
+    with pytest.raises(UsageError) as refused:
+        find_contract(None, tmp_path)
+    told = str(refused.value)
+    assert "models/a/gradatim.yml, models/b/gradatim.yml" in told
+    assert "--contract models/a/gradatim.yml" in told
+    assert ".venv" not in told
+    assert "node_modules" not in told
+    assert "gradatim init" not in told
+    (tmp_path / "lonely").mkdir()
+    with pytest.raises(UsageError, match="gradatim init"):
+        find_contract(None, tmp_path / "lonely")
+
+
 def test_the_schema_accepts_what_is_accepted_and_documents_every_key(write) -> None:
     schema = json_schema()
     undescribed = [

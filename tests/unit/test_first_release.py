@@ -11,11 +11,10 @@ from registry_examples import commit_file, new_repository
 from small_models import write_mlp
 
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import read_contract
+from gradatim.evidence.found import Evaluated, Judged
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.pipeline.step import run_step
-from gradatim.progress import Silent
 from gradatim.steps import gate
 
 pytest.importorskip("onnxruntime")
@@ -49,7 +48,7 @@ def candidate(root: Path, *gates: str) -> Candidate:
     lines = "\n".join(f"  {line}" for line in gates)
     (root / "gradatim.yml").write_text(CONTRACT % lines, encoding="utf-8")
     contract = read_contract(root / "gradatim.yml")
-    return Candidate(contract, Workspace(contract.root), Silent(), Runner(), "production")
+    return Candidate(contract, Runner(), "production")
 
 
 def judged(root: Path, *gates: str) -> dict[str, GateResult]:
@@ -57,7 +56,7 @@ def judged(root: Path, *gates: str) -> dict[str, GateResult]:
 
 
 def test_a_compressed_form_of_a_first_release_is_held_against_the_original(compressed: Path) -> None:
-    assert [variant.name for variant in candidate(compressed, "size: {at_most: 1 MB}").variants()] == [
+    assert [variant.name for variant in candidate(compressed, "size: {at_most: 1 MB}").forms.all] == [
         "int8-dynamic",
         "original",
     ]
@@ -73,8 +72,9 @@ def test_a_compressed_form_that_is_too_unlike_the_original_is_not_released(compr
     found = judged(compressed, "cosine: {at_least: 99.9999%}")
     assert found["cosine"].variant == "original"
     assert (found["cosine"].verdict, found["cosine"].value) == (Verdict.PASS, None)
-    outcome = gate.run(candidate(compressed, "cosine: {at_least: 99.9999%}"))
-    assert "cosine" in outcome.details["refused_variants"]["int8-dynamic"][0]
+    judgement = gate.run(candidate(compressed, "cosine: {at_least: 99.9999%}")).found
+    assert isinstance(judgement, Judged)
+    assert "cosine" in judgement.refused_variants["int8-dynamic"][0]
 
 
 def test_evaluating_measures_how_like_the_original_a_compressed_form_is(compressed: Path) -> None:
@@ -83,7 +83,7 @@ def test_evaluating_measures_how_like_the_original_a_compressed_form_is(compress
     measured = {(m.name, m.variant): m for m in statement.measurements}
     assert 0.5 < measured["cosine", "int8-dynamic"].value < 1
     assert ("cosine", "original") not in measured
-    assert "changed" not in statement.details["variants"]["int8-dynamic"]
+    assert Evaluated.of(statement).variants["int8-dynamic"].changed is None
 
 
 def test_nothing_but_likeness_is_held_against_the_original(compressed: Path) -> None:

@@ -16,7 +16,7 @@ from gradatim.checks.answers import Study
 from gradatim.checks.robustness import score_models
 from gradatim.data import open_data
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.measure import measure
+from gradatim.metrics.measure import measurements
 from gradatim.metrics.task import Task
 from gradatim.models.predict import predict
 from gradatim.models.predictor import Model
@@ -77,8 +77,8 @@ def test_a_map_of_one_size_is_measured_like_one_of_many(pictures, tmp_path: Path
     )
     task = Task("regression")
     found = [
-        measure(task, predict(network(), open_data(name, root=tmp_path, signature=SIGNATURE), task,
-                              tmp_path / f"out-{name}", batch=8), variant="v")
+        measurements(Evaluation(task, predict(network(), open_data(name, root=tmp_path, signature=SIGNATURE), task,
+                                              tmp_path / f"out-{name}", batch=8)), "v")
         for name in ("even.npz", "even.jsonl")
     ]  # fmt: skip
     for one, other in zip(*found, strict=True):

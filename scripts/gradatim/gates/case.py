@@ -74,7 +74,8 @@ class Case:
     Attributes:
         variant: its name in ``measurements``.
         measurements: of this variant and of the baseline; those of other variants are ignored.
-        candidate: its predictions under the task; give it ``reference=`` the baseline's evaluation.
+        candidate: its predictions under the task; give it ``reference=`` the baseline's evaluation, or that of the
+            original where nothing was released before and this is a compressed form of it.
         baseline: the baseline's, on the same items.
         first_release: the registry proved that nothing was released before, so that there is nothing to
             compare with.

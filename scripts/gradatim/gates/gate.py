@@ -98,6 +98,9 @@ def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
     """A rule as one gate for each slice it names, and for all of the data; a broken one as its verdict."""
     evaluation = case.candidate
     meaning = _meaning(rule, case)
+    if meaning is None and evaluation is None:
+        own = Gate(rule, rule.where, Metric(rule.metric, "", True, "own"), case.variant, rule.alpha)
+        return [own.result(null_verdict(rule), f"{own.name} was not measured: run `gradatim evaluate`.")]
     if meaning is None:
         unknown = Metric(rule.metric, "", True)
         gate = Gate(rule, rule.where, unknown, case.variant, rule.alpha)

@@ -49,7 +49,7 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
 def _judge_one(gate: Gate, case: Case) -> GateResult:
     try:
         if gate.compares and case.first_release and case.baseline is None:
-            return gate.result(Verdict.PASS, "Nothing was released before; there is nothing to compare with.")
+            return _first(gate, case)
         if gate.on_samples and case.reuse is not None and case.reuse.refusal:
             return gate.result(Verdict.INCONCLUSIVE, f"{gate.name}: {case.reuse.refusal}")
         kind = gate.meaning.kind
@@ -64,6 +64,18 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
         return threshold.judge(gate, case)
     except InvalidInput as error:
         return gate.result(Verdict.INVALID, str(error))
+
+
+def _first(gate: Gate, case: Case) -> GateResult:
+    """A comparison where nothing was released before: likeness is held against the original, where that is another."""
+    likeness = gate.meaning.kind == "comparison" and gate.rule.bound in ("at_least", "at_most")
+    if not likeness or case.candidate is None or case.candidate.reference is None:
+        return gate.result(Verdict.PASS, "Nothing was released before; there is nothing to compare with.")
+    if case.reuse is not None and case.reuse.refusal:
+        return gate.result(Verdict.INCONCLUSIVE, f"{gate.name}: {case.reuse.refusal}")
+    found = threshold.judge(gate, replace(case, baseline_name="the original"))
+    told = f"{found.text} Nothing was released before, so this is against the original, as it was before compression."
+    return replace(found, text=told)
 
 
 def _guarded(gate: Gate, case: Case, vetoes: list[tuple[Gate, float]]) -> GateResult | None:

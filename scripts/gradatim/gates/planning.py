@@ -121,8 +121,12 @@ def plan(
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)
-            elif rule.slices is not None and wheres == [rule.where] and meaning.kind not in ("limit", "timing"):
-                row = asked.never(f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge.")
+            elif (
+                rule.slices is not None and wheres == [rule.where] and meaning.kind not in ("limit", "timing")
+            ):
+                row = asked.never(
+                    f"the data have no slice column `{rule.slices}`, so this gate has nothing to judge."
+                )
             elif (
                 rule.severity is not None
                 and meaning.kind == "robustness"

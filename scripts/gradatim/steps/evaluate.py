@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
@@ -207,17 +208,23 @@ def _measured(
     forms: dict[str, FormEvaluated] = {}
     evaluations: dict[str, Evaluation] = {}
     baseline: Evaluation | None = None
+    original: Evaluation | None = None
     for name in names:
         if name == BASELINE and baseline is not None:  # it comes last, after what it is compared with
             own = baseline
         elif BASELINE in names:
             own, baseline = evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
+        elif (
+            name != ORIGINAL
+        ):  # nothing was released before: a compressed form is compared with what it was made of
+            original = original or Evaluation(task, load(ORIGINAL))
+            own = Evaluation(task, load(name), original)
         else:
-            own = Evaluation(task, load(name))
+            own = original or Evaluation(task, load(name))
         evaluations[name] = own
         wanted = [m for m in extra if own.reference is not None or m not in catalogue.comparisons(task.type)]
         found += measurements(own, name, metrics=wanted)
-        forms[name] = _form(candidate, name, own, signatures[name])
+        forms[name] = _form(candidate, name, own, signatures[name], released=BASELINE in names)
     first = next(iter(subjects))
     rows = len(evaluations[first])
     return Outcome(
@@ -231,7 +238,9 @@ def _measured(
     )
 
 
-def _form(candidate: Candidate, name: str, evaluation: Evaluation, signature: Signature) -> FormEvaluated:
+def _form(
+    candidate: Candidate, name: str, evaluation: Evaluation, signature: Signature, *, released: bool
+) -> FormEvaluated:
     """What the report draws of one form, and what the next version number depends on."""
     from gradatim.metrics.classification import ClassificationScorer
     from gradatim.metrics.common import label_list, overlap
@@ -243,7 +252,7 @@ def _form(candidate: Candidate, name: str, evaluation: Evaluation, signature: Si
         signature,
         None if confusion is None else tuple(map(tuple, confusion.tolist())),
         tuple(classes.calibration()) if classes else None,
-        None if evaluation.reference is None else int((~evaluation.same_answers()).sum()),
+        int((~evaluation.same_answers()).sum()) if released and evaluation.reference is not None else None,
         None if evaluation.common is evaluation else len(evaluation.common),
         label_list(own, candidate.workspace.predictions(name)),
         classes.kind_of_scores() if classes else None,

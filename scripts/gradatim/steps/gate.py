@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.forms import Variant
+from gradatim.candidate.forms import ORIGINAL, Variant
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.uses import reuse_of
@@ -231,7 +231,8 @@ def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Ev
         return None, None
     task, load = candidate.rows.task(), candidate.workspace.predictions
     if candidate.replaced.release is None:
-        return Evaluation(task, load(name)), None
+        original = None if name == ORIGINAL else Evaluation(task, load(ORIGINAL))
+        return Evaluation(task, load(name), original), None
     return evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
 
 
