@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from gradatim.errors import UsageError
 
 DEFAULT_PATH = "gradatim.yml"
 _VERSION_CONTROL = (".git", ".svn")  # what stands at the top of a checkout
+
+_NAMED = 5
+_DEEPEST = 4
+"""Levels below a folder at which contracts are looked for, to name them."""
+
+_FOREIGN = ("venv", "env", "node_modules", "site-packages")
+"""Folders that hold what was installed, besides those whose names begin with a dot."""
 
 
 def find_contract(given: str | None, start: Path | None = None) -> Path:
@@ -32,7 +41,27 @@ def find_contract(given: str | None, start: Path | None = None) -> Path:
         named = _named_in_pyproject(folder / "pyproject.toml")
         if named:
             return find_contract(named, folder)
-    raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
+    below = list(islice(_below(here), _NAMED + 1))
+    if not below:
+        raise UsageError(f"There is no {DEFAULT_PATH} in {here} or above it. Write one with: gradatim init")
+    listed = ", ".join(below[:_NAMED]) + (", ..." if len(below) > _NAMED else "")
+    raise UsageError(
+        f"There is no {DEFAULT_PATH} in {here} or above it. Below it there is {listed}. Change into the folder of the "
+        f"model that is meant, or name its contract: --contract {below[0]}"
+    )
+
+
+def _below(here: Path) -> Iterator[str]:
+    """Contracts in the folders below, as paths from here, in the order of their names."""
+    for folder, folders, names in os.walk(here):
+        place = Path(folder).relative_to(here)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name not in _FOREIGN and len(place.parts) < _DEEPEST
+        )
+        if DEFAULT_PATH in names:
+            yield (place / DEFAULT_PATH).as_posix()
 
 
 def upwards(here: Path) -> Iterator[Path]:
