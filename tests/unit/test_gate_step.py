@@ -13,6 +13,7 @@ import yaml
 from gate_project import GateProject, lay_down, named
 from registry_examples import commit_file, git
 
+from gradatim.commands.plan import show_plan
 from gradatim.contract.rules import read_rule
 from gradatim.contract.schema import Gate
 from gradatim.evidence.found import Tested as Behaviour
@@ -315,3 +316,59 @@ def test_every_gate_of_the_documentation_is_one_that_a_contract_may_state() -> N
         task = "regression" if key == "mae" else "classification"
         rule = read_rule(key, Gate.model_validate(yaml.safe_load(value)), task, (), 1)
         assert rule.key == key
+
+
+def planned(project: GateProject, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = show_plan(project.release(), json_wanted=False)
+    return code, capsys.readouterr().out
+
+
+def test_a_plan_tells_what_evaluation_would_stop_at(
+    project: GateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.contract("accuracy: {at_least: 80%}\nsize: {at_most: 1 MB}")
+    code, said = planned(project, capsys)
+    assert (code, said.count("cannot pass")) == (0, 0)
+    path = project.root / "gradatim.yml"
+    path.write_text(
+        path.read_text()
+        .replace("{type: classification, labels: [0, 1, 2]}", "regression")
+        .replace("accuracy: {at_least: 80%}", "mae: {at_most: 1}")
+    )
+    code, said = planned(project, capsys)
+    mae, size = said.splitlines()
+    assert code == 2
+    assert "cannot pass" in mae
+    assert "gives 3 numbers an item, the labels 1" in mae
+    assert " ok " in size
+
+
+def test_a_plan_tells_what_compression_and_corruption_would_stop_at(
+    project: GateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(project.root / "test.npz") as found:
+        np.savez(project.root / "calibration.npz", x=found["x"][:9])
+    project.contract(
+        "accuracy: {at_least: 80%}", data="calibration: calibration.npz", test="robustness: [typos]"
+    )
+    path = project.root / "gradatim.yml"
+    path.write_text(path.read_text() + "compress: {keep: {accuracy: 90%}}\n")
+    code, said = planned(project, capsys)
+    assert code != 0
+    gate, robustness, calibration = said.splitlines()
+    assert " ok " in gate
+    assert "robustness" in robustness
+    assert "typos" in robustness
+    assert "needs labels" in calibration
+    show_plan(project.release(), json_wanted=True)
+    obstacles = json.loads(capsys.readouterr().out)["obstacles"]
+    assert [obstacle["part"] for obstacle in obstacles] == ["robustness", "calibration"]
+
+
+def test_a_plan_needs_no_model_that_is_still_to_be_built(
+    project: GateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.contract("accuracy: {at_least: 80%}")
+    path = project.root / "gradatim.yml"
+    path.write_text(path.read_text().replace("path: model.onnx", "path: made/model.onnx, build: python train.py"))
+    assert planned(project, capsys)[0] == 0
