@@ -370,5 +370,7 @@ def test_a_plan_needs_no_model_that_is_still_to_be_built(
 ) -> None:
     project.contract("accuracy: {at_least: 80%}")
     path = project.root / "gradatim.yml"
-    path.write_text(path.read_text().replace("path: model.onnx", "path: made/model.onnx, build: python train.py"))
+    path.write_text(
+        path.read_text().replace("path: model.onnx", "path: made/model.onnx, build: python train.py")
+    )
     assert planned(project, capsys)[0] == 0

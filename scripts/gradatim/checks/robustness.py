@@ -45,7 +45,7 @@ def robustness(
         return Robustness()
     if not shards:
         with _opened(candidate, models) as opened:
-            return score_models(opened, _study(candidate, advance))
+            return score_models(opened, study_of(candidate, advance))
     items, total = _items(candidate)
     with tempfile.TemporaryDirectory(prefix=".merging.", dir=candidate.workspace.folder) as folder:
         answers = _merging(shards, items, Path(folder), advance)
@@ -80,7 +80,7 @@ def robustness_shard(candidate: Candidate, shard: Shard) -> Outcome:
     broken: dict[str, str] = {}
     everything = work(candidate, len(models)) * len(rows) // len(items)
     with candidate.progress.task("test", everything) as advance, _opened(candidate, models) as opened:
-        for group in asked(opened, _study(candidate, advance), shard):
+        for group in asked(opened, study_of(candidate, advance), shard):
             broken |= _kept(group, folder)
     return left(candidate, shard, folder, rows.start, len(rows), len(items), broken=broken)
 
@@ -148,7 +148,7 @@ def _items(candidate: Candidate) -> tuple[NDArray[np.int64], int]:
     return sample(total, settings.items, settings.seed), total
 
 
-def _study(candidate: Candidate, advance: Advance) -> Study:
+def study_of(candidate: Candidate, advance: Advance = lambda amount=1, note="": None) -> Study:
     """What the contract says."""
     settings = candidate.contract.parts.test
     low, high = settings.range or (None, None)

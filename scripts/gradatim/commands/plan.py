@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -11,29 +12,58 @@ from gradatim.commands import options
 
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
+    from gradatim.checks.rehearsal import Obstacle
     from gradatim.gates.planning import PlanRow
+
+_ON_ANSWERS = ("quality", "comparison", "own", "robustness")
+_ON_CALLS = (*_ON_ANSWERS, "timing")
 
 
 def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
-    """Print one row a gate; exit 2 when a gate cannot pass with the data that there is.
+    """Print one row a gate, and what a run would stop at; exit 2 when a gate cannot pass with the data that there is.
 
     Raises:
         UsageError: the contract names no evaluation data to plan with.
     """
+    from gradatim.checks.rehearsal import rehearse
     from gradatim.gates.planning import folded
     from gradatim.steps.gate import plan_gates
 
     rows = plan_gates(candidate)
-    impossible = [row for row in rows if not row.possible]
+    obstacles = rehearse(candidate)
+    rows = [_held_up(candidate, row, obstacles) for row in rows]
+    beside = [obstacle for obstacle in obstacles if obstacle.part in ("robustness", "calibration")]
+    code = (
+        2 if any(not row.possible for row in rows) else max((o.error.exit_code for o in obstacles), default=0)
+    )
     if json_wanted:
-        options.print_json({"gates": [asdict(row) for row in rows]})
-        return 2 if impossible else 0
+        told = [{"part": obstacle.part, "error": str(obstacle.error)} for obstacle in obstacles]
+        options.print_json({"gates": [asdict(row) for row in rows], "obstacles": told})
+        return code
     shown = folded(rows)
-    width = max((len(row.gate) for row in shown), default=0)
+    width = max((len(name) for name in (*(row.gate for row in shown), *(o.part for o in beside))), default=0)
     for row in shown:
         mark, colour = _mark(row)
         click.echo(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  {row.text}")
-    return 2 if impossible else 0
+    for obstacle in beside:
+        click.echo(f"  {obstacle.part:<{width}}  {click.style('would stop ', fg='red')}  {obstacle.error}")
+    return code
+
+
+def _held_up(candidate: Candidate, row: PlanRow, obstacles: Sequence[Obstacle]) -> PlanRow:
+    """The row of a gate that nothing will be measured for: one batch already stops on the way to it."""
+    from gradatim.metrics import catalogue
+
+    task = candidate.contract.parts.task
+    metric = row.gate.partition("[")[0]
+    meaning = catalogue.find(metric, task.type if task else "", task.own if task else ())
+    kind = "own" if meaning is None else meaning.kind
+    for obstacle in obstacles:
+        if kind in {"model": _ON_CALLS, "evaluation": _ON_CALLS, "task": _ON_ANSWERS}.get(obstacle.part, ()):
+            return replace(
+                row, possible=False, text=f"{row.wanted}; one batch already stops: {obstacle.error}"
+            )
+    return row
 
 
 def _mark(row: PlanRow) -> tuple[str, str]:

@@ -195,13 +195,13 @@ def quality(task: str) -> tuple[str, ...]:
     return tuple(_BY_TASK.get(task, {}))
 
 
-def keepable(task: str, own: Iterable[str] = ()) -> tuple[str, ...]:
+def keepable(task: str, own: Iterable[Metric] = ()) -> tuple[str, ...]:
     """What ``compress.keep`` can name: metrics that a model has by itself, and likeness to the original."""
     alone = (name for name, metric in known(task, own).items() if metric.kind in _ALONE)
     return tuple(dict.fromkeys((*alone, *LIKENESS)))
 
 
-def is_keepable(name: str, task: str, own: Iterable[str] = ()) -> bool:
+def is_keepable(name: str, task: str, own: Iterable[Metric] = ()) -> bool:
     """Whether ``compress.keep`` can name it, ``recall_at_5`` and the like included."""
     found = find(name, task, own)
     return name in LIKENESS or (found is not None and found.kind in _ALONE)
