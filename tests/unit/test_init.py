@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import pickle
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import CliRunner
 
+from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
-from gradatim.errors import ContractError, UsageError
+from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import template_folder
 from gradatim.projects.finding import role_of
 from gradatim.projects.init import Proposal, propose, render, write
@@ -19,29 +24,61 @@ from gradatim.projects.ladder import climb
 
 
 def model_file(path: Path, inputs, outputs) -> Path:
-    """An ONNX model with these inputs and outputs, (name, dtype, shape) each; it computes nothing sensible."""
+    """An ONNX model with these inputs and outputs, (name, dtype, shape) each; its answers are ones, of the right shapes."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
 
-    dtypes = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+    dtypes = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
 
     def values(specs):
         return [helper.make_tensor_value_info(name, dtypes[dtype], shape) for name, dtype, shape in specs]
 
+    first = inputs[0][0]
     nodes = [
-        helper.make_node(
-            "ConstantOfShape",
-            ["size"],
-            [name],
-            value=helper.make_tensor(f"{name}_zero", dtypes[dtype], [1], [0]),
-        )
-        for name, dtype, _ in outputs
+        helper.make_node("Shape", [first], ["shape of it"]),
+        helper.make_node("Gather", ["shape of it", "zero"], ["rows"]),
     ]
-    size = helper.make_tensor("size", TensorProto.INT64, [1], [1])
-    graph = helper.make_graph(nodes, "made", values(inputs), values(outputs), [size])
+    constants = [helper.make_tensor("zero", TensorProto.INT64, [1], [0])]
+    for name, dtype, shape in outputs:
+        parts = []
+        for axis, size in enumerate(shape):
+            if size in (None, "batch", "n"):
+                parts.append("rows")
+                continue
+            parts.append(f"{name} {axis}")
+            constants.append(
+                helper.make_tensor(parts[-1], TensorProto.INT64, [1], [size if isinstance(size, int) else 3])
+            )
+        one = helper.make_tensor(f"{name} one", dtypes[dtype], [1], [1])
+        nodes.append(helper.make_node("Concat", parts, [f"{name} shape"], axis=0))
+        nodes.append(helper.make_node("ConstantOfShape", [f"{name} shape"], [name], value=one))
+    graph = helper.make_graph(nodes, "made", values(inputs), values(outputs), constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
+    return path
+
+
+def linear_model(path: Path, images, labels, output: str = "logits") -> Path:
+    """A linear classifier of images [n, 1, 8, 8], trained on these."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(max_iter=300).fit(images.reshape(len(images), -1), labels)
+    weights = {"w": fitted.coef_.T.astype(np.float32), "b": fitted.intercept_.astype(np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "w", "b"], [output]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", *images.shape[1:]])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", len(fitted.classes_)])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
 
 
@@ -55,27 +92,72 @@ def contract_of(proposal: Proposal):
     return read_contract(write(proposal))
 
 
+def invoke(folder: Path, *arguments: str):
+    """The command line, in a folder; what it refuses stands in ``exception``."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return CliRunner().invoke(cli, [*arguments], standalone_mode=False)
+    finally:
+        os.chdir(before)
+
+
+def knowing(path: Path, name: str, dtype: str, width: int, output: str, classes: int, shift: int = 0) -> Path:
+    """An ONNX model that reads its answer off the first number of a row: [b, width] to scores [b, classes]."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
+    constants = {
+        "first": np.array([0]), "depth": np.array(classes), "off and on": np.array([0, 1], np.float32),
+        "shift": np.array([shift]), "classes": np.array([classes]), "minus one": np.array([-1]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Gather", [name, "first"], ["number"], axis=1),
+        helper.make_node("Cast", ["number"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Add", ["whole", "shift"], ["shifted"]),
+        helper.make_node("Mod", ["shifted", "classes"], ["class"]),
+        helper.make_node("Reshape", ["class", "minus one"], ["flat"]),
+        helper.make_node("OneHot", ["flat", "depth", "off and on"], [output]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "knowing",
+        [helper.make_tensor_value_info(name, kinds[dtype], ["b", width])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["b", classes])],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def questions(proposal: Proposal) -> list[str]:
+    return [line for line in render(proposal).splitlines() if line.startswith("# ?")]
+
+
 @pytest.fixture
 def digits(tmp_path):
     data = template_folder("projects") / "digits" / "data"
     (tmp_path / "data").mkdir()
     for name in ("train", "calibration", "test"):
         (tmp_path / "data" / f"{name}.npz").write_bytes((data / f"{name}.npz").read_bytes())
-    model_file(
-        tmp_path / "model" / "digits.onnx",
-        [("image", "float32", ["batch", 1, 8, 8])],
-        [("logits", "float32", ["batch", 10])],
-    )
+    with np.load(tmp_path / "data" / "train.npz") as train:
+        linear_model(tmp_path / "model" / "digits.onnx", train["image"], train["label"])
     return tmp_path
 
 
 def test_an_empty_folder_gets_a_contract_that_only_lacks_its_model(tmp_path):
-    proposal = propose(tmp_path)
-    path = write(proposal)
-    with pytest.raises(ContractError) as refused:
-        read_contract(path)
-    assert len(refused.value.problems) == 1
-    assert "a model needs `path`" in str(refused.value)
+    contract = contract_of(propose(tmp_path)).parts
+    assert contract.model.path == "model/model.onnx"
+    assert not contract.gates
+    assert contract.data.evaluation is None
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert invoke(tmp_path, "gate", "--plan").exit_code == 0
+    stopped = invoke(tmp_path, "inspect").exception
+    assert isinstance(stopped, InvalidInput)
+    assert "There is no model at" in str(stopped)
+    assert "model.build" in str(stopped)
 
 
 def test_an_image_classifier_is_recognised_with_its_data_labels_gates_and_corruptions(digits):
@@ -162,6 +244,396 @@ def test_an_image_folder_is_found_by_its_class_folders(tmp_path):
     proposal = propose(tmp_path)
     assert proposal.evaluation == "photos/test"
     assert proposal.task.labels == ("cat", "dog")
+
+
+def test_scores_of_many_classes_are_told_by_their_answers_and_named_by_the_list_beside(tmp_path):
+    """As magika: 214 kinds of files, most of them rare in the data."""
+    draw = np.random.default_rng(0)
+    names = [f"kind{place}" for place in range(214)]
+    (tmp_path / "labels.txt").write_text("\n".join(names) + "\n")
+    knowing(tmp_path / "model.onnx", "bytes", "int32", 256, "target_label", 214)
+    labels = draw.integers(0, 214, 160)
+    rows = draw.integers(0, 257, (160, 256)).astype(np.int32)
+    rows[:, 0] = labels
+    np.savez(tmp_path / "evaluation.npz", bytes=rows, label=labels)
+    np.savez(tmp_path / "calibration.npz", bytes=rows[:40] + 1)
+    proposal = propose(tmp_path)
+    contract = contract_of(proposal).parts
+    assert (contract.task.type, contract.task.labels) == ("classification", tuple(names))
+    assert contract.compress.keep == pytest.approx({"fidelity": 0.95})  # calibration data without labels
+    assert contract.test.robustness[0] == "token_substitution"
+    assert "recall" not in contract.gates  # many a kind has no sample
+    assert not proposal.notes
+    assert not questions(proposal)
+
+
+def test_a_thousand_scores_called_logits_are_a_classification_whatever_few_rows_there_are(tmp_path):
+    """As efficientnet: labels that are the model's own answers, 60 rows of 1000 classes."""
+    draw = np.random.default_rng(0)
+    knowing(tmp_path / "model.onnx", "image", "float32", 8, "logits", 1000)
+    rows = draw.random((60, 8)).astype(np.float32)
+    rows[:, 0] = draw.choice(1000, 60, replace=False)
+    np.savez(tmp_path / "evaluation.npz", image=rows, label=rows[:, 0].astype(np.int64))
+    task = contract_of(propose(tmp_path)).parts.task
+    assert (task.type, task.labels) == ("classification", ())
+
+
+@pytest.mark.parametrize("kind", ["model.pt", "model.pt2"])
+def test_pitches_of_a_pytorch_model_are_classes_though_nothing_names_them(tmp_path, kind):
+    """As crepe: TorchScript and torch.export say nothing of what the 360 numbers are."""
+    torch = pytest.importorskip("torch")
+
+    class Pitch(torch.nn.Module):
+        def forward(self, frames):
+            return torch.sigmoid(1 - (frames[:, :1] - torch.arange(360)) ** 2)
+
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(300, 64)).astype(np.float32)
+    labels = draw.integers(0, 360, 300)
+    rows[:, 0] = labels
+    example = torch.from_numpy(rows[:4])
+    if kind == "model.pt":
+        torch.jit.trace(Pitch(), example).save(str(tmp_path / kind))
+    else:
+        batch = torch.export.Dim("b", max=4096)
+        torch.export.save(
+            torch.export.export(Pitch(), (example,), dynamic_shapes=({0: batch},)), tmp_path / kind
+        )
+    np.savez(tmp_path / "evaluation.npz", frames=rows, label=labels)
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.task.type == "classification"
+    assert not questions(proposal)
+
+
+def test_several_outputs_that_fit_no_label_are_one_question_with_the_users_own_metric_in_it(tmp_path):
+    """As basic-pitch: outputs over time, with colons in their names, and a function that knows how to judge them."""
+    names = [f"StatefulPartitionedCall:{place}" for place in (2, 1, 0)]
+    model_file(
+        tmp_path / "model.onnx",
+        [("serving_default_input_2:0", "float32", ["n", 64, 1])],
+        [(name, "float32", ["n", 17, 8]) for name in names],
+    )
+    (tmp_path / "project.py").write_text("def metric(outputs, labels):\n    return 1.0\n")
+    rows = np.random.default_rng(0).normal(size=(60, 64, 1)).astype(np.float32)
+    timbre = np.array(["bell", "organ", "sine"] * 20)
+    np.savez(
+        tmp_path / "evaluation.npz",
+        **{"serving_default_input_2:0": rows, "label": np.arange(60) + 36, "timbre": timbre},
+    )
+    np.savez(tmp_path / "calibration.npz", **{"serving_default_input_2:0": rows[:20]})
+    proposal = propose(tmp_path)
+    contract = contract_of(proposal).parts
+    assert (contract.task.type, contract.task.output) == ("embedding", names[0])
+    assert contract.data.slices == ("timbre",)
+    (asked,) = questions(proposal)
+    assert "embedding or a metric of your own?" in asked
+    answer = yaml.safe_load(asked.partition("task: ")[2])
+    assert answer == {"type": "embedding", "output": names[0], "metrics": {"score": "project:metric"}}
+
+
+def test_what_the_answers_do_not_decide_is_asked_in_one_line_and_answered_on_the_command_line(tmp_path):
+    """Twenty classes, forty numbers, and answers that have nothing to do with the labels: a bad classifier, or vectors."""
+    draw = np.random.default_rng(0)
+    knowing(tmp_path / "model.onnx", "x", "float32", 4, "out", 40)
+    rows = draw.random((200, 4)).astype(np.float32)
+    rows[:, 0] = draw.integers(0, 40, 200)
+    labels = draw.integers(0, 30, 200)
+    np.savez(tmp_path / "test.npz", x=rows, label=labels)
+    weights = onnx_weights(tmp_path / "model.onnx", "off and on", np.array([-1.5, 2], np.float32))
+    assert weights  # not a distribution any more
+    proposal = propose(tmp_path)
+    (asked,) = questions(proposal)
+    assert "classification or embedding?" in asked
+    assert "gradatim init --force --task embedding" in asked
+    assert contract_of(proposal).parts.task.type == "classification"
+    answered = propose(tmp_path, "embedding")
+    assert not questions(answered)
+    (tmp_path / "gradatim.yml").unlink()
+    assert contract_of(answered).parts.task.type == "embedding"
+
+
+def onnx_weights(path: Path, name: str, value) -> int:
+    """Replace a constant of an ONNX model; how many were replaced."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    found = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    for tensor in found:
+        tensor.CopyFrom(numpy_helper.from_array(value, name))
+    onnx.save(model, path)
+    return len(found)
+
+
+def test_vectors_with_a_few_topics_beside_them_are_no_classes(tmp_path):
+    draw = np.random.default_rng(0)
+    knowing(tmp_path / "model.onnx", "x", "float32", 4, "out", 384)
+    onnx_weights(tmp_path / "model.onnx", "off and on", np.array([-1.5, 2], np.float32))
+    rows = draw.random((120, 4)).astype(np.float32)
+    rows[:, 0] = draw.integers(0, 384, 120)
+    np.savez(tmp_path / "test.npz", x=rows, label=np.arange(120) % 6)
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.task.type == "embedding"
+    assert not questions(proposal)
+
+
+@pytest.mark.parametrize("known_to", ["data", "file"])
+def test_the_order_of_text_labels_is_the_one_in_which_the_model_is_right(tmp_path, known_to):
+    names = ["zebra", "ape", "mole"]
+    knowing(tmp_path / "model.onnx", "x", "float32", 2, "scores", 3)
+    labels = np.arange(60) % 3
+    np.savez(
+        tmp_path / "test.npz",
+        x=np.stack([labels, labels], axis=1).astype(np.float32),
+        label=np.array(names)[labels],
+    )
+    if known_to == "file":
+        (tmp_path / "labels.json").write_text(
+            json.dumps({str(place): name for place, name in enumerate(names)})
+        )
+    assert contract_of(propose(tmp_path)).parts.task.labels == tuple(names)
+
+
+def test_two_names_beside_a_binary_model_name_its_labels(tmp_path):
+    knowing(tmp_path / "model.onnx", "x", "float32", 2, "scores", 2)
+    (tmp_path / "labels.txt").write_text("ham\nspam\n")
+    labels = np.arange(60) % 2
+    np.savez(tmp_path / "test.npz", x=np.stack([labels, labels], axis=1).astype(np.float32), label=labels)
+    assert contract_of(propose(tmp_path)).parts.task.labels == ("ham", "spam")
+
+
+def test_counts_from_one_score_are_a_regression_and_zeros_and_ones_are_two_classes(tmp_path):
+    for name, labels, wanted in (
+        ("counts", np.arange(60) % 7 + 20, "regression"),
+        ("binary", np.arange(60) % 2, "classification"),
+        ("as floats", (np.arange(60) % 2).astype(np.float32), "classification"),
+    ):
+        root = tmp_path / name
+        model_file(root / "m.onnx", [("x", "float32", ["n", 4])], [("y", "float32", ["n", 1])])
+        np.savez(root / "test.npz", x=np.zeros((60, 4), np.float32), label=labels)
+        assert contract_of(propose(root)).parts.task.type == wanted, name
+
+
+def test_a_mask_over_a_picture_is_a_regression_pixel_by_pixel(tmp_path):
+    """As a detector of text: height and width are free, and evaluation data come in several sizes, a file each."""
+    model_file(
+        tmp_path / "model.onnx",
+        [("x", "float32", ["n", 3, 16, 24])],
+        [("maps", "float32", ["n", 1, 16, 24])],
+    )
+    draw = np.random.default_rng(0)
+    for name in ("evaluation", "evaluation_wide"):
+        x = draw.random((24, 3, 16, 24)).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", x=x, label=(x[:, :1] > 0.5).astype(np.uint8))
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.task.type == "regression"
+    assert "# evaluation: evaluation_wide.npz   # found as well" in render(proposal)
+
+
+def test_a_text_column_of_few_values_is_sliced_by_and_a_patient_is_a_group(tmp_path):
+    model_file(tmp_path / "m.onnx", [("X", "float32", [None, 2])], [("variable", "float32", [None, 1])])
+    rows = [[i / 7, i / 3, ["north", "south"][i % 2], i // 3, i / 2] for i in range(90)]
+    table(tmp_path / "test.csv", ["age", "bmi", "clinic", "patient_id", "progression"], rows)
+    contract = contract_of(propose(tmp_path)).parts
+    assert contract.data.label == "progression"
+    assert (contract.data.slices, contract.data.group) == (("clinic",), "patient_id")
+
+
+def test_the_data_that_feed_the_model_are_taken_before_those_that_do_not(tmp_path):
+    model_file(tmp_path / "m.onnx", [("x", "float32", ["n", 4])], [("y", "float32", ["n", 3])])
+    np.savez(tmp_path / "eval.npz", words=np.array(["a", "b"] * 20), label=np.arange(40) % 3)
+    np.savez(tmp_path / "evaluation.npz", x=np.zeros((40, 4), np.float32), label=np.arange(40) % 3)
+    assert propose(tmp_path).evaluation == "evaluation.npz"
+
+
+def test_inputs_that_every_text_model_has_are_given_what_their_names_say(tmp_path):
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    model_file(
+        tmp_path / "m.onnx", [(name, "int64", ["n", 8]) for name in names], [("logits", "float32", ["n", 2])]
+    )
+    np.savez(tmp_path / "test.npz", input_ids=np.ones((40, 8), np.int64), label=np.arange(40) % 2)
+    proposal = propose(tmp_path)
+    inputs = contract_of(proposal).parts.model.inputs
+    assert {name: given.value for name, given in inputs.items()} == {"attention_mask": 1, "token_type_ids": 0}
+    assert not proposal.notes
+
+
+FUNCTIONS = """\
+import numpy as np
+
+print("importing this module says so")
+
+
+def load(path):
+    with np.load(path) as weights:
+        w = weights["w"]
+    return lambda inputs: {"scores": inputs["x"] @ w}
+"""
+
+
+def test_weights_of_any_format_are_made_a_model_by_the_function_that_reads_them(tmp_path):
+    (tmp_path / "model").mkdir()
+    np.savez(tmp_path / "model" / "weights.npz", w=np.eye(3, dtype=np.float32))
+    (tmp_path / "net.py").write_text(FUNCTIONS.replace('print("importing this module says so")\n', ""))
+    x = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+    np.savez(tmp_path / "test.npz", x=x, label=np.arange(60) % 3)
+    contract = contract_of(propose(tmp_path)).parts
+    assert (contract.model.path, contract.model.factory) == ("model/weights.npz", "net:load")
+    assert contract.task.type == "classification"
+
+
+def test_a_module_that_works_on_import_is_never_imported(tmp_path):
+    (tmp_path / "train.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n\n\ndef predict(inputs):\n    return {}\n"
+    )
+    np.savez(tmp_path / "test.npz", x=np.zeros((60, 2), np.float32), label=np.arange(60) % 3)
+    proposal = propose(tmp_path)
+    assert not proposal.choice.exists
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_preprocessing_is_found_by_trying_it(tmp_path):
+    model_file(tmp_path / "m.onnx", [("pixels", "float32", ["n", 3, 4, 4])], [("y", "float32", ["n", 2])])
+    (tmp_path / "prepare.py").write_text(
+        "import numpy as np\n\n\ndef preprocess(columns):\n"
+        "    return {'pixels': (columns['image'] / 255).astype(np.float32).transpose(0, 3, 1, 2)}\n"
+    )
+    np.savez(tmp_path / "test.npz", image=np.zeros((40, 4, 4, 3), np.uint8), label=np.arange(40) % 2)
+    contract = contract_of(propose(tmp_path)).parts
+    assert contract.data.preprocess == "prepare:preprocess"
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        ("os.abort()", "ended the process that tried it (SIGABRT)"),
+        ("time.sleep(100)", "did not answer one batch within"),
+    ],
+)
+def test_a_model_that_hangs_or_ends_its_process_is_told_and_a_contract_is_written(
+    tmp_path, work, told, monkeypatch
+):
+    monkeypatch.setattr("gradatim.projects.trial.SECONDS", 4.0)
+    (tmp_path / "rules.py").write_text(f"import os\nimport time\n\n\ndef predict(inputs):\n    {work}\n")
+    np.savez(tmp_path / "test.npz", x=np.zeros((60, 2), np.float32), label=np.arange(60) % 3)
+    proposal = propose(tmp_path)
+    assert any(told in note for note in proposal.notes), proposal.notes
+    read_contract(write(proposal))
+
+
+def test_a_corruption_that_cannot_be_applied_is_not_proposed(tmp_path, monkeypatch):
+    model_file(tmp_path / "m.onnx", [("x", "float32", ["n", 4])], [("y", "float32", ["n", 3])])
+    np.savez(
+        tmp_path / "test.npz",
+        x=np.random.default_rng(0).random((40, 4)).astype(np.float32),
+        label=np.arange(40) % 3,
+    )
+    monkeypatch.setattr("gradatim.projects.init.corruptions_for", lambda *_: ("typos", "feature_noise"))
+    assert contract_of(propose(tmp_path)).parts.test.robustness == ("feature_noise",)
+
+
+def test_calibration_data_that_do_not_feed_the_model_leave_compression_out_and_say_why(tmp_path):
+    knowing(tmp_path / "model.onnx", "x", "float32", 4, "scores", 3)
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "test.npz", x=np.stack([labels] * 4, axis=1).astype(np.float32), label=labels)
+    np.savez(tmp_path / "calibration.npz", x=np.zeros((9, 5), np.float32))
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.compress is None
+    assert any(note.startswith("Compression was left out:") for note in proposal.notes)
+
+
+def repository(folder: Path, remote: str | None = None) -> Path:
+    subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
+    if remote:
+        subprocess.run(["git", "-C", str(folder), "remote", "add", "origin", remote], check=True)
+    return folder
+
+
+def a_model(folder: Path) -> Path:
+    return model_file(folder / "m.onnx", [("x", "float32", ["n", 2])], [("y", "float32", ["n", 2])])
+
+
+def test_the_file_of_the_ci_system_in_use_is_written_too(tmp_path):
+    for name, made in (("github", ".github/workflows/release.yml"), ("gitlab", ".gitlab-ci.yml")):
+        root = repository(tmp_path / name, f"https://{name}.com/ada/digits.git")
+        a_model(root)
+        done = invoke(root, "init")
+        assert done.exception is None, done.exception
+        assert (root / made).is_file()
+        assert f"wrote {root / made}" in done.stderr
+    plain = repository(tmp_path / "plain")
+    a_model(plain)
+    done = invoke(plain, "init")
+    assert done.exception is None
+    assert sorted(path.name for path in plain.iterdir()) == [".git", "gradatim.yml", "m.onnx"]
+    assert "--ci github" in done.stderr
+
+
+def test_a_pipeline_of_gitlab_is_added_to_and_never_rewritten(tmp_path):
+    root = repository(tmp_path)
+    a_model(root)
+    (root / ".gitlab-ci.yml").write_text(
+        "# ours\nstages: [lint, verify, ship]\n\nlint:\n  stage: lint\n  script: ruff .\n"
+    )
+    assert invoke(root, "init").exception is None
+    text = (root / ".gitlab-ci.yml").read_text()
+    assert text.startswith("# ours\nstages: [lint, verify, ship]\n")
+    ((include,), jobs) = (yaml.safe_load(text)["include"], yaml.safe_load(text)["lint"])
+    assert jobs["script"] == "ruff ."
+    assert include["remote"].endswith("/templates/gitlab/release.yml")
+    assert include["inputs"]["branches"] == "/^(main)$/"
+    assert (include["inputs"]["checks-stage"], include["inputs"]["release-stage"]) == ("verify", "ship")
+    again = invoke(root, "init", "--force")
+    assert again.exception is None
+    assert (root / ".gitlab-ci.yml").read_text() == text
+    (root / ".gitlab-ci.yml").write_text("include:\n  - local: theirs.yml\n")
+    by_hand = invoke(root, "init", "--force")
+    assert "has an `include:` already; add to it:" in by_hand.stderr
+    assert (root / ".gitlab-ci.yml").read_text() == "include:\n  - local: theirs.yml\n"
+
+
+def test_the_kits_own_commit_pins_what_is_included_where_it_is_known(tmp_path, monkeypatch):
+    commit = "a" * 40
+    known = tmp_path / "site" / "gradatim-0.1.0.dist-info"
+    known.mkdir(parents=True)
+    (known / "METADATA").write_text("Metadata-Version: 2.1\nName: gradatim\nVersion: 0.1.0\n")
+    told = {"url": "https://github.com/gradatim/gradatim", "vcs_info": {"vcs": "git", "commit_id": commit}}
+    (known / "direct_url.json").write_text(json.dumps(told))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    root = repository(tmp_path / "repo")
+    a_model(root)
+    assert invoke(root, "init", "--ci", "gitlab").exception is None
+    text = (root / ".gitlab-ci.yml").read_text()
+    assert f"/{commit}/templates/gitlab/release.yml  # v" in text
+    assert yaml.safe_load(text)["include"][0]["inputs"]["kit"].endswith(f"@{commit}")
+    assert invoke(root, "init", "--force", "--ci", "github").exception is None
+    assert f"@{commit} # v" in (root / ".github/workflows/release.yml").read_text()
+
+
+def test_outside_of_git_it_says_what_to_do(tmp_path):
+    a_model(tmp_path)
+    refused = invoke(tmp_path, "init", "--ci", "gitlab").exception
+    assert isinstance(refused, UsageError)
+    assert "git init" in str(refused)
+    assert not (tmp_path / "gradatim.yml").exists()
+    done = invoke(tmp_path, "init")
+    assert done.exception is None
+    assert 'git init && git add --all && git commit -m "A model"' in done.stderr
+
+
+def test_at_the_root_of_several_models_the_contracts_that_are_there_are_named(tmp_path):
+    repository(tmp_path)
+    for name in ("a", "b"):
+        a_model(tmp_path / name)
+        assert invoke(tmp_path, "init", name).exception is None
+    refused = invoke(tmp_path, "init").exception
+    assert isinstance(refused, UsageError)
+    assert "a/gradatim.yml, b/gradatim.yml" in str(refused)
+    a_model(tmp_path / "c")
+    a_model(tmp_path / "d")
+    proposal = propose(tmp_path)
+    assert proposal.model.path == "c/m.onnx"  # those of other contracts are left to them
+    assert any("gradatim init d" in note for note in proposal.notes)
 
 
 def test_a_pickle_is_explained_and_never_opened(tmp_path):
