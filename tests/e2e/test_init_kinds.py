@@ -15,12 +15,10 @@ from projects.graphs import node, write_graph
 from projects.repository import Project
 
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.workspace import Workspace
 from gradatim.ci.laptop import Laptop
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.pipeline.step import run_step
-from gradatim.progress import Silent
 
 FEW_ROUNDS = "\nbenchmark: {rounds: 3}\n"
 """All that is added to what `init` writes: timing alone takes longer than the rest."""
@@ -46,7 +44,10 @@ def images(project: Project) -> None:
         project.path("export/colours.onnx"),
         [("image", "uint8", ["batch", "height", "width", 3])],
         [("output", "float32", ["batch", 3])],
-        [node("Cast", ["image"], ["p"], to=1), node("ReduceMean", ["p"], ["output"], axes=[1, 2], keepdims=0)],
+        [
+            node("Cast", ["image"], ["p"], to=1),
+            node("ReduceMean", ["p"], ["output"], axes=[1, 2], keepdims=0),
+        ],
         {},
     )
     # scores stand for red, green, blue: not in the order of the alphabet, so a list says so
@@ -68,7 +69,9 @@ def sounds(project: Project) -> None:
         tones = np.sin(2 * np.pi * 110 * 2 ** (pitches[:, None] / 12) * time)
         return (tones + _draw().normal(0, 0.1, tones.shape)).astype(np.float32)
 
-    bank = np.concatenate([f(2 * np.pi * 110 * 2 ** (np.arange(48)[:, None] / 12) * time) for f in (np.sin, np.cos)])
+    bank = np.concatenate(
+        [f(2 * np.pi * 110 * 2 ** (np.arange(48)[:, None] / 12) * time) for f in (np.sin, np.cos)]
+    )
 
     class Pitch(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -100,8 +103,16 @@ def predict(inputs):
     return {"complaint": 1 / (1 + np.exp(4 - 8 * hits))}
 """,
     )
-    kinds = [("my parcel is late again, order {}", 1), ("thank you, all is well with {}", 0), ("{} came broken", 1)]
-    rows = [(line.format(number), label, ["web", "phone"][number % 2]) for number in range(60) for line, label in kinds]
+    kinds = [
+        ("my parcel is late again, order {}", 1),
+        ("thank you, all is well with {}", 0),
+        ("{} came broken", 1),
+    ]
+    rows = [
+        (line.format(number), label, ["web", "phone"][number % 2])
+        for number in range(60)
+        for line, label in kinds
+    ]
     lines = "".join(f'"{line}",{channel},{label}\n' for line, label, channel in rows)
     project.write("data/test.csv", "text,channel,label\n" + lines)
 
@@ -119,9 +130,13 @@ def tables(project: Project) -> None:
     project.path("model.onnx").write_bytes(made.SerializeToString())
     lines = [",".join(["patient_id", *found.feature_names, "clinic", "progression"])]
     for number, (row, target) in enumerate(zip(found.data[200:], found.target[200:], strict=True)):
-        lines.append(",".join([str(number // 2), *map(str, row), ["north", "south"][number % 2], str(target)]))
+        lines.append(
+            ",".join([str(number // 2), *map(str, row), ["north", "south"][number % 2], str(target)])
+        )
     project.write("data/eval.csv", "\n".join(lines) + "\n")
-    rows = [",".join([str(number), *map(str, row), "north", "0"]) for number, row in enumerate(found.data[:40])]
+    rows = [
+        ",".join([str(number), *map(str, row), "north", "0"]) for number, row in enumerate(found.data[:40])
+    ]
     project.write("data/train.csv", "\n".join([lines[0], *rows]) + "\n")
 
 
@@ -163,7 +178,11 @@ def several(project: Project) -> None:
     write_graph(
         project.path("models/digits.onnx"),
         [("pixels", "float32", ["batch", 64])],
-        [("features", "float32", ["batch", 64]), ("logits", "float32", ["batch", 10]), ("probs", "float32", ["batch", 10])],
+        [
+            ("features", "float32", ["batch", 64]),
+            ("logits", "float32", ["batch", 10]),
+            ("probs", "float32", ["batch", 10]),
+        ],
         [
             node("Mul", ["pixels", "two"], ["features"]),
             node("Gemm", ["pixels", "w", "b"], ["logits"]),
@@ -262,7 +281,10 @@ def notes(project: Project) -> None:
         ],
         {"shape": np.array([-1, 16, 16]), "w": _draw().normal(size=(16, 8))},
     )
-    project.write("judging.py", "def pitch_accuracy(labels, answers):\n    return float((answers.argmax(1) == labels).mean())\n")
+    project.write(
+        "judging.py",
+        "def pitch_accuracy(labels, answers):\n    return float((answers.argmax(1) == labels).mean())\n",
+    )
     sound = _draw().normal(size=(80, 256, 1)).astype(np.float32)
     timbre = np.array(["bell", "organ"])[np.arange(80) % 2]
     note = _draw().integers(36, 96, 80)
@@ -303,7 +325,7 @@ def _walk(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     codes = {"plan": int(planned.return_value or 0)}
     for step in ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate"):
         contract = read_contract(path)
-        candidate = Candidate(contract, Workspace(contract.root), Silent(), Laptop())
+        candidate = Candidate(contract, Laptop())
         codes[step] = run_step(step, candidate).code
     return codes
 

@@ -21,6 +21,7 @@ from gradatim.files import template_folder
 from gradatim.projects.finding import role_of
 from gradatim.projects.init import Proposal, propose, render, write
 from gradatim.projects.ladder import climb
+from gradatim.rendering.gitlab import PATH
 
 
 def model_file(path: Path, inputs, outputs) -> Path:
@@ -580,7 +581,7 @@ def test_a_pipeline_of_gitlab_is_added_to_and_never_rewritten(tmp_path):
     assert text.startswith("# ours\nstages: [lint, verify, ship]\n")
     ((include,), jobs) = (yaml.safe_load(text)["include"], yaml.safe_load(text)["lint"])
     assert jobs["script"] == "ruff ."
-    assert include["remote"].endswith("/templates/gitlab/release.yml")
+    assert include["remote"].endswith(PATH)
     assert include["inputs"]["branches"] == "/^(main)$/"
     assert (include["inputs"]["checks-stage"], include["inputs"]["release-stage"]) == ("verify", "ship")
     again = invoke(root, "init", "--force")
@@ -604,7 +605,7 @@ def test_the_kits_own_commit_pins_what_is_included_where_it_is_known(tmp_path, m
     a_model(root)
     assert invoke(root, "init", "--ci", "gitlab").exception is None
     text = (root / ".gitlab-ci.yml").read_text()
-    assert f"/{commit}/templates/gitlab/release.yml  # v" in text
+    assert f"/{commit}/{PATH}  # v" in text
     assert yaml.safe_load(text)["include"][0]["inputs"]["kit"].endswith(f"@{commit}")
     assert invoke(root, "init", "--force", "--ci", "github").exception is None
     assert f"@{commit} # v" in (root / ".github/workflows/release.yml").read_text()

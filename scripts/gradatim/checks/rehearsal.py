@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.keeping import kept_metrics
 from gradatim.checks.answers import asked
 from gradatim.checks.robustness import study_of
-from gradatim.data import Batch
+from gradatim.checks.sampled import SampledRows, sample
+from gradatim.data import Batch, Dataset
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.measure import default_metrics
+from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
-from gradatim.models import Predictor
+from gradatim.models import Predictor, observed_signature
+from gradatim.signature import Signature, TensorSpec
 
 ROWS = 32
 """Rows of a rehearsal, fewer where the next differs in shape."""
 
 Part = Literal["model", "evaluation", "task", "calibration", "robustness"]
+
+
+LOOKED_AT = 128
+"""Rows that a first look asks a model about: enough to tell a classifier of a thousand classes from chance."""
+
+_SAMPLED_BYTES = 512 << 20
+"""Larger data sets are looked at from their head, for a sample reads through them."""
+
+_CALL = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model says to some rows of its evaluation data.
+
+    Attributes:
+        signature: the model's, the gaps that its format leaves filled in.
+        outputs: by name, [n, ...].
+        labels: [n, ...] of the same rows, None where the data have none, or sequences of unequal length.
+        seconds: that one row took.
+    """
+
+    signature: Signature
+    outputs: dict[str, NDArray[Any]]
+    labels: NDArray[Any] | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +91,64 @@ def rehearse(candidate: Candidate) -> list[Obstacle]:
         found = list(_evaluation(candidate, predictor))
         found += _calibration(candidate, predictor)
         return found
+
+
+def look(candidate: Candidate, *, seconds: float = 20.0) -> Seen:
+    """Ask a model about some rows of the evaluation data, whatever its task; no new call begins after so many seconds.
+
+    Rows that differ in shape from the first are passed over.
+
+    Raises:
+        GradatimError: the model or the data cannot be used.
+    """
+    parts: list[tuple[Mapping[str, NDArray[Any]], NDArray[Any] | None]] = []
+    with candidate.model.open(candidate.model.path) as predictor:
+        batches = _some_rows(candidate.rows.dataset("evaluation", predictor.signature))
+        first = next(batches)
+        signature = _observed(predictor, first)
+        began = time.monotonic()
+        for batch in itertools.chain([first], batches):
+            if _shapes(batch.inputs) == _shapes(first.inputs):
+                parts.append((predictor(batch.inputs), batch.labels))
+            if time.monotonic() - began > seconds:
+                break
+        took = time.monotonic() - began
+    outputs = {name: [part[name] for part, _ in parts] for name in parts[0][0]}
+    joined = {
+        n: np.concatenate(found) for n, found in outputs.items() if len({f.shape[1:] for f in found}) == 1
+    }
+    labels = [labels for _, labels in parts if labels is not None and labels.dtype != object]
+    known = len(labels) == len(parts) and len({each.shape[1:] for each in labels}) == 1
+    rows = sum(len(next(iter(part.values()))) for part, _ in parts)
+    return Seen(signature, joined, np.concatenate(labels) if known else None, took / max(rows, 1))
+
+
+def _some_rows(dataset: Dataset) -> Iterator[Batch]:
+    """Rows from all over the data, which may be sorted by their labels; from the head where there is much of them."""
+    first = dataset.head(1)
+    size = len(dataset) * sum(values.nbytes for values in first.inputs.values())
+    if size > _SAMPLED_BYTES:
+        yield from itertools.islice(dataset.batches(_CALL), LOOKED_AT // _CALL)
+        return
+    for raw in SampledRows(dataset, sample(len(dataset), LOOKED_AT, seed=0), _CALL):
+        yield from map(dataset.prepare, raw.runs_of_equal_shape())
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    return {name: values.shape[1:] for name, values in arrays.items()}
+
+
+def _observed(predictor: Predictor, batch: Batch) -> Signature:
+    """The model's signature with its gaps filled in; of a function that does not say what it takes, what it was given."""
+    two = {name: values[:2] for name, values in batch.inputs.items()}
+    signature = observed_signature(predictor, two)
+    given = tuple(
+        TensorSpec(
+            name, "str" if values.dtype.kind in "OU" else values.dtype.name, ("batch", *values.shape[1:])
+        )
+        for name, values in two.items()
+    )
+    return Signature(signature.inputs or given, signature.outputs)
 
 
 def _evaluation(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle]:

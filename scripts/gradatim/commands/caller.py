@@ -1,7 +1,8 @@
-"""gradatim ci caller: the one workflow file that a team adds, for one model or for all of a repository."""
+"""The one file that a team adds to its CI, for one model or for all of a repository: ``gradatim ci caller``, ``init``."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,59 @@ def write_caller(contract: ReadContract, *, force: bool) -> Path:
             )
     write_text(path, text)
     return path
+
+
+def add_include(contract: ReadContract) -> str | None:
+    """Let ``.gitlab-ci.yml`` include the kit for a contract; a file that is there is added to, never rewritten.
+
+    Returns:
+        The lines to add by hand, where the file has an ``include:`` of its own that only a person can add to; else None.
+
+    Raises:
+        UsageError: there is no git here.
+    """
+    from gradatim.ci.contracts import beside
+    from gradatim.ci.in_use import GITLAB_FILE
+    from gradatim.files import write_text
+    from gradatim.rendering.gitlab import PATH, render_caller
+    from gradatim.subversion import checkout
+
+    repository = checkout.open(contract.root)
+    repository.require_git("A pipeline on GitLab")
+    path = repository.root / GITLAB_FILE
+    there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    model = contract.parts.model.path
+    text = render_caller(
+        contract,
+        repository.root,
+        others=bool(beside(contract.path)),
+        committed=model is None
+        or repository.tracks(contract.root / model)
+        or contract.parts.model.build is None,
+        stages=_stages(there),
+    )
+    inputs = text.split("inputs:\n", 1)[1]
+    if PATH in there and inputs in there:
+        return None
+    if re.search(r"^include:", there, re.MULTILINE):
+        return text.removeprefix("include:\n")
+    write_text(path, f"{there.rstrip()}\n\n{text}" if there.strip() else text)
+    return None
+
+
+def _stages(text: str) -> list[str]:
+    """The stages that a ``.gitlab-ci.yml`` names itself."""
+    found = re.search(
+        r"^stages:[ \t]*(?:\[(?P<flow>[^\]]*)\]|\n(?P<block>(?:[ \t]*-[^\n]*\n?)+))", text, re.MULTILINE
+    )
+    if found is None:
+        return []
+    words = (
+        found["flow"].split(",")
+        if found["flow"] is not None
+        else re.findall(r"-[ \t]*([^\n#]+)", found["block"])
+    )
+    return [word.strip().strip("'\"") for word in words if word.strip()]
 
 
 def _together(contract: ReadContract, top: Path) -> list[ReadContract]:

@@ -1,10 +1,18 @@
-"""gradatim init: a contract for what is here."""
+"""gradatim init: a contract for what is here, and the CI file that calls the kit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.projects.init import Proposal
+
+_TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
 
 
 @click.command("init", short_help="Write a contract for the model and data found here.")
@@ -12,35 +20,120 @@ import click
 @click.option(
     "--force", is_flag=True, help="Replace a contract that is there; the old one is kept as gradatim.yml.bak."
 )
-@click.option("--ci", type=click.Choice(["github"]), help="Also write the workflow file that calls the kit.")
+@click.option(
+    "--task", type=click.Choice(_TASKS), help="What the model does, where you know better than what is seen."
+)
+@click.option(
+    "--ci",
+    type=click.Choice(["github", "gitlab", "none"]),
+    help="The CI system to write the calling file for. Default: the one that the repository uses.",
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the contract; write nothing.")
-def command(folder: Path | None, force: bool, ci: str | None, print_only: bool) -> int:
+def command(folder: Path | None, force: bool, task: str | None, ci: str | None, print_only: bool) -> int:
     """Look at the models and data of a repository and write a commented gradatim.yml for them.
 
-    Task, gates and stages are proposals from what is seen: the model's signature, the data's columns, the branches.
-    Read the file, correct what is wrong, then: gradatim gate --plan, and gradatim run --until gate.
+    The model is asked about some rows of the data, and one batch goes through all that the contract says, before it is
+    written. What cannot be told stands in the file as one question with both answers. Read the file, correct what is
+    wrong, then: gradatim gate --plan, and gradatim run --until gate.
 
     \b
     Examples:
       gradatim init
       gradatim init --print
-      gradatim init --ci github
-      gradatim init models/digits --force
+      gradatim init --force --task regression
+      gradatim init models/digits --ci gitlab
     """
-    from gradatim.projects.init import propose, render, write
+    from gradatim.projects.init import CONTRACT, propose, refuse_if_there, render, write
 
-    proposal = propose((folder or Path.cwd()).absolute())
+    root = (folder or Path.cwd()).absolute()
+    if not print_only:
+        refuse_if_there(root / CONTRACT, force=force)
+        _refuse_ci_without_git(root, ci)
+    with options.progress().task("init", None):
+        proposal = propose(root, task)
     if print_only:
         click.echo(render(proposal), nl=False)
         return 0
     path = write(proposal, force=force)
     click.echo(f"wrote {path}", err=True)
-    if ci:
-        from gradatim.commands.caller import write_caller
-        from gradatim.contract.reading import read_contract
-
-        click.echo(f"wrote {write_caller(read_contract(path), force=force)}", err=True)
+    for line in _seen(proposal):
+        click.echo(f"  {line}", err=True)
+    if proposal.versioned:
+        _write_ci(path, ci, force=force)
     for note in proposal.notes:
         click.echo(f"  note: {note}", err=True)
+    if not proposal.versioned:
+        click.echo(
+            "This folder is in no git repository, and versions are kept in git: git init && git add --all && "
+            'git commit -m "A model"',
+            err=True,
+        )
     click.echo("Next: read it, then  gradatim gate --plan  and  gradatim run --until gate", err=True)
     return 0
+
+
+def _seen(proposal: Proposal) -> list[str]:
+    """What was found, in a few lines."""
+    choice = proposal.choice
+    named = " made by ".join(
+        part for part in (choice.model.path if choice.model else "", choice.factory or "") if part
+    )
+    lines = [f"model  {named or 'none was found: the contract names a place for one'}"]
+    if proposal.evaluation and choice.facts is not None:
+        label = f"label `{choice.facts.label}`" if choice.facts.label else "no labels"
+        lines.append(f"data   {proposal.evaluation}, {choice.facts.rows} rows, {label}")
+    if proposal.reading is not None:
+        lines.append(f"task   {proposal.reading.task.type}, since {proposal.reading.why}")
+    if proposal.question:
+        lines.append(f"?      {proposal.question}")
+    return lines
+
+
+def _refuse_ci_without_git(root: Path, ci: str | None) -> None:
+    """Say before any work that a CI file has nowhere to go.
+
+    Raises:
+        UsageError: a CI system was named, and there is no repository.
+    """
+    from gradatim.errors import EnvironmentLacks, UsageError
+    from gradatim.subversion import checkout
+
+    if ci in (None, "none"):
+        return
+    try:
+        checkout.open(root if root.is_dir() else root.parent)
+    except EnvironmentLacks as error:
+        raise UsageError(
+            f"The file for {ci} belongs to a git repository, and {root} is in none. Make one with `git init`, then run the "
+            "same command again; or leave --ci out."
+        ) from error
+
+
+def _write_ci(path: Path, ci: str | None, *, force: bool) -> None:
+    """Write the file that calls the kit, for the system that was named or is in use; nothing where there is none."""
+    from gradatim.ci.in_use import GITLAB_FILE, in_use
+    from gradatim.commands.caller import add_include, write_caller
+    from gradatim.contract.reading import read_contract
+    from gradatim.errors import UsageError
+    from gradatim.subversion import checkout
+
+    system = ci or in_use(checkout.open(path.parent))
+    if system == "gitlab":
+        by_hand = add_include(read_contract(path))
+        where = checkout.open(path.parent).root / GITLAB_FILE
+        if by_hand:
+            click.echo(f"  {where} has an `include:` already; add to it:\n{by_hand.rstrip()}", err=True)
+        else:
+            click.echo(f"wrote {where}", err=True)
+    elif system == "github":
+        try:
+            click.echo(f"wrote {write_caller(read_contract(path), force=force)}", err=True)
+        except UsageError as error:
+            if ci is not None:
+                raise
+            click.echo(f"  note: {error}", err=True)
+    elif ci is None:
+        click.echo(
+            "  no CI system is in use here; for one:  gradatim init --force --ci github  (or gitlab)",
+            err=True,
+        )

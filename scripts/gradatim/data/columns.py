@@ -238,9 +238,9 @@ def _parsed(values: Array, dtype: str, where: Where) -> Array:
             offset = words.index(None)
             where.refuse(offset, f"is {_shown(values[offset])}, not true or false.")
         return np.array(words, np.bool_)
-    wanted = np.dtype(dtype)
+    unsigned = dtype.startswith("uint")
     try:
-        exact: Array = values.astype(np.uint64 if wanted.kind == "u" else np.int64)
+        exact: Array = values.astype(np.uint64 if unsigned else np.int64)
         return _cast(exact, dtype, where)
     except (ValueError, OverflowError):
         pass

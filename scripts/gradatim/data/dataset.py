@@ -93,6 +93,11 @@ class Dataset:
         """Every column of the source, in file order."""
         return self._source.columns
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Rows by column; in a file of arrays they may differ."""
+        return {name: self._source.length(name) for name in self._source.columns}
+
     def batches(self, size: int) -> Iterator[Batch]:
         """Batches of at most ``size`` rows with the model's inputs, ready for it.
 

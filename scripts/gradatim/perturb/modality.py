@@ -102,8 +102,9 @@ def modality_of(
 ) -> Modality:
     """What an input most likely is, from its signature and some rows of data; what is declared is believed.
 
-    The guess: text by dtype; token ids are integers [b, sequence]; an image has two equal or similar axes, or
-    is a square of non-negative values laid flat; a sound is long. All else is a table.
+    The guess: text by dtype; token ids (and bytes) are integers [b, sequence]; an image has two equal or similar axes,
+    or is a square of non-negative values laid flat; a sound is long, and a moment of it is like the one before. All else
+    is a table.
 
     Args:
         spec: the input as the model declares it.
@@ -143,14 +144,31 @@ def _kind(spec: TensorSpec, example: NDArray[Any]) -> Kind:
             if example.min() >= 0 and (free or any(word in name for word in ("ids", "token"))):
                 return "tokens"
         elif any(word in name for word in ("audio", "wave", "sound", "speech")) or (
-            shape[0] >= 400 and example.min() < 0 and np.abs(example).max() <= 1
+            shape[0] >= 400 and example.min() < 0 and (np.abs(example).max() <= 1 or _goes_on(example))
         ):
             return "audio"
         side = math.isqrt(shape[0])
         named = any(word in name for word in ("image", "pixel", "img"))
         if side * side == shape[0] and (named or (side >= 8 and _looks_like_pixels(example))):
             return "image"
+        if example.dtype.kind in "iu" and shape[0] >= _LONG_IDS and example.min() >= 0:
+            return "tokens"
     return "tabular"
+
+
+_LONG_IDS = 128
+"""No table has so many columns of whole numbers; a sequence of token ids or bytes has."""
+
+
+def _goes_on(example: NDArray[Any]) -> bool:
+    """Whether a value is like the one before it, row by row: lag-1 autocorrelation of at least a half."""
+    rows = np.asarray(example, np.float64)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    power = (rows**2).sum(axis=1)
+    moving = power > 0
+    if not moving.any():
+        return False
+    return float(np.median((rows[moving, 1:] * rows[moving, :-1]).sum(axis=1) / power[moving])) >= 0.5
 
 
 def _looks_like_pixels(example: NDArray[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What lies in a repository: model files, pickles, and data sets, by what they are and what they are called."""
+"""What lies in a repository: models, pickles, data sets and label lists, by what they are and what they are called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from gradatim.contract.lookup import DEFAULT_PATH
 from gradatim.errors import GradatimError
+from gradatim.projects.labelling import is_label_list
 
 Role = Literal["evaluation", "calibration", "training"]
 
@@ -24,7 +26,16 @@ IGNORED = frozenset(
 _MODELS = (".onnx", ".pt2", ".torchscript", ".ts", ".pt", ".pth", ".safetensors", ".tflite", ".bin")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".sav")
 _DATA = (".npz", ".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson")
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_ITEMS = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".wav", ".npy",
+)  # fmt: skip
+"""Files of one item each, as class folders hold them."""
+
+_NO_WEIGHTS = (
+    *_DATA, *_ITEMS, ".py", ".pyc", ".ipynb", ".md", ".rst", ".txt", ".yml", ".yaml", ".toml", ".cfg", ".ini", ".lock", ".sh",
+    ".html", ".css", ".js", ".log", ".zip", ".gz", ".pdf", ".svg",
+)  # fmt: skip
+_WEIGHTS = ("model", "weight", "param", "checkpoint", "net")
 _PREFERRED = ("onnx", "huggingface", "pt2", "torchscript", "litert", "safetensors")
 _NO_DATA = {"model", "models", "weights", "checkpoint", "checkpoints"}
 _MOST_FILES = 200_000
@@ -54,7 +65,7 @@ class FoundModel:
 
 @dataclass(frozen=True)
 class FoundData:
-    """A data file, or a folder of class folders with images.
+    """A data file, or a folder of class folders with images, sounds or arrays.
 
     Attributes:
         path: relative to the repository, with slashes.
@@ -67,11 +78,24 @@ class FoundData:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything found, the likeliest of each kind first."""
+    """Everything found, the likeliest of each kind first.
+
+    Attributes:
+        models: files and folders of a known format, and those that only seem to be.
+        pickles: what can run any code when it is opened.
+        data: data sets.
+        label_lists: files that may hold the names of labels.
+        weights: files that only a function of the user's could make a model of.
+        contracts: contracts in folders below, which hold models of their own that are not among ``models``.
+        notes: sentences for the user.
+    """
 
     models: tuple[FoundModel, ...]
     pickles: tuple[str, ...]
     data: tuple[FoundData, ...]
+    label_lists: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[FoundData, ...]:
@@ -81,40 +105,74 @@ class Findings:
 
 def look_around(root: Path) -> Findings:
     """Walk a repository and sort out what may be a model or data; models are only sniffed at, never loaded."""
-    models: list[FoundModel] = []
-    pickles: list[str] = []
-    data: list[FoundData] = []
-    notes: list[str] = []
-    seen = 0
-    with_images: set[PurePosixPath] = set()
-    for folder, names in _walk(root):
-        seen += len(names)
-        if seen > _MOST_FILES:
-            notes.append(f"Only the first {_MOST_FILES} files were looked at: name the rest by hand.")
+    sorting = _Sorting(root)
+    for folder, names in _walk(root, sorting.contracts):
+        sorting.seen += len(names)
+        if sorting.seen > _MOST_FILES:
+            sorting.notes.append(f"Only the first {_MOST_FILES} files were looked at: name the rest by hand.")
             break
-        here = PurePosixPath(folder.relative_to(root).as_posix())
+        sorting.sort(PurePosixPath(folder.relative_to(root).as_posix()), names)
+    return sorting.findings()
+
+
+class _Sorting:
+    """What was found so far."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.seen = 0
+        self.contracts: list[str] = []
+        self.notes: list[str] = []
+        self._models: list[FoundModel] = []
+        self._pickles: list[str] = []
+        self._data: list[FoundData] = []
+        self._labels: list[str] = []
+        self._weights: list[str] = []
+        self._with_items: set[PurePosixPath] = set()
+
+    def sort(self, here: PurePosixPath, names: list[str]) -> None:
+        """Sort the files of one folder."""
         if "config.json" in names and any(name.endswith((".safetensors", ".bin")) for name in names):
-            _add_model(root, str(here), models, pickles)
-            continue
-        if any(name.lower().endswith(_IMAGES) for name in names):
-            with_images.add(here)
+            _add_model(self._root, str(here), self._models, self._pickles)
+            return
+        if any(name.lower().endswith(_ITEMS) for name in names):
+            self._with_items.add(here)
         for name in names:
             path, suffix = str(here / name), PurePosixPath(name).suffix.lower()
             if suffix in _PICKLES:
-                pickles.append(path)
+                self._pickles.append(path)
             elif suffix in _MODELS:
-                _add_model(root, path, models, pickles)
-            elif suffix in _DATA and not _NO_DATA & set(here.parts):
-                data.append(FoundData(path, role_of(path)))
-    class_folders = [folder.parent for folder in with_images if folder.parts]
-    for parent in {one for one in class_folders if class_folders.count(one) > 1}:
-        data.append(FoundData(str(parent), role_of(str(parent))))
-    return Findings(
-        tuple(sorted(models, key=_model_order)),
-        tuple(sorted(pickles)),
-        tuple(sorted(data, key=_data_order)),
-        tuple(notes),
-    )
+                _add_model(self._root, path, self._models, self._pickles)
+            elif suffix in _DATA and not _NO_DATA & set(here.parts) and not _is_weights(name):
+                self._data.append(FoundData(path, role_of(path)))
+            elif is_label_list(name):
+                self._labels.append(path)
+            elif _may_hold_weights(name) and (_is_weights(name) or _NO_DATA & set(here.parts)):
+                self._weights.append(path)
+
+    def findings(self) -> Findings:
+        class_folders = [folder.parent for folder in self._with_items if folder.parts]
+        for parent in {one for one in class_folders if class_folders.count(one) > 1}:
+            self._data.append(FoundData(str(parent), role_of(str(parent))))
+        return Findings(
+            tuple(sorted(self._models, key=_model_order)),
+            tuple(sorted(self._pickles)),
+            tuple(sorted(self._data, key=_data_order)),
+            tuple(sorted(self._labels)),
+            tuple(sorted(self._weights, key=lambda path: (len(PurePosixPath(path).parts), path))),
+            tuple(sorted(self.contracts)),
+            tuple(self.notes),
+        )
+
+
+def _may_hold_weights(name: str) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    return bool(suffix) and (suffix not in _NO_WEIGHTS or suffix == ".npz")
+
+
+def _is_weights(name: str) -> bool:
+    """Whether a file's name says that it holds what a model has learnt."""
+    return role_of(name) is None and any(word in PurePosixPath(name).stem.lower() for word in _WEIGHTS)
 
 
 def role_of(path: str) -> Role | None:
@@ -129,8 +187,13 @@ def role_of(path: str) -> Role | None:
     return None
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+def _walk(root: Path, contracts: list[str]) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder with its files, but for those of other contracts, whose paths are noted."""
     for folder, folders, names in os.walk(root):
+        if DEFAULT_PATH in names and Path(folder) != root:
+            contracts.append((Path(folder) / DEFAULT_PATH).relative_to(root).as_posix())
+            folders[:] = []
+            continue
         folders[:] = sorted(
             name
             for name in folders

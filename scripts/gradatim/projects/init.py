@@ -1,4 +1,4 @@
-"""A first contract for a repository, from the model and the data that lie in it."""
+"""A first contract for a repository, from the model and the data that lie in it; tried before it is shown."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import re
 import shutil
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,19 @@ from gradatim.ci import contracts
 from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
 from gradatim.files import cannot_write, template_folder, write_text
 from gradatim.projects import ladder
-from gradatim.projects.finding import Findings, FoundData, FoundModel, look_around
-from gradatim.projects.recognising import (
-    DataFacts,
-    Task,
-    corruptions_for,
-    look_into,
-    recognise,
-    state_inputs,
-)
-from gradatim.signature import Signature
+from gradatim.projects.choosing import Choice, choose
+from gradatim.projects.finding import Findings, FoundModel, look_around
+from gradatim.projects.functions import FoundFunction, look_for_functions, metrics_among
+from gradatim.projects.labelling import read_label_lists
+from gradatim.projects.recognising import Reading, Task, corruptions_for, recognise
+from gradatim.projects.thresholds import gates_for, items_in_time
+from gradatim.projects.trial import Trial, Trouble
 from gradatim.subversion import checkout
 
 CONTRACT = "gradatim.yml"
 
-_MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1)
-_RECALLS = (0.95, 0.9, 0.85, 0.8, 0.7)
 _BUILDERS = ("export.py", "build.py", "convert.py", "train.py")
-_MEGABYTE = 1_000_000
+_MOST_REHEARSALS = 6
 
 
 @dataclass(frozen=True)
@@ -42,52 +36,76 @@ class Proposal:
     Attributes:
         root: the folder that the contract will lie in.
         name: of the model, in tags and reports.
-        model: the model to release; None when none was found that can be used.
-        signature: its inputs and outputs; None when they cannot be read.
-        size: bytes of its files; None likewise.
+        choice: the model to release and the data to evaluate it on.
+        reading: what the model does; None when nothing points to it.
+        question: what could not be told, with both answers; None when all could.
         builder: a script that may make the model; for a model that git ignores, or none at all.
         ignored: whether git ignores the model's path, so that CI will not have it.
-        evaluation, calibration: paths of the data, None when none was found.
-        facts: about the evaluation data.
-        task: what the model does, None when nothing points to it.
-        given: inputs that the data does not feed, by name: ``carry`` an output or a constant ``value``.
+        calibration: path of the calibration data, None when none was found.
+        keep: what compression must keep; None where nothing is to be compressed.
         corruptions: robustness tests that suit the inputs.
         pytest: a folder of the user's own model tests, None when there is none.
-        gates: gate -> what it wants, in the contract's words.
         stages: (name, branch), lowest first.
         others: further models that were found.
         named: whether tags must bear the model's name, because the repository holds other contracts.
+        versioned: whether the folder lies in a repository, without which nothing can be released.
         notes: sentences for the user: what was seen and could not be used, and what to do about it.
     """
 
     root: Path
     name: str
-    model: FoundModel | None = None
-    signature: Signature | None = None
-    size: int | None = None
+    choice: Choice = field(default_factory=Choice)
+    reading: Reading | None = None
+    question: str | None = None
     builder: str | None = None
     ignored: bool = False
-    evaluation: str | None = None
     calibration: str | None = None
-    facts: DataFacts | None = None
-    task: Task | None = None
-    given: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keep: dict[str, str] | None = None
     corruptions: tuple[str, ...] = ()
     pytest: str | None = None
-    gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     stages: tuple[tuple[str, str], ...] = ladder.DEFAULT
     others: tuple[str, ...] = ()
     named: bool = False
+    versioned: bool = True
     notes: tuple[str, ...] = ()
 
+    @property
+    def model(self) -> FoundModel | None:
+        return self.choice.model
 
-def propose(root: Path) -> Proposal:
-    """Look at a repository (an empty folder will do) and propose a contract for it.
+    @property
+    def evaluation(self) -> str | None:
+        """Path of the evaluation data; None where nothing says what is right in them."""
+        return self.choice.evaluation if self.reading else None
 
-    Nothing is written and no user's code is run; pickles are named, never opened.
+    @property
+    def task(self) -> Task | None:
+        return self.reading.task if self.reading else None
+
+    @property
+    def items(self) -> int | None:
+        """How many items are corrupted, where as many as usual would take long."""
+        seen, facts = self.choice.seen, self.choice.facts
+        most = items_in_time(seen.seconds, len(self.corruptions)) if seen else None
+        return most if most is not None and facts is not None and most < facts.rows else None
+
+    @property
+    def gates(self) -> dict[str, dict[str, Any]]:
+        """Gate -> what it wants, in the contract's words."""
+        return gates_for(self.reading, self.choice.facts, self.choice.size) if self.choice.exists else {}
+
+
+def propose(root: Path, task: str | None = None) -> Proposal:
+    """Look at a repository (an empty folder will do) and propose a contract for it that was tried.
+
+    The model is asked about some rows of the data, in a process of its own with a time limit. Of the user's code, only
+    what the contract names is run there. Nothing is written; pickles are named, never opened.
+
+    Args:
+        task: its type, where the user knows better.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or its models have contracts of their own.
         EnvironmentLacks: the folder cannot be read.
     """
     root = root.absolute()
@@ -99,53 +117,17 @@ def propose(root: Path) -> Proposal:
         found = look_around(root)
     except OSError as error:
         raise EnvironmentLacks(f"{error.filename or root} cannot be read: {error.strerror}.") from error
-    notes = list(found.notes)
-    model = next((one for one in found.models if one.problem is None), None)
-    notes += [f"{one.path} was left out: {one.problem}" for one in found.models if one.problem]
-    notes += [_about_pickle(path, model) for path in found.pickles]
-    signature, size = _inspect(model, root, notes)
-    evaluation, facts = _evaluation(found, root, signature, notes)
-    task = recognise(signature, facts, root / model.path if model else None)
-    unfed = facts.unfed if facts else ()
-    given = state_inputs(signature, unfed) if signature else {}
-    for name in unfed:
-        if name not in given:
-            notes.append(
-                f"No column of {evaluation} feeds the model's input `{name}`: see `data.preprocess`."
-            )
-    calibration = next(iter((*found.of("calibration"), *found.of("training"))), None)
-    ignored = model is not None and _is_ignored(root, model.path)
-    if evaluation and task is None:
-        notes.append(f"Nothing says what is right in {evaluation}: say so with `data.label` and `task`.")
-        evaluation = None
-    existing = ladder.branches(root)
-    beside = contracts.beside(root / CONTRACT)
-    notes += [
-        f"{entry.path} is a contract too: tags of several models must bear their names, so add `registry: {{tags: named}}` there."
-        for entry in beside
-        if entry.read is not None and entry.read.parts.registry.tags == "plain"
-    ]
-    return Proposal(
-        root=root,
-        name=_name(root, model),
-        model=model,
-        signature=signature,
-        size=size,
-        builder=next((name for name in _BUILDERS if (root / name).is_file()), None),
-        ignored=ignored,
-        evaluation=evaluation,
-        calibration=calibration.path if calibration and calibration.path != evaluation else None,
-        facts=facts,
-        task=task,
-        given=given,
-        corruptions=corruptions_for(signature, facts),
-        pytest="tests/model" if (root / "tests" / "model").is_dir() else None,
-        gates=_gates(task, facts, size) if model else {},
-        stages=ladder.climb(existing) if existing else ladder.DEFAULT,
-        others=tuple(one.path for one in found.models if one is not model and one.problem is None),
-        named=bool(beside),
-        notes=tuple(notes),
-    )
+    if found.contracts and not found.models:
+        raise UsageError(
+            f"Every model here has its contract: {', '.join(found.contracts[:5])}. Change into the folder of one of them, "
+            "or write a contract for another folder: gradatim init FOLDER"
+        )
+    functions = look_for_functions(root)
+    with Trial(root / CONTRACT) as trial:
+        choice = choose(root, found, functions, trial)
+        readings = _readings(root, found, choice, task)
+        proposal = _draft(root, found, choice, readings, functions)
+        return _tried(proposal, readings, trial)
 
 
 def render(proposal: Proposal) -> str:
@@ -160,6 +142,7 @@ def render(proposal: Proposal) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["flow"] = _flow
+    environment.filters["wrapped"] = _wrapped
     text = environment.get_template("gradatim.yml.j2").render(p=proposal, about=_Schema().about)
     return re.sub(r"\n{3,}", "\n\n", text)
 
@@ -176,11 +159,8 @@ def write(proposal: Proposal, *, force: bool = False) -> Path:
         EnvironmentLacks: the folder cannot be written.
     """
     path = proposal.root / CONTRACT
+    refuse_if_there(path, force=force)
     if path.exists() or path.is_symlink():
-        if not force:
-            raise UsageError(
-                f"{path} is there already and is left as it is. Replace it with: gradatim init --force"
-            )
         try:
             shutil.copyfile(path, path.with_name(f"{CONTRACT}.bak"))
         except OSError as error:
@@ -189,98 +169,158 @@ def write(proposal: Proposal, *, force: bool = False) -> Path:
     return path
 
 
-def _inspect(model: FoundModel | None, root: Path, notes: list[str]) -> tuple[Signature | None, int | None]:
-    if model is None:
-        return None, None
-    from gradatim.models import inspect_model, model_files
+def refuse_if_there(path: Path, *, force: bool) -> None:
+    """Leave a contract alone that is there already.
 
-    size = None
-    try:
-        size = sum(file.stat().st_size for file in model_files(root / model.path))
-        if model.format == "safetensors":
-            notes.append(
-                f"{model.path} holds weights only: `model.factory` must name the code of the network."
-            )
-            return None, size
-        return inspect_model(root / model.path, root=root).signature, size
-    except GradatimError as error:
-        notes.append(f"The signature of {model.path} could not be read: {error}")
-    except OSError as error:
-        notes.append(f"{model.path} could not be read: {error.strerror}.")
-    return None, size
+    Raises:
+        UsageError: it is there, and ``force`` was not given.
+    """
+    if (path.exists() or path.is_symlink()) and not force:
+        raise UsageError(
+            f"{path} is there already and is left as it is. Replace it with: gradatim init --force"
+        )
 
 
-def _evaluation(
-    found: Findings, root: Path, signature: Signature | None, notes: list[str]
-) -> tuple[str | None, DataFacts | None]:
-    """The first data set for evaluation that can be read; one whose name says nothing must look the part."""
-    unnamed = [data for data in found.data if data.role is None]
-    candidates: Sequence[FoundData] = (*found.of("evaluation"), *unnamed)
-    for data in candidates:
+def _readings(root: Path, found: Findings, choice: Choice, task: str | None) -> list[Reading]:
+    if choice.facts is None:
+        return []
+    names = read_label_lists(root, found.label_lists, choice.model.path if choice.model else None)
+    readings = recognise(choice.signature, choice.facts, choice.seen, names)
+    if task is None:
+        return readings
+    wanted = [replace(reading, sure=True) for reading in readings if reading.task.type == task]
+    return wanted or [Reading(Task(task), "you say so")]
+
+
+def _draft(
+    root: Path, found: Findings, choice: Choice, readings: list[Reading], functions: tuple[FoundFunction, ...]
+) -> Proposal:
+    reading = readings[0] if readings else None
+    notes = [
+        *found.notes,
+        *(f"{one.path} was left out: {one.problem}" for one in found.models if one.problem),
+    ]
+    notes += [_about_pickle(path, choice.model) for path in found.pickles]
+    notes += choice.notes
+    if choice.evaluation and reading is None:
+        notes.append(
+            f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."
+        )
+    calibration = next(iter((*found.of("calibration"), *found.of("training"))), None)
+    path = calibration.path if calibration and calibration.path != choice.evaluation else None
+    others = [one.path for one in found.models if one is not choice.model and one.problem is None]
+    elsewhere = sorted(
+        {str(Path(other).parent) for other in others} - {str(Path(choice.model.path).parent)}
+        if choice.model
+        else ()
+    )
+    if elsewhere:
+        notes.append(
+            f"One contract is about one model; this one is about {choice.model.path if choice.model else ''}. For those "
+            f"in {', '.join(elsewhere[:5])} write others, a folder each: gradatim init {elsewhere[0]}"
+        )
+    existing = ladder.branches(root)
+    beside = contracts.beside(root / CONTRACT)
+    notes += [
+        f"{entry.path} is a contract too: tags of several models must bear their names, so add `registry: {{tags: named}}` there."
+        for entry in beside
+        if entry.read is not None and entry.read.parts.registry.tags == "plain"
+    ]
+    proposal = Proposal(
+        root=root,
+        name=_name(root, choice.model),
+        choice=choice,
+        reading=reading,
+        question=_question(readings, choice, functions),
+        builder=next((name for name in _BUILDERS if (root / name).is_file()), None),
+        ignored=choice.model is not None and _is_ignored(root, choice.model.path),
+        calibration=path,
+        corruptions=corruptions_for(choice.signature, choice.facts) if reading else (),
+        pytest="tests/model" if (root / "tests" / "model").is_dir() else None,
+        stages=ladder.climb(existing) if existing else ladder.DEFAULT,
+        others=tuple(others),
+        named=bool(beside),
+        versioned=_is_versioned(root),
+        notes=tuple(notes),
+    )
+    return replace(proposal, keep=_keep(proposal))
+
+
+def _question(readings: list[Reading], choice: Choice, functions: tuple[FoundFunction, ...]) -> str | None:
+    """One line with both answers, where what was seen does not decide between them."""
+    if not readings or readings[0].sure:
+        return None
+    taken = readings[0].task.type
+    if len(readings) > 1:
+        other = readings[1].task.type
+        return (
+            f"{taken} or {other}? Taken: {taken}, since {readings[0].why}. "
+            f"If it is the other: gradatim init --force --task {other}"
+        )
+    metric = next((function.reference for function in metrics_among(functions)), "scoring:score")
+    output = readings[0].task.output
+    named = f", output: {_flow(output)}" if output else ""
+    return (
+        f"{taken} or a metric of your own? Taken: {taken}, which holds the answers against the last release's, since no "
+        f"output fits the labels. If it is the other: task: {{type: {taken}{named}, metrics: {{score: {_flow(metric)}}}}}"
+    )
+
+
+def _keep(proposal: Proposal) -> dict[str, str] | None:
+    """What compression must keep: the task's own metric where the calibration data have labels, else likeness."""
+    from gradatim.data import open_data
+
+    model, facts = proposal.choice.model, proposal.choice.facts
+    if proposal.calibration is None or model is None or model.format != "onnx":
+        return None
+    if (
+        proposal.task is not None
+        and proposal.task.type == "classification"
+        and facts is not None
+        and facts.label
+    ):
         try:
-            facts = look_into(data.path, root, signature)
-        except GradatimError as error:
-            if data.role is not None:
-                notes.append(f"{data.path} was left out: {error}")
-            continue
-        if data.role is None and facts.label is None and (signature is None or facts.unfed):
-            continue
-        if data.role is None:
-            notes.append(f"{data.path} is taken for held-out data: see that the model was not trained on it.")
-        return data.path, facts
-    return None, None
+            open_data(proposal.calibration, root=proposal.root, label=facts.label)
+        except GradatimError:
+            return {"fidelity": "95%"}
+        return {"accuracy": "99%"}
+    return {"fidelity": "95%"}
 
 
-def _gates(task: Task | None, facts: DataFacts | None, size: int | None) -> dict[str, dict[str, Any]]:
-    """Gates that this much data can pass: a bound that no sample of this size could prove helps nobody."""
-    gates: dict[str, dict[str, Any]] = {}
-    rows = facts.rows if facts else 0
-    kind = task.type if task else ""
-    if kind == "classification" and (margin := _provable_margin(rows)):
-        gates["accuracy"] = {"not_worse_than": "baseline", "by": margin}
-        if facts and (recall := _provable_recall(facts.fewest)):
-            gates["recall"] = {"at_least": recall, "slices": "every class"}
-        gates["negative_flips"] = {"at_most": _percent(2 * float(margin.rstrip("%")) / 100)}
-    elif kind == "token_classification" and (margin := _provable_margin(rows)):
-        gates["f1"] = {"not_worse_than": "baseline", "by": margin}
-    elif kind == "regression":
-        gates["mae"] = {"not_worse_than": "baseline", "by": "3%"}
-    elif kind == "embedding":
-        gates["cosine"] = {"at_least": "95%"}
-    elif kind == "language_modelling":
-        gates["perplexity"] = {"not_worse_than": "baseline", "by": "1%"}
-    gates["latency_p50"] = {"not_slower_than": "baseline", "by": "5%"}
-    if size:
-        gates["size"] = {"at_most": _roomy(size)}
-    return gates
+def _tried(proposal: Proposal, readings: list[Reading], trial: Trial) -> Proposal:
+    """The proposal after rehearsals of its own contract, mended as far as what it stopped at can be left out."""
+    if not proposal.choice.exists:
+        return proposal
+    left = list(readings[1:])
+    for _ in range(_MOST_REHEARSALS):
+        troubles = trial.rehearse(render(proposal))
+        if not troubles:
+            return proposal
+        mended = _mended(proposal, troubles[0], left)
+        if mended is None:
+            told = f"A run stops here as yet: {troubles[0].reason}"
+            return proposal if told in proposal.notes else replace(proposal, notes=(*proposal.notes, told))
+        proposal = mended
+    return proposal
 
 
-def _provable_margin(rows: int) -> str | None:
-    from gradatim.gates.planning import DISCORDANCE, least_not_worse, samples_not_worse
-
-    likely = next((m for m in _MARGINS if rows >= samples_not_worse(m, DISCORDANCE, 0.05)), None)
-    margin = likely or next((m for m in reversed(_MARGINS) if rows >= least_not_worse(m)), None)
-    return None if margin is None else _percent(margin)
-
-
-def _provable_recall(fewest: int) -> str | None:
-    """The highest bound that still forgives a miss or two in the rarest class."""
-    from gradatim.gates.exact import forgiven
-
-    found = next((r for r in _RECALLS if (forgiven(fewest, r) or 0) >= 2), None)
-    return None if found is None else _percent(found)
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:g}%"
-
-
-def _roomy(size: int) -> str:
-    """A round bound with room for a quarter more: 10 kB steps below a megabyte, 1 MB steps above."""
-    wanted = size * 1.25
-    if wanted < _MEGABYTE:
-        return f"{max(1, -(-int(wanted) // 10_000)) * 10} kB"
-    return f"{-(-int(wanted) // _MEGABYTE)} MB"
+def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading]) -> Proposal | None:
+    """The proposal without what it stopped at; None where nothing can be left out."""
+    if trouble.grave:
+        return None
+    if trouble.part == "robustness":
+        kept = tuple(name for name in proposal.corruptions if name != trouble.corruption)
+        return replace(proposal, corruptions=kept) if kept != proposal.corruptions else None
+    if trouble.part == "calibration" and proposal.keep is not None:
+        note = f"Compression was left out: {trouble.reason}"
+        return replace(proposal, keep=None, notes=(*proposal.notes, note))
+    if trouble.part in ("task", "evaluation") and proposal.reading is not None:
+        if left:
+            proposal = replace(proposal, reading=left.pop(0), question=None)
+            return replace(proposal, keep=_keep(proposal))
+        note = f"{proposal.evaluation} was left out: {trouble.reason}"
+        return replace(proposal, reading=None, question=None, corruptions=(), notes=(*proposal.notes, note))
+    return None
 
 
 def _about_pickle(path: str, model: FoundModel | None) -> str:
@@ -305,12 +345,28 @@ def _is_ignored(root: Path, path: str) -> bool:
     return bool(listed)
 
 
+def _is_versioned(root: Path) -> bool:
+    try:
+        checkout.open(root)
+    except GradatimError:
+        return False
+    return True
+
+
 def _flow(value: Any) -> str:
     """A value on one line of YAML."""
     import yaml
 
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
     return text.removesuffix("...\n").rstrip("\n")
+
+
+def _wrapped(values: list[Any], indent: int) -> str:
+    """A list on as many lines of YAML as it takes."""
+    import yaml
+
+    text = yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=110, sort_keys=False)
+    return text.rstrip("\n").replace("\n", "\n" + " " * indent)
 
 
 class _Schema:

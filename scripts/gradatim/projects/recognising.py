@@ -1,28 +1,33 @@
-"""What a model is for, told from its signature and the data beside it."""
+"""What a model is for: told from its signature, the data beside it, and what it says to some rows of them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.checks.rehearsal import Seen
 from gradatim.errors import GradatimError
+from gradatim.projects.facts import DataFacts
 from gradatim.signature import Signature, TensorSpec
 
-LABELS = (
-    "label", "labels", "target", "targets", "y", "class", "category", "y_test", "y_true", "species", "sentiment", "intent",
-)  # fmt: skip
-"""Names that a label column goes by, the surest first."""
+Label = str | int
 
 _MOST_CLASSES = 1000
-_SPELLED_OUT = 40  # longer label lists stay out of the contract: the data holds them
-_EMBEDDING_WIDTH = 32
+_SPELLED_OUT = 40  # longer lists of mere numbers stay out of the contract: the outputs hold them
+_EMBEDDING_WIDTH = 16
+_SURE = 4.0
+"""Standard deviations by which right answers must exceed those of chance."""
+
+_SCORES = ("probabilities", "output_probability", "probs", "scores", "logits", "probability")
+_EMBEDDINGS = ("embed", "feature", "hidden", "pooled", "vector")
 _RATES = ("sr", "sample_rate", "sampling_rate", "rate")
+_FIXED: dict[str, Any] = {"attention_mask": 1, "token_type_ids": 0, "training": False, "is_training": False}
+"""What feeds inputs of these names where the data do not: every token counts, one sentence an item, no training."""
 
 _CORRUPTIONS = {
     "image": ("gaussian_noise", "shot_noise", "contrast"),
@@ -34,102 +39,64 @@ _CORRUPTIONS = {
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """What a look into a data set shows.
-
-    Attributes:
-        columns: every column, in file order.
-        rows: how many rows it has.
-        label: the label column, None when none is recognised.
-        labels: that column's values, None likewise.
-        inputs: columns by input of the model, where the names do not already say it.
-        unfed: inputs of the model that no column feeds.
-        example: a few rows of the first input as the model gets it, None when it cannot be fed.
-    """
-
-    columns: tuple[str, ...]
-    rows: int
-    label: str | None
-    labels: NDArray[Any] | None
-    inputs: dict[str, str]
-    unfed: tuple[str, ...]
-    example: NDArray[Any] | None
-
-    @property
-    def fewest(self) -> int:
-        """Samples of the rarest class; 0 without labels."""
-        if self.labels is None or self.labels.ndim != 1:
-            return 0
-        return int(np.unique(self.labels, return_counts=True)[1].min())
-
-
-@dataclass(frozen=True)
 class Task:
     """A task as the contract states it: ``labels`` and ``output`` are empty where they go without saying."""
 
     type: str
-    labels: tuple[str | int, ...] = ()
+    labels: tuple[Label, ...] = ()
     output: str | None = None
 
 
-def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
-    """Read a data set's columns, its labels, and a few rows as the model would get them.
+@dataclass(frozen=True)
+class Reading:
+    """One way to read what a model says.
 
-    Raises:
-        InvalidInput: it is broken or empty.
-        EnvironmentLacks: a package for its format is missing.
+    Attributes:
+        task: what the contract would state.
+        why: what speaks for it, in a few words that follow "since".
+        sure: whether nothing speaks for another reading.
+        likely: whether it comes before the readings of another type.
+        classes: of a classification, how many there are; 0 where that is not known.
+        right: of a classification, the share of right answers on the rows looked at; None where none were.
     """
-    from gradatim.data import open_data
 
-    is_folder = (root / path).is_dir()
-    plain = open_data(path, root=root, label="label" if is_folder else None)
-    names = [] if signature is None else [spec.name for spec in signature.inputs]
-    label = _label_column(plain.columns, signature)
-    opened = open_data(path, root=root, label=label) if label else plain
-    labels = opened.labels() if label else None
-    free = [name for name in plain.columns if name not in (label, "path")]
-    inputs, unfed = _feeding(names, free, signature)
-    example = None
-    if signature is not None and not unfed:
-        try:
-            fed = open_data(path, root=root, label=label, signature=signature, inputs=inputs or None)
-            example = fed.head(256).inputs[names[0]]
-        except GradatimError:
-            unfed = tuple(names)
-    return DataFacts(plain.columns, len(opened), label, labels, inputs, unfed, example)
+    task: Task
+    why: str
+    sure: bool = True
+    likely: bool = True
+    classes: int = 0
+    right: float | None = None
 
 
-def recognise(signature: Signature | None, facts: DataFacts | None, model: Path | None = None) -> Task | None:
-    """The task, from the outputs' shapes and the labels; None when nothing points to one.
+def recognise(
+    signature: Signature | None,
+    facts: DataFacts | None,
+    seen: Seen | None,
+    names: Sequence[tuple[str, ...]] = (),
+) -> list[Reading]:
+    """The readings that there are, the likeliest first; empty when nothing points to one.
+
+    The first alone counts when it is sure; else the second is what else it may be.
 
     Args:
         signature: the model's, None when it is unknown.
-        facts: about the evaluation data, None when there is none.
-        model: the model's path: a Hugging Face folder names its labels itself.
+        facts: about the evaluation data, None when there are none.
+        seen: what the model says to some rows, None when it could not be asked.
+        names: lists of label names that lie beside the model, the nearest first.
     """
+    outputs = _outputs(signature, seen)
     labels = None if facts is None else facts.labels
-    sequences = labels is not None and (labels.dtype == object or labels.ndim > 1)
-    named = _labels_of_config(model)
-    if sequences:
-        output = _output(signature, ("logits", "scores"))
-        fits = output is None or output.shape is None or len(output.shape) == 3
-        return Task("token_classification", named, _name(output, signature)) if fits else None
-    classes = None if labels is None else _classes(labels)
-    if classes is None:
-        return _of_numbers(signature, labels)
-    scores = _scores(signature, len(classes))
-    width = _width(scores)
-    if width == 1 and len(classes) > 2:
-        return Task("regression", output=_name(scores, signature))
-    if not _may_score(scores, classes):
-        embedding = _embedding(signature)
-        return None if embedding is None else Task("embedding", output=_name(embedding, signature))
-    if width is not None and width > 1 and isinstance(classes[0], int):
-        classes = list(range(width))  # the data may lack a class that the model knows
-    if isinstance(classes[0], str) and not set(classes) <= set(named):
-        named = ()  # LABEL_0, LABEL_1: nobody named them
-    shown = named or (tuple(classes) if len(classes) <= _SPELLED_OUT else ())
-    return Task("classification", shown, _name(scores, signature))
+    readings: list[Reading] = []
+    if labels is not None:
+        squeezed = (
+            labels[:, 0] if labels.dtype != object and labels.ndim == 2 and labels.shape[1] == 1 else labels
+        )
+        if squeezed.dtype == object or squeezed.ndim > 1:
+            readings += _of_many_labels(squeezed, outputs, names)
+        else:
+            readings += _of_one_label(squeezed, _flat(seen), outputs, names)
+    readings += _without_labels(facts, outputs, seen)
+    return _distinct(sorted(readings, key=lambda reading: not reading.likely))
 
 
 def corruptions_for(signature: Signature | None, facts: DataFacts | None) -> tuple[str, ...]:
@@ -138,16 +105,21 @@ def corruptions_for(signature: Signature | None, facts: DataFacts | None) -> tup
         return ()
     from gradatim.perturb.modality import modality_of
 
+    unsaid = TensorSpec("", "unknown", None)
     try:
-        return _CORRUPTIONS[modality_of(signature.inputs[0], facts.example).kind]
+        return _CORRUPTIONS[modality_of(next(iter(signature.inputs), unsaid), facts.example).kind]
     except GradatimError:
         return ()
 
 
-def state_inputs(signature: Signature, unfed: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What may feed the inputs that the data does not: an output carried over, or a constant sampling rate."""
+def given_inputs(signature: Signature, facts: DataFacts) -> dict[str, dict[str, Any]]:
+    """What a contract says of inputs: an output carried over or a constant that its name tells, where the data feed
+    none; the dtype of a table's numbers, where the model does not say it."""
     found: dict[str, dict[str, Any]] = {}
-    for name in unfed:
+    first, example = next(iter(signature.inputs), None), facts.example
+    if first is not None and first.dtype == "unknown" and example is not None and example.dtype == np.float64:
+        found[first.name] = {"dtype": "float32"}
+    for name in facts.unfed:
         spec = signature.input(name)
         if spec is None:
             continue
@@ -156,112 +128,307 @@ def state_inputs(signature: Signature, unfed: Sequence[str]) -> dict[str, dict[s
             found[name] = {"carry": carried}
         elif not spec.shape and name.lower() in _RATES:
             found[name] = {"value": 16000}
+        elif name.lower() in _FIXED:
+            found[name] = {"value": _FIXED[name.lower()]}
     return found
 
 
-def _label_column(columns: Sequence[str], signature: Signature | None) -> str | None:
-    lower = {name.lower(): name for name in reversed(columns)}
-    inputs = set() if signature is None else {spec.name for spec in signature.inputs}
-    known = next((lower[name] for name in LABELS if name in lower and lower[name] not in inputs), None)
-    if known is not None or signature is None or len(signature.inputs) != 1:
-        return known
-    shape = signature.inputs[0].shape
-    wanted = shape[1] if shape is not None and len(shape) == 2 else None
-    return columns[-1] if isinstance(wanted, int) and len(columns) == wanted + 1 > 2 else None
+@dataclass(frozen=True)
+class _Output:
+    """An output: its declared or observed shape [b, ...] and dtype, and what it held for the rows looked at."""
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+    said: NDArray[Any] | None
+    alone: bool
+
+    @property
+    def axes(self) -> int | None:
+        return None if self.shape is None else len(self.shape)
+
+    @property
+    def width(self) -> int | None:
+        """Of [b, d] the d; of [b] and [b, 1] 1."""
+        if self.shape is None or len(self.shape) > 2:
+            return None
+        return self.shape[1] if len(self.shape) == 2 else 1
+
+    @property
+    def floats(self) -> bool:
+        return self.dtype.startswith(("float", "bfloat", "unknown", "double"))
+
+    @property
+    def stated(self) -> str | None:
+        """Its name where there are others to mistake it for."""
+        return None if self.alone else self.name
+
+    def called(self, words: Sequence[str]) -> bool:
+        return any(word in self.name.lower() for word in words)
 
 
-def _feeding(
-    names: Sequence[str], free: Sequence[str], signature: Signature | None
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Columns for inputs of another name, and the inputs that are left without one."""
-    unfed = [name for name in names if name not in free]
-    if signature is None or not unfed or (len(names) == 1 and free):
-        return {}, ()  # one input takes the only column, or a table's columns side by side
-    lower = {name.lower(): name for name in free if name not in names}
-    inputs = {name: lower[name.lower()] for name in unfed if name.lower() in lower}
-    return inputs, tuple(name for name in unfed if name not in inputs)
+def _outputs(signature: Signature | None, seen: Seen | None) -> list[_Output]:
+    if seen is not None:
+        signature = seen.signature
+    specs = () if signature is None else signature.outputs
+    found = []
+    for spec in specs:
+        said = None if seen is None else seen.outputs.get(spec.name)
+        shape = None if spec.shape is None else tuple(s if isinstance(s, int) else None for s in spec.shape)
+        if said is not None:
+            shape = (None, *said.shape[1:])
+        dtype = spec.dtype if said is None else "str" if said.dtype.kind in "OU" else said.dtype.name
+        found.append(_Output(spec.name, shape, dtype, said, len(specs) == 1))
+    return found
 
 
-def _of_numbers(signature: Signature | None, labels: NDArray[Any] | None) -> Task | None:
-    """Labels that are no classes are numbers to come near; without labels an embedding is all that is left."""
-    if labels is not None:
-        output = _output(signature, ("prediction", "predictions", "variable", "value"))
-        return Task("regression", output=_name(output, signature)) if labels.dtype.kind in "iuf" else None
-    embedding = _embedding(signature)
-    return None if embedding is None else Task("embedding", output=_name(embedding, signature))
-
-
-def _output(signature: Signature | None, names: Sequence[str]) -> TensorSpec | None:
-    """The output of the first of these names that there is, else the first output."""
-    if signature is None or not signature.outputs:
+def _flat(seen: Seen | None) -> NDArray[Any] | None:
+    """The labels of the rows looked at, [n]."""
+    if seen is None or seen.labels is None:
         return None
-    named = {spec.name.lower(): spec for spec in signature.outputs}
-    return next((named[name] for name in names if name in named), signature.outputs[0])
+    labels = seen.labels
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels if labels.ndim == 1 else None
 
 
-def _scores(signature: Signature | None, classes: int) -> TensorSpec | None:
-    """The output with a score for each class: by its width, then by its name, then the first."""
-    if signature is not None:
-        fitting = [spec for spec in signature.outputs if _width(spec) == classes]
-        if len(fitting) == 1:
-            return fitting[0]
-    return _output(signature, ("logits", "probabilities", "output_probability", "scores", "probability"))
+# labels that are many an item
 
 
-def _may_score(output: TensorSpec | None, classes: Sequence[Any]) -> bool:
-    """Whether an output can hold a score for each class, as far as its shape tells."""
-    if output is None or output.shape is None or len(output.shape) < 2:
-        return True
-    width = _width(output)
-    if len(output.shape) > 2 or width is None:
-        return len(output.shape) == 2
-    if isinstance(classes[0], int):
-        return width == 1 or 0 <= min(classes) <= max(classes) < width <= max(2 * len(classes), 2)
-    return width in (1, len(classes))
+def _of_many_labels(
+    labels: NDArray[Any], outputs: Sequence[_Output], names: Sequence[tuple[str, ...]]
+) -> Iterator[Reading]:
+    """A tag for each token, or a number for each pixel or moment."""
+    first = np.asarray(labels[0])
+    axes = first.ndim + 1
+    whole = labels.dtype == object or labels.dtype.kind in "iuUb"
+    for output in outputs or [_Output("", None, "unknown", None, True)]:
+        told = [size for size in (output.shape or ())[1:] if size not in (None, 1)]
+        alike = output.axes == axes or told == [size for size in first.shape if size != 1]
+        if output.axes == axes and output.floats and first.dtype.kind in "iufb":
+            yield Reading(Task("regression", output=output.stated), "answers and labels have one shape")
+        elif output.axes in (axes + 1, None) and output.floats and axes == 2 and whole:
+            tags = next((each for each in names if output.shape and len(each) == output.shape[-1]), ())
+            yield Reading(Task("token_classification", tags, output.stated), "each token has its tag")
+        elif alike and output.floats and output.axes is not None and first.dtype.kind in "iufb":
+            yield Reading(Task("regression", output=output.stated), "answers and labels have as many numbers")
 
 
-def _embedding(signature: Signature | None) -> TensorSpec | None:
-    """An output [b, d] that is wide enough to be an embedding, the one called so first."""
-    if signature is None:
+# one label an item
+
+
+def _of_one_label(
+    labels: NDArray[Any],
+    seen: NDArray[Any] | None,
+    outputs: Sequence[_Output],
+    names: Sequence[tuple[str, ...]],
+) -> list[Reading]:
+    """Classes or numbers, whichever the outputs can give; the answers to some rows decide between them."""
+    found: list[tuple[float, Reading]] = []
+    for output in outputs or [_Output("", None, "unknown", None, True)]:
+        if output.width is None and output.axes is not None and output.axes > 2:
+            continue
+        reading = _scores(labels, seen, output, names) or _single(labels, seen, output, names)
+        if reading is not None:
+            found.append(reading)
+    order = sorted(range(len(found)), key=lambda place: -found[place][0])
+    return [found[place][1] for place in order]
+
+
+def _scores(
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: _Output, names: Sequence[tuple[str, ...]]
+) -> tuple[float, Reading] | None:
+    """A score for each class, [b, C]; gives how much speaks for it, and the reading."""
+    width = output.width
+    if not output.floats or (width is not None and width < 2) or not _may_be_classes(labels):
         return None
-    wide = [spec for spec in signature.outputs if (_width(spec) or 0) >= _EMBEDDING_WIDTH]
-    called = [spec for spec in wide if "embed" in spec.name.lower()]
-    return next(iter((*called, *wide)), None)
-
-
-def _width(spec: TensorSpec | None) -> int | None:
-    """The fixed second size of an output [b, d]."""
-    if spec is None or spec.shape is None or len(spec.shape) != 2:
+    if width is None:  # a shape that nobody knows: as many scores as there are labels
+        classes = np.unique(labels).tolist()
+        few = len(classes) <= max(2, len(labels) // 5)
+        return (
+            (0.5, Reading(Task("classification", _spelled(classes), output.stated), "the labels are few"))
+            if few
+            else None
+        )
+    tried = [(_agreement(output.said, seen, classes), classes) for classes in _orders(labels, width, names)]
+    if not tried:
         return None
-    return spec.shape[1] if isinstance(spec.shape[1], int) else None
+    (beyond, right), classes = max(tried, key=lambda each: each[0][0])
+    distinct, told = len(np.unique(labels)), beyond >= _SURE
+    as_many = distinct == width or any(len(each) == width for each in names) or width < _EMBEDDING_WIDTH
+    sure = told or output.called(_SCORES) or _sum_to_one(output.said) or as_many
+    likely = sure or output.said is None or 2 * distinct > width
+    if output.called(_EMBEDDINGS) and not told and distinct != width:
+        return None
+    why = (
+        "the highest score is the label far more often than by chance"
+        if told
+        else (f"there are {width} scores and the labels lie among them")
+    )
+    named = 1 - next((i for i, word in enumerate(_SCORES) if word == output.name.lower()), len(_SCORES)) / 100
+    task = Task("classification", _spelled(classes), output.stated)
+    return (100 if told else 10 if sure else 1) + named, Reading(task, why, sure, likely, width, right)
 
 
-def _name(output: TensorSpec | None, signature: Signature | None) -> str | None:
-    """An output's name where there are others to mistake it for."""
-    return output.name if output and signature and len(signature.outputs) > 1 else None
-
-
-def _classes(labels: NDArray[Any]) -> list[Any] | None:
-    """The distinct labels in order when they are classes, None when they are numbers."""
+def _orders(
+    labels: NDArray[Any], width: int, names: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[Label, ...]]:
+    """Lists of labels, in the order that the scores may have."""
     distinct = np.unique(labels)
-    few = len(distinct) <= _MOST_CLASSES
-    if labels.dtype.kind in "US":
-        return distinct.tolist() if few and len(distinct) <= max(2, len(labels) // 2) else None
-    if labels.dtype.kind not in "iu" or not few:
+    text = labels.dtype.kind in "US"
+    present = {str(label) for label in distinct.tolist()}
+    whole = None if text else {int(label) for label in distinct.tolist()}
+    for each in names:
+        if len(each) == width and (
+            present <= set(each) if text else whole is not None and whole <= set(range(width))
+        ):
+            yield each
+    if text and len(distinct) == width:
+        yield tuple(distinct.tolist())
+        _, first = np.unique(labels, return_index=True)
+        yield tuple(str(labels[place]) for place in np.sort(first))
+    if whole is not None and min(whole) >= 0 and max(whole) < width:
+        yield tuple(range(width))
+    elif whole is not None and len(whole) == width:
+        yield tuple(sorted(whole))
+
+
+def _agreement(
+    said: NDArray[Any] | None, truth: NDArray[Any] | None, classes: Sequence[Label]
+) -> tuple[float, float | None]:
+    """By how many standard deviations right answers exceed those of a model whose answers have nothing to do with the
+    labels, and their share; 0 and None where no rows were looked at.
+
+    The share that chance gives is that of Cohen's kappa (Cohen 1960).
+    """
+    if said is None or truth is None or said.ndim != 2 or not len(said):
+        return 0.0, None
+    place = {str(label): at for at, label in enumerate(classes)}
+    texts = [str(int(each)) if truth.dtype.kind in "iufb" else str(each) for each in truth]
+    by_place = truth.dtype.kind in "iufb" and not all(text in place for text in texts)
+    right = np.array([int(text) if by_place else place.get(text, -1) for text in texts])
+    answered, n = np.argmax(said, axis=1), len(said)
+    expected = float(sum((answered == each).mean() * (right == each).mean() for each in np.unique(right)))
+    expected = min(max(expected, 0.1 / max(n, len(classes))), 0.999)
+    share = float((answered == right).mean())
+    return (share - expected) / math.sqrt(expected * (1 - expected) / n), share
+
+
+def _single(
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: _Output, names: Sequence[tuple[str, ...]]
+) -> tuple[float, Reading] | None:
+    """One answer an item, [b] or [b, 1]: a class by name, one score of two classes, or a number."""
+    if output.width not in (1, None):
         return None
-    counted = distinct.tolist() == list(range(len(distinct)))
-    share = 5 if counted else 20  # 0, 1, 2, ... look like classes sooner than 17, 23, 61
-    return distinct.tolist() if len(distinct) <= max(2, len(labels) // share) else None
+    distinct = np.unique(labels)
+    text = labels.dtype.kind in "US"
+    if output.dtype == "str" or (output.dtype.startswith(("int", "uint")) and output.said is not None):
+        return _by_name(labels, seen, output)
+    if not output.floats:
+        return None
+    if len(distinct) == 2 and (text or {float(label) for label in distinct.tolist()} == {0.0, 1.0}):
+        pair = next(
+            (each for each in names if len(each) == 2 and (not text or set(each) == set(distinct.tolist()))),
+            None,
+        )
+        task = Task("classification", pair or (tuple(distinct.tolist()) if text else (0, 1)), output.stated)
+        return 5.0, Reading(task, "one score tells two labels apart", classes=2)
+    if text:
+        return None
+    near = output.called(("prediction", "variable", "value", "output"))
+    return 4.0 + 0.1 * near, Reading(
+        Task("regression", output=output.stated), "the labels are numbers, and so is the answer"
+    )
 
 
-def _labels_of_config(model: Path | None) -> tuple[str, ...]:
-    if model is None or not (model / "config.json").is_file():
-        return ()
-    try:
-        names = json.loads((model / "config.json").read_text(encoding="utf-8")).get("id2label") or {}
-        return tuple(str(names[key]) for key in sorted(names, key=int))
-    except (OSError, ValueError, AttributeError):
-        return ()
+def _by_name(
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: _Output
+) -> tuple[float, Reading] | None:
+    """An output that says the label itself, as text or as a whole number."""
+    distinct = np.unique(labels).tolist()
+    if labels.dtype.kind == "f" or len(distinct) > _MOST_CLASSES:
+        return None
+    if output.said is None or seen is None:
+        agreed = 0.0
+    else:
+        agreed = float((output.said.reshape(len(output.said)).astype(np.str_) == seen.astype(np.str_)).mean())
+    if (
+        agreed <= 1.5 / max(len(distinct), 2)
+        and labels.dtype.kind in "iu"
+        and len(distinct) > max(2, len(labels) // 5)
+    ):
+        return 3.0, Reading(
+            Task("regression", output=output.stated), "the labels are numbers, and so is the answer"
+        )
+    task = Task("classification", _spelled(tuple(distinct)), output.stated)
+    return 2.0 + agreed, Reading(task, "an output says the label itself", classes=len(distinct))
+
+
+def _may_be_classes(labels: NDArray[Any]) -> bool:
+    distinct = np.unique(labels)
+    if len(distinct) > _MOST_CLASSES:
+        return False
+    if labels.dtype.kind in "US":
+        return True
+    return labels.dtype.kind in "iub" or bool(
+        labels.dtype.kind == "f" and (distinct == np.rint(distinct)).all()
+    )
+
+
+def _sum_to_one(said: NDArray[Any] | None) -> bool:
+    """Whether every row is a distribution over classes."""
+    if said is None or said.ndim != 2:
+        return False
+    values = said.astype(np.float64)
+    return bool((values >= -1e-3).all() and (np.abs(values.sum(axis=1) - 1) < 1e-2).all())
+
+
+def _spelled(classes: Sequence[Label]) -> tuple[Label, ...]:
+    """A list worth writing down: names always, mere numbers from 0 on only while they are few."""
+    numbers = list(classes) == list(range(len(classes)))
+    return () if numbers and len(classes) > _SPELLED_OUT else tuple(classes)
+
+
+# no labels, or none that the outputs could be held against
+
+
+def _without_labels(
+    facts: DataFacts | None, outputs: Sequence[_Output], seen: Seen | None
+) -> Iterator[Reading]:
+    """A language model by its vocabulary; else answers that are vectors, held against those of the last release."""
+    ids = facts.example if facts is not None and _takes_ids(seen) else None
+    largest = int(ids.max()) if ids is not None and ids.dtype.kind in "iu" else None
+    for output in outputs if largest is not None else ():
+        vocabulary = output.shape[-1] if output.shape and output.axes == 3 else None
+        if (
+            vocabulary is not None
+            and largest is not None
+            and vocabulary > largest
+            and not output.called(_EMBEDDINGS)
+        ):
+            yield Reading(
+                Task("language_modelling", output=output.stated), "each token of a vocabulary has its score"
+            )
+    vectors = [o for o in outputs if o.floats and o.axes in (2, 3) and (o.shape or (0,))[-1] not in (None, 1)]
+    wide = [o for o in vectors if o.axes == 2 and (o.width or 0) >= 2 * _EMBEDDING_WIDTH]
+    called = [o for o in vectors if o.called(_EMBEDDINGS) and o.axes == 2]
+    for output in (*called, *wide, *vectors):
+        sure = facts is None or facts.label is None or bool(called) or output in wide
+        yield Reading(
+            Task("embedding", output=output.stated),
+            "its vectors can be held against the last release's",
+            sure,
+        )
+
+
+def _takes_ids(seen: Seen | None) -> bool:
+    return seen is not None and seen.signature.input("input_ids") is not None
+
+
+def _distinct(readings: Sequence[Reading]) -> list[Reading]:
+    """One reading a type of task, the first."""
+    kinds: dict[str, Reading] = {}
+    for reading in readings:
+        kinds.setdefault(reading.task.type, reading)
+    return list(kinds.values())
 
 
 def _carried(spec: TensorSpec, signature: Signature) -> str | None:
@@ -274,6 +441,6 @@ def _carried(spec: TensorSpec, signature: Signature) -> str | None:
         and spec.shape is not None
         and len(output.shape) == len(spec.shape) > 1
     ]
-    stem = spec.name.lower().removesuffix("_in").removesuffix("0")
-    named = [output.name for output in alike if output.name.lower().startswith(stem)]
+    stem = spec.name.lower().removesuffix("_in").removesuffix("0").removeprefix("in_").removeprefix("prev_")
+    named = [output.name for output in alike if stem in output.name.lower()]
     return named[0] if len(named) == 1 else None

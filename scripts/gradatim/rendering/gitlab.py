@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from gradatim import __version__
+from gradatim.contract.reading import ReadContract
+from gradatim.contract.subject import Model
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import inputs_of, outputs_of
+from gradatim.rendering.workflows import own_commit
 
 PATH = "templates/release/template.yml"
 """Where the include lies in the kit's repository: where GitLab's catalogue looks for a component."""
@@ -26,6 +29,8 @@ REF = f"v{__version__}"
 
 KIT = f"gradatim[onnx,test] @ git+https://github.com/gradatim/gradatim@{REF}"
 """What a job installs: the kit at the version of the include, from where the include itself comes."""
+
+_RAW = "https://raw.githubusercontent.com/gradatim/gradatim"
 
 OUTWARD = tuple(step for step in GRAPH if step.outward)
 
@@ -109,6 +114,52 @@ def render_include() -> str:
         "outputs_of": _outputs,
     }
     return made.get_template("release.yml.j2").render(values)
+
+
+def render_caller(
+    contract: ReadContract, top: Path, *, others: bool, committed: bool, stages: Sequence[str] = ()
+) -> str:
+    """What a project adds to its ``.gitlab-ci.yml`` for a contract, pinned to the very kit that is installed.
+
+    Args:
+        top: the top of the repository.
+        others: whether the file includes the kit for other contracts too, so that jobs need names of their own.
+        committed: whether git holds the model; else later jobs need what `build` makes.
+        stages: those that the file names already; none leaves GitLab's own.
+    """
+    parts, commit = contract.parts, own_commit()
+    path = contract.path.resolve().relative_to(top.resolve())
+    branches = "|".join(re.escape(s.branch) for s in parts.stages.values() if s.branch)
+    values: dict[str, str] = {"branches": f"/^({branches})$/"}
+    if path.parent.name:
+        values |= {"contract": path.as_posix(), "workspace": (path.parent / ".gradatim").as_posix()}
+    if parts.model.path and not committed:
+        values["built"] = (path.parent / parts.model.path).as_posix()
+    if commit or _extra(parts.model) != "onnx":
+        values["kit"] = KIT.replace("[onnx,", f"[{_extra(parts.model)},").replace(
+            f"@{REF}", f"@{commit or REF}"
+        )
+    if (top / "requirements.txt").is_file():
+        values["requirements"] = "requirements.txt"
+    if others:
+        values["job-prefix"] = f"{parts.model.name}-"
+    if stages:
+        checks = next((name for name in stages if re.search("test|check|verify", name)), stages[0])
+        release = next((name for name in stages if re.search("deploy|release|publish", name)), stages[-1])
+        values |= {"checks-stage": checks, "release-stage": release}
+    lines = [f"      {name}: {json.dumps(value)}" for name, value in values.items()]
+    pinned = f"{commit}/{PATH}  # {REF}" if commit else f"{REF}/{PATH}"
+    return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, ""])
+
+
+def _extra(model: Model) -> str:
+    """The extra of the kit that runs a model of this kind, by the name of its file."""
+    suffix = Path(model.path or "").suffix
+    if suffix == ".tflite":
+        return "litert"
+    if suffix in (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".safetensors"):
+        return "torch"
+    return "onnx" if suffix or model.path is None else "transformers"
 
 
 def _goes_on(step: Step) -> bool:

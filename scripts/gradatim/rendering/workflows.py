@@ -117,7 +117,7 @@ def caller_of(contracts: Sequence[ReadContract], top: Path) -> Caller:
     several = len(every) > 1
     crons = [cron for parts in every for cron in _crons(parts)]
     path = contracts[0].path.resolve().relative_to(top.resolve()).as_posix()
-    commit = _own_commit()
+    commit = own_commit()
     stages = [(name, stage) for parts in every for name, stage in parts.stages.items()]
     return Caller(
         tuple(dict.fromkeys(stage.branch for _, stage in stages if stage.branch)),
@@ -140,7 +140,7 @@ def _crons(parts: Contract) -> tuple[str, ...]:
     return (iteration.cron or _CADENCES[iteration.cadence or "weekly"],)
 
 
-def _own_commit() -> str | None:
+def own_commit() -> str | None:
     """The commit that the installed kit was built from, where pip knows it (PEP 610)."""
     from importlib.metadata import PackageNotFoundError, distribution
 

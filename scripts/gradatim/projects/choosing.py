@@ -1,0 +1,246 @@
+"""Which model and which data of a repository a first contract is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gradatim.checks.rehearsal import Seen
+from gradatim.errors import GradatimError
+from gradatim.projects.facts import DataFacts, look_into
+from gradatim.projects.finding import Findings, FoundData, FoundModel
+from gradatim.projects.functions import FoundFunction, makers_among, models_among, preprocessing_among
+from gradatim.projects.recognising import given_inputs
+from gradatim.projects.trial import Trial, Trouble
+from gradatim.signature import Signature
+
+_MOST_TRIED = 6
+"""Functions of the user's that are tried in a place that one of them may fill."""
+
+_MOST_DATA = 12
+"""Data sets that are looked into; a folder may hold thousands of files."""
+
+_RUN_BY_TORCH = ("pt2", "torchscript", "huggingface", "safetensors", "litert")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model, and the data that it is evaluated on.
+
+    Attributes:
+        model: its file or folder; None for a function alone, or where there is none.
+        factory: the function that makes it, or that it is.
+        signature: its inputs and outputs; None when they cannot be read.
+        size: bytes of its files; None likewise.
+        evaluation: path of the data; None when none can be used.
+        facts: about the evaluation data.
+        given: inputs that the data do not feed, by name: ``carry`` an output, or a constant ``value``.
+        guessed: whether nothing but their contents says that the data are for evaluation.
+        preprocess: the function between the data and the model.
+        seen: what the model said to some rows; None when it could not be asked.
+        further: paths of other data that it could be evaluated on.
+        grave: why it could not be asked, where it is no fault of the data's.
+        notes: sentences for the user.
+    """
+
+    model: FoundModel | None = None
+    factory: str | None = None
+    signature: Signature | None = None
+    size: int | None = None
+    evaluation: str | None = None
+    facts: DataFacts | None = None
+    given: dict[str, dict[str, Any]] | None = None
+    guessed: bool = False
+    preprocess: str | None = None
+    seen: Seen | None = None
+    further: tuple[str, ...] = ()
+    grave: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        return self.model is not None or self.factory is not None
+
+    @property
+    def unfed(self) -> tuple[str, ...]:
+        """Inputs that neither the data nor a constant feeds."""
+        return tuple(
+            name for name in (self.facts.unfed if self.facts else ()) if name not in (self.given or {})
+        )
+
+    def sections(self) -> dict[str, Any]:
+        """What a contract would say of model and data, as keys and values."""
+        model = {
+            "path": self.model.path if self.model else None,
+            "factory": self.factory,
+            "inputs": self.given,
+        }
+        found: dict[str, Any] = {"model": {"name": "model", **{k: v for k, v in model.items() if v}}}
+        if self.evaluation is not None and self.facts is not None:
+            data = {
+                "inputs": self.facts.inputs,
+                "slices": list(self.facts.slices),
+                "group": self.facts.group,
+                "preprocess": self.preprocess,
+            }
+            told = {key: value for key, value in data.items() if value}
+            found["data"] = {"evaluation": self.evaluation, "label": self.facts.label, **told}
+        return found
+
+    def text(self) -> str:
+        """A contract of model and data alone; its task plays no part in a look."""
+        return yaml.safe_dump({**self.sections(), "task": "embedding"}, allow_unicode=True, sort_keys=False)
+
+
+def choose(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Trial) -> Choice:
+    """The likeliest model that can be opened, with the first data that feed it, asked about some of their rows."""
+    model = next((one for one in found.models if one.problem is None), None)
+    if model is None:
+        return _function(root, found, functions, trial)
+    choice = _opened(root, model, functions, trial)
+    return _with_data(root, choice, found, functions, trial)
+
+
+def _opened(root: Path, model: FoundModel, functions: tuple[FoundFunction, ...], trial: Trial) -> Choice:
+    """A model of a known format with its signature and size, and for mere weights the function that makes the network."""
+    from gradatim.models import inspect_model, model_files
+
+    choice = Choice(model)
+    try:
+        choice = replace(choice, size=sum(file.stat().st_size for file in model_files(root / model.path)))
+        if model.format not in _RUN_BY_TORCH:
+            return replace(choice, signature=inspect_model(root / model.path, root=root).signature)
+    except GradatimError as error:
+        return replace(choice, notes=(f"The signature of {model.path} could not be read: {error}",))
+    except OSError as error:
+        return replace(choice, notes=(f"{model.path} could not be read: {error.strerror}.",))
+    if model.format == "safetensors":
+        return _with_network(choice, model, functions, trial)
+    opened = trial.opened(choice.text())
+    if isinstance(opened, Trouble):
+        return replace(choice, notes=(f"The signature of {model.path} could not be read: {opened.reason}",))
+    return replace(choice, signature=opened)
+
+
+def _with_network(
+    choice: Choice, model: FoundModel, functions: tuple[FoundFunction, ...], trial: Trial
+) -> Choice:
+    for function in makers_among(functions)[:_MOST_TRIED]:
+        made = replace(choice, factory=function.reference)
+        opened = trial.opened(made.text())
+        if isinstance(opened, Signature):
+            return replace(made, signature=opened)
+    note = f"{model.path} holds weights only: `model.factory` must name the code of the network."
+    return replace(choice, notes=(note,))
+
+
+def _function(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Trial) -> Choice:
+    """A function of the user's that answers the evaluation data, with the file that it reads if it reads one."""
+    grave: dict[str, None] = {}
+    for made in list(_functions(found, functions))[:_MOST_TRIED]:
+        choice = _with_data(root, made, found, functions, trial)
+        if choice.seen is not None:
+            size = None if made.model is None else (root / made.model.path).stat().st_size
+            return replace(choice, size=size)
+        grave |= dict.fromkeys(f"{made.factory} was left out: {reason}" for reason in choice.grave)
+    return _with_data(root, Choice(notes=tuple(grave)), found, (), trial)
+
+
+def _functions(found: Findings, functions: tuple[FoundFunction, ...]) -> Iterator[Choice]:
+    for function in models_among(functions):
+        if function.reads_a_file:
+            for path in found.weights:
+                yield Choice(FoundModel(path, "python"), function.reference)
+        else:
+            yield Choice(factory=function.reference)
+
+
+def _with_data(
+    root: Path, choice: Choice, found: Findings, functions: tuple[FoundFunction, ...], trial: Trial
+) -> Choice:
+    """The first data set for evaluation that feeds the model; one whose name says nothing must look the part."""
+    notes = list(choice.notes)
+    usable = [_evaluated_on(choice, data, facts) for data, facts in _usable(root, choice, found, notes)]
+    fed = [made for made in usable if not made.unfed]
+    if not usable or not choice.exists:
+        return replace(next(iter((*fed, *usable)), choice), notes=tuple(notes))
+    troubles: list[Trouble] = []
+    for made in (*fed[:_MOST_TRIED], *_preprocessed(usable, functions)):
+        seen = trial.look(made.text())
+        if isinstance(seen, Seen):
+            told = (*notes, *_about(made))
+            made = replace(made, seen=seen, further=_further(made, fed), notes=told)
+            return made if made.signature and made.signature.inputs else _declared(made, seen.signature)
+        troubles.append(seen)
+        if seen.grave:
+            break
+    chosen = (*fed, *usable)[0]
+    lacks = [
+        f"No column of {chosen.evaluation} feeds the model's input `{name}`: see `data.preprocess`."
+        for name in chosen.unfed
+    ]
+    if troubles and not chosen.unfed:
+        lacks.append(f"The model could not be asked about {chosen.evaluation}: {troubles[0].reason}")
+    grave = tuple(trouble.reason for trouble in troubles if trouble.grave)
+    return replace(chosen, grave=grave, notes=(*notes, *_about(chosen), *lacks))
+
+
+def _declared(choice: Choice, signature: Signature) -> Choice:
+    """A function that does not say what it takes, with that said in the contract."""
+    arrays = str(choice.evaluation).endswith(".npz")  # rows of all other files may differ in size
+    given = {
+        spec.name: {
+            "dtype": spec.dtype,
+            "shape": [
+                size if arrays or not isinstance(size, int) else f"size_{axis}"
+                for axis, size in enumerate(spec.shape or ())
+            ],
+        }
+        for spec in signature.inputs
+    }
+    return replace(choice, signature=signature, given=given)
+
+
+def _evaluated_on(choice: Choice, data: FoundData, facts: DataFacts) -> Choice:
+    given = given_inputs(choice.signature, facts) if choice.signature else {}
+    return replace(choice, evaluation=data.path, facts=facts, given=given, guessed=data.role is None)
+
+
+def _further(choice: Choice, fed: Sequence[Choice]) -> tuple[str, ...]:
+    others = (other.evaluation for other in fed if not other.guessed)
+    return tuple(path for path in others if path is not None and path != choice.evaluation)
+
+
+def _about(choice: Choice) -> tuple[str, ...]:
+    if not choice.guessed:
+        return ()
+    return (f"{choice.evaluation} is taken for held-out data: see that the model was not trained on it.",)
+
+
+def _usable(
+    root: Path, choice: Choice, found: Findings, notes: list[str]
+) -> Iterator[tuple[FoundData, DataFacts]]:
+    unnamed = [data for data in found.data if data.role is None]
+    for data in (*found.of("evaluation"), *unnamed)[:_MOST_DATA]:
+        try:
+            facts = look_into(data.path, root, choice.signature)
+        except GradatimError as error:
+            if data.role is not None:
+                notes.append(f"{data.path} was left out: {error}")
+            continue
+        if data.role is None and facts.label is None and (not choice.exists or facts.unfed):
+            continue
+        yield data, facts
+
+
+def _preprocessed(usable: Sequence[Choice], functions: tuple[FoundFunction, ...]) -> Iterator[Choice]:
+    """The first data with each function of the user's that may make the model's inputs of them."""
+    for function in preprocessing_among(functions)[:_MOST_TRIED]:
+        made = usable[0]
+        if made.facts is not None:
+            facts = replace(made.facts, inputs={}, unfed=())
+            yield replace(made, facts=facts, given={}, preprocess=function.reference)
