@@ -18,9 +18,9 @@ import numpy as np
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
 from gradatim.checks.rehearsal import Seen, look, rehearse
-from gradatim.codec import encode
 from gradatim.contract.reading import contract_of
 from gradatim.errors import GradatimError
+from gradatim.evidence.codec import encode
 from gradatim.signature import Signature
 
 
