@@ -14,17 +14,17 @@ from gradatim.metrics.diagnostics import CalibrationBin
 from gradatim.report.model import (
     Calibration,
     Confusion,
-    Contestant,
     Curve,
     Estimate,
     Latency,
-    Lineage,
     ModelSummary,
+    Provenance,
     Report,
     Severity,
     Slice,
     StepSummary,
-    Variant,
+    TimedModel,
+    VariantRow,
 )
 
 CLASSES = (60, 62, 59, 61, 60, 61, 60, 60, 44, 70)
@@ -139,9 +139,9 @@ def gates(*, failing: bool) -> tuple[GateResult, ...]:
     )
 
 
-def variants() -> tuple[Variant, ...]:
+def variants() -> tuple[VariantRow, ...]:
     return (
-        Variant(
+        VariantRow(
             "baseline",
             381_204,
             {"accuracy": 0.9632, "f1_macro": 0.9629},
@@ -150,7 +150,7 @@ def variants() -> tuple[Variant, ...]:
             94_410,
             baseline=True,
         ),
-        Variant(
+        VariantRow(
             "fp32",
             381_412,
             {"accuracy": 0.9732, "f1_macro": 0.9728},
@@ -160,7 +160,7 @@ def variants() -> tuple[Variant, ...]:
             accepted=True,
             reason="the candidate itself",
         ),
-        Variant(
+        VariantRow(
             "fp16",
             191_870,
             {"accuracy": 0.9732, "f1_macro": 0.9728},
@@ -170,7 +170,7 @@ def variants() -> tuple[Variant, ...]:
             accepted=True,
             reason="smaller, but slower on this processor",
         ),
-        Variant(
+        VariantRow(
             "int8-dynamic",
             103_015,
             {"accuracy": 0.9715, "f1_macro": 0.9711},
@@ -179,7 +179,7 @@ def variants() -> tuple[Variant, ...]:
             94_410,
             accepted=True,
         ),
-        Variant(
+        VariantRow(
             "int8-static",
             99_704,
             {"accuracy": 0.9514, "f1_macro": 0.9502},
@@ -189,7 +189,7 @@ def variants() -> tuple[Variant, ...]:
             accepted=False,
             reason="keeps 97.8 % of the accuracy, wanted 99 %",
         ),
-        Variant(
+        VariantRow(
             "int8-mixed",
             101_362,
             {"accuracy": 0.9715, "f1_macro": 0.9706},
@@ -200,7 +200,7 @@ def variants() -> tuple[Variant, ...]:
             reason="smallest within the budget",
             chosen=True,
         ),
-        Variant(
+        VariantRow(
             "int8-weights",
             104_220,
             {"accuracy": 0.9732, "f1_macro": 0.9728},
@@ -209,7 +209,7 @@ def variants() -> tuple[Variant, ...]:
             94_410,
             accepted=True,
         ),
-        Variant(
+        VariantRow(
             "pruned-50",
             201_118,
             {"accuracy": 0.9598, "f1_macro": 0.9588},
@@ -261,7 +261,7 @@ def curve(name: str, fall: float, before: float) -> Curve:
     return Curve(name, tuple(points))
 
 
-def contestant(name: str, median: float, seed: int) -> Contestant:
+def contestant(name: str, median: float, seed: int) -> TimedModel:
     chance = random.Random(seed)
     times = sorted(
         median * math.exp(abs(chance.gauss(0, 0.08)) - 0.054 + chance.expovariate(18) ** 2)
@@ -269,7 +269,7 @@ def contestant(name: str, median: float, seed: int) -> Contestant:
     )
     shares = [index / 60 for index in range(61)]
     quantiles = {f"p{q}": times[int(q / 100 * 1439)] for q in (50, 90, 99)}
-    return Contestant(name, quantiles, tuple((times[int(share * 1432)], share) for share in shares), 1440)
+    return TimedModel(name, quantiles, tuple((times[int(share * 1432)], share) for share in shares), 1440)
 
 
 def latency() -> Latency:
@@ -393,7 +393,7 @@ def refused() -> Report:
             {"QLinearConv": 2, "QuantizeLinear": 3, "DequantizeLinear": 3, "Relu": 2, "MatMul": 1, "Add": 1},
             (FileEntry("model/digits.onnx", 101_362, SHA),),
         ),
-        lineage=Lineage(
+        lineage=Provenance(
             commit="9f2c41d07b3f4f0b8a2d6c1e5f7a9b3c4d5e6f70",
             branch="develop",
             previous="v1.0.0",
@@ -499,7 +499,7 @@ def regression() -> Report:
                 line=14,
             ),
         ),
-        variants=(Variant("fp32", 1_204_331, {"rmse": 0.46, "r2": 0.842}, p50=1.31e-4, chosen=True),),
+        variants=(VariantRow("fp32", 1_204_331, {"rmse": 0.46, "r2": 0.842}, p50=1.31e-4, chosen=True),),
         slices=tuple(
             Slice("rmse", "region", name, value, value - 0.03, value + 0.03, 1032, higher_is_better=False)
             for name, value in (("north", 0.51), ("south", 0.44), ("coast", 0.39), ("inland", 0.47))
@@ -568,7 +568,7 @@ def hostile() -> Report:
         gates=wild,
         steps=(StepSummary(HOSTILE, HOSTILE, 1.0, Verdict.INVALID, HOSTILE),),
         variants=tuple(
-            Variant(
+            VariantRow(
                 f"{HOSTILE}{i}",
                 1000 + i,
                 {HOSTILE: 0.5},
@@ -581,7 +581,7 @@ def hostile() -> Report:
         slices=many,
         robustness=tuple(Curve(f"{HOSTILE}{i}", (Severity(0, 0.9), Severity(5, 0.1))) for i in range(60)),
         latency=Latency(
-            (Contestant(HOSTILE, {HOSTILE: 1.0}, ((0.001, 0.0), (0.002, 1.0)), 3),),
+            (TimedModel(HOSTILE, {HOSTILE: 1.0}, ((0.001, 0.0), (0.002, 1.0)), 3),),
             (0.1,) * 500,
             decision=HOSTILE,
         ),
@@ -590,7 +590,7 @@ def hostile() -> Report:
         inspection=ModelSummary(
             HOSTILE, HOSTILE, (HOSTILE,) * 50, (HOSTILE,), 1, {HOSTILE: 1}, (FileEntry(HOSTILE, 1, SHA),) * 99
         ),
-        lineage=Lineage(HOSTILE, HOSTILE, data={f"{HOSTILE}{i}": HOSTILE for i in range(500)}),
+        lineage=Provenance(HOSTILE, HOSTILE, data={f"{HOSTILE}{i}": HOSTILE for i in range(500)}),
         hints=(HOSTILE,) * 100,
         budget=HOSTILE,
         warnings=(HOSTILE,) * 100,

@@ -10,11 +10,11 @@ import yaml
 
 from gradatim.candidate.workspace import Workspace
 from gradatim.gates.verdict import Verdict
-from gradatim.lineage.record import DataUsed, Lineage, Metric
+from gradatim.lineage.record import DataUsed, Lineage, LoggedMetric
 from gradatim.report.card import front_matter, judged_quality, render_card
 from gradatim.report.hub_score import render_score
 from gradatim.report.model import Benchmark, Card, DataSet, Report
-from gradatim.report.model import Lineage as From
+from gradatim.report.model import Provenance as From
 from gradatim.report.writing import write_documents
 
 SAID = Card(
@@ -28,7 +28,7 @@ TRAINED = Lineage(
     "lineage.json",
     {"lr": 0.003, "note": "<b>| `x`"},
     {"train": DataUsed("training", examples.SHA, "data/train.npz")},
-    {"loss": Metric(0.37, ((0, 2.3), (10, 0.37)), 11)},
+    {"loss": LoggedMetric(0.37, ((0, 2.3), (10, 0.37)), 11)},
     3,
     environment={"torch": "2.6.0"},
 )

@@ -32,7 +32,7 @@ from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched
-from gradatim.models.predictor import Model
+from gradatim.models.predictor import RuntimeModel
 from gradatim.signature import Signature, TensorSpec
 
 Array = NDArray[Any]
@@ -51,7 +51,7 @@ def model(function: Function, outputs: tuple[TensorSpec, ...] | None = None) -> 
     """A model on the kit's own Predictor, with a signature that is checked."""
     declared = (TensorSpec("scores", "float32", ("batch", 3)),) if outputs is None else outputs
     signature = Signature((TensorSpec("x", "float32", ("batch", 4)),), declared)
-    return batched(Model("a model", signature, function, device="cpu", threads=1))
+    return batched(RuntimeModel("a model", signature, function, device="cpu", threads=1))
 
 
 def rows(n: int = 16) -> dict[str, Array]:
@@ -143,7 +143,7 @@ def test_a_model_that_refuses_real_rows_fails_once_and_in_words() -> None:
 
 def test_a_model_of_a_fixed_batch_is_checked_like_any_other() -> None:
     signature = Signature((TensorSpec("x", "float32", (5, 4)),), (TensorSpec("scores", "float32", (5, 3)),))
-    fixed = batched(Model("a model", signature, linear, device="cpu", threads=1))
+    fixed = batched(RuntimeModel("a model", signature, linear, device="cpu", threads=1))
     assert not failed(unit_checks(fixed, rows(12), STRICT, TASK))
 
 

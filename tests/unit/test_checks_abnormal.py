@@ -19,7 +19,7 @@ from gradatim.checks.direct import direct_inputs
 from gradatim.evidence.found import Check
 from gradatim.gates.verdict import Verdict
 from gradatim.models import batched, bind
-from gradatim.models.predictor import Model
+from gradatim.models.predictor import RuntimeModel
 from gradatim.signature import Signature, TensorSpec
 from gradatim.timing.contestant import Contestant
 
@@ -144,7 +144,7 @@ def test_a_state_model_gets_one_step_and_its_state_is_not_an_input() -> None:
     def run(inputs: Any) -> dict[str, NDArray[Any]]:
         return {"p": inputs["frame"].sum(axis=1, keepdims=True), "next": inputs["state"] + 1}
 
-    raw = Model("a state model", signature, run, device="cpu", threads=1)
+    raw = RuntimeModel("a state model", signature, run, device="cpu", threads=1)
     predictor = batched(bind(raw, constants={"rate": 16000}, carries={"state": "next"}))
     frames = np.ones((3, 7, 5), np.float32)  # 3 items of 7 steps
     (name, values), *others = direct_inputs(predictor, {"frame": frames}).items()

@@ -25,7 +25,7 @@ from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched
-from gradatim.models.predictor import Model
+from gradatim.models.predictor import RuntimeModel
 from gradatim.signature import Signature, TensorSpec
 
 Array = NDArray[Any]
@@ -33,7 +33,7 @@ THREE = ("gaussian_noise", "impulse_noise", "contrast")
 
 
 def model(function: Callable[[Mapping[str, Array]], dict[str, Array]], *inputs: TensorSpec) -> Predictor:
-    return batched(Model("a model", Signature(inputs, ()), function, device="cpu", threads=1))
+    return batched(RuntimeModel("a model", Signature(inputs, ()), function, device="cpu", threads=1))
 
 
 @pytest.fixture(scope="module")

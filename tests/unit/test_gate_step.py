@@ -15,7 +15,7 @@ from registry_examples import commit_file, git
 
 from gradatim.commands.plan import show_plan
 from gradatim.contract.rules import read_rule
-from gradatim.contract.schema import Gate
+from gradatim.contract.schema import GateSection
 from gradatim.evidence.found import Tested as Behaviour
 from gradatim.gates.planning import PlanRow
 from gradatim.gates.verdict import Verdict
@@ -314,7 +314,7 @@ def test_every_gate_of_the_documentation_is_one_that_a_contract_may_state() -> N
     assert len(lines) >= 18
     for key, value in lines:
         task = "regression" if key == "mae" else "classification"
-        rule = read_rule(key, Gate.model_validate(yaml.safe_load(value)), task, (), 1)
+        rule = read_rule(key, GateSection.model_validate(yaml.safe_load(value)), task, (), 1)
         assert rule.key == key
 
 

@@ -31,7 +31,7 @@ from gradatim.gates.paired import (
     tango_score,
 )
 from gradatim.gates.planning import least_not_worse, samples_not_worse
-from gradatim.gates.reuse import Ledger, Reuse, alpha_after
+from gradatim.gates.reuse import Reuse, UseLedger, alpha_after
 from gradatim.gates.robustness import tolerance
 from gradatim.gates.slices import holm
 from gradatim.gates.verdict import Verdict
@@ -294,31 +294,31 @@ def test_holm_refuses_nan():
 
 
 def test_the_ledger_counts_each_candidate_once():
-    ledger = Ledger()
+    ledger = UseLedger()
     assert ledger.uses("data") == 0
     ledger, first = ledger.charge("data", "a")
     ledger, second = ledger.charge("data", "b")
     assert (first.number, second.number) == (1, 2)
-    same, again = Ledger(ledger.text).charge("data", "a")
+    same, again = UseLedger(ledger.text).charge("data", "a")
     assert (again.number, again.fresh, same.text) == (1, False, ledger.text)
     assert ledger.charge("other data", "a")[1].number == 1
     assert ledger.uses("data") == 2
 
 
 def test_a_ledger_line_that_was_taken_out_is_noticed():
-    ledger = Ledger()
+    ledger = UseLedger()
     for candidate in "abc":
         ledger, _ = ledger.charge("data", candidate)
     first, _, last = ledger.text.splitlines(keepends=True)
     with pytest.raises(BrokenEvidence, match="removed or changed"):
-        Ledger(first + last)
+        UseLedger(first + last)
     for broken in (b"[]\n", b"{\n", b'{"data": "d"}\n', b"\xff\n"):
         with pytest.raises(BrokenEvidence):
-            Ledger(ledger.text + broken)
+            UseLedger(ledger.text + broken)
 
 
 def test_a_used_up_test_set_says_so():
-    ledger, uses = Ledger(), []
+    ledger, uses = UseLedger(), []
     for candidate in "abc":
         ledger, charge = ledger.charge("data", candidate)
         uses.append(Reuse(charge, evaluations=2))

@@ -11,11 +11,11 @@ import pytest
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode, encode
 from gradatim.files import canonical_json, sha256_bytes
-from gradatim.lineage.draft import METRICS, POINTS, POINTS_OF_ONE, Draft
+from gradatim.lineage.draft import METRICS, POINTS, POINTS_OF_ONE, LineageDraft
 from gradatim.lineage.leak import leaks
 from gradatim.lineage.masking import MASKED, is_secret
 from gradatim.lineage.reading import Origin, find_beside, fingerprint, read_lineage
-from gradatim.lineage.record import DataUsed, Lineage, Metric
+from gradatim.lineage.record import DataUsed, Lineage, LoggedMetric
 from gradatim.lineage.schema import json_schema
 
 TRAIN = sha256_bytes(b"train")
@@ -57,9 +57,9 @@ def test_everything_that_training_wrote_is_kept_by_name(tmp_path):
     }  # fmt: skip
     assert found.data["train"] == DataUsed("training", TRAIN, "data/train.npz")
     assert found.data["validation"].use == "validation"
-    assert found.metrics["loss"] == Metric(0.4, ((0, 2.3), (1, 1.1), (3, 0.4)), 4, 1)
+    assert found.metrics["loss"] == LoggedMetric(0.4, ((0, 2.3), (1, 1.1), (3, 0.4)), 4, 1)
     assert found.metrics["lr"].log == ((0, 0.003), (10, 0.001))
-    assert found.metrics["val_accuracy"] == Metric(0.97)
+    assert found.metrics["val_accuracy"] == LoggedMetric(0.97)
     assert (found.seed, found.commit, found.environment["torch"]) == (7, WHOLE["commit"], "2.6.0")
     assert (found.started, found.finished) == ("2026-01-31T12:00:00+00:00", "2026-01-31T12:09:30+00:00")
 
@@ -166,7 +166,7 @@ def test_a_huge_log_is_thinned_to_what_evidence_can_carry(tmp_path):
     log = found.metrics["loss"].log
     assert len(log) == POINTS_OF_ONE
     assert (log[0][0], log[-1][0], found.metrics["loss"].count) == (0, 99_999, 100_000)
-    many = Draft("many", "many")
+    many = LineageDraft("many", "many")
     for name in range(2 * METRICS):
         for step in range(200):
             many.metric(f"m{name}", step, 1.0)

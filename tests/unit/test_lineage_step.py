@@ -18,7 +18,7 @@ from gradatim.evidence.manifest import FileEntry, Manifest
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import sha256_file
 from gradatim.gates.verdict import Verdict
-from gradatim.lineage.record import DataUsed, Lineage, Metric
+from gradatim.lineage.record import DataUsed, Lineage, LoggedMetric
 from gradatim.pipeline.step import StepRun, run_step
 from gradatim.signature import Inspection
 
@@ -137,10 +137,18 @@ def test_a_touched_lineage_in_the_evidence_is_no_lineage(project):
 
 def test_the_difference_of_two_releases_tells_data_parameters_and_seed(project):
     old = Lineage(
-        "a", {"lr": 0.1, "depth": 3}, {"train": DataUsed("training", "0" * 64)}, {"loss": Metric(0.5)}, 1
+        "a",
+        {"lr": 0.1, "depth": 3},
+        {"train": DataUsed("training", "0" * 64)},
+        {"loss": LoggedMetric(0.5)},
+        1,
     )
     new = Lineage(
-        "b", {"lr": 0.2, "depth": 3}, {"train": DataUsed("training", "1" * 64)}, {"loss": Metric(0.5)}, 2
+        "b",
+        {"lr": 0.2, "depth": 3},
+        {"train": DataUsed("training", "1" * 64)},
+        {"loss": LoggedMetric(0.5)},
+        2,
     )
     found = difference(release(old), release(new))
     assert found.training == (

@@ -19,7 +19,7 @@ from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.measure import measurements
 from gradatim.metrics.task import Task
 from gradatim.models.predict import predict
-from gradatim.models.predictor import Model
+from gradatim.models.predictor import RuntimeModel
 from gradatim.signature import Signature, TensorSpec
 
 SIGNATURE = Signature((TensorSpec("x", "float32", ("n", 1, "h", "w")),), ())
@@ -36,8 +36,8 @@ def halved(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"map": inputs["x"] / 2}
 
 
-def network() -> Model:
-    return Model("a model", SIGNATURE, halved, device="cpu", threads=1)
+def network() -> RuntimeModel:
+    return RuntimeModel("a model", SIGNATURE, halved, device="cpu", threads=1)
 
 
 @pytest.fixture
@@ -119,6 +119,6 @@ def test_the_same_answers_are_seen_on_maps_of_many_sizes(pictures, tmp_path: Pat
     first = Evaluation(task, predict(network(), data, task, tmp_path / "out", batch=4))
     second = Evaluation(task, first.predictions, first)
     assert second.same_answers().all()
-    other = Model("b", SIGNATURE, lambda i: {"map": i["x"] / 3}, device="cpu", threads=1)
+    other = RuntimeModel("b", SIGNATURE, lambda i: {"map": i["x"] / 3}, device="cpu", threads=1)
     third = Evaluation(task, predict(other, data, task, tmp_path / "other", batch=4), first)
     assert not third.same_answers().any()

@@ -11,7 +11,7 @@ import pytest
 
 from gradatim.errors import InvalidInput
 from gradatim.models import batch_size, batched, bind, open_model
-from gradatim.models.predictor import Model, Predictor
+from gradatim.models.predictor import Predictor, RuntimeModel
 from gradatim.signature import Signature, TensorSpec
 
 ort = pytest.importorskip("onnxruntime")
@@ -65,7 +65,7 @@ def test_binding_a_name_that_is_not_there_is_refused(silero: Path) -> None:
 
 
 def model(signature: Signature, run: Any) -> Predictor:
-    return Model("m", signature, run, device="cpu", threads=1)
+    return RuntimeModel("m", signature, run, device="cpu", threads=1)
 
 
 def spec(name: str, *shape: Any, dtype: str = "float32") -> TensorSpec:

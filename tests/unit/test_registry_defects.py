@@ -25,7 +25,7 @@ from registry_examples import (
 from gradatim.cli import cli
 from gradatim.errors import UsageError
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Model
+from gradatim.registry.history import ModelHistory
 from gradatim.registry.reading import read
 from gradatim.registry.state import history, status
 from gradatim.registry.sync import sync
@@ -294,7 +294,7 @@ def _some(held: dict[str, str | None]) -> dict[str, str]:
     return {stage: label for stage, label in held.items() if label is not None}
 
 
-def _as_gto_says(model: Model, stage: str) -> str | None:
+def _as_gto_says(model: ModelHistory, stage: str) -> str | None:
     holder = model.holder(stage)
     if holder is None:
         return None

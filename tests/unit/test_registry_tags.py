@@ -13,7 +13,7 @@ from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry import tags
 from gradatim.registry.baseline import baseline
 from gradatim.registry.git import Repository
-from gradatim.registry.history import Model, Release
+from gradatim.registry.history import ModelHistory, Release
 from gradatim.registry.sync import sync
 from gradatim.registry.tags import SemVer
 from gradatim.registry.versions import Change, Level, compare, next_version
@@ -22,11 +22,11 @@ from gradatim.signature import Signature, TensorSpec
 LADDER = ("alpha", "beta", "production")
 
 
-def model(*versions: str) -> Model:
+def model(*versions: str) -> ModelHistory:
     """A model with these versions released."""
     parsed = sorted(SemVer.parse(version) for version in versions)
     releases = (Release("digits", v, str(v), "0" * 40, "0" * 40, 0) for v in parsed)
-    return Model("digits", tuple(releases), ())
+    return ModelHistory("digits", tuple(releases), ())
 
 
 def test_versions_are_ordered_as_semver_orders_them() -> None:

@@ -27,7 +27,7 @@ from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, batched
 from gradatim.models.predict import predict
-from gradatim.models.predictor import Model
+from gradatim.models.predictor import RuntimeModel
 from gradatim.shard import MOST, Shard, shards
 from gradatim.signature import Signature, TensorSpec
 
@@ -169,7 +169,9 @@ def models(limits: tuple[float, ...]) -> dict[str, Predictor]:
     signature = Signature((TensorSpec("x", "float32", ("n", 4)),), ())
     return {
         f"m{place}": batched(
-            Model("m", signature, lambda i, limit=limit: shaky(i, limit=limit), device="cpu", threads=1)  # type: ignore[misc]
+            RuntimeModel(
+                "m", signature, lambda i, limit=limit: shaky(i, limit=limit), device="cpu", threads=1
+            )  # type: ignore[misc]
         )
         for place, limit in enumerate(limits)
     }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim import __version__
 from gradatim.candidate.candidate import Candidate
@@ -15,7 +15,9 @@ from gradatim.candidate.environment import environment
 from gradatim.evidence.found import Found
 from gradatim.evidence.statement import Statement
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.measurement import Measurement
+
+if TYPE_CHECKING:
+    from gradatim.measurement import Measurement
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gradatim.errors import InvalidInput, UsageError
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
-    from gradatim.contract.subject import DataSet
+    from gradatim.contract.subject import DataSetSection
     from gradatim.data import Dataset
     from gradatim.metrics.task import Label, OwnMetric, Task
 
@@ -80,7 +80,7 @@ class Rows:
         return chosen.inputs, chosen.preprocess
 
     def _columns_that_may_lack(
-        self, which: str, chosen: DataSet
+        self, which: str, chosen: DataSetSection
     ) -> tuple[str | None, tuple[str, ...], str | None]:
         """Label, slices and group of a data set, without what it need not have and has not.
 

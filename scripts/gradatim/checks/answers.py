@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from gradatim.metrics.task import Task
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
-from gradatim.shard import Shard
 from gradatim.signature import Signature
+
+if TYPE_CHECKING:
+    from gradatim.shard import Shard
 
 CLEAN = "clean"
 """Where a corruption is named and there is none."""

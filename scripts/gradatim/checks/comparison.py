@@ -40,7 +40,7 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Likeness:
     """How far two answers are apart.
 
     Attributes:
@@ -52,7 +52,7 @@ class Comparison:
     problem: str | None
 
 
-def compare(expected: Arrays, got: Arrays, allowance: Allowance) -> Comparison:
+def compare(expected: Arrays, got: Arrays, allowance: Allowance) -> Likeness:
     """Hold one answer against another, output by output; those that ``expected`` lacks are not looked at.
 
     Integers and text must be equal; NaN equals NaN.
@@ -60,10 +60,10 @@ def compare(expected: Arrays, got: Arrays, allowance: Allowance) -> Comparison:
     worst, problem = 0.0, None
     for name, wanted in expected.items():
         if name not in got:
-            return Comparison(np.inf, f"the output `{name}` is missing; there are {', '.join(got) or 'none'}")
+            return Likeness(np.inf, f"the output `{name}` is missing; there are {', '.join(got) or 'none'}")
         found = _compare(name, np.asarray(wanted), np.asarray(got[name]), allowance)
         worst, problem = max(worst, found.worst), problem or found.problem
-    return Comparison(worst, problem)
+    return Likeness(worst, problem)
 
 
 def rows_apart(expected: Array, got: Array, allowance: Allowance) -> NDArray[np.bool_]:
@@ -108,29 +108,27 @@ def named_answers(task: Task | None, outputs: Arrays, inputs: Arrays) -> list[tu
     return [tuple(str(task.labels[tag]) for tag in tags.item(row)) for row in range(len(tags))]
 
 
-def _compare(name: str, wanted: Array, got: Array, allowance: Allowance) -> Comparison:
+def _compare(name: str, wanted: Array, got: Array, allowance: Allowance) -> Likeness:
     if wanted.shape != got.shape:
         text = f"`{name}` has the shape {list(got.shape)}, not {list(wanted.shape)}"
-        return Comparison(np.inf, text)
+        return Likeness(np.inf, text)
     if wanted.dtype.kind not in "fc" or got.dtype.kind not in "fc":
         different = np.asarray(wanted.astype(object) != got.astype(object))
         if not different.any():
-            return Comparison(0.0, None)
+            return Likeness(0.0, None)
         where = _place(different)
         text = f"`{name}` differs in {int(different.sum())} of {different.size} values"
-        return Comparison(
+        return Likeness(
             np.inf, f"{text}, first at {_spell(where)}: {wanted[where]!s} expected, {got[where]!s} got"
         )
     gap = _gap(wanted, got)
     beyond = gap > _limit(wanted, allowance)
     worst = float(gap.max()) if gap.size else 0.0
     if not beyond.any():
-        return Comparison(worst, None)
+        return Likeness(worst, None)
     where = _place(beyond & (gap == gap[beyond].max()))
     text = f"`{name}` differs by up to {gap[where]:.3g}"
-    return Comparison(
-        worst, f"{text} ({wanted[where]:.6g} expected, {got[where]:.6g} got at {_spell(where)})"
-    )
+    return Likeness(worst, f"{text} ({wanted[where]:.6g} expected, {got[where]:.6g} got at {_spell(where)})")
 
 
 def _gap(wanted: Array, got: Array) -> NDArray[np.float64]:

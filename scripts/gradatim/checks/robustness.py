@@ -7,7 +7,7 @@ import functools
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,10 @@ from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
-from gradatim.shard import Shard
 from gradatim.signature import Signature
+
+if TYPE_CHECKING:
+    from gradatim.shard import Shard
 
 
 def robustness(

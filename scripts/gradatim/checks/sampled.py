@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from gradatim.data import Batch, Dataset
 from gradatim.data.columns import is_ragged
 from gradatim.errors import InvalidInput
-from gradatim.shard import Shard
+
+if TYPE_CHECKING:
+    from gradatim.shard import Shard
 
 _HELD_BYTES = 256 << 20
 """Sampled rows are kept in memory up to this; more are read again for every severity."""

@@ -52,7 +52,7 @@ class Touched:
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedFiles:
     """The files that an event changed.
 
     Attributes:
@@ -130,7 +130,7 @@ def _tagged(entries: Sequence[Entry], tag: str) -> list[Touched]:
     return [Touched(entry, f"the tag {tag}") for entry in mine or unread]
 
 
-def _change(repository: Repository, event_name: str, event: Mapping[str, Any]) -> Change:
+def _change(repository: Repository, event_name: str, event: Mapping[str, Any]) -> ChangedFiles:
     """What lies between two commits that the event names."""
     try:
         if event_name == "pull_request":
@@ -141,19 +141,19 @@ def _change(repository: Repository, event_name: str, event: Mapping[str, Any]) -
             return _since_fork(repository, group["base_sha"], group["head_sha"])
         before, after = str(event.get("before") or _NOTHING), str(event.get("after") or "HEAD")
         if event.get("created") or before == _NOTHING:
-            return Change(None, "a new branch")
+            return ChangedFiles(None, "a new branch")
         if event.get("forced") or not repository.is_ancestor(
             repository.resolve(before), repository.resolve(after)
         ):
-            return Change(None, "the branch was rewritten")
-        return Change(_between(repository, before, after))
+            return ChangedFiles(None, "the branch was rewritten")
+        return ChangedFiles(_between(repository, before, after))
     except (GradatimError, KeyError, TypeError):
-        return Change(None, "the commits to compare are not here")
+        return ChangedFiles(None, "the commits to compare are not here")
 
 
-def _since_fork(repository: Repository, base: str, head: str) -> Change:
+def _since_fork(repository: Repository, base: str, head: str) -> ChangedFiles:
     start = repository.text("merge-base", repository.resolve(str(base)), repository.resolve(str(head)))
-    return Change(_between(repository, start, str(head)))
+    return ChangedFiles(_between(repository, start, str(head)))
 
 
 def _between(repository: Repository, before: str, after: str) -> tuple[PurePosixPath, ...]:

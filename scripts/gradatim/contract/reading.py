@@ -14,8 +14,8 @@ from gradatim.contract import schema
 from gradatim.contract.lookup import DEFAULT_PATH as DEFAULT_PATH
 from gradatim.contract.lookup import find_contract as find_contract
 from gradatim.contract.rules import Misstated, read_rule, unknown
-from gradatim.contract.source import Place, Source, parse
-from gradatim.contract.subject import DataSet
+from gradatim.contract.source import ContractText, Place, parse
+from gradatim.contract.subject import DataSetSection
 from gradatim.errors import ContractError, InvalidInput, Problem
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue
@@ -40,7 +40,7 @@ class ReadContract:
     parts: schema.Contract
     rules: tuple[Rule, ...]
     stage_rules: Mapping[str, tuple[Rule, ...]]
-    source: Source
+    source: ContractText
 
     @property
     def root(self) -> Path:
@@ -56,10 +56,10 @@ class ReadContract:
         """The common gates, and on top those of a stage."""
         return self.rules + (self.stage_rules.get(stage, ()) if stage else ())
 
-    def data_set(self, which: str) -> DataSet | None:
+    def data_set(self, which: str) -> DataSetSection | None:
         """A data set with what it leaves out taken from ``data`` itself."""
         data = self.parts.data
-        chosen: DataSet | None = getattr(data, which)
+        chosen: DataSetSection | None = getattr(data, which)
         if chosen is None:
             return None
         common = {name: getattr(data, name) for name in ("label", "inputs", "slices", "group", "preprocess")}
@@ -137,11 +137,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _rules(
-    parts: schema.Contract, source: Source, problems: list[Problem]
+    parts: schema.Contract, source: ContractText, problems: list[Problem]
 ) -> tuple[tuple[Rule, ...], dict[str, tuple[Rule, ...]]]:
     task, own = _task(parts)
 
-    def read(gates: Mapping[str, schema.Gate], *place: str) -> Iterator[Rule]:
+    def read(gates: Mapping[str, schema.GateSection], *place: str) -> Iterator[Rule]:
         for key, gate in gates.items():
             line, _ = source.locate((*place, key), key=True)
             try:
@@ -156,7 +156,7 @@ def _rules(
     }
 
 
-def _wrong_gates_besides(error: ValidationError, source: Source) -> list[Problem]:
+def _wrong_gates_besides(error: ValidationError, source: ContractText) -> list[Problem]:
     """Gates that are well-formed and still wrong, in a contract that is malformed elsewhere: told in one go."""
     wrong = [
         tuple(part for part in detail["loc"] if part != "[key]") for detail in error.errors(include_url=False)
@@ -186,7 +186,9 @@ def _task(parts: schema.Contract) -> tuple[str, tuple[Metric, ...]]:
     return (parts.task.type, parts.task.own) if parts.task else ("", ())
 
 
-def _contradictions(parts: schema.Contract, source: Source, rules: tuple[Rule, ...]) -> Iterator[Problem]:
+def _contradictions(
+    parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
+) -> Iterator[Problem]:
     """What is well-formed key by key and still cannot work."""
 
     def at(message: str, *place: str | int) -> Problem:
@@ -250,7 +252,7 @@ def _on_predictions(rule: Rule, task: str, own: tuple[Metric, ...]) -> bool:
     return metric is not None and metric.kind not in ("timing", "limit")
 
 
-def _from_pydantic(error: ValidationError, source: Source) -> Iterator[Problem]:
+def _from_pydantic(error: ValidationError, source: ContractText) -> Iterator[Problem]:
     for detail in error.errors(include_url=False):
         place = tuple(part for part in detail["loc"] if part != "[key]")
         kind = detail["type"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from gradatim.contract.schema import Gate
+from gradatim.contract.schema import GateSection
 from gradatim.errors import did_you_mean
 from gradatim.gates.rule import Bound, Rule
 from gradatim.metrics import catalogue
@@ -28,7 +28,7 @@ class Misstated(ValueError):
         self.field = field
 
 
-def read_rule(key: str, gate: Gate, task: str, own: Iterable[Metric], line: int) -> Rule:
+def read_rule(key: str, gate: GateSection, task: str, own: Iterable[Metric], line: int) -> Rule:
     """The rule that one line under ``gates`` states.
 
     Args:
@@ -86,7 +86,7 @@ def unknown(kind: str, name: str, known: Iterable[str], context: str = "") -> st
     )
 
 
-def _bound(gate: Gate, metric: Metric) -> tuple[Bound, float, str]:
+def _bound(gate: GateSection, metric: Metric) -> tuple[Bound, float, str]:
     said = [
         f
         for f in ("at_least", "at_most", "not_worse_than", "not_slower_than")
@@ -156,7 +156,7 @@ def _provable(bound: Bound, amount: float, metric: Metric, field: str) -> None:
         raise Misstated(f"{metric.name} cannot be at or below {amount:g}", field)
 
 
-def _slices(gate: Gate, where: str | None) -> str | None:
+def _slices(gate: GateSection, where: str | None) -> str | None:
     if gate.slices is None:
         return None
     if where is not None:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from gradatim.contract.stores import STORES, Store
-from gradatim.contract.subject import Card, Data, LineageSource, Model, Task
+from gradatim.contract.subject import CardSection, DataSection, LineageSource, ModelSection, TaskSection
 from gradatim.contract.values import (
     Bytes,
     Days,
@@ -111,7 +111,7 @@ class Compress(Section):
     timeout: float = Field(600, gt=0, description="Seconds one trial may take.")
 
 
-class Benchmark(Section):
+class BenchmarkSection(Section):
     """The paired benchmark."""
 
     batch: int = Field(1, ge=1, description="Rows per timed call.")
@@ -121,7 +121,7 @@ class Benchmark(Section):
     threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
 
 
-class Gate(Section):
+class GateSection(Section):
     """One rule that a release must prove."""
 
     at_least: Any = Field(None, description="Bound from below: `90%`, `0.9`, or `99% of baseline`.")
@@ -170,7 +170,7 @@ class Stage(Section):
         None,
         description="Suffix of its versions (`v1.4.0-SUFFIX.2`); the stage's name when left out, none on the last.",
     )
-    gates: dict[str, Gate] = Field(
+    gates: dict[str, GateSection] = Field(
         default_factory=dict, description="Gates of this stage on top of the common ones."
     )
     runner: Text | None = Field(None, description="Which of `runners` its heavy jobs use.")
@@ -206,7 +206,7 @@ class Runner(Section):
     labels: Texts = Field(description="The runner's labels on the CI system.")
 
 
-class Signing(Section):
+class SigningSection(Section):
     """Whose signatures of releases are believed: a key's, or those of CI jobs and people that sigstore knows."""
 
     key: Texts = Field(
@@ -235,7 +235,7 @@ class Signing(Section):
         return key
 
     @model_validator(mode="after")
-    def _somebody(self) -> Signing:
+    def _somebody(self) -> SigningSection:
         if bool(self.identity) != bool(self.issuer):
             raise ValueError(
                 "`identity` and `issuer` belong together: a name means something to its issuer only"
@@ -255,7 +255,7 @@ class Iteration(Section):
     report: bool = Field(True, description="Whether a scheduled run writes a report of the iteration.")
 
 
-class Registry(Section):
+class RegistrySection(Section):
     """Where versions are kept: tags in git."""
 
     remote: Text | None = Field(
@@ -323,9 +323,9 @@ def _destination(written: Any) -> Any:
 class Contract(Section):
     """gradatim.yml: what a model is, what it must prove, and where it goes."""
 
-    model: Model = Field(description="The model that is released.")
-    data: Data = Field(default_factory=lambda: Data(), description="What it is judged on.")
-    task: Annotated[Task, shorthand("type", Task)] | None = Field(
+    model: ModelSection = Field(description="The model that is released.")
+    data: DataSection = Field(default_factory=lambda: DataSection(), description="What it is judged on.")
+    task: Annotated[TaskSection, shorthand("type", TaskSection)] | None = Field(
         None, description="What it does: `classification`, `regression`, ..."
     )
     lineage: Annotated[LineageSource, shorthand("file", LineageSource)] | None = Field(
@@ -333,16 +333,20 @@ class Contract(Section):
         description="Where training left its parameters, data digests, metrics and seed. A `lineage.json` beside the model or "
         "beside this file is found by itself; `null` leaves it alone.",
     )
-    card: Card = Field(default_factory=lambda: Card(), description="What the model card says besides.")
+    card: CardSection = Field(
+        default_factory=lambda: CardSection(), description="What the model card says besides."
+    )
     test: Test = Field(default_factory=lambda: Test(), description="Stability tests to run.")
-    gates: dict[str, Gate] = Field(default_factory=dict, description="What it must prove.")
-    benchmark: Benchmark = Field(default_factory=lambda: Benchmark(), description="How latency is measured.")
+    gates: dict[str, GateSection] = Field(default_factory=dict, description="What it must prove.")
+    benchmark: BenchmarkSection = Field(
+        default_factory=lambda: BenchmarkSection(), description="How latency is measured."
+    )
     compress: Compress | None = Field(None, description="Compression; none when left out.")
     stages: dict[Name, Stage] = Field(
         default_factory=lambda: {"production": Stage(branch="main")},
         description="The release ladder, lowest stage first.",
     )
-    signing: Signing | None = Field(
+    signing: SigningSection | None = Field(
         None, description="Whose signatures of releases are believed; nobody's when left out."
     )
     publish: tuple[
@@ -357,7 +361,9 @@ class Contract(Section):
         "exactly the result of one job. A laptop does all rows at once.",
     )  # fmt: skip
     iteration: Iteration | None = Field(None, description="The cadence of releases.")
-    registry: Registry = Field(default_factory=lambda: Registry(), description="Where versions are kept.")
+    registry: RegistrySection = Field(
+        default_factory=lambda: RegistrySection(), description="Where versions are kept."
+    )
 
     def can_share(self, step: str) -> bool:
         """Whether a step has rows of the data to go over, which several jobs could share."""

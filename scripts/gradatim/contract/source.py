@@ -18,7 +18,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
-class Source:
+class ContractText:
     """A parsed YAML document.
 
     Attributes:
@@ -44,7 +44,7 @@ class Source:
         return (1, 1)
 
 
-def parse(text: str) -> Source | Problem:
+def parse(text: str) -> ContractText | Problem:
     """Parse YAML, keeping positions. A syntax error comes back as the one problem it is."""
     loader = _Loader(text)
     try:
@@ -62,7 +62,7 @@ def parse(text: str) -> Source | Problem:
         return Problem(f"not valid YAML: {str(error).splitlines()[0]}")
     finally:
         loader.dispose()
-    return Source(data, walk.keys, walk.values, tuple(walk.problems))
+    return ContractText(data, walk.keys, walk.values, tuple(walk.problems))
 
 
 class _Walk:

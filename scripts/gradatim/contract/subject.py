@@ -49,7 +49,7 @@ class Tensor(Section):
     )
 
 
-class Input(Tensor):
+class InputSection(Tensor):
     """An input of the model, with what feeds it when the data does not."""
 
     value: Any = Field(None, description="A constant fed at every call, for example a sampling rate.")
@@ -58,7 +58,7 @@ class Input(Tensor):
     )
 
 
-class Model(Section):
+class ModelSection(Section):
     """What is released."""
 
     name: Name = Field(description="The model's name in tags, releases and reports.")
@@ -77,7 +77,7 @@ class Model(Section):
     )
     device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
     threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
-    inputs: dict[str, Input] = Field(
+    inputs: dict[str, InputSection] = Field(
         default_factory=dict,
         description="Inputs that the data does not feed, or that cannot be read off the model.",
     )
@@ -86,7 +86,7 @@ class Model(Section):
     )
 
     @model_validator(mode="after")
-    def _has_a_source(self) -> Model:
+    def _has_a_source(self) -> ModelSection:
         if self.path is None and self.factory is None:
             raise ValueError(
                 "a model needs `path` (its file), or `factory` (a `module:function` that makes it)"
@@ -94,7 +94,7 @@ class Model(Section):
         return self
 
 
-class DataSet(Section):
+class DataSetSection(Section):
     """A data set and how to read it; what is left out is taken from `data` itself."""
 
     path: Text = Field(
@@ -112,13 +112,13 @@ class DataSet(Section):
     )
 
 
-class Data(Section):
+class DataSection(Section):
     """The data that the model is judged on, and the data that compression may learn from."""
 
-    evaluation: Annotated[DataSet, shorthand("path", DataSet)] | None = Field(
+    evaluation: Annotated[DataSetSection, shorthand("path", DataSetSection)] | None = Field(
         None, description="Held-out data: gates judge on it."
     )
-    calibration: Annotated[DataSet, shorthand("path", DataSet)] | None = Field(
+    calibration: Annotated[DataSetSection, shorthand("path", DataSetSection)] | None = Field(
         None, description="Data for compression: calibrates and selects, and is never gated on."
     )
     label: Text | None = Field("label", description="Column of the labels.")
@@ -140,7 +140,7 @@ class Data(Section):
     )  # fmt: skip
 
 
-class Task(Section):
+class TaskSection(Section):
     """What the model does, and so which metrics there are."""
 
     type: TaskType = Field(description="The kind of task.")
@@ -175,7 +175,7 @@ class Task(Section):
         return own_metrics(self.metrics, self.lower_is_better)
 
     @model_validator(mode="after")
-    def _renamed_labels(self) -> Task:
+    def _renamed_labels(self) -> TaskSection:
         names = {str(label) for label in self.labels}
         if strange := [name for name in self.renamed if name not in names]:
             raise ValueError(f"`renamed` is about labels of `labels`, and {strange[0]} is none of them")
@@ -253,7 +253,7 @@ class HubBenchmark(Section):
     revision: Text | None = Field(None, description="Commit of the data set on the Hub.")
 
 
-class Card(Section):
+class CardSection(Section):
     """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
 
     license: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$")] | None = Field(

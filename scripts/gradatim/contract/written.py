@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from gradatim.contract.source import Source, parse
+from gradatim.contract.source import ContractText, parse
 
 
 def written_model_path(contract: Path) -> PurePosixPath | None:
@@ -19,7 +19,7 @@ def written_model_path(contract: Path) -> PurePosixPath | None:
     except (OSError, UnicodeDecodeError):
         source = None
     if (
-        isinstance(source, Source)
+        isinstance(source, ContractText)
         and isinstance(source.data, dict)
         and isinstance(source.data.get("model"), dict)
     ):

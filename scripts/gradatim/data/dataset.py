@@ -25,7 +25,7 @@ from gradatim.data.columns import (
 )
 from gradatim.data.feeds import Feed, plan_feeds
 from gradatim.data.labels import classes_of, read_labels
-from gradatim.data.source import Block, Source, missing_column
+from gradatim.data.source import Block, DataSource, missing_column
 from gradatim.errors import InvalidInput
 from gradatim.signature import Signature
 
@@ -40,7 +40,7 @@ class Dataset:
 
     def __init__(
         self,
-        source: Source,
+        source: DataSource,
         name: str,
         root: Path,
         signature: Signature | None,

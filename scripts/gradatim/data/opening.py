@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gradatim.code import is_reference
 from gradatim.data.dataset import Dataset
-from gradatim.data.source import Source, refuse_broken_file
+from gradatim.data.source import DataSource, refuse_broken_file
 from gradatim.errors import InvalidInput, did_you_mean
 from gradatim.files import tree_digest
 from gradatim.signature import Signature
@@ -93,7 +93,7 @@ def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  
     return tree_digest(path)
 
 
-def _open(source: str, root: Path, label: str | None, declared: str | None) -> Source:
+def _open(source: str, root: Path, label: str | None, declared: str | None) -> DataSource:
     path = root / source
     kind = declared or _format_of(source, path)
     if kind not in _SOURCES:
@@ -103,7 +103,7 @@ def _open(source: str, root: Path, label: str | None, declared: str | None) -> S
     module, _, name = _SOURCES[kind].partition(":")
     made = getattr(importlib.import_module(f"gradatim.data.{module}"), name)
     given = {"function": (source, root, label), "folder": (path, label)}.get(kind, (path,))
-    found: Source = made(*given)
+    found: DataSource = made(*given)
     return found
 
 

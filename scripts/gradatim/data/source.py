@@ -22,7 +22,7 @@ BLOCK_ROWS = 4096
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-class Source(Protocol):
+class DataSource(Protocol):
     """Rows of named columns, read in order, as often as wanted, with bounded memory."""
 
     place: str

@@ -21,7 +21,7 @@ FEW_POSITIVES = 50
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Candidate minus baseline with one-sided bounds; positive is better.
 
     Attributes:
@@ -60,7 +60,7 @@ def tango_score(gains: int, losses: int, n: int, difference: float) -> float:
     return distance / math.sqrt(variance)
 
 
-def not_worse(gains: int, losses: int, n: int, margin: float, alpha: float = 0.05) -> Difference:
+def not_worse(gains: int, losses: int, n: int, margin: float, alpha: float = 0.05) -> PairedDifference:
     """Is the candidate's accuracy at most ``margin`` below the baseline's? Yes if ``low > -margin``.
 
     Tango's score test for paired proportions, one-sided; its interval holds every difference that the test
@@ -74,7 +74,7 @@ def not_worse(gains: int, losses: int, n: int, margin: float, alpha: float = 0.0
     if not 0 <= margin < 1:
         raise InvalidInput(f"A margin of {margin} makes no sense: it is a share between 0 and 1.")
     bounds = exact_difference if alpha < 0.001 else tango_bounds
-    return Difference((gains - losses) / n, *bounds(gains, losses, n, alpha))
+    return PairedDifference((gains - losses) / n, *bounds(gains, losses, n, alpha))
 
 
 def regression_p(gains: int, losses: int, n: int, margin: float) -> float:

@@ -42,7 +42,7 @@ class Charge:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class UseLedger:
     """The append-only record of evaluations by test set, one JSON line each.
 
     Every line carries the number it must have, so that a line that was taken out is seen.
@@ -72,7 +72,7 @@ class Ledger:
                 return Charge(data, candidate, record["number"], fresh=False)
         return None
 
-    def charge(self, data: str, candidate: str) -> tuple[Ledger, Charge]:
+    def charge(self, data: str, candidate: str) -> tuple[UseLedger, Charge]:
         """The ledger once a candidate is about to be evaluated on a test set, and the candidate's charge.
 
         Args:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from gradatim.errors import InvalidInput
 from gradatim.files import canonical_json
 from gradatim.lineage.masking import MASKED, is_secret, without_login
-from gradatim.lineage.record import USES, DataUsed, Lineage, Metric, Parameter, Use
+from gradatim.lineage.record import USES, DataUsed, Lineage, LoggedMetric, Parameter, Use
 
 PARAMETERS, METRICS, POINTS, POINTS_OF_ONE = 500, 200, 5000, 100
 """The most that evidence keeps; what is left out is counted in the notes."""
@@ -32,7 +32,7 @@ _WORDS: Mapping[Use, frozenset[str]] = {
 }
 
 
-class Draft:
+class LineageDraft:
     """What is known of a training while its record is read.
 
     Args:
@@ -132,7 +132,7 @@ class Draft:
             for name, value in found.items()
         }
 
-    def _metrics(self) -> dict[str, Metric]:
+    def _metrics(self) -> dict[str, LoggedMetric]:
         kept = self._capped(self._logs, METRICS, "metrics")
         most = max(2, min(POINTS_OF_ONE, POINTS // max(1, len(kept))))
         return {name: _metric(values, most) for name, values in kept.items()}
@@ -182,7 +182,7 @@ def at(seconds: float | None) -> str | None:
     return datetime.datetime.fromtimestamp(round(seconds), datetime.timezone.utc).isoformat()
 
 
-def _metric(values: list[tuple[int, float | None]], most: int) -> Metric:
+def _metric(values: list[tuple[int, float | None]], most: int) -> LoggedMetric:
     by_step = dict(
         sorted(values, key=lambda point: point[0])
     )  # a step that was logged again: the later value
@@ -192,7 +192,7 @@ def _metric(values: list[tuple[int, float | None]], most: int) -> Metric:
     places = range(n) if n <= most else sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})
     log = tuple(finite[place] for place in places) if n > 1 else ()
     nonfinite = sum(value is None for value in by_step.values())
-    return Metric(None if last is None else _rounded(last), log, len(by_step), nonfinite)
+    return LoggedMetric(None if last is None else _rounded(last), log, len(by_step), nonfinite)
 
 
 def _rounded(value: float) -> float:

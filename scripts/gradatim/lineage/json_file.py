@@ -8,7 +8,7 @@ from typing import Any
 
 from gradatim.errors import InvalidInput
 from gradatim.files import parse_json
-from gradatim.lineage.draft import Draft, numbered
+from gradatim.lineage.draft import LineageDraft, numbered
 from gradatim.lineage.record import Lineage
 
 MOST_BYTES = 64_000_000
@@ -36,7 +36,7 @@ def read_json_file(path: Path, place: str) -> Lineage:
         nan = " JSON has no NaN and no infinity: write null." if "is not a number" in str(error) else ""
         raise InvalidInput(f"{error}{nan}") from error
     found = _checked(record, place)
-    draft = Draft(place, place)
+    draft = LineageDraft(place, place)
     draft.parameters(found.parameters)
     for name, used in found.data.items():
         draft.data(name, sha256=used.sha256, path=used.path, use=used.use)

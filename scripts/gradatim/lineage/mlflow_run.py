@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError, missing_package
-from gradatim.lineage.draft import Draft, at
+from gradatim.lineage.draft import LineageDraft, at
 from gradatim.lineage.record import Lineage
 
 SQLITE = "sqlite:///"
@@ -65,7 +65,7 @@ def read_mlflow(store: str, place: str, run: str | None, experiment: str | None)
             raise _explained(error, store, place, run) from error
         except ImportError as error:
             raise missing_package("sqlalchemy", "mlflow", "Lineage from an MLflow database") from error
-    draft = Draft(f"MLflow run {run} in {place}", f"{place}, run {run}")
+    draft = LineageDraft(f"MLflow run {run} in {place}", f"{place}, run {run}")
     draft.parameters(found.data.params)
     for name, history in histories.items():
         for entry in sorted(history, key=lambda entry: (entry.step, entry.timestamp)):

@@ -43,7 +43,7 @@ class DataUsed:
 
 
 @dataclass(frozen=True)
-class Metric:
+class LoggedMetric:
     """What training logged under one name.
 
     Attributes:
@@ -78,7 +78,7 @@ class Lineage:
     source: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     data: Mapping[str, DataUsed] = field(default_factory=dict)
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    metrics: Mapping[str, LoggedMetric] = field(default_factory=dict)
     seed: int | None = None
     commit: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

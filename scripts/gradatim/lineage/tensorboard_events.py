@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import InvalidInput, missing_package
-from gradatim.lineage.draft import Draft, at
+from gradatim.lineage.draft import LineageDraft, at
 from gradatim.lineage.record import Lineage
 
 _SESSION_START = "_hparams_/session_start_info"
@@ -52,7 +52,7 @@ def read_events(folder: Path, place: str) -> Lineage:
     except ImportError as error:
         raise missing_package("tensorboard", "tensorboard", "Lineage from TensorBoard event files") from error
 
-    draft = Draft(f"TensorBoard {place}", place)
+    draft = LineageDraft(f"TensorBoard {place}", place)
     times: list[float] = []
     for path in event_files(folder):
         run = "" if folder.is_file() else path.parent.relative_to(folder).as_posix()
@@ -98,7 +98,7 @@ def _number(value: Any, scalars: set[str], path: Path) -> float | None:
         raise _broken(path) from error
 
 
-def _hparams(draft: Draft, value: Any, path: Path) -> None:
+def _hparams(draft: LineageDraft, value: Any, path: Path) -> None:
     from google.protobuf.message import DecodeError
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 

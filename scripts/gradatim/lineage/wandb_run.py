@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import InvalidInput, missing_package
-from gradatim.lineage.draft import Draft, at
+from gradatim.lineage.draft import LineageDraft, at
 from gradatim.lineage.record import Lineage
 
 _START = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
@@ -71,7 +71,7 @@ def read_run(path: Path, place: str) -> Lineage:
     except ImportError as error:
         raise missing_package("wandb", "wandb", "Lineage from a Weights & Biases run") from error
 
-    draft = Draft(f"Weights & Biases run {path.stem.removeprefix('run-')}, offline", place)
+    draft = LineageDraft(f"Weights & Biases run {path.stem.removeprefix('run-')}, offline", place)
     config: dict[str, Any] = {}
     finished = False
     for index, data in enumerate(_records(path, place)):
@@ -118,7 +118,7 @@ def _update(config: dict[str, Any], record: Any, place: str) -> None:
         config.pop(item.key, None)
 
 
-def _history(draft: Draft, record: Any, place: str) -> None:
+def _history(draft: LineageDraft, record: Any, place: str) -> None:
     row = {".".join(item.nested_key) or item.key: _value(item.value_json, place) for item in record.item}
     step = int(row.get("_step", record.step.num))
     for name, value in row.items():

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import GradatimError, InvalidInput, missing_package
 from gradatim.files import read_json
-from gradatim.models.predictor import Model, failed
+from gradatim.models.predictor import RuntimeModel, failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
 from gradatim.models.torch_program import import_torch, module_predictor, quiet
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.source import Source
+    from gradatim.models.source import ModelSource
 
 _TEXT = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids")
 
 
-def open_hugging_face(source: Source) -> Model:
+def open_hugging_face(source: ModelSource) -> RuntimeModel:
     """Load a Hugging Face folder without the network and without code that it may bring.
 
     ``trust_remote_code`` is never given. The class is the first of the config's ``architectures`` that
@@ -58,7 +58,7 @@ def open_hugging_face(source: Source) -> Model:
         return with_sentence_embedding(model, source.path)
 
 
-def _load(transformers: Any, source: Source) -> Any:
+def _load(transformers: Any, source: ModelSource) -> Any:
     architectures = (read_json(source.path / "config.json") or {}).get("architectures") or []
     known = [getattr(transformers, name) for name in architectures if hasattr(transformers, name)]
     kind = known[0] if known else transformers.AutoModel
@@ -75,7 +75,7 @@ def _load(transformers: Any, source: Source) -> Any:
     return module
 
 
-def _load_as(kind: Any, source: Source, **options: Any) -> tuple[Any, list[str]]:
+def _load_as(kind: Any, source: ModelSource, **options: Any) -> tuple[Any, list[str]]:
     module, loading = kind.from_pretrained(
         str(source.path),
         local_files_only=True,
@@ -87,7 +87,7 @@ def _load_as(kind: Any, source: Source, **options: Any) -> tuple[Any, list[str]]
     return module, list(loading["missing_keys"])
 
 
-def _signature(torch: Any, source: Source, module: Any) -> Signature:
+def _signature(torch: Any, source: ModelSource, module: Any) -> Signature:
     """Inputs by modality: token ids [batch, sequence], pixels [batch, channels, height, width], audio."""
     takes = inspect.signature(module.forward).parameters
     main = module.main_input_name
@@ -106,7 +106,7 @@ def _signature(torch: Any, source: Source, module: Any) -> Signature:
     return Signature(tuple(_input(module.config, name) for name in names), ())
 
 
-def _input_names(source: Source, module: Any) -> list[str]:
+def _input_names(source: ModelSource, module: Any) -> list[str]:
     tokenizer = source.path / "tokenizer_config.json"
     told = read_json(tokenizer).get("model_input_names") if tokenizer.is_file() else None
     if told:
@@ -140,7 +140,7 @@ def _input(config: Any, name: str) -> TensorSpec:
 
 
 def _probe(
-    source: Source, module: Any, inputs: tuple[TensorSpec, ...], options: dict[str, Any]
+    source: ModelSource, module: Any, inputs: tuple[TensorSpec, ...], options: dict[str, Any]
 ) -> tuple[TensorSpec, ...]:
     """The outputs as two tiny calls show them: an axis that changes with an input's size carries its name.
 

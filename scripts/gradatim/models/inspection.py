@@ -15,7 +15,7 @@ from gradatim.models.formats import UnknownFormat, detect_format
 from gradatim.models.layouts import safetensors_header
 from gradatim.models.opening import doubts, find_source, open_source
 from gradatim.models.predictor import failed
-from gradatim.models.source import Means, Source
+from gradatim.models.source import Means, ModelSource
 from gradatim.models.weights import has_nonfinite, pieces_of
 from gradatim.signature import Inspection
 
@@ -95,7 +95,7 @@ def _explaining(path: Path) -> Iterator[None]:
         raise failed(str(path), "cannot be inspected", error) from error
 
 
-def _files_of(source: Source) -> list[Path]:
+def _files_of(source: ModelSource) -> list[Path]:
     """A model's files; for ``module:function`` its artefact, else the user's modules it rests on."""
     if source.format != "python":
         return model_files(source.path)
@@ -110,7 +110,7 @@ def _relative(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
 
 
-def _look(known: Inspection, source: Source) -> Inspection:
+def _look(known: Inspection, source: ModelSource) -> Inspection:
     if source.format == "onnx":
         return _look_at_onnx(known, source)
     if source.format in ("safetensors", "huggingface"):
@@ -123,7 +123,7 @@ def _look(known: Inspection, source: Source) -> Inspection:
         return replace(known, signature=predictor.signature)
 
 
-def _look_at_onnx(known: Inspection, source: Source) -> Inspection:
+def _look_at_onnx(known: Inspection, source: ModelSource) -> Inspection:
     from gradatim.models.onnx_graph import OnnxGraph
     from gradatim.models.predictor import refine
 
@@ -143,7 +143,7 @@ def _look_at_onnx(known: Inspection, source: Source) -> Inspection:
     )
 
 
-def _look_at_safetensors(known: Inspection, source: Source) -> Inspection:
+def _look_at_safetensors(known: Inspection, source: ModelSource) -> Inspection:
     folder = source.path.is_dir()
     files = (
         [source.path / name for name in known.files if name.endswith(".safetensors")]
@@ -177,7 +177,7 @@ def _look_at_safetensors(known: Inspection, source: Source) -> Inspection:
     )
 
 
-def _look_at_torch(known: Inspection, source: Source) -> Inspection:
+def _look_at_torch(known: Inspection, source: ModelSource) -> Inspection:
     from gradatim.models import torch_program
 
     torch = torch_program.import_torch(source)
@@ -204,7 +204,7 @@ def _look_at_torch(known: Inspection, source: Source) -> Inspection:
     )
 
 
-def _look_at_litert(known: Inspection, source: Source) -> Inspection:
+def _look_at_litert(known: Inspection, source: ModelSource) -> Inspection:
     from gradatim.models.litert import tables
 
     try:

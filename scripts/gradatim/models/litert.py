@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, missing_package
-from gradatim.models.predictor import Arrays, Model, failed, refine
+from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
 from gradatim.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.source import Source
+    from gradatim.models.source import ModelSource
 
 
-def open_litert(source: Source) -> Model:
+def open_litert(source: ModelSource) -> RuntimeModel:
     """Load a LiteRT model; its tensors carry the names of its one signature, where it has one.
 
     Raises:
@@ -61,7 +61,7 @@ def open_litert(source: Source) -> Model:
         interpreter.invoke()
         return {name: interpreter.get_tensor(detail["index"]) for name, detail in places_out.items()}
 
-    return Model(
+    return RuntimeModel(
         source.name, refine(source.name, own, source.signature), call, device="cpu", threads=source.threads
     )
 

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, missing_package
-from gradatim.models.predictor import Arrays, Model, failed, refine
+from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.source import Source
+    from gradatim.models.source import ModelSource
 
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 _ZIPMAP = "seq(map("
 
 
-def open_onnx(source: Source) -> Model:
+def open_onnx(source: ModelSource) -> RuntimeModel:
     """Load an ONNX file; its external data must lie beside it.
 
     Threads do not spin while they wait (``session.intra_op.allow_spinning=0``), so that a shared machine
@@ -68,7 +68,7 @@ def open_onnx(source: Source) -> Model:
             outputs[name] = _table(name, outputs[name])
         return outputs
 
-    return Model(
+    return RuntimeModel(
         source.name,
         refine(source.name, own, source.signature),
         call,

@@ -11,7 +11,7 @@ from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
 from gradatim.models import formats, pickles
 from gradatim.models.predictor import Predictor
-from gradatim.models.source import Means, Source
+from gradatim.models.source import Means, ModelSource
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def find_source(
     device: str = "cpu",
     threads: int = 1,
     allow_pickle: bool = False,
-) -> Source:
+) -> ModelSource:
     """See what is at a path, without loading it; the arguments are ``open_model``'s.
 
     Raises:
@@ -68,7 +68,7 @@ def find_source(
             )
     if found == "python" and factory is None:
         factory = path.name
-    return Source(where, root, found, factory, signature, device, max(1, threads), allow_pickle)
+    return ModelSource(where, root, found, factory, signature, device, max(1, threads), allow_pickle)
 
 
 def _format_of(path: Path, factory: str | None) -> str:
@@ -81,7 +81,7 @@ def _format_of(path: Path, factory: str | None) -> str:
         return "python"
 
 
-def refuse_pickles(source: Source) -> None:
+def refuse_pickles(source: ModelSource) -> None:
     """Stop before anything is loaded that an unpickler might run.
 
     Raises:
@@ -96,7 +96,7 @@ def refuse_pickles(source: Source) -> None:
         )
 
 
-def doubts(source: Source) -> dict[str, str]:
+def doubts(source: ModelSource) -> dict[str, str]:
     """The files of a model that are not proven harmless, by name, with the reason; nothing is loaded.
 
     A model of the user's own (``python``) and the data that an ONNX model keeps outside of itself may be of any format.
@@ -118,7 +118,7 @@ def doubts(source: Source) -> dict[str, str]:
     return {name: why for name, why in found.items() if why}
 
 
-def _outside(source: Source, file: Path) -> list[Path]:
+def _outside(source: ModelSource, file: Path) -> list[Path]:
     if source.format != "onnx" and file.suffix != ".onnx":
         return []
     from gradatim.models.onnx_graph import external_files
@@ -135,7 +135,7 @@ def said_of(found: Mapping[str, str]) -> str:
     return f"what is not proven harmless ({which}), and it could run any code when it is loaded."
 
 
-def open_source(source: Source) -> Predictor:
+def open_source(source: ModelSource) -> Predictor:
     """Load what ``find_source`` found and ``refuse_pickles`` let pass."""
     if source.format == "onnx":
         from gradatim.models.onnx_runtime import open_onnx

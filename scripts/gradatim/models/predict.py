@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradatim.data import Batch, Dataset
 from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor
-from gradatim.progress import Advance
+
+if TYPE_CHECKING:
+    from gradatim.data import Batch, Dataset
+    from gradatim.progress import Advance
 
 _GATHERED_BYTES = 1 << 18
 """Answers of so many bytes are kept and written together. What is done for each batch between two calls of a small

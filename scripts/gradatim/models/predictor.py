@@ -52,7 +52,7 @@ class Predictor(Protocol):
     ) -> None: ...
 
 
-class Model:
+class RuntimeModel:
     """The Predictor of every format: checks the inputs, runs the backend, names what went wrong.
 
     Args:
@@ -100,7 +100,7 @@ class Model:
         if release is not None:
             release()
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> RuntimeModel:
         return self
 
     def __exit__(

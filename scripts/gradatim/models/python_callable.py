@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from gradatim.code import explaining, load_function
 from gradatim.errors import InvalidInput
-from gradatim.models.predictor import Arrays, Model, refine
+from gradatim.models.predictor import Arrays, RuntimeModel, refine
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
-    from gradatim.models.source import Source
+    from gradatim.models.source import ModelSource
 
 
-def open_python(source: Source) -> Model:
+def open_python(source: ModelSource) -> RuntimeModel:
     """Call ``module:function`` of the user's code: it gives a callable from named arrays to named arrays.
 
     Without a file to read, a function that takes an argument is that callable itself. The callable may carry a ``signature`` (gradatim's, or its JSON form); without one, and without one in the
@@ -57,7 +57,7 @@ def open_python(source: Source) -> Model:
             )
         return {str(name): np.asarray(value) for name, value in outputs.items()}
 
-    model = Model(
+    model = RuntimeModel(
         source.name,
         signature,
         call,
@@ -70,7 +70,7 @@ def open_python(source: Source) -> Model:
     return model
 
 
-def _callable_of(reference: str, source: Source) -> Any:
+def _callable_of(reference: str, source: ModelSource) -> Any:
     reads_a_file = source.path.exists() and source.path.resolve() != source.root.resolve()
     function = load_function(reference, source.root)
     if not reads_a_file and _takes_a_path(function):

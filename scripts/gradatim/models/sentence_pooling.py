@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.files import read_json
-from gradatim.models.predictor import Arrays, Model
+from gradatim.models.predictor import Arrays, RuntimeModel
 from gradatim.signature import Signature, TensorSpec
 
 OUTPUT = "sentence_embedding"
@@ -23,7 +23,7 @@ Pool = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 """Tokens [b, s, d] and their weights 0 or 1 [b, s, 1] to [b, d]."""
 
 
-def with_sentence_embedding(model: Model, folder: Path) -> Model:
+def with_sentence_embedding(model: RuntimeModel, folder: Path) -> RuntimeModel:
     """The model with a further output ``sentence_embedding`` float32 [batch, width], as ``modules.json`` asks for.
 
     A folder without ``modules.json``, or one that asks for more than pooling and normalising (a dense layer of its
@@ -44,7 +44,7 @@ def with_sentence_embedding(model: Model, folder: Path) -> Model:
             found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
         return {**outputs, OUTPUT: np.asarray(found, np.float32)}
 
-    return Model(
+    return RuntimeModel(
         model.name,
         Signature(model.signature.inputs, (*model.signature.outputs, spec)),
         run,

@@ -32,7 +32,7 @@ class Means(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model that was found and passed: where it is and how it is to be opened.
 
     Attributes:

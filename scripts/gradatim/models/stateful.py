@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.models.predictor import Arrays, Model, Predictor, describe, names_of
+from gradatim.models.predictor import Arrays, Predictor, RuntimeModel, describe, names_of
 from gradatim.signature import Signature, TensorSpec
 
 
-class BoundModel(Model):
+class BoundModel(RuntimeModel):
     """A Predictor with constants and carried state filled in; see ``bind``.
 
     Attributes:

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
 from gradatim.models.exported_program import check_program
 from gradatim.models.operators import check_script
-from gradatim.models.predictor import Arrays, Model, failed, names_of, refine
+from gradatim.models.predictor import Arrays, RuntimeModel, failed, names_of, refine
 from gradatim.models.python_callable import call_factory
 from gradatim.models.torch_signature import SCALARS, named_leaves, program_signature, script_signature
 from gradatim.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.source import Source
+    from gradatim.models.source import ModelSource
 
 
-def open_torch(source: Source) -> Model:
+def open_torch(source: ModelSource) -> RuntimeModel:
     """Load a PyTorch model of any form, in evaluation mode.
 
     Raises:
@@ -48,7 +48,7 @@ def open_torch(source: Source) -> Model:
         raise failed(str(source.path), "cannot be loaded by PyTorch", error) from error
 
 
-def import_torch(source: Source) -> Any:
+def import_torch(source: ModelSource) -> Any:
     """PyTorch, with the source's threads, once the source's device is known to be there.
 
     The number of threads is one setting for the whole process: the model opened last decides.
@@ -70,7 +70,7 @@ def import_torch(source: Source) -> Any:
     return torch
 
 
-def load_program(torch: Any, source: Source) -> Any:
+def load_program(torch: Any, source: ModelSource) -> Any:
     """Load a ``torch.export`` program without running any Python that it may bring.
 
     torch makes Python of its tables, so these are read first. It stores example inputs as pickles, and
@@ -86,7 +86,7 @@ def load_program(torch: Any, source: Source) -> Any:
         return torch.export.load(source.path)
 
 
-def load_script(torch: Any, source: Source) -> Any:
+def load_script(torch: Any, source: ModelSource) -> Any:
     """Load TorchScript onto the source's device, in evaluation mode.
 
     Raises:
@@ -129,7 +129,7 @@ def _tensors_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _load_module(torch: Any, source: Source) -> Any:
+def _load_module(torch: Any, source: ModelSource) -> Any:
     """The user's module with the file's weights in it."""
     if source.format == "pickle":
         return _load_pickle(torch, source)
@@ -145,7 +145,7 @@ def _load_module(torch: Any, source: Source) -> Any:
     return module
 
 
-def _load_pickle(torch: Any, source: Source) -> Any:
+def _load_pickle(torch: Any, source: ModelSource) -> Any:
     """A ``torch.save`` file: a state dict by the safe unpickler; a whole module only without a factory."""
     if source.path.suffix.lower() in (".joblib", ".pkl", ".pickle") and source.factory is None:
         raise InvalidInput(
@@ -172,7 +172,7 @@ def _load_pickle(torch: Any, source: Source) -> Any:
     return module
 
 
-def _make_module(torch: Any, source: Source) -> Any:
+def _make_module(torch: Any, source: ModelSource) -> Any:
     if source.factory is None:
         raise _needs_factory(source)
     module = call_factory(source.factory, source.path, source.root)
@@ -183,14 +183,14 @@ def _make_module(torch: Any, source: Source) -> Any:
     return module
 
 
-def _needs_factory(source: Source) -> InvalidInput:
+def _needs_factory(source: ModelSource) -> InvalidInput:
     return InvalidInput(
         f"{source.path} holds weights only. Say in `model.factory: module:function` which function makes the "
         "torch.nn.Module that they belong to."
     )
 
 
-def _does_not_fit(source: Source, error: RuntimeError) -> InvalidInput:
+def _does_not_fit(source: ModelSource, error: RuntimeError) -> InvalidInput:
     details = " ".join(str(error).split())
     details = details if len(details) <= 300 else f"{details[:297]}..."
     return InvalidInput(
@@ -198,7 +198,9 @@ def _does_not_fit(source: Source, error: RuntimeError) -> InvalidInput:
     )
 
 
-def module_predictor(source: Source, module: Any, own: Signature | None = None, **options: Any) -> Model:
+def module_predictor(
+    source: ModelSource, module: Any, own: Signature | None = None, **options: Any
+) -> RuntimeModel:
     """A Predictor over an ``nn.Module``, its inputs named as its ``forward`` names them.
 
     Args:
@@ -218,7 +220,7 @@ def module_predictor(source: Source, module: Any, own: Signature | None = None, 
     return _predictor(torch, source, signature, forward)
 
 
-def _forward_inputs(source: Source, module: Any) -> tuple[TensorSpec, ...]:
+def _forward_inputs(source: ModelSource, module: Any) -> tuple[TensorSpec, ...]:
     """The required arguments of ``forward``, and those optional ones that the contract declares."""
     declared = {spec.name for spec in source.signature.inputs} if source.signature else set()
     inputs = []
@@ -230,7 +232,7 @@ def _forward_inputs(source: Source, module: Any) -> tuple[TensorSpec, ...]:
     return tuple(inputs)
 
 
-def _open_script(torch: Any, source: Source) -> Model:
+def _open_script(torch: Any, source: ModelSource) -> RuntimeModel:
     script = load_script(torch, source)
     own = script_signature(script, source.signature)
     signature = refine(source.name, own, source.signature)
@@ -247,7 +249,7 @@ def _open_script(torch: Any, source: Source) -> Model:
     return _predictor(torch, source, signature, forward)
 
 
-def _open_program(torch: Any, source: Source) -> Model:
+def _open_program(torch: Any, source: ModelSource) -> RuntimeModel:
     program = load_program(torch, source)
     own, arrange = program_signature(torch, program)
     signature = refine(source.name, _renamed(own, source), source.signature)
@@ -260,7 +262,7 @@ def _open_program(torch: Any, source: Source) -> Model:
     return _predictor(torch, source, signature, forward)
 
 
-def _renamed(own: Signature, source: Source) -> Signature:
+def _renamed(own: Signature, source: ModelSource) -> Signature:
     """An exported program's outputs have no names of their own: the contract may give them."""
     names = [spec.name for spec in source.signature.outputs] if source.signature else []
     if len(names) != len(own.outputs) or all(own.output(name) for name in names):
@@ -272,8 +274,8 @@ def _renamed(own: Signature, source: Source) -> Signature:
 
 
 def _predictor(
-    torch: Any, source: Source, signature: Signature, forward: Callable[[dict[str, Any]], Any]
-) -> Model:
+    torch: Any, source: ModelSource, signature: Signature, forward: Callable[[dict[str, Any]], Any]
+) -> RuntimeModel:
     order = [spec.name for spec in signature.inputs]
     names = [spec.name for spec in signature.outputs]
     device = source.device
@@ -284,7 +286,7 @@ def _predictor(
             leaves = [(name, _to_array(torch, value)) for name, value in named_leaves(given, "")]
         return _named(source.name, leaves, names, signature)
 
-    return Model(source.name, signature, call, device=device, threads=source.threads)
+    return RuntimeModel(source.name, signature, call, device=device, threads=source.threads)
 
 
 def _to_tensor(torch: Any, name: str, array: NDArray[Any], device: str) -> Any:

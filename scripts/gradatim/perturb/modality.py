@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.perturb.catalogue import NAMES
-from gradatim.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.signature import TensorSpec
 
 Kind = Literal["image", "tabular", "text", "audio", "tokens"]
 

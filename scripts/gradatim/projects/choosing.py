@@ -14,8 +14,8 @@ from gradatim.errors import GradatimError
 from gradatim.projects.facts import DataFacts, look_into
 from gradatim.projects.finding import Findings, FoundData, FoundModel
 from gradatim.projects.functions import FoundFunction, makers_among, models_among, preprocessing_among
-from gradatim.projects.recognising import given_inputs
-from gradatim.projects.trial import Trial, Trouble
+from gradatim.projects.given import given_inputs
+from gradatim.projects.trial import Trouble, Tryout
 from gradatim.signature import Signature
 
 _MOST_TRIED = 6
@@ -96,7 +96,7 @@ class Choice:
         return yaml.safe_dump({**self.sections(), "task": "embedding"}, allow_unicode=True, sort_keys=False)
 
 
-def choose(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Trial) -> Choice:
+def choose(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Tryout) -> Choice:
     """The likeliest model that can be opened, with the first data that feed it, asked about some of their rows."""
     model = next((one for one in found.models if one.problem is None), None)
     if model is None:
@@ -105,7 +105,7 @@ def choose(root: Path, found: Findings, functions: tuple[FoundFunction, ...], tr
     return _with_data(root, choice, found, functions, trial)
 
 
-def _opened(root: Path, model: FoundModel, functions: tuple[FoundFunction, ...], trial: Trial) -> Choice:
+def _opened(root: Path, model: FoundModel, functions: tuple[FoundFunction, ...], trial: Tryout) -> Choice:
     """A model of a known format with its signature and size, and for mere weights the function that makes the network."""
     from gradatim.models import inspect_model, model_files
 
@@ -127,7 +127,7 @@ def _opened(root: Path, model: FoundModel, functions: tuple[FoundFunction, ...],
 
 
 def _with_network(
-    choice: Choice, model: FoundModel, functions: tuple[FoundFunction, ...], trial: Trial
+    choice: Choice, model: FoundModel, functions: tuple[FoundFunction, ...], trial: Tryout
 ) -> Choice:
     for function in makers_among(functions)[:_MOST_TRIED]:
         made = replace(choice, factory=function.reference)
@@ -138,7 +138,7 @@ def _with_network(
     return replace(choice, notes=(note,))
 
 
-def _function(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Trial) -> Choice:
+def _function(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Tryout) -> Choice:
     """A function of the user's that answers the evaluation data, with the file that it reads if it reads one."""
     grave: dict[str, None] = {}
     for made in list(_functions(found, functions))[:_MOST_TRIED]:
@@ -160,7 +160,7 @@ def _functions(found: Findings, functions: tuple[FoundFunction, ...]) -> Iterato
 
 
 def _with_data(
-    root: Path, choice: Choice, found: Findings, functions: tuple[FoundFunction, ...], trial: Trial
+    root: Path, choice: Choice, found: Findings, functions: tuple[FoundFunction, ...], trial: Tryout
 ) -> Choice:
     """The first data set for evaluation that feeds the model; one whose name says nothing must look the part."""
     notes = list(choice.notes)

@@ -27,7 +27,7 @@ _MADE = (
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Offer:
     """A model that somebody proposes for release.
 
     Attributes:
@@ -39,12 +39,12 @@ class Candidate:
     title: str
 
 
-FIRST = Candidate("first", "Read digits with a wide net")
-BETTER = Candidate("better", "Read digits better and faster: a leaner net, trained on distorted images")
+FIRST = Offer("first", "Read digits with a wide net")
+BETTER = Offer("better", "Read digits better and faster: a leaner net, trained on distorted images")
 BAD = (
-    Candidate("mislabelled", "Better in total, but trained on eights that were labelled as ones"),
-    Candidate("slow", "As good as any, but it looks at twice the resolution"),
-    Candidate("pickle", "The better net as a pickle, so that no export is needed"),
+    Offer("mislabelled", "Better in total, but trained on eights that were labelled as ones"),
+    Offer("slow", "As good as any, but it looks at twice the resolution"),
+    Offer("pickle", "The better net as a pickle, so that no export is needed"),
 )
 """Candidates that must be refused: one worse on one digit, one slower, one that brings a pickle."""
 

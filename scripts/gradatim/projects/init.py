@@ -18,9 +18,9 @@ from gradatim.projects.choosing import Choice, choose
 from gradatim.projects.finding import Findings, FoundModel, look_around
 from gradatim.projects.functions import FoundFunction, look_for_functions, metrics_among
 from gradatim.projects.labelling import read_label_lists
-from gradatim.projects.recognising import Reading, Task, corruptions_for, recognise
+from gradatim.projects.recognising import Reading, TaskGuess, corruptions_for, recognise
 from gradatim.projects.thresholds import gates_for, items_in_time
-from gradatim.projects.trial import Trial, Trouble
+from gradatim.projects.trial import Trouble, Tryout
 from gradatim.subversion import checkout
 
 CONTRACT = "gradatim.yml"
@@ -79,7 +79,7 @@ class Proposal:
         return self.choice.evaluation if self.reading else None
 
     @property
-    def task(self) -> Task | None:
+    def task(self) -> TaskGuess | None:
         return self.reading.task if self.reading else None
 
     @property
@@ -123,7 +123,7 @@ def propose(root: Path, task: str | None = None) -> Proposal:
             "or write a contract for another folder: gradatim init FOLDER"
         )
     functions = look_for_functions(root)
-    with Trial(root / CONTRACT) as trial:
+    with Tryout(root / CONTRACT) as trial:
         choice = choose(root, found, functions, trial)
         readings = _readings(root, found, choice, task)
         proposal = _draft(root, found, choice, readings, functions)
@@ -189,7 +189,7 @@ def _readings(root: Path, found: Findings, choice: Choice, task: str | None) -> 
     if task is None:
         return readings
     wanted = [replace(reading, sure=True) for reading in readings if reading.task.type == task]
-    return wanted or [Reading(Task(task), "you say so")]
+    return wanted or [Reading(TaskGuess(task), "you say so")]
 
 
 def _draft(
@@ -287,7 +287,7 @@ def _keep(proposal: Proposal) -> dict[str, str] | None:
     return {"fidelity": "95%"}
 
 
-def _tried(proposal: Proposal, readings: list[Reading], trial: Trial) -> Proposal:
+def _tried(proposal: Proposal, readings: list[Reading], trial: Tryout) -> Proposal:
     """The proposal after rehearsals of its own contract, mended as far as what it stopped at can be left out."""
     if not proposal.choice.exists:
         return proposal

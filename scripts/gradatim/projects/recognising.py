@@ -25,8 +25,6 @@ _SURE = 4.0
 
 _SCORES = ("probabilities", "output_probability", "probs", "scores", "logits", "probability")
 _EMBEDDINGS = ("embed", "feature", "hidden", "pooled", "vector")
-_RATES = ("sr", "sample_rate", "sampling_rate", "rate")
-_FIXED: dict[str, Any] = {"attention_mask": 1, "token_type_ids": 0, "training": False, "is_training": False}
 """What feeds inputs of these names where the data do not: every token counts, one sentence an item, no training."""
 
 _CORRUPTIONS = {
@@ -39,7 +37,7 @@ _CORRUPTIONS = {
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskGuess:
     """A task as the contract states it: ``labels`` and ``output`` are empty where they go without saying."""
 
     type: str
@@ -60,7 +58,7 @@ class Reading:
         right: of a classification, the share of right answers on the rows looked at; None where none were.
     """
 
-    task: Task
+    task: TaskGuess
     why: str
     sure: bool = True
     likely: bool = True
@@ -110,27 +108,6 @@ def corruptions_for(signature: Signature | None, facts: DataFacts | None) -> tup
         return _CORRUPTIONS[modality_of(next(iter(signature.inputs), unsaid), facts.example).kind]
     except GradatimError:
         return ()
-
-
-def given_inputs(signature: Signature, facts: DataFacts) -> dict[str, dict[str, Any]]:
-    """What a contract says of inputs: an output carried over or a constant that its name tells, where the data feed
-    none; the dtype of a table's numbers, where the model does not say it."""
-    found: dict[str, dict[str, Any]] = {}
-    first, example = next(iter(signature.inputs), None), facts.example
-    if first is not None and first.dtype == "unknown" and example is not None and example.dtype == np.float64:
-        found[first.name] = {"dtype": "float32"}
-    for name in facts.unfed:
-        spec = signature.input(name)
-        if spec is None:
-            continue
-        carried = _carried(spec, signature)
-        if carried is not None:
-            found[name] = {"carry": carried}
-        elif not spec.shape and name.lower() in _RATES:
-            found[name] = {"value": 16000}
-        elif name.lower() in _FIXED:
-            found[name] = {"value": _FIXED[name.lower()]}
-    return found
 
 
 @dataclass(frozen=True)
@@ -204,12 +181,14 @@ def _of_many_labels(
         told = [size for size in (output.shape or ())[1:] if size not in (None, 1)]
         alike = output.axes == axes or told == [size for size in first.shape if size != 1]
         if output.axes == axes and output.floats and first.dtype.kind in "iufb":
-            yield Reading(Task("regression", output=output.stated), "answers and labels have one shape")
+            yield Reading(TaskGuess("regression", output=output.stated), "answers and labels have one shape")
         elif output.axes in (axes + 1, None) and output.floats and axes == 2 and whole:
             tags = next((each for each in names if output.shape and len(each) == output.shape[-1]), ())
-            yield Reading(Task("token_classification", tags, output.stated), "each token has its tag")
+            yield Reading(TaskGuess("token_classification", tags, output.stated), "each token has its tag")
         elif alike and output.floats and output.axes is not None and first.dtype.kind in "iufb":
-            yield Reading(Task("regression", output=output.stated), "answers and labels have as many numbers")
+            yield Reading(
+                TaskGuess("regression", output=output.stated), "answers and labels have as many numbers"
+            )
 
 
 # one label an item
@@ -244,7 +223,10 @@ def _scores(
         classes = np.unique(labels).tolist()
         few = len(classes) <= max(2, len(labels) // 5)
         return (
-            (0.5, Reading(Task("classification", _spelled(classes), output.stated), "the labels are few"))
+            (
+                0.5,
+                Reading(TaskGuess("classification", _spelled(classes), output.stated), "the labels are few"),
+            )
             if few
             else None
         )
@@ -264,7 +246,7 @@ def _scores(
         else (f"there are {width} scores and the labels lie among them")
     )
     named = 1 - next((i for i, word in enumerate(_SCORES) if word == output.name.lower()), len(_SCORES)) / 100
-    task = Task("classification", _spelled(classes), output.stated)
+    task = TaskGuess("classification", _spelled(classes), output.stated)
     return (100 if told else 10 if sure else 1) + named, Reading(task, why, sure, likely, width, right)
 
 
@@ -329,13 +311,15 @@ def _single(
             (each for each in names if len(each) == 2 and (not text or set(each) == set(distinct.tolist()))),
             None,
         )
-        task = Task("classification", pair or (tuple(distinct.tolist()) if text else (0, 1)), output.stated)
+        task = TaskGuess(
+            "classification", pair or (tuple(distinct.tolist()) if text else (0, 1)), output.stated
+        )
         return 5.0, Reading(task, "one score tells two labels apart", classes=2)
     if text:
         return None
     near = output.called(("prediction", "variable", "value", "output"))
     return 4.0 + 0.1 * near, Reading(
-        Task("regression", output=output.stated), "the labels are numbers, and so is the answer"
+        TaskGuess("regression", output=output.stated), "the labels are numbers, and so is the answer"
     )
 
 
@@ -356,9 +340,9 @@ def _by_name(
         and len(distinct) > max(2, len(labels) // 5)
     ):
         return 3.0, Reading(
-            Task("regression", output=output.stated), "the labels are numbers, and so is the answer"
+            TaskGuess("regression", output=output.stated), "the labels are numbers, and so is the answer"
         )
-    task = Task("classification", _spelled(tuple(distinct)), output.stated)
+    task = TaskGuess("classification", _spelled(tuple(distinct)), output.stated)
     return 2.0 + agreed, Reading(task, "an output says the label itself", classes=len(distinct))
 
 
@@ -405,7 +389,8 @@ def _without_labels(
             and not output.called(_EMBEDDINGS)
         ):
             yield Reading(
-                Task("language_modelling", output=output.stated), "each token of a vocabulary has its score"
+                TaskGuess("language_modelling", output=output.stated),
+                "each token of a vocabulary has its score",
             )
     vectors = [o for o in outputs if o.floats and o.axes in (2, 3) and (o.shape or (0,))[-1] not in (None, 1)]
     wide = [o for o in vectors if o.axes == 2 and (o.width or 0) >= 2 * _EMBEDDING_WIDTH]
@@ -413,7 +398,7 @@ def _without_labels(
     for output in (*called, *wide, *vectors):
         sure = facts is None or facts.label is None or bool(called) or output in wide
         yield Reading(
-            Task("embedding", output=output.stated),
+            TaskGuess("embedding", output=output.stated),
             "its vectors can be held against the last release's",
             sure,
         )
@@ -429,18 +414,3 @@ def _distinct(readings: Sequence[Reading]) -> list[Reading]:
     for reading in readings:
         kinds.setdefault(reading.task.type, reading)
     return list(kinds.values())
-
-
-def _carried(spec: TensorSpec, signature: Signature) -> str | None:
-    """The output that is this input's next state: of its dtype and number of axes, and named alike."""
-    alike = [
-        output
-        for output in signature.outputs
-        if output.dtype == spec.dtype
-        and output.shape is not None
-        and spec.shape is not None
-        and len(output.shape) == len(spec.shape) > 1
-    ]
-    stem = spec.name.lower().removesuffix("_in").removesuffix("0").removeprefix("in_").removeprefix("prev_")
-    named = [output.name for output in alike if stem in output.name.lower()]
-    return named[0] if len(named) == 1 else None

@@ -41,7 +41,7 @@ class Trouble:
     grave: bool = False
 
 
-class Trial:
+class Tryout:
     """Tries contracts of one folder, whose texts nobody wrote down yet; nothing is written there.
 
     One process answers all questions (``checks.rehearsal_worker``), so that a framework is imported once; where it
@@ -56,7 +56,7 @@ class Trial:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
 
-    def __enter__(self) -> Trial:
+    def __enter__(self) -> Tryout:
         self._scratch = tempfile.TemporaryDirectory(prefix="gradatim-")
         self._log = (Path(self._scratch.name) / "log").open("w+b")
         return self

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradatim.errors import EnvironmentLacks, UsageError
-from gradatim.registry.history import Model, Registry, Release
+from gradatim.registry.history import ModelHistory, Registry, Release
 from gradatim.registry.sync import Sync
 
 
@@ -86,7 +86,7 @@ def baseline(
     return None
 
 
-def _held(model: Model, stage: str, candidate: str | None) -> Baseline | None:
+def _held(model: ModelHistory, stage: str, candidate: str | None) -> Baseline | None:
     for assignment in reversed(model.held(stage)):
         release = assignment.release
         if release is None or candidate is None or release.manifest != candidate:

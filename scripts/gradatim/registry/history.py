@@ -119,7 +119,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelHistory:
     """All that is known about one model.
 
     Attributes:
@@ -220,13 +220,13 @@ class Registry:
         complete: False for a shallow clone: what is not seen may still exist.
     """
 
-    models: Mapping[str, Model]
+    models: Mapping[str, ModelHistory]
     ledgers: frozenset[str]
     warnings: tuple[str, ...]
     other_tags: tuple[str, ...]
     complete: bool
 
-    def model(self, name: str | None = None) -> Model:
+    def model(self, name: str | None = None) -> ModelHistory:
         """One model; without a name, the only one.
 
         A model that the contract names and that has no tags yet is an empty one.
@@ -235,11 +235,11 @@ class Registry:
             UsageError: there are several and none was named.
         """
         if name is not None:
-            return self.models.get(name, Model(name, (), ()))
+            return self.models.get(name, ModelHistory(name, (), ()))
         if len(self.models) == 1:
             return next(iter(self.models.values()))
         if not self.models:
-            return Model(None, (), ())
+            return ModelHistory(None, (), ())
         names = ", ".join(sorted(key for key in self.models if key))
         raise UsageError(f"This repository has several models: {names}. Name one: `name@v1.0.0`.")
 
@@ -301,7 +301,7 @@ def _digest(text: str | None) -> str | None:
     return match[1] if match else None
 
 
-def date_of_next_assignment(model: Model, now: int) -> int:
+def date_of_next_assignment(model: ModelHistory, now: int) -> int:
     """A date for the next assignment that is later than every earlier one's, whatever the clocks say.
 
     gto orders by date: this keeps it in agreement with the counters. ``SOURCE_DATE_EPOCH`` sets the clock.

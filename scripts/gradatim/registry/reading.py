@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gradatim.registry import tags
 from gradatim.registry.git import Repository
-from gradatim.registry.history import LEDGER, Assignment, Model, Registry, Release
+from gradatim.registry.history import LEDGER, Assignment, ModelHistory, Registry, Release
 from gradatim.registry.tags import SemVer
 
 _FIELDS = "%00".join(
@@ -119,7 +119,7 @@ class _Reader:
             names = {_said_model(row.message) for row in rows} - {None}
         return str(names.pop()) if len(names) == 1 else ""
 
-    def _model(self, model: str, rows: list[_Row]) -> Model:
+    def _model(self, model: str, rows: list[_Row]) -> ModelHistory:
         withdrawn = {
             (row.name.version, row.name.counter): row.tag for row in rows if row.name.action == "deregister"
         }
@@ -154,7 +154,7 @@ class _Reader:
         given_up = [row.name.counter for row in rows if row.name.action == "deprecate"]
         assignments = self._assignments(model, rows, ordered)
         revived = bool(given_up) and any(a.counter > max(given_up) > 0 for a in assignments)
-        return Model(model or None, ordered, assignments, bool(given_up) and not revived)
+        return ModelHistory(model or None, ordered, assignments, bool(given_up) and not revived)
 
     def _assignments(
         self, model: str, rows: Iterable[_Row], releases: tuple[Release, ...]

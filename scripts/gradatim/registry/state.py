@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gradatim.errors import UsageError
-from gradatim.registry.history import Assignment, Model, Registry, Release
+from gradatim.registry.history import Assignment, ModelHistory, Registry, Release
 
 SECONDS_PER_DAY = 86_400
 
@@ -65,7 +65,7 @@ class ModelState:
 
 
 @dataclass(frozen=True)
-class Event:
+class StageEvent:
     """One thing that happened, told by one tag.
 
     Attributes:
@@ -116,7 +116,7 @@ def status(
     return [_model_state(registry, found, ladder, suffixes or {}, soak or {}, now) for found in wanted]
 
 
-def history(registry: Registry, *, model: str | None = None) -> list[Event]:
+def history(registry: Registry, *, model: str | None = None) -> list[StageEvent]:
     """Everything that happened to a model, or to all, oldest first.
 
     Assignments stand in the order of their counters and releases in that of their versions; dates only
@@ -126,7 +126,7 @@ def history(registry: Registry, *, model: str | None = None) -> list[Event]:
     return [event for found in models for event in _merge(_released(found), _assigned(found))]
 
 
-def why(event: Event, approved: Collection[str]) -> str:
+def why(event: StageEvent, approved: Collection[str]) -> str:
     """Who approved an event and for which reason, in words.
 
     Args:
@@ -140,7 +140,7 @@ def why(event: Event, approved: Collection[str]) -> str:
 
 def _model_state(
     registry: Registry,
-    model: Model,
+    model: ModelHistory,
     ladder: Sequence[str],
     suffixes: Mapping[str, str | None],
     soak: Mapping[str, float],
@@ -158,7 +158,7 @@ def _model_state(
 
 
 def _stage_state(
-    registry: Registry, model: Model, stage: str, suffixes: Mapping[str, str | None]
+    registry: Registry, model: ModelHistory, stage: str, suffixes: Mapping[str, str | None]
 ) -> StageState:
     holder = model.holder(stage)
     if holder is not None:
@@ -197,9 +197,9 @@ def _has_evidence(registry: Registry, release: Release | None) -> bool:
     return release is not None and release.manifest in registry.ledgers
 
 
-def _released(model: Model) -> list[Event]:
+def _released(model: ModelHistory) -> list[StageEvent]:
     return [
-        Event(
+        StageEvent(
             "released" if release.active else "withdrawn",
             model.name,
             str(release),
@@ -213,12 +213,12 @@ def _released(model: Model) -> list[Event]:
     ]
 
 
-def _assigned(model: Model) -> list[Event]:
+def _assigned(model: ModelHistory) -> list[StageEvent]:
     return [_event(model, assignment) for assignment in model.assignments]
 
 
-def _event(model: Model, assignment: Assignment) -> Event:
-    return Event(
+def _event(model: ModelHistory, assignment: Assignment) -> StageEvent:
+    return StageEvent(
         "assigned" if assignment.assigned else "unassigned",
         model.name,
         assignment.label,
@@ -232,9 +232,9 @@ def _event(model: Model, assignment: Assignment) -> Event:
     )
 
 
-def _merge(releases: list[Event], assignments: list[Event]) -> list[Event]:
+def _merge(releases: list[StageEvent], assignments: list[StageEvent]) -> list[StageEvent]:
     """Interleave two lists without disturbing the order of either."""
-    merged: list[Event] = []
+    merged: list[StageEvent] = []
     place = {event.label: number for number, event in enumerate(releases)}
     told = 0
     for assignment in assignments:

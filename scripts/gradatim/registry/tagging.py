@@ -20,7 +20,7 @@ from gradatim.evidence.statement import Bundle
 from gradatim.files import sha256_bytes
 from gradatim.registry import tags
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
-from gradatim.registry.history import Model, Registry, Release, date_of_next_assignment
+from gradatim.registry.history import ModelHistory, Registry, Release, date_of_next_assignment
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.reading import read
 from gradatim.registry.sync import Sync, sync
@@ -211,7 +211,7 @@ def _refuse_overtaken(repository: Repository, release: Release, stage: str, tag:
         )
 
 
-def rollback_target(model: Model, stage: str, to: str | None = None) -> Release:
+def rollback_target(model: ModelHistory, stage: str, to: str | None = None) -> Release:
     """Which release a rollback of a stage goes to: the last good one, or the one that was named.
 
     Raises:
@@ -237,7 +237,7 @@ def rollback_target(model: Model, stage: str, to: str | None = None) -> Release:
     return target
 
 
-def _existing(model: Model, record: ReleaseRecord, state: Sync) -> Release | None:
+def _existing(model: ModelHistory, record: ReleaseRecord, state: Sync) -> Release | None:
     version = SemVer.parse(record.version)
     existing = next((release for release in model.releases if release.version == version), None)
     if existing is None:
@@ -257,7 +257,7 @@ def _existing(model: Model, record: ReleaseRecord, state: Sync) -> Release | Non
     return existing
 
 
-def _complete(repository: Repository, model: Model, existing: Release, state: Sync) -> Announcement:
+def _complete(repository: Repository, model: ModelHistory, existing: Release, state: Sync) -> Announcement:
     """Push what an earlier run made here and could not push; usually nothing."""
     mine = [f"refs/tags/{existing.tag}"]
     mine += [
@@ -282,7 +282,7 @@ def _complete(repository: Repository, model: Model, existing: Release, state: Sy
 
 def _assignment(
     repository: Repository,
-    model: Model,
+    model: ModelHistory,
     stage: str,
     commit: str,
     lines: Mapping[str, str],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from gradatim.errors import BrokenEvidence
-from gradatim.gates.reuse import Charge, Ledger
+from gradatim.gates.reuse import Charge, UseLedger
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.tag_object import IDENTITY
 
@@ -102,11 +102,11 @@ def _newest(repository: Repository, data: str, here: str | None, there: str | No
     )
 
 
-def _read(repository: Repository, data: str, head: str | None) -> Ledger:
+def _read(repository: Repository, data: str, head: str | None) -> UseLedger:
     """The ledger at a commit, once it is sure that each commit before only added to it."""
     name = f"The ledger of the test set {data[:12]}"
     if head is None:
-        return Ledger(name=name)
+        return UseLedger(name=name)
     commits = repository.text("rev-list", "--first-parent", head).split("\n")
     texts = repository.read_objects([f"{commit}:{_FILE}" for commit in commits])
     newest, *older = [text or b"" for text in texts]
@@ -115,10 +115,10 @@ def _read(repository: Repository, data: str, head: str | None) -> Ledger:
         if not following.startswith(text) or len(text) >= len(following):
             raise BrokenEvidence(f"{name} lost lines that it once had: it may only be appended to.")
         following = text
-    return Ledger(newest, name)
+    return UseLedger(newest, name)
 
 
-def _commit(repository: Repository, ledger: Ledger, parent: str | None, found: Charge) -> str:
+def _commit(repository: Repository, ledger: UseLedger, parent: str | None, found: Charge) -> str:
     blob = repository.write_blob(ledger.text)
     tree = os.fsdecode(repository.run("mktree", stdin=f"100644 blob {blob}\t{_FILE}\n".encode())).strip()
     name, email = IDENTITY

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradatim.errors import UsageError
-from gradatim.registry.history import Model
+from gradatim.registry.history import ModelHistory
 from gradatim.registry.tags import SemVer
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -108,7 +108,7 @@ def compare(
 
 
 def next_version(
-    model: Model, change: Change | None, *, suffix: str | None = None, wanted: str | None = None
+    model: ModelHistory, change: Change | None, *, suffix: str | None = None, wanted: str | None = None
 ) -> NextVersion:
     """The version of the next release of a model.
 
@@ -149,7 +149,9 @@ def next_version(
     return NextVersion(_untaken(model, core), last, reasons)
 
 
-def _next_core(model: Model, change: Change | None, last: SemVer | None) -> tuple[SemVer, tuple[str, ...]]:
+def _next_core(
+    model: ModelHistory, change: Change | None, last: SemVer | None
+) -> tuple[SemVer, tuple[str, ...]]:
     reasons: tuple[str, ...]
     if last is None:
         core, reasons = FIRST, ("the first release",)
@@ -168,7 +170,7 @@ def _next_core(model: Model, change: Change | None, last: SemVer | None) -> tupl
     return core, reasons
 
 
-def _untaken(model: Model, version: SemVer) -> SemVer:
+def _untaken(model: ModelHistory, version: SemVer) -> SemVer:
     if any(release.version == version for release in model.releases):
         raise UsageError(f"The version {version} exists already, and a version is never made twice.")
     newest = model.newest

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from gradatim.candidate.candidate import Candidate
 from gradatim.errors import GradatimError, UsageError
 from gradatim.registry.tags import SemVer
 from gradatim.releasing.signing import signing_for
+
+if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Candidate
 
 
 def obstacles(candidate: Candidate) -> list[GradatimError]:

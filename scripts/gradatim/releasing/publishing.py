@@ -25,7 +25,7 @@ Sign = Callable[[ReleaseFiles], bytes | None]
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishingRun:
     """What a run of publishing did.
 
     Attributes:
@@ -46,7 +46,7 @@ def publish(
     *,
     sign: Sign | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> Published:
+) -> PublishingRun:
     """Release: drafts, tag with evidence, publication, record.
 
     Args:
@@ -85,7 +85,7 @@ def publish(
     pointed = point_stage(repository, tagged, publishers, publications)
     new = any(drafted.public is None for _, drafted in drafts)
     written = announcement.created or new or recorded or pointed
-    return Published(announcement, tuple(publications), written)
+    return PublishingRun(announcement, tuple(publications), written)
 
 
 def point_stage(

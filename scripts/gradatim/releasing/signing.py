@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gradatim.ci.identity import identity_token
-from gradatim.contract.reading import ReadContract
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.authenticity import Trust, public_fingerprint
@@ -21,6 +21,9 @@ from gradatim.evidence.signing import (
     KeySigner,
     Signer,
 )
+
+if TYPE_CHECKING:
+    from gradatim.contract.reading import ReadContract
 
 
 def signatures_of(contract: ReadContract) -> Signatures:

@@ -15,7 +15,7 @@ from typing import Any
 
 from gradatim import __version__
 from gradatim.contract.reading import ReadContract
-from gradatim.contract.subject import Model
+from gradatim.contract.subject import ModelSection
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import inputs_of, outputs_of
@@ -43,7 +43,7 @@ _ENVIRONMENTS = {
 
 
 @dataclass(frozen=True)
-class Input:
+class IncludeInput:
     """An input of the include.
 
     Attributes:
@@ -58,30 +58,34 @@ class Input:
 
 
 INPUTS = (
-    Input("contract", "Path of the contract.", "gradatim.yml"),
-    Input("workspace", "Where the steps leave their results: .gradatim beside the contract.", ".gradatim"),
-    Input(
+    IncludeInput("contract", "Path of the contract.", "gradatim.yml"),
+    IncludeInput(
+        "workspace", "Where the steps leave their results: .gradatim beside the contract.", ".gradatim"
+    ),
+    IncludeInput(
         "branches",
         "The branches that hold the contract's stages, as a regular expression.",
         "/^(develop|staging|main)$/",
     ),
-    Input(
+    IncludeInput(
         "built",
         "What `build` makes and git does not hold, as in model/digits.onnx: later jobs need it.",
         ".gradatim/",
     ),
-    Input("kit", "What pip installs. Empty: the image holds the kit.", KIT),
-    Input("requirements", "Your own requirements file, for code that the contract names.", ""),
-    Input("image", "The image of every job: Python 3.10 or newer, and git.", "python:3.11"),
-    Input("timeout", "How long one job may take.", "1 hour"),
-    Input(
+    IncludeInput("kit", "What pip installs. Empty: the image holds the kit.", KIT),
+    IncludeInput("requirements", "Your own requirements file, for code that the contract names.", ""),
+    IncludeInput("image", "The image of every job: Python 3.10 or newer, and git.", "python:3.11"),
+    IncludeInput("timeout", "How long one job may take.", "1 hour"),
+    IncludeInput(
         "shards",
         "Jobs that share the rows of `evaluate` and of the robustness in `test`; 1 shares nothing.",
         1,
     ),
-    Input("job-prefix", "Begins every job's name; another one for every further model.", "gradatim-"),
-    Input("checks-stage", "The stage of the jobs that check.", "test"),
-    Input("release-stage", "The stage of the jobs that tag, publish, promote and roll back.", "deploy"),
+    IncludeInput("job-prefix", "Begins every job's name; another one for every further model.", "gradatim-"),
+    IncludeInput("checks-stage", "The stage of the jobs that check.", "test"),
+    IncludeInput(
+        "release-stage", "The stage of the jobs that tag, publish, promote and roll back.", "deploy"
+    ),
 )
 
 
@@ -152,7 +156,7 @@ def render_caller(
     return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, ""])
 
 
-def _extra(model: Model) -> str:
+def _extra(model: ModelSection) -> str:
     """The extra of the kit that runs a model of this kind, by the name of its file."""
     suffix = Path(model.path or "").suffix
     if suffix == ".tflite":

@@ -27,15 +27,15 @@ from gradatim.report.model import (
     Calibration,
     Card,
     Confusion,
-    Contestant,
     DataSet,
     Estimate,
     Latency,
-    Lineage,
     ModelSummary,
+    Provenance,
     Report,
     StepSummary,
-    Variant,
+    TimedModel,
+    VariantRow,
 )
 from gradatim.report.overlap import aligned, counts
 from gradatim.signature import Inspection, Signature
@@ -144,7 +144,7 @@ def _variants(
     chosen: str | None,
     record: Mapping[str, Any] | None,
     candidate: Candidate,
-) -> tuple[Variant, ...]:
+) -> tuple[VariantRow, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
     both = _overlap(Evaluated.if_any(found.get("evaluate")), chosen)
     compressed = Compressed.if_any(found.get("compress"))
@@ -162,7 +162,7 @@ def _variants(
             quick = trial.latency_ratio
             latency = Estimate(quick * original.value) if quick is not None and original else None
             variants.append(
-                Variant(name, trial.size, {}, latency, accepted=trial.accepted, reason=_why(trial))
+                VariantRow(name, trial.size, {}, latency, accepted=trial.accepted, reason=_why(trial))
             )
     return tuple(variants)
 
@@ -179,7 +179,7 @@ def _variant(
     latency: Estimate | None,
     chosen: str | None,
     candidate: Candidate,
-) -> Variant:
+) -> VariantRow:
     mine = {
         m.name: m.value for m in measurements if m.variant == name and m.where is None and m.value is not None
     }
@@ -189,7 +189,7 @@ def _variant(
         metric: mine[metric] for metric in (*wanted, *(task.metrics if task else ())) if metric in mine
     }
     size, parameters = mine.get("size"), mine.get("parameters")
-    return Variant(
+    return VariantRow(
         name,
         int(size) if size is not None else None,
         quality,
@@ -234,7 +234,7 @@ def _latency(record: Mapping[str, Any] | None, chosen: str | None) -> Latency | 
         return None
     shown = [entry for entry in record["contestants"] if entry["name"] in (chosen, BASELINE)]
     contestants = tuple(
-        Contestant(
+        TimedModel(
             entry["name"],
             {quantile: entry[quantile]["value"] for quantile in ("p50", "p90", "p99")},
             _ecdf(entry["samples"]),
@@ -318,12 +318,12 @@ def _inspection(seen: Inspection, candidate: Candidate, chosen: str | None) -> M
 
 def _lineage(
     candidate: Candidate, found: Mapping[str, Statement], chosen: str | None, inspected: Inspected | None
-) -> Lineage:
+) -> Provenance:
     environment = _environment(found)
     packages = _packages(found)
     baseline = _baseline(candidate)
     manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
-    return Lineage(
+    return Provenance(
         commit=environment.get("commit"),
         branch=environment.get("branch"),
         previous=f"{baseline.label} ({baseline.digest[:12]})" if baseline else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gradatim.lineage.record import DataUsed, Metric, Parameter
+from gradatim.lineage.record import DataUsed, LoggedMetric, Parameter
 from gradatim.report import blocks, numbers
 from gradatim.report.model import Report
 from gradatim.report.text import one_line
@@ -102,7 +102,7 @@ def _used(name: str, used: DataUsed) -> str:
     return "  ".join(part for part in (name, used.path if used.path != name else "", digest) if part)
 
 
-def _course(metric: Metric) -> str:
+def _course(metric: LoggedMetric) -> str:
     last = "NaN at the end" if metric.value is None else f"{metric.value:.4g}"
     if not metric.log:
         return last

@@ -47,7 +47,7 @@ class StepSummary:
 
 
 @dataclass(frozen=True)
-class Variant:
+class VariantRow:
     """The candidate in one form, or the baseline beside it.
 
     Attributes:
@@ -125,7 +125,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class TimedModel:
     """The latencies of one model in the benchmark.
 
     Attributes:
@@ -152,7 +152,7 @@ class Latency:
         setting: one line on the machine: processor, threads, batch size.
     """
 
-    contestants: tuple[Contestant, ...] = ()
+    contestants: tuple[TimedModel, ...] = ()
     rounds: tuple[float, ...] = ()
     ratio: Estimate | None = None
     margin: float | None = None
@@ -213,7 +213,7 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
-class Lineage:
+class Provenance:
     """Where the candidate comes from.
 
     Attributes:
@@ -322,7 +322,7 @@ class Report:
     contract: str = "gradatim.yml"
     gates: tuple[GateResult, ...] = ()
     steps: tuple[StepSummary, ...] = ()
-    variants: tuple[Variant, ...] = ()
+    variants: tuple[VariantRow, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     slices: tuple[Slice, ...] = ()
     robustness: tuple[Curve, ...] = ()
@@ -332,7 +332,7 @@ class Report:
     calibration: Calibration | None = None
     checks: tuple[Check, ...] = ()
     inspection: ModelSummary | None = None
-    lineage: Lineage | None = None
+    lineage: Provenance | None = None
     data: tuple[DataSet, ...] = ()
     card: Card | None = None
     hints: tuple[str, ...] = ()

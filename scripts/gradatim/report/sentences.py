@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import numbers, overlap
-from gradatim.report.model import Latency, Report, Variant
+from gradatim.report.model import Latency, Report, VariantRow
 from gradatim.report.text import one_line
 
 TONES = {
@@ -132,12 +132,12 @@ def tally(report: Report) -> str:
     return ", ".join(f"{number} {word}" for word, number in counts if number)
 
 
-def judged(report: Report) -> Variant | None:
+def judged(report: Report) -> VariantRow | None:
     """The variant that is judged."""
     return next((variant for variant in report.variants if variant.chosen), None)
 
 
-def replaced(report: Report) -> Variant | None:
+def replaced(report: Report) -> VariantRow | None:
     """The baseline among the variants."""
     return next((variant for variant in report.variants if variant.baseline), None)
 
@@ -255,7 +255,7 @@ def gates_lead(report: Report) -> str:
     )
 
 
-def variants_in_order(report: Report) -> list[Variant]:
+def variants_in_order(report: Report) -> list[VariantRow]:
     """The chosen one, the baseline, what was accepted, what was not; each by size."""
     return sorted(
         report.variants,
@@ -263,7 +263,7 @@ def variants_in_order(report: Report) -> list[Variant]:
     )
 
 
-def variant_note(variant: Variant) -> str:
+def variant_note(variant: VariantRow) -> str:
     """What became of a variant, in a few words."""
     state = "chosen" if variant.chosen else ""
     if variant.baseline and variant.name != "baseline":

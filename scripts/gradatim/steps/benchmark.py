@@ -17,7 +17,7 @@ from gradatim.timing.machine import this_machine
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
 
-    from gradatim.contract.schema import Benchmark
+    from gradatim.contract.schema import BenchmarkSection
     from gradatim.timing.contestant import Contestant
     from gradatim.timing.result import PairedResult
 
@@ -79,7 +79,7 @@ def _timed(
     contestants: Mapping[str, Contestant],
     variants: list[str],
     batch: Mapping[str, NDArray[Any]],
-    settings: Benchmark,
+    settings: BenchmarkSection,
     margin: float,
     tell: Callable[[int, int, str], None],
 ) -> Iterator[PairedResult]:

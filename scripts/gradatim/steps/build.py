@@ -7,19 +7,22 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL, Forms
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
-from gradatim.contract.subject import Build
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.found import Built
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, tree_digest, write_bytes
-from gradatim.lineage.record import Lineage
 from gradatim.report import numbers
+
+if TYPE_CHECKING:
+    from gradatim.contract.subject import Build
+    from gradatim.lineage.record import Lineage
 
 _LINES_TOLD = 12
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from gradatim.candidate import training
 from gradatim.candidate.candidate import Candidate
@@ -13,7 +14,9 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.models import inspect_model
 from gradatim.models.opening import said_of
-from gradatim.signature import Inspection
+
+if TYPE_CHECKING:
+    from gradatim.signature import Inspection
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:

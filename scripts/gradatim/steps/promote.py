@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gradatim import __version__
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.freshness import freshness, held_as_baseline
-from gradatim.ci.approval import Approval
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.found import Promoted
@@ -24,9 +24,12 @@ from gradatim.registry.state import SECONDS_PER_DAY
 from gradatim.registry.tagging import VersionTaken, uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, Level, next_version
-from gradatim.releasing.publishing import Published, publish
+from gradatim.releasing.publishing import PublishingRun, publish
 from gradatim.releasing.signing import Signing, signatures_of, signing_for
 from gradatim.releasing.verification import verify_version
+
+if TYPE_CHECKING:
+    from gradatim.ci.approval import Approval
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def plan(candidate: Candidate, stage: str, version: str | None = None) -> Promot
     return Promotion(chosen, below, stage, _number(candidate, chosen, stage), approval, notes, signing)
 
 
-def run(candidate: Candidate, promotion: Promotion) -> Published:
+def run(candidate: Candidate, promotion: Promotion) -> PublishingRun:
     """Give the same bytes and the same evidence their version in the stage above, and publish them there."""
     files = _files(candidate, promotion)
     done = publish(candidate.repository, files, candidate.publishers(), sign=promotion.signing)

@@ -30,7 +30,7 @@ from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alar
 from gradatim.timing.energy import Counter, Energy, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
-from gradatim.timing.result import Comparison, ContestantTiming, Discarded, Level, PairedResult
+from gradatim.timing.result import ContestantTiming, Discarded, LatencyLevel, PairedComparison, PairedResult
 
 _KEPT_SAMPLES = 2000
 _MOST_DISCARDED = 6
@@ -256,21 +256,21 @@ class _Log:
             energy_reason=None if energies else turns[-1].energy.reason,
         )
 
-    def _quantile(self, calls: NDArray[np.float64], q: float) -> Level:
+    def _quantile(self, calls: NDArray[np.float64], q: float) -> LatencyLevel:
         return _level(
             float(np.quantile(calls, q)), [float(np.quantile(turn.seconds, q)) for turn in self.turns]
         )
 
 
-def _level(value: float, rounds: Sequence[float]) -> Level:
+def _level(value: float, rounds: Sequence[float]) -> LatencyLevel:
     """A value over all rounds with its interval, from what it was in each of them."""
     if len(rounds) < 3:
-        return Level(value)
+        return LatencyLevel(value)
     from scipy.special import stdtrit
 
     logs = [math.log(one) for one in rounds]
     half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return Level(value, value * math.exp(-half), value * math.exp(half))
+    return LatencyLevel(value, value * math.exp(-half), value * math.exp(half))
 
 
 class _Answer:
@@ -293,11 +293,11 @@ class _Answer:
         if look_now:
             self.looks.append(look(self.differences, question.margin, question.alarm))
 
-    def comparison(self, question: Question, reason: str | None) -> Comparison:
+    def comparison(self, question: Question, reason: str | None) -> PairedComparison:
         alarm = default_alarm(question.margin) if question.alarm is None else question.alarm
         # A slowdown is proven half of the time when it exceeds the alarm by just the interval's half width.
         last = self.looks[-1] if self.looks else None
-        return Comparison(
+        return PairedComparison(
             candidate=question.candidate,
             baseline=question.baseline,
             margin=question.margin,

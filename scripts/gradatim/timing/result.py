@@ -14,7 +14,7 @@ from gradatim.timing.nvml import GpuFacts
 
 
 @dataclass(frozen=True)
-class Level:
+class LatencyLevel:
     """What a call takes, with the 95 % interval of its value between rounds; no interval for under three rounds."""
 
     value: float
@@ -50,22 +50,22 @@ class ContestantTiming:
     rounds: int
     calls: int
     items: int
-    p50: Level
-    p90: Level
-    p99: Level
-    mean: Level
+    p50: LatencyLevel
+    p90: LatencyLevel
+    p99: LatencyLevel
+    mean: LatencyLevel
     throughput: float
     block: float
     memory: int
     opening: float
     samples: tuple[float, ...]
-    energy: Level | None
+    energy: LatencyLevel | None
     energies: tuple[float, ...]
     energy_reason: str | None
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """The answer to a question; ratios are candidate / baseline (1.05 = 5 % slower).
 
     Attributes:
@@ -124,7 +124,7 @@ class PairedResult:
     """
 
     contestants: tuple[ContestantTiming, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PairedComparison, ...]
     plan: BlockPlan
     machine: Machine
     seed: int
@@ -136,7 +136,7 @@ class PairedResult:
     def contestant(self, name: str) -> ContestantTiming:
         return next(contestant for contestant in self.contestants if contestant.name == name)
 
-    def comparison(self, candidate: str) -> Comparison | None:
+    def comparison(self, candidate: str) -> PairedComparison | None:
         """The comparison in which ``candidate`` is the candidate."""
         return next((found for found in self.comparisons if found.candidate == candidate), None)
 
@@ -148,7 +148,7 @@ class PairedResult:
                 reason = answer.reason or "no round counted"
                 found.append(Measurement("latency_ratio", answer.candidate, None, "s/s", reason=reason))
             else:
-                ratio = Level(answer.ratio, answer.low, answer.high)
+                ratio = LatencyLevel(answer.ratio, answer.low, answer.high)
                 found.append(
                     _measured("latency_ratio", answer.candidate, ratio, "s/s", len(answer.differences))
                 )
@@ -170,7 +170,7 @@ def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
     for name in ("p50", "p90", "p99", "mean"):
         yield _measured(f"latency_{name}", one.name, getattr(one, name), "s", one.rounds)
     low, high = (one.items / end if end else None for end in (one.mean.high, one.mean.low))
-    yield _measured("throughput", one.name, Level(one.throughput, low, high), "1/s", one.rounds)
+    yield _measured("throughput", one.name, LatencyLevel(one.throughput, low, high), "1/s", one.rounds)
     yield Measurement("memory", one.name, float(one.memory), "B", one.rounds)
     if one.energy is None:
         yield Measurement("energy", one.name, None, "J", reason=one.energy_reason)
@@ -178,5 +178,5 @@ def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
         yield _measured("energy", one.name, one.energy, "J", len(one.energies))
 
 
-def _measured(name: str, variant: str, level: Level, unit: str, rounds: int) -> Measurement:
+def _measured(name: str, variant: str, level: LatencyLevel, unit: str, rounds: int) -> Measurement:
     return Measurement(name, variant, level.value, unit, rounds, level.low, level.high)

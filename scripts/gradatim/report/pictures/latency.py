@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gradatim.report import numbers
-from gradatim.report.model import Contestant, Latency
+from gradatim.report.model import Latency, TimedModel
 from gradatim.report.numbers import PERCENT
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent, spread_apart
@@ -68,7 +68,7 @@ def draw_rounds(latency: Latency) -> str:
     return picture("latency-rounds", WIDTH, HEIGHT, "Paired benchmark, round by round", told, *parts)
 
 
-def draw_distribution(contestants: Sequence[Contestant]) -> str:
+def draw_distribution(contestants: Sequence[TimedModel]) -> str:
     """The share of calls that were done within a time, per contestant; empty without such points."""
     drawn = [c for c in contestants if len(c.ecdf) >= 2 and all(t > 0 for t, _ in c.ecdf)][:_CURVES]
     if not drawn:
@@ -102,7 +102,7 @@ def _near(rounds: Sequence[float]) -> bool:
     return max(low - 1, 1 - high, 0.0) <= 4 * (high - low) or low == high
 
 
-def _steps(contestant: Contestant, x: Scale, y: Scale) -> list[tuple[float, float]]:
+def _steps(contestant: TimedModel, x: Scale, y: Scale) -> list[tuple[float, float]]:
     found: list[tuple[float, float]] = []
     for seconds, share in contestant.ecdf:
         if found:
@@ -111,7 +111,7 @@ def _steps(contestant: Contestant, x: Scale, y: Scale) -> list[tuple[float, floa
     return found
 
 
-def _names(drawn: Sequence[Contestant], x: Scale, y: Scale) -> str:
+def _names(drawn: Sequence[TimedModel], x: Scale, y: Scale) -> str:
     """Each name beside the median of its curve, kept apart from the others."""
     order = sorted(drawn, key=lambda c: _median(c))
     levels = spread_apart([y(0.5 - 0.14 * i) for i in range(len(order))], 16, _TOP, HEIGHT - _BOTTOM - 8)
@@ -125,9 +125,9 @@ def _names(drawn: Sequence[Contestant], x: Scale, y: Scale) -> str:
     return group(*parts)
 
 
-def _median(contestant: Contestant) -> float:
+def _median(contestant: TimedModel) -> float:
     return next((t for t, share in contestant.ecdf if share >= 0.5), contestant.ecdf[-1][0])
 
 
-def _at_level(contestant: Contestant, y: Scale, level: float) -> float:
+def _at_level(contestant: TimedModel, y: Scale, level: float) -> float:
     return next((t for t, share in contestant.ecdf if y(share) <= level), contestant.ecdf[-1][0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradatim.report import numbers
-from gradatim.report.model import Variant
+from gradatim.report.model import VariantRow
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent
 from gradatim.report.svg import circle, content, diamond, element, group, label, line, picture, polyline
@@ -33,7 +33,7 @@ _ANCHORS = {0.0: "start", 0.5: "middle", 1.0: "end"}
 Box = tuple[float, float, float, float]
 
 
-def draw_variants(variants: Sequence[Variant]) -> str:
+def draw_variants(variants: Sequence[VariantRow]) -> str:
     """The scatter; empty when fewer than two variants can be placed."""
     timed = [v for v in variants if v.size and v.latency]
     if len(timed) >= 2:
@@ -42,7 +42,7 @@ def draw_variants(variants: Sequence[Variant]) -> str:
     return _scatter(graded, timing=False) if len(graded) >= 2 else ""
 
 
-def _scatter(variants: list[Variant], *, timing: bool) -> str:
+def _scatter(variants: list[VariantRow], *, timing: bool) -> str:
     variants = sorted(variants, key=lambda v: (not v.chosen, not v.baseline, v.accepted is False))[:_SHOWN]
     sizes = [float(v.size or 0) for v in variants]
     wide = max(sizes) > 12 * min(sizes)
@@ -74,20 +74,20 @@ def _scatter(variants: list[Variant], *, timing: bool) -> str:
     return picture("variants", WIDTH, HEIGHT, "Size and time per call of the variants", told, *parts)
 
 
-def _height(variant: Variant, *, timing: bool) -> float:
+def _height(variant: VariantRow, *, timing: bool) -> float:
     if timing and variant.latency:
         return variant.latency.value
     return next(iter(variant.quality.values()))
 
 
-def _interval(variant: Variant, *, timing: bool) -> list[float]:
+def _interval(variant: VariantRow, *, timing: bool) -> list[float]:
     values = [_height(variant, timing=timing)]
     if timing and variant.latency:
         values += [end for end in (variant.latency.low, variant.latency.high) if end is not None]
     return values
 
 
-def _state(variant: Variant) -> str:
+def _state(variant: VariantRow) -> str:
     if variant.baseline:
         return "baseline"
     if variant.chosen:
@@ -95,7 +95,7 @@ def _state(variant: Variant) -> str:
     return "not accepted" if variant.accepted is False else "candidate"
 
 
-def _mark(variant: Variant, place: tuple[float, float], y: Scale, metric: str, *, timing: bool) -> str:
+def _mark(variant: VariantRow, place: tuple[float, float], y: Scale, metric: str, *, timing: bool) -> str:
     state = _state(variant)
     tone = {"baseline": "baseline", "not accepted": "fail"}.get(state, "candidate")
     parts = []
@@ -118,7 +118,7 @@ def _symbol(state: str, x: float, y: float) -> str:
     return circle(x, y, 7, "candidate dot") if state == "chosen" else circle(x, y, 5.5, "candidate hollow")
 
 
-def _tell(variant: Variant, metric: str) -> str:
+def _tell(variant: VariantRow, metric: str) -> str:
     told = [numbers.size(variant.size)]
     if variant.latency:
         told.append(f"time {numbers.change(variant.latency.value)}")
@@ -128,7 +128,7 @@ def _tell(variant: Variant, metric: str) -> str:
 
 
 def _labels(
-    variants: list[Variant], places: list[tuple[float, float]], metric: str, y: Scale, *, timing: bool
+    variants: list[VariantRow], places: list[tuple[float, float]], metric: str, y: Scale, *, timing: bool
 ) -> list[str]:
     """Names beside their marks where they fit; a name that would cover something is left to the table."""
     taken: list[Box] = [(px - 8, py - 8, px + 8, py + 8) for px, py in places]
@@ -169,7 +169,7 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _legend(variants: list[Variant]) -> str:
+def _legend(variants: list[VariantRow]) -> str:
     present = {_state(variant) for variant in variants}
     graded = any(variant.accepted for variant in variants)
     parts, at = [], float(_LEFT)
