@@ -39,9 +39,10 @@ class Package:
     def row(self, name: str, after: str, row: str) -> None:
         """Add the one row, below a line that stands once in a file of the package."""
         path = self.top / "scripts" / "gradatim" / name
-        text = path.read_text(encoding="utf-8")
-        assert text.count(f"{after}\n") == 1, f"{name} does not hold this line once: {after}"
-        path.write_text(text.replace(f"{after}\n", f"{after}\n{row}\n"), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines.count(after) == 1, f"{name} does not hold this line once: {after}"
+        lines.insert(lines.index(after) + 1, row)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def run(self, folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """``gradatim`` of this copy, in a project's folder."""

@@ -282,8 +282,17 @@ def _plain(detail: Any) -> str:
     if detail["type"] == "literal_error" and isinstance(got, str):
         return unknown("value", got, re.findall("'([^']+)'", detail["ctx"]["expected"]))
     message = re.sub(r"^Input should be ", "expected ", message)
-    message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of keys", message)
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys", message)
+    message = re.sub(r"a valid (tuple|list)", "a list", message)
+    message = re.sub(r"a valid (string|boolean|number|integer)", _words, message)
     return f"{message[0].lower()}{message[1:]}, got {_kind(got)}"
+
+
+_TYPES = {"string": "a text", "boolean": "true or false", "number": "a number", "integer": "a whole number"}
+
+
+def _words(found: re.Match[str]) -> str:
+    return _TYPES[found[1]]
 
 
 def _kind(value: Any) -> str:

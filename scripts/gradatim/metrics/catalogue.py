@@ -31,6 +31,8 @@ class Metric:
         fraction: whether it lies between 0 and 1 (or -1 and 1), so that a margin in per cent means points;
             for every other metric a per cent is relative to the baseline's value.
         by_class: whether ``name[class=LABEL]`` means something.
+        by: ``module:function`` over (labels, answers), as own metrics are, where no scorer measures it; its interval is a
+            bootstrap's.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Metric:
     unit: str = "1"
     fraction: bool = True
     by_class: bool = False
+    by: str = ""
 
     @property
     def on_samples(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -152,7 +153,7 @@ class Evaluation:
         units = Units.of(None if groups is None else groups.values[rows], int(rows.shape[0]))
         if known.kind == "comparison":
             found = self._compared(metric, rows, units)
-        elif known.kind == "own":
+        elif known.kind == "own" or known.by:
             found = self._own(metric, rows)
         elif by_label and known.by_class:
             found = replace(self.scorer.samples("accuracy", rows, None, units), metric=metric)
@@ -229,7 +230,7 @@ class Evaluation:
         assert known is not None  # noqa: S101 (samples() looked)
         if not rows.shape[0]:
             return absent(metric, known.higher_is_better, "there is no sample")
-        function = self.task.own[metric]
+        function = self.task.own[metric] if known.kind == "own" else _function(known.by)
         labels, answers = self.scorer.answer_arrays()
         labels, answers = np.asarray(labels)[rows], np.asarray(answers)[rows]
         groups = self.predictions.groups
@@ -275,6 +276,13 @@ class Evaluation:
         row = table[names.index(label)].copy()
         row[names.index(label)] = 0
         return (names[int(row.argmax())], int(row.max())) if row.any() else None
+
+
+def _function(reference: str) -> Callable[[Any, Any], float]:
+    """What a row of the catalogue names as ``module:function``."""
+    module, _, name = reference.partition(":")
+    found: Callable[[Any, Any], float] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def conditions(where: str | None) -> Iterator[tuple[str, str]]:

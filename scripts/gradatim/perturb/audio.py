@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gradatim.perturb.catalogue import AUDIO
 from gradatim.perturb.randomness import Dice
+from gradatim.perturb.single import in_a_file
 
 Sounds = NDArray[np.float64]
 
@@ -16,6 +17,8 @@ _PACKET_SECONDS = 0.02
 def corrupt_sounds(sounds: Sounds, sampling_rate: int, dice: Dice) -> Sounds:
     """Apply one corruption of the catalogue; what gets shorter is filled up with silence."""
     level = AUDIO[dice.corruption][dice.severity - 1]
+    if (alone := in_a_file(dice.corruption)) is not None:
+        return np.asarray(alone(sounds, level, dice))
     samples = sounds.shape[2]
     if dice.corruption == "gain":
         quieter: Sounds = sounds * 10.0 ** (level / 20)

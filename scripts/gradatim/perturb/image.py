@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradatim.errors import missing_package
 from gradatim.perturb.catalogue import DEFOCUS_SOFTENING, IMAGE_LARGE, IMAGE_SMALL
 from gradatim.perturb.randomness import Dice
+from gradatim.perturb.single import in_a_file
 
 Images = NDArray[np.float64]
 
@@ -22,7 +23,10 @@ _LARGE = 64
 def corrupt_images(images: Images, dice: Dice) -> Images:
     """Apply one corruption of the catalogue to images in 0..1."""
     size = "large" if min(images.shape[2:]) >= _LARGE else "small"
-    level = (IMAGE_LARGE if size == "large" else IMAGE_SMALL)[dice.corruption][dice.severity - 1]
+    large, small = IMAGE_LARGE[dice.corruption], IMAGE_SMALL.get(dice.corruption)
+    level = (small if small and size == "small" else large)[dice.severity - 1]
+    if (alone := in_a_file(dice.corruption)) is not None:
+        return np.asarray(alone(images, level, dice))
     if dice.corruption == "defocus_blur":
         return _defocus(images, level, DEFOCUS_SOFTENING[size][dice.severity - 1])
     return _CORRUPTIONS[dice.corruption](images, level, dice)

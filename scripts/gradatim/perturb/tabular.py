@@ -9,6 +9,7 @@ from gradatim.errors import InvalidInput
 from gradatim.perturb.catalogue import TABULAR
 from gradatim.perturb.modality import Reference
 from gradatim.perturb.randomness import Dice
+from gradatim.perturb.single import in_a_file
 
 Rows = NDArray[np.float64]
 
@@ -29,6 +30,8 @@ def corrupt_rows(rows: Rows, reference: Reference | None, dice: Dice) -> Rows:
     if len(reference.mean) != features:
         raise InvalidInput(f"The rows have {features} features, their reference has {len(reference.mean)}.")
     level = TABULAR[dice.corruption][dice.severity - 1]
+    if (alone := in_a_file(dice.corruption)) is not None:
+        return np.asarray(alone(rows, level, dice))
     if dice.corruption == "feature_noise":
         return rows + level * reference.deviation * dice.normal((features,))
     if dice.corruption == "column_swap":

@@ -8,6 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 from gradatim.perturb.catalogue import TEXT, TYPO_KINDS
+from gradatim.perturb.single import in_a_file
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _LOOKALIKES = dict(zip("aceopxyijsABCEHIKMOPTXY", "асеорхуіјѕАВСЕНІКМОРТХУ", strict=True))  # noqa: RUF001
@@ -17,6 +18,8 @@ _INVISIBLE = ("\u200b", "\u200c", "\u200d", "\u2060")
 def corrupt_text(text: str, name: str, severity: int, generator: np.random.Generator) -> str:
     """Apply one corruption of the catalogue to one text."""
     level = TEXT[name][severity - 1]
+    if (alone := in_a_file(name)) is not None:
+        return str(alone(text, level, generator))
     if name == "typos":
         return _typos(text, level, generator)
     if name == "word_drop":
