@@ -12,9 +12,9 @@ import yaml
 from gradatim.checks.rehearsal import Seen
 from gradatim.errors import GradatimError
 from gradatim.projects.facts import DataFacts, look_into
+from gradatim.projects.feeding import given_inputs
 from gradatim.projects.finding import Findings, FoundData, FoundModel
 from gradatim.projects.functions import FoundFunction, makers_among, models_among, preprocessing_among
-from gradatim.projects.given import given_inputs
 from gradatim.projects.trial import Trouble, Tryout
 from gradatim.signature import Signature
 
@@ -169,7 +169,8 @@ def _with_data(
     if not usable or not choice.exists:
         return replace(next(iter((*fed, *usable)), choice), notes=tuple(notes))
     troubles: list[Trouble] = []
-    for made in (*fed[:_MOST_TRIED], *_preprocessed(usable, functions)):
+    # the last may be fed all the same: a folder of a language model brings what makes tokens of text
+    for made in (*fed[:_MOST_TRIED], *_preprocessed(usable, functions), *usable[: not fed]):
         seen = trial.look(made.text())
         if isinstance(seen, Seen):
             told = (*notes, *_about(made))

@@ -84,8 +84,8 @@ def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
     is_folder = (root / path).is_dir()
     plain = open_data(path, root=root, label=_label_of_folder(path, root) if is_folder else None)
     specs = () if signature is None else signature.inputs
-    heads = _heads(path, root, plain.columns, plain.lengths)
     label = plain.label or _named_label(plain.columns, specs)
+    heads = _heads(path, root, plain.lengths, label)
     free = [name for name in heads if name != label]
     slices, group = _roles(path, root, free, specs, heads)
     if label is None and (last := _last_number(specs, [n for n in free if n not in (*slices, group)], heads)):
@@ -127,21 +127,20 @@ def _label_of_folder(path: str, root: Path) -> str | None:
     return "label"
 
 
-def _heads(
-    path: str, root: Path, columns: Sequence[str], lengths: Mapping[str, int]
-) -> dict[str, NDArray[Any]]:
+def _heads(path: str, root: Path, lengths: Mapping[str, int], label: str | None) -> dict[str, NDArray[Any]]:
     """The first rows of every column that has a value for each row; columns of other lengths ride along in an npz."""
     from gradatim.data import open_data
 
     counts = list(lengths.values())
     usual = max(set(counts), key=lambda rows: (counts.count(rows), rows), default=0)
+    usual = lengths.get(label or "", usual)  # one file may hold the data of training and of testing
     is_table = _is_table(path)
     if is_table:
         with contextlib.suppress(GradatimError):  # a value is missing somewhere
             return dict(open_data(path, root=root, label=None).head(_HEAD).inputs)
     found = {}
-    for column in columns:
-        if lengths[column] != usual:
+    for column, rows in lengths.items():
+        if rows != usual:
             continue
         with contextlib.suppress(
             GradatimError

@@ -15,10 +15,12 @@ from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
 from gradatim.files import cannot_write, template_folder, write_text
 from gradatim.projects import ladder
 from gradatim.projects.choosing import Choice, choose
+from gradatim.projects.feeding import corruptions_for
 from gradatim.projects.finding import Findings, FoundModel, look_around
 from gradatim.projects.functions import FoundFunction, look_for_functions, metrics_among
 from gradatim.projects.labelling import read_label_lists
-from gradatim.projects.recognising import Reading, TaskGuess, corruptions_for, recognise
+from gradatim.projects.reading import Reading, TaskGuess
+from gradatim.projects.recognising import recognise
 from gradatim.projects.thresholds import gates_for, items_in_time
 from gradatim.projects.trial import Trouble, Tryout
 from gradatim.subversion import checkout
@@ -202,6 +204,11 @@ def _draft(
     ]
     notes += [_about_pickle(path, choice.model) for path in found.pickles]
     notes += choice.notes
+    if choice.exists and not choice.evaluation:
+        notes.append(
+            "No data for evaluation were found, whose names say test, eval, validation or holdout: nothing but the size is "
+            "judged without them."
+        )
     if choice.evaluation and reading is None:
         notes.append(
             f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."

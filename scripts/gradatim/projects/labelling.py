@@ -57,7 +57,12 @@ def _read(path: Path) -> tuple[str, ...]:
 
 
 def _of_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+    """A name a line, perhaps behind its place: `0 cat`, `0: cat`."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    numbered = [re.fullmatch(r"\s*(\d+)[\s:,;]+(\S.*)", line) for line in lines]
+    if all(numbered) and [int(m[1]) for m in numbered if m] == list(range(len(lines))):
+        return [match[2] for match in numbered if match]
+    return lines
 
 
 def _of_json(text: str) -> list[str]:

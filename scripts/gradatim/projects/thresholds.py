@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gradatim.projects.facts import DataFacts
-from gradatim.projects.recognising import Reading
+from gradatim.projects.reading import Reading
 
 _MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1)
 _RECALLS = (0.95, 0.9, 0.85, 0.8, 0.7)

@@ -1,0 +1,176 @@
+"""One label an item: classes or numbers, whichever the outputs can give; the answers to some rows decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.projects.outputs import EMBEDDINGS, SCORES, UNKNOWN, Output
+from gradatim.projects.reading import Label, Reading, TaskGuess, spelled
+
+EMBEDDING_WIDTH = 16
+"""Narrower vectors are not taken for embeddings."""
+
+_MOST_CLASSES = 100_000
+_SURE = 4.0
+"""Standard deviations by which right answers must exceed those of chance."""
+
+Weighed = tuple[float, Reading]
+"""How much speaks for a reading beside those of the other outputs."""
+
+
+def readings_of_one_label(
+    labels: NDArray[Any],
+    seen: NDArray[Any] | None,
+    outputs: Sequence[Output],
+    names: Sequence[tuple[str, ...]],
+) -> list[Reading]:
+    """The readings of each output, the likeliest first.
+
+    Args:
+        labels: [n], of all rows.
+        seen: [k], of the rows that the outputs were asked about.
+        names: lists of label names that lie beside the model.
+    """
+    found: list[Weighed] = []
+    for output in outputs or [UNKNOWN]:
+        if output.axes is not None and output.axes > 2:
+            continue
+        weighed = _scores(labels, seen, output, names) or _single(labels, seen, output, names)
+        if weighed is not None:
+            found.append(weighed)
+    return [reading for _, reading in sorted(found, key=lambda each: -each[0])]
+
+
+def _scores(
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: Output, names: Sequence[tuple[str, ...]]
+) -> Weighed | None:
+    """A score for each class, [b, C]."""
+    width = output.width
+    if not output.floats or (width is not None and width < 2) or not _may_be_classes(labels):
+        return None
+    if width is None:
+        return _unknown_scores(labels, output)
+    tried = [(_agreement(output.said, seen, classes), classes) for classes in _orders(labels, width, names)]
+    if not tried:
+        return None
+    (beyond, right), classes = max(tried, key=lambda each: each[0][0])
+    distinct, told = len(np.unique(labels)), beyond >= _SURE
+    as_many = distinct == width or any(len(each) == width for each in names) or width < EMBEDDING_WIDTH
+    sure = told or output.called(SCORES) or output.sums_to_one or as_many
+    if not sure and (output.called(EMBEDDINGS) or (output.said is not None and 2 * distinct <= width)):
+        return None  # a few labels beside many numbers that have nothing to do with them
+    why = f"there are {width} scores and the labels lie among them"
+    if told:
+        why = "the highest score is the label far more often than by chance"
+    by_name = next((place for place, word in enumerate(SCORES) if word == output.name.lower()), len(SCORES))
+    task = TaskGuess("classification", spelled(classes), output.stated)
+    return (100 if told else 10 if sure else 1) - by_name / 100, Reading(task, why, sure, width, right)
+
+
+def _unknown_scores(labels: NDArray[Any], output: Output) -> Weighed | None:
+    """An output whose width nobody knows: scores, where the labels are few."""
+    classes = np.unique(labels).tolist()
+    if len(classes) > max(2, len(labels) // 5):
+        return None
+    return 0.5, Reading(TaskGuess("classification", spelled(classes), output.stated), "the labels are few")
+
+
+def _orders(
+    labels: NDArray[Any], width: int, names: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[Label, ...]]:
+    """Lists of labels, in the order that the scores may have."""
+    distinct = np.unique(labels)
+    if labels.dtype.kind in "US":
+        present = set(distinct.tolist())
+        yield from (each for each in names if len(each) == width and present <= set(each))
+        if len(distinct) == width:
+            yield tuple(distinct.tolist())
+            _, first = np.unique(labels, return_index=True)
+            yield tuple(str(labels[place]) for place in np.sort(first))
+        return
+    places = {int(label) for label in distinct.tolist()}
+    if min(places) >= 0 and max(places) < width:
+        yield from (each for each in names if len(each) == width)
+        yield tuple(range(width))
+    elif len(places) == width:
+        yield tuple(sorted(places))
+
+
+def _agreement(
+    said: NDArray[Any] | None, truth: NDArray[Any] | None, classes: Sequence[Label]
+) -> tuple[float, float | None]:
+    """By how many standard deviations right answers exceed those of a model whose answers have nothing to do with the
+    labels, and their share; 0 and None where no rows were looked at.
+
+    The share that chance gives is that of Cohen's kappa (Cohen 1960).
+    """
+    if said is None or truth is None or said.ndim != 2 or not len(said):
+        return 0.0, None
+    place = {str(label): at for at, label in enumerate(classes)}
+    texts = [str(int(each)) if truth.dtype.kind in "iufb" else str(each) for each in truth]
+    by_place = truth.dtype.kind in "iufb" and not all(text in place for text in texts)
+    right = np.array([int(text) if by_place else place.get(text, -1) for text in texts])
+    answered, n = np.argmax(said, axis=1), len(said)
+    expected = float(sum((answered == each).mean() * (right == each).mean() for each in np.unique(right)))
+    expected = min(max(expected, 0.1 / max(n, len(classes))), 0.999)
+    share = float((answered == right).mean())
+    return (share - expected) / math.sqrt(expected * (1 - expected) / n), share
+
+
+def _single(
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: Output, names: Sequence[tuple[str, ...]]
+) -> Weighed | None:
+    """One answer an item, [b] or [b, 1]: a class by name, one score of two classes, or a number."""
+    if output.width not in (1, None):
+        return None
+    if output.dtype == "str" or (output.dtype.startswith(("int", "uint")) and output.said is not None):
+        return _by_name(labels, seen, output)
+    if not output.floats:
+        return None
+    distinct = np.unique(labels).tolist()
+    text = labels.dtype.kind in "US"
+    if len(distinct) == 2 and (text or {float(label) for label in distinct} == {0.0, 1.0}):
+        pairs = (each for each in names if len(each) == 2 and (not text or set(each) == set(distinct)))
+        pair = next(pairs, tuple(distinct) if text else (0, 1))
+        return 5.0, Reading(
+            TaskGuess("classification", pair, output.stated), "one score tells two labels apart", classes=2
+        )
+    if text:
+        return None
+    near = output.called(("prediction", "variable", "value", "output"))
+    return 4.0 + 0.1 * near, _number(output)
+
+
+def _by_name(labels: NDArray[Any], seen: NDArray[Any] | None, output: Output) -> Weighed | None:
+    """An output that says the label itself, as text or as a whole number."""
+    distinct = np.unique(labels).tolist()
+    if labels.dtype.kind == "f" or len(distinct) > _MOST_CLASSES:
+        return None
+    agreed = 0.0
+    if output.said is not None and seen is not None:
+        agreed = float((output.said.reshape(len(output.said)).astype(np.str_) == seen.astype(np.str_)).mean())
+    many = labels.dtype.kind in "iu" and len(distinct) > max(2, len(labels) // 5)
+    if many and agreed <= 1.5 / len(distinct):
+        return 3.0, _number(output)
+    task = TaskGuess("classification", spelled(tuple(distinct)), output.stated)
+    return 2.0 + agreed, Reading(task, "an output says the label itself", classes=len(distinct))
+
+
+def _number(output: Output) -> Reading:
+    return Reading(
+        TaskGuess("regression", output=output.stated), "the labels are numbers, and so is the answer"
+    )
+
+
+def _may_be_classes(labels: NDArray[Any]) -> bool:
+    distinct = np.unique(labels)
+    if len(distinct) > _MOST_CLASSES:
+        return False
+    if labels.dtype.kind == "f":
+        return bool((distinct == np.rint(distinct)).all())
+    return labels.dtype.kind in "USiub"

@@ -1,0 +1,44 @@
+"""One way to read what a model says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Label = str | int
+
+_SPELLED_OUT = 40  # longer lists of mere numbers stay out of the contract: the outputs hold them
+
+
+@dataclass(frozen=True)
+class TaskGuess:
+    """A task as the contract states it: ``labels`` and ``output`` are empty where they go without saying."""
+
+    type: str
+    labels: tuple[Label, ...] = ()
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model may be for.
+
+    Attributes:
+        task: what the contract would state.
+        why: what speaks for it, in a few words that follow "since".
+        sure: whether nothing speaks for another reading.
+        classes: of a classification, how many there are; 0 where that is not known.
+        right: of a classification, the share of right answers on the rows looked at; None where none were.
+    """
+
+    task: TaskGuess
+    why: str
+    sure: bool = True
+    classes: int = 0
+    right: float | None = None
+
+
+def spelled(classes: Sequence[Label]) -> tuple[Label, ...]:
+    """A list worth writing down: names always, mere numbers from 0 on only while they are few."""
+    numbers = list(classes) == list(range(len(classes)))
+    return () if numbers and len(classes) > _SPELLED_OUT else tuple(classes)
