@@ -66,7 +66,7 @@ def test_the_report_of_a_release_with_a_new_label_says_both_counts_and_compares_
         f"v1.0.0 knows 2 of the 3 labels: what is compared with it is compared on {known} of {every} samples"
         in summary
     )
-    assert "`cat` is new" in summary
+    assert "New: cat." in summary
     report = growing.path(".gradatim/report.html").read_text(encoding="utf-8")
     assert "v1.0.0 knows 2 of the 3 labels" in re.sub(r"<[^>]+>", "", report)
     told = json.loads(growing.call("report", "--json").out)

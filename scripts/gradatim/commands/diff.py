@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from gradatim.commands.registry_view import RegistryView
     from gradatim.evidence.difference import Difference
     from gradatim.measurement import Measurement
+
+_FEW = 8
+"""So many labels are named; the rest are counted."""
 
 _TOLD = {
     "evaluation": "evaluation data",
@@ -88,6 +92,8 @@ def _show(found: Difference, *, everything: bool) -> None:
                 click.echo(
                     f"  {side} {', '.join(map(str, signature.inputs))} -> {', '.join(map(str, signature.outputs))}"
                 )
+    if found.labels and (change := _changed_labels(*found.labels)):
+        click.echo(f"labels       {len(found.labels[0])} -> {len(found.labels[1])}: {change}")
     for label, before, after in found.measurements:
         changed = _value(before) != _value(after)
         if everything or (changed and "[" not in label):
@@ -99,6 +105,22 @@ def _show(found: Difference, *, everything: bool) -> None:
         click.echo(f"file  {mark} {path}")
     for name in _rested_on(found, everything=everything):
         click.echo(f"input ~ {name}")
+
+
+def _changed_labels(old: Sequence[str], new: Sequence[str]) -> str:
+    """What became of the labels; empty where they are the same."""
+    listed = (
+        ("added", [label for label in new if label not in set(old)]),
+        ("gone", [label for label in old if label not in set(new)]),
+    )
+    parts = [f"{_few(labels)} {word}" for word, labels in listed if labels]
+    kept, still = [label for label in old if label in set(new)], [label for label in new if label in set(old)]
+    return "; ".join([*parts, *(["in another order"] if kept != still else [])])
+
+
+def _few(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _FEW} more" if len(labels) > _FEW else ""
+    return ", ".join(f"`{label}`" for label in labels[:_FEW]) + more
 
 
 def _rested_on(found: Difference, *, everything: bool) -> list[str]:
@@ -147,5 +169,6 @@ def _record(found: Difference) -> dict[str, Any]:
         ],
         "inputs": [{"name": name, "before": before, "after": after} for name, before, after in found.inputs],
         "training": [{"name": name, "before": was, "after": now} for name, was, now in found.training],
+        "labels": [list(labels) for labels in found.labels] if found.labels else None,
         "signatures": [encode(signature) for signature in found.signatures] if found.signatures else None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gradatim.evidence.found import Inspected
+from gradatim.evidence.found import Evaluated, Inspected
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Bundle
 from gradatim.files import canonical_json
@@ -24,6 +24,7 @@ class Difference:
         measurements: label (``recall[class=8]``), before and after, of everything that either measured.
         inputs: name, digest before and after, of every input of a step that differs: data, contract, code.
         signatures: the signature before and after, where the evidence tells both.
+        labels: what it can answer with before and after, where the evidence tells both.
         training: what of the training (``parameter lr``, ``training data train``, ``seed``), before and after, of
             everything recorded that differs; empty where only one of them recorded its training, or neither.
     """
@@ -33,6 +34,7 @@ class Difference:
     measurements: tuple[tuple[str, Measurement | None, Measurement | None], ...]
     inputs: tuple[tuple[str, str | None, str | None], ...]
     signatures: tuple[Signature, Signature] | None
+    labels: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     training: tuple[tuple[str, str | None, str | None], ...] = ()
 
 
@@ -40,7 +42,7 @@ def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Di
     """Compare two releases by their manifests and their evidence.
 
     Raises:
-        BrokenEvidence: what ``inspect`` found cannot be read.
+        BrokenEvidence: what ``inspect`` or ``evaluate`` found cannot be read.
     """
     before = {entry.path: (entry.size, entry.sha256) for entry in old[0].files}
     after = {entry.path: (entry.size, entry.sha256) for entry in new[0].files}
@@ -50,20 +52,22 @@ def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Di
         if before.get(path) != after.get(path)
     )
     measured = _measurements(old), _measurements(new)
-    labels = sorted(measured[0].keys() | measured[1].keys())
+    told = sorted(measured[0].keys() | measured[1].keys())
     looked_at = _inputs(old[1]), _inputs(new[1])
     names = sorted(looked_at[0].keys() | looked_at[1].keys())
     signatures = _signature(old[1]), _signature(new[1])
+    answers = _labels(old), _labels(new)
     return Difference(
         files,
         (old[0].size, new[0].size),
-        tuple((label, measured[0].get(label), measured[1].get(label)) for label in labels),
+        tuple((label, measured[0].get(label), measured[1].get(label)) for label in told),
         tuple(
             (name, looked_at[0].get(name), looked_at[1].get(name))
             for name in names
             if looked_at[0].get(name) != looked_at[1].get(name)
         ),
         (signatures[0], signatures[1]) if signatures[0] and signatures[1] else None,
+        (answers[0], answers[1]) if answers[0] and answers[1] else None,
         tuple(_training(_lineage(old[1]), _lineage(new[1]))),
     )
 
@@ -77,6 +81,17 @@ def _measurements(release: tuple[Manifest, Bundle]) -> Mapping[str, Measurement]
             if variant is not None and measurement.variant == variant:
                 found[measurement.label] = measurement
     return found
+
+
+def _labels(release: tuple[Manifest, Bundle]) -> tuple[str, ...] | None:
+    """Every label that a release can answer with, in its own order."""
+    manifest, evidence = release
+    for statement in evidence.of("evaluate"):
+        found = Evaluated.if_any(statement)
+        form = found.variants.get(statement.variant(manifest.digest) or "") if found else None
+        if found is not None and form is not None:
+            return tuple(map(str, form.labels or found.labels))
+    return None
 
 
 def _inputs(evidence: Bundle) -> Mapping[str, str]:

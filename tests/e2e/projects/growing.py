@@ -106,7 +106,7 @@ def lay_down(
         outputs or [("scores", "float32", ["batch", len(places)])],
         nodes or [node("MatMul", ["x", "w"], ["scores"])],
         {
-            "w": weights[:, places] * (1.001 if names else 1)
+            "w": weights[:, places] * (1.001 if names or contract else 1)
         },  # bytes of its own, or it would be the release itself
     )
     told = {"model": "", "data": "", "task": "", "regression": "strict", **contract}
