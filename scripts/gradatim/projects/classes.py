@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.projects.outputs import EMBEDDINGS, SCORES, UNKNOWN, Output
+from gradatim.projects.outputs import EMBEDDINGS, SCORES, UNKNOWN, OutputFacts
 from gradatim.projects.reading import Label, Reading, TaskGuess, spelled
 
 EMBEDDING_WIDTH = 16
@@ -26,7 +26,7 @@ Weighed = tuple[float, Reading]
 def readings_of_one_label(
     labels: NDArray[Any],
     seen: NDArray[Any] | None,
-    outputs: Sequence[Output],
+    outputs: Sequence[OutputFacts],
     names: Sequence[tuple[str, ...]],
 ) -> list[Reading]:
     """The readings of each output, the likeliest first.
@@ -47,7 +47,7 @@ def readings_of_one_label(
 
 
 def _scores(
-    labels: NDArray[Any], seen: NDArray[Any] | None, output: Output, names: Sequence[tuple[str, ...]]
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: OutputFacts, names: Sequence[tuple[str, ...]]
 ) -> Weighed | None:
     """A score for each class, [b, C]."""
     width = output.width
@@ -72,7 +72,7 @@ def _scores(
     return (100 if told else 10 if sure else 1) - by_name / 100, Reading(task, why, sure, width, right)
 
 
-def _unknown_scores(labels: NDArray[Any], output: Output) -> Weighed | None:
+def _unknown_scores(labels: NDArray[Any], output: OutputFacts) -> Weighed | None:
     """An output whose width nobody knows: scores, where the labels are few."""
     classes = np.unique(labels).tolist()
     if len(classes) > max(2, len(labels) // 5):
@@ -123,7 +123,7 @@ def _agreement(
 
 
 def _single(
-    labels: NDArray[Any], seen: NDArray[Any] | None, output: Output, names: Sequence[tuple[str, ...]]
+    labels: NDArray[Any], seen: NDArray[Any] | None, output: OutputFacts, names: Sequence[tuple[str, ...]]
 ) -> Weighed | None:
     """One answer an item, [b] or [b, 1]: a class by name, one score of two classes, or a number."""
     if output.width not in (1, None):
@@ -146,7 +146,7 @@ def _single(
     return 4.0 + 0.1 * near, _number(output)
 
 
-def _by_name(labels: NDArray[Any], seen: NDArray[Any] | None, output: Output) -> Weighed | None:
+def _by_name(labels: NDArray[Any], seen: NDArray[Any] | None, output: OutputFacts) -> Weighed | None:
     """An output that says the label itself, as text or as a whole number."""
     distinct = np.unique(labels).tolist()
     if labels.dtype.kind == "f" or len(distinct) > _MOST_CLASSES:
@@ -161,7 +161,7 @@ def _by_name(labels: NDArray[Any], seen: NDArray[Any] | None, output: Output) ->
     return 2.0 + agreed, Reading(task, "an output says the label itself", classes=len(distinct))
 
 
-def _number(output: Output) -> Reading:
+def _number(output: OutputFacts) -> Reading:
     return Reading(
         TaskGuess("regression", output=output.stated), "the labels are numbers, and so is the answer"
     )

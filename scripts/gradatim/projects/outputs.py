@@ -20,7 +20,7 @@ EMBEDDINGS = ("embed", "feature", "hidden", "pooled", "vector")
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputFacts:
     """An output.
 
     Attributes:
@@ -70,11 +70,11 @@ class Output:
         return any(word in self.name.lower() for word in words)
 
 
-UNKNOWN = Output("", None, "unknown", None, True)
+UNKNOWN = OutputFacts("", None, "unknown", None, True)
 """The output of a model that says nothing of itself and could not be asked."""
 
 
-def outputs_of(signature: Signature | None, seen: Seen | None) -> list[Output]:
+def outputs_of(signature: Signature | None, seen: Seen | None) -> list[OutputFacts]:
     """The outputs in the model's order; none where nothing is known."""
     known = seen.signature if seen is not None else signature
     specs = () if known is None else known.outputs
@@ -86,5 +86,5 @@ def outputs_of(signature: Signature | None, seen: Seen | None) -> list[Output]:
         if said is not None:
             shape = (None, *said.shape[1:])
             dtype = "str" if said.dtype.kind in "OU" else said.dtype.name
-        found.append(Output(spec.name, shape, dtype, said, len(specs) == 1))
+        found.append(OutputFacts(spec.name, shape, dtype, said, len(specs) == 1))
     return found

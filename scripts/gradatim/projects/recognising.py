@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradatim.checks.rehearsal import Seen
 from gradatim.projects.classes import EMBEDDING_WIDTH, readings_of_one_label
 from gradatim.projects.facts import DataFacts
-from gradatim.projects.outputs import EMBEDDINGS, UNKNOWN, Output, outputs_of
+from gradatim.projects.outputs import EMBEDDINGS, UNKNOWN, OutputFacts, outputs_of
 from gradatim.projects.reading import Reading, TaskGuess
 from gradatim.signature import Signature
 
@@ -54,7 +54,7 @@ def _squeezed(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_many_labels(
-    labels: NDArray[Any], outputs: Sequence[Output], names: Sequence[tuple[str, ...]]
+    labels: NDArray[Any], outputs: Sequence[OutputFacts], names: Sequence[tuple[str, ...]]
 ) -> Iterator[Reading]:
     """A tag for each token, or a number for each pixel or moment."""
     first = np.asarray(labels[0])
@@ -73,7 +73,7 @@ def _of_many_labels(
 
 
 def _without_labels(
-    facts: DataFacts | None, outputs: Sequence[Output], seen: Seen | None
+    facts: DataFacts | None, outputs: Sequence[OutputFacts], seen: Seen | None
 ) -> Iterator[Reading]:
     """A language model by its vocabulary; else answers that are vectors, held against those of the last release."""
     largest = _largest_id(facts, seen)
