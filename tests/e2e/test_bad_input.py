@@ -357,7 +357,8 @@ def test_a_place_that_cannot_be_written_is_named_and_once_free_the_run_goes_on(
 
 
 def test_a_folder_that_takes_no_file_is_named(small: Copy) -> None:
-    (small.folder / ".gradatim").symlink_to("/proc")
+    (small.folder / ".gradatim").mkdir()
+    (small.folder / ".gradatim" / "evidence").symlink_to("/proc")
     assert "cannot be written" in paragraph(small.call("evaluate"), 4)
 
 

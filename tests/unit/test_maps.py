@@ -102,7 +102,7 @@ def test_large_maps_need_no_memory_for_each_pixel_and_draw(tmp_path: Path) -> No
 
 def test_pictures_of_many_sizes_are_corrupted_and_scored(pictures, tmp_path: Path) -> None:
     study = Study(
-        lambda signature: open_data("data.jsonl", root=tmp_path, signature=signature),
+        lambda name, signature: open_data("data.jsonl", root=tmp_path, signature=signature),
         lambda name: Task("regression"),
         ("gaussian_noise",),
         most=100,
