@@ -29,7 +29,6 @@ from signing_examples import write_key
 from gradatim.candidate import training
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
-from gradatim.candidate.replaced import GOLDEN
 from gradatim.checks.golden import GoldenCase, write_cases
 from gradatim.ci import Place
 from gradatim.ci.github_settings import Reviewer, settings_of
@@ -41,7 +40,9 @@ from gradatim.contract.schema import Contract
 from gradatim.contract.values import Section
 from gradatim.errors import GradatimError
 from gradatim.evidence.assembly import assemble
+from gradatim.evidence.found import Compressed, FormLeft
 from gradatim.evidence.manifest import Manifest
+from gradatim.evidence.release_record import GOLDEN_FILE
 from gradatim.evidence.statement import Bundle
 from gradatim.files import read_json
 from gradatim.pipeline.graph import GRAPH, STEPS
@@ -148,7 +149,7 @@ def _release_by_hand(root: Path, version: str) -> None:
         commit=commit,
         previous=None,
         committed=committed_paths(candidate.repository, commit, manifest, "model.onnx"),
-        others={GOLDEN: golden},
+        others={GOLDEN_FILE: golden},
     )
     announce(candidate.repository, files.record, files.manifest, files.kept)
 
@@ -267,8 +268,8 @@ def compressed(candidate: Candidate) -> object:
     write_model(path, "old", shift=0.51)
     smaller = Manifest.of(candidate.name, path.parent, [path])
     subjects = {"int8": smaller.digest, original.name: original.manifest.digest}
-    details = {"variants": [{"name": "int8", "file": path.name}, {"name": original.name}]}
-    outcome = Outcome("", subjects, details=details, outputs=(path,))
+    left = Compressed((FormLeft("int8", path.name), FormLeft(original.name)))
+    outcome = Outcome("", subjects, found=left, outputs=(path,))
     inputs = inputs_of("compress", candidate)
     candidate.workspace.save(outcome.statement(candidate, "compress", inputs, 0.0))
     return told(step_module("test").run(candidate), candidate)
@@ -281,17 +282,15 @@ def told(found: Outcome, candidate: Candidate) -> object:
     """What a step found, without what differs from run to run: times, and what hangs on them."""
     files = {path.name: path for path in found.outputs}
     timed = read_json(files["benchmark.json"])["contestants"] if "benchmark.json" in files else ()
+    details = found.found.to_json() if found.found else {}
     work = candidate.progress.told if isinstance(candidate.progress, Recorded) else ()
     return [
         [m for m in found.measurements if not m.name.startswith(_TIMED)],
         [(result.gate, result.verdict, result.variant) for result in found.gates],
-        [(check["name"], check["verdict"]) for check in found.details.get("checks", ())],
-        [
-            (trial["name"], trial.get("size"), trial.get("quality"))
-            for trial in found.details.get("trials", ())
-        ],
+        [(check["name"], check["verdict"]) for check in details.get("checks", ())],
+        [(trial["name"], trial.get("size"), trial.get("quality")) for trial in details.get("trials", ())],
         [(one["name"], one["threads"], one["items"], one["rounds"]) for one in timed],
-        [amount for amount, where in work if not timed and "trials" not in found.details],
+        [amount for amount, where in work if not timed and "trials" not in details],
         [(path.name, arrays(path)) for path in files.values() if path.suffix == ".npz"],
     ]
 
