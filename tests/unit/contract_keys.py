@@ -145,6 +145,7 @@ EXAMPLES = {
     "task.positive": Example(0, 1, _TWO),
     "task.metrics": Example({"cost": "scoring:cost"}, {"cost": "scoring:gain"}),
     "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),
+    "task.renamed": Example({}, {"2": "two"}),
     "lineage.mlflow.run": Example("a", "b", _MLFLOW),
     "lineage.mlflow.experiment": Example("a", "b", _MLFLOW),
     "card.license": Example("MIT", "Apache-2.0"),

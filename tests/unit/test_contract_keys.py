@@ -42,7 +42,7 @@ from gradatim.errors import GradatimError
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.found import Compressed, FormLeft
 from gradatim.evidence.manifest import Manifest
-from gradatim.evidence.release_record import GOLDEN_FILE
+from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
 from gradatim.evidence.statement import Bundle
 from gradatim.files import read_json
 from gradatim.pipeline.graph import GRAPH, STEPS
@@ -132,12 +132,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _release_by_hand(root: Path, version: str) -> None:
-    """A release in `production` whose golden answers no later model gives."""
+    """A release in `production` whose golden answers no later model gives, and which called the label 2 otherwise."""
     candidate = candidate_of(root)
     commit, manifest = candidate.repository.head(), candidate.forms.original.manifest
     rows = np.load(root / "test.npz")["x"][:2]
     golden = root.parent / "golden.npz"
     write_cases(golden, [GoldenCase("evaluation", {"x": rows}, {"scores": rows[:, 3:]})])
+    contract = root.parent / "gradatim.yml"
+    contract.write_text(json.dumps(contract_with("task.labels", [0, 1, "two"], {})))
     files = assemble(
         manifest,
         root,
@@ -149,7 +151,7 @@ def _release_by_hand(root: Path, version: str) -> None:
         commit=commit,
         previous=None,
         committed=committed_paths(candidate.repository, commit, manifest, "model.onnx"),
-        others={GOLDEN_FILE: golden},
+        others={GOLDEN_FILE: golden, CONTRACT_FILE: contract},
     )
     announce(candidate.repository, files.record, files.manifest, files.kept)
 

@@ -216,6 +216,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Statement]:
         act_as_ada(patch)
         for name in ("GITHUB_ACTIONS", "GITLAB_CI", "SOURCE_DATE_EPOCH"):
             patch.delenv(name, raising=False)
+        patch.setattr("gradatim.timing.energy.POWERCAP", Path("no counters of energy, whatever the machine"))
         project = Project(tmp_path_factory.mktemp("evidence"))
         return dict(project.evidence())
 
