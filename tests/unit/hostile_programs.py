@@ -179,6 +179,40 @@ def with_expression(good: Path, text: str) -> bytes:
     return _archive({**members, "models/model.json": json.dumps(document).encode()})
 
 
+def with_each_text(good: Path, text: str) -> Iterator[tuple[str, bytes]]:
+    """A program with this text as one value, or as one key, of its tables, for each kind of place; the place's last keys."""
+    members = _members(good)
+    for member in (name for name in members if name.endswith(".json")):
+        document = json.loads(members[member])
+        seen = set()
+        for place, is_key in list(_places(document, ())):
+            kind = (is_key, tuple("*" if isinstance(part, int) else part for part in place[-3:]))
+            if kind in seen:
+                continue
+            seen.add(kind)
+            changed = json.loads(members[member])
+            owner = changed
+            for part in place[:-1]:
+                owner = owner[part]
+            if is_key:
+                values = {text if key == place[-1] else key: value for key, value in owner.items()}
+                owner.clear()
+                owner.update(values)
+            else:
+                owner[place[-1]] = text
+            yield "/".join(map(str, place[-2:])), _archive({**members, member: json.dumps(changed).encode()})
+
+
+def _places(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], bool]]:
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict):
+                yield (*place, key), True
+            yield from _places(each, (*place, key))
+    else:
+        yield place, False
+
+
 def with_text(good: Path, old: bytes, new: bytes) -> bytes:
     """A program with another text in the table of its graph."""
     members = _members(good)

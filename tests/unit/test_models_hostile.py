@@ -28,6 +28,7 @@ import pytest
 from gradatim.cli import main
 from gradatim.errors import InvalidInput
 from gradatim.models import inspect_model, open_model
+from gradatim.models.exported_program import check_program
 from gradatim.models.pickles import holds_pickle
 from gradatim.models.unpickling import bytes_reach_out
 
@@ -283,6 +284,33 @@ def test_a_bomb_is_looked_at_in_little_time_and_memory(tmp_path: Path, name: str
     refused, kibibytes = done.stdout.split()
     assert (refused == "True") == (name not in ("deep.json", "line.txt"))
     assert int(kibibytes) < 400_000
+
+
+def test_code_in_any_text_and_any_key_of_a_programs_tables_is_refused_or_never_run(tmp_path: Path) -> None:
+    import torch
+
+    good, bad, mark = tmp_path / "good.pt2", tmp_path / "bad.pt2", tmp_path / "mark"
+    hostile_programs.save_program(good)
+    let_in: set[str] = set()
+    tried = 0
+    for place, data in hostile_programs.with_each_text(good, f"open({str(mark)!r}, 'w')"):
+        bad.write_bytes(data)
+        tried += 1
+        if holds_pickle(bad):
+            continue
+        with contextlib.suppress(InvalidInput):
+            check_program(torch, bad)
+            let_in.add(place)
+            with contextlib.suppress(Exception):
+                torch.export.load(str(bad)).module()(torch.ones(6, 4), scale=torch.tensor(2.0))
+            assert not mark.exists(), place
+    assert tried > 400
+    assert let_in == {
+        "metadata/stack_trace",
+        "metadata/nn_module_stack",
+        "metadata/torch_fn",
+        "arg/as_string",
+    }
 
 
 EXPRESSIONS = {

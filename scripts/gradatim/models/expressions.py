@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 
-_LONGEST = 10_000
+_LONGEST = 100_000
 _DEEPEST = 100
 _LARGEST = 1 << 64
 _STEEPEST = 64
