@@ -5,7 +5,8 @@ The text of an error is one short paragraph for a person: what went wrong, where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -61,6 +62,19 @@ def missing_package(package: str, extra: str, purpose: str) -> EnvironmentLacks:
         f"{purpose} needs the package `{package}`, which is not installed. "
         f'Install it with: python -m pip install "gradatim[{extra}]"'
     )
+
+
+@contextlib.contextmanager
+def needs(package: str, extra: str, purpose: str) -> Iterator[None]:
+    """What is imported inside comes with an extra.
+
+    Raises:
+        EnvironmentLacks: the package is not installed; names the ``pip install``.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise missing_package(package, extra, purpose) from error
 
 
 def did_you_mean(wanted: str, known: Iterable[str]) -> str:

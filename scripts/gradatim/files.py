@@ -163,11 +163,8 @@ def read_json(path: Path) -> Any:
     Raises:
         InvalidInput: the file cannot be read or is not strict JSON.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_json(data, str(path))
+    with reading(path):
+        return parse_json(path.read_bytes(), str(path))
 
 
 def template_folder(name: str) -> Path:
@@ -175,6 +172,32 @@ def template_folder(name: str) -> Path:
     package = Path(__file__).parent
     installed = package / "templates"
     return (installed if installed.is_dir() else package.parents[1] / "templates") / name
+
+
+@contextlib.contextmanager
+def reading(name: object) -> Iterator[None]:
+    """A file is read inside; ``name`` says which.
+
+    Raises:
+        InvalidInput: the system does not let it be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{name} cannot be read: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A place is written inside.
+
+    Raises:
+        EnvironmentLacks: the system does not let it be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> EnvironmentLacks:

@@ -29,7 +29,7 @@ def command(shell: str | None, install: bool) -> None:
     from click.shell_completion import get_completion_class
 
     from gradatim.errors import UsageError
-    from gradatim.files import cannot_write, write_text
+    from gradatim.files import write_text, writing
 
     name = shell or Path(os.environ.get("SHELL", "")).name
     found = get_completion_class(name)
@@ -44,10 +44,8 @@ def command(shell: str | None, install: bool) -> None:
         click.echo(script)
         return
     path = Path(_FILES[name]).expanduser()
-    try:
+    with writing(path):
         write_text(path, script)
-    except OSError as error:
-        raise cannot_write(path, error) from error
     click.echo(f"{path}: begins with your next shell.")
     if name == "zsh":
         click.echo(

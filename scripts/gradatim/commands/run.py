@@ -14,7 +14,7 @@ import click
 from gradatim.commands import options
 from gradatim.commands.display import Display, before_lines
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem
-from gradatim.files import cannot_write
+from gradatim.files import writing
 from gradatim.pipeline.graph import CHECKS, Step, walk_order
 from gradatim.pipeline.walk import StepResult, step_command, walk
 from gradatim.progress import unseen
@@ -286,10 +286,8 @@ def _one_walk_at_a_time(workspace: Workspace) -> Iterator[None]:
     import fcntl
 
     workspace.prepare()
-    try:
+    with writing(workspace.folder):
         file = workspace.lock.open("w")
-    except OSError as error:
-        raise cannot_write(workspace.folder, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

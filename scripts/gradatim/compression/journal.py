@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import InvalidInput
-from gradatim.files import cannot_write, canonical_json, parse_json
+from gradatim.files import canonical_json, parse_json, reading, writing
 
 
 class Journal:
@@ -21,13 +21,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[str, dict[str, Any]] = {}
-        try:
-            lines = path.read_bytes().splitlines()
-        except FileNotFoundError:
-            lines = []
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-        for line in lines:
+        with reading(path):
+            written = path.read_bytes() if path.exists() else b""
+        for line in written.splitlines():
             try:
                 entry = parse_json(line, path.name)
                 self._found[entry["key"]] = entry["found"]
@@ -45,7 +41,7 @@ class Journal:
             EnvironmentLacks: the journal cannot be written.
         """
         line = canonical_json(json.loads(json.dumps({"key": key, "found": found}))) + b"\n"
-        try:
+        with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
                 if file.tell() and not self._ends_in_newline():
@@ -53,8 +49,6 @@ class Journal:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
         self._found[key] = dict(found)
 
     def _ends_in_newline(self) -> bool:

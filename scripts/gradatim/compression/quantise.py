@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.compression import graph
 from gradatim.compression.recipe import Recipe
-from gradatim.errors import InvalidInput, missing_package
+from gradatim.errors import InvalidInput, needs
 from gradatim.timing.contestant import load_inputs
 
 if TYPE_CHECKING:
@@ -124,10 +124,8 @@ def _blockwise(model: ModelProto, products: Sequence[str]) -> ModelProto:
     """MatMul with a constant weight -> MatMulNBits: int8 in blocks of 32 with a scale each."""
     if not products:
         return model
-    try:
+    with needs("onnx-ir", "onnx", "The compression method int8-weights"):
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-    except ImportError as error:
-        raise missing_package("onnx-ir", "onnx", "The compression method int8-weights") from error
 
     chosen = set(products)
     others = [node.name for node in model.graph.node if node.name not in chosen]

@@ -29,7 +29,7 @@ from gradatim.compression.result import Result, pareto
 from gradatim.compression.sandbox import Limits, attempt
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
 from gradatim.evidence.trial import Trial
-from gradatim.files import cannot_write, digest_of, sha256_file, write_json
+from gradatim.files import digest_of, sha256_file, write_json, writing
 from gradatim.metrics.catalogue import LIKENESS
 from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
@@ -126,11 +126,9 @@ def compress(
 @contextlib.contextmanager
 def _scratch_in(out: Path) -> Iterator[Path]:
     """A folder for what is tried, beside what will be kept."""
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".search-", dir=out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
     with folder as name:
         yield Path(name)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradatim.data.columns import object_array
 from gradatim.data.source import Block, refuse_broken_file
-from gradatim.errors import InvalidInput, missing_package
+from gradatim.errors import InvalidInput, needs
 from gradatim.files import list_files
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -111,10 +111,8 @@ def _decode(path: Path, kind: str) -> tuple[NDArray[Any], int]:
 
 
 def _image(path: Path) -> NDArray[Any]:
-    try:
+    with needs("pillow", "image", f"Reading {path}"):
         from PIL import Image
-    except ImportError as error:
-        raise missing_package("pillow", "image", f"Reading {path}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradatim.data.columns import object_array
 from gradatim.data.source import BLOCK_BYTES, Block, refuse_broken_file, rows_per_block
-from gradatim.errors import InvalidInput, missing_package
+from gradatim.errors import InvalidInput, needs
 
 
 class ParquetSource:
@@ -29,10 +29,8 @@ class ParquetSource:
 
     def __init__(self, path: Path) -> None:
         refuse_broken_file(path)
-        try:
+        with needs("pyarrow", "parquet", f"Reading {path}"):
             import pyarrow.parquet  # noqa: F401
-        except ImportError as error:
-            raise missing_package("pyarrow", "parquet", f"Reading {path}") from error
         self.place = str(path)
         self._path = path
         with self._opened() as file:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError, missing_package
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError, needs
 from gradatim.evidence.release_record import SIGNATURE_FILE
 from gradatim.evidence.signature_bundle import SignedContent
 from gradatim.files import write_bytes
@@ -124,10 +124,8 @@ def known_files(subject: str, files: Mapping[str, str]) -> Any:
 
 
 def _require(purpose: str) -> None:
-    try:
+    with needs("model-signing", "sign", purpose):
         import model_signing  # noqa: F401
-    except ImportError as error:
-        raise missing_package("model-signing", "sign", purpose) from error
 
 
 def _by_key(data: bytes, content: SignedContent, trust: Trust) -> str:

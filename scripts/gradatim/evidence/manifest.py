@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode, encode
-from gradatim.files import canonical_json, parse_json, sha256_bytes, sha256_file
+from gradatim.files import canonical_json, parse_json, reading, sha256_bytes, sha256_file
 from gradatim.progress import large
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -228,14 +228,10 @@ def strict_json(data: bytes, name: str) -> Any:
 
 
 def _size(path: Path) -> int:
-    try:
+    with reading(path):
         return path.stat().st_size
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _hash(path: Path) -> str:
-    try:
+    with reading(path):
         return sha256_file(path)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gradatim.errors import EnvironmentLacks, missing_package
+from gradatim.errors import EnvironmentLacks, needs
 from gradatim.evidence.authenticity import fingerprint, known_files
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import SIGNATURE_FILE
@@ -142,7 +142,5 @@ def _signed(config: object, subject: str, entries: Iterable[FileEntry], folder: 
 
 
 def _require() -> None:
-    try:
+    with needs("model-signing", "sign", "Signing a release"):
         import model_signing.signing  # noqa: F401
-    except ImportError as error:
-        raise missing_package("model-signing", "sign", "Signing a release") from error

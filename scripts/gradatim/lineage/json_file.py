@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import InvalidInput
-from gradatim.files import parse_json
+from gradatim.files import parse_json, reading
 from gradatim.lineage.draft import LineageDraft, numbered
 from gradatim.lineage.record import Lineage
 
@@ -24,12 +24,10 @@ def read_json_file(path: Path, place: str) -> Lineage:
     Raises:
         InvalidInput: not JSON, NaN, an unknown field, a malformed digest or path; every problem of fields at once.
     """
-    try:
+    with reading(place):
         if path.stat().st_size > MOST_BYTES:
             raise InvalidInput(f"{place} has more than {MOST_BYTES // 1_000_000} MB. Log fewer steps to it.")
         data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{place} cannot be read: {error.strerror}.") from error
     try:
         record = parse_json(data, place)
     except InvalidInput as error:

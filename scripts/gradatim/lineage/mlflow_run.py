@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError, missing_package
+from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError, missing_package, needs
 from gradatim.lineage.draft import LineageDraft, at
 from gradatim.lineage.record import Lineage
 
@@ -48,12 +48,10 @@ def read_mlflow(store: str, place: str, run: str | None, experiment: str | None)
             "name one, as `{store: ..., run: RUN_ID}`."
         )
     with _settings():
-        try:
+        with needs("mlflow-skinny", "mlflow", "Lineage from an MLflow run"):
             from mlflow import MlflowClient
             from mlflow.entities import ViewType
             from mlflow.exceptions import MlflowException
-        except ImportError as error:
-            raise missing_package("mlflow-skinny", "mlflow", "Lineage from an MLflow run") from error
         uri = store if is_server(store) else _local(store, place)
         try:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gradatim.errors import InvalidInput, missing_package
+from gradatim.errors import InvalidInput, needs
 from gradatim.lineage.draft import LineageDraft, at
 from gradatim.lineage.record import Lineage
 
@@ -46,11 +46,8 @@ def read_events(folder: Path, place: str) -> Lineage:
         InvalidInput: there is no event file, or one is damaged.
         EnvironmentLacks: tensorboard is not installed.
     """
-    try:
-        with _quiet():
-            from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-    except ImportError as error:
-        raise missing_package("tensorboard", "tensorboard", "Lineage from TensorBoard event files") from error
+    with needs("tensorboard", "tensorboard", "Lineage from TensorBoard event files"), _quiet():
+        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     draft = LineageDraft(f"TensorBoard {place}", place)
     times: list[float] = []

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradatim.errors import InvalidInput, missing_package
+from gradatim.errors import InvalidInput, needs
+from gradatim.files import reading
 from gradatim.lineage.draft import LineageDraft, at
 from gradatim.lineage.record import Lineage
 
@@ -65,11 +66,9 @@ def read_run(path: Path, place: str) -> Lineage:
         InvalidInput: the file is cut off, damaged or none of wandb's.
         EnvironmentLacks: wandb is not installed.
     """
-    try:
+    with needs("wandb", "wandb", "Lineage from a Weights & Biases run"):
         from google.protobuf.message import DecodeError
         from wandb.proto.wandb_internal_pb2 import Record
-    except ImportError as error:
-        raise missing_package("wandb", "wandb", "Lineage from a Weights & Biases run") from error
 
     draft = LineageDraft(f"Weights & Biases run {path.stem.removeprefix('run-')}, offline", place)
     config: dict[str, Any] = {}
@@ -152,10 +151,8 @@ def _records(path: Path, place: str) -> Iterator[bytes]:
     broken = InvalidInput(
         f"{place} is cut off or damaged: it is not a whole run of Weights & Biases. Copy it again, or train again."
     )
-    try:
+    with reading(place):
         data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{place} cannot be read: {error.strerror}.") from error
     if data[: len(_START)] != _START:
         raise broken
     at_byte, parts = len(_START), b""

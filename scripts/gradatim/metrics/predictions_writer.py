@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.files import cannot_write, write_json
+from gradatim.files import cannot_write, write_json, writing
 from gradatim.metrics.columns import PIECE_BYTES, Array, Column, chunks, encoded, forget, parts_of
 from gradatim.metrics.predictions import INDEX, Predictions, lengths_in_words
 
@@ -42,11 +42,9 @@ class PredictionsWriter:
         self._n = 0
 
     def __enter__(self) -> PredictionsWriter:
-        try:
+        with writing(self.folder):
             shutil.rmtree(self._part, ignore_errors=True)
             self._part.mkdir(parents=True)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
         return self
 
     def append(
@@ -88,13 +86,11 @@ class PredictionsWriter:
             raise InvalidInput(
                 f"A batch of predictions lacks or adds {', '.join(changed)}, unlike the batch before."
             )
-        try:
+        with writing(self.folder):
             for place, (key, values) in enumerate(batch.items()):
                 if key not in self._columns:
                     self._columns[key] = _Stream(self._part / f"{key[0]}-{place}.npy", key[1])
                 self._columns[key].append(values)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
         self._n += rows
 
     def extend(self, predictions: Predictions) -> None:

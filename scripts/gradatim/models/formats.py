@@ -9,7 +9,7 @@ from typing import IO
 
 from gradatim.code import is_reference
 from gradatim.errors import InvalidInput
-from gradatim.files import list_files
+from gradatim.files import list_files, reading
 from gradatim.models import pickles
 from gradatim.models.layouts import safetensors_header, walk_protobuf
 
@@ -46,10 +46,8 @@ def detect_format(path: Path) -> str:
             f"There is no model at {path}. Correct `model.path`, or say in `model.build` which command "
             "makes it."
         )
-    try:
+    with reading(path):
         return _file_format(path)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _folder_format(path: Path) -> str:

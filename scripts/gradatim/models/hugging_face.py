@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gradatim.errors import GradatimError, InvalidInput, missing_package
+from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.files import read_json
 from gradatim.models.predictor import RuntimeModel, failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
@@ -33,11 +33,8 @@ def open_hugging_face(source: ModelSource) -> RuntimeModel:
         EnvironmentLacks: transformers, torch or the GPU is missing.
     """
     torch = import_torch(source)
-    try:
-        with _offline():
-            import transformers
-    except ImportError as error:
-        raise missing_package("transformers", "transformers", f"Running {source.name}") from error
+    with needs("transformers", "transformers", f"Running {source.name}"), _offline():
+        import transformers
     try:
         with _offline(), quiet(), _silent(transformers):
             module = _load(transformers, source)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import EnvironmentLacks, InvalidInput, missing_package
+from gradatim.errors import EnvironmentLacks, InvalidInput, needs
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
 from gradatim.signature import Signature, TensorSpec
 
@@ -22,10 +22,8 @@ def open_litert(source: ModelSource) -> RuntimeModel:
         InvalidInput: the file is broken.
         EnvironmentLacks: ai-edge-litert is missing, or a GPU is asked for.
     """
-    try:
+    with needs("ai-edge-litert", "litert", f"Running {source.name}"):
         from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise missing_package("ai-edge-litert", "litert", f"Running {source.name}") from error
     if source.device != "cpu":
         raise EnvironmentLacks(
             f"LiteRT models run on the CPU here: set `model.device: cpu` for {source.name}."
@@ -91,10 +89,8 @@ def tables(data: bytes) -> tuple[dict[str, int], list[tuple[str, str, bytes, int
     Raises:
         EnvironmentLacks: ai-edge-litert is missing.
     """
-    try:
+    with needs("ai-edge-litert", "litert", "Inspecting a LiteRT model"):
         from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise missing_package("ai-edge-litert", "litert", "Inspecting a LiteRT model") from error
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     builtin = {
         number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradatim.errors import InvalidInput, missing_package
+from gradatim.errors import InvalidInput, needs
 from gradatim.models.weights import ITEM_BITS, PIECE, has_nonfinite, pieces_of
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -35,10 +35,8 @@ class OnnxGraph:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with needs("onnx", "onnx", f"Inspecting {path.name}"):
             import onnx
-        except ImportError as error:
-            raise missing_package("onnx", "onnx", f"Inspecting {path.name}") from error
         self._onnx = onnx
         self.path = path
         broken = f"{path} is truncated or is not an ONNX model. Make it again, or fetch it again."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import EnvironmentLacks, InvalidInput, missing_package
+from gradatim.errors import EnvironmentLacks, InvalidInput, needs
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -29,10 +29,8 @@ def open_onnx(source: ModelSource) -> RuntimeModel:
         InvalidInput: the file is broken, its external data is missing, or a type is no plain tensor.
         EnvironmentLacks: onnxruntime or its CUDA provider is missing.
     """
-    try:
+    with needs("onnxruntime", "onnx", f"Running {source.name}"):
         import onnxruntime as ort
-    except ImportError as error:
-        raise missing_package("onnxruntime", "onnx", f"Running {source.name}") from error
 
     providers = _providers(ort, source.device)
     options = ort.SessionOptions()

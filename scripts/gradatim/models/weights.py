@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.files import reading
 
 PIECE = 1 << 22
 """Bytes read at a time; a multiple of every item's size."""
@@ -82,14 +83,11 @@ def pieces_of(path: Path, first: int, length: int) -> Iterator[bytes]:
     Raises:
         InvalidInput: the file ends before the stretch does.
     """
-    try:
-        with path.open("rb") as file:
-            file.seek(first)
-            while length > 0:
-                piece = file.read(min(PIECE, length))
-                if not piece:
-                    raise InvalidInput(f"{path} is truncated: the model's weights go on behind its end.")
-                length -= len(piece)
-                yield piece
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from error
+    with reading(path), path.open("rb") as file:
+        file.seek(first)
+        while length > 0:
+            piece = file.read(min(PIECE, length))
+            if not piece:
+                raise InvalidInput(f"{path} is truncated: the model's weights go on behind its end.")
+            length -= len(piece)
+            yield piece

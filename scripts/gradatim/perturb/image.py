@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import missing_package
+from gradatim.errors import needs
 from gradatim.perturb.catalogue import DEFOCUS_SOFTENING, IMAGE_LARGE, IMAGE_SMALL
 from gradatim.perturb.randomness import Dice
 from gradatim.perturb.single import in_a_file
@@ -94,10 +94,8 @@ def _pixelate(images: Images, level: float, dice: Dice) -> Images:
 
 
 def _jpeg(images: Images, level: float, dice: Dice) -> Images:
-    try:
+    with needs("pillow", "image", "The perturbation `jpeg_compression`"):
         from PIL import Image
-    except ImportError as error:
-        raise missing_package("pillow", "image", "The perturbation `jpeg_compression`") from error
     bytes_ = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
     color = images.shape[1] == 3
     planes = bytes_.transpose(0, 2, 3, 1) if color else bytes_.reshape(-1, *images.shape[2:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradatim.errors import missing_package
+from gradatim.errors import needs
 from gradatim.files import template_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.report import facts, numbers, overlap, sentences
@@ -37,11 +37,9 @@ def render_html(report: Report) -> str:
     Raises:
         EnvironmentLacks: jinja2 is not installed.
     """
-    try:
+    with needs("jinja2", "all", "The HTML report"):
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
-    except ImportError as error:
-        raise missing_package("jinja2", "all", "The HTML report") from error
 
     environment = Environment(
         loader=FileSystemLoader(template_folder("report"), encoding="utf-8"),
