@@ -7,6 +7,26 @@ from dataclasses import dataclass
 
 from gradatim.errors import InvalidInput
 
+_MULTIPLES = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
+    "B": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    "J": ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
+    "count": ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")),
+}
+
+
+def multiple(value: float, unit: str, digits: int = 15) -> tuple[float, str]:
+    """The largest decimal multiple of a unit that a value reaches, rounded to so many digits: its factor and its symbol.
+
+    The unit itself where it has no multiples, and for zero.
+    """
+    near = 1 - 0.5 * 10.0**-digits
+    known = _MULTIPLES.get(unit, ((1.0, unit),))
+    return next(
+        (found for found in known if abs(value) >= found[0] * near or (not value and found[0] == 1.0)),
+        known[-1],
+    )
+
 
 @dataclass(frozen=True)
 class Measurement:

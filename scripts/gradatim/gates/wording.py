@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gradatim.measurement import multiple
 from gradatim.metrics.catalogue import Metric
 
 
@@ -13,15 +14,9 @@ def number(value: float | None, metric: Metric) -> str:
         return "nothing"
     if metric.fraction:
         return percent(value)
-    if metric.unit == "s":
-        return seconds(value)
-    if metric.unit == "B":
-        return size(value)
-    if metric.unit == "J":
-        return joules(value)
-    if metric.unit == "1/s":
-        return f"{plain(value)} a second"
-    return plain(value) if metric.unit == "1" else f"{plain(value)} {metric.unit}"
+    factor, symbol = multiple(value, metric.unit)
+    told = {"1": "", "1/s": "a second"}.get(symbol, symbol.replace("µ", "u"))
+    return f"{plain(value / factor)} {told}".rstrip()
 
 
 def interval(low: float | None, high: float | None, metric: Metric) -> str:
@@ -50,30 +45,6 @@ def points(share: float, metric: Metric) -> str:
         return number(share, metric)
     text = _short(round(100 * share, 2 if abs(share) < 0.01 else 1))
     return f"{text} point" if text == "1" else f"{text} points"
-
-
-def seconds(value: float) -> str:
-    """``12.3 ms``."""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if abs(value) >= factor or unit == "us":
-            return f"{plain(value / factor)} {unit}"
-    raise AssertionError
-
-
-def joules(value: float) -> str:
-    """``20 mJ``."""
-    for factor, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")):
-        if abs(value) >= factor or unit == "uJ":
-            return f"{plain(value / factor)} {unit}"
-    raise AssertionError
-
-
-def size(value: float) -> str:
-    """``1.4 MB``, in steps of 1000."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if abs(value) >= factor:
-            return f"{plain(value / factor)} {unit}"
-    return f"{value:.0f} B"
 
 
 def plain(value: float) -> str:

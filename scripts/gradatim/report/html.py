@@ -11,7 +11,7 @@ from gradatim.report import facts, numbers, overlap, sentences
 from gradatim.report.gallery import CURVES, SLICE_PICTURES, draw_all
 from gradatim.report.model import Report
 from gradatim.report.palette import COLOURS, FONTS, MARKS
-from gradatim.report.pictures.confusion import confusions, omitted
+from gradatim.report.pictures.confusion import confusion_lead, confusions
 from gradatim.report.pictures.gate import draw_gate
 from gradatim.report.pictures.slices import SHOWN, weakest_first
 from gradatim.report.text import one_line, printable
@@ -70,7 +70,9 @@ def render_html(report: Report) -> str:
         "marks": Markup(MARKS),  # noqa: S704
         "place": lambda gate: sentences.place_of(gate, report),
         "number_of": numbers.count,
-        **_words(report),
+        "sentences": sentences,
+        "facts": facts,
+        "slices_lead": overlap.of_baseline(report),
         **_tables(report, pictures),
     }
     return environment.get_template("report.html.j2").render(values)
@@ -81,29 +83,6 @@ class _Absent(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         return ""
-
-
-def _words(report: Report) -> dict[str, Any]:
-    refused = sentences.refusals(report)
-    return {
-        "headline": sentences.headline(report),
-        "subject": sentences.subject(report),
-        "summary": sentences.summary(report),
-        "meta": facts.meta(report),
-        "figures": sentences.key_figures(report),
-        "refused": refused,
-        "gates_lead": sentences.gates_lead(report),
-        "variants_lead": sentences.variants_lead(report),
-        "latency_lead": sentences.latency_lead(report),
-        "slices_lead": overlap.of_baseline(report),
-        "curves_lead": sentences.curves_lead(report),
-        "confusion_lead": _confusion_lead(report),
-        "checks_lead": sentences.checks_lead(report),
-        "steps_lead": sentences.steps_lead(report),
-        "model_facts": facts.model_facts(report),
-        "lineage_facts": facts.lineage_facts(report),
-        "training_facts": facts.training_facts(report),
-    }
 
 
 def _tables(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
@@ -139,6 +118,7 @@ def _tables(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
         "curves": [name for name in pictures if name.startswith("robustness-")][:CURVES],
         "curves_before": any(p.baseline is not None for curve in report.robustness for p in curve.points),
         "curves_gated": any(curve.threshold is not None for curve in report.robustness),
+        "confusion_lead": confusion_lead(report.confusion) if report.confusion else "",
         "confusions": confusions(report.confusion)[:8] if report.confusion else [],
         "checks": sentences.check_groups(report),
         "failed_checks": failed[: CAPS["checks"]],
@@ -218,13 +198,3 @@ def _measurements(report: Report) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _confusion_lead(report: Report) -> str:
-    if not report.confusion:
-        return ""
-    left_out = omitted(report.confusion.labels)
-    if left_out:
-        shown = len(report.confusion.labels) - left_out
-        return f"The {shown} of {numbers.count(len(report.confusion.labels))} labels with the most errors."
-    return "Each row is a true label and what it was taken for; blue was right."

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gradatim.measurement import multiple
 from gradatim.metrics.catalogue import TASKS, find
 
 NONE = "\N{EN DASH}"
@@ -18,11 +19,6 @@ NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
-
-_TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-_JOULES = ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
-_COUNT = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 _RELATIVE = ("latency", "throughput", "energy")
 """Metrics whose difference from the baseline is a share of it."""
@@ -115,17 +111,10 @@ def number_format(
         return NumberFormat(
             100.0, 0.0, _percent_decimals(present), "points" if difference else "%", signed=difference
         )
-    if unit == "s":
-        return _prefixed(largest, _TIME, difference)
-    if unit == "B":
-        return _prefixed(largest, _BYTES, difference)
-    if unit == "J":
-        return _prefixed(largest, _JOULES, difference)
-    if unit == "1/s":
-        return NumberFormat(decimals=_decimals(largest), suffix="/s", signed=difference)
-    if unit == "count":
-        return _prefixed(largest, _COUNT, difference)
-    return NumberFormat(decimals=_decimals(largest), suffix="" if unit == "1" else unit, signed=difference)
+    factor, symbol = multiple(largest, unit, digits=3)
+    decimals = 0 if symbol in ("B", "") else _decimals(largest / factor)
+    suffix = {"1": "", "1/s": "/s"}.get(symbol, symbol)
+    return NumberFormat(1 / factor, 0.0, decimals, suffix, difference)
 
 
 def size(value: float | None) -> str:
@@ -189,19 +178,6 @@ def _percent_decimals(values: list[float]) -> int:
         if all((s in (0, 100)) or round(s, decimals) not in (0, 100) for s in shown):
             return decimals
     return 3
-
-
-def _prefixed(largest: float, prefixes: tuple[tuple[float, str], ...], signed: bool) -> NumberFormat:
-    factor, suffix = next(
-        ((f, s) for f, s in prefixes if largest >= f * 0.9995),
-        prefixes[-1] if largest else _unprefixed(prefixes),
-    )
-    decimals = 0 if factor == 1.0 and suffix in ("B", "") else _decimals(largest / factor)
-    return NumberFormat(1 / factor, 0.0, decimals, suffix, signed)
-
-
-def _unprefixed(prefixes: tuple[tuple[float, str], ...]) -> tuple[float, str]:
-    return next(prefix for prefix in prefixes if prefix[0] == 1.0)
 
 
 def _decimals(largest: float) -> int:

@@ -11,7 +11,7 @@ from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.measurement import Measurement
+from gradatim.measurement import Measurement, multiple
 from gradatim.models import inspect_model
 from gradatim.models.opening import said_of
 
@@ -82,7 +82,8 @@ def _summary(found: Inspection) -> str:
     if found.format == "pickle":
         return "a pickle, not loaded"
     if found.parameters is not None:
-        parts.append(f"{_count(found.parameters)} parameters")
+        factor, symbol = multiple(found.parameters, "count", digits=3)
+        parts.append(f"{found.parameters / factor:.3g} {symbol}".rstrip() + " parameters")
     parts += [f"{why}: {name}" for name, why in found.doubts.items()][:1] or ["no pickle"]
     if found.nonfinite:
         parts.append(f"NaN in {len(found.nonfinite)} weight tensor{'s' if len(found.nonfinite) > 1 else ''}")
@@ -91,10 +92,3 @@ def _summary(found: Inspection) -> str:
 
 def _tensors(number: int) -> str:
     return "One weight tensor holds" if number == 1 else f"{number} weight tensors hold"
-
-
-def _count(number: int) -> str:
-    for bound, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= bound:
-            return f"{number / bound:.3g} {unit}"
-    return str(number)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gradatim.report import numbers
 from gradatim.report.model import Confusion
 from gradatim.report.svg import content, element, label, picture, rectangle
@@ -112,6 +110,9 @@ def _turned(x: float, y: float, text: str, kind: str, anchor: str, degrees: floa
     return label(x, y, text, kind, anchor, transform=f"rotate({degrees:g} {x:.1f} {y:.1f})")
 
 
-def omitted(labels: Sequence[str]) -> int:
-    """How many labels the picture leaves out."""
-    return max(0, len(labels) - SHOWN)
+def confusion_lead(confusion: Confusion) -> str:
+    """How to read the picture, and how many labels it leaves out."""
+    labels = len(confusion.labels)
+    if labels > SHOWN:
+        return f"The {SHOWN} of {numbers.count(labels)} labels with the most errors."
+    return "Each row is a true label and what it was taken for; blue was right."
