@@ -136,8 +136,7 @@ class Corruptor:
         declared = self._declared.kind
         if declared is not None and declared != kind:
             raise UsageError(
-                f"The corruption `{corruption}` is for {kind}, but `test.modality` says {declared}. Take it out of "
-                "`test.robustness`, or correct the modality."
+                f"The corruption `{corruption}` is for {kind}, but `test.modality` says {declared}. Take it out of `test.robustness`, or correct the modality."
             )
         stages = [(self._raw.inputs, True)] if self._dataset.preprocess else []
         for inputs, before in [*stages, (self._prepared.inputs, False)]:

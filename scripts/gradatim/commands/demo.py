@@ -71,8 +71,7 @@ def _say_what_was_shown(paths: DemoPaths, codes: dict[str, int]) -> None:
 
     refused = [candidate for candidate in BAD if codes[candidate.name]]
     _say(
-        f"\n{len(refused)} of {len(BAD)} bad candidates were refused, and nothing of them was tagged. So this ends with exit "
-        "code 1, as a pull request would. Why, in a report each:"
+        f"\n{len(refused)} of {len(BAD)} bad candidates were refused, and nothing of them was tagged. So this ends with exit code 1, as a pull request would. Why, in a report each:"
     )
     for candidate in refused:
         _say(f"  {options.shown(report_of(paths, candidate.name))}  {candidate.title}")

@@ -104,8 +104,7 @@ def _refuse_ci_without_git(root: Path, ci: str | None) -> None:
         checkout.open(root if root.is_dir() else root.parent)
     except EnvironmentLacks as error:
         raise UsageError(
-            f"The file for {ci} belongs to a git repository, and {root} is in none. Make one with `git init`, then run the "
-            "same command again; or leave --ci out."
+            f"The file for {ci} belongs to a git repository, and {root} is in none. Make one with `git init`, then run the same command again; or leave --ci out."
         ) from error
 
 

@@ -176,8 +176,7 @@ class _Search:
             answer = self._attempt(do="original", batches=_names(self.batches), threads=self.limits.threads)
             if "reason" in answer:
                 raise InvalidInput(
-                    f"The model {self.model} cannot be run on the calibration data: {answer['reason']} "
-                    "Compression needs both; see that the data has every input of the model."
+                    f"The model {self.model} cannot be run on the calibration data: {answer['reason']} Compression needs both; see that the data has every input of the model."
                 )
             quality = dict(self.quality(self.model)) if self.quality else {}
             found = {"quality": _finite(quality, f"the metrics of {self.model.name}")}

@@ -137,8 +137,7 @@ def stacked(rows: list[Array], where: Where) -> Array:
         if row.ndim != rows[0].ndim or row.dtype.kind != rows[0].dtype.kind:
             where.refuse(
                 offset,
-                f"is {row.dtype} with {row.ndim} axes, the rows before it {rows[0].dtype} with "
-                f"{rows[0].ndim}.",
+                f"is {row.dtype} with {row.ndim} axes, the rows before it {rows[0].dtype} with {rows[0].ndim}.",
             )
     if all(row.shape == rows[0].shape for row in rows):
         return np.stack(rows)

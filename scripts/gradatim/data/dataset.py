@@ -173,8 +173,7 @@ class Dataset:
             made = self._function(columns)
         if not isinstance(made, Mapping):
             raise InvalidInput(
-                f"`{self.preprocess}` returned a {type(made).__name__}; it must return the model's inputs "
-                "by name."
+                f"`{self.preprocess}` returned a {type(made).__name__}; it must return the model's inputs by name."
             )
         arrays = {str(name): self._array(str(name), values) for name, values in made.items()}
         labels = batch.labels
@@ -249,8 +248,7 @@ class Dataset:
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"`{name}` {rows}" for name, rows in lengths.items())
             raise InvalidInput(
-                f"The columns of {self._source.place} differ in length: {listed}. Every row needs a value "
-                "in each."
+                f"The columns of {self._source.place} differ in length: {listed}. Every row needs a value in each."
             )
         if not next(iter(lengths.values())):
             raise InvalidInput(f"The data set {self._source.place} is empty: `{used[0]}` has no rows.")
@@ -297,8 +295,7 @@ class Dataset:
             start += rows
         if with_inputs and start != len(self):
             raise InvalidInput(
-                f"{self._source.place} gave {start} rows in this pass and {len(self)} in another. Data must "
-                "not change while it is read."
+                f"{self._source.place} gave {start} rows in this pass and {len(self)} in another. Data must not change while it is read."
             )
 
     def _inputs(self, block: Block, start: int, kinds: Mapping[str, Kind | None]) -> dict[str, Array]:
@@ -331,8 +328,7 @@ class Dataset:
         for spec in self._signature.inputs:
             if spec.name not in arrays:
                 raise InvalidInput(
-                    f"`{self.preprocess}` returned {', '.join(arrays) or 'nothing'}, but the model also "
-                    f"takes `{spec.name}`."
+                    f"`{self.preprocess}` returned {', '.join(arrays) or 'nothing'}, but the model also takes `{spec.name}`."
                 )
         return {spec.name: arrays[spec.name] for spec in self._signature.inputs}
 
@@ -341,8 +337,7 @@ class Dataset:
             return np.asarray(values)
         except ValueError as error:
             raise InvalidInput(
-                f"`{self.preprocess}` returned rows of unequal shape for `{name}`. Let it pad or resize them, or "
-                "return one array."
+                f"`{self.preprocess}` returned rows of unequal shape for `{name}`. Let it pad or resize them, or return one array."
             ) from error
 
     def _check_rows(self, name: str, values: Array, batch: Batch) -> None:
@@ -350,9 +345,7 @@ class Dataset:
         fixed = spec.shape[0] if spec is not None and spec.shape else None
         if values.ndim and values.shape[0] not in (len(batch), fixed):
             raise InvalidInput(
-                f"`{self.preprocess}` was given {len(batch)} rows and returned {values.shape[0]} for "
-                f"`{name}`. It must "
-                "return one row for each."
+                f"`{self.preprocess}` was given {len(batch)} rows and returned {values.shape[0]} for `{name}`. It must return one row for each."
             )
 
 

@@ -39,8 +39,7 @@ class Feed:
             return parts[0]
         if any(is_ragged(part) for part in parts):
             raise InvalidInput(
-                f"{place}: the columns {', '.join(self.columns)} hold rows of unequal length, which cannot "
-                f"stand side by side in the input `{self.spec.name}`."
+                f"{place}: the columns {', '.join(self.columns)} hold rows of unequal length, which cannot stand side by side in the input `{self.spec.name}`."
             )
         return np.concatenate(parts, axis=1)
 
@@ -91,8 +90,7 @@ def plan_feeds(
     lacking = [name for name in names if name not in columns]
     raise InvalidInput(
         f"{place} has no column for the model's input `{lacking[0]}`. The model takes {', '.join(names)}; "
-        "the data has "
-        f"{', '.join(columns) or 'nothing beside label and slices'}. Rename a column, or say which it is: "
+        f"the data has {', '.join(columns) or 'nothing beside label and slices'}. Rename a column, or say which it is: "
         f"`inputs: {{{lacking[0]}: COLUMN}}`."
     )
 

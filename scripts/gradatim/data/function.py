@@ -52,8 +52,7 @@ class FunctionSource:
             return
         if not isinstance(made, Iterable) and not hasattr(made, "__getitem__"):
             raise InvalidInput(
-                f"{self.place} returned a {type(made).__name__}; a data set is arrays by name, or an "
-                "iterable of rows."
+                f"{self.place} returned a {type(made).__name__}; a data set is arrays by name, or an iterable of rows."
             )
         self._made = None if isinstance(made, Iterator) else made
         first = next(self._rows(), None)
@@ -105,8 +104,7 @@ class FunctionSource:
                     yield row
                 else:
                     raise InvalidInput(
-                        f"Row {number} of {self.place} is a {type(row).__name__}; give a mapping from column "
-                        "to value, or a pair (input, label)."
+                        f"Row {number} of {self.place} is a {type(row).__name__}; give a mapping from column to value, or a pair (input, label)."
                     )
 
 

@@ -90,8 +90,7 @@ class NpzSource:
                 yield archive
         except _DAMAGED as error:
             raise InvalidInput(
-                f"The data set {self._path} is truncated or not an npz file ({error}). Write it again with "
-                "numpy.savez_compressed, or restore it from git."
+                f"The data set {self._path} is truncated or not an npz file ({error}). Write it again with numpy.savez_compressed, or restore it from git."
             ) from error
 
     def _header(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
@@ -112,14 +111,12 @@ class NpzSource:
         if dtype.hasobject:
             raise InvalidInput(
                 f"`{name.removesuffix('.npy')}` in {self._path} is an array of Python objects, which only a "
-                "pickle can hold, and pickles are not opened. Save numbers or strings, with a dtype of their "
-                "own."
+                "pickle can hold, and pickles are not opened. Save numbers or strings, with a dtype of their own."
             )
         member = _Member(shape, fortran and len(shape) > 1, dtype, header_bytes)
         if info.file_size != header_bytes + member.data_bytes:
             raise InvalidInput(
-                f"`{name.removesuffix('.npy')}` in {self._path} is truncated: {member.data_bytes} bytes are "
-                f"announced, {info.file_size - header_bytes} are there."
+                f"`{name.removesuffix('.npy')}` in {self._path} is truncated: {member.data_bytes} bytes are announced, {info.file_size - header_bytes} are there."
             )
         return member
 

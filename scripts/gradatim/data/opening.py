@@ -117,6 +117,5 @@ def _format_of(source: str, path: Path) -> str:
     refuse_broken_file(path)
     hint = did_you_mean(path.suffix.lower(), _SUFFIXES)
     raise InvalidInput(
-        f"The format of {path} cannot be told from its name; known are {', '.join(_SUFFIXES)}, a folder and "
-        f"`module:function`.{hint} Rename it, or say `format:` ({', '.join(FORMATS)})."
+        f"The format of {path} cannot be told from its name; known are {', '.join(_SUFFIXES)}, a folder and `module:function`.{hint} Rename it, or say `format:` ({', '.join(FORMATS)})."
     )

@@ -73,8 +73,7 @@ def refuse_broken_file(path: Path) -> None:
         raise InvalidInput(f"The data set {path} is an empty file. Write it again, or restore it from git.")
     if head == _POINTER:
         raise InvalidInput(
-            f"The data set {path} is a Git LFS pointer, not the data. Fetch it with: git lfs pull (in GitHub "
-            "Actions: `lfs: true` at actions/checkout)."
+            f"The data set {path} is a Git LFS pointer, not the data. Fetch it with: git lfs pull (in GitHub Actions: `lfs: true` at actions/checkout)."
         )
 
 

@@ -76,8 +76,7 @@ class KeySigner:
             raise EnvironmentLacks(text) from error
         except (ValueError, UnsupportedAlgorithm) as error:
             raise EnvironmentLacks(
-                f"{KEY_VARIABLE} gives no key that signs releases, or {PASSWORD_VARIABLE} is not its password: a private "
-                "key of a curve P-256, P-384 or P-521 is wanted, as a PEM file. "
+                f"{KEY_VARIABLE} gives no key that signs releases, or {PASSWORD_VARIABLE} is not its password: a private key of a curve P-256, P-384 or P-521 is wanted, as a PEM file. "
                 "Make one: openssl ecparam -genkey -name prime256v1 -noout -out release.key"
             ) from error
 

@@ -56,8 +56,7 @@ def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: in
     if proving:
         tried = "" if forms == 1 else f"; {forms} forms of the candidate were tried, and each had its chance"
         parts.append(
-            f"How often this may be wrong: a candidate that truly breaks {_rules(len(proving))} on samples or timings is "
-            f"released in at most {_percent(release)} of such cases{tried}."
+            f"How often this may be wrong: a candidate that truly breaks {_rules(len(proving))} on samples or timings is released in at most {_percent(release)} of such cases{tried}."
         )
         if len(proving) > 1:
             parts.append(
@@ -78,10 +77,7 @@ def _used(reuse: Reuse) -> str:
     if reuse.refusal is not None:
         return reuse.refusal
     assert reuse.charge is not None  # noqa: S101 (else it had been refused)
-    return (
-        f"This is candidate {reuse.charge.number} of the {reuse.evaluations} that the test set is planned for; over all "
-        f"of them a wrong release stays below {_percent(reuse.delta)}."
-    )
+    return f"This is candidate {reuse.charge.number} of the {reuse.evaluations} that the test set is planned for; over all of them a wrong release stays below {_percent(reuse.delta)}."
 
 
 def _rules(n: int) -> str:

@@ -49,17 +49,14 @@ class CorruptionScores:
                 continue
             if scores.ndim != 2 or scores.shape[1] != len(self.severities) or not scores.shape[0]:
                 raise InvalidInput(
-                    f"The {whose}'s scores under {self.corruption} are {list(scores.shape)}; wanted are "
-                    "some items by "
-                    f"{len(self.severities)} severities."
+                    f"The {whose}'s scores under {self.corruption} are {list(scores.shape)}; wanted are some items by {len(self.severities)} severities."
                 )
             unknown = np.isnan(scores).all(axis=1) & (whose == "baseline")  # it may not know an item's label
             if unknown.all() or not np.isfinite(scores[~unknown]).all():
                 raise InvalidInput(f"The {whose}'s scores under {self.corruption} hold NaN or infinity.")
         if self.baseline is not None and self.baseline.shape != self.candidate.shape:
             raise InvalidInput(
-                f"Under {self.corruption} the candidate has {self.candidate.shape[0]} items and the baseline "
-                f"{self.baseline.shape[0]}: they cannot be compared."
+                f"Under {self.corruption} the candidate has {self.candidate.shape[0]} items and the baseline {self.baseline.shape[0]}: they cannot be compared."
             )
         if list(self.severities) != sorted(set(self.severities)):
             raise InvalidInput(

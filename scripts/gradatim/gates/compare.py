@@ -64,8 +64,7 @@ def compare(
     """
     if new.metric != old.metric or new.where != old.where or new.pairing != old.pairing:
         raise InvalidInput(
-            f"{new.metric} of the candidate and of the baseline were measured on different items or "
-            "labels, so they "
+            f"{new.metric} of the candidate and of the baseline were measured on different items or labels, so they "
             "cannot be compared. Run `gradatim evaluate --force` to measure both on the same data."
         )
     if new.value is None or old.value is None:

@@ -172,10 +172,7 @@ def settle(needed: int | None, n: int, case: Case, *, met: bool) -> str:
     if met:
         return f" It needs about {wording.count(needed or 0, case.noun)}; there are {n}."
     more = f"more {case.noun}" if needed is None else f"about {wording.count(needed, case.noun)}"
-    return (
-        f" What was seen misses the bound, so {more} would sooner confirm that than clear it (there are {n}): a better "
-        "model is what helps."
-    )
+    return f" What was seen misses the bound, so {more} would sooner confirm that than clear it (there are {n}): a better model is what helps."
 
 
 def chance(p: float) -> str:

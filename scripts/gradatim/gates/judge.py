@@ -124,8 +124,7 @@ def _vetoes(vetoes: Sequence[tuple[Gate, float]], case: Case) -> list[GateResult
         words = (
             f"A regression is proven: without one, chance shows this in at most {chance(p)} of runs{counted}."
             if refused
-            else f"No regression is proven: chance alone shows this in up to {chance(p)} of runs{counted}; proof begins "
-            f"at {chance(gate.alpha)}."
+            else f"No regression is proven: chance alone shows this in up to {chance(p)} of runs{counted}; proof begins at {chance(gate.alpha)}."
         )
         verdict = Verdict.FAIL if refused else Verdict.PASS
         results.append(replace(shown, verdict=verdict, text=f"{shown.text} {words}"))

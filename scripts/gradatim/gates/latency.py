@@ -50,8 +50,7 @@ class PairedTiming:
         for value in (self.baseline, self.candidate):
             if not (math.isfinite(value) and value > 0):
                 raise InvalidInput(
-                    f"The paired benchmark gave {value}, which is not a time. Run `gradatim benchmark "
-                    "--force`."
+                    f"The paired benchmark gave {value}, which is not a time. Run `gradatim benchmark --force`."
                 )
         if self.looks < 1:
             raise InvalidInput("A benchmark looks at its rounds at least once.")

@@ -37,8 +37,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     if found.low is None or found.high is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{change} {wording.count(found.n, case.noun)} do not tell how much the difference "
-            f"varies; wanted {gate.wanted}.",
+            f"{change} {wording.count(found.n, case.noun)} do not tell how much the difference varies; wanted {gate.wanted}.",
             **numbers,
         )
     if math.isnan(found.low) or math.isnan(found.high):

@@ -305,10 +305,7 @@ def _comparison(asked: _Asked) -> PlanRow:
     else:
         text += f", at least {least} are needed."
     if not asked.enough(needed) or n is None:
-        text += (
-            f" About {wording.about(needed)} let an equally good model pass in 4 of 5 cases, if the two differ on "
-            f"{100 * DISCORDANCE:.3g} % of {asked.noun}."
-        )
+        text += f" About {wording.about(needed)} let an equally good model pass in 4 of 5 cases, if the two differ on {100 * DISCORDANCE:.3g} % of {asked.noun}."
     return asked.row(text, possible=asked.enough(least), needed=needed, least=least, detectable=reached)
 
 

@@ -40,8 +40,7 @@ def foreign(gate: Gate, case: Case, samples: MetricSamples) -> GateResult | None
         said = "nothing" if filed.value is None else f"{filed.value:.6g}"
         return gate.result(
             Verdict.INVALID,
-            f"{gate.name} was filed as {said}, but the predictions give {samples.value:.6g}: they are not "
-            "of the same run. Run `gradatim evaluate --force`.",
+            f"{gate.name} was filed as {said}, but the predictions give {samples.value:.6g}: they are not of the same run. Run `gradatim evaluate --force`.",
         )
     return None
 

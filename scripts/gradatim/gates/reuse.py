@@ -101,8 +101,7 @@ class UseLedger:
             counts[record["data"]] = counts.get(record["data"], 0) + 1
             if record["number"] != counts[record["data"]]:
                 raise BrokenEvidence(
-                    f"{self.name}, line {place}, counts {record['number']} where {counts[record['data']]} was "
-                    "due: a line was removed or changed."
+                    f"{self.name}, line {place}, counts {record['number']} where {counts[record['data']]} was due: a line was removed or changed."
                 )
             found.append(record)
         return found

@@ -140,10 +140,8 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
         verdict = Verdict.INCONCLUSIVE
     spread = float(x.std(ddof=1))
     text = (
-        f"{gate.name}: {wording.number(float(old.mean()), gate.meaning)} -> "
-        f"{wording.number(float(new.mean()), gate.meaning)} "
-        f"on average over severities {scores.severities[0]} to {scores.severities[-1]} "
-        f"({wording.count(n, case.noun)}, against {case.baseline_name}). "
+        f"{gate.name}: {wording.number(float(old.mean()), gate.meaning)} -> {wording.number(float(new.mean()), gate.meaning)} "
+        f"on average over severities {scores.severities[0]} to {scores.severities[-1]} ({wording.count(n, case.noun)}, against {case.baseline_name}). "
         f"{likely(gate, (value, low, high), '' if ratio == 1 else f' than {100 * ratio:.4g} % of that')}"
     )
     needed = None
@@ -164,8 +162,7 @@ def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateRes
     if not asked or scores.severities[asked[-1]] != rule.severity:
         return gate.result(
             Verdict.INVALID,
-            f"{gate.name}: severity {rule.severity} was not measured; measured were "
-            f"{', '.join(map(str, scores.severities))}.",
+            f"{gate.name}: severity {rule.severity} was not measured; measured were {', '.join(map(str, scores.severities))}.",
         )
     bounds = severity_bounds(scores.candidate[:, asked], gate.alpha)
     severities = [scores.severities[place] for place in asked]
@@ -182,8 +179,7 @@ def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateRes
         verdict = Verdict.FAIL
     reached = "not even the first severity is proven" if passed is None else f"proven up to severity {passed}"
     text = (
-        f"{gate.name}: wanted {gate.wanted}; {reached}. At severity {severities[judged]} it is "
-        f"{wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} "
+        f"{gate.name}: wanted {gate.wanted}; {reached}. At severity {severities[judged]} it is {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} "
         f"on {wording.count(n, case.noun)}."
     )
     if verdict is Verdict.INCONCLUSIVE:
@@ -214,8 +210,7 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
         decide(low, high, rule.amount) if rule.bound == "at_least" else decide(-high, -low, -rule.amount)
     )
     text = (
-        f"{gate.name} {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} on "
-        "average over "
+        f"{gate.name} {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} on average over "
         f"severities {scores.severities[0]} to {scores.severities[-1]}, wanted {gate.wanted}."
     )
     if verdict is Verdict.INCONCLUSIVE:

@@ -67,8 +67,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
     if bounds is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{gate.name} was timed in {wording.count(paired.rounds, 'rounds')}, too few or too equal to "
-            "know their spread.",
+            f"{gate.name} was timed in {wording.count(paired.rounds, 'rounds')}, too few or too equal to know their spread.",
             n=paired.rounds,
         )
     mean, low, high = bounds
@@ -80,10 +79,8 @@ def _paired(gate: Gate, case: Case) -> GateResult:
     change, ends = math.expm1(mean), [math.expm1(low), math.expm1(high)]
     word, less = ("slower", "faster") if gate.meaning.unit == "s" else ("more", "less")
     text = (
-        f"{gate.name}: {wording.number(paired.baseline, gate.meaning)} -> "
-        f"{wording.number(paired.candidate, gate.meaning)}, "
-        f"{100 * abs(change):.1f} % {word if change >= 0 else less} "
-        f"({100 * ends[0]:+.1f} .. {100 * ends[1]:+.1f}) in {wording.count(paired.rounds, 'paired rounds')}; "
+        f"{gate.name}: {wording.number(paired.baseline, gate.meaning)} -> {wording.number(paired.candidate, gate.meaning)}, "
+        f"{100 * abs(change):.1f} % {word if change >= 0 else less} ({100 * ends[0]:+.1f} .. {100 * ends[1]:+.1f}) in {wording.count(paired.rounds, 'paired rounds')}; "
         f"wanted {gate.wanted}."
     )
     needed = None
@@ -95,10 +92,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
         else:
             text += " The measured difference lies at the margin: more rounds may not settle it."
     if verdict is Verdict.FAIL and worse[0] <= math.log1p(by):
-        text += (
-            f" It is proven to be worse by more than {100 * by / 3:.2g} %, a third of what is tolerated, and not proven to "
-            "stay within it: the tolerance is for noise, not for spending."
-        )
+        text += f" It is proven to be worse by more than {100 * by / 3:.2g} %, a third of what is tolerated, and not proven to stay within it: the tolerance is for noise, not for spending."
     threshold = math.expm1(slower * math.log1p(by))
     return gate.result(
         verdict,
@@ -147,8 +141,7 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
     if low is None or high is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{gate.name} was {wording.number(value, meaning)}, measured without an interval, which proves "
-            "nothing.",
+            f"{gate.name} was {wording.number(value, meaning)}, measured without an interval, which proves nothing.",
             value=value,
             threshold=rule.amount,
             n=n,

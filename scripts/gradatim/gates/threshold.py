@@ -235,10 +235,7 @@ def _flips(
 ) -> tuple[str, Verdict]:
     flips, n = samples.successes, samples.trials
     if flips is not None and n:
-        text += (
-            f" Of {wording.count(n, case.noun)} {flips} that {case.baseline_name} got right "
-            f"{'is' if flips == 1 else 'are'} wrong now."
-        )
+        text += f" Of {wording.count(n, case.noun)} {flips} that {case.baseline_name} got right {'is' if flips == 1 else 'are'} wrong now."
     floor = case.self_flips
     if floor is not None and floor.n:
         rate = floor.flips / floor.n

@@ -146,8 +146,7 @@ class LineageDraft:
         match = _SHA256.fullmatch(sha256) if sha256 else None
         if sha256 and not match:
             raise InvalidInput(
-                f"{where}.sha256 is {_one_line(sha256)!r}, not the 64 hex digits of a SHA-256. Write what "
-                "`sha256sum FILE` prints."
+                f"{where}.sha256 is {_one_line(sha256)!r}, not the 64 hex digits of a SHA-256. Write what `sha256sum FILE` prints."
             )
         path = fields.get("path")
         return DataUsed(
@@ -242,8 +241,7 @@ def _data_path(path: str, where: str) -> str:
     plain = PurePosixPath(told.replace("\\", "/"))
     if plain.is_absolute() or ".." in plain.parts or re.match(r"[A-Za-z]:", told):
         raise InvalidInput(
-            f"{where}.path is {told!r}: a path inside the repository is wanted (relative, without `..`), or an address "
-            "such as s3://bucket/train.parquet. It is published with the release."
+            f"{where}.path is {told!r}: a path inside the repository is wanted (relative, without `..`), or an address such as s3://bucket/train.parquet. It is published with the release."
         )
     return plain.as_posix()
 

@@ -119,8 +119,7 @@ def _inside(origin: Origin, root: Path) -> Path:
     path = _path(origin, root)
     if not path.is_relative_to(root.resolve()):
         raise InvalidInput(
-            f"The lineage at {origin.place} lies outside of the project. Copy it into the repository: what is released is "
-            "proven by what lies there."
+            f"The lineage at {origin.place} lies outside of the project. Copy it into the repository: what is released is proven by what lies there."
         )
     if not path.exists():
         raise InvalidInput(

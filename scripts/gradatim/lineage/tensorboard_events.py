@@ -29,8 +29,7 @@ def event_files(folder: Path) -> list[Path]:
     )
     if not found:
         raise InvalidInput(
-            f"{folder} holds no TensorBoard event file (events.out.tfevents.*). Let training write there, or name its "
-            "folder in `lineage.tensorboard`."
+            f"{folder} holds no TensorBoard event file (events.out.tfevents.*). Let training write there, or name its folder in `lineage.tensorboard`."
         )
     return found
 

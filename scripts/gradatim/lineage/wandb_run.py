@@ -49,8 +49,7 @@ def find_run(place: Path) -> Path:
     ]
     if not (here or below):
         raise InvalidInput(
-            f"{place} holds no offline run of Weights & Biases (offline-run-*/run-*.wandb). Train with "
-            "WANDB_MODE=offline, or name the folder in `lineage.wandb`."
+            f"{place} holds no offline run of Weights & Biases (offline-run-*/run-*.wandb). Train with WANDB_MODE=offline, or name the folder in `lineage.wandb`."
         )
     return here[-1] if here else below[-1]  # folders bear their date: the last is the newest
 

@@ -41,8 +41,7 @@ class EmbeddingScorer:
         name, column = answer(task, predictions)
         if column.offsets is not None or column.values.ndim != 2 or column.values.dtype.kind != "f":
             raise InvalidInput(
-                f"Embeddings need one vector of floats an item; `{name}` is {list(column.values.shape)} of "
-                f"{column.values.dtype}. Name another output under `task: output:`."
+                f"Embeddings need one vector of floats an item; `{name}` is {list(column.values.shape)} of {column.values.dtype}. Name another output under `task: output:`."
             )
         finite(column.values, name)
         self.vectors = column.values

@@ -83,8 +83,7 @@ class Evaluation:
         self.scorer: Scorer = _SCORERS[task.type](task, predictions)
         if common is None and reference is not None and reference.pairing != self.pairing:
             raise InvalidInput(
-                "The candidate and the baseline were evaluated on different items or labels, so they "
-                "cannot be compared. "
+                "The candidate and the baseline were evaluated on different items or labels, so they cannot be compared. "
                 "Run `gradatim evaluate --force` to measure both on the same data."
             )
 

@@ -43,8 +43,7 @@ def choose_output(task: Task, shapes: Mapping[str, tuple[int, ...]], floating: M
     if task.output is not None:
         if task.output not in shapes:
             raise InvalidInput(
-                f"The model has no output `{task.output}`. It has: {', '.join(names)}. Name one under "
-                "`task: output:`."
+                f"The model has no output `{task.output}`. It has: {', '.join(names)}. Name one under `task: output:`."
             )
         return task.output
     if len(names) == 1:
@@ -138,8 +137,7 @@ def _trimmed(tags: NDArray[np.int64], mask: Array | None) -> Any:
 def _likelihood(logits: Array, truth: Array, mask: Array | None, causal: bool, name: str) -> dict[str, Array]:
     if logits.ndim != 3 or truth.shape != logits.shape[:2]:
         raise InvalidInput(
-            f"Perplexity needs logits [batch, tokens, vocabulary] and labels [batch, tokens]; `{name}` is "
-            f"{list(logits.shape)} and the labels are {list(truth.shape)}."
+            f"Perplexity needs logits [batch, tokens, vocabulary] and labels [batch, tokens]; `{name}` is {list(logits.shape)} and the labels are {list(truth.shape)}."
         )
     counted = truth != IGNORED
     if mask is not None and mask.shape == truth.shape:

@@ -178,8 +178,7 @@ class _Stream:
         if self._lengths is None and self._n and self._tail is not None and values.shape[1:] != self._tail:
             if values.ndim < 2 or values.shape[2:] != self._tail[1:]:
                 raise InvalidInput(
-                    f"`{self._name}` changed its shape between batches: {list(values.shape[1:])} after "
-                    f"{list(self._tail)}."
+                    f"`{self._name}` changed its shape between batches: {list(values.shape[1:])} after {list(self._tail)}."
                 )
             self._make_ragged()
         if self._lengths is not None:
@@ -207,8 +206,7 @@ class _Stream:
             raise InvalidInput(f"`{self._name}` gave several values an item, then one.")
         if self._tail is not None and value.shape[1:] != self._tail:
             raise InvalidInput(
-                f"`{self._name}` may vary in its first axis only: {list(value.shape[1:])} after "
-                f"{list(self._tail)}."
+                f"`{self._name}` may vary in its first axis only: {list(value.shape[1:])} after {list(self._tail)}."
             )
         self._tail = value.shape[1:]
         self._check_dtype(value)

@@ -134,7 +134,6 @@ def _best(column: Column, name: str) -> Column:
         return column
     if column.values.ndim != (3 if column.offsets is None else 2):
         raise InvalidInput(
-            f"Token classification needs scores [items, tokens, tags]; `{name}` is "
-            f"{list(column.values.shape)}."
+            f"Token classification needs scores [items, tokens, tags]; `{name}` is {list(column.values.shape)}."
         )
     return Column(np.asarray(column.values.argmax(axis=-1)), column.offsets)

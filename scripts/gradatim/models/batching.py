@@ -95,9 +95,7 @@ class Batched:
     ) -> dict[str, NDArray[Any]]:
         if shared and self._size not in (None, 1):
             raise InvalidInput(
-                f"The model takes {self._size} items at once, but {', '.join(alone)} differs from item to "
-                "item and has "
-                "no batch axis."
+                f"The model takes {self._size} items at once, but {', '.join(alone)} differs from item to item and has no batch axis."
             )
         results = []
         for item in range(items):
@@ -161,9 +159,7 @@ def _cut(name: str, array: NDArray[Any], size: int, real: int) -> NDArray[Any]:
         return array[np.newaxis]
     if array.ndim == 0 or array.shape[0] != size:
         raise InvalidInput(
-            f"The output `{name}` has the shape {list(array.shape)} for a batch of {size}: its first axis "
-            "does not "
-            "count the items, so it cannot be told which row belongs to which."
+            f"The output `{name}` has the shape {list(array.shape)} for a batch of {size}: its first axis does not count the items, so it cannot be told which row belongs to which."
         )
     return array[:real]
 

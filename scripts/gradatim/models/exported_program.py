@@ -32,14 +32,12 @@ _PURE = re.compile(
 )
 _HIGHER_ORDER = re.compile(
     "cond|while_loop|map|map_impl|scan|associative_scan|out_dtype|wrap_with_set_grad_enabled|wrap_with_autocast|"
-    "strict_mode|hints_wrapper|invoke_subgraph|flex_attention|auto_functionalized|auto_functionalized_v2|with_effects|"
-    "checkpoint|tag_activation_checkpoint|wrap|wrap_activation_checkpoint"
+    "strict_mode|hints_wrapper|invoke_subgraph|flex_attention|auto_functionalized|auto_functionalized_v2|with_effects|checkpoint|tag_activation_checkpoint|wrap|wrap_activation_checkpoint"
 )
 _NEVER_RUN = {"metadata", "as_string", "as_strings"}
 """Keys below which any text may stand: notes for people, and words that torch quotes."""
 _BY_NAME = re.compile(
-    "tensor_values|sym_int_values|sym_float_values|sym_bool_values|custom_obj_values|range_constraints|opset_version|"
-    "config|treespec_namedtuple_fields|as_string_to_argument"
+    "tensor_values|sym_int_values|sym_float_values|sym_bool_values|custom_obj_values|range_constraints|opset_version|config|treespec_namedtuple_fields|as_string_to_argument"
 )
 """Keys of tables whose own keys are names that the model's author chose."""
 

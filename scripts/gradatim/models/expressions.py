@@ -21,11 +21,9 @@ _NUMBER = re.compile(r"[+-]?[\d.]{1,40}(e[+-]?\d{1,3})?|[+-]?inf|nan")
 _CONSTANTS = {"oo", "int_oo", "zoo", "nan", "true", "false", "inf"}
 _POWERS = {"Pow", "PowByNatural", "FloatPow", "LShift", "RShift"}
 _SIZES = re.compile(
-    "Pow|PowByNatural|FloatPow|LShift|RShift|"
-    "Abs|Add|And|CeilDiv|CeilToInt|CleanDiv|Eq|Equality|ExprCondPair|FloatTrueDiv|FloorDiv|FloorToInt|Ge|GreaterThan|Gt|"
+    "Pow|PowByNatural|FloatPow|LShift|RShift|Abs|Add|And|CeilDiv|CeilToInt|CleanDiv|Eq|Equality|ExprCondPair|FloatTrueDiv|FloorDiv|FloorToInt|Ge|GreaterThan|Gt|"
     "Identity|IntTrueDiv|Integer|IsNonOverlappingAndDenseIndicator|Le|LessThan|Lt|Max|Min|Mod|ModularIndexing|Mul|Ne|Not|"
-    "Or|Piecewise|PythonMod|Rational|RoundDecimal|RoundToInt|StrictGreaterThan|StrictLessThan|ToFloat|TruncToFloat|"
-    "TruncToInt|Unequality|Where|ceiling|floor|sqrt|OpaqueUnaryFn_\\w+"
+    "Or|Piecewise|PythonMod|Rational|RoundDecimal|RoundToInt|StrictGreaterThan|StrictLessThan|ToFloat|TruncToFloat|TruncToInt|Unequality|Where|ceiling|floor|sqrt|OpaqueUnaryFn_\\w+"
 )
 _ASSUMED = {"integer", "positive", "nonnegative", "nonzero", "negative", "nonpositive", "real", "finite"}
 _GUARDS = re.compile(

@@ -16,10 +16,7 @@ from gradatim.models.layouts import safetensors_header, walk_protobuf
 FORMATS = ("onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle")
 """The formats by name, as the contract spells them."""
 
-_KNOWN = (
-    "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT "
-    "and `module:function`"
-)
+_KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
 _LFS = b"version https://git-lfs"
 _ONNX = (0, 2, 2)
@@ -43,8 +40,7 @@ def detect_format(path: Path) -> str:
         if is_reference(path.name):
             return "python"
         raise InvalidInput(
-            f"There is no model at {path}. Correct `model.path`, or say in `model.build` which command "
-            "makes it."
+            f"There is no model at {path}. Correct `model.path`, or say in `model.build` which command makes it."
         )
     with reading(path):
         return _file_format(path)
@@ -62,8 +58,7 @@ def _folder_format(path: Path) -> str:
     candidates = [name for name in names if name.endswith((".onnx", ".pt2", ".safetensors", ".tflite"))]
     hint = f" Name the file itself in `model.path`, for example {path / candidates[0]}." if candidates else ""
     raise InvalidInput(
-        f"The folder {path} is not a Hugging Face model: that needs config.json and a .safetensors "
-        f"file.{hint}"
+        f"The folder {path} is not a Hugging Face model: that needs config.json and a .safetensors file.{hint}"
     )
 
 
@@ -96,8 +91,7 @@ def _refuse_placeholder(path: Path) -> None:
         raise InvalidInput(f"{path} is empty. Make the model again, or fetch it again.")
     if head == _LFS:
         raise InvalidInput(
-            f"{path} is a Git LFS pointer, not the model itself. Fetch the model with `git lfs pull` "
-            "(in CI: check out with `lfs: true`)."
+            f"{path} is a Git LFS pointer, not the model itself. Fetch the model with `git lfs pull` (in CI: check out with `lfs: true`)."
         )
 
 

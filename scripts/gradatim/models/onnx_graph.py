@@ -215,8 +215,7 @@ class OnnxGraph:
             ) from error
         if first < 0 or length < wanted or first + length > size:
             raise InvalidInput(
-                f"{path} is truncated: `{name}` of {self.path.name} lies at bytes {first} to "
-                f"{first + wanted}, "
+                f"{path} is truncated: `{name}` of {self.path.name} lies at bytes {first} to {first + wanted}, "
                 f"the file has {size}. Fetch both files again."
             )
         return pieces_of(path, first, wanted)
@@ -238,9 +237,7 @@ class OnnxGraph:
             or not path.resolve().is_relative_to(folder)
         ):
             raise InvalidInput(
-                f"{self.path} keeps weights at {location!r}, outside of its own folder. A release holds "
-                "only what lies "
-                "beside the model: save it again with its external data there."
+                f"{self.path} keeps weights at {location!r}, outside of its own folder. A release holds only what lies beside the model: save it again with its external data there."
             )
         if not path.is_file():
             raise InvalidInput(

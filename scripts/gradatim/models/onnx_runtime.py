@@ -87,8 +87,7 @@ def _providers(ort: Any, device: str) -> list[Any]:
 def _no_cuda(device: str) -> EnvironmentLacks:
     return EnvironmentLacks(
         f"The contract asks for the device {device}, but this ONNX Runtime has no working CUDA provider. "
-        "Run it on a "
-        "machine with an NVIDIA GPU and: python -m pip install onnxruntime-gpu; or set `model.device: cpu`."
+        "Run it on a machine with an NVIDIA GPU and: python -m pip install onnxruntime-gpu; or set `model.device: cpu`."
     )
 
 
@@ -99,9 +98,7 @@ def _spec(model: str, node: Any) -> TensorSpec:
     kind, _, element = node.type.partition("(")
     if kind != "tensor":
         raise InvalidInput(
-            f"{model} has `{node.name}` of type {node.type}; gradatim passes plain tensors only. Export "
-            "the model "
-            "without sequences and optionals."
+            f"{model} has `{node.name}` of type {node.type}; gradatim passes plain tensors only. Export the model without sequences and optionals."
         )
     element = element.rstrip(")")
     return TensorSpec(node.name, _DTYPES.get(element, element), tuple(_size(axis) for axis in node.shape))

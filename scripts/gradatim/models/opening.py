@@ -91,8 +91,7 @@ def refuse_pickles(source: ModelSource) -> None:
         return
     if found := doubts(source):
         raise InvalidInput(
-            f"{source.path} brings {said_of(found)} Save the weights as safetensors, ONNX or .pt2; or, if you trust "
-            "whoever made it, set `model.allow_pickle: true`."
+            f"{source.path} brings {said_of(found)} Save the weights as safetensors, ONNX or .pt2; or, if you trust whoever made it, set `model.allow_pickle: true`."
         )
 
 

@@ -16,8 +16,7 @@ from typing import Any
 from gradatim.errors import InvalidInput
 
 _NAMESPACES = re.compile(
-    "aten|prim|prims|quantized|_quantized|quantization|quantized_decomposed|sparse|mkldnn|mkldnn_prepacked|onednn|"
-    "prepacked|xnnpack|torchvision|torchaudio"
+    "aten|prim|prims|quantized|_quantized|quantization|quantized_decomposed|sparse|mkldnn|mkldnn_prepacked|onednn|prepacked|xnnpack|torchvision|torchaudio"
 )
 _CLASSES = {"quantized", "sparse", "rnn", "xnnpack", "mkldnn"}
 _TEXTS = re.compile(

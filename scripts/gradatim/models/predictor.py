@@ -191,8 +191,7 @@ def _wrong_kind(spec: TensorSpec, value: object, inputs: Arrays, signature: Sign
         extra = sorted(set(inputs) - {known.name for known in signature.inputs})
         got = f" It got {', '.join(map(repr, extra))} instead." if extra else ""
         return InvalidInput(
-            f"The input `{spec.name}` is missing: expected {describe(spec)}.{got} "
-            f"The model takes {names_of(signature.inputs)}."
+            f"The input `{spec.name}` is missing: expected {describe(spec)}.{got} The model takes {names_of(signature.inputs)}."
         )
     return InvalidInput(
         f"The input `{spec.name}` must be an array: expected {describe(spec)}, got {type(value).__name__}."
@@ -208,8 +207,7 @@ def _wrong(spec: TensorSpec, array: NDArray[Any]) -> InvalidInput:
 def _unknown_names(inputs: Arrays, signature: Signature) -> InvalidInput:
     extra = sorted(set(inputs) - {spec.name for spec in signature.inputs})
     return InvalidInput(
-        f"The model has no input {', '.join(f'`{name}`' for name in extra)}: it takes "
-        f"{names_of(signature.inputs)}."
+        f"The model has no input {', '.join(f'`{name}`' for name in extra)}: it takes {names_of(signature.inputs)}."
     )
 
 
@@ -270,8 +268,7 @@ def _refine_all(
     told = {spec.name: spec for spec in declared}
     if unknown := sorted(set(told) - {spec.name for spec in own}):
         raise InvalidInput(
-            f"{name} has no {kind} {', '.join(f'`{each}`' for each in unknown)}, which the contract "
-            "declares: "
+            f"{name} has no {kind} {', '.join(f'`{each}`' for each in unknown)}, which the contract declares: "
             f"it has {names_of(own)}."
         )
     return tuple(_refine_one(name, kind, spec, told.get(spec.name, spec)) for spec in own)

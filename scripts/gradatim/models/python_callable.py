@@ -32,8 +32,7 @@ def open_python(source: ModelSource) -> RuntimeModel:
     predict = _callable_of(reference, source)
     if not callable(predict):
         raise InvalidInput(
-            f"`{reference}` must give a function from named arrays to named arrays; it gave "
-            f"{type(predict).__name__}."
+            f"`{reference}` must give a function from named arrays to named arrays; it gave {type(predict).__name__}."
         )
     own = _own_signature(reference, predict)
     signature = refine(source.name, own or Signature((), ()), source.signature)

@@ -74,8 +74,7 @@ def _refuse_unknown(signature: Signature, constants: Mapping[str, Any], carries:
     for name, output in carries.items():
         if signature.outputs and signature.output(output) is None:
             raise InvalidInput(
-                f"The input `{name}` is to be carried from the output `{output}`, which the model does not "
-                f"have: it gives {names_of(signature.outputs)}."
+                f"The input `{name}` is to be carried from the output `{output}`, which the model does not have: it gives {names_of(signature.outputs)}."
             )
     if both := sorted(set(constants) & set(carries)):
         raise InvalidInput(
@@ -156,8 +155,7 @@ def _state(spec: TensorSpec) -> TensorSpec:
     """The input of a state, which must be known to begin as zeros."""
     if spec.shape is None or spec.dtype in ("unknown", "str"):
         raise InvalidInput(
-            f"The state `{spec.name}` starts as zeros, but its dtype or shape is not known ({describe(spec)}): declare "
-            f"`dtype` and `shape` of `{spec.name}` under `model.inputs`."
+            f"The state `{spec.name}` starts as zeros, but its dtype or shape is not known ({describe(spec)}): declare `dtype` and `shape` of `{spec.name}` under `model.inputs`."
         )
     return spec
 
@@ -188,8 +186,7 @@ class _Constant:
             size is not None and size != got for size, got in zip(fixed, self._value.shape, strict=True)
         ):
             raise InvalidInput(
-                f"The constant `{spec.name}` has the shape {list(self._value.shape)}; expected "
-                f"{describe(spec)}."
+                f"The constant `{spec.name}` has the shape {list(self._value.shape)}; expected {describe(spec)}."
             )
 
     def for_inputs(self, data: tuple[TensorSpec, ...], inputs: Arrays) -> NDArray[Any]:

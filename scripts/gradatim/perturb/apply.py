@@ -137,8 +137,7 @@ def _with_channels(batch: NDArray[Any], modality: Modality) -> tuple[NDArray[np.
         height, width, channels = modality.height or 0, modality.width or 0, modality.channels
         if height * width * channels != shape[1]:
             raise InvalidInput(
-                f"A flat image of {shape[1]} values is not {height} x {width} pixels with {channels} "
-                "channels."
+                f"A flat image of {shape[1]} values is not {height} x {width} pixels with {channels} channels."
             )
         planes = (len(batch), height, width, channels) if modality.channel_axis == -1 else (
             len(batch), channels, height, width,

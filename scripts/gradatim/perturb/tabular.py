@@ -22,9 +22,7 @@ def corrupt_rows(rows: Rows, reference: Reference | None, dice: Dice) -> Rows:
     """
     if reference is None:
         raise InvalidInput(
-            f"The perturbation `{dice.corruption}` needs the spread of the features: measure it on the "
-            "calibration "
-            "or evaluation data with fit_reference."
+            f"The perturbation `{dice.corruption}` needs the spread of the features: measure it on the calibration or evaluation data with fit_reference."
         )
     features = rows.shape[1]
     if len(reference.mean) != features:

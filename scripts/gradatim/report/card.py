@@ -230,6 +230,5 @@ def _verify(report: Report) -> str:
         "gradatim verify VERSION    # in the repository that it was released from: tag, evidence, every byte\n"
         "gradatim verify FOLDER/    # a published folder by its own files, offline\n"
         "```\n\n"
-        "`manifest.json` lists each file of the model, `evidence.intoto.jsonl` what every step found, and `ml-bom.cdx.json` "
-        "what it is made of (CycloneDX)."
+        "`manifest.json` lists each file of the model, `evidence.intoto.jsonl` what every step found, and `ml-bom.cdx.json` what it is made of (CycloneDX)."
     )

@@ -249,8 +249,7 @@ def _latency_picture(report: Report) -> str:
     names = [_plain(name) for name, _ in timed]
     wide = max(map(len, names))
     lines = [
-        f"{name:<{wide}}  {blocks.whisker(r.value, r.low, r.high, span, 1.0, 48)}"
-        f"  {numbers.change(r.value):>8}"
+        f"{name:<{wide}}  {blocks.whisker(r.value, r.low, r.high, span, 1.0, 48)}  {numbers.change(r.value):>8}"
         for name, (_, r) in zip(names, timed, strict=True)
     ]
     lines.append(f"{'':<{wide}}  {_caption(span)}")

@@ -30,10 +30,7 @@ def told(report: Report) -> str:
         return ""
     whom = one_line(report.baseline or "the baseline", 40)
     known = found.labels - len(found.new)
-    text = (
-        f"{whom} knows {numbers.count(known)} of the {numbers.plural(found.labels, 'label')}: what is compared with it is "
-        f"compared on {counts(found)}"
-    )
+    text = f"{whom} knows {numbers.count(known)} of the {numbers.plural(found.labels, 'label')}: what is compared with it is compared on {counts(found)}"
     for metric, (mine, theirs) in list(found.quality.items())[:1]:
         shown = metric.replace("_", " ")
         text += f", where {shown} is {numbers.quality(metric, mine)} and {whom} has {numbers.quality(metric, theirs)}"

@@ -50,10 +50,7 @@ def _variables(colours: dict[str, str]) -> str:
     return "".join(f"--{name}:{colour};" for name, colour in colours.items())
 
 
-COLOURS = (
-    f":root{{color-scheme:light dark;{_variables(_LIGHT)}}}"
-    f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(_DARK)}}}}}"
-)
+COLOURS = f":root{{color-scheme:light dark;{_variables(_LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{_variables(_DARK)}}}}}"
 """CSS variables; paper is always light."""
 
 MARKS = """
