@@ -13,8 +13,17 @@ from gradatim.files import list_files, reading
 from gradatim.models import pickles
 from gradatim.models.layouts import safetensors_header, walk_protobuf
 
-FORMATS = ("onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle")
-"""The formats by name, as the contract spells them."""
+FORMATS = {
+    "onnx": ("onnx_runtime", "open_onnx"),
+    "torchscript": ("torch_program", "open_torch"),
+    "pt2": ("torch_program", "open_torch"),
+    "safetensors": ("torch_program", "open_torch"),
+    "huggingface": ("hugging_face", "open_hugging_face"),
+    "litert": ("litert", "open_litert"),
+    "python": ("python_callable", "open_python"),
+    "pickle": ("torch_program", "open_torch"),
+}
+"""The formats by name, as the contract spells them: the module that loads each, imported by its first model, and the function."""
 
 _KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."

@@ -17,7 +17,7 @@ from gradatim.models.opening import doubts, find_source, open_source
 from gradatim.models.predictor import failed
 from gradatim.models.source import Means, ModelSource
 from gradatim.models.weights import has_nonfinite, pieces_of
-from gradatim.signature import Inspection
+from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -119,8 +119,13 @@ def _look(known: Inspection, source: ModelSource) -> Inspection:
         return _look_at_torch(known, source)
     if source.format == "litert":
         return _look_at_litert(known, source)
+    return replace(known, signature=_signature(source))
+
+
+def _signature(source: Source) -> Signature:
+    """The signature of the model itself, which is loaded for it."""
     with open_source(source) as predictor:
-        return replace(known, signature=predictor.signature)
+        return predictor.signature
 
 
 def _look_at_onnx(known: Inspection, source: ModelSource) -> Inspection:
@@ -164,16 +169,12 @@ def _look_at_safetensors(known: Inspection, source: ModelSource) -> Inspection:
             kind = _SAFETENSORS.get(dtype)
             if kind and has_nonfinite(kind, pieces_of(file, first, end - first), bound=not shape):
                 nonfinite.append(name)
-    signature = source.signature
-    if folder or source.factory is not None:
-        with open_source(source) as predictor:
-            signature = predictor.signature
     return replace(
         known,
         parameters=parameters or None,
         nonfinite=tuple(nonfinite),
         producer=producer,
-        signature=signature,
+        signature=_signature(source) if folder or source.factory is not None else source.signature,
     )
 
 
@@ -193,13 +194,11 @@ def _look_at_torch(known: Inspection, source: ModelSource) -> Inspection:
         parameters, nonfinite = torch_program.finite_problems(
             ((name, tensor) for name, tensor in tensors if isinstance(tensor, torch.Tensor)), torch
         )
-    with open_source(source) as predictor:
-        signature = predictor.signature
     return replace(
         known,
         parameters=parameters or None,
         nonfinite=tuple(nonfinite),
-        signature=signature,
+        signature=_signature(source),
         producer=f"torch {torch.__version__}" if source.format == "pt2" else "",
     )
 
@@ -213,8 +212,6 @@ def _look_at_litert(known: Inspection, source: ModelSource) -> Inspection:
         raise
     except Exception as error:  # the flatbuffer reader indexes past the end of a broken file
         raise InvalidInput(f"{source.path} is truncated or is not a LiteRT model. Make it again.") from error
-    with open_source(source) as predictor:
-        signature = predictor.signature
     return replace(
         known,
         parameters=sum(
@@ -222,5 +219,5 @@ def _look_at_litert(known: Inspection, source: ModelSource) -> Inspection:
         ),
         nonfinite=tuple(name for name, dtype, data, _ in constants if has_nonfinite(dtype, [data])),
         operators=dict(sorted(operators.items())),
-        signature=signature,
+        signature=_signature(source),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,22 +137,6 @@ def said_of(found: Mapping[str, str]) -> str:
 
 def open_source(source: ModelSource) -> Predictor:
     """Load what ``find_source`` found and ``refuse_pickles`` let pass."""
-    if source.format == "onnx":
-        from gradatim.models.onnx_runtime import open_onnx
-
-        return open_onnx(source)
-    if source.format in ("torchscript", "pt2", "safetensors", "pickle"):
-        from gradatim.models.torch_program import open_torch
-
-        return open_torch(source)
-    if source.format == "huggingface":
-        from gradatim.models.hugging_face import open_hugging_face
-
-        return open_hugging_face(source)
-    if source.format == "litert":
-        from gradatim.models.litert import open_litert
-
-        return open_litert(source)
-    from gradatim.models.python_callable import open_python
-
-    return open_python(source)
+    module, name = formats.FORMATS[source.format]
+    opener: Callable[[Source], Predictor] = getattr(import_module(f"gradatim.models.{module}"), name)
+    return opener(source)
