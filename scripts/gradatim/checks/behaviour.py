@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.checks.check import Finding, checked
-from gradatim.checks.comparison import Allowance, answers, compare
+from gradatim.checks.comparison import Allowance, compare, flips
 from gradatim.checks.direct import direct, direct_inputs
 from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Check
@@ -54,10 +54,8 @@ def unit_checks(predictor: Predictor, inputs: Arrays, allowance: Allowance, task
 
 def self_flips(predictor: Predictor, inputs: Arrays, task: Task | None) -> tuple[int, int] | None:
     """How many rows a model answers otherwise when asked again, of how many; None where there are no classes."""
-    first, second = (answers(task, predictor(inputs), inputs) for _ in range(2))
-    if first is None or second is None:
-        return None
-    return int((first != second).sum()), len(first)
+    changed = flips(task, predictor(inputs), predictor(inputs), inputs)
+    return None if changed is None else (int(changed.sum()), len(changed))
 
 
 def nonfinite(outputs: Arrays) -> list[str]:
@@ -114,8 +112,7 @@ def _finite(outputs: Arrays) -> Finding:
 def _repeats(
     predictor: Predictor, inputs: Arrays, outputs: Arrays, allowance: Allowance, task: Task | None
 ) -> Finding:
-    worst, flips, n = 0.0, 0, _rows(inputs)
-    first = answers(task, outputs, inputs)
+    worst, most, n = 0.0, None, _rows(inputs)
     # a second run must repeat the first, compressed or not: there is no batch or rounding to excuse it
     exact = allowance.sharing(0.0)
     for _ in range(REPEATS - 1):
@@ -127,10 +124,10 @@ def _repeats(
                 f"The same {n} rows were answered differently the second time: {found.problem}.",
             )
         worst = max(worst, found.worst)
-        second = answers(task, again, inputs)
-        flips = max(flips, int((first != second).sum()) if first is not None and second is not None else 0)
+        changed = flips(task, outputs, again, inputs)
+        most = most if changed is None else max(most or 0, int(changed.sum()))
     told = "identical" if worst == 0 else f"up to {worst:.2g} apart"
-    flipped = "" if first is None else f", {flips} of {n} answers changed"
+    flipped = "" if most is None else f", {most} of {n} answers changed"
     return Verdict.PASS, f"{REPEATS} runs over {n} rows: {told}{flipped}"
 
 
@@ -144,10 +141,10 @@ def _one_by_one(predictor: Predictor, inputs: Arrays, allowance: Allowance, task
     if found.problem:
         text = "A row is answered differently alone and among others"
         return Verdict.FAIL, f"{text}: {found.problem}. The answer depends on what else is in the batch."
-    first = answers(task, together, inputs)
-    second = answers(task, joined, inputs) if set(joined) == set(together) else None
-    changed = 0 if first is None or second is None else int((first != second).sum())
-    flipped = f", {changed} of {n} answers changed" if changed else ""
+    changed = flips(task, together, joined, inputs) if set(joined) == set(together) else None
+    flipped = (
+        f", {int(changed.sum())} of {n} answers changed" if changed is not None and changed.any() else ""
+    )
     return Verdict.PASS, f"{n} rows: up to {found.worst:.2g} apart{flipped}"
 
 

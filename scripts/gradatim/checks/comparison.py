@@ -108,6 +108,12 @@ def named_answers(task: Task | None, outputs: Arrays, inputs: Arrays) -> list[tu
     return [tuple(str(task.labels[tag]) for tag in tags.item(row)) for row in range(len(tags))]
 
 
+def flips(task: Task | None, outputs: Arrays, others: Arrays, inputs: Arrays) -> NDArray[np.bool_] | None:
+    """Whether two answers to the same items name different classes, [n]; None where the task has no classes."""
+    first, second = answers(task, outputs, inputs), answers(task, others, inputs)
+    return None if first is None or second is None else np.asarray(first != second)
+
+
 def _compare(name: str, wanted: Array, got: Array, allowance: Allowance) -> Likeness:
     if wanted.shape != got.shape:
         text = f"`{name}` has the shape {list(got.shape)}, not {list(wanted.shape)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gradatim.evidence.found import Evaluated, Inspected
 from gradatim.evidence.manifest import Manifest
@@ -12,6 +13,8 @@ from gradatim.files import canonical_json
 from gradatim.lineage.record import Lineage
 from gradatim.measurement import Measurement
 from gradatim.signature import Signature
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -44,32 +47,29 @@ def difference(old: tuple[Manifest, Bundle], new: tuple[Manifest, Bundle]) -> Di
     Raises:
         BrokenEvidence: what ``inspect`` or ``evaluate`` found cannot be read.
     """
-    before = {entry.path: (entry.size, entry.sha256) for entry in old[0].files}
-    after = {entry.path: (entry.size, entry.sha256) for entry in new[0].files}
-    files = tuple(
-        (path, before.get(path), after.get(path))
-        for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path)
-    )
-    measured = _measurements(old), _measurements(new)
-    told = sorted(measured[0].keys() | measured[1].keys())
-    looked_at = _inputs(old[1]), _inputs(new[1])
-    names = sorted(looked_at[0].keys() | looked_at[1].keys())
-    signatures = _signature(old[1]), _signature(new[1])
+    inspected = _inspected(old[1]), _inspected(new[1])
+    before, after = (found.signature if found else None for found in inspected)
     answers = _labels(old), _labels(new)
     return Difference(
-        files,
+        tuple(found for found in _beside(_files(old[0]), _files(new[0])) if found[1] != found[2]),
         (old[0].size, new[0].size),
-        tuple((label, measured[0].get(label), measured[1].get(label)) for label in told),
-        tuple(
-            (name, looked_at[0].get(name), looked_at[1].get(name))
-            for name in names
-            if looked_at[0].get(name) != looked_at[1].get(name)
-        ),
-        (signatures[0], signatures[1]) if signatures[0] and signatures[1] else None,
+        tuple(_beside(_measurements(old), _measurements(new))),
+        tuple(found for found in _beside(_inputs(old[1]), _inputs(new[1])) if found[1] != found[2]),
+        (before, after) if before and after else None,
         (answers[0], answers[1]) if answers[0] and answers[1] else None,
-        tuple(_training(_lineage(old[1]), _lineage(new[1]))),
+        tuple(_training(*(found.lineage if found else None for found in inspected))),
     )
+
+
+def _beside(
+    before: Mapping[str, V], after: Mapping[str, V], order: Callable[[Iterable[str]], list[str]] = sorted
+) -> Iterator[tuple[str, V | None, V | None]]:
+    for name in order(dict.fromkeys([*before, *after])):
+        yield name, before.get(name), after.get(name)
+
+
+def _files(manifest: Manifest) -> Mapping[str, tuple[int, str]]:
+    return {entry.path: (entry.size, entry.sha256) for entry in manifest.files}
 
 
 def _measurements(release: tuple[Manifest, Bundle]) -> Mapping[str, Measurement]:
@@ -98,27 +98,13 @@ def _inputs(evidence: Bundle) -> Mapping[str, str]:
     return {f"{s.step}: {name}": digest for s in evidence.statements for name, digest in s.inputs.items()}
 
 
-def _signature(evidence: Bundle) -> Signature | None:
-    found = _inspected(evidence)
-    return found.signature if found else None
-
-
-def _lineage(evidence: Bundle) -> Lineage | None:
-    found = _inspected(evidence)
-    return found.lineage if found else None
-
-
 def _inspected(evidence: Bundle) -> Inspected | None:
     return next((found for found in map(Inspected.if_any, evidence.of("inspect")) if found), None)
 
 
 def _training(old: Lineage | None, new: Lineage | None) -> Iterator[tuple[str, str | None, str | None]]:
-    if old is None or new is None:
-        return
-    before, after = _recorded(old), _recorded(new)
-    for name in dict.fromkeys([*before, *after]):
-        if before.get(name) != after.get(name):
-            yield name, before.get(name), after.get(name)
+    if old is not None and new is not None:
+        yield from (found for found in _beside(_recorded(old), _recorded(new), list) if found[1] != found[2])
 
 
 def _recorded(lineage: Lineage) -> dict[str, str]:
