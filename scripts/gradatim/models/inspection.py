@@ -122,7 +122,7 @@ def _look(known: Inspection, source: ModelSource) -> Inspection:
     return replace(known, signature=_signature(source))
 
 
-def _signature(source: Source) -> Signature:
+def _signature(source: ModelSource) -> Signature:
     """The signature of the model itself, which is loaded for it."""
     with open_source(source) as predictor:
         return predictor.signature

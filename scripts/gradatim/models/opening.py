@@ -138,5 +138,5 @@ def said_of(found: Mapping[str, str]) -> str:
 def open_source(source: ModelSource) -> Predictor:
     """Load what ``find_source`` found and ``refuse_pickles`` let pass."""
     module, name = formats.FORMATS[source.format]
-    opener: Callable[[Source], Predictor] = getattr(import_module(f"gradatim.models.{module}"), name)
+    opener: Callable[[ModelSource], Predictor] = getattr(import_module(f"gradatim.models.{module}"), name)
     return opener(source)
