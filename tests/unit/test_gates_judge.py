@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from gradatim.evidence.codec import decode, encode
+from gradatim.files import canonical_json, parse_json
 from gradatim.gates.budget import error_budget
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.flips import SelfFlips
@@ -265,6 +266,20 @@ def test_a_class_without_samples_is_never_proven():
     macro = one(rule("f1_macro", "at_least", 0.95), Case("v", candidate=predicted(labels, labels)))
     assert macro.value == pytest.approx(0.9)
     assert macro.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_rows_too_few_to_tell_a_difference_in_r2_are_inconclusive_and_can_be_written(n):
+    """A resample of so few rows can hold one of them only: no variance is left to explain."""
+    generator = np.random.default_rng(n)
+    wanted = generator.normal(size=n)
+    old, new = (
+        Evaluation(Task("regression"), Predictions.of({"y": wanted + generator.normal(size=n)}, wanted))
+        for _ in range(2)
+    )
+    found = one(rule("r2", "not_worse", 0.05), Case("fp32", candidate=new, baseline=old))
+    assert found.verdict is Verdict.INCONCLUSIVE, found.text
+    assert decode(GateResult, parse_json(canonical_json(encode(found)), "gate"), "gate") == found
 
 
 def test_f1_on_few_positives_is_inconclusive():
