@@ -90,7 +90,8 @@ def compare(
     draws = sign * draws
     if not np.isfinite(draws).all():
         return Comparison(value, None, None, None, new.n)
-    spread = float(draws.std(ddof=1)) * math.sqrt(new.n)
+    with np.errstate(over="ignore"):  # r2 of a resample that does not vary
+        spread = float(draws.std(ddof=1)) * math.sqrt(new.n)
     found = _bounded(value, spread, new.n, effect, changes, margin, alpha)
     if found.low is None or found.high is None or not spread or alpha * draws.shape[0] < 10:
         return found
@@ -129,7 +130,7 @@ def _bounded(
     """Bounds from the spread of one unit's difference; from what was never seen when nothing differs."""
     from scipy.special import stdtr
 
-    if n < 2:
+    if n < 2 or not math.isfinite(spread):
         return Comparison(value, None, None, None, n)
     if not spread > 1e-9 * max(1.0, abs(value)):
         if not effect > 0:
