@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 Size = int | str | None
 """One axis: a fixed size, a named dynamic size (``batch``), or None when unknown."""
@@ -12,11 +12,17 @@ Size = int | str | None
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named tensor: dtype as numpy spells it (``float32``, ``int64``, ``str``) and its axes."""
+    """A named tensor: dtype as numpy spells it (``float32``, ``int64``, ``str``) and its axes.
+
+    Attributes:
+        optional: what an input is where a call leaves it out: ``default``, the model's own, or ``filled``, by gradatim;
+            None where it may not be left out.
+    """
 
     name: str
     dtype: str
     shape: tuple[Size, ...] | None
+    optional: Literal["default", "filled"] | None = None
 
     def __str__(self) -> str:
         axes = (
@@ -24,20 +30,26 @@ class TensorSpec:
             if self.shape is None
             else ", ".join("?" if axis is None else str(axis) for axis in self.shape)
         )
-        return f"{self.name}: {self.dtype}[{axes}]"
+        return f"{self.name}: {self.dtype}[{axes}]{' (optional)' if self.optional else ''}"
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TensorSpec:
         shape = record["shape"]
-        return cls(record["name"], record["dtype"], None if shape is None else tuple(shape))
+        axes = None if shape is None else tuple(shape)
+        return cls(record["name"], record["dtype"], axes, record.get("optional"))
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Named inputs and outputs, in the model's own order."""
+    """Named inputs and outputs, in the model's own order.
+
+    Attributes:
+        text: what takes the place of the inputs where the model brings its tokenizer.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    text: TensorSpec | None = None
 
     def input(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.inputs if spec.name == name), None)
@@ -46,10 +58,11 @@ class Signature:
         return next((spec for spec in self.outputs if spec.name == name), None)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Sequence[Mapping[str, Any]]]) -> Signature:
+    def from_json(cls, record: Mapping[str, Any]) -> Signature:
         return cls(
             tuple(TensorSpec.from_json(spec) for spec in record["inputs"]),
             tuple(TensorSpec.from_json(spec) for spec in record["outputs"]),
+            TensorSpec.from_json(record["text"]) if record.get("text") else None,
         )
 
 

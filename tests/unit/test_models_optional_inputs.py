@@ -119,7 +119,7 @@ def test_an_input_that_callers_may_leave_out_is_a_minor_change_and_one_that_they
 ):
     axes = ("batch", "sequence")
     ids = TensorSpec("input_ids", "int64", axes)
-    needed, optional = (TensorSpec("attention_mask", "int64", axes, each) for each in (None, True))
+    needed, optional = (TensorSpec("attention_mask", "int64", axes, each) for each in (None, "default"))
     text = TensorSpec("text", "str", ("batch",))
     plain = Signature((ids,), ())
     for old, new, level in (
@@ -136,7 +136,7 @@ def test_an_input_that_callers_may_leave_out_is_a_minor_change_and_one_that_they
 def test_a_call_without_an_optional_input_is_checked_in_all_else() -> None:
     axes = ("batch", "sequence")
     signature = Signature(
-        (TensorSpec("input_ids", "int64", axes), TensorSpec("mask", "int64", axes, True)), ()
+        (TensorSpec("input_ids", "int64", axes), TensorSpec("mask", "int64", axes, "default")), ()
     )
     model = RuntimeModel("m", signature, lambda inputs: dict(inputs), device="cpu", threads=1)
     assert list(model({"input_ids": IDS})) == ["input_ids"]

@@ -38,25 +38,19 @@ class Model:
 
         Args:
             path: the form's file or folder.
-            watch: wraps the model itself, under the constants and states that are filled in.
+            watch: wraps the model itself, under its tokenizer and all that is filled in.
         """
-        from gradatim.models import batched, bind, open_model
+        from gradatim.models import batched, open_model, ready
 
         predictor = open_model(path, **self._settings(path), threads=self.machine.parts.model.threads)
-        predictor = watch(predictor) if watch else predictor
-        constants, carries = self._hidden_inputs()
-        bound = bind(predictor, constants=constants, carries=carries) if constants or carries else predictor
-        return batched(bound)
+        return batched(ready(watch(predictor) if watch else predictor, path, **self._around()))
 
     def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:
         """A form of the model for a process of its own, which opens it as ``open`` does."""
         from gradatim.timing.contestant import Contestant
 
-        constants, carries = self._hidden_inputs()
         threads = threads or self.machine.parts.model.threads
-        return Contestant(
-            name, path, **self._settings(path), threads=threads, constants=constants, carries=carries
-        )
+        return Contestant(name, path, **self._settings(path), threads=threads, **self._around())
 
     @property
     def signature(self) -> Signature | None:
@@ -81,8 +75,12 @@ class Model:
             "allow_pickle": model.allow_pickle,
         }
 
-    def _hidden_inputs(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Inputs that the data does not feed: constants by name, and the outputs that are carried back."""
-        inputs = self.contract.parts.model.inputs
-        constants = {name: tensor.value for name, tensor in inputs.items() if tensor.value is not None}
-        return constants, {name: tensor.carry for name, tensor in inputs.items() if tensor.carry is not None}
+    def _around(self) -> dict[str, Any]:
+        """What the data does not feed, as ``models.ready`` takes it: constants, states, and how texts become tokens."""
+        model = self.contract.parts.model
+        given = model.inputs.items()
+        return {
+            "constants": {name: tensor.value for name, tensor in given if tensor.value is not None},
+            "carries": {name: tensor.carry for name, tensor in given if tensor.carry is not None},
+            "tokenizer": model.tokenizer.model_dump(exclude_none=True) if model.tokenizer else None,
+        }

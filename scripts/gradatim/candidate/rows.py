@@ -49,7 +49,7 @@ class Rows:
         inputs, preprocess = self.feeding(which)
         task = contract.parts.task
         label, slices, group = self._columns_that_may_lack(which, chosen)
-        return open_data(
+        dataset = open_data(
             chosen.path,
             root=contract.root,
             signature=signature,
@@ -61,6 +61,12 @@ class Rows:
             preprocess=preprocess,
             format=chosen.format,
         )
+        if dataset.reads_text and task and task.type == "token_classification":
+            raise UsageError(
+                "Tags belong to tokens, and a column of text does not say to which. Make the tokens in `data.preprocess`, and "
+                f"let it return the column `{label}` with one tag for each, -100 where none counts."
+            )
+        return dataset
 
     def feeding(self, which: str) -> tuple[Mapping[str, Sequence[str]] | None, str | None]:
         """How the columns of a data set become the model's inputs: which columns feed which, and the preprocessing.

@@ -70,7 +70,7 @@ def _answers(candidate: Candidate) -> str:
     return digest_of(
         [
             candidate.forms.original.manifest.digest,
-            parts.model.model_dump(mode="json", include={"factory", "inputs", "outputs"}),
+            parts.model.model_dump(mode="json", include={"factory", "inputs", "outputs", "tokenizer"}),
             parts.task.model_dump(mode="json") if parts.task else None,
             chosen.model_dump(mode="json", exclude={"path", "slices"}) if chosen else None,
             parts.compress.model_dump(mode="json") if parts.compress else None,

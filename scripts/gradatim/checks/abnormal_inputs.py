@@ -43,7 +43,10 @@ def abnormal_inputs(signature: Signature, example: Mapping[str, NDArray[Any]]) -
         InvalidInput: the example lacks an input of the signature, or has no rows.
     """
     # a function of the user's need not say what it takes: then it takes what it was given
-    specs = {s.name: s for s in signature.inputs} or {n: TensorSpec(n, "unknown", None) for n in example}
+    known = {s.name: s for s in signature.inputs} or {n: TensorSpec(n, "unknown", None) for n in example}
+    text = signature.text
+    specs = {text.name: text} if text and text.name in example else known
+    specs = {name: spec for name, spec in specs.items() if name in example or not spec.optional}
     lacking = [name for name in specs if name not in example or 0 in example[name].shape]
     if lacking:
         raise InvalidInput(
@@ -81,7 +84,9 @@ def abnormal_inputs(signature: Signature, example: Mapping[str, NDArray[Any]]) -
         if fixed is not None:
             wider = np.concatenate([values, values.take([0], axis=fixed)], axis=fixed)
             yield AbnormalCase(f"wrong size of {name}", {**normal, name: wider}, "clear error")
-        yield AbnormalCase(f"without {name}", {n: v for n, v in normal.items() if n != name}, "clear error")
+        if not specs[name].optional:
+            others = {n: v for n, v in normal.items() if n != name}
+            yield AbnormalCase(f"without {name}", others, "clear error")
     sequence = _sequence_axis(specs, normal)
     if sequence is not None:
         yield AbnormalCase("sequence of length 0", _resized(specs, normal, sequence, 0), either)

@@ -16,7 +16,7 @@ from gradatim.errors import InvalidInput
 from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
-from gradatim.models import Predictor
+from gradatim.models import Predictor, encoded
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
 from gradatim.signature import Signature
@@ -135,9 +135,8 @@ def _answered(
         for name, model in models.items():
             if name not in broken:
                 try:
-                    kept[name].append(
-                        reduce_batch(study.tasks(name), model(batch.inputs), batch.inputs, batch.labels)
-                    )
+                    fed = encoded(model, batch.inputs)
+                    kept[name].append(reduce_batch(study.tasks(name), model(fed), fed, batch.labels))
                 except InvalidInput as error:
                     broken[name] = error
             study.advance(len(batch), note)

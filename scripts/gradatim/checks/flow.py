@@ -17,7 +17,7 @@ from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
-from gradatim.models import Predictor
+from gradatim.models import Predictor, encoded
 
 ROWS = 8
 """Rows that take the whole way."""
@@ -38,12 +38,14 @@ def performance_check(predictor: Predictor, inputs: Mapping[str, NDArray[Any]], 
 def _whole_way(dataset: Dataset, predictor: Predictor, task: Task) -> Finding:
     raw = next(dataset.raw_batches(ROWS))
     batch = dataset.prepare(raw)
-    outputs = predictor(batch.inputs)
-    kept = reduce_batch(task, outputs, batch.inputs, batch.labels)
+    fed = encoded(predictor, batch.inputs)
+    kept = reduce_batch(task, predictor(fed), fed, batch.labels)
     labels = reduce_labels(task, batch.labels)
     predictions = Predictions.of(kept, labels, batch.slices, batch.groups, batch.items)
     Evaluation(task, predictions)
-    steps = [", ".join(raw.inputs), dataset.preprocess or "", "model", f"{task.type} of {', '.join(kept)}"]
+    tokenizer = "" if fed is batch.inputs else "its tokenizer"
+    answers = f"{task.type} of {', '.join(kept)}"
+    steps = [", ".join(raw.inputs), dataset.preprocess or "", tokenizer, "model", answers]
     return Verdict.PASS, f"{len(batch)} rows: {' -> '.join(step for step in steps if step)}"
 
 

@@ -24,7 +24,7 @@ from gradatim.metrics.measure import default_metrics
 from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
-from gradatim.models import Predictor, observed_signature
+from gradatim.models import Predictor, encoded, observed_signature
 from gradatim.signature import Signature, TensorSpec
 
 ROWS = 32
@@ -164,6 +164,7 @@ def _evaluation(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle
         yield Obstacle("evaluation", error)
         return
     try:
+        batch = replace(batch, inputs=dict(encoded(predictor, batch.inputs)))
         outputs = predictor(batch.inputs)
     except GradatimError as error:
         yield Obstacle("model", error)

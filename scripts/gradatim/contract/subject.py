@@ -58,6 +58,21 @@ class InputSection(Tensor):
     )
 
 
+class TokenizerSection(Section):
+    """How a Hugging Face folder's own tokenizer makes tokens of text; what is left out is the tokenizer's own."""
+
+    max_length: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Tokens that a text, or a pair of texts, may have; what is longer is cut.",
+    )
+    truncation: Literal["right", "left"] | None = Field(None, description="The side at which it is cut.")
+    padding: Literal["right", "left"] | None = Field(
+        None, description="The side at which shorter texts of a batch are filled up, and masked."
+    )
+
+
 class ModelSection(Section):
     """What is released."""
 
@@ -77,6 +92,9 @@ class ModelSection(Section):
     )
     device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
     threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
+    tokenizer: TokenizerSection | None = Field(
+        None, description="How a Hugging Face folder's own tokenizer makes tokens of a column of text."
+    )
     inputs: dict[str, InputSection] = Field(
         default_factory=dict,
         description="Inputs that the data does not feed, or that cannot be read off the model.",

@@ -85,6 +85,21 @@ class Dataset:
     def __len__(self) -> int:
         return self._source.length(self.label or self._raw[0])
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Optional inputs of the model that these rows do not have, in its own order; none where text feeds it."""
+        if self._function is not None or self._signature is None:
+            return ()
+        fed = {feed.spec.name for feed in self._feeds}
+        without = (s.name for s in self._signature.inputs if s.optional and s.name not in fed)
+        return () if self.reads_text else tuple(without)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a column of text feeds the model, which brings its tokenizer."""
+        text = self._signature.text if self._signature else None
+        return text is not None and any(feed.spec == text for feed in self._feeds)
+
     def __repr__(self) -> str:
         return f"<Dataset {self.name}: {', '.join(self.columns)}>"
 
@@ -308,7 +323,7 @@ class Dataset:
             for name, values in inputs.items():
                 where = Where(place, name, start)
                 refuse_nonfinite(values, where)
-                if values.dtype == object and not is_ragged(values) and values.ndim == 1:
+                if values.dtype == object and not is_ragged(values):
                     _refuse_empty_text(values, where)
         return inputs
 
@@ -325,12 +340,15 @@ class Dataset:
     def _declared(self, arrays: dict[str, Array]) -> dict[str, Array]:
         if self._signature is None:
             return arrays
+        text = self._signature.text
+        if text is not None and text.name in arrays:
+            return {text.name: arrays[text.name]}
         for spec in self._signature.inputs:
-            if spec.name not in arrays:
+            if spec.name not in arrays and not spec.optional:
                 raise InvalidInput(
                     f"`{self.preprocess}` returned {', '.join(arrays) or 'nothing'}, but the model also takes `{spec.name}`."
                 )
-        return {spec.name: arrays[spec.name] for spec in self._signature.inputs}
+        return {spec.name: arrays[spec.name] for spec in self._signature.inputs if spec.name in arrays}
 
     def _array(self, name: str, values: Any) -> Array:
         try:
@@ -357,9 +375,9 @@ def _names(values: Array) -> Array:
 
 
 def _refuse_empty_text(values: Array, where: Where) -> None:
-    for offset, value in enumerate(values):
-        if value == "":
-            where.refuse(offset, "is empty. Remove the row, or give it content.")
+    empty = (values == "").reshape(len(values), -1).any(axis=1)
+    if empty.any():
+        where.refuse(int(empty.argmax()), "is empty. Remove the row, or give it content.")
 
 
 def _concatenated(parts: list[NDArray[Any]]) -> NDArray[Any]:

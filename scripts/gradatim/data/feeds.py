@@ -60,8 +60,9 @@ def plan_feeds(
 ) -> tuple[Feed, ...]:
     """Decide which columns feed which inputs.
 
-    What ``inputs`` says comes first; then columns that bear the name of an input; then, where the model has
-    one input, the only column whatever its name, or (in a table) all columns side by side in file order.
+    What ``inputs`` says comes first; then columns that bear the name of an input, where an optional one may lack its
+    column; then, where the model has one input, the only column whatever its name, or (in a table) all columns side by
+    side in file order. A model that brings its tokenizer takes the column ``text``, or the only one, instead.
 
     Args:
         columns: what may be an input: neither label nor slice nor group.
@@ -71,10 +72,13 @@ def plan_feeds(
     """
     if inputs:
         return _named(signature, columns, inputs, place)
-    names = [spec.name for spec in signature.inputs]
+    names = [spec.name for spec in signature.inputs if not spec.optional]
     if all(name in columns for name in names):
-        return tuple(Feed(spec, (spec.name,), together=False) for spec in signature.inputs)
-    if len(names) == 1:
+        there = (spec for spec in signature.inputs if spec.name in columns)
+        return tuple(Feed(spec, (spec.name,), together=False) for spec in there)
+    if signature.text is not None:
+        return (_text(signature.text, columns, place),)
+    if len(signature.inputs) == 1:
         spec = signature.inputs[0]
         if len(columns) == 1:
             return (Feed(spec, (columns[0],), together=False),)
@@ -91,19 +95,41 @@ def plan_feeds(
     raise InvalidInput(
         f"{place} has no column for the model's input `{lacking[0]}`. The model takes {', '.join(names)}; "
         f"the data has {', '.join(columns) or 'nothing beside label and slices'}. Rename a column, or say which it is: "
-        f"`inputs: {{{lacking[0]}: COLUMN}}`."
+        f"`inputs: {{{lacking[0]}: COLUMN}}`.{_TOKENS if lacking[0] == 'input_ids' else ''}"
+    )
+
+
+_TOKENS = " Text becomes tokens by a tokenizer in the folder of a Hugging Face model, or by a `preprocess`."
+
+
+def _text(spec: TensorSpec, columns: Sequence[str], place: str) -> Feed:
+    """The column of texts that a tokenizer turns into the model's inputs."""
+    if spec.name in columns:
+        return Feed(spec, (spec.name,), together=False)
+    if len(columns) == 1:
+        return Feed(spec, tuple(columns), together=False)
+    pair = f", or `inputs: {{{spec.name}: [{', '.join(columns)}]}}` for pairs" if len(columns) == 2 else ""
+    raise InvalidInput(
+        f"{place} has the columns {', '.join(columns) or 'label and slices alone'}, and the model takes a text or its "
+        f"tokens. Say which column is the text: `inputs: {{{spec.name}: COLUMN}}`{pair}."
     )
 
 
 def _named(
     signature: Signature, columns: Sequence[str], inputs: Mapping[str, Sequence[str] | str], place: str
 ) -> tuple[Feed, ...]:
+    text = signature.text
+    if text is not None and text.name in inputs:
+        return (_named_text(text, columns, inputs, place),)
     feeds = []
     for name in inputs:
         if signature.input(name) is None:
-            known = ", ".join(f"`{spec.name}`" for spec in signature.inputs)
+            takes = (*signature.inputs, *((text,) if text else ()))
+            known = ", ".join(f"`{spec.name}`" for spec in takes)
             raise InvalidInput(f"The model has no input `{name}` that data could feed; it has {known}.")
     for spec in signature.inputs:
+        if spec.optional and spec.name not in inputs and spec.name not in columns:
+            continue
         named = inputs.get(spec.name, spec.name)
         chosen = (named,) if isinstance(named, str) else tuple(named)
         for column in chosen:
@@ -117,3 +143,22 @@ def _named(
             )
         feeds.append(feed)
     return tuple(feeds)
+
+
+def _named_text(
+    spec: TensorSpec, columns: Sequence[str], inputs: Mapping[str, Sequence[str] | str], place: str
+) -> Feed:
+    named = inputs[spec.name]
+    chosen = (named,) if isinstance(named, str) else tuple(named)
+    if others := [name for name in inputs if name != spec.name]:
+        raise InvalidInput(
+            f"`inputs` feeds `{spec.name}` and `{others[0]}`: a model takes text or tokens, not both."
+        )
+    if not 1 <= len(chosen) <= 2:
+        raise InvalidInput(
+            f"`inputs: {{{spec.name}: ...}}` takes one column of text, or two for pairs; there are {len(chosen)}."
+        )
+    for column in chosen:
+        if column not in columns:
+            raise missing_column(place, column, columns)
+    return Feed(spec, chosen, together=len(chosen) == 2)

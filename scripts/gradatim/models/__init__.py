@@ -5,7 +5,9 @@ from gradatim.models.formats import FORMATS, UnknownFormat, detect_format
 from gradatim.models.inspection import inspect_model, model_files
 from gradatim.models.opening import open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
+from gradatim.models.ready import ready
 from gradatim.models.stateful import bind
+from gradatim.models.tokenizer import encoded
 
 __all__ = [
     "FORMATS",
@@ -16,8 +18,10 @@ __all__ = [
     "batched",
     "bind",
     "detect_format",
+    "encoded",
     "inspect_model",
     "model_files",
     "observed_signature",
     "open_model",
+    "ready",
 ]

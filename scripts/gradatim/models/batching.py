@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,12 @@ def _freed(signature: Signature, size: int, names: set[str]) -> Signature:
     def free(spec: TensorSpec, batch: bool) -> TensorSpec:
         if not batch or not spec.shape or spec.shape[0] != size:
             return spec
-        return TensorSpec(spec.name, spec.dtype, ("batch", *spec.shape[1:]))
+        return replace(spec, shape=("batch", *spec.shape[1:]))
 
     return Signature(
         tuple(free(spec, spec.name in names) for spec in signature.inputs),
         tuple(free(spec, True) for spec in signature.outputs),
+        signature.text,
     )
 
 

@@ -6,10 +6,12 @@ import contextlib
 import inspect
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.files import read_json
+from gradatim.models.filling import FILLED
 from gradatim.models.predictor import RuntimeModel, failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
 from gradatim.models.torch_program import import_torch, module_predictor, quiet
@@ -33,10 +35,10 @@ def open_hugging_face(source: ModelSource) -> RuntimeModel:
         EnvironmentLacks: transformers, torch or the GPU is missing.
     """
     torch = import_torch(source)
-    with needs("transformers", "transformers", f"Running {source.name}"), _offline():
+    with needs("transformers", "transformers", f"Running {source.name}"), offline():
         import transformers
     try:
-        with _offline(), quiet(), _silent(transformers):
+        with offline(), quiet(), silent():
             module = _load(transformers, source)
             signature = _signature(torch, source, module)
     except GradatimError:
@@ -100,7 +102,9 @@ def _signature(torch: Any, source: ModelSource, module: Any) -> Signature:
                 f"{source.name} has no input {', '.join(f'`{name}`' for name in unknown)}: "
                 f"{type(module).__name__} takes {', '.join(takes)}."
             )
-    return Signature(tuple(_input(module.config, name) for name in names), ())
+    specs = (_input(module.config, name) for name in names)
+    without = {name for name, given in takes.items() if given.default is not given.empty} & FILLED.keys()
+    return Signature(tuple(replace(s, optional="default") if s.name in without else s for s in specs), ())
 
 
 def _input_names(source: ModelSource, module: Any) -> list[str]:
@@ -170,7 +174,8 @@ def _probe(
 
 
 @contextlib.contextmanager
-def _offline() -> Iterator[None]:
+def offline() -> Iterator[None]:
+    """Let nothing inside ask the Hub."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -185,8 +190,10 @@ def _offline() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silent(transformers: Any) -> Iterator[None]:
-    logging = transformers.utils.logging
+def silent() -> Iterator[None]:
+    """Keep transformers' warnings and progress bars away from the user's terminal."""
+    from transformers.utils import logging
+
     level = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()

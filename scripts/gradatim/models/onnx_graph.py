@@ -122,11 +122,12 @@ class OnnxGraph:
         if kind == "sequence_type" and value.type.sequence_type.elem_type.WhichOneof("value") == "map_type":
             element = value.type.sequence_type.elem_type.map_type.value_type.tensor_type.elem_type
             return TensorSpec(value.name, self._dtype(element), (None, None))
-        if kind != "tensor_type":
+        optional = kind == "optional_type" and value.type.optional_type.elem_type.HasField("tensor_type")
+        if kind != "tensor_type" and not optional:
             return TensorSpec(value.name, "unknown", None)
-        tensor = value.type.tensor_type
+        tensor = value.type.optional_type.elem_type.tensor_type if optional else value.type.tensor_type
         shape = tuple(_size(axis) for axis in tensor.shape.dim) if tensor.HasField("shape") else None
-        return TensorSpec(value.name, self._dtype(tensor.elem_type), shape)
+        return TensorSpec(value.name, self._dtype(tensor.elem_type), shape, "default" if optional else None)
 
     def _dtype(self, number: int) -> str:
         try:

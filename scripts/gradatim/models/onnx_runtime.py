@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, needs
+from gradatim.models.filling import FILLED
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -41,8 +43,12 @@ def open_onnx(source: ModelSource) -> RuntimeModel:
     try:
         # without its fallback, which would go on silently on the CPU
         session = ort.InferenceSession(str(source.path), options, providers=providers, enable_fallback=0)
+        defaults = (node for node in session.get_overridable_initializers() if node.name in FILLED)
         own = Signature(
-            tuple(_spec(source.name, node) for node in session.get_inputs()),
+            (
+                *(_spec(source.name, node) for node in session.get_inputs()),
+                *(replace(_spec(source.name, node), optional="default") for node in defaults),
+            ),
             tuple(_spec(source.name, node) for node in session.get_outputs()),
         )
     except InvalidInput:
@@ -96,6 +102,10 @@ def _spec(model: str, node: Any) -> TensorSpec:
         value = node.type.partition("tensor(")[2].partition(")")[0]
         return TensorSpec(node.name, _DTYPES.get(value, value), (None, None))
     kind, _, element = node.type.partition("(")
+    if kind == "optional" and element.startswith("tensor("):
+        element = element.removeprefix("tensor(").rstrip(")")
+        axes = tuple(_size(axis) for axis in node.shape) if node.shape else None
+        return TensorSpec(node.name, _DTYPES.get(element, element), axes, "default")
     if kind != "tensor":
         raise InvalidInput(
             f"{model} has `{node.name}` of type {node.type}; gradatim passes plain tensors only. Export the model without sequences and optionals."

@@ -12,7 +12,7 @@ from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
-from gradatim.models import Predictor
+from gradatim.models import Predictor, encoded
 
 if TYPE_CHECKING:
     from gradatim.data import Batch, Dataset
@@ -56,7 +56,7 @@ def predict(
     return Predictions.load(folder)
 
 
-_Answer = tuple[slice, dict[str, Any], dict[str, Any]]
+_Answer = tuple[slice, Mapping[str, Any], Mapping[str, Any]]
 """Rows of a block, the inputs made of them and the model's outputs."""
 
 
@@ -67,8 +67,9 @@ def _answers(predictor: Predictor, block: Batch, batch: int, advance: Advance) -
     for start in range(0, n, batch):
         rows = slice(start, min(start + batch, n))
         inputs = {name: values[rows] for name, values in block.inputs.items()}
-        outputs = predictor(inputs)
-        answers.append((rows, inputs, outputs))
+        fed = encoded(predictor, inputs)  # a token task reads the tokens' mask
+        outputs = predictor(fed)
+        answers.append((rows, fed, outputs))
         advance(rows.stop - start)
         for values in outputs.values():
             size += values.nbytes

@@ -122,9 +122,13 @@ def checker(signature: Signature, extra_axes: int = 0) -> Callable[[Arrays], Non
     count = len(plans)
 
     def check(inputs: Arrays) -> None:
+        absent = 0
         for plan in plans:
             array = inputs.get(plan.name)
             if not isinstance(array, np.ndarray):
+                if plan.optional and plan.name not in inputs:
+                    absent += 1
+                    continue
                 raise _wrong_kind(plan.spec, array, inputs, signature)
             if array.dtype != plan.dtype and not plan.dtype_fits(array):
                 raise _wrong(plan.spec, array)
@@ -139,7 +143,7 @@ def checker(signature: Signature, extra_axes: int = 0) -> Callable[[Arrays], Non
                         raise _wrong(plan.spec, array)
             else:
                 _check_longer(plan, array)
-        if len(inputs) != count:
+        if len(inputs) != count - absent:
             raise _unknown_names(inputs, signature)
 
     return check
@@ -148,11 +152,12 @@ def checker(signature: Signature, extra_axes: int = 0) -> Callable[[Arrays], Non
 class _Plan:
     """One input's check, worked out beforehand."""
 
-    __slots__ = ("dtype", "fixed", "name", "rank", "spec")
+    __slots__ = ("dtype", "fixed", "name", "optional", "rank", "spec")
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
         self.name = spec.name
+        self.optional = bool(spec.optional)
         # object never equals a numeric dtype; text and the dtypes numpy lacks are decided in dtype_fits
         self.dtype = _numpy_dtype(spec.dtype)
         self.rank = None if spec.shape is None else len(spec.shape)
@@ -282,7 +287,7 @@ def _refine_one(name: str, kind: str, own: TensorSpec, told: TensorSpec) -> Tens
         raise conflict
     dtype = told.dtype if own.dtype == "unknown" else own.dtype
     if own.shape is None or told.shape is None:
-        return TensorSpec(own.name, dtype, told.shape if own.shape is None else own.shape)
+        return TensorSpec(own.name, dtype, told.shape if own.shape is None else own.shape, own.optional)
     if len(own.shape) != len(told.shape):
         raise conflict
     axes = []
@@ -290,7 +295,7 @@ def _refine_one(name: str, kind: str, own: TensorSpec, told: TensorSpec) -> Tens
         if isinstance(mine, int) and isinstance(theirs, int) and mine != theirs:
             raise conflict
         axes.append(mine if theirs is None or isinstance(mine, int) else theirs)
-    return TensorSpec(own.name, dtype, tuple(axes))
+    return TensorSpec(own.name, dtype, tuple(axes), own.optional)
 
 
 def observed_signature(predictor: Predictor, inputs: Arrays) -> Signature:
@@ -320,6 +325,7 @@ def observed_signature(predictor: Predictor, inputs: Arrays) -> Signature:
             spec.name,
             seen.dtype if spec.dtype == "unknown" else spec.dtype,
             seen.shape if spec.shape is None else spec.shape,
+            spec.optional,
         )
 
     own = predictor.signature
@@ -327,4 +333,5 @@ def observed_signature(predictor: Predictor, inputs: Arrays) -> Signature:
         tuple(fill(spec, inputs.get(spec.name)) for spec in own.inputs),
         tuple(fill(spec, outputs.get(spec.name)) for spec in own.outputs)
         or tuple(observed(name, array) for name, array in outputs.items()),
+        own.text,
     )

@@ -38,7 +38,8 @@ def with_sentence_embedding(model: RuntimeModel, folder: Path) -> RuntimeModel:
 
     def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
         outputs = model(inputs)
-        weights = inputs[_MASK].astype(np.float32)[..., None]
+        mask = inputs[_MASK] if _MASK in inputs else np.ones(outputs[_TOKENS].shape[:2], np.int64)
+        weights = mask.astype(np.float32)[..., None]
         found = np.concatenate([pool(outputs[_TOKENS], weights) for pool in pools], axis=1)
         if normalised:
             found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

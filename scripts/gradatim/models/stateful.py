@@ -128,7 +128,11 @@ class _Steps:
 
     def _sequences(self, inputs: Arrays) -> list[str]:
         """The inputs with a time axis behind the batch axis."""
-        found = [s.name for s in self.data if s.shape is not None and inputs[s.name].ndim == len(s.shape) + 1]
+        found = [
+            s.name
+            for s in self.data
+            if s.name in inputs and s.shape is not None and inputs[s.name].ndim == len(s.shape) + 1
+        ]
         for name in found:
             if inputs[name].shape[1] == 0:
                 raise InvalidInput(f"The sequence `{name}` has no step: its axis 1, time, has the size 0.")
@@ -227,7 +231,7 @@ def _shape(spec: TensorSpec, data: tuple[TensorSpec, ...], inputs: Arrays) -> tu
     """
     sizes: dict[str, int] = {}
     batch: int | None = None
-    for other in data:
+    for other in (spec for spec in data if spec.name in inputs):
         for axis, size in enumerate(other.shape or ()):
             if isinstance(size, str):
                 sizes.setdefault(size, inputs[other.name].shape[axis])

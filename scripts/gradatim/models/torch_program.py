@@ -282,7 +282,9 @@ def _predictor(
 
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
-            given = forward({name: _to_tensor(torch, name, inputs[name], device) for name in order})
+            given = forward(
+                {name: _to_tensor(torch, name, inputs[name], device) for name in order if name in inputs}
+            )
             leaves = [(name, _to_array(torch, value)) for name, value in named_leaves(given, "")]
         return _named(source.name, leaves, names, signature)
 

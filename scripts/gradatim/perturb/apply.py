@@ -108,11 +108,16 @@ def _dice(
 
 def _corrupted(batch: NDArray[Any], modality: Modality, dice: Dice) -> NDArray[Any]:
     if modality.kind == "text":
-        texts = [str(text) for text in batch.reshape(-1)]
-        if len(texts) != len(batch):
-            raise InvalidInput(f"Text has one string per row, not an array of shape {batch.shape}.")
-        pairs = zip(texts, dice.generators(), strict=True)
-        done = [corrupt_text(text, dice.corruption, dice.severity, generator) for text, generator in pairs]
+        rows = batch.reshape(len(batch), -1)
+        if rows.shape[1] > 2:
+            raise InvalidInput(
+                f"Text has one string per row, or a pair, not an array of shape {batch.shape}."
+            )
+        done = [
+            corrupt_text(str(text), dice.corruption, dice.severity, generator)
+            for texts, generator in zip(rows, dice.generators(), strict=True)
+            for text in texts
+        ]
         return np.array(done, dtype=object if batch.dtype == object else np.str_).reshape(batch.shape)
     if modality.kind == "tabular":
         rows = batch.reshape(len(batch), -1).astype(np.float64)

@@ -90,6 +90,7 @@ def compare(
         *_compare_labels(before and [names.get(label, label) for label in before], after),
         *_compare_tensors("input", old.inputs, new.inputs, None),
         *_fillings(filled or {}),
+        *_compare_text(old.text, new.text),
         *_compare_tensors("output", old.outputs, new.outputs, _label_growth(before, after)),
         *_compare_scores(*scores),
     ]
@@ -230,6 +231,15 @@ def _fillings(filled: Mapping[str, object]) -> _Reasons:
     ]
 
 
+def _compare_text(old: TensorSpec | None, new: TensorSpec | None) -> _Reasons:
+    """Whether the model brings a tokenizer, so that callers may give it text."""
+    if (old is None) == (new is None):
+        return []
+    if new is not None:
+        return [(Level.MINOR, "text is taken: the model brings its tokenizer")]
+    return [(Level.MAJOR, "text is no longer taken: the model brings no tokenizer")]
+
+
 def _compare_scores(old: str | None, new: str | None) -> _Reasons:
     """A caller that holds a score against a threshold breaks."""
     if old is None or new is None or old == new:
@@ -246,8 +256,8 @@ def _compare_tensors(
     for name in before.keys() - after.keys():
         reasons.append((Level.MAJOR, f"{kind} `{name}` removed or renamed"))
     for name in after.keys() - before.keys():
-        level = Level.MAJOR if kind == "input" else Level.MINOR
-        reasons.append((level, f"{kind} `{name}` added"))
+        level = Level.MAJOR if kind == "input" and not _may_be_left_out(after[name]) else Level.MINOR
+        reasons.append((level, f"{kind} `{name}` added{_which_callers_may_omit(after[name])}"))
     for name in before.keys() & after.keys():
         reasons.extend(_compare_tensor(kind, before[name], after[name], grown))
     kept = [spec.name for spec in old if spec.name in after]
@@ -257,10 +267,23 @@ def _compare_tensors(
     return sorted(reasons)
 
 
+def _may_be_left_out(spec: TensorSpec) -> bool:
+    """Whether callers of the model itself may: what gradatim fills in, they must give."""
+    return spec.optional == "default"
+
+
+def _which_callers_may_omit(spec: TensorSpec) -> str:
+    return ", which callers may leave out" if _may_be_left_out(spec) else ""
+
+
 def _compare_tensor(kind: str, old: TensorSpec, new: TensorSpec, grown: tuple[int, int] | None) -> _Reasons:
     name = f"{kind} `{old.name}`"
     if old.dtype != new.dtype:
         return [(Level.MAJOR, f"{name} changed from {old.dtype} to {new.dtype}")]
+    if _may_be_left_out(old) != _may_be_left_out(new):
+        free = _may_be_left_out(new)
+        said = f"{name} may {'now' if free else 'no longer'} be left out"
+        return [(Level.MINOR if free else Level.MAJOR, said)]
     if old.shape is None or new.shape is None:
         return []
     if len(old.shape) != len(new.shape):

@@ -28,7 +28,7 @@ class Contestant:
     Attributes:
         path, root, format, factory, signature, device, threads, allow_pickle: as for ``models.open_model``; a
             relative path is relative to ``root``.
-        constants, carries: as for ``models.bind``.
+        constants, carries, tokenizer: as for ``models.ready``.
         inputs: its own batch, where the model's inputs differ from those of the other contestants.
     """
 
@@ -43,6 +43,7 @@ class Contestant:
     allow_pickle: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
     carries: Mapping[str, str] = field(default_factory=dict)
+    tokenizer: Mapping[str, Any] | None = None
     inputs: Path | None = None
 
     def spec(self, inputs: Path) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class Contestant:
             "allow_pickle": self.allow_pickle,
             "constants": {name: np.asarray(value).tolist() for name, value in self.constants.items()},
             "carries": dict(self.carries),
+            "tokenizer": None if self.tokenizer is None else dict(self.tokenizer),
             "inputs": str((self.inputs or inputs).absolute()),
         }
 
@@ -164,11 +166,12 @@ class Worker:
 
 
 def open_contestant(spec: Mapping[str, Any]) -> Predictor:
-    """Load what ``Contestant.spec`` told of; raises as ``models.open_model`` and ``models.bind`` do."""
-    from gradatim.models import bind, open_model
+    """Load what ``Contestant.spec`` told of; raises as ``models.open_model`` and ``models.ready`` do."""
+    from gradatim.models import open_model, ready
 
+    path = Path(spec["path"])
     predictor = open_model(
-        Path(spec["path"]),
+        path,
         root=Path(spec["root"]),
         format=spec["format"],
         factory=spec["factory"],
@@ -177,9 +180,8 @@ def open_contestant(spec: Mapping[str, Any]) -> Predictor:
         threads=spec["threads"],
         allow_pickle=spec["allow_pickle"],
     )
-    if spec["constants"] or spec["carries"]:
-        return bind(predictor, constants=spec["constants"], carries=spec["carries"])
-    return predictor
+    around = {key: spec[key] for key in ("constants", "carries", "tokenizer")}
+    return ready(predictor, path, **around)
 
 
 def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> Path:

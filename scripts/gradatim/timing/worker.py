@@ -58,10 +58,14 @@ def main() -> int:
 
 
 def _taken(predictor: Predictor, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What this contestant takes of a batch that may hold inputs of the others, too."""
-    wanted = {spec.name for spec in predictor.signature.inputs}
-    taken = {name: values for name, values in inputs.items() if name in wanted}
-    return taken if wanted <= taken.keys() and taken else inputs
+    """What this contestant takes of a batch that may hold inputs of the others, too: text where it can read it."""
+    text = predictor.signature.text
+    if text is not None and text.name in inputs:
+        return {text.name: inputs[text.name]}
+    known = {spec.name: spec for spec in predictor.signature.inputs}
+    needed = {name for name, spec in known.items() if not spec.optional}
+    taken = {name: values for name, values in inputs.items() if name in known}
+    return taken if needed <= taken.keys() and taken else inputs
 
 
 def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
