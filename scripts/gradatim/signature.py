@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 Size = int | str | None
 """One axis: a fixed size, a named dynamic size (``batch``), or None when unknown."""
@@ -22,7 +22,7 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[Size, ...] | None
-    optional: Literal["default", "filled"] | None = None
+    optional: str | None = None
 
     def __str__(self) -> str:
         axes = (

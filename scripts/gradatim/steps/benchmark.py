@@ -50,7 +50,7 @@ def run(candidate: Candidate) -> Outcome:
         name: candidate.model_of(name).contestant(name, path, settings.threads)
         for name, path in paths.items()
     }
-    batch = _inputs(candidate, paths, settings.batch)
+    batch, readers = _inputs(candidate, paths, settings.batch)
     with candidate.progress.task("benchmark", settings.rounds) as advance:
 
         def tell(done: int, most: int, known: str) -> None:
@@ -60,19 +60,39 @@ def run(candidate: Candidate) -> Outcome:
     path = candidate.workspace.benchmark
     write_json(path, _merged(found))
     measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
-    summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL)
+    summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL) + _tokenizer_in(
+        readers, baseline is not None
+    )
     return Outcome(summary, subjects, Verdict.PASS, tuple(measurements.values()), outputs=(path,))
 
 
-def _inputs(candidate: Candidate, paths: Mapping[str, Path], rows: int) -> dict[str, NDArray[Any]]:
-    """The first rows, as candidate and baseline take them: either may know an input that the other does not."""
+def _inputs(
+    candidate: Candidate, paths: Mapping[str, Path], rows: int
+) -> tuple[dict[str, NDArray[Any]], frozenset[str]]:
+    """The first rows, as candidate and baseline take them: either may know an input that the other does not.
+
+    Returns:
+        The inputs, and which of the two are given text: their tokenizer is part of the call that is timed.
+    """
     found: dict[str, NDArray[Any]] = {}
+    readers: dict[str, str] = {}
     for name in (BASELINE, ORIGINAL):
         path = candidate.forms.original.path if name == ORIGINAL else paths.get(name)
         if path is not None:
             with candidate.model_of(name).open(path) as predictor:
                 found |= candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
-    return found
+                if predictor.signature.text is not None:
+                    readers[name] = predictor.signature.text.name
+    return found, frozenset(name for name, text in readers.items() if text in found)
+
+
+def _tokenizer_in(readers: frozenset[str], beside: bool) -> str:
+    """Whose tokenizer the timing includes, in words."""
+    if not readers:
+        return ""
+    if beside and len(readers) == 1:
+        return f", tokenizer included for the {'baseline' if BASELINE in readers else 'candidate'} alone"
+    return ", tokenizer included"
 
 
 def _timed(

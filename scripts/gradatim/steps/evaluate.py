@@ -65,6 +65,7 @@ def run(candidate: Candidate) -> Outcome:
     runs = _runs(candidate, variants)
     signatures: dict[str, Signature] = {}
     beside: list[Measurement] = []
+    without = ""
     with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for name, path in variants.items():
             with candidate.model_of(name).open(path) as predictor:
@@ -75,6 +76,7 @@ def run(candidate: Candidate) -> Outcome:
                     else:
                         _predict(candidate, name, predictor, folder, None, advance)
                 signatures[name] = _signature(candidate, name, predictor)
+                without = without or _without(candidate, name, predictor)
     outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate)
@@ -84,7 +86,7 @@ def run(candidate: Candidate) -> Outcome:
     forget(candidate, "evaluate")
     return replace(
         outcome,
-        summary=outcome.summary + _counted(candidate, uses),
+        summary=outcome.summary + _counted(candidate, uses) + without,
         measurements=(*outcome.measurements, *beside),
         elsewhere=elsewhere(shards),
     )
@@ -188,6 +190,21 @@ def _signature(candidate: Candidate, name: str, predictor: Predictor) -> Signatu
 
     dataset = candidate.rows_of(name).dataset("evaluation", predictor.signature)
     return observed_signature(predictor, dataset.head(1).inputs)
+
+
+def _without(candidate: Candidate, name: str, predictor: Predictor) -> str:
+    """What a form of the candidate is fed in place of inputs that the data do not have: right where no row is padded."""
+    from gradatim.models.filling import FILLED
+
+    if name == BASELINE:
+        return ""
+    lacking = candidate.rows.dataset("evaluation", predictor.signature).left_out
+    specs = [spec for spec in predictor.signature.inputs if spec.name in lacking]
+    told = [
+        f"{spec.name} ({FILLED[spec.name][0] if spec.optional == 'filled' else 'left to the model'})"
+        for spec in specs
+    ]
+    return f"; not in the data: {', '.join(told)}" if told else ""
 
 
 def _measured(
