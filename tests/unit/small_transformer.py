@@ -41,13 +41,15 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def texts(topics: Sequence[str], rows: int, seed: int) -> tuple[list[str], list[str]]:
-    """Sentences of 6 to 14 words, two to four of them of a topic, and the topic of each."""
+    """Sentences of 6 to 15 words, two to four of them of a topic and now and then one of another, and the topic of each."""
     draw = np.random.default_rng(seed)
     found, truth = [], []
     for index in range(rows):
         topic = topics[index % len(topics)]
         words = [str(word) for word in draw.choice(FILLER, int(draw.integers(4, 11)))]
         words += [str(word) for word in draw.choice(TOPICS[topic], int(draw.integers(2, 5)))]
+        if draw.random() < 0.3:  # a word that leads astray
+            words.append(str(draw.choice(TOPICS[str(draw.choice(topics))])))
         found.append(" ".join(draw.permutation(words)))
         truth.append(topic)
     return found, truth
