@@ -343,6 +343,22 @@ def test_a_plan_tells_what_evaluation_would_stop_at(
     assert " ok " in size
 
 
+def test_a_plan_tells_what_evaluation_would_stop_at_though_no_gate_waits_for_it(
+    project: GateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.contract("size: {at_most: 1 MB}")
+    path = project.root / "gradatim.yml"
+    path.write_text(
+        path.read_text().replace("{type: classification, labels: [0, 1, 2]}", "token_classification")
+    )
+    code, said = planned(project, capsys)
+    size, task = said.splitlines()
+    assert code == 3
+    assert " ok " in size
+    assert "would stop" in task
+    assert "needs the tags" in task
+
+
 def test_a_plan_tells_what_compression_and_corruption_would_stop_at(
     project: GateProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
