@@ -244,7 +244,7 @@ def test_names_whose_order_the_answers_do_not_tell_are_to_be_looked_at(tmp_path)
     labels = np.array(["zebra", "ape", "mole"] * 20)
     np.savez(tmp_path / "test.npz", x=np.zeros((60, 4), np.float32), label=labels)
     (note,) = propose(tmp_path).notes
-    assert "in the order of the model's scores" in note
+    assert "the order of the model's scores" in note
     assert "task.labels" in note
 
 
@@ -314,7 +314,7 @@ def test_text_for_a_model_of_tokens_names_what_must_stand_between_them(tmp_path)
     assert "data.preprocess" in note
     contract = contract_of(proposal).parts
     assert contract.data.label != "text"
-    assert contract.data.evaluation == "test.jsonl"
+    assert contract.data.evaluation.path == "test.jsonl"
 
 
 def test_pictures_for_a_model_of_numbers_name_what_must_stand_between_them(tmp_path):
@@ -325,8 +325,9 @@ def test_pictures_for_a_model_of_numbers_name_what_must_stand_between_them(tmp_p
         path.parent.mkdir(parents=True, exist_ok=True)
         image.new("RGB", (8, 8), (place, 0, 0)).save(path)
     proposal = propose(tmp_path)
-    (note,) = proposal.notes
+    (note, order) = proposal.notes
     assert "data.preprocess" in note
+    assert "the order of the model's scores" in order
     assert contract_of(proposal).parts.task.labels == ("cat", "dog")
 
 

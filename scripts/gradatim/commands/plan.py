@@ -32,7 +32,7 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
     rows = plan_gates(candidate)
     obstacles = rehearse(candidate)
     rows = [_held_up(candidate, row, obstacles) for row in rows]
-    beside = [obstacle for obstacle in obstacles if obstacle.part in ("robustness", "calibration")]
+    beside = [o for o in obstacles if not any(str(o.error) in row.text for row in rows)]
     code = (
         2 if any(not row.possible for row in rows) else max((o.error.exit_code for o in obstacles), default=0)
     )

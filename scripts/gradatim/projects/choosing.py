@@ -180,14 +180,23 @@ def _with_data(
         if seen.grave:
             break
     chosen = (*fed, *usable)[0]
-    lacks = [
-        f"No column of {chosen.evaluation} feeds the model's input `{name}`: see `data.preprocess`."
-        for name in chosen.unfed
-    ]
-    if troubles and not chosen.unfed:
-        lacks.append(f"The model could not be asked about {chosen.evaluation}: {troubles[0].reason}")
     grave = tuple(trouble.reason for trouble in troubles if trouble.grave)
-    return replace(chosen, grave=grave, notes=(*notes, *_about(chosen), *lacks))
+    return replace(chosen, grave=grave, notes=(*notes, *_about(chosen), *_not_fed(chosen, troubles)))
+
+
+def _not_fed(choice: Choice, troubles: Sequence[Trouble]) -> Iterator[str]:
+    """Why the model could not be asked, and what to do about it."""
+    facts = choice.facts
+    if choice.unfed and facts is not None:
+        said = (facts.label, facts.group, *facts.slices)
+        columns = ", ".join(f"`{name}`" for name in facts.columns if name not in said)
+        yield (
+            f"No column of {choice.evaluation} feeds {', '.join(f'`{name}`' for name in choice.unfed)}: name the function "
+            f"that makes the model's inputs of {columns or 'its columns'} in `data.preprocess`."
+        )
+    elif troubles:
+        instead = "" if troubles[0].grave else " Name the function that prepares them in `data.preprocess`."
+        yield f"The model could not be asked about {choice.evaluation}: {troubles[0].reason}{instead}"
 
 
 def _declared(choice: Choice, signature: Signature) -> Choice:

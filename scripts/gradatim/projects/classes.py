@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,10 @@ def _scores(
         return None
     if width is None:
         return _unknown_scores(labels, output)
-    tried = [(_agreement(output.said, seen, classes), classes) for classes in _orders(labels, width, names)]
-    if not tried:
+    order = order_of(labels, seen, output.said, width, names)
+    if order is None:
         return None
-    (beyond, right), classes = max(tried, key=lambda each: each[0][0])
-    distinct, told = len(np.unique(labels)), beyond >= _SURE
+    distinct, told = len(np.unique(labels)), order.told
     as_many = distinct == width or any(len(each) == width for each in names) or width < EMBEDDING_WIDTH
     sure = told or output.called(SCORES) or output.sums_to_one or as_many
     if not sure and (output.called(EMBEDDINGS) or (output.said is not None and 2 * distinct <= width)):
@@ -68,8 +68,50 @@ def _scores(
     if told:
         why = "the highest score is the label far more often than by chance"
     by_name = next((place for place, word in enumerate(SCORES) if word == output.name.lower()), len(SCORES))
-    task = TaskGuess("classification", spelled(classes), output.stated)
-    return (100 if told else 10 if sure else 1) - by_name / 100, Reading(task, why, sure, width, right)
+    task = TaskGuess("classification", spelled(order.classes), output.stated)
+    reading = Reading(task, why, sure, width, order.right, order.known)
+    return (100 if told else 10 if sure else 1) - by_name / 100, reading
+
+
+@dataclass(frozen=True)
+class Order:
+    """Labels in the order of the scores.
+
+    Attributes:
+        classes: every label.
+        told: whether the highest score is the label far more often than by chance.
+        known: whether the order is told so, or by a list beside the model, or by the labels, which are places.
+        right: the share of right answers on the rows looked at; None where none were.
+    """
+
+    classes: tuple[Label, ...]
+    told: bool
+    known: bool
+    right: float | None
+
+
+def order_of(
+    labels: NDArray[Any],
+    seen: NDArray[Any] | None,
+    said: NDArray[Any] | None,
+    width: int,
+    names: Sequence[tuple[str, ...]],
+) -> Order | None:
+    """The order of the labels in which the model is right most often; None where they are not its classes.
+
+    Args:
+        labels: [n], of all items.
+        seen: [k], of the items that the model was asked about.
+        said: [k, C], their scores.
+        width: C.
+        names: lists of label names that lie beside the model.
+    """
+    tried = [(_agreement(said, seen, classes), classes) for classes in _orders(labels, width, names)]
+    if not tried:
+        return None
+    (beyond, right), classes = max(tried, key=lambda each: each[0][0])
+    told = beyond >= _SURE
+    return Order(classes, told, told or classes in names or labels.dtype.kind not in "US", right)
 
 
 def _unknown_scores(labels: NDArray[Any], output: OutputFacts) -> Weighed | None:

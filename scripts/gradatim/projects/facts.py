@@ -94,13 +94,14 @@ def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
         label, slices = told, tuple(name for name in slices if name != told)
     free = [name for name in free if name not in (*slices, group, label, "path", "sampling_rate")]
     inputs, unfed, left = _feeding(specs, free, heads, is_table=_is_table(path))
-    if label is None and len(left) == 1 and not is_folder:
+    fed = [spec for spec in specs if spec.name not in unfed]
+    if label is None and len(left) == 1 and fed and not is_folder:
         label = left[0]  # nothing else is left to be right
     labels = open_data(path, root=root, label=label).labels() if label else None
     example = heads[free[0]] if not specs and free else None
     if specs and not unfed:
         try:
-            fed = open_data(
+            opened = open_data(
                 path,
                 root=root,
                 label=label,
@@ -109,7 +110,7 @@ def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
                 slices=slices,
                 group=group,
             )
-            example = fed.head(_HEAD).inputs[specs[0].name]
+            example = opened.head(_HEAD).inputs[specs[0].name]
         except GradatimError:
             unfed = tuple(spec.name for spec in specs)
     rows = plain.lengths[label] if label else max(plain.lengths.values(), default=0)

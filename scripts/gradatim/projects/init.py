@@ -213,6 +213,11 @@ def _draft(
         notes.append(
             f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."
         )
+    if reading is not None and not reading.ordered:
+        notes.append(
+            "The labels are names, and nothing told which score is whose: see that `task.labels` stand in the order of the "
+            "model's scores."
+        )
     calibration = next(iter((*found.of("calibration"), *found.of("training"))), None)
     path = calibration.path if calibration and calibration.path != choice.evaluation else None
     others = [one.path for one in found.models if one is not choice.model and one.problem is None]
@@ -306,14 +311,14 @@ def _tried(proposal: Proposal, readings: list[Reading], trial: Tryout) -> Propos
         mended = _mended(proposal, troubles[0], left)
         if mended is None:
             told = f"A run stops here as yet: {troubles[0].reason}"
-            return proposal if told in proposal.notes else replace(proposal, notes=(*proposal.notes, told))
+            return proposal if _was_not_asked(proposal) else replace(proposal, notes=(*proposal.notes, told))
         proposal = mended
     return proposal
 
 
 def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading]) -> Proposal | None:
     """The proposal without what it stopped at; None where nothing can be left out."""
-    if trouble.grave:
+    if trouble.grave or (_was_not_asked(proposal) and trouble.part not in ("robustness", "calibration")):
         return None
     if trouble.part == "robustness":
         kept = tuple(name for name in proposal.corruptions if name != trouble.corruption)
@@ -328,6 +333,11 @@ def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading]) -> Propos
         note = f"{proposal.evaluation} was left out: {trouble.reason}"
         return replace(proposal, reading=None, question=None, corruptions=(), notes=(*proposal.notes, note))
     return None
+
+
+def _was_not_asked(proposal: Proposal) -> bool:
+    """Whether the model could say nothing of its data, which a note tells: it takes the user to mend that."""
+    return proposal.evaluation is not None and proposal.choice.seen is None
 
 
 def _about_pickle(path: str, model: FoundModel | None) -> str:

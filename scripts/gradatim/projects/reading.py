@@ -29,6 +29,7 @@ class Reading:
         sure: whether nothing speaks for another reading.
         classes: of a classification, how many there are; 0 where that is not known.
         right: of a classification, the share of right answers on the rows looked at; None where none were.
+        ordered: whether the order of the labels is known to be that of the scores.
     """
 
     task: TaskGuess
@@ -36,6 +37,7 @@ class Reading:
     sure: bool = True
     classes: int = 0
     right: float | None = None
+    ordered: bool = True
 
 
 def spelled(classes: Sequence[Label]) -> tuple[Label, ...]:

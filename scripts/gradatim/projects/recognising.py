@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.checks.rehearsal import Seen
-from gradatim.projects.classes import EMBEDDING_WIDTH, readings_of_one_label
+from gradatim.projects.classes import EMBEDDING_WIDTH, order_of, readings_of_one_label
 from gradatim.projects.facts import DataFacts
 from gradatim.projects.outputs import EMBEDDINGS, UNKNOWN, OutputFacts, outputs_of
 from gradatim.projects.reading import Reading, TaskGuess
@@ -34,11 +34,11 @@ def recognise(
     """
     outputs = outputs_of(signature, seen)
     labels = None if facts is None or facts.labels is None else _squeezed(facts.labels)
+    asked = None if seen is None or seen.labels is None else _squeezed(seen.labels)
     readings: list[Reading] = []
     if labels is not None and (labels.dtype == object or labels.ndim > 1):
-        readings += _of_many_labels(labels, outputs, names)
+        readings += _of_many_labels(labels, asked, outputs, names)
     elif labels is not None:
-        asked = None if seen is None or seen.labels is None else _squeezed(seen.labels)
         readings += readings_of_one_label(labels, asked, outputs, names)
     readings += _without_labels(facts, outputs, seen)
     kinds: dict[str, Reading] = {}
@@ -54,7 +54,10 @@ def _squeezed(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_many_labels(
-    labels: NDArray[Any], outputs: Sequence[OutputFacts], names: Sequence[tuple[str, ...]]
+    labels: NDArray[Any],
+    asked: NDArray[Any] | None,
+    outputs: Sequence[OutputFacts],
+    names: Sequence[tuple[str, ...]],
 ) -> Iterator[Reading]:
     """A tag for each token, or a number for each pixel or moment."""
     first = np.asarray(labels[0])
@@ -68,8 +71,26 @@ def _of_many_labels(
         if numbers and (output.axes == axes or (output.axes is not None and told == wanted)):
             yield Reading(TaskGuess("regression", output=output.stated), "answers and labels have one shape")
         elif output.axes in (axes + 1, None) and axes == 2 and first.dtype.kind != "f":
-            tags = next((each for each in names if output.shape and len(each) == output.shape[-1]), ())
-            yield Reading(TaskGuess("token_classification", tags, output.stated), "each token has its tag")
+            yield from _tags(labels, asked, output, names)
+
+
+def _tags(
+    labels: NDArray[Any], asked: NDArray[Any] | None, output: OutputFacts, names: Sequence[tuple[str, ...]]
+) -> Iterator[Reading]:
+    """Scores [b, t, C] for labels [n, t]; those below zero do not count."""
+    width = output.shape[-1] if output.shape else None
+    if width is None:
+        return
+    flat = np.concatenate([np.asarray(each) for each in labels])
+    seen, said = None, None
+    if asked is not None and output.said is not None and output.said.shape[:2] == asked.shape:
+        seen, said = asked.reshape(-1), output.said.reshape(-1, width)
+        counted = seen >= 0 if seen.dtype.kind == "i" else np.ones(len(seen), bool)
+        seen, said = seen[counted], said[counted]
+    order = order_of(flat[flat >= 0] if flat.dtype.kind == "i" else flat, seen, said, width, names)
+    if order is not None:
+        task = TaskGuess("token_classification", order.classes, output.stated)
+        yield Reading(task, "each token has its tag", ordered=order.known)
 
 
 def _without_labels(
