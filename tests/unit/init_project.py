@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
-from gradatim.projects.init import Proposal, render, write
+from gradatim.projects.init import write
+from gradatim.projects.proposal import Proposal
+from gradatim.projects.text import render
 
 
 def model_file(path: Path, inputs, outputs) -> Path:

@@ -16,8 +16,9 @@ from gradatim.contract.reading import read_contract
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import template_folder
 from gradatim.projects.finding import role_of
-from gradatim.projects.init import propose, render, write
+from gradatim.projects.init import propose, write
 from gradatim.projects.ladder import climb
+from gradatim.projects.text import render
 from gradatim.rendering.gitlab import PATH
 
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from init_project import contract_of, graph_file, knowing, model_file, questions, table
 
-from gradatim.projects.init import propose, render
+from gradatim.projects.init import propose
+from gradatim.projects.text import render
 
 
 def test_scores_of_many_classes_are_told_by_their_answers_and_named_by_the_list_beside(tmp_path):
@@ -96,6 +97,17 @@ def test_several_outputs_that_fit_no_label_are_one_question_with_the_users_own_m
     assert "embedding or a metric of your own?" in asked
     answer = yaml.safe_load(asked.partition("task: ")[2])
     assert answer == {"type": "embedding", "output": names[0], "metrics": {"score": "project:metric"}}
+
+
+def test_a_metric_that_cannot_judge_the_answers_is_not_named_in_the_question(tmp_path):
+    """It was written for something else: all outputs by name, where a metric of the kit's gets labels and answers."""
+    model_file(tmp_path / "m.onnx", [("x", "float32", ["n", 4])], [("a", "float32", ["n", 17, 8])])
+    (tmp_path / "project.py").write_text("def metric(outputs, labels):\n    return outputs['a'].mean()\n")
+    np.savez(tmp_path / "test.npz", x=np.zeros((60, 4), np.float32), label=np.arange(60) + 36)
+    (asked,) = questions(propose(tmp_path))
+    answer = yaml.safe_load(asked.partition("task: ")[2])
+    assert answer["metrics"] == {"score": "scoring:score"}
+    assert "def score(labels, predictions)" in asked
 
 
 def test_what_the_answers_do_not_decide_is_asked_in_one_line_and_answered_on_the_command_line(tmp_path):

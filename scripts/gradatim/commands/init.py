@@ -10,7 +10,7 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
-    from gradatim.projects.init import Proposal
+    from gradatim.projects.proposal import Proposal
 
 _TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
 
@@ -43,7 +43,8 @@ def command(folder: Path | None, force: bool, task: str | None, ci: str | None, 
       gradatim init --force --task regression
       gradatim init models/digits --ci gitlab
     """
-    from gradatim.projects.init import CONTRACT, propose, refuse_if_there, render, write
+    from gradatim.projects.init import CONTRACT, propose, refuse_if_there, write
+    from gradatim.projects.text import render
 
     root = (folder or Path.cwd()).absolute()
     if not print_only:

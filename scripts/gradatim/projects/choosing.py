@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,10 @@ class Choice:
             found["data"] = {"evaluation": self.evaluation, "label": self.facts.label, **told}
         return found
 
-    def text(self) -> str:
-        """A contract of model and data alone; its task plays no part in a look."""
-        return yaml.safe_dump({**self.sections(), "task": "embedding"}, allow_unicode=True, sort_keys=False)
+    def text(self, task: Mapping[str, Any] | None = None) -> str:
+        """A contract of model and data alone; where no task is given it plays no part, as in a look."""
+        sections = {**self.sections(), "task": task or "embedding"}
+        return yaml.safe_dump(sections, allow_unicode=True, sort_keys=False)
 
 
 def choose(root: Path, found: Findings, functions: tuple[FoundFunction, ...], trial: Tryout) -> Choice:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import textwrap
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gradatim.ci import contracts
 from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
-from gradatim.files import cannot_write, template_folder, write_text
+from gradatim.files import cannot_write, write_text
 from gradatim.projects import ladder
 from gradatim.projects.choosing import Choice, choose
 from gradatim.projects.feeding import corruptions_for
 from gradatim.projects.finding import Findings, FoundModel, look_around
-from gradatim.projects.functions import FoundFunction, look_for_functions, metrics_among
+from gradatim.projects.functions import FoundFunction, look_for_functions
 from gradatim.projects.labelling import read_label_lists
+from gradatim.projects.proposal import Proposal
+from gradatim.projects.question import question
 from gradatim.projects.reading import Reading, TaskGuess
 from gradatim.projects.recognising import recognise
-from gradatim.projects.thresholds import gates_for, items_in_time
+from gradatim.projects.text import render
 from gradatim.projects.trial import Trouble, Tryout
 from gradatim.subversion import checkout
 
@@ -29,72 +28,6 @@ CONTRACT = "gradatim.yml"
 
 _BUILDERS = ("export.py", "build.py", "convert.py", "train.py")
 _MOST_REHEARSALS = 6
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What a contract could say, and why.
-
-    Attributes:
-        root: the folder that the contract will lie in.
-        name: of the model, in tags and reports.
-        choice: the model to release and the data to evaluate it on.
-        reading: what the model does; None when nothing points to it.
-        question: what could not be told, with both answers; None when all could.
-        builder: a script that may make the model; for a model that git ignores, or none at all.
-        ignored: whether git ignores the model's path, so that CI will not have it.
-        calibration: path of the calibration data, None when none was found.
-        keep: what compression must keep; None where nothing is to be compressed.
-        corruptions: robustness tests that suit the inputs.
-        pytest: a folder of the user's own model tests, None when there is none.
-        stages: (name, branch), lowest first.
-        others: further models that were found.
-        named: whether tags must bear the model's name, because the repository holds other contracts.
-        versioned: whether the folder lies in a repository, without which nothing can be released.
-        notes: sentences for the user: what was seen and could not be used, and what to do about it.
-    """
-
-    root: Path
-    name: str
-    choice: Choice = field(default_factory=Choice)
-    reading: Reading | None = None
-    question: str | None = None
-    builder: str | None = None
-    ignored: bool = False
-    calibration: str | None = None
-    keep: dict[str, str] | None = None
-    corruptions: tuple[str, ...] = ()
-    pytest: str | None = None
-    stages: tuple[tuple[str, str], ...] = ladder.DEFAULT
-    others: tuple[str, ...] = ()
-    named: bool = False
-    versioned: bool = True
-    notes: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> FoundModel | None:
-        return self.choice.model
-
-    @property
-    def evaluation(self) -> str | None:
-        """Path of the evaluation data; None where nothing says what is right in them."""
-        return self.choice.evaluation if self.reading else None
-
-    @property
-    def task(self) -> TaskGuess | None:
-        return self.reading.task if self.reading else None
-
-    @property
-    def items(self) -> int | None:
-        """How many items are corrupted, where as many as usual would take long."""
-        seen, facts = self.choice.seen, self.choice.facts
-        most = items_in_time(seen.seconds, len(self.corruptions)) if seen else None
-        return most if most is not None and facts is not None and most < facts.rows else None
-
-    @property
-    def gates(self) -> dict[str, dict[str, Any]]:
-        """Gate -> what it wants, in the contract's words."""
-        return gates_for(self.reading, self.choice.facts, self.choice.size) if self.choice.exists else {}
 
 
 def propose(root: Path, task: str | None = None) -> Proposal:
@@ -128,25 +61,8 @@ def propose(root: Path, task: str | None = None) -> Proposal:
     with Tryout(root / CONTRACT) as trial:
         choice = choose(root, found, functions, trial)
         readings = _readings(root, found, choice, task)
-        proposal = _draft(root, found, choice, readings, functions)
+        proposal = _draft(root, found, choice, readings, functions, trial)
         return _tried(proposal, readings, trial)
-
-
-def render(proposal: Proposal) -> str:
-    """The proposal as a commented ``gradatim.yml``; the comments are the schema's own words."""
-    import jinja2
-
-    environment = jinja2.Environment(  # noqa: S701 (YAML, not HTML)
-        loader=jinja2.FileSystemLoader(template_folder("projects")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["flow"] = _flow
-    environment.filters["wrapped"] = _wrapped
-    text = environment.get_template("gradatim.yml.j2").render(p=proposal, about=_Schema().about)
-    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def write(proposal: Proposal, *, force: bool = False) -> Path:
@@ -195,7 +111,12 @@ def _readings(root: Path, found: Findings, choice: Choice, task: str | None) -> 
 
 
 def _draft(
-    root: Path, found: Findings, choice: Choice, readings: list[Reading], functions: tuple[FoundFunction, ...]
+    root: Path,
+    found: Findings,
+    choice: Choice,
+    readings: list[Reading],
+    functions: tuple[FoundFunction, ...],
+    trial: Tryout,
 ) -> Proposal:
     reading = readings[0] if readings else None
     notes = [
@@ -243,7 +164,7 @@ def _draft(
         name=_name(root, choice.model),
         choice=choice,
         reading=reading,
-        question=_question(readings, choice, functions),
+        question=question(readings, choice, functions, trial),
         builder=next((name for name in _BUILDERS if (root / name).is_file()), None),
         ignored=choice.model is not None and _is_ignored(root, choice.model.path),
         calibration=path,
@@ -256,26 +177,6 @@ def _draft(
         notes=tuple(notes),
     )
     return replace(proposal, keep=_keep(proposal))
-
-
-def _question(readings: list[Reading], choice: Choice, functions: tuple[FoundFunction, ...]) -> str | None:
-    """One line with both answers, where what was seen does not decide between them."""
-    if not readings or readings[0].sure:
-        return None
-    taken = readings[0].task.type
-    if len(readings) > 1:
-        other = readings[1].task.type
-        return (
-            f"{taken} or {other}? Taken: {taken}, since {readings[0].why}. "
-            f"If it is the other: gradatim init --force --task {other}"
-        )
-    metric = next((function.reference for function in metrics_among(functions)), "scoring:score")
-    output = readings[0].task.output
-    named = f", output: {_flow(output)}" if output else ""
-    return (
-        f"{taken} or a metric of your own? Taken: {taken}, which holds the answers against the last release's, since no "
-        f"output fits the labels. If it is the other: task: {{type: {taken}{named}, metrics: {{score: {_flow(metric)}}}}}"
-    )
 
 
 def _keep(proposal: Proposal) -> dict[str, str] | None:
@@ -368,45 +269,3 @@ def _is_versioned(root: Path) -> bool:
     except GradatimError:
         return False
     return True
-
-
-def _flow(value: Any) -> str:
-    """A value on one line of YAML."""
-    import yaml
-
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False)
-    return text.removesuffix("...\n").rstrip("\n")
-
-
-def _wrapped(values: list[Any], indent: int) -> str:
-    """A list on as many lines of YAML as it takes."""
-    import yaml
-
-    text = yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=110, sort_keys=False)
-    return text.rstrip("\n").replace("\n", "\n" + " " * indent)
-
-
-class _Schema:
-    """The contract's descriptions as comments."""
-
-    def __init__(self) -> None:
-        from gradatim.contract.reading import json_schema
-
-        self._schema = json_schema()
-
-    def about(self, place: str, indent: int = 0) -> str:
-        """``# description`` of a key such as ``model.path``, wrapped; a section's own key may be followed."""
-        section: dict[str, Any] = self._schema
-        *path, last = place.split(".")
-        for key in path:
-            section = self._section(section["properties"][key])
-        text = section["properties"][last]["description"]
-        prefix = " " * indent + "# "
-        return "\n".join(textwrap.wrap(text, 100, initial_indent=prefix, subsequent_indent=prefix))
-
-    def _section(self, node: dict[str, Any]) -> dict[str, Any]:
-        reference = re.search(r'"#/\$defs/(\w+)"', json.dumps(node))
-        if reference is None:
-            raise KeyError("a place in the contract that is no section")
-        found: dict[str, Any] = self._schema["$defs"][reference[1]]
-        return found
