@@ -20,6 +20,7 @@ from gradatim.timing.decision import Decision
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import Nvml
 from gradatim.timing.paired import Question, compare
+from gradatim.timing.result import PairedResult
 
 pytest.importorskip("onnxruntime")
 
@@ -88,7 +89,8 @@ def test_a_much_slower_candidate_is_refused_and_a_faster_one_recognised(project,
     names = {(m.name, m.variant): m for m in result.measurements()}
     assert names["latency_ratio", "slow"].value == slow.ratio
     assert names["latency_p50", "slow"].unit == "s"
-    json.dumps(result.to_json(), allow_nan=False)
+    kept = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert PairedResult.from_json(kept, "benchmark.json") == result
 
 
 def test_a_single_contestant_is_described_without_a_comparison(project, batch):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, GOLDEN_FILE, REPORT_FILE, SCORE_FILE
 from gradatim.evidence.statement import Statement
-from gradatim.files import cannot_write, refuse_link, sha256_file, write_bytes, write_text
+from gradatim.files import cannot_write, read_json, refuse_link, sha256_file, write_bytes, write_text
 from gradatim.shard import Shard
 
 if TYPE_CHECKING:
     from gradatim.metrics.predictions import Predictions
+    from gradatim.timing.result import PairedResult
 
 FOLDER = ".gradatim"
 
@@ -185,6 +186,17 @@ class Workspace:
         from gradatim.metrics.predictions import Predictions
 
         return Predictions.load(self.predictions_folder(variant))
+
+    def timings(self) -> PairedResult | None:
+        """What the benchmark left; None when it left nothing.
+
+        Raises:
+            BrokenEvidence: it is not that.
+        """
+        from gradatim.timing.result import PairedResult
+
+        path = self.benchmark
+        return PairedResult.from_json(read_json(path), str(path)) if path.exists() else None
 
     def save(self, statement: Statement) -> None:
         """Write the evidence of a step."""

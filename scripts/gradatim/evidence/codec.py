@@ -90,7 +90,7 @@ class _Reader:
             return self._union(arguments, value, place)
         if origin is tuple:
             return self._tuple(arguments, value, place)
-        if origin is Mapping:
+        if origin in (Mapping, dict):
             _expect(value, place, dict)
             return {key: self.read(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
         if is_dataclass(kind):

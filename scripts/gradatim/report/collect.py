@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
@@ -15,7 +15,7 @@ from gradatim.errors import GradatimError
 from gradatim.evidence.found import Check, Compressed, Evaluated, Inspected, Judged, Tested
 from gradatim.evidence.statement import Statement
 from gradatim.evidence.trial import Trial
-from gradatim.files import digest_of, read_json, sha256_bytes
+from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
@@ -39,6 +39,9 @@ from gradatim.report.model import (
 )
 from gradatim.report.overlap import aligned, counts
 from gradatim.signature import Inspection, Signature
+
+if TYPE_CHECKING:
+    from gradatim.timing.result import PairedResult
 
 _ECDF_POINTS = 100
 
@@ -71,7 +74,7 @@ def collect(
     measurements = [m for statement in found.values() for m in statement.measurements]
     variant = choice.chosen if choice else next((name for s in found.values() for name in s.subjects), None)
     baseline = _baseline(candidate)
-    record = _benchmark(candidate) if "benchmark" in found else None
+    timings = candidate.workspace.timings() if "benchmark" in found else None
     evaluated = Evaluated.if_any(found.get("evaluate"))
     inspected = Inspected.if_any(found.get("inspect"))
     checks = tested.checks if (tested := Tested.if_any(found.get("test"))) else ()
@@ -91,11 +94,11 @@ def collect(
         contract=candidate.contract.path.name,
         gates=results,
         steps=tuple(_step(statement) for statement in found.values()),
-        variants=_variants(measurements, found, variant, record, candidate),
+        variants=_variants(measurements, found, variant, timings, candidate),
         measurements=tuple(m for m in measurements if m.variant in (variant, BASELINE)),
         slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
-        latency=_latency(record, variant),
+        latency=_latency(timings, variant) if timings else None,
         overlap=_overlap(evaluated, variant),
         confusion=_confusion(evaluated, variant, candidate) if evaluated else None,
         calibration=_calibration(evaluated, variant, measurements) if evaluated else None,
@@ -142,14 +145,14 @@ def _variants(
     measurements: list[Measurement],
     found: Mapping[str, Statement],
     chosen: str | None,
-    record: Mapping[str, Any] | None,
+    timings: PairedResult | None,
     candidate: Candidate,
 ) -> tuple[VariantRow, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
     both = _overlap(Evaluated.if_any(found.get("evaluate")), chosen)
     compressed = Compressed.if_any(found.get("compress"))
     trials = {trial.name: trial for trial in (compressed and compressed.trials) or ()}
-    ratios = _ratios(record)
+    ratios = _ratios(timings)
     variants = [
         _variant(name, measurements, trials.get(name), ratios.get(name), chosen, candidate) for name in names
     ]
@@ -203,63 +206,44 @@ def _variant(
     )
 
 
-def _benchmark(candidate: Candidate) -> Mapping[str, Any] | None:
-    path = candidate.workspace.benchmark
-    if not path.exists():
-        return None
-    record: Mapping[str, Any] = read_json(path)
-    return record
-
-
-def _ratios(record: Mapping[str, Any] | None) -> dict[str, Estimate]:
+def _ratios(timings: PairedResult | None) -> dict[str, Estimate]:
     """Time per call relative to the baseline's; nothing where there is no baseline.
 
     Paired with its interval for the forms that were asked about, the ratio of medians for the others.
     """
-    if record is None:
+    baseline = timings.contestant(BASELINE) if timings else None
+    if timings is None or baseline is None:
         return {}
-    p50 = {entry["name"]: entry["p50"]["value"] for entry in record["contestants"]}
-    if BASELINE not in p50:
-        return {}
-    found = {name: Estimate(value / p50[BASELINE]) for name, value in p50.items()}
-    for entry in record["comparisons"]:
-        if entry["baseline"] == BASELINE and entry["looks"]:
-            last = entry["looks"][-1]
-            found[entry["candidate"]] = Estimate(last["ratio"], last["low"], last["high"])
+    found = {one.name: Estimate(one.p50.value / baseline.p50.value) for one in timings.contestants}
+    for answer in timings.comparisons:
+        if answer.baseline == BASELINE and answer.ratio is not None:
+            found[answer.candidate] = Estimate(answer.ratio, answer.low, answer.high)
     return found
 
 
-def _latency(record: Mapping[str, Any] | None, chosen: str | None) -> Latency | None:
-    if record is None:
-        return None
-    shown = [entry for entry in record["contestants"] if entry["name"] in (chosen, BASELINE)]
+def _latency(timings: PairedResult, chosen: str | None) -> Latency:
+    shown = [one for one in timings.contestants if one.name in (chosen, BASELINE)]
     contestants = tuple(
         TimedModel(
-            entry["name"],
-            {quantile: entry[quantile]["value"] for quantile in ("p50", "p90", "p99")},
-            _ecdf(entry["samples"]),
-            entry["calls"],
+            one.name,
+            {"p50": one.p50.value, "p90": one.p90.value, "p99": one.p99.value},
+            _ecdf(one.samples),
+            one.calls,
         )
-        for entry in shown
+        for one in shown
     )
-    machine = record["machine"]
-    first = shown[0] if shown else None
-    setting = (
-        f"{machine.get('cpu') or machine.get('kind', '')}, {first['threads']} thread, batch of {first['items']}"
-        if first
-        else None
-    )
-    for entry in record["comparisons"]:
-        if entry["candidate"] == chosen and entry["baseline"] == BASELINE and entry["looks"]:
-            last = entry["looks"][-1]
-            ratio = Estimate(last["ratio"], last["low"], last["high"])
-            return Latency(
-                contestants, tuple(entry["differences"]), ratio, entry["margin"], last["decision"], setting
-            )
-    return Latency(contestants, setting=setting)
+    setting = None
+    if shown:
+        machine = timings.machine.cpu or timings.machine.kind
+        setting = f"{machine}, {shown[0].threads} thread, batch of {shown[0].items}"
+    answer = timings.comparison(chosen or "")
+    if answer is None or answer.baseline != BASELINE or answer.ratio is None:
+        return Latency(contestants, setting=setting)
+    ratio = Estimate(answer.ratio, answer.low, answer.high)
+    return Latency(contestants, answer.differences, ratio, answer.margin, answer.decision.value, setting)
 
 
-def _ecdf(samples: list[float]) -> tuple[tuple[float, float], ...]:
+def _ecdf(samples: Sequence[float]) -> tuple[tuple[float, float], ...]:
     """At most 100 points of the share of calls that took at most so long."""
     ordered = sorted(samples)
     n = len(ordered)

@@ -39,6 +39,8 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 
 def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
+    from gradatim.timing.result import together
+
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.data_set("evaluation") is None:
         return Outcome("no evaluation data in the contract to time with", subjects)
@@ -58,7 +60,7 @@ def run(candidate: Candidate) -> Outcome:
 
         found = list(_timed(contestants, list(variants), batch, settings, _margin(candidate), tell))
     path = candidate.workspace.benchmark
-    write_json(path, _merged(found))
+    write_json(path, together(found).to_json())
     measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
     summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL) + _tokenizer_in(
         readers, baseline is not None
@@ -133,23 +135,6 @@ def _timed(
         answer = result.comparison(name)
         if answer is not None and answer.decision.verdict is Verdict.PASS:
             return
-
-
-def _merged(found: list[PairedResult]) -> dict[str, Any]:
-    """All runs as one record; of a contestant in several, the longest."""
-    records = [result.to_json() for result in found]
-    contestants: dict[str, Any] = {}
-    for entry in (entry for record in records for entry in record["contestants"]):
-        if entry["name"] not in contestants or entry["calls"] > contestants[entry["name"]]["calls"]:
-            contestants[entry["name"]] = entry
-    comparisons = [entry for record in records for entry in record["comparisons"]]
-    seconds = sum(record["seconds"] for record in records)
-    return {
-        **records[-1],
-        "contestants": list(contestants.values()),
-        "comparisons": comparisons,
-        "seconds": seconds,
-    }
 
 
 def _margin(candidate: Candidate) -> float:

@@ -13,7 +13,7 @@ from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.uses import reuse_of
 from gradatim.evidence.found import Judged
-from gradatim.files import digest_of, read_json, sha256_bytes
+from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.pipeline.graph import MEASURING
 
@@ -241,27 +241,24 @@ def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], 
 
     from gradatim.gates.latency import PairedTiming
 
-    path = candidate.workspace.benchmark
-    if not path.exists():
+    found = candidate.workspace.timings()
+    mine = found.contestant(name) if found else None
+    if found is None or mine is None:
         return {}, None
-    record = read_json(path)
-    timed = {entry["name"]: entry for entry in record["contestants"]}
-    latencies = np.asarray(timed[name]["samples"], np.float64) if name in timed else None
-    timings = {}
-    for entry in record["comparisons"]:
-        if entry["candidate"] != name or entry["baseline"] != BASELINE:
-            continue
-        ratios, looks = entry["differences"], max(1, len(entry["looks"]))
-        a, b = timed[BASELINE], timed[name]
-        for metric in ("latency_p50", "latency_mean"):
-            timings[metric] = PairedTiming(ratios, a["p50"]["value"], b["p50"]["value"], looks)
-        timings["throughput"] = PairedTiming(
-            [-ratio for ratio in ratios], a["throughput"], b["throughput"], looks
-        )
-        if entry["energy"] and a["energy"] and b["energy"]:
-            timings["energy"] = PairedTiming(
-                entry["energy"], a["energy"]["value"], b["energy"]["value"], looks
-            )
+    latencies = np.asarray(mine.samples, np.float64)
+    baseline, answer = found.contestant(BASELINE), found.comparison(name)
+    if baseline is None or answer is None or answer.baseline != BASELINE:
+        return {}, latencies
+    ratios, looks = answer.differences, max(1, len(answer.looks))
+    paired = PairedTiming(ratios, baseline.p50.value, mine.p50.value, looks)
+    faster = [-ratio for ratio in ratios]
+    timings = {
+        "latency_p50": paired,
+        "latency_mean": paired,
+        "throughput": PairedTiming(faster, baseline.throughput, mine.throughput, looks),
+    }
+    if answer.energy and baseline.energy and mine.energy:
+        timings["energy"] = PairedTiming(answer.energy, baseline.energy.value, mine.energy.value, looks)
     return timings, latencies
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from gradatim.errors import BrokenEvidence
+from gradatim.evidence.codec import decode
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.decision import Decision, Look
@@ -133,8 +135,9 @@ class PairedResult:
     gpu: tuple[GpuFacts, ...] = ()
     discarded: tuple[Discarded, ...] = ()
 
-    def contestant(self, name: str) -> ContestantTiming:
-        return next(contestant for contestant in self.contestants if contestant.name == name)
+    def contestant(self, name: str) -> ContestantTiming | None:
+        """What was measured of ``name``; None when it took no part."""
+        return next((contestant for contestant in self.contestants if contestant.name == name), None)
 
     def comparison(self, candidate: str) -> PairedComparison | None:
         """The comparison in which ``candidate`` is the candidate."""
@@ -163,6 +166,42 @@ class PairedResult:
             for one in entry["looks"]:
                 one["decision"] = one["decision"].value
         return record
+
+    @classmethod
+    def from_json(cls, record: Any, name: str) -> PairedResult:
+        """Read back what ``to_json`` wrote; ``name`` says where it came from.
+
+        Raises:
+            BrokenEvidence: a key is missing or holds another type; or an answer is about nobody who was timed.
+        """
+        try:
+            found = decode(cls, record, "it", newer=True)
+        except BrokenEvidence as error:
+            raise BrokenEvidence(
+                f"{name} is not what the benchmark left: {error} Run: gradatim benchmark --force"
+            ) from error
+        timed = {contestant.name for contestant in found.contestants}
+        for answer in found.comparisons:
+            if strange := {answer.candidate, answer.baseline} - timed:
+                raise BrokenEvidence(
+                    f"{name} is not what the benchmark left: it compares {min(strange)}, which was not timed. "
+                    "Run: gradatim benchmark --force"
+                )
+        return found
+
+
+def together(runs: Sequence[PairedResult]) -> PairedResult:
+    """All runs of one benchmark as one; of a contestant in several, the longest."""
+    contestants: dict[str, ContestantTiming] = {}
+    for one in (one for run in runs for one in run.contestants):
+        if one.name not in contestants or one.calls > contestants[one.name].calls:
+            contestants[one.name] = one
+    return replace(
+        runs[-1],
+        contestants=tuple(contestants.values()),
+        comparisons=tuple(answer for run in runs for answer in run.comparisons),
+        seconds=sum(run.seconds for run in runs),
+    )
 
 
 def _measurements(one: ContestantTiming) -> Iterator[Measurement]:

@@ -1,0 +1,116 @@
+"""What a benchmark found, on its way from one step to the next: read back whole, or refused by the key that is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gradatim.errors import BrokenEvidence
+from gradatim.timing.blocks import BlockPlan
+from gradatim.timing.decision import Decision, Look
+from gradatim.timing.machine import Machine
+from gradatim.timing.nvml import GpuFacts
+from gradatim.timing.result import (
+    ContestantTiming,
+    Discarded,
+    LatencyLevel,
+    PairedComparison,
+    PairedResult,
+    together,
+)
+
+MACHINE = Machine("A CPU", "x86_64", "Linux", 2, (0.5, 0.25, 0.0), None, ("avx2",))
+GPU = GpuFacts(
+    "A GPU", 1e9, 2e9, None, (), False, 0, True, None, {"energy": "not_supported", "mig": "no_permission"}
+)
+
+
+def timing(name: str, calls: int = 100, seconds: float = 0.001) -> ContestantTiming:
+    level = LatencyLevel(seconds, seconds * 0.9, seconds * 1.1)
+    return ContestantTiming(
+        name, "cpu", 1, "perf_counter", 6, calls, 8, level, level, level, level, 8 / seconds, seconds, 4096, 0.1,
+        (seconds, seconds * 1.5), None, (), "not_supported",
+    )  # fmt: skip
+
+
+def comparison(candidate: str, baseline: str = "baseline") -> PairedComparison:
+    looks = (Look(6, 1.2, 1.1, 1.3, Decision.UNDECIDED), Look(10, 1.2, 1.15, 1.25, Decision.SLOWER))
+    return PairedComparison(candidate, baseline, 0.03, 0.01, (0.18, 0.19), looks, 0.02, energy=(0.1,))
+
+
+def result(*candidates: str, calls: int = 100) -> PairedResult:
+    names = ("baseline", *candidates)
+    return PairedResult(
+        tuple(timing(name, calls) for name in names),
+        tuple(comparison(name) for name in candidates),
+        BlockPlan(2, 6),
+        MACHINE,
+        0,
+        0.5,
+        2.0,
+        (GPU,),
+        (Discarded(3, "thermal slowdown"),),
+    )
+
+
+def kept(found: PairedResult) -> Any:
+    return json.loads(json.dumps(found.to_json(), allow_nan=False))
+
+
+def test_what_a_benchmark_found_is_read_back_whole() -> None:
+    found = result("int8", "original")
+    assert PairedResult.from_json(kept(found), "benchmark.json") == found
+    alone = replace(found, comparisons=(), gpu=(), discarded=(), load=None)
+    assert PairedResult.from_json(kept(alone), "benchmark.json") == alone
+
+
+def test_several_runs_of_one_benchmark_are_one_in_which_the_longest_timing_counts() -> None:
+    first, second = result("int8", "pruned", calls=50), result("original", calls=80)
+    whole = together([first, second])
+    assert [(one.name, one.calls) for one in whole.contestants] == [
+        ("baseline", 80), ("int8", 50), ("pruned", 50), ("original", 80),
+    ]  # fmt: skip
+    assert whole.comparisons == (*first.comparisons, *second.comparisons)
+    assert whole.seconds == 4.0
+    assert together([first]) == first
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "told"),
+    [
+        (("contestants", 0, "p50", "value"), "fast", r"contestants\[0\].p50.value is str"),
+        (("contestants", 0, "samples"), None, r"contestants\[0\].samples is NoneType"),
+        (("contestants",), {}, "contestants is dict"),
+        (
+            ("comparisons", 0, "looks", 1, "decision"),
+            "perhaps",
+            r"looks\[1\].decision is 'perhaps', not one of",
+        ),
+        (("comparisons", 0, "candidate"), "int4", "compares int4, which was not timed"),
+        (("gpu", 0, "reasons", "mig"), "a whim", "reasons.mig is 'a whim', not one of"),
+        (("machine",), "here", "machine is str"),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,
+)
+def test_a_benchmark_that_was_altered_is_refused_by_the_key(
+    keys: tuple[str | int, ...], value: object, told: str
+) -> None:
+    record = copy.deepcopy(kept(result("int8")))
+    place = record
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    with pytest.raises(BrokenEvidence, match=told) as refused:
+        PairedResult.from_json(record, ".gradatim/benchmark.json")
+    assert str(refused.value).startswith(".gradatim/benchmark.json is not what the benchmark left: ")
+    assert str(refused.value).endswith("Run: gradatim benchmark --force")
+
+
+@pytest.mark.parametrize("record", [[], None, {}, {"contestants": []}])
+def test_a_file_that_is_no_benchmark_is_refused(record: object) -> None:
+    with pytest.raises(BrokenEvidence, match="is not what the benchmark left"):
+        PairedResult.from_json(record, "benchmark.json")
