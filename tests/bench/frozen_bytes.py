@@ -52,7 +52,7 @@ RULES = (
     # Timings as values, under names that hold nothing else.
     (r"", r"(?:^|\.)(?:\w*seconds|latency_ratio|p50|p90|p99) = ", VALUE, " = #"),
     (r"", r"trials\[[^]]*\]\.score = ", VALUE, " = #"),
-    (r"", rf"\[\d+ {TIMED}[^]]*\]\S*\.(?:{FIGURES}) = ", r' = "?[-\d.e]+"?$', " = #"),
+    (r"", rf"\[{TIMED}[^]]*\]\S*\.(?:{FIGURES}) = ", r' = "?[-\d.e]+"?$', " = #"),
     (r"/report\.json", r"(?:^|\.)latency\.", VALUE, " = #"),
     (r"/benchmark\.json", rf"(?:^|\.)(?!{PLANNED})\w+(?:\[\d+\])* = ", VALUE, " = #"),
     # Tables and pictures drawn from timings: what is there is compared, not where it stands and how often.
@@ -82,7 +82,7 @@ CLIMBED = ("verify beta", "verify production", "status", "history")
 SCHEMAS = ("", " --corruptions", " --metrics classification", " --markdown", " --lineage")
 
 VERSION = "commands/01 gradatim --version: stdout"
-NAMES = ("name", "gate", "type")
+NAMES = ("name", "gate", "type", "variant", "slice")
 TITLES = (r"<code>(.*?)<", r"<title[^>]*>(.*?)<", r"<t[dh][^>]*>(?:<[^>]*>)*([^<]+)")
 MOST = 12  # lines told of one change
 ALIKE = 0.9  # lines that a moved file has in common with itself
@@ -284,7 +284,7 @@ class Kept:
             yield from text.split("\n")
 
     def _leaves(self, value: Any, at: str) -> Iterator[str]:
-        """One line a leaf of JSON: ``gates[13 latency_p50].verdict = "PASS"``."""
+        """One line a leaf of JSON: ``gates[latency_p50 int8-static].verdict = "PASS"``."""
         if isinstance(value, dict) and value:
             if "size" in value and self.sizes.get(value.get("sha256")) == value["size"]:
                 value = {**value, "size": "of these bytes"}
@@ -292,8 +292,8 @@ class Kept:
                 yield from self._leaves(inner, f"{at}.{key}" if at else key)
         elif isinstance(value, list) and value:
             for number, inner in enumerate(value):
-                names = [inner[key] for key in NAMES if key in inner] if isinstance(inner, dict) else []
-                yield from self._leaves(inner, f"{at}[{' '.join(map(str, (number, *names[:1])))}]")
+                names = [str(inner[key]) for key in NAMES if key in inner] if isinstance(inner, dict) else []
+                yield from self._leaves(inner, f"{at}[{' '.join(names) or number}]")
         else:
             yield f"{at} = {json.dumps(value, ensure_ascii=False)}"
 
@@ -302,7 +302,7 @@ def tags(text: str) -> Iterator[str]:
     """One line a tag, after the section and the row or picture that it stands in: ``[Gates / size] <td>44.8 kB``."""
     section = ""
     for block in re.split(r"(<h2.*?</h2>|<tr\b.*?</tr>|<svg\b.*?</svg>)", text, flags=re.DOTALL):
-        section = "".join(re.findall(r"<h2[^>]*>(.*?)</h2>", block)) or section
+        section = re.sub(r"<[^>]*>", "", block) if block.startswith("<h2") else section
         titles = [found for pattern in TITLES for found in re.findall(pattern, block)]
         title = titles[0] if titles and block.startswith(("<tr", "<svg")) else ""
         for tag in filter(str.strip, re.split(r"(?=<)", block)):
