@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from registry_examples import (
 from gradatim.errors import InvalidInput
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE
 from gradatim.evidence.verify import Signatures, Verification, verify_folder
+from gradatim.evidence.statement import Bundle, Statement
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.registry.git import Repository
@@ -248,3 +253,84 @@ def test_a_folder_that_is_no_release_is_explained(tmp_path: Path) -> None:
     assert "no complete release" in found.findings[0].text
     with pytest.raises(InvalidInput, match="not a folder"):
         verify_folder(tmp_path / "missing")
+
+
+def said(*arguments: str, at: Path) -> tuple[int, str]:
+    """Exit code and words of ``gradatim verify``, asked from a folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gradatim", "verify", *arguments],
+        cwd=at,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def forge(repo: Path, folder: Path, version: str = "v1.1.0") -> None:
+    """Another model in a published folder, with every digest and all of the evidence made anew around it."""
+    forged = release_files(repo, version, b"trojan weights")
+    for path in folder.iterdir():
+        path.unlink()
+    for entry in forged.entries:
+        source = forged.sources[entry.path]
+        (folder / entry.path).write_bytes(source if isinstance(source, bytes) else source.read_bytes())
+
+
+def test_a_forgery_that_agrees_with_itself_is_altered_beside_the_tag_that_refutes_it(
+    repo: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "releases" / "v1.1.0"
+    forge(repo, folder)
+    assert verify_folder(folder).answer == "self-consistent"
+    for more in ((), ("--self-consistent",)):
+        code, text = said(str(folder), *more, at=repo)
+        assert (code, "proven" in text) == (3, False), text
+        assert "is not the one that the tag v1.1.0 vouches for" in text
+
+
+def test_a_folder_is_proven_by_its_tag_wherever_one_stands(repo: Path, tmp_path: Path) -> None:
+    inside = shutil.copytree(tmp_path / "releases" / "v1.1.0", repo / "releases" / "v1.1.0")
+    (tmp_path / "elsewhere").mkdir()
+    for folder, at in ((tmp_path / "releases" / "v1.1.0", repo), (inside, tmp_path / "elsewhere")):
+        code, text = said(str(folder), at=at)
+        assert (code, "complete, proven and untouched" in text) == (0, True), text
+        assert "the tag v1.1.0" in text
+
+
+def test_a_folder_that_nothing_vouches_for_is_not_called_proven(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    download = shutil.copytree(tmp_path / "releases" / "v1.1.0", tmp_path / "elsewhere" / "v1.1.0")
+    code, text = said(str(download), at=tmp_path / "elsewhere")
+    assert (code, "complete, proven" in text) == (3, False), text
+    assert "self-consistent, origin not proven" in text
+    assert said(str(download), "--self-consistent", at=tmp_path / "elsewhere")[0] == 0
+    _, text = said(str(download), "--json", at=tmp_path / "elsewhere")
+    assert json.loads(text)["answer"] == "self-consistent"
+    flip(download / "digits.onnx")
+    code, text = said(str(download), "--self-consistent", at=tmp_path / "elsewhere")
+    assert (code, "is altered" in text) == (3, True), text
+
+
+def test_a_folder_of_a_version_that_was_never_tagged_is_not_proven_by_the_tags_beside_it(
+    repo: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "releases" / "v9.0.0"
+    folder.mkdir()
+    forge(repo, folder, "v9.0.0")
+    code, text = said(str(folder), at=repo)
+    assert (code, "self-consistent, origin not proven" in text) == (3, True), text
+
+
+def test_a_release_that_no_gate_judged_is_not_called_proven(repo: Path) -> None:
+    bare = release_files(repo, "v1.2.0", b"x")
+    nothing = Bundle((Statement("gate", {"fp32": bare.manifest.digest}, Verdict.PASS, "0.1.0"),))
+    publish(Repository.find(repo), release_files(repo, "v1.2.0", b"x", evidence=nothing), [
+        FolderPublisher(repo.parent / "releases", root=repo)
+    ])  # fmt: skip
+    found = verified(repo, "v1.2.0")
+    assert (found.answer, found.holds) == ("no gates", True)
+    for what in ("v1.2.0", str(repo.parent / "releases" / "v1.2.0")):
+        code, text = said(what, at=repo)
+        assert (code, "no gates" in text, "proven" in text) == (0, True, False), text
