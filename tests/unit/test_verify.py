@@ -25,8 +25,8 @@ from registry_examples import (
 
 from gradatim.errors import InvalidInput
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE
-from gradatim.evidence.verify import Signatures, Verification, verify_folder
 from gradatim.evidence.statement import Bundle, Statement
+from gradatim.evidence.verify import Signatures, Verification, verify_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.registry.git import Repository

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
     from gradatim.evidence.authenticity import Trust
     from gradatim.evidence.finding import Verification
     from gradatim.evidence.signatures import Signatures
-    from gradatim.registry.history import Release
+    from gradatim.registry.git import Repository
+    from gradatim.registry.history import Registry, Release
+
+_SAID = {
+    "proven": "is complete, proven and untouched, says {vouched}",
+    "no gates": "is complete and untouched, says {vouched}. It has no gates: nothing was demanded of it",
+    "self-consistent": "is self-consistent, origin not proven: its files agree with each other, and neither a tag nor a "
+    "trusted signature says that they are the release. Verify it beside its repository, or with --key; --self-consistent "
+    "takes it as it is",
+    "altered": "is altered",
+    "refused": "is not to be trusted",
+}
 
 
 @click.command("verify", short_help="Is this release complete, proven and untouched?")
@@ -25,6 +37,8 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Do not ask the remote.")
 @click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True,
               help="A download that must be exactly this release; may be given several times.")  # fmt: skip
+@click.option("--self-consistent", is_flag=True,
+              help="Take a folder whose files agree with each other, although nothing proves where it comes from.")  # fmt: skip
 @click.option("--signed", is_flag=True, help="Refuse an unsigned release, whatever its stage demands.")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
               help="Public key (PEM) that must have signed, in place of the contract's `signing`.")  # fmt: skip
@@ -37,6 +51,7 @@ def command(
     contract_path: str | None,
     offline: bool,
     folder: tuple[Path, ...],
+    self_consistent: bool,
     signed: bool,
     key: tuple[Path, ...],
     identity: tuple[str, ...],
@@ -45,8 +60,14 @@ def command(
 ) -> int:
     """Compare tag, manifest, evidence, signature and every byte wherever the release is kept; name all that does not fit.
 
-    A version or a stage is looked up in git; a release folder is held against itself, offline; for any other file
-    it is told which release it belongs to. Signatures are checked offline, by what the contract says under `signing`.
+    A version or a stage is looked up in git. A release folder is held against itself and, offline, against the tag of its
+    version in the repository here, or in the one that it lies in. For any other file it is told which release it belongs
+    to. Signatures are checked offline, by what the contract says under `signing`.
+
+    \b
+    proven           a tag or a trusted signature vouches for every byte          exit 0
+    self-consistent  the files agree; nothing proves where they come from         exit 3, or 0 with --self-consistent
+    altered          something contradicts the release                            exit 3
 
     \b
     Examples:
@@ -59,7 +80,6 @@ def command(
     from gradatim.commands.registry_view import contract_nearby
     from gradatim.errors import InvalidInput, UsageError
     from gradatim.evidence.authenticity import Trust
-    from gradatim.evidence.verify import verify_folder
     from gradatim.progress import show_on
 
     show_on(options.progress())
@@ -71,7 +91,8 @@ def command(
     path = Path(what)
     if path.is_dir():
         signatures = _signatures(contract_nearby(contract_path), given, demanded=signed)
-        return _tell(verify_folder(path, signatures=signatures), json_wanted=json_wanted)
+        found = _verify_folder(path, contract_path, signatures)
+        return _tell(found, json_wanted=json_wanted, self_consistent=self_consistent)
     if path.is_file():
         return _verify_file(path, contract_path, json_wanted=json_wanted)
     if path.suffix in (".onnx", ".pt2", ".safetensors") or "/" in what:
@@ -119,6 +140,29 @@ def _approved(view: RegistryView, release: Release) -> bool:
     return any(assignment.trailers.get("approval") for assignment in mine)
 
 
+def _verify_folder(path: Path, contract_path: str | None, signatures: Signatures) -> Verification:
+    from gradatim.evidence.verify import verify_folder
+    from gradatim.releasing.verification import held_by_tag
+
+    found = verify_folder(path, signatures=signatures)
+    held = (held_by_tag(found, path, *beside) for beside in _beside(path, contract_path))
+    return next((result for result in held if result is not None), found)
+
+
+def _beside(path: Path, contract_path: str | None) -> Iterator[tuple[Repository, Registry]]:
+    """The repository in which one stands, then the one in which a folder lies, as far as there are any."""
+    import contextlib
+
+    from gradatim.commands.registry_view import open_registry, registry_around
+    from gradatim.errors import EnvironmentLacks
+
+    with contextlib.suppress(EnvironmentLacks):
+        view = open_registry(contract_path, fetch=False, offline=True)
+        yield view.repository, view.registry
+    with contextlib.suppress(EnvironmentLacks):
+        yield registry_around(path.resolve().parent)
+
+
 def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) -> int:
     from gradatim.commands.registry_view import open_registry
     from gradatim.releasing.verification import releases_with_file
@@ -139,10 +183,11 @@ def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) ->
     return 0 if found else 3
 
 
-def _tell(result: Verification, *, json_wanted: bool) -> int:
+def _tell(result: Verification, *, json_wanted: bool, self_consistent: bool = False) -> int:
+    accepted = result.holds and (result.answer != "self-consistent" or self_consistent)
     if json_wanted:
-        options.print_json({**asdict(result), "holds": result.holds})
-        return 0 if result.holds else 3
+        options.print_json({**asdict(result), "answer": result.answer, "holds": result.holds})
+        return 0 if accepted else 3
     for place in result.checked:
         click.echo(f"  {click.style('holds', fg='green')}   {place}")
     for note in result.notes:
@@ -150,12 +195,9 @@ def _tell(result: Verification, *, json_wanted: bool) -> int:
     for finding in result.findings:
         click.echo(f"  {click.style('wrong', fg='red')}   {finding.problem}: {finding.text}")
     name = " ".join(part for part in (result.name, result.version) if part) or "this"
+    said = _SAID[result.answer].format(vouched=result.vouched)
     if result.holds:
-        click.echo(
-            f"{name} is complete, proven and untouched ({len(result.checked)} places compared, {result.signature})"
-        )
+        click.echo(f"{name} {said} ({len(result.checked)} places compared, {result.signature})")
     else:
-        click.echo(
-            f"{name} is not to be trusted: {len(result.findings) or 'nothing could be compared, so 1'} finding(s)"
-        )
-    return 0 if result.holds else 3
+        click.echo(f"{name} {said}: {len(result.findings) or 'nothing could be compared, so 1'} finding(s)")
+    return 0 if accepted else 3

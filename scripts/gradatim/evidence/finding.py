@@ -28,6 +28,11 @@ Problem = Literal[
 
 UNSIGNED = "unsigned"
 
+Answer = Literal["proven", "no gates", "self-consistent", "altered", "refused"]
+
+_NOT_ALTERED: frozenset[Problem] = frozenset({"unproven tag", "refused gate", "unsigned", "unreachable"})
+"""Findings that say nothing against the bytes: what would prove or allow them is not there."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -60,6 +65,8 @@ class Verification:
         signature: the same in words: ``unsigned``, ``signed by release.pub``, or why that cannot be told here.
         findings: every reason not to believe it.
         notes: what could not be compared, although enough could.
+        vouched: who says that this is the release: a tag, or somebody whose signature is trusted; None where nobody does.
+        gates: how many gates judged the released form.
     """
 
     name: str | None
@@ -70,6 +77,20 @@ class Verification:
     signature: str = UNSIGNED
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    vouched: str | None = None
+    gates: int = 0
+
+    @property
+    def answer(self) -> Answer:
+        """``proven``: a tag or a trusted signature vouches for every byte, and gates judged them; ``no gates``: none did;
+        ``self-consistent``: the files agree with each other, and anybody could have made them so; ``altered``: something
+        contradicts it; ``refused``: what would prove or allow it is not there.
+        """
+        if not self.holds:
+            return "refused" if all(f.problem in _NOT_ALTERED for f in self.findings) else "altered"
+        if self.vouched is None:
+            return "self-consistent"
+        return "proven" if self.gates else "no gates"
 
     @property
     def holds(self) -> bool:

@@ -186,6 +186,10 @@ class Bundle:
         """The statements of one step."""
         return tuple(statement for statement in self.statements if statement.step == step)
 
+    def gates(self, variant: str) -> int:
+        """How many gates of the contract judged a variant."""
+        return sum(gate.variant == variant for statement in self.of("gate") for gate in statement.gates)
+
     def linked(self, manifest: str) -> tuple[frozenset[str], tuple[Statement, ...]]:
         """What a manifest digest was made from, and the statements that speak of none of it.
 

@@ -28,7 +28,8 @@ T = TypeVar("T")
 def verify_folder(folder: Path, *, signatures: Signatures | None = None) -> Verification:
     """Verify a published release by its own files, offline.
 
-    That a folder agrees with itself does not prove that it is the release: its tag in git does that, or a signature.
+    That a folder agrees with itself does not prove that it is the release: its tag in git does that, or a trusted
+    signature. Without one the answer is ``self-consistent``.
 
     Args:
         folder: holds ``release.json``, ``manifest.json``, the evidence and the model's files; where its name is a version,
@@ -71,6 +72,8 @@ def verify_folder(folder: Path, *, signatures: Signatures | None = None) -> Veri
         signed,
         said,
         findings=(*findings, *problems),
+        vouched=said.removeprefix("signed by ") if signed else None,
+        gates=evidence.gates(record.variant) if evidence is not None else 0,
     )
 
 

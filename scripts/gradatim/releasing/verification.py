@@ -18,7 +18,9 @@ from gradatim.evidence.release_record import (
     SIGNATURE_FILE,
     ReleaseRecord,
 )
+from gradatim.evidence.signature_bundle import read_signature
 from gradatim.evidence.signatures import Signatures
+from gradatim.evidence.statement import Bundle
 from gradatim.evidence.verify import check_files, check_kept
 from gradatim.files import sha256_bytes, sha256_file
 from gradatim.publishers.places import open_publisher, publications_of
@@ -98,7 +100,46 @@ def verify_version(
         said,
         tuple(findings),
         tuple(notes),
+        f"the tag {release.tag}",
+        0 if record is None or findings else _judged(ledger, record),
     )
+
+
+def _judged(ledger: Ledger, record: ReleaseRecord) -> int:
+    """How many gates judged a release whose evidence holds."""
+    evidence = Bundle.from_bytes(ledger.read(f"{record.version}/{EVIDENCE_FILE}"))
+    return evidence.gates(record.variant)
+
+
+def held_by_tag(
+    found: Verification, folder: Path, repository: Repository, registry: Registry
+) -> Verification | None:
+    """Hold a folder that was compared with itself against the tag of its version; no remote and no place is asked.
+
+    Returns:
+        what was found with what the tag says to it; None where no tag of that name and version names a manifest.
+    """
+    releases = registry.model(found.name).releases if found.name else ()
+    release = next((r for r in releases if str(r) == found.version and r.manifest and r.record), None)
+    if release is None:
+        return None
+    whose = f"the tag {release.tag} of {repository.root}"
+    vouched = {MANIFEST_FILE: release.manifest, RECORD_FILE: release.record}
+    findings = [
+        Finding(
+            "altered file", name, f"{folder / name} is not the one that the tag {release.tag} vouches for."
+        )
+        for name, digest in vouched.items()
+        if sha256_file(folder / name) != digest
+    ]
+    if not findings:
+        signature = read_signature(folder / SIGNATURE_FILE)
+        if (sha256_bytes(signature) if signature is not None else None) != release.signature:
+            text = f"{folder / SIGNATURE_FILE} is not the one that the tag {release.tag} vouches for, or is missing."
+            findings.append(Finding("bad signature", SIGNATURE_FILE, text))
+        record = ReleaseRecord.from_bytes((folder / RECORD_FILE).read_bytes())
+        findings += _check_tag(repository, release, record, signature)
+    return replace(found, vouched=found.vouched or whose, findings=(*found.findings, *findings))
 
 
 def releases_with_file(
