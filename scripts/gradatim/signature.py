@@ -71,7 +71,7 @@ class Inspection:
     """A model's make-up.
 
     Attributes:
-        format: one of ``models.FORMATS``.
+        format: one of ``contract.model_formats.FORMATS``.
         files: name relative to the model's folder -> hex SHA-256, for every file that belongs to the model.
         size: bytes of all those files.
         pickles: the files that might be, or hold, a pickle; when there are any and the contract does not allow

@@ -6,9 +6,10 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gradatim import __version__
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import UsageError
-from gradatim.files import digest_of
+from gradatim.errors import GradatimError, UsageError
+from gradatim.files import digest_of, sha256_bytes
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Digests:
     """
 
     contract: ReadContract
+
+    @property
+    def kit(self) -> str:
+        """Digest of this kit, by its version."""
+        return sha256_bytes(__version__.encode())
 
     def part(self, *parts: str) -> str:
         """Digest of some parts of the contract."""
@@ -47,6 +53,18 @@ class Digests:
                 raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
             self._bytes[which] = data_digest(chosen.path, root=self.contract.root, format=chosen.format)
         return self._bytes[which]
+
+    def of_file(self, which: str) -> str | None:
+        """``bytes``, where a file or a folder holds the data; None where a function makes them, or they are not here."""
+        from gradatim.code import is_reference
+
+        chosen = self.contract.data_set(which)
+        if chosen is None or is_reference(chosen.path):
+            return None
+        try:
+            return self.bytes(which)
+        except GradatimError:
+            return None
 
     @functools.cached_property
     def _bytes(self) -> dict[str, str]:

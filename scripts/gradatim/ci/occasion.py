@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from gradatim.ci.platform import Place
+from gradatim.contract.model_formats import extra_of
 from gradatim.contract.schema import Contract
 from gradatim.contract.stores import STORES
 from gradatim.errors import UsageError
@@ -17,26 +18,6 @@ from gradatim.shard import shards
 
 Jobs = Literal["split", "folded"]
 Kind = Literal["check", "release", "publish", "promote", "rollback", "report", "nothing"]
-
-_RUNTIMES = {
-    "onnx": "onnx",
-    "torchscript": "torch",
-    "pt2": "torch",
-    "safetensors": "torch",
-    "huggingface": "transformers",
-    "litert": "litert",
-    "pickle": "torch",
-}
-_SUFFIXES = {
-    ".onnx": "onnx",
-    ".pt": "torch",
-    ".pth": "torch",
-    ".ts": "torch",
-    ".torchscript": "torch",
-    ".pt2": "torch",
-    ".safetensors": "torch",
-    ".tflite": "litert",
-}
 
 
 @dataclass(frozen=True)
@@ -154,10 +135,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
     """The extras of the kit that a contract's model, data and tests need."""
     model = contract.model
     extras = set()
-    if model.format or model.path:
-        suffix = PurePosixPath(model.path or "").suffix.lower()
-        runtime = _RUNTIMES.get(model.format or "", "") or _SUFFIXES.get(suffix, "")
-        extras.add(runtime or ("transformers" if not suffix else ""))
+    if runtime := extra_of(model.path, model.format):
+        extras.add(runtime)
     for data in (contract.data.evaluation, contract.data.calibration):
         if data is not None:
             parquet = data.format == "parquet" or data.path.lower().endswith(".parquet")
@@ -171,7 +150,7 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add("gpu")
     if contract.test.pytest:
         extras.add("test")
-    return tuple(sorted(extras - {""}))
+    return tuple(sorted(extras))
 
 
 def _kind_and_stage(

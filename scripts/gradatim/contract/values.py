@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from gradatim.contract.model_formats import FORMATS
 from gradatim.quantity import parse_quantity
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -28,8 +29,11 @@ Share = Annotated[float, Field(gt=0, le=10), quantity("1")]
 Bytes = Annotated[float, Field(gt=0), quantity("B")]
 Seconds = Annotated[float, Field(gt=0), quantity("s")]
 Days = Annotated[float, Field(ge=0), quantity("days")]
-Format = Literal["onnx", "torchscript", "pt2", "safetensors", "huggingface", "litert", "python", "pickle"]
 DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
+if TYPE_CHECKING:
+    Format: TypeAlias = str
+else:
+    Format = Literal[tuple(FORMATS)]
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
 TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
 

@@ -1,7 +1,7 @@
 """A model as something to call: ONNX, PyTorch, Hugging Face, LiteRT, or the user's own code."""
 
 from gradatim.models.batching import batch_size, batched
-from gradatim.models.formats import FORMATS, UnknownFormat, detect_format
+from gradatim.models.formats import UnknownFormat, detect_format, runtime_of
 from gradatim.models.inspection import inspect_model, model_files
 from gradatim.models.opening import open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
@@ -10,7 +10,6 @@ from gradatim.models.stateful import bind
 from gradatim.models.tokenizer import encoded
 
 __all__ = [
-    "FORMATS",
     "Arrays",
     "Predictor",
     "UnknownFormat",
@@ -24,4 +23,5 @@ __all__ = [
     "observed_signature",
     "open_model",
     "ready",
+    "runtime_of",
 ]

@@ -8,22 +8,11 @@ from pathlib import Path
 from typing import IO
 
 from gradatim.code import is_reference
+from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import InvalidInput
 from gradatim.files import list_files, reading
 from gradatim.models import pickles
 from gradatim.models.layouts import safetensors_header, walk_protobuf
-
-FORMATS = {
-    "onnx": ("onnx_runtime", "open_onnx"),
-    "torchscript": ("torch_program", "open_torch"),
-    "pt2": ("torch_program", "open_torch"),
-    "safetensors": ("torch_program", "open_torch"),
-    "huggingface": ("hugging_face", "open_hugging_face"),
-    "litert": ("litert", "open_litert"),
-    "python": ("python_callable", "open_python"),
-    "pickle": ("torch_program", "open_torch"),
-}
-"""The formats by name, as the contract spells them: the module that loads each, imported by its first model, and the function."""
 
 _KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
@@ -55,6 +44,12 @@ def detect_format(path: Path) -> str:
         return _file_format(path)
 
 
+def runtime_of(name: str) -> str | None:
+    """The module whose import is the dear part of opening a model of this format; None where there is none."""
+    packages = FORMATS[name].packages
+    return packages[0].replace("-", "_") if packages else None
+
+
 def _folder_format(path: Path) -> str:
     names = list_files(path)
     if not names:
@@ -78,8 +73,8 @@ def _file_format(path: Path) -> str:
         head = file.read(1 << 16)
         if head.startswith(b"PK\x03\x04"):
             return _zip_format(path)
-        if head[4:8] == b"TFL3":
-            return "litert"
+        if says := next((row.name for row in FORMATS.values() if row.begins(head)), None):
+            return says
         if path.suffix == ".safetensors" or _may_be_safetensors(head, size):
             safetensors_header(path)
             return "safetensors"

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.code import local_closure
+from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.files import list_files, sha256_file
 from gradatim.models.formats import UnknownFormat, detect_format
-from gradatim.models.layouts import safetensors_header
-from gradatim.models.opening import doubts, find_source, open_source
+from gradatim.models.opening import doubts, find_source, function_of, open_source
 from gradatim.models.predictor import failed
 from gradatim.models.source import Means, ModelSource
-from gradatim.models.weights import has_nonfinite, pieces_of
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_SAFETENSORS = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "C64": "complex64",
-}  # fmt: skip
+Look: TypeAlias = Callable[[Inspection, ModelSource, Callable[[], Signature]], Inspection]
+"""What is known so far, the model and what loads it for its signature -> what is known then."""
 
 
 def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspection:
@@ -111,113 +107,14 @@ def _relative(file: Path, folder: Path) -> str:
 
 
 def _look(known: Inspection, source: ModelSource) -> Inspection:
-    if source.format == "onnx":
-        return _look_at_onnx(known, source)
-    if source.format in ("safetensors", "huggingface"):
-        return _look_at_safetensors(known, source)
-    if source.format in ("pt2", "torchscript", "pickle"):
-        return _look_at_torch(known, source)
-    if source.format == "litert":
-        return _look_at_litert(known, source)
-    return replace(known, signature=_signature(source))
+    looks = FORMATS[source.format].looks
+    if looks is None:
+        return replace(known, signature=_signature(source))
+    look: Look = function_of(looks)
+    return look(known, source, lambda: _signature(source))
 
 
 def _signature(source: ModelSource) -> Signature:
     """The signature of the model itself, which is loaded for it."""
     with open_source(source) as predictor:
         return predictor.signature
-
-
-def _look_at_onnx(known: Inspection, source: ModelSource) -> Inspection:
-    from gradatim.models.onnx_graph import OnnxGraph
-    from gradatim.models.predictor import refine
-
-    graph = OnnxGraph(source.path)
-    parameters, nonfinite = graph.weights()
-    folder = source.path.parent
-    return replace(
-        known,
-        external_data=tuple(_relative(file, folder) for file in graph.external_files()),
-        opset=graph.opset,
-        ir_version=int(graph.proto.ir_version),
-        producer=graph.producer,
-        signature=refine(source.name, graph.signature(), source.signature),
-        parameters=parameters,
-        nonfinite=tuple(nonfinite),
-        operators=graph.operators(),
-    )
-
-
-def _look_at_safetensors(known: Inspection, source: ModelSource) -> Inspection:
-    folder = source.path.is_dir()
-    files = (
-        [source.path / name for name in known.files if name.endswith(".safetensors")]
-        if folder
-        else [source.path]
-    )
-    parameters = 0
-    nonfinite = []
-    producer = ""
-    for file in files:
-        tensors, metadata = safetensors_header(file)
-        producer = producer or metadata.get("format", "")
-        for name, (dtype, shape, first, end) in tensors.items():
-            elements = 1
-            for axis in shape:
-                elements *= axis
-            parameters += elements
-            kind = _SAFETENSORS.get(dtype)
-            if kind and has_nonfinite(kind, pieces_of(file, first, end - first), bound=not shape):
-                nonfinite.append(name)
-    return replace(
-        known,
-        parameters=parameters or None,
-        nonfinite=tuple(nonfinite),
-        producer=producer,
-        signature=_signature(source) if folder or source.factory is not None else source.signature,
-    )
-
-
-def _look_at_torch(known: Inspection, source: ModelSource) -> Inspection:
-    from gradatim.models import torch_program
-
-    torch = torch_program.import_torch(source)
-    with torch_program.quiet():
-        if source.format == "pt2":
-            program = torch_program.load_program(torch, source)
-            tensors = iter({**program.state_dict, **program.constants}.items())
-        elif source.format == "torchscript":
-            script = torch_program.load_script(torch, source)
-            tensors = iter([*script.named_parameters(), *script.named_buffers()])
-        else:
-            tensors = torch_program.saved_tensors(torch, source.path) if source.factory else iter(())
-        parameters, nonfinite = torch_program.finite_problems(
-            ((name, tensor) for name, tensor in tensors if isinstance(tensor, torch.Tensor)), torch
-        )
-    return replace(
-        known,
-        parameters=parameters or None,
-        nonfinite=tuple(nonfinite),
-        signature=_signature(source),
-        producer=f"torch {torch.__version__}" if source.format == "pt2" else "",
-    )
-
-
-def _look_at_litert(known: Inspection, source: ModelSource) -> Inspection:
-    from gradatim.models.litert import tables
-
-    try:
-        operators, constants = tables(source.path.read_bytes())
-    except GradatimError:
-        raise
-    except Exception as error:  # the flatbuffer reader indexes past the end of a broken file
-        raise InvalidInput(f"{source.path} is truncated or is not a LiteRT model. Make it again.") from error
-    return replace(
-        known,
-        parameters=sum(
-            elements for _, dtype, _, elements in constants if dtype not in ("int64", "bool", "string")
-        ),
-        nonfinite=tuple(name for name, dtype, data, _ in constants if has_nonfinite(dtype, [data])),
-        operators=dict(sorted(operators.items())),
-        signature=_signature(source),
-    )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import EnvironmentLacks, InvalidInput, needs
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, needs
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
-from gradatim.signature import Signature, TensorSpec
+from gradatim.models.weights import has_nonfinite
+from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from gradatim.models.source import ModelSource
@@ -118,3 +121,22 @@ def tables(data: bytes) -> tuple[dict[str, int], list[tuple[str, str, bytes, int
                     (tensor.name.decode(), dtypes.get(tensor.type, "?"), bytes(stored), elements)
                 )
     return operators, constants
+
+
+def look_at_litert(known: Inspection, source: ModelSource, signature: Callable[[], Signature]) -> Inspection:
+    """What the flatbuffer tells; the model is loaded for its signature."""
+    try:
+        operators, constants = tables(source.path.read_bytes())
+    except GradatimError:
+        raise
+    except Exception as error:  # the flatbuffer reader indexes past the end of a broken file
+        raise InvalidInput(f"{source.path} is truncated or is not a LiteRT model. Make it again.") from error
+    return replace(
+        known,
+        parameters=sum(
+            elements for _, dtype, _, elements in constants if dtype not in ("int64", "bool", "string")
+        ),
+        nonfinite=tuple(name for name, dtype, data, _ in constants if has_nonfinite(dtype, [data])),
+        operators=dict(sorted(operators.items())),
+        signature=signature(),
+    )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradatim.errors import InvalidInput, needs
 from gradatim.models.weights import ITEM_BITS, PIECE, has_nonfinite, pieces_of
-from gradatim.signature import Signature, Size, TensorSpec
+from gradatim.signature import Inspection, Signature, Size, TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.models.source import ModelSource
 
 _DTYPES = {
     "FLOAT": "float32", "DOUBLE": "float64", "STRING": "str", "FLOAT8E4M3FN": "float8_e4m3fn",
@@ -290,3 +294,27 @@ def _size(axis: Any) -> Size:
     if axis.HasField("dim_value"):
         return int(axis.dim_value) if axis.dim_value > 0 else None
     return str(axis.dim_param) or None
+
+
+def look_at_onnx(known: Inspection, source: ModelSource, _: Callable[[], Signature]) -> Inspection:
+    """What the protobuf tells; the model is not run."""
+    from gradatim.models.predictor import refine
+
+    graph = OnnxGraph(source.path)
+    parameters, nonfinite = graph.weights()
+    folder = source.path.parent
+    return replace(
+        known,
+        external_data=tuple(_relative(file, folder) for file in graph.external_files()),
+        opset=graph.opset,
+        ir_version=int(graph.proto.ir_version),
+        producer=graph.producer,
+        signature=refine(source.name, graph.signature(), source.signature),
+        parameters=parameters,
+        nonfinite=tuple(nonfinite),
+        operators=graph.operators(),
+    )
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
 from gradatim.models import formats, pickles
@@ -54,8 +55,8 @@ def find_source(
         InvalidInput: there is no model, or it is not of the format that was asked for.
         UsageError: an unknown format or device.
     """
-    if format is not None and format not in formats.FORMATS:
-        raise UsageError(f"Unknown model format `{format}`. Known: {', '.join(formats.FORMATS)}.")
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"Unknown model format `{format}`. Known: {', '.join(FORMATS)}.")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UsageError(f"Unknown device `{device}`: say cpu, cuda or cuda:1.")
     where = path if path.is_absolute() else root / path
@@ -137,6 +138,11 @@ def said_of(found: Mapping[str, str]) -> str:
 
 def open_source(source: ModelSource) -> Predictor:
     """Load what ``find_source`` found and ``refuse_pickles`` let pass."""
-    module, name = formats.FORMATS[source.format]
-    opener: Callable[[ModelSource], Predictor] = getattr(import_module(f"gradatim.models.{module}"), name)
+    opener: Callable[[ModelSource], Predictor] = function_of(FORMATS[source.format].opens)
     return opener(source)
+
+
+def function_of(reference: str) -> Any:
+    """A function of this room by a row's ``module:function``."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(f"gradatim.models.{module}"), name)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import InvalidInput
 from gradatim.files import parse_json
 from gradatim.models.layouts import is_plain_array, read_archive, read_safetensors, walk_protobuf
@@ -194,8 +195,8 @@ def _is_tar(file: IO[bytes]) -> bool:
 def _is_known(file: IO[bytes], size: int) -> bool:
     """Is it of a format whose readers run nothing: safetensors, protobuf, LiteRT, GGUF, a picture, a sound, a text?"""
     file.seek(0)
-    head = file.read(8)
-    if head.startswith(_MAGIC) or head[4:8] == b"TFL3":
+    head = file.read(64)
+    if head.startswith(_MAGIC) or any(row.begins(head) for row in FORMATS.values()):
         return True
     file.seek(0)
     if read_safetensors(file, size) is not None:

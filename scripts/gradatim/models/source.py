@@ -13,7 +13,7 @@ class Means(TypedDict, total=False):
     """How a model is to be opened, as far as the contract says.
 
     Attributes:
-        format: one of ``formats.FORMATS``; None looks at the content.
+        format: one of ``model_formats.FORMATS``; None looks at the content.
         factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded into, or, for
             ``python`` and any file of no known format, the callable itself. It is called with the path if it takes an
             argument.
@@ -37,7 +37,7 @@ class ModelSource:
 
     Attributes:
         path: the model's file or folder; for ``python`` it need not exist.
-        format: one of ``formats.FORMATS``.
+        format: one of ``model_formats.FORMATS``.
         factory: ``module:function`` of the user's code below ``root``, or None.
     """
 

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from gradatim.models.operators import check_script
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, names_of, refine
 from gradatim.models.python_callable import call_factory
 from gradatim.models.torch_signature import SCALARS, named_leaves, program_signature, script_signature
-from gradatim.signature import Signature, TensorSpec
+from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from gradatim.models.source import ModelSource
@@ -352,3 +353,27 @@ def saved_tensors(torch: Any, path: Path) -> Iterator[tuple[str, Any]]:
     for name, value in state.items() if isinstance(state, Mapping) else ():
         if isinstance(value, torch.Tensor):
             yield str(name), value
+
+
+def look_at_torch(known: Inspection, source: ModelSource, signature: Callable[[], Signature]) -> Inspection:
+    """What the tensors tell, and the program's own signature: for both it is loaded."""
+    torch = import_torch(source)
+    with quiet():
+        if source.format == "pt2":
+            program = load_program(torch, source)
+            tensors = iter({**program.state_dict, **program.constants}.items())
+        elif source.format == "torchscript":
+            script = load_script(torch, source)
+            tensors = iter([*script.named_parameters(), *script.named_buffers()])
+        else:
+            tensors = saved_tensors(torch, source.path) if source.factory else iter(())
+        parameters, nonfinite = finite_problems(
+            ((name, tensor) for name, tensor in tensors if isinstance(tensor, torch.Tensor)), torch
+        )
+    return replace(
+        known,
+        parameters=parameters or None,
+        nonfinite=tuple(nonfinite),
+        signature=signature(),
+        producer=f"torch {torch.__version__}" if source.format == "pt2" else "",
+    )

@@ -8,15 +8,27 @@ NaN a sign, E5M2 is IEEE-like, the FNUZ forms have the one NaN 0x80).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.files import reading
+from gradatim.models.layouts import safetensors_header
+from gradatim.signature import Inspection, Signature
+
+if TYPE_CHECKING:
+    from gradatim.models.source import ModelSource
+
+_SAFETENSORS = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "C64": "complex64",
+}  # fmt: skip
 
 PIECE = 1 << 22
 """Bytes read at a time; a multiple of every item's size."""
@@ -91,3 +103,36 @@ def pieces_of(path: Path, first: int, length: int) -> Iterator[bytes]:
                 raise InvalidInput(f"{path} is truncated: the model's weights go on behind its end.")
             length -= len(piece)
             yield piece
+
+
+def look_at_safetensors(
+    known: Inspection, source: ModelSource, signature: Callable[[], Signature]
+) -> Inspection:
+    """What the headers and the bytes tell; a folder, or weights with a network, is loaded for its signature."""
+    folder = source.path.is_dir()
+    files = (
+        [source.path / name for name in known.files if name.endswith(".safetensors")]
+        if folder
+        else [source.path]
+    )
+    parameters = 0
+    nonfinite = []
+    producer = ""
+    for file in files:
+        tensors, metadata = safetensors_header(file)
+        producer = producer or metadata.get("format", "")
+        for name, (dtype, shape, first, end) in tensors.items():
+            elements = 1
+            for axis in shape:
+                elements *= axis
+            parameters += elements
+            kind = _SAFETENSORS.get(dtype)
+            if kind and has_nonfinite(kind, pieces_of(file, first, end - first), bound=not shape):
+                nonfinite.append(name)
+    return replace(
+        known,
+        parameters=parameters or None,
+        nonfinite=tuple(nonfinite),
+        producer=producer,
+        signature=signature() if folder or source.factory is not None else source.signature,
+    )

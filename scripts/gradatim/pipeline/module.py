@@ -6,10 +6,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from gradatim import __version__
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
-from gradatim.files import sha256_bytes
 from gradatim.shard import Shard
 
 
@@ -44,4 +42,4 @@ def step_module(name: str) -> StepModule:
 
 def inputs_of(name: str, candidate: Candidate) -> dict[str, str]:
     """Hex digest by name of everything that a step's evidence rests on, this kit among it."""
-    return {**step_module(name).depends_on(candidate), "gradatim": sha256_bytes(__version__.encode())}
+    return {**step_module(name).depends_on(candidate), "gradatim": candidate.digests.kit}

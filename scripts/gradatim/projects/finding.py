@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from gradatim.contract.lookup import DEFAULT_PATH
+from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import GradatimError
 from gradatim.projects.labelling import is_label_list
 
@@ -23,7 +24,7 @@ IGNORED = frozenset(
 )  # fmt: skip
 """Folders that hold what was installed, built or logged; hidden folders and virtual environments aside."""
 
-_MODELS = (".onnx", ".pt2", ".torchscript", ".ts", ".pt", ".pth", ".safetensors", ".tflite", ".bin")
+_MODELS = (*(suffix for row in FORMATS.values() for suffix in row.suffixes), ".bin")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".sav")
 _DATA = (".npz", ".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson")
 _ITEMS = (
@@ -36,7 +37,6 @@ _NO_WEIGHTS = (
     ".html", ".css", ".js", ".log", ".zip", ".gz", ".pdf", ".svg",
 )  # fmt: skip
 _WEIGHTS = ("model", "weight", "param", "checkpoint", "net")
-_PREFERRED = ("onnx", "huggingface", "pt2", "torchscript", "litert", "safetensors")
 _NO_DATA = {"model", "models", "weights", "checkpoint", "checkpoints"}
 _MOST_FILES = 200_000
 
@@ -222,7 +222,7 @@ def _add_model(root: Path, path: str, models: list[FoundModel], pickles: list[st
 
 def _model_order(model: FoundModel) -> tuple[bool, bool, int, int, str]:
     parts = PurePosixPath(model.path).parts
-    rank = _PREFERRED.index(model.format) if model.format in _PREFERRED else len(_PREFERRED)
+    rank = [*FORMATS, model.format].index(model.format)
     return bool(model.problem), "tests" in parts or "test" in parts, rank, len(parts), model.path
 
 

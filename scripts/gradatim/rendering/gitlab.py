@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gradatim import __version__
+from gradatim.contract.model_formats import extra_of
 from gradatim.contract.reading import ReadContract
-from gradatim.contract.subject import ModelSection
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import inputs_of, outputs_of
@@ -139,10 +139,9 @@ def render_caller(
         values |= {"contract": path.as_posix(), "workspace": (path.parent / ".gradatim").as_posix()}
     if parts.model.path and not committed:
         values["built"] = (path.parent / parts.model.path).as_posix()
-    if commit or _extra(parts.model) != "onnx":
-        values["kit"] = KIT.replace("[onnx,", f"[{_extra(parts.model)},").replace(
-            f"@{REF}", f"@{commit or REF}"
-        )
+    extra = extra_of(parts.model.path, parts.model.format) or "onnx"
+    if commit or extra != "onnx":
+        values["kit"] = KIT.replace("[onnx,", f"[{extra},").replace(f"@{REF}", f"@{commit or REF}")
     if (top / "requirements.txt").is_file():
         values["requirements"] = "requirements.txt"
     if others:
@@ -154,16 +153,6 @@ def render_caller(
     lines = [f"      {name}: {json.dumps(value)}" for name, value in values.items()]
     pinned = f"{commit}/{PATH}  # {REF}" if commit else f"{REF}/{PATH}"
     return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, ""])
-
-
-def _extra(model: ModelSection) -> str:
-    """The extra of the kit that runs a model of this kind, by the name of its file."""
-    suffix = Path(model.path or "").suffix
-    if suffix == ".tflite":
-        return "litert"
-    if suffix in (".pt", ".pt2", ".pth", ".ts", ".torchscript", ".safetensors"):
-        return "torch"
-    return "onnx" if suffix or model.path is None else "transformers"
 
 
 def _goes_on(step: Step) -> bool:

@@ -16,14 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 from gradatim import __version__
+from gradatim.contract.model_formats import FORMATS
 from gradatim.files import digest_of
 from gradatim.lineage.record import Lineage as Training
 from gradatim.report.model import Card, Report
 
-_RUNTIMES = {
-    "onnx": ("onnxruntime",), "torchscript": ("torch",), "pt2": ("torch",), "safetensors": ("torch", "safetensors"),
-    "huggingface": ("transformers", "torch"), "litert": ("ai-edge-litert",),
-}  # fmt: skip
 _SUPERVISED = ("classification", "token_classification", "regression")
 _MODEL = "model"
 _METRICS = 2000
@@ -177,7 +174,7 @@ def _runtime(report: Report) -> list[dict[str, Any]]:
     """The frameworks that ran the model when it was measured."""
     seen = report.inspection
     versions = report.lineage.environment if report.lineage else {}
-    names = _RUNTIMES.get(seen.format, ()) if seen else ()
+    names = FORMATS[seen.format].packages if seen and seen.format in FORMATS else ()
     return [_package(name, versions[name], "runtime", name) for name in names if name in versions]
 
 

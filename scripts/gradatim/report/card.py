@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from gradatim.contract.model_formats import FORMATS
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.report import facts, numbers, overlap, sentences
@@ -27,10 +28,6 @@ from gradatim.report.markdown import (
 )
 from gradatim.report.model import Card, DataSet, Report
 
-_LIBRARIES = {
-    "onnx": "onnx", "torchscript": "pytorch", "pt2": "pytorch", "safetensors": "pytorch", "huggingface": "transformers",
-    "litert": "tflite",
-}  # fmt: skip
 _PIPELINES = {
     ("classification", "image"): "image-classification",
     ("classification", "text"): "text-classification",
@@ -60,7 +57,8 @@ def render_card(report: Report) -> str:
 def front_matter(report: Report) -> dict[str, Any]:
     """What the Hub reads: licence, tags, library, task, ``model-index``; what is not known is left out."""
     card = report.card or Card()
-    library = _LIBRARIES.get(report.inspection.format) if report.inspection else None
+    known = FORMATS.get(report.inspection.format) if report.inspection else None
+    library = known.library if known else None
     pipeline = pipeline_tag(report)
     plain = card.license is not None and " " not in card.license
     licence = {

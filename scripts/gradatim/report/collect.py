@@ -10,7 +10,6 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE, BaselineModel
-from gradatim.code import is_reference
 from gradatim.errors import GradatimError
 from gradatim.evidence.found import Check, Compressed, Evaluated, Inspected, Judged, Tested
 from gradatim.evidence.statement import Statement
@@ -349,13 +348,8 @@ def _data(candidate: Candidate, evaluated: Evaluated | None) -> Iterator[DataSet
         chosen = candidate.contract.data_set(role)
         if chosen is None:
             continue
-        try:
-            digest = None if is_reference(chosen.path) else candidate.digests.bytes(role)
-        except GradatimError:  # not here; the evidence says whether it was the same where it was read
-            digest = None
-        yield DataSet(
-            role, chosen.path, digest, evaluated.rows if evaluated and role == "evaluation" else None
-        )
+        rows = evaluated.rows if evaluated and role == "evaluation" else None
+        yield DataSet(role, chosen.path, candidate.digests.of_file(role), rows)
 
 
 def _diverged(inspected: Inspected | None) -> list[str]:

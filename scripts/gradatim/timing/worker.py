@@ -104,11 +104,10 @@ def _prepare(spec: dict[str, Any]) -> int:
     """Import the runtime, enter the project's folder; gives the resident bytes before the model is opened."""
     import importlib
 
-    from gradatim.models import detect_format
+    from gradatim.models import detect_format, runtime_of
 
     with contextlib.suppress(GradatimError, ImportError):  # what is missing is told when the model is opened
-        format_ = spec["format"] or detect_format(Path(spec["path"]))
-        if runtime := _RUNTIMES.get(format_):
+        if runtime := runtime_of(spec["format"] or detect_format(Path(spec["path"]))):
             importlib.import_module(runtime)
     os.chdir(spec["root"])
     gc.collect()
@@ -201,15 +200,6 @@ def _highest_use() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
-
-_RUNTIMES = {
-    "onnx": "onnxruntime",
-    "torchscript": "torch",
-    "pt2": "torch",
-    "safetensors": "torch",
-    "huggingface": "transformers",
-    "pickle": "torch",
-}
 
 if __name__ == "__main__":
     sys.exit(main())

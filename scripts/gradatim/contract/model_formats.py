@@ -1,0 +1,120 @@
+"""The formats that a model's file may have: one row each, for all who must know about it.
+
+The contract's schema, what `init` looks for, which extra CI installs, what the model card and the bill of materials call
+it come from these rows. A format is a row here and a file in ``gradatim.models`` that opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True)
+class ModelFormat:
+    """A format of models.
+
+    Attributes:
+        name: as the contract spells it, in ``model.format``.
+        opens: ``module:function`` below ``gradatim.models``: gives the Predictor of a ModelSource. The module is imported
+            by the first model of the format.
+        looks: ``module:function`` below ``gradatim.models`` that completes an Inspection without running the model; None
+            where the model itself is loaded and tells its signature.
+        suffixes: how its files' names end.
+        magic: bytes that all its files have at a place, where those tell it; whatever reads such a file runs nothing of it.
+        extra: the extra of the kit that brings its runtime.
+        packages: distributions that run it, the first one imported before it is timed.
+        library: its name on a model card, as the Hugging Face Hub knows it.
+    """
+
+    name: str
+    opens: str
+    looks: str | None = None
+    suffixes: tuple[str, ...] = ()
+    magic: tuple[int, bytes] | None = None
+    extra: str | None = None
+    packages: tuple[str, ...] = ()
+    library: str | None = None
+
+    def begins(self, head: bytes) -> bool:
+        """Whether a file that begins so says itself that it is of this format."""
+        return self.magic is not None and head.startswith(self.magic[1], self.magic[0])
+
+
+_ROWS = (
+    ModelFormat(
+        name="onnx",
+        opens="onnx_runtime:open_onnx",
+        looks="onnx_graph:look_at_onnx",
+        suffixes=(".onnx",),
+        extra="onnx",
+        packages=("onnxruntime",),
+        library="onnx",
+    ),
+    ModelFormat(
+        name="huggingface",
+        opens="hugging_face:open_hugging_face",
+        looks="weights:look_at_safetensors",
+        extra="transformers",
+        packages=("transformers", "torch"),
+        library="transformers",
+    ),
+    ModelFormat(
+        name="pt2",
+        opens="torch_program:open_torch",
+        looks="torch_program:look_at_torch",
+        suffixes=(".pt2",),
+        extra="torch",
+        packages=("torch",),
+        library="pytorch",
+    ),
+    ModelFormat(
+        name="torchscript",
+        opens="torch_program:open_torch",
+        looks="torch_program:look_at_torch",
+        suffixes=(".torchscript", ".ts", ".pt", ".pth"),
+        extra="torch",
+        packages=("torch",),
+        library="pytorch",
+    ),
+    ModelFormat(
+        name="litert",
+        opens="litert:open_litert",
+        looks="litert:look_at_litert",
+        suffixes=(".tflite",),
+        magic=(4, b"TFL3"),
+        extra="litert",
+        packages=("ai-edge-litert",),
+        library="tflite",
+    ),
+    ModelFormat(
+        name="safetensors",
+        opens="torch_program:open_torch",
+        looks="weights:look_at_safetensors",
+        suffixes=(".safetensors",),
+        extra="torch",
+        packages=("torch", "safetensors"),
+        library="pytorch",
+    ),
+    ModelFormat(name="python", opens="python_callable:open_python"),
+    ModelFormat(
+        name="pickle",
+        opens="torch_program:open_torch",
+        looks="torch_program:look_at_torch",
+        extra="torch",
+        packages=("torch",),
+    ),
+)
+"""`init` prefers the earlier one, where a repository holds several models."""
+
+FORMATS: Mapping[str, ModelFormat] = {row.name: row for row in _ROWS}
+"""Format -> its row."""
+
+
+def extra_of(path: str | None, name: str | None = None) -> str | None:
+    """The extra of the kit that runs a model, by its format or by how its file is called; None where nothing tells it."""
+    if name is None and path is not None:
+        suffix = PurePosixPath(path).suffix.lower()
+        name = next((row.name for row in _ROWS if suffix in row.suffixes), None) if suffix else "huggingface"
+    return FORMATS[name].extra if name else None
