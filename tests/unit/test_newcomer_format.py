@@ -56,10 +56,12 @@ def test_a_model_format_is_a_file_and_a_row(tmp_path: Path) -> None:
         subprocess.run(["git", *who, *command], cwd=project, check=True)
     assert package.run(project, "init").returncode == 0
     written = yaml.safe_load((project / "gradatim.yml").read_text())
-    assert written["model"]["path"] == "model.lin" and written["task"]["type"] == "classification"
+    assert written["model"]["path"] == "model.lin"
+    assert written["task"]["type"] == "classification"
     record = package.json(project, "run", "--until", "gate")
     assert record["verdict"] == "PASS", record
     assert '"linear"' in package.run(project, "schema").stdout
     (project / "model.lin").write_bytes(whole[:-1])
     torn = package.run(project, "run", "--until", "inspect")
-    assert torn.returncode == 3 and "truncated. Make it again." in torn.stderr
+    assert torn.returncode == 3
+    assert "truncated. Make it again." in torn.stderr
