@@ -33,9 +33,7 @@ def open_linear(source):
         source.name, signature, lambda given: {"scores": given["x"] @ weights}, device="cpu", threads=source.threads
     )
 '''
-ROW = (
-    '    ModelFormat(name="linear", opens="linear:open_linear", suffixes=(".lin",), magic=(0, b"LINEAR1\\n")),'
-)
+ROW = '    ModelFormat(name="linear", opens="linear:open_linear", suffixes=(".lin",), magic=(0, b"LINEAR1\\n")),'
 
 
 def test_a_model_format_is_a_file_and_a_row(tmp_path: Path) -> None:
