@@ -276,11 +276,14 @@ class Repository(ObjectDatabase):
         if result.returncode != 0:
             raise self._unreachable(remote, result.stderr)
 
-    def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
+    def push(self, remote: str, updates: Sequence[RefUpdate]) -> bool:
         """Push references all together or not at all, each only if it still is what ``old`` says.
 
         Objects are pushed by id: no local reference is made before the remote has taken it, so a lost
         race leaves nothing behind.
+
+        Returns:
+            whether anything changed there; somebody else may have pushed the very same a moment ago.
 
         Raises:
             PushRejected: a reference changed meanwhile.
@@ -290,7 +293,7 @@ class Repository(ObjectDatabase):
         specs = [f"{update.new}:{update.ref}" for update in updates]
         result = self._result(["push", "--atomic", "--porcelain", *leases, remote, *specs])
         if result.returncode == 0:
-            return
+            return any(line[:1] in b" +*" for line in result.stdout.splitlines() if b"\t" in line)
         said = os.fsdecode(result.stdout + result.stderr)
         rejected = [
             line for line in said.splitlines() if line.startswith("!") and "atomic push failed" not in line

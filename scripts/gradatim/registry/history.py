@@ -197,6 +197,13 @@ class ModelHistory:
         current = holder.release if holder else None
         return next((release for release in reversed(good) if release.active and release != current), None)
 
+    def rolled_back(self, stage: str) -> tuple[Assignment, Assignment] | None:
+        """What a rollback took a stage from and what it gave it to; None where anything else was done to it last."""
+        taken, given = ([None, None] + [a for a in self.assignments if a.stage == stage])[-2:]
+        if taken is None or given is None or taken.assigned or not given.assigned:
+            return None
+        return (taken, given) if given.trailers.get("previous") == taken.label else None
+
     def holder(self, stage: str) -> Assignment | None:
         """What a stage holds now; None when it holds nothing."""
         held = self.held(stage)

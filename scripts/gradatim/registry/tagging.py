@@ -112,13 +112,13 @@ def announce(
             updates.append(_assignment(repository, model, record.stage, record.commit, lines))
         ledger = open_ledger(repository, record.manifest, fetch=False).adding(files, date)
         try:
-            _write(repository, state, [*updates, *([ledger] if ledger else [])])
+            made = _write(repository, state, [*updates, *([ledger] if ledger else [])])
         except PushRejected:
             if attempt == _ATTEMPTS:
                 raise
             pause(attempt)
             continue
-        return Announcement(_short(updates), created=True, remote=state.remote)
+        return Announcement(_short(updates), created=made, remote=state.remote)
     raise AssertionError("the loop ends by return or raise")
 
 
@@ -186,14 +186,14 @@ def assign(
             updates.append(_assignment(repository, model, stage, holder.commit, taken, cancel=True))
         updates.append(_assignment(repository, model, stage, release.commit, lines, after=len(updates)))
         try:
-            _write(repository, state, updates)
+            made = _write(repository, state, updates)
         except PushRejected:
             if attempt == _ATTEMPTS:
                 raise
             pause(attempt)
             continue
         _refuse_overtaken(repository, release, stage, _short(updates)[-1])
-        return Announcement(_short(updates), created=True, remote=state.remote)
+        return Announcement(_short(updates), created=made, remote=state.remote)
     raise AssertionError("the loop ends by return or raise")
 
 
@@ -301,17 +301,18 @@ def _assignment(
     return RefUpdate(f"refs/tags/{tag}", tag_object(repository, tag, commit, message, f"{date} +0000"))
 
 
-def _write(repository: Repository, state: Sync, updates: Sequence[RefUpdate]) -> None:
-    """Push first, then follow here: whoever loses the race keeps nothing."""
+def _write(repository: Repository, state: Sync, updates: Sequence[RefUpdate]) -> bool:
+    """Push first, then follow here: whoever loses the race keeps nothing. Returns whether it was this push that made it."""
     if state.remote is None:
         repository.update_refs(updates)
-        return
+        return True
     theirs = [
         update if update.old is None else RefUpdate(update.ref, update.new, state.refs.get(update.ref))
         for update in updates
     ]
-    repository.push(state.remote, theirs)
+    made = repository.push(state.remote, theirs)
     repository.update_refs(updates)
+    return made
 
 
 def _short(updates: Sequence[RefUpdate]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class GitSvn(SubversionRepository):
         """A git remote where there is one, else Subversion."""
         return self._git_remote() or NAME
 
-    def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
+    def push(self, remote: str, updates: Sequence[RefUpdate]) -> bool:
         """Push references; versions are copied in Subversion first, whose word decides a race.
 
         Raises:
@@ -34,12 +34,11 @@ class GitSvn(SubversionRepository):
             UsageError: Subversion has another tag of that name, or the commit is not in Subversion yet.
         """
         if remote == NAME:
-            super().push(remote, updates)
-            return
+            return super().push(remote, updates)
         versions = [update for update in updates if _is_version(update.ref)]
         made = self._subversion.copy(versions) if versions else False
         try:
-            super().push(remote, updates)
+            return super().push(remote, updates)
         except (PushRejected, EnvironmentLacks):
             if made and self._is_without(remote, versions):
                 self._subversion.take_back(versions)

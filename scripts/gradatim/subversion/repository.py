@@ -114,12 +114,12 @@ class SubversionRepository(Repository):
         if remote != NAME:
             super().try_push(remote)
 
-    def push(self, remote: str, updates: Sequence[RefUpdate]) -> None:
+    def push(self, remote: str, updates: Sequence[RefUpdate]) -> bool:
         """Push references all together or not at all."""
         if remote != NAME:
-            super().push(remote, updates)
-        else:
-            self._subversion.push(updates)
+            return super().push(remote, updates)
+        self._subversion.push(updates)
+        return True
 
     def revision(self, commit: str) -> Mapping[str, Mapping[str, str | int]]:
         """Where a commit came from: the ``url``, ``revision`` and ``uuid`` in Subversion."""
