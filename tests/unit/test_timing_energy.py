@@ -199,7 +199,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as Python itself marks what cannot be imported
     nvml = Nvml("cuda")
     assert set(nvml.facts().reasons.values()) == {"no_package"}
-    assert "pip install 'gradatim[gpu]'" in str(per_call(nvml, lambda: 1).reason)
+    assert "python -m pip install nvidia-ml-py" in str(per_call(nvml, lambda: 1).reason)
 
 
 def test_the_fake_library_has_nothing_that_the_real_one_has_not() -> None:
