@@ -13,7 +13,7 @@ import click
 
 from gradatim import __version__
 from gradatim.commands import standard
-from gradatim.errors import ContractError, GradatimError, Problem, did_you_mean
+from gradatim.errors import ContractError, GradatimError, Problem, did_you_mean, missing_package
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import GRAPH
 
@@ -126,6 +126,11 @@ def _run() -> int:
         return _say(_bug(error), 3)
     except MemoryError:
         return _say("This machine has not enough memory for that. Free some, or lower `data.batch`.", 4)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "scipy":
+            return _say(_bug(error), 3)
+        lacks = missing_package("scipy", "checks", "Judging a model")  # the registry does without
+        return _say(str(lacks), lacks.exit_code)
     except Exception as error:
         return _say(_bug(error), 3)
     return status if isinstance(status, int) else 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 
 class GradatimError(Exception):
@@ -60,8 +62,62 @@ def missing_package(package: str, extra: str, purpose: str) -> EnvironmentLacks:
     """The error for an optional package that is not installed: names the ``pip install``."""
     return EnvironmentLacks(
         f"{purpose} needs the package `{package}`, which is not installed. "
-        f'Install it with: python -m pip install "gradatim[{extra}]"'
+        f"Install it with: {install_command(extra)}"
     )
+
+
+def install_command(extra: str) -> str:
+    """The command that adds an extra of the kit, from where the kit itself came: no index need hold it.
+
+    Sources that it runs from are named by their folder, a clone, wheel or commit as the installer noted it (PEP 610).
+    """
+    import importlib.util
+    import shlex
+    import shutil
+    import sys
+
+    if importlib.util.find_spec("pip") is None:
+        pip = f"uv pip install --python {shlex.quote(sys.executable)}"
+    else:
+        found = shutil.which("python")
+        ours = found is not None and Path(found).parent == Path(sys.executable).parent
+        pip = f"{'python' if ours else shlex.quote(sys.executable)} -m pip install"
+    return f"{pip} {_requirement(extra)}"
+
+
+def installed_from() -> dict[str, Any]:
+    """What the installer noted of where the kit came from (PEP 610): empty where that was an index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        return dict(json.loads(distribution("gradatim").read_text("direct_url.json") or "{}"))
+    except (PackageNotFoundError, ValueError):
+        return {}
+
+
+def _requirement(extra: str) -> str:
+    from importlib.metadata import version
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    sources = Path(__file__).resolve().parents[2]
+    if (sources / "pyproject.toml").is_file() and (sources / "scripts" / "gradatim").is_dir():
+        return f'-e "{sources}[{extra}]"'
+    came = installed_from()
+    address = came.get("url", "")
+    if not address:
+        return f'"gradatim[{extra}]"'
+    if "vcs_info" in came:
+        address = f"git+{address}@{came['vcs_info']['commit_id']}"
+    elif address.startswith("file:"):
+        path = Path(url2pathname(urlsplit(address).path))
+        if path.exists():
+            return f'"{path}[{extra}]"'
+        address = (
+            f"git+https://github.com/gradatim/gradatim@v{version('gradatim')}"  # a clone that is gone since
+        )
+    return f'"gradatim[{extra}] @ {address}"'
 
 
 @contextlib.contextmanager

@@ -190,7 +190,8 @@ def test_pull_request_target_is_refused(tmp_path: Path) -> None:
         ({"model": {"name": "m", "path": "m.pt2"}}, ("torch",)),
         ({"model": {"name": "m", "path": "hub/model"}}, ("transformers",)),
         ({"model": {"name": "m", "path": "m.tflite"}}, ("litert",)),
-        ({"model": {"name": "m", "factory": "rules:make"}}, ()),
+        ({"model": {"name": "m", "factory": "rules:make"}}, ("checks",)),
+        ({"model": {"name": "m", "path": "m.ftz", "factory": "words:load"}}, ("checks",)),
         (
             {"model": {"name": "m", "path": "m.onnx"}, "data": {"evaluation": "e.parquet"}},
             ("onnx", "parquet"),

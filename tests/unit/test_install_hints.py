@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import venv
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def hint(environment: Path, came: dict[str, Any] | None = None) -> str:
 
 
 def test_from_an_index_the_name_is_enough(installed: Path) -> None:
-    assert hint(installed).endswith('pip install "gradatim[onnx]"')
+    assert hint(installed).endswith(' "gradatim[onnx]"')
 
 
 def test_a_wheel_is_named_by_its_path_while_it_is_there(installed: Path, tmp_path: Path) -> None:
@@ -56,31 +55,31 @@ def test_a_wheel_is_named_by_its_path_while_it_is_there(installed: Path, tmp_pat
     came = {"url": wheel.as_uri(), "archive_info": {"hashes": {"sha256": "00"}}}
     wheel.parent.mkdir()
     wheel.touch()
-    assert hint(installed, came).endswith(f'pip install "{wheel}[onnx]"')
+    assert hint(installed, came).endswith(f' "{wheel}[onnx]"')
     wheel.unlink()
     assert hint(installed, came).endswith(
-        'pip install "gradatim[onnx] @ git+https://github.com/gradatim/gradatim@v0.1.0"'
+        ' "gradatim[onnx] @ git+https://github.com/gradatim/gradatim@v0.1.0"'
     )
 
 
 def test_what_came_from_an_address_is_named_by_it(installed: Path) -> None:
     wheel = {"url": "https://example.com/gradatim-0.1.0-py3-none-any.whl", "archive_info": {}}
-    assert hint(installed, wheel).endswith(f'pip install "gradatim[onnx] @ {wheel["url"]}"')
+    assert hint(installed, wheel).endswith(f' "gradatim[onnx] @ {wheel["url"]}"')
     commit = {"url": "https://example.com/kit.git", "vcs_info": {"vcs": "git", "commit_id": "4f2c" * 10}}
     assert hint(installed, commit).endswith(
-        f'pip install "gradatim[onnx] @ git+https://example.com/kit.git@{"4f2c" * 10}"'
+        f' "gradatim[onnx] @ git+https://example.com/kit.git@{"4f2c" * 10}"'
     )
 
 
 def test_a_clone_is_named_by_its_folder(installed: Path, tmp_path: Path) -> None:
     clone = tmp_path / "gradatim"
     clone.mkdir()
-    assert hint(installed, {"url": clone.as_uri(), "dir_info": {}}).endswith(f'pip install "{clone}[onnx]"')
+    assert hint(installed, {"url": clone.as_uri(), "dir_info": {}}).endswith(f' "{clone}[onnx]"')
 
 
 def test_the_kit_that_runs_from_its_sources_names_them() -> None:
     assert str(missing_package("torch", "torch", "Running m.pt")).endswith(
-        f'pip install -e "{PACKAGE.parents[1]}[torch]"'
+        f' -e "{PACKAGE.parents[1]}[torch]"'
     )
 
 

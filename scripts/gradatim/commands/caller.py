@@ -102,6 +102,7 @@ def add_include(contract: ReadContract) -> str | None:
         or repository.tracks(contract.root / model)
         or contract.parts.model.build is None,
         stages=_stages(there),
+        commit=_own_commit(),
     )
     inputs = text.split("inputs:\n", 1)[1]
     if PATH in there and inputs in there:
@@ -140,4 +141,15 @@ def _together(contract: ReadContract, top: Path) -> list[ReadContract]:
 def _text(contracts: list[ReadContract], top: Path) -> str:
     from gradatim.rendering.workflows import caller_of, render_caller
 
-    return render_caller(caller_of(contracts, top))
+    return render_caller(caller_of(contracts, top, _own_commit()))
+
+
+def _own_commit() -> str | None:
+    """The commit that the installed kit was built from, where it or pip knows that: tags can be moved, commits cannot."""
+    from gradatim.errors import installed_from
+
+    noted = Path(__file__).parents[1] / "commit"  # by build.py of the kit
+    if noted.is_file():
+        return noted.read_text(encoding="ascii").strip()
+    commit = installed_from().get("vcs_info", {}).get("commit_id")
+    return str(commit) if commit else None

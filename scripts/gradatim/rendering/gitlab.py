@@ -19,7 +19,6 @@ from gradatim.contract.reading import ReadContract
 from gradatim.files import template_folder, write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import inputs_of, outputs_of
-from gradatim.rendering.workflows import own_commit
 
 PATH = "templates/release/template.yml"
 """Where the include lies in the kit's repository: where GitLab's catalogue looks for a component."""
@@ -121,17 +120,24 @@ def render_include() -> str:
 
 
 def render_caller(
-    contract: ReadContract, top: Path, *, others: bool, committed: bool, stages: Sequence[str] = ()
+    contract: ReadContract,
+    top: Path,
+    *,
+    others: bool,
+    committed: bool,
+    stages: Sequence[str] = (),
+    commit: str | None = None,
 ) -> str:
-    """What a project adds to its ``.gitlab-ci.yml`` for a contract, pinned to the very kit that is installed.
+    """What a project adds to its ``.gitlab-ci.yml`` for a contract.
 
     Args:
         top: the top of the repository.
         others: whether the file includes the kit for other contracts too, so that jobs need names of their own.
         committed: whether git holds the model; else later jobs need what `build` makes.
         stages: those that the file names already; none leaves GitLab's own.
+        commit: the kit's, which is included then; else its version is.
     """
-    parts, commit = contract.parts, own_commit()
+    parts = contract.parts
     path = contract.path.resolve().relative_to(top.resolve())
     branches = "|".join(re.escape(s.branch) for s in parts.stages.values() if s.branch)
     values: dict[str, str] = {"branches": f"/^({branches})$/"}

@@ -106,18 +106,18 @@ def render_caller(caller: Caller) -> str:
     return _render("caller.yml.j2", caller=caller, settings=settings, version=version)
 
 
-def caller_of(contracts: Sequence[ReadContract], top: Path) -> Caller:
-    """The caller for a contract, or for all of a repository, pinned to the very kit that is installed.
+def caller_of(contracts: Sequence[ReadContract], top: Path, commit: str | None = None) -> Caller:
+    """The caller for a contract, or for all of a repository.
 
     Args:
         contracts: their stages, branches, cadence and tags; several are called by one file.
         top: the top of the repository.
+        commit: the kit's, which is called then; else its version is.
     """
     every = [contract.parts for contract in contracts]
     several = len(every) > 1
     crons = [cron for parts in every for cron in _crons(parts)]
     path = contracts[0].path.resolve().relative_to(top.resolve()).as_posix()
-    commit = own_commit()
     stages = [(name, stage) for parts in every for name, stage in parts.stages.items()]
     return Caller(
         tuple(dict.fromkeys(stage.branch for _, stage in stages if stage.branch)),
@@ -138,18 +138,6 @@ def _crons(parts: Contract) -> tuple[str, ...]:
     if iteration is None or not iteration.report:
         return ()
     return (iteration.cron or _CADENCES[iteration.cadence or "weekly"],)
-
-
-def own_commit() -> str | None:
-    """The commit that the installed kit was built from, where pip knows it (PEP 610)."""
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    try:
-        origin = json.loads(distribution("gradatim").read_text("direct_url.json") or "{}")
-    except (PackageNotFoundError, ValueError):
-        return None
-    commit = (origin.get("vcs_info") or {}).get("commit_id")
-    return str(commit) if commit else None
 
 
 def rendered() -> dict[str, str]:

@@ -18,7 +18,7 @@ from gradatim.timing.energy import Reading, Unreadable
 Reason = Literal["no_package", "no_library", "no_driver", "not_supported", "no_permission"]
 
 _WORDS: dict[Reason, str] = {
-    "no_package": "the package that reads a GPU's counters, nvidia-ml-py, is not installed: pip install 'gradatim[gpu]'",
+    "no_package": "the package that reads a GPU's counters, nvidia-ml-py, is not installed: python -m pip install nvidia-ml-py",
     "no_library": "this machine has no libnvidia-ml.so.1, which comes with NVIDIA's driver",
     "no_driver": "NVIDIA's driver is not loaded",
     "not_supported": "this GPU has no counter of its energy",
