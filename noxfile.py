@@ -1,6 +1,10 @@
 """Sessions for developers and CI: ``nox -s tests`` is everything that CI demands."""
 
+import os
+import re
+import shutil
 import sys
+from pathlib import Path
 
 import nox
 
@@ -53,6 +57,35 @@ def gitlab(session: nox.Session) -> None:
 
 
 @nox.session
+def dist(session: nox.Session) -> None:
+    """Wheel and source archive, each alone in an environment: the demo from the one, tests and a look at it from the other."""
+    session.install("build")
+    here = Path(session.create_tmp()).resolve()
+    shutil.rmtree(here)
+    session.run("python", "-m", "build", "--outdir", str(here / "dist"), silent=True)
+    ((wheel,), (archive,)) = ((here / "dist").glob("*.whl"), (here / "dist").glob("*.tar.gz"))
+    environment = _alone(session, here / "wheel", str(wheel))
+    for number in range(4):  # each thing that the demo lacks is installed as it says itself
+        demo = ("gradatim", "demo", str(here / f"demo-{number}"))
+        told = session.run(*demo, env=environment, external=True, silent=True, success_codes=(0, 4))
+        hint = re.search(r"Install it with: (.*)", told)
+        if hint is None:
+            break
+        session.run("bash", "-c", hint[1], env=environment, external=True)
+    released = here / f"demo-{number}" / "digits"
+    environment = _alone(session, here / "archive", str(archive))
+    for command in ("status", "verify v1.1.0", "diff v1.0.0 v1.1.0"):
+        with session.chdir(released):
+            session.run("gradatim", *command.split(), env=environment, external=True)
+    shutil.unpack_archive(archive, here)
+    with session.chdir(here / archive.name.removesuffix(".tar.gz")):
+        tested = ".[onnx,test]", "pytest-timeout", "hypothesis"
+        session.run("python", "-m", "pip", "install", "-q", *tested, env=environment, external=True)
+        smoke = [f"tests/unit/test_{name}.py" for name in ("readme", "contract", "verify", "install_hints")]
+        session.run("python", "-m", "pytest", *smoke, env=environment, external=True)
+
+
+@nox.session
 def subversion(session: nox.Session) -> None:
     """Releases in Subversion: needs svn, svnserve and git-svn, which are no Python packages."""
     _install(session, "-e", ".[dev]")
@@ -73,6 +106,18 @@ def servers(session: nox.Session) -> None:
     _install(session, "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")
     tests = ["tests/e2e/test_publishers_remote.py", "tests/e2e/test_publishers_mlflow.py"]
     session.run("pytest", *tests, "-p", "no:xdist", "-m", "slow", "-k", "mlflow", *session.posargs)
+
+
+def _alone(session: nox.Session, environment: Path, what: str) -> dict[str, str]:
+    """An environment with nothing but the kit as ``what`` holds it; what a shell that has activated it knows."""
+    session.run("python", "-m", "venv", str(environment))
+    told = {
+        "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "VIRTUAL_ENV": str(environment),
+    }
+    session.run("python", "-m", "pip", "install", "-q", what, env=told, external=True)
+    return told
 
 
 def _install(session: nox.Session, *what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import venv
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,28 @@ def test_the_installer_is_that_of_the_environment_in_which_the_kit_runs(installe
     python = installed / "bin" / "python"
     done = subprocess.run([python, "-c", HINT], env=elsewhere, capture_output=True, text=True, check=True)
     assert f"'{python}' -m pip install " in done.stdout  # another `python` stands first on PATH
+
+
+def test_whoever_judges_a_model_without_scipy_is_told_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(
+        "def sign(inputs):\n    return {'label': (inputs['x'][:, 0] > 0).astype('int64')}\n"
+    )
+    (tmp_path / "test.csv").write_text("x,label\n" + "1,1\n-1,0\n" * 40)
+    (tmp_path / "gradatim.yml").write_text(
+        "model: {name: sign, factory: rules:sign}\ndata: {evaluation: test.csv}\ntask: classification\n"
+        "gates: {accuracy: {at_least: 90%}}\n"
+    )
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    program = """
+import sys
+sys.modules["scipy"] = None
+from gradatim.cli import main
+sys.argv = ["gradatim", "gate", "--plan"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 4
+    assert "needs the package `scipy`" in done.stderr
+    assert '[checks]"' in done.stderr

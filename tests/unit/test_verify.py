@@ -334,3 +334,29 @@ def test_a_release_that_no_gate_judged_is_not_called_proven(repo: Path) -> None:
     for what in ("v1.2.0", str(repo.parent / "releases" / "v1.2.0")):
         code, text = said(what, at=repo)
         assert (code, "no gates" in text, "proven" in text) == (0, True, False), text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "history",
+        "diff v1.0.0 v1.1.0",
+        "verify v1.1.0",
+        "verify v1.1.0 --offline",
+    ],
+)
+def test_the_registry_is_asked_without_what_judges_models(repo: Path, tmp_path: Path, command: str) -> None:
+    """A base install has neither SciPy nor scikit-learn: what they take is more than half of it."""
+    lacking = "import sys\nfor name in ('scipy', 'sklearn', 'onnx', 'onnxruntime', 'torch'):\n    sys.modules[name] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(lacking, encoding="utf-8")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        [sys.executable, "-m", "gradatim", *command.split()],
+        cwd=repo,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
