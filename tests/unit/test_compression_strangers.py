@@ -1,0 +1,91 @@
+"""The search on models that nobody tuned it for, each a small one with the trait of a real one that it failed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradatim.compression.search import compress
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx_ir")
+
+DRAW = np.random.default_rng(0)
+
+
+def written(path: Path, nodes: list[Any], given: Any, found: Any, constants: dict[str, Any]) -> Path:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    kinds = {"x": TensorProto.FLOAT, "bytes": TensorProto.INT32}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(given[0], kinds[given[0]], given[1])],
+        [helper.make_tensor_value_info(found[0], TensorProto.FLOAT, found[1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid("", 15)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    return path
+
+
+def floats(*shape: int, scale: float | None = None) -> Any:
+    return (DRAW.normal(size=shape) * (scale or np.prod(shape[:-1]) ** -0.5)).astype(np.float32)
+
+
+def byte_classifier(path: Path) -> Path:
+    """Bytes looked up and passed through dense layers, each bias a row: the runtime makes them Gemms with it."""
+    from onnx import helper
+
+    constants = {
+        "table": floats(256, 32, scale=1.0), "flat": np.array([0, -1], np.int64),
+        "w1": floats(64 * 32, 256), "b1": floats(1, 256, scale=0.1), "w2": floats(256, 200), "b2": floats(1, 200, scale=0.1),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Gather", ["table", "bytes"], ["rows"]),
+        helper.make_node("Reshape", ["rows", "flat"], ["long"]),
+        helper.make_node("MatMul", ["long", "w1"], ["m1"]),
+        helper.make_node("Add", ["m1", "b1"], ["a1"]),
+        helper.make_node("Relu", ["a1"], ["r1"]),
+        helper.make_node("MatMul", ["r1", "w2"], ["m2"]),
+        helper.make_node("Add", ["m2", "b2"], ["scores"]),
+    ]
+    return written(path, nodes, ("bytes", ["n", 64]), ("scores", ["n", 200]), constants)
+
+
+def filters_with_one_bias(path: Path) -> Path:
+    """Three convolutions that share a bias, whose name and a digit is the name of another tensor."""
+    from onnx import helper
+
+    constants = {"b": floats(16, scale=0.1), **{f"k{i}": floats(16, 4, 3, 3, scale=0.1) for i in range(3)}}
+    nodes = [helper.make_node("Conv", ["x", f"k{i}", "b"], [f"b{i}"], pads=[1, 1, 1, 1]) for i in range(3)]
+    nodes += [helper.make_node("Transpose", [f"b{i}"], [f"t{i}"], perm=[0, 2, 3, 1]) for i in range(3)] + [
+        helper.make_node("Concat", ["t0", "t1", "t2"], ["y"], axis=3)
+    ]
+    return written(path, nodes, ("x", ["n", 4, 12, 12]), ("y", ["n", 12, 12, 48]), constants)
+
+
+def test_biases_of_one_row_are_quantised_like_any_other(tmp_path: Path) -> None:
+    rows = DRAW.integers(0, 256, (256, 64)).astype(np.int32)
+    batches = [{"bytes": rows[i : i + 64]} for i in range(0, 256, 64)]
+    model = byte_classifier(tmp_path / "bytes.onnx")
+    result = compress(
+        model, tmp_path / "out", calibration=lambda: iter(batches), keep={"agreement": 0.985},
+        methods=["int8-static"], slowest=5,
+    )  # fmt: skip
+    assert result.trials[0].accepted, result.reason
+    assert result.best.size_ratio < 0.27
+
+
+def test_convolutions_that_share_a_bias_are_quantised(tmp_path: Path) -> None:
+    model = filters_with_one_bias(tmp_path / "filters.onnx")
+    batches = [{"x": DRAW.normal(size=(8, 4, 12, 12)).astype(np.float32)}]
+    result = compress(
+        model, tmp_path / "out", calibration=lambda: iter(batches), keep={"fidelity": 0.99},
+        methods=["int8-static"], slowest=9,
+    )  # fmt: skip
+    assert result.trials[0].accepted, result.reason
