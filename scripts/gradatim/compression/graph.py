@@ -136,6 +136,37 @@ def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
     _replace_nodes(graph, nodes)
 
 
+def own_biases(model: ModelProto) -> None:
+    """Give each Conv and Gemm a bias of its own, of one dimension.
+
+    onnxruntime's quantiser wants no other shape, and calls the copies of a bias that nodes share by its name and a digit,
+    which other tensors may be called. A Gemm whose constant bias is no row becomes MatMul and Add.
+    """
+    from onnx import numpy_helper
+
+    graph, weights = model.graph, _weights(model.graph)
+    taken = _users(model)
+    others = set()
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in weights:
+            continue
+        bias = numpy_helper.to_array(weights[node.input[2]])
+        weight = weights.get(node.input[1])
+        turned = any(a.name == "transB" and a.i for a in node.attribute)
+        columns = weight.dims[0 if node.op_type == "Conv" or turned else 1] if weight else bias.shape[-1]
+        if bias.size != 1 and (bias.size != columns or bias.shape[-1] != columns):
+            others.add(node.name)
+            continue
+        name = f"{node.name}.bias"
+        while taken[name]:
+            name += "_"
+        taken[name] += 1
+        row = np.broadcast_to(bias.reshape(-1), (columns,))
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(row), name))
+        node.input[2] = name
+    gemm_to_matmul(model, only=others)
+
+
 def store_embeddings(model: ModelProto) -> int:
     """Store embedding tables in int8 with one scale a row; only rows in use are unpacked. Gives how many."""
     from onnx import TensorProto, helper, numpy_helper

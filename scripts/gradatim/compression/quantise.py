@@ -70,6 +70,7 @@ def _static(model: ModelProto, recipe: Recipe, batches: Sequence[Path], ranges: 
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     chosen = _chosen(model, recipe)
+    graph.own_biases(model)
     graph.store_embeddings(model)
     # Only newer runtimes can keep the ranges.
     keeps = "calibration_cache_path" in inspect.signature(quantize_static).parameters

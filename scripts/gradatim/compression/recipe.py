@@ -24,7 +24,7 @@ GPUs. The int8 methods store embedding tables in int8, row by row.
 
 DEFAULT_METHODS: tuple[Method, ...] = ("int8-dynamic", "int8-static", "int8-weights")
 
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True)
