@@ -117,6 +117,7 @@ EXAMPLES = {
         {"model": {"name": "small", "path": "made.onnx", "build": {"run": "python make.py"}}},
     ),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
+    "model.files": Example("rules.py", ["rules.py", "gradatim.yml"], _FUNCTION),
     "model.allow_pickle": Example(False, True, {"model": {"name": "small", "path": "model.pkl"}}),
     "model.device": Example("cpu", "cuda"),
     "model.tokenizer.max_length": Example(8, 16),

@@ -24,11 +24,13 @@ class Variant:
     Attributes:
         name: ``original``, ``int8-static``, ...
         path: the model's file or folder, absolute.
+        folder: what the paths in its manifest are relative to.
         manifest: its files, byte for byte.
     """
 
     name: str
     path: Path
+    folder: Path
     manifest: Manifest
 
 
@@ -51,16 +53,9 @@ class Forms:
         Raises:
             InvalidInput: there is no model, or it is no model at all.
         """
-        from gradatim.code import local_closure
-        from gradatim.models import model_files
-
-        contract, path = self.model.contract, self.model.path
-        said = contract.parts.model
-        if said.path is None:
-            files, base = local_closure(contract.root, str(said.factory)), contract.root.resolve()
-        else:
-            files, base = model_files(path), path if path.is_dir() else path.parent
-        return Variant(ORIGINAL, path, Manifest.of(said.name, base, files))
+        model = self.model
+        manifest = Manifest.of(model.contract.parts.model.name, model.folder, model.files)
+        return Variant(ORIGINAL, model.path, model.folder, manifest)
 
     @functools.cached_property
     def all(self) -> tuple[Variant, ...]:
@@ -86,4 +81,4 @@ class Forms:
             raise BrokenEvidence(
                 f"The variant {form.name} is not what compress left. Run: gradatim compress --force"
             )
-        return Variant(form.name, folder / form.file, manifest)
+        return Variant(form.name, folder / form.file, folder, manifest)

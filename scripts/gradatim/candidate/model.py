@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import ReadContract
+from gradatim.errors import InvalidInput
+from gradatim.files import list_files
 from gradatim.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from gradatim.models.predictor import Predictor
     from gradatim.timing.contestant import Contestant
 
+_NEVER_RELEASED = ("__pycache__", ".git", ".gradatim")
+
 
 @dataclass(frozen=True)
 class Model:
     """What a contract says about its model, for any form of it.
 
+    A model that a factory makes is opened in a folder that holds what is released of it and nothing else: its code,
+    its file and the files that it names. So the release is opened later as it is judged now.
+
     Attributes:
         contract: the candidate's, or that of the release that it would replace.
         machine: whose device and threads count: the candidate's contract, so that both are asked alike.
+        restored: where the files of a release lie; None for a candidate, whose lie in its project.
     """
 
     contract: ReadContract
     machine: ReadContract
+    restored: Path | None = None
 
     @property
     def path(self) -> Path:
         """Where the contract says that the model lies; for a model made by a function alone, ``module:function``."""
         model = self.contract.parts.model
-        return self.contract.root / model.path if model.path else Path(str(model.factory))
+        return (self.restored or self.contract.root) / model.path if model.path else Path(str(model.factory))
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its files are released relative to."""
+        if self.contract.parts.model.factory is not None:
+            return self.restored or self.contract.root.resolve()
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @functools.cached_property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is released, the code of its factory among them.
+
+        Raises:
+            InvalidInput: there is no model, or it is no model at all, or a name stands for no file.
+        """
+        from gradatim.code import local_closure
+        from gradatim.models import model_files
+
+        said = self.contract.parts.model
+        if said.factory is None:
+            return tuple(model_files(self.path))
+        found = set(local_closure(self.folder, said.factory))
+        if said.path is not None:
+            found |= {self.folder / said.path / name for name in list_files(self.path)} or set(
+                model_files(self.folder / said.path, read_by_a_factory=True)
+            )
+        for place, pattern in enumerate(said.files):
+            matches = {file for match in self.folder.glob(pattern) for file in _files_of(match)}
+            if not matches:
+                raise InvalidInput(
+                    f"{self.contract.where('model', 'files', place)}: nothing matches `{pattern}`. Name files or folders "
+                    "below the folder of the contract."
+                )
+            found |= matches
+        return tuple(sorted(found))
 
     def open(self, path: Path, *, watch: Callable[[Predictor], Predictor] | None = None) -> Predictor:
         """A form of the model, ready to be called with what the data feeds, any number of items at a time.
@@ -42,15 +88,18 @@ class Model:
         """
         from gradatim.models import batched, open_model, ready
 
-        predictor = open_model(path, **self._settings(path), threads=self.machine.parts.model.threads)
-        return batched(ready(watch(predictor) if watch else predictor, path, **self._around()))
+        settings = self.settings(path)
+        place = settings.pop("path")
+        predictor = open_model(place, **settings)
+        return batched(ready(watch(predictor) if watch else predictor, place, **self._around()))
 
     def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:
         """A form of the model for a process of its own, which opens it as ``open`` does."""
         from gradatim.timing.contestant import Contestant
 
-        threads = threads or self.machine.parts.model.threads
-        return Contestant(name, path, **self._settings(path), threads=threads, **self._around())
+        settings = self.settings(path)
+        del settings["files"]
+        return Contestant(name, **{**settings, "threads": threads or settings["threads"]}, **self._around())
 
     @property
     def signature(self) -> Signature | None:
@@ -64,14 +113,25 @@ class Model:
             return None
         return Signature(specs(model.inputs), specs(model.outputs))
 
-    def _settings(self, path: Path) -> dict[str, Any]:
+    def settings(self, path: Path) -> dict[str, Any]:
+        """What ``models.open_model`` is told of a form of the model."""
         model = self.contract.parts.model
+        place, root, files = path, self.contract.root, tuple[Path, ...]()
+        if model.factory is not None:
+            root = self.restored or Workspace(root).alone(self.folder, self.files)
+            files = tuple(root / file.relative_to(self.folder) for file in self.files)
+            if model.path is not None and path == self.path:
+                place = root / model.path
         return {
-            "root": path if model.path is None and path.is_dir() else self.contract.root,
+            "path": place,
+            "root": root,
+            "project": None if model.factory is None else self.contract.root.resolve(),
+            "files": files,
             "format": model.format if path == self.path else None,
             "factory": model.factory,
             "signature": self.signature,
             "device": self.machine.parts.model.device,
+            "threads": self.machine.parts.model.threads,
             "allow_pickle": model.allow_pickle,
         }
 
@@ -84,3 +144,11 @@ class Model:
             "carries": {name: tensor.carry for name, tensor in given if tensor.carry is not None},
             "tokenizer": model.tokenizer.model_dump(exclude_none=True) if model.tokenizer else None,
         }
+
+
+def _files_of(match: Path) -> list[Path]:
+    """A file, or every file of a folder that could be released."""
+    if match.is_file():
+        return [match]
+    inside = [match / name for name in list_files(match)]
+    return [path for path in inside if not set(path.relative_to(match).parts) & set(_NEVER_RELEASED)]

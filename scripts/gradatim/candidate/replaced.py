@@ -111,8 +111,13 @@ class Replaced:
 
     @property
     def model(self) -> Model:
-        """How it is opened and called: as its own contract says, on the candidate's device and threads."""
-        return Model(self.contract, self.identity.contract)
+        """How it is opened and called: as its own contract says, on the candidate's device and threads.
+
+        What a factory makes is made of the code and the files that were released, none of today's.
+        """
+        contract, found = self.contract, self._retrieved
+        whole = found is not None and found.manifest is not None and contract.parts.model.factory is not None
+        return Model(contract, self.identity.contract, found.folder.resolve() if found and whole else None)
 
     @property
     def rows(self) -> Rows:
@@ -138,10 +143,10 @@ class Replaced:
         found = self._retrieved
         if found is None:
             return None
+        if self.model.restored is not None:
+            return self.model.path
         model = self.forms.model
-        if model.contract.parts.model.path is None:
-            return found.folder
-        from gradatim.models import UnknownFormat, detect_format
+        from gradatim.models import detect_format
 
         # the release may be of another name, or another format, than what is to replace it
         named = [name for name in found.files if Path(name).name == model.path.name]
@@ -150,10 +155,7 @@ class Replaced:
         likely = whole if model.path.is_dir() else [*named, *alike, *whole]
         for name in (*likely, *found.files):
             try:
-                detect_format(found.folder / name)
-            except UnknownFormat:
-                if model.contract.parts.model.factory is None:
-                    continue
+                detect_format(found.folder / name, factory=self.contract.parts.model.factory is not None)
             except InvalidInput:
                 continue
             return found.folder / name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.release_record import BOM_FILE, CARD_FILE, GOLDEN_FILE, REPORT_FILE, SCORE_FILE
 from gradatim.evidence.statement import Statement
-from gradatim.files import cannot_write, read_json, refuse_link, sha256_file, write_bytes, write_text
+from gradatim.files import cannot_write, read_json, refuse_link, sha256_file, write_bytes, write_text, writing
 from gradatim.shard import Shard
 
 if TYPE_CHECKING:
@@ -75,6 +77,36 @@ class Workspace:
     def retrieved(self, manifest: str) -> Path:
         """Where the model of a release is fetched to, by its hex manifest digest."""
         return self.folder / "retrieved" / manifest[:16]
+
+    def alone(self, project: Path, files: Iterable[Path]) -> Path:
+        """The folder that holds these files of a project as they are now, and nothing else of it.
+
+        Links that share the bytes where the file system has them, for weights may be large.
+
+        Raises:
+            EnvironmentLacks: it cannot be written.
+        """
+        self.prepare()
+        folder = self.models / "alone"
+        wanted = {folder / file.relative_to(project): file for file in files}
+        with writing(folder):
+            for path in folder.rglob("*"):
+                ours = (
+                    path.parent.name == "__pycache__" or path.suffix == ".part"
+                )  # of a step beside this one
+                if path.is_file() and path not in wanted and not ours:
+                    path.unlink(missing_ok=True)
+            for place, file in wanted.items():
+                if place.exists() and place.samefile(file):
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+                temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+                try:
+                    os.link(file, temporary)
+                except OSError:  # another device, or a file system without links
+                    shutil.copy2(file, temporary)
+                temporary.replace(place)
+        return folder
 
     def predictions_folder(self, variant: str) -> Path:
         """Where the predictions of a variant (or of the baseline) lie."""

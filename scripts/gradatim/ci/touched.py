@@ -217,6 +217,7 @@ def _places(contract: ReadContract, root: Path) -> Iterator[Path | str]:
     yield from (path for path in (parts.model.path, parts.test.golden) if path)
     if parts.model.factory:
         code.append(parts.model.factory)
+        yield from (path for pattern in parts.model.files for path in root.glob(pattern))
     for which in ("evaluation", "calibration"):
         data = contract.data_set(which)
         if data is not None:

@@ -84,7 +84,13 @@ class ModelSection(Section):
     )
     factory: Reference | None = Field(
         None,
-        description="`module:function` that returns the model: the network for safetensors, a callable for anything else.",
+        description="`module:function` that returns the model: the network for safetensors, a callable for anything else. Its "
+        "module and the local modules that it imports are released with the model.",
+    )
+    files: Texts = Field(
+        (),
+        description="Files, folders and globs below the contract's folder that the factory opens besides `path`; they are "
+        "released with the model.",
     )
     allow_pickle: bool = Field(
         False,
@@ -109,6 +115,8 @@ class ModelSection(Section):
             raise ValueError(
                 "a model needs `path` (its file), or `factory` (a `module:function` that makes it)"
             )
+        if self.files and self.factory is None:
+            raise ValueError("`files` are what a `factory` opens: name the factory, or leave them out")
         return self
 
 

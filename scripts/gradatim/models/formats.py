@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zipfile
 from pathlib import Path
@@ -16,6 +17,9 @@ from gradatim.models.layouts import safetensors_header, walk_protobuf
 
 _KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
+_FOR_A_NETWORK = ("safetensors", "pickle")
+"""Weights that are loaded into the network that a factory makes."""
+
 _LFS = b"version https://git-lfs"
 _ONNX = (0, 2, 2)
 """Wire types, from onnx.proto, of what every ModelProto has: 1 ir_version, 7 graph, 8 opset_import."""
@@ -25,13 +29,18 @@ class UnknownFormat(InvalidInput):
     """A whole file of no format that is known: only a function of the user's can make a model of it."""
 
 
-def detect_format(path: Path) -> str:
+def detect_format(path: Path, *, factory: bool = False) -> str:
     """One of ``FORMATS``, from the content first and the name second; nothing is loaded.
+
+    Args:
+        factory: a function of the user's reads it: whatever holds no weights for a network is ``python`` then.
 
     Raises:
         UnknownFormat: a file that is no model by itself.
         InvalidInput: there is no model, or an empty or truncated file, or a Git LFS pointer.
     """
+    if factory and path.exists():
+        return _format_for_a_factory(path)
     if path.is_dir():
         return _folder_format(path)
     if not path.exists():
@@ -48,6 +57,19 @@ def runtime_of(name: str) -> str | None:
     """The module whose import is the dear part of opening a model of this format; None where there is none."""
     packages = FORMATS[name].packages
     return packages[0].replace("-", "_") if packages else None
+
+
+def _format_for_a_factory(path: Path) -> str:
+    if path.is_dir():
+        if not list_files(path):
+            raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
+        return "python"
+    with reading(path):
+        _refuse_placeholder(path)
+        with contextlib.suppress(InvalidInput):
+            if (found := _file_format(path)) in _FOR_A_NETWORK:
+                return found
+    return "python"
 
 
 def _folder_format(path: Path) -> str:

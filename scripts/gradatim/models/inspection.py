@@ -43,6 +43,7 @@ def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspecti
         found = _files_of(source)
         doubted = doubts(source)
         folder = source.path if source.path.is_dir() else source.path.parent
+        folder = source.root if source.files else folder
         known = Inspection(
             format=source.format,
             files={_relative(file, folder): sha256_file(file) for file in found},
@@ -53,7 +54,7 @@ def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspecti
         return known if known.doubts and not source.allow_pickle else _look(known, source)
 
 
-def model_files(path: Path) -> list[Path]:
+def model_files(path: Path, *, read_by_a_factory: bool = False) -> list[Path]:
     """Every file of the model at a path, sorted: a folder's files, an ONNX file with its external data.
 
     For ``module:function`` there is none on its own: see ``gradatim.code.local_closure``.
@@ -70,7 +71,9 @@ def model_files(path: Path) -> list[Path]:
         return files
     try:
         kind = detect_format(path)
-    except UnknownFormat:
+    except InvalidInput as error:
+        if not (read_by_a_factory or isinstance(error, UnknownFormat)):
+            raise
         return [path]  # what a factory reads; without one, opening refuses it
     if kind == "onnx":
         from gradatim.models.onnx_graph import external_files
@@ -93,6 +96,8 @@ def _explaining(path: Path) -> Iterator[None]:
 
 def _files_of(source: ModelSource) -> list[Path]:
     """A model's files; for ``module:function`` its artefact, else the user's modules it rests on."""
+    if source.files:
+        return list(source.files)
     if source.format != "python":
         return model_files(source.path)
     if source.path.is_dir():

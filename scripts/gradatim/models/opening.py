@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ def find_source(
     path: Path,
     *,
     root: Path,
+    project: Path | None = None,
+    files: Sequence[Path] = (),
     format: str | None = None,  # noqa: A002 (the contract's word)
     factory: str | None = None,
     signature: Signature | None = None,
@@ -63,24 +65,16 @@ def find_source(
     if format == "python":
         found = "python"
     else:
-        found = _format_of(where, factory)
+        found = formats.detect_format(where, factory=factory is not None)
         if format is not None and found != format:
             raise InvalidInput(
                 f"{where} is {found}, but the contract's `model.format` says {format}. Correct either."
             )
     if found == "python" and factory is None:
         factory = path.name
-    return ModelSource(where, root, found, factory, signature, device, max(1, threads), allow_pickle)
-
-
-def _format_of(path: Path, factory: str | None) -> str:
-    """The file's own format; with a function that reads it, any file is a model."""
-    try:
-        return formats.detect_format(path)
-    except formats.UnknownFormat:
-        if factory is None:
-            raise
-        return "python"
+    return ModelSource(
+        where, root, found, factory, signature, device, max(1, threads), allow_pickle, project, tuple(files)
+    )
 
 
 def refuse_pickles(source: ModelSource) -> None:
@@ -105,18 +99,22 @@ def doubts(source: ModelSource) -> dict[str, str]:
     path = source.path
     folder = path if path.is_dir() else path.parent
     files = [path / name for name in list_files(path)] if path.is_dir() else [path] if path.is_file() else []
-    if unprintable := [file for file in files if not str(file.relative_to(folder)).isprintable()]:
+    read = {file for file in source.files if file.suffix != ".py" and file not in files}
+    if unprintable := [file for file in (*files, *read) if not _named(file, source, folder).isprintable()]:
         raise InvalidInput(
             f"{str(unprintable[0])!r} has a character in its name that cannot be printed. Rename the file."
         )
-    outside = {data for file in files for data in _outside(source, file)}
+    outside = read | {data for file in files for data in _outside(source, file)}
     found = {
-        file.relative_to(folder).as_posix(): pickles.doubt(
-            file, raw=source.format == "python" or file in outside
-        )
+        _named(file, source, folder): pickles.doubt(file, raw=source.format == "python" or file in outside)
         for file in sorted({*files, *outside})
     }
     return {name: why for name, why in found.items() if why}
+
+
+def _named(file: Path, source: ModelSource, folder: Path) -> str:
+    """A file of a model as it is named in the release."""
+    return file.relative_to(source.root if file in source.files else folder).as_posix()
 
 
 def _outside(source: ModelSource, file: Path) -> list[Path]:

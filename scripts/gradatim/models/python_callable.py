@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from gradatim.code import explaining, load_function
 from gradatim.errors import InvalidInput
 from gradatim.models.predictor import Arrays, RuntimeModel, refine
+from gradatim.models.released_only import ReleasedOnly
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
@@ -42,8 +44,10 @@ def open_python(source: ModelSource) -> RuntimeModel:
         )  # names of constants alone do not tell what else it takes
     names = {spec.name for spec in signature.outputs}
 
+    released = _released_only(source)
+
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        with explaining(reference, source.root):
+        with released(), explaining(reference, source.root):
             outputs = predict(dict(inputs))
         if not isinstance(outputs, Mapping):
             raise InvalidInput(
@@ -71,21 +75,30 @@ def open_python(source: ModelSource) -> RuntimeModel:
 
 def _callable_of(reference: str, source: ModelSource) -> Any:
     reads_a_file = source.path.exists() and source.path.resolve() != source.root.resolve()
-    function = load_function(reference, source.root)
+    with _released_only(source)():
+        function = load_function(reference, source.root)
     if not reads_a_file and _takes_a_path(function):
         return function
-    return call_factory(reference, source.path, source.root)
+    return call_factory(reference, source)
 
 
-def call_factory(reference: str, path: Path, root: Path) -> Any:
+def call_factory(reference: str, source: ModelSource) -> Any:
     """Call the user's factory: with the model's path if it takes an argument, else with nothing.
 
     Raises:
-        InvalidInput: it does not exist or fails; the message names the file and line of the user's code.
+        InvalidInput: it does not exist or fails; the message names the file and line of the user's code. Or it opens
+            what the release does not hold.
     """
-    factory = load_function(reference, root)
-    with explaining(reference, root):
-        return factory(path) if _takes_a_path(factory) else factory()
+    with _released_only(source)():
+        factory = load_function(reference, source.root)
+        with explaining(reference, source.root):
+            return factory(source.path) if _takes_a_path(factory) else factory()
+
+
+def _released_only(source: ModelSource) -> Callable[[], AbstractContextManager[None]]:
+    if source.project is None:
+        return contextlib.nullcontext
+    return ReleasedOnly(source.factory or source.path.name, source.root, source.project).watching
 
 
 def _takes_a_path(factory: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +14,9 @@ class Means(TypedDict, total=False):
     """How a model is to be opened, as far as the contract says.
 
     Attributes:
+        project: the project whose code and files a factory may not open, unless they lie in ``root`` too; None lets it
+            open everything.
+        files: every file that is released with a factory's model, below ``root``.
         format: one of ``model_formats.FORMATS``; None looks at the content.
         factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded into, or, for
             ``python`` and any file of no known format, the callable itself. It is called with the path if it takes an
@@ -23,6 +27,8 @@ class Means(TypedDict, total=False):
         allow_pickle: the contract trusts this model's pickles; ``weights_only=True`` is used where it can be.
     """
 
+    project: Path | None
+    files: Sequence[Path]
     format: str | None
     factory: str | None
     signature: Signature | None
@@ -39,6 +45,7 @@ class ModelSource:
         path: the model's file or folder; for ``python`` it need not exist.
         format: one of ``model_formats.FORMATS``.
         factory: ``module:function`` of the user's code below ``root``, or None.
+        project, files: as ``Means`` has them.
     """
 
     path: Path
@@ -49,6 +56,8 @@ class ModelSource:
     device: str
     threads: int
     allow_pickle: bool
+    project: Path | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:

@@ -176,7 +176,7 @@ def _load_pickle(torch: Any, source: ModelSource) -> Any:
 def _make_module(torch: Any, source: ModelSource) -> Any:
     if source.factory is None:
         raise _needs_factory(source)
-    module = call_factory(source.factory, source.path, source.root)
+    module = call_factory(source.factory, source)
     if not isinstance(module, torch.nn.Module):
         raise InvalidInput(
             f"`{source.factory}` must give a torch.nn.Module; it gave {type(module).__name__}."

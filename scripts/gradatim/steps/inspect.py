@@ -28,16 +28,7 @@ def run(candidate: Candidate) -> Outcome:
     """Look the model over; refuse pickles, weights that are not finite, and training on the evaluation data."""
     model = candidate.contract.parts.model
     with candidate.progress.task("inspect", None):
-        found = inspect_model(
-            candidate.model.path,
-            root=candidate.root,
-            format=model.format,
-            factory=model.factory,
-            signature=candidate.model.signature,
-            device=model.device,
-            threads=model.threads,
-            allow_pickle=model.allow_pickle,
-        )
+        found = inspect_model(**candidate.model.settings(candidate.model.path))
     line, _ = candidate.contract.source.locate(("model", "path"), key=True)
     lineage = training.lineage_of(candidate)
     leaked = training.leak_gates(candidate, lineage) if lineage else ()

@@ -156,6 +156,5 @@ def _here(candidate: Candidate, manifest: Manifest) -> dict[str, Source]:
         return {}
     for variant in variants:
         if variant.manifest.digest == manifest.digest:
-            folder = variant.path if variant.path.is_dir() else variant.path.parent
-            return {entry.path: folder / entry.path for entry in manifest.files}
+            return {entry.path: variant.folder / entry.path for entry in manifest.files}
     return {}

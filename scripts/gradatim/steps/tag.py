@@ -151,13 +151,14 @@ def _files(candidate: Candidate, variant: Variant, coming: NextVersion, stage: s
         CONTRACT_FILE: candidate.contract.path,
     }
     commit = candidate.repository.head()
-    path = candidate.from_top(candidate.contract.parts.model.path or candidate.contract.path.name)
+    said = candidate.contract.parts.model
+    path = candidate.from_top(said.path if said.path and not said.factory else candidate.contract.path.name)
     named = candidate.contract.parts.registry.tags == "named" or uses_names(
         candidate.registry, candidate.name
     )
     return assemble(
         variant.manifest,
-        variant.path if variant.path.is_dir() else variant.path.parent,
+        variant.folder,
         Bundle(tuple(statements)),
         tag=version_tag(candidate.name, SemVer.parse(str(coming.version)), several=named),
         version=str(coming.version),

@@ -26,8 +26,8 @@ class Contestant:
     """A model to be timed, named as a variant is named: ``baseline``, ``fp32``, ``int8-static``.
 
     Attributes:
-        path, root, format, factory, signature, device, threads, allow_pickle: as for ``models.open_model``; a
-            relative path is relative to ``root``.
+        path, root, project, format, factory, signature, device, threads, allow_pickle: as for ``models.open_model``;
+            a relative path is relative to ``root``.
         constants, carries, tokenizer: as for ``models.ready``.
         inputs: its own batch, where the model's inputs differ from those of the other contestants.
     """
@@ -35,6 +35,7 @@ class Contestant:
     name: str
     path: Path
     root: Path
+    project: Path | None = None
     format: str | None = None
     factory: str | None = None
     signature: Signature | None = None
@@ -52,6 +53,7 @@ class Contestant:
             "name": self.name,
             "path": str(self.path),
             "root": str(self.root.absolute()),
+            "project": str(self.project) if self.project else None,
             "format": self.format,
             "factory": self.factory,
             "signature": asdict(self.signature) if self.signature else None,
@@ -173,6 +175,7 @@ def open_contestant(spec: Mapping[str, Any]) -> Predictor:
     predictor = open_model(
         path,
         root=Path(spec["root"]),
+        project=Path(spec["project"]) if spec["project"] else None,
         format=spec["format"],
         factory=spec["factory"],
         signature=Signature.from_json(spec["signature"]) if spec["signature"] else None,
