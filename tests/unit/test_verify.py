@@ -360,3 +360,59 @@ def test_the_registry_is_asked_without_what_judges_models(repo: Path, tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def misled(repo: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A clone from before and one from after somebody moved the tag of what production holds to the older release."""
+    old = clone(tmp_path / "remote.git", tmp_path / "old")
+    message = git(repo, "tag", "-l", "--format=%(contents)", "digits#production#2") + "\n"
+    git(
+        repo, "tag", "-f", "-a", "--cleanup=verbatim", "-m", message, "digits#production#2", "v1.0.0^{commit}"
+    )
+    git(repo, "push", "-q", "--force", "origin", "digits#production#2")
+    return old, clone(tmp_path / "remote.git", tmp_path / "new")
+
+
+def call(*arguments: str, at: Path) -> tuple[int, str]:
+    """Exit code and words of a command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gradatim", *arguments], cwd=at, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["status", "--fetch"], ["verify", "production"], ["history"]])
+def test_a_stage_tag_that_was_moved_is_broken_in_a_new_clone(
+    misled: tuple[Path, Path], command: list[str]
+) -> None:
+    code, text = call(*command, at=misled[1])
+    assert code == 3, text
+    assert "digits#production#2 is broken: its message says v1.1.0" in text
+    assert "somebody moved it" in text
+
+
+@pytest.mark.parametrize("command", [["status", "--fetch"], ["verify", "production"]])
+def test_a_stage_tag_that_was_moved_is_broken_in_a_clone_that_knew_it(
+    misled: tuple[Path, Path], command: list[str]
+) -> None:
+    code, text = call(*command, at=misled[0])
+    assert (code, "digits#production#2 on the remote is not the one that is here" in text) == (3, True), text
+
+
+def test_a_stage_tag_that_is_another_tag_under_its_name_is_broken(repo: Path) -> None:
+    git(repo, "update-ref", "refs/tags/digits#production#2", "refs/tags/digits#production#1")
+    code, text = call("status", at=repo)
+    assert (code, "it calls itself digits#production#1" in text) == (3, True), text
+
+
+def test_nothing_is_released_or_moved_on_a_stage_whose_tag_was_moved(
+    misled: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in misled:
+        (place / "gradatim.yml").write_text(
+            "model: {name: digits, path: model/digits.onnx}\nstages: {production: {branch: main}}\n"
+        )
+        for command in (["rollback", "production", "--reason", "x"], ["gate"]):
+            code, text = call(*command, at=place)
+            assert (code, "somebody moved it. Tags are never moved." in text) == (3, True), text
