@@ -407,12 +407,12 @@ def test_a_stage_tag_that_is_another_tag_under_its_name_is_broken(repo: Path) ->
 
 
 def test_nothing_is_released_or_moved_on_a_stage_whose_tag_was_moved(
-    misled: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    misled: tuple[Path, Path],
 ) -> None:
     for place in misled:
         (place / "gradatim.yml").write_text(
-            "model: {name: digits, path: model/digits.onnx}\nstages: {production: {branch: main}}\n"
+            "model: {name: digits, path: model/digits.onnx}\nstages: {beta: {}, production: {branch: main}}\n"
         )
-        for command in (["rollback", "production", "--reason", "x"], ["gate"]):
+        for command in (["rollback", "production", "--reason", "x"], ["promote", "production"]):
             code, text = call(*command, at=place)
             assert (code, "somebody moved it. Tags are never moved." in text) == (3, True), text

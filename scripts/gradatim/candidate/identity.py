@@ -97,9 +97,15 @@ class Identity:
 
     @functools.cached_property
     def registry(self) -> Registry:
-        """What the tags say, after asking the remote what it knows."""
-        self.sync  # noqa: B018 (fetches what is missing here)
-        return read(self.repository, self.name)
+        """What the tags say, after asking the remote what it knows.
+
+        Raises:
+            BrokenEvidence: a stage's tag was moved, so that nothing can be compared with what the stage holds.
+        """
+        moved = self.sync.moved  # which fetches what is missing here, too
+        found = read(self.repository, self.name)
+        found.model(self.name).refuse_contradictions(moved)
+        return found
 
     @functools.cached_property
     def sync(self) -> Sync:

@@ -30,9 +30,10 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
     view = open_registry(contract_path, fetch=False)
     events = history(view.registry, model=model)
     events = events[-last:] if last else events
+    broken = 3 if any(event.broken for event in events) else 0
     if json_wanted:
         options.print_json({"events": [asdict(event) for event in events]})
-        return 0
+        return broken
     if not events:
         click.echo("Nothing was released here yet: there is no version tag.")
     verbs = {
@@ -50,4 +51,6 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
         click.echo(
             f"{day}  {event.label:<18} {what:<24}{view.repository.short(event.commit)}{who}{because}".rstrip()
         )
-    return 0
+        if event.broken:
+            click.echo(f"  {click.style('BROKEN', fg='red')}  {event.broken}")
+    return broken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ class RegistryView:
 
     def states(self, model: str | None) -> list[ModelState]:
         """What every stage holds now, of one model or of all."""
-        return status(
+        found = status(
             self.registry,
             model=model,
             ladder=self.ladder,
@@ -63,6 +63,23 @@ class RegistryView:
             soak=self.soak,
             now=time.time(),
         )
+        return [self._told(state) for state in found]
+
+    def _told(self, state: ModelState) -> ModelState:
+        """The same, with every stage BROKEN whose tag the remote has moved."""
+        moved = self.synced.moved if self.synced is not None else ()
+        given = self.registry.model(state.name or "").assignments
+        wrong = {a.stage: a.tag for a in given if a.tag in moved}
+        stages = (
+            replace(
+                s,
+                broken=f"The tag {wrong[s.stage]} on the remote is not the one that is here: somebody moved it.",
+            )
+            if s.stage in wrong
+            else s
+            for s in state.stages
+        )
+        return replace(state, stages=tuple(stages))
 
 
 def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = False) -> RegistryView:

@@ -31,17 +31,18 @@ def command(contract_path: str | None, model: str | None, fetch: bool, json_want
 
     view = open_registry(contract_path, fetch=fetch)
     states = view.states(model)
+    broken = 3 if any(stage.broken for state in states for stage in state.stages) else 0
     if json_wanted:
         options.print_json(
             {"models": [_record(state) for state in states], "warnings": list(view.registry.warnings)}
         )
-        return 0
+        return broken
     if not states:
         click.echo("Nothing was released here yet: there is no version tag. See: gradatim run")
     for state in states:
         _show(state, view.approved, checkable=view.checkable)
     _warn(view.registry)
-    return 0
+    return broken
 
 
 def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> None:
@@ -58,6 +59,8 @@ def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> No
 
 
 def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> list[str]:
+    if stage.broken is not None:
+        return [f"{click.style('BROKEN', fg='red', bold=True)}: {stage.broken}"]
     if stage.since is None:
         return []
     facts = [f"since {options.day(stage.since)}"]
@@ -96,6 +99,7 @@ def _record(state: ModelState) -> dict[str, Any]:
                 "author": stage.author,
                 "reason": stage.reason,
                 "approval": stage.approval,
+                "broken": stage.broken,
                 "evidence": stage.evidence,
                 "signed": stage.signed,
                 "git_signed": stage.git_signed,

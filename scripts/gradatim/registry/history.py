@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from gradatim.errors import UsageError
+from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.registry import tags
 from gradatim.registry.tags import SemVer
 
@@ -94,6 +94,7 @@ class Assignment:
         assigned: False for ``digits#production!#4``, which takes the stage back.
         release: the version that was meant; None when the commit bears no version.
         message: the tag's message.
+        contradiction: in words, where the tag says one thing and marks another: somebody moved it.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Assignment:
     date: int
     author: str
     message: str = ""
+    contradiction: str | None = None
 
     @cached_property
     def trailers(self) -> Mapping[str, str]:
@@ -209,6 +211,26 @@ class ModelHistory:
         held = self.held(stage)
         return held[-1] if held else None
 
+    def refuse_contradictions(self, moved: Collection[str] = ()) -> None:
+        """Nothing may rest on stages that a moved tag misstates.
+
+        Args:
+            moved: tags that name something else on the remote than here.
+
+        Raises:
+            BrokenEvidence: a stage's tag says one thing and marks another, or was moved on the remote.
+        """
+        for assignment in self.assignments:
+            said = assignment.contradiction
+            if said is None and assignment.tag in moved:
+                said = (
+                    f"The tag {assignment.tag} on the remote is not the one that is here: somebody moved it."
+                )
+            if said is not None:
+                raise BrokenEvidence(
+                    f"{said} Tags are never moved. Find out who did and which one is right, then put it back in the remote."
+                )
+
     @property
     def next_counter(self) -> int:
         """The counter of the next assignment: one sequence for all stages, as gto has it."""
@@ -286,6 +308,7 @@ class Registry:
         holder = found.holder(rest)
         if holder is None:
             raise UsageError(f"The stage {rest} holds nothing now.")
+        found.refuse_contradictions()
         if holder.release is None:
             raise UsageError(
                 f"The stage {rest} holds an {holder.label}: tag that commit with a version first."

@@ -18,13 +18,14 @@ _FIELDS = "%00".join(
         "%(objectname)",
         "%(type)",  # what the tag marks, from its own header: `%(*objecttype)` would read the commit too
         "%(object)",
+        "%(tag)",  # what the tag calls itself
         "%(creatordate:unix)",
         "%(taggername)",
         "%(contents)",
         "",
     )
 )
-_WIDTH = 8
+_WIDTH = 9
 _TAG_LINE = "\nrefs/tags/"
 _LEDGER_LINE = f"\n{LEDGER}"
 
@@ -60,6 +61,7 @@ class _Row(NamedTuple):
     date: int
     author: str
     message: str
+    called: str
 
 
 class _Reader:
@@ -99,7 +101,7 @@ class _Reader:
         if name is None:
             self.other.append(tag)
             return None
-        _, kind, identity, target_kind, target, date, author, contents = row
+        _, kind, identity, target_kind, target, called, date, author, contents = row
         annotated = kind == "tag"
         commit, commit_kind = (target, target_kind) if annotated else (identity, kind)
         if commit_kind == "tag":  # a tag of a tag: rare enough to ask git again
@@ -108,7 +110,15 @@ class _Reader:
             self.warnings.append(f"The tag {tag} marks a {commit_kind}, not a commit, and does not count.")
             return None
         return _Row(
-            tag, name, annotated, identity, commit, int(date or 0), author, contents if annotated else ""
+            tag,
+            name,
+            annotated,
+            identity,
+            commit,
+            int(date or 0),
+            author,
+            contents if annotated else "",
+            called,
         )
 
     def _owner_of_bare_tags(self, rows: Iterable[_Row]) -> str:
@@ -171,6 +181,9 @@ class _Reader:
                 )
                 continue
             assert row.name.stage is not None  # noqa: S101 (the grammar gives every assignment a stage)
+            release, contradiction = meant.by(row)
+            if contradiction:
+                self.warnings.append(contradiction)
             found.append(
                 Assignment(
                     model,
@@ -178,11 +191,12 @@ class _Reader:
                     row.name.counter,
                     row.name.action == "assign",
                     row.commit,
-                    meant.by(row),
+                    release,
                     row.tag,
                     row.date,
                     row.author,
                     row.message,
+                    contradiction,
                 )
             )
         return tuple(
@@ -191,21 +205,37 @@ class _Reader:
 
 
 class _Meant:
-    """Which version an assignment means: the one that it names, else the highest active one at its commit."""
+    """Which version an assignment means: the one that it names, else the highest active one at its commit.
+
+    A tag that was moved still says what it was made for: its own name, and the version in its message.
+    """
 
     def __init__(self, releases: Iterable[Release]) -> None:
         self.by_name: dict[tuple[str, str], Release] = {}
         self.highest: dict[str, Release] = {}
+        self.versions: set[str] = set()
         for release in releases:  # lowest first
             self.by_name[release.commit, str(release.version)] = release
+            self.versions.add(str(release.version))
             held = self.highest.get(release.commit)
             if held is None or release.active or not held.active:
                 self.highest[release.commit] = release
 
-    def by(self, row: _Row) -> Release | None:
+    def by(self, row: _Row) -> tuple[Release | None, str | None]:
+        """The version at the commit, and in which way the tag contradicts it."""
+        at = self.highest.get(row.commit)
+        if row.called != row.tag:
+            return at, f"The tag {row.tag} is broken: it calls itself {row.called}, so somebody moved it."
         _, found, rest = row.message.partition("\nversion: ")
-        named = self.by_name.get((row.commit, rest.partition("\n")[0])) if found else None
-        return named or self.highest.get(row.commit)
+        version = rest.partition("\n")[0]
+        named = self.by_name.get((row.commit, version)) if found else None
+        if not found or named or not (at or version in self.versions):
+            return named or at, None
+        where = f"{row.commit[:7]}, which is {at}" if at else f"{row.commit[:7]}, which bears no version"
+        return (
+            at,
+            f"The tag {row.tag} is broken: its message says {version} and it marks {where}: somebody moved it.",
+        )
 
 
 def _said_model(message: str) -> str | None:

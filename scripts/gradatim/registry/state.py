@@ -28,6 +28,7 @@ class StageState:
         signed: whether the release is signed; ``verify`` tells whether that holds.
         git_signed: whether git itself signed the tag.
         inferred: True where no tag assigns the stage and the version's own suffix says it.
+        broken: why what the tags say of it cannot be believed; None where nothing speaks against it.
         soaked: days in the stage, and days wanted; None where the contract wants none.
     """
 
@@ -43,6 +44,7 @@ class StageState:
     inferred: bool = False
     soaked: tuple[float, float] | None = None
     approval: str | None = None
+    broken: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class StageEvent:
         action: ``released``, ``withdrawn``, ``assigned``, ``unassigned``.
         label: the version, or the commit that bears none.
         date: seconds since 1970, for people to read.
+        broken: why the tag cannot be believed; None where nothing speaks against it.
     """
 
     action: Literal["released", "withdrawn", "assigned", "unassigned"]
@@ -84,6 +87,7 @@ class StageEvent:
     author: str
     reason: str | None = None
     approval: str | None = None
+    broken: str | None = None
 
 
 def status(
@@ -173,6 +177,7 @@ def _stage_state(
             holder.release is not None and holder.release.signature is not None,
             holder.release is not None and holder.release.git_signed,
             approval=holder.trailers.get("approval"),
+            broken=holder.contradiction,
         )
     if stage in suffixes and stage not in model.stages:
         suffix = suffixes[stage]
@@ -229,6 +234,7 @@ def _event(model: ModelHistory, assignment: Assignment) -> StageEvent:
         assignment.author,
         assignment.trailers.get("reason"),
         assignment.trailers.get("approval"),
+        assignment.contradiction,
     )
 
 

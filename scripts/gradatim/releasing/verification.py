@@ -55,6 +55,7 @@ def verify_version(
     checked: list[str] = []
     notes: list[str] = []
     findings = _check_remote_tag(release, sync, checked)
+    findings += _check_stages(registry, release, sync)
     _check_git_signature(repository, release, checked, notes)
     if release.manifest is None or release.record is None:
         text = f"The tag {release.tag} names no manifest, so nothing proves which bytes it means."
@@ -234,6 +235,18 @@ def _check_remote_tag(release: Release, sync: Sync | None, checked: list[str]) -
         ]
     text = f"The tag {release.tag} on {sync.remote} is not the one that is here: somebody moved it."
     return [Finding("moved tag", release.tag, text)]
+
+
+def _check_stages(registry: Registry, release: Release, sync: Sync | None) -> list[Finding]:
+    """A stage's tag that was moved to this release, or away from it."""
+    moved = sync.moved if sync is not None else ()
+    mine = [a for a in registry.model(release.model or "").assignments if a.release == release]
+    text = "The tag {} on the remote is not the one that is here: somebody moved it."
+    return [
+        Finding("moved tag", a.tag, a.contradiction or text.format(a.tag))
+        for a in mine
+        if a.contradiction or a.tag in moved
+    ]
 
 
 def _check_git_signature(
