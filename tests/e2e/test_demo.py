@@ -153,7 +153,7 @@ class TestBad:
 
     def test_a_slower_model_is_refused_by_its_paired_latency(self, bad: Demo) -> None:
         said = bad.candidate("As good as any")
-        assert re.search(r"latency_p50: .* -> .*, [\d.]+ % slower \(\+[\d.]+ \.\. \+[\d.]+\)", said), said
+        assert re.search(r"latency_floor: .* -> .*, [\d.]+ % slower \(\+[\d.]+ \.\. \+[\d.]+\)", said), said
 
     def test_a_pickle_is_refused_before_anything_loads_it(self, bad: Demo) -> None:
         said = bad.candidate("The better net as a pickle")

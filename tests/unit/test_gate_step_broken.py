@@ -150,11 +150,11 @@ def test_a_timing_that_became_no_number_never_passes() -> None:
         with np.errstate(invalid="ignore"):
             found = judge([rule], Case("v", timings={"latency_p50": timing}))[0]
         assert found.verdict is not Verdict.PASS
-        calls = np.full(400, 0.01)
+        rounds = [0.01] * 6
         p90 = Rule("latency_p90", "latency_p90", "at_most", 0.02)
-        assert judge([p90], Case("v", latencies=calls))[0].verdict is Verdict.PASS
-        calls[3] = number
-        assert judge([p90], Case("v", latencies=calls))[0].verdict is Verdict.INVALID
+        assert judge([p90], Case("v", rounds={"latency_p90": rounds}))[0].verdict is Verdict.PASS
+        rounds[3] = number
+        assert judge([p90], Case("v", rounds={"latency_p90": rounds}))[0].verdict is Verdict.INVALID
 
 
 def test_counts_that_cannot_be_and_bounds_that_contradict_their_value_never_pass() -> None:

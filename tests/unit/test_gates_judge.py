@@ -351,12 +351,54 @@ def test_latency_size_and_throughput():
     )
     assert one(rule("size", "at_most", 5e6), sizes).verdict is Verdict.FAIL
     assert one(rule("size", "not_worse", 0.25), sizes).verdict is Verdict.PASS
-    calls = np.linspace(0.001, 0.002, 58)
+    rounds = {
+        "latency_p90": [0.001, 0.0012, 0.0014, 0.0016, 0.002],
+        "latency_p99": [0.001, 0.002, 0.001, 0.001],
+    }
     p90, few = rule("latency_p90", "at_most", 0.003), rule("latency_p99", "at_most", 0.003)
-    assert one(p90, Case("v", latencies=calls)).verdict is Verdict.PASS
-    assert one(few, Case("v", latencies=calls)).verdict is Verdict.INCONCLUSIVE
-    assert "299 are the least" in one(few, Case("v", latencies=calls)).text
-    assert one(p90, Case("v", latencies=np.r_[calls, math.nan])).verdict is Verdict.INVALID
+    assert one(p90, Case("v", rounds=rounds)).verdict is Verdict.PASS
+    assert one(few, Case("v", rounds=rounds)).verdict is Verdict.INCONCLUSIVE
+    assert "5 are the least" in one(few, Case("v", rounds=rounds)).text
+    broken = {"latency_p90": [*rounds["latency_p90"], math.nan]}
+    assert one(p90, Case("v", rounds=broken)).verdict is Verdict.INVALID
+
+
+def test_the_quiet_floor_never_stands_alone():
+    floor = rule("latency_floor", "not_worse", 0.03)
+    equal = PairedTiming([0.001 * (i % 4) for i in range(10)], 1e-3, 1.001e-3, looks=5)
+    noisy = PairedTiming([0.3 * (-1) ** i for i in range(10)], 1e-3, 1e-3, looks=5)
+    slower = PairedTiming([0.6 + 0.1 * (i % 3) for i in range(10)], 1e-3, 1.9e-3, looks=5)
+    timings = {"latency_floor": equal, "latency_mean": noisy, "latency_p95": equal}
+    found = judge([floor], Case("v", timings=timings))
+    assert [result.gate for result in found] == ["latency_floor", "latency_mean", "latency_p95"]
+    assert {result.verdict for result in found} == {Verdict.PASS}  # what is noisy is not proven slower
+    assert {result.rule for result in found} == {"latency_floor"}
+    for tail in ("latency_mean", "latency_p95"):
+        (refused,) = [r for r in judge([floor], Case("v", timings={**timings, tail: slower})) if r.refuses]
+        assert (refused.gate, refused.verdict) == (tail, Verdict.FAIL)
+        assert "stands beside latency_floor" in refused.text
+    own = rule("latency_mean", "not_worse", 5.0)
+    assert [r.rule for r in judge([floor, own], Case("v", timings=timings))] == ["latency_floor"] * 2 + [
+        "latency_mean"
+    ]
+    assert [row.gate for row in plan([floor], {})] == ["latency_floor", "latency_mean", "latency_p95"]
+    assert [r.verdict for r in judge([floor], Case("v"))] == [Verdict.FAIL] * 3
+
+
+def test_an_absolute_bound_takes_the_round_as_the_unit():
+    calls_of_one_mood = [0.9e-3, 1.1e-3, 0.8e-3, 1.3e-3, 0.9e-3, 1.2e-3]
+    for metric in ("latency_mean", "latency_p50", "latency_floor"):
+        found = one(rule(metric, "at_most", 1.1e-3), Case("v", rounds={metric: calls_of_one_mood}))
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert found.n == 6
+        assert (
+            one(rule(metric, "at_most", 2e-3), Case("v", rounds={metric: calls_of_one_mood})).verdict
+            is Verdict.PASS
+        )
+        assert (
+            one(rule(metric, "at_most", 5e-4), Case("v", rounds={metric: calls_of_one_mood})).verdict
+            is Verdict.FAIL
+        )
 
 
 def test_a_budgeted_test_set_asks_for_more_and_a_spent_one_for_new_data():
@@ -457,7 +499,8 @@ def test_the_plan_says_what_is_needed_and_which_gate_cannot_pass():
     assert possible["recall[class=1]"]
     assert not possible["negative_flips"]
     assert possible["size"]
-    assert not possible["latency_p99"]
+    assert possible["latency_p99"]
+    assert "Tails vary" in next(row.text for row in rows if row.gate == "latency_p99")
     assert "at least 29 are needed" in next(row.text for row in rows if row.gate == "recall[class=0]")
     assert rows[0].needed == 3092
     assert plan(rules[:1], {"": 900})[0].possible

@@ -54,7 +54,7 @@ def test_an_image_classifier_is_recognised_with_its_data_labels_gates_and_corrup
     assert contract.task.type == "classification"
     assert contract.task.labels == tuple(range(10))
     assert contract.test.robustness == ("gaussian_noise", "shot_noise", "contrast")
-    assert {"accuracy", "recall", "negative_flips", "latency_p50", "size"} == set(contract.gates)
+    assert {"accuracy", "recall", "negative_flips", "latency_floor", "size"} == set(contract.gates)
     assert contract.compress.keep == {"accuracy": 0.99}
 
 

@@ -37,6 +37,20 @@ def test_a_slowdown_of_five_percent_is_next_to_always_refused():
     assert sum(f is Decision.SLOWER for f in found) >= 297
 
 
+@pytest.mark.parametrize("lag", [0.0, 0.2])
+def test_rounds_that_go_with_the_one_before_raise_no_more_alarms_than_are_promised(lag):
+    draw = np.random.default_rng(12)
+    rounds = draw.normal(0, SPREAD, (4000, LOOKS[-1]))
+    for one in range(1, LOOKS[-1]):
+        rounds[:, one] = lag * rounds[:, one - 1] + math.sqrt(1 - lag**2) * rounds[:, one]
+    crossed = dict.fromkeys((1, -1), 0)
+    for series in rounds:
+        found = [look(series[:n], margin=0.0) for n in LOOKS]
+        crossed[1] += any(one.low > 1 for one in found)
+        crossed[-1] += any(one.high < 1 for one in found)
+    assert max(crossed.values()) <= 0.0135 * len(rounds)  # 1 % and two standard errors
+
+
 def test_a_gain_is_called_faster():
     assert look([-0.20, -0.21, -0.19, -0.20, -0.20, -0.21]).decision is Decision.FASTER
 

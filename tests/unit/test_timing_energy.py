@@ -250,8 +250,8 @@ def test_energy_is_measured_round_by_round_and_a_call_twice_as_long_takes_twice_
         assert found[name].n == 3
         assert found[name].low < found[name].value < found[name].high
     (answer,) = result.comparisons
-    assert np.exp(np.mean(answer.energy)) == pytest.approx(2, rel=0.3)
-    assert len(answer.energy) == 3
+    assert np.exp(np.mean(answer.differences["energy"])) == pytest.approx(2, rel=0.3)
+    assert len(answer.differences["energy"]) == 3
 
 
 def test_where_nothing_counts_energy_it_is_null_with_the_reason_and_costs_no_time(

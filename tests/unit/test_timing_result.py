@@ -15,12 +15,12 @@ from gradatim.timing.decision import Decision, Look
 from gradatim.timing.machine import Machine
 from gradatim.timing.nvml import GpuFacts
 from gradatim.timing.result import (
+    TIMED,
+    Answer,
     ContestantTiming,
     Discarded,
-    LatencyLevel,
     PairedComparison,
     PairedResult,
-    together,
 )
 
 MACHINE = Machine("A CPU", "x86_64", "Linux", 2, (0.5, 0.25, 0.0), None, ("avx2",))
@@ -30,16 +30,16 @@ GPU = GpuFacts(
 
 
 def timing(name: str, calls: int = 100, seconds: float = 0.001) -> ContestantTiming:
-    level = LatencyLevel(seconds, seconds * 0.9, seconds * 1.1)
+    rounds = dict.fromkeys(TIMED, (seconds, seconds * 0.9, seconds * 1.1))
     return ContestantTiming(
-        name, "cpu", 1, "perf_counter", 6, calls, 8, level, level, level, level, 8 / seconds, seconds, 4096, 0.1,
-        (seconds, seconds * 1.5), None, (), "not_supported",
-    )  # fmt: skip
+        name, "cpu", 1, "perf_counter", calls, 8, rounds, 4096, 0.1, (seconds, seconds * 1.5), "not_supported"
+    )
 
 
 def comparison(candidate: str, baseline: str = "baseline") -> PairedComparison:
     looks = (Look(6, 1.2, 1.1, 1.3, Decision.UNDECIDED), Look(10, 1.2, 1.15, 1.25, Decision.SLOWER))
-    return PairedComparison(candidate, baseline, 0.03, 0.01, (0.18, 0.19), looks, 0.02, energy=(0.1,))
+    answer = Answer("latency_floor", 0.03, 0.01, looks, 0.02)
+    return PairedComparison(candidate, baseline, (answer,), {"latency_floor": (0.18, 0.19), "energy": (0.1,)})
 
 
 def result(*candidates: str, calls: int = 100) -> PairedResult:
@@ -68,25 +68,25 @@ def test_what_a_benchmark_found_is_read_back_whole() -> None:
     assert PairedResult.from_json(kept(alone), "benchmark.json") == alone
 
 
-def test_several_runs_of_one_benchmark_are_one_in_which_the_longest_timing_counts() -> None:
-    first, second = result("int8", "pruned", calls=50), result("original", calls=80)
-    whole = together([first, second])
-    assert [(one.name, one.calls) for one in whole.contestants] == [
-        ("baseline", 80), ("int8", 50), ("pruned", 50), ("original", 80),
-    ]  # fmt: skip
-    assert whole.comparisons == (*first.comparisons, *second.comparisons)
-    assert whole.seconds == 4.0
-    assert together([first]) == first
-
-
 @pytest.mark.parametrize(
     ("keys", "value", "told"),
     [
-        (("contestants", 0, "p50", "value"), "fast", r"contestants\[0\].p50.value is str"),
+        (
+            ("contestants", 0, "by_round", "latency_p50", 1),
+            "fast",
+            r"contestants\[0\].by_round.latency_p50\[1\] is str",
+        ),
+        (
+            ("contestants", 0, "by_round", "latency_p50", 1),
+            -1.0,
+            "latency_p50 of baseline is -1.0, which cannot be",
+        ),
+        (("contestants", 0, "by_round"), {}, "of baseline there is no latency_floor"),
+        (("comparisons", 0, "answers"), [], "answers nothing about int8"),
         (("contestants", 0, "samples"), None, r"contestants\[0\].samples is NoneType"),
         (("contestants",), {}, "contestants is dict"),
         (
-            ("comparisons", 0, "looks", 1, "decision"),
+            ("comparisons", 0, "answers", 0, "looks", 1, "decision"),
             "perhaps",
             r"looks\[1\].decision is 'perhaps', not one of",
         ),
