@@ -140,7 +140,7 @@ def _provable(bound: Bound, amount: float, metric: Metric, field: str) -> None:
     """Refuse what no sample can prove, and what every sample proves."""
     if bound == "keep" and amount <= 0:
         raise Misstated("a share of the baseline must be above 0 %", field)
-    if bound == "not_worse" and metric.fraction and amount >= 1:
+    if bound == "not_worse" and (metric.fraction or metric.unit == "1/s") and amount >= 1:
         raise Misstated("a margin of 100 % or more lets anything pass", field)
     if bound not in ("at_least", "at_most"):
         return

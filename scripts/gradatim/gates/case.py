@@ -78,7 +78,8 @@ class Case:
             compare with.
         robustness: scores under each corruption, by its name.
         timings: paired timings by metric: ``latency_p50``.
-        latencies: seconds of single calls of the candidate, for bounds on latency quantiles.
+        rounds: what a timed metric of the candidate was in each round, for absolute bounds: the round is the unit, for its
+            calls go up and down together.
         self_flips: how often the baseline disagrees with itself.
         reuse: the test set's ledger entry; None when its use is not budgeted.
         noun: what an item is: ``samples``, ``images``, ``documents``.
@@ -92,7 +93,7 @@ class Case:
     first_release: bool = False
     robustness: Mapping[str, CorruptionScores] = field(default_factory=dict)
     timings: Mapping[str, PairedTiming] = field(default_factory=dict)
-    latencies: NDArray[np.float64] | None = None
+    rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     self_flips: SelfFlips | None = None
     reuse: Reuse | None = None
     noun: str = "samples"

@@ -12,7 +12,7 @@ from gradatim.gates.case import Case
 from gradatim.gates.gate import Gate, chance, expand
 from gradatim.gates.quality import samples_of, unmeasured
 from gradatim.gates.robustness import robustness
-from gradatim.gates.rule import Rule
+from gradatim.gates.rule import Rule, with_guards
 from gradatim.gates.runtime import limit, timing
 from gradatim.gates.slices import holm
 from gradatim.gates.verdict import GateResult, Verdict
@@ -30,7 +30,7 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
     """
     results: list[GateResult] = []
     vetoes: list[tuple[Gate, float]] = []
-    for rule in rules:
+    for rule in with_guards(rules):
         for gate in expand(rule, case):
             if isinstance(gate, GateResult):
                 results.append(gate)

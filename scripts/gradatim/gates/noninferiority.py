@@ -10,7 +10,7 @@ from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import POWER_QUANTILE
 from gradatim.gates.gate import Gate, settle
 from gradatim.gates.quality import few_positives, foreign, realistic, samples_of, unmeasured
-from gradatim.gates.runtime import kept
+from gradatim.gates.rule import kept
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals
 from gradatim.metrics.evaluation import CLASS, conditions

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from gradatim.gates import exact, wording
 from gradatim.gates.exact import POWER, POWER_QUANTILE
 from gradatim.gates.gate import wanted
-from gradatim.gates.latency import QUANTILES, TAILS
+from gradatim.gates.latency import TAILS
 from gradatim.gates.paired import FEW_POSITIVES
-from gradatim.gates.rule import Rule
+from gradatim.gates.rule import Rule, with_guards
 from gradatim.metrics import catalogue, intervals
 
 DISCORDANCE = 0.05
@@ -102,7 +102,7 @@ def plan(
     mine = tuple(own)
     known = None if severities is None else tuple(severities)
     rows = []
-    for rule in rules:
+    for rule in with_guards(rules):
         meaning = catalogue.find(rule.metric, task, mine)
         if meaning is None:
             text = f"Nobody knows how to measure `{rule.metric}` for {task}."
@@ -310,17 +310,20 @@ def _comparison(asked: _Asked) -> PlanRow:
 
 
 def _timing(asked: _Asked) -> PlanRow:
-    if asked.rule.bound in ("not_worse", "keep"):
-        if asked.rule.metric in TAILS:
-            return asked.never(
-                f"{asked.wanted}; the slowest calls of two processes are not comparable. Gate latency_p50 instead."
-            )
+    rule = asked.rule
+    tail = rule.metric in TAILS
+    if rule.family == "veto":
+        text = (
+            f"beside {rule.key}: refuses only what is proven slower by more than {100 * rule.amount:.4g} %."
+        )
+        return asked.row(text if rule.bound == "not_worse" else f"beside {rule.key}: a veto.")
+    if rule.bound in ("not_worse", "keep"):
         text = f"{asked.wanted}; needs at least 3 paired rounds, 6 to 36 are usual."
+        if tail:
+            text += " Tails vary by half between processes: expect it to stay undecided unless the margin is wide."
         return asked.row(text, needed=10, least=3)
-    q = QUANTILES.get(asked.rule.metric)
-    least = None if q is None else exact.samples_for_quantile(q, asked.alpha)
-    calls = "" if least is None else f"; needs at least {least} timed calls"
-    return asked.row(f"{asked.wanted}{calls}.", needed=least, least=least)
+    least = exact.samples_for_quantile(0.5, asked.alpha) if tail else 3
+    return asked.row(f"{asked.wanted}; needs at least {least} rounds.", needed=least, least=least)
 
 
 def _counts(rule: Rule, meaning: catalogue.Metric) -> bool:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from gradatim.metrics.catalogue import Metric
 
 Bound = Literal["at_least", "at_most", "not_worse", "keep"]
 Family = Literal["every", "veto"]
+
+FLOOR = "latency_floor"
+"""What a call takes when nothing disturbs it. It sees no change in the other calls, so it never stands alone."""
+
+GUARDS = ("latency_mean", "latency_p95")
+"""What stands beside a comparison of the floor, unless the contract has a gate of its own on it."""
 
 _COMPARING = ("cosine", "agreement", "negative_flips")
 
@@ -72,3 +81,33 @@ class Rule:
         if self.bound == "at_least" or (self.bound == "keep" and max(self.amount, other.amount) <= 1):
             return self.amount >= other.amount
         return self.amount <= other.amount if self.bound != "keep" else self.amount == other.amount
+
+
+def with_guards(rules: Iterable[Rule]) -> list[Rule]:
+    """The rules, and after each comparison of the floor its guards: vetoes, which refuse what is proven slower."""
+    stated = list(rules)
+    gated = {rule.metric for rule in stated if rule.compares}
+    found = []
+    for rule in stated:
+        found.append(rule)
+        if rule.metric == FLOOR and rule.compares:
+            found += [replace(rule, metric=name, family="veto") for name in GUARDS if name not in gated]
+    return found
+
+
+def share(rule: Rule, meaning: Metric) -> float:
+    """The factor on the baseline's value that is still good."""
+    if rule.bound == "not_worse":
+        return 1 - rule.amount if meaning.higher_is_better else 1 + rule.amount
+    return kept(rule.amount, higher_is_better=meaning.higher_is_better)
+
+
+def tolerated(rule: Rule, meaning: Metric) -> float:
+    """How much more time than the baseline's a comparison of timings lets pass: 0.03; less than 0 where it must be faster."""
+    factor = share(rule, meaning)
+    return (1 / factor if meaning.higher_is_better else factor) - 1
+
+
+def kept(amount: float, *, higher_is_better: bool) -> float:
+    """``keep``'s factor: 0.99 of what is to be high; 1/0.99 (or 1.01 as written) of what is to be low."""
+    return amount if higher_is_better or amount >= 1 else 1 / amount

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from gradatim.gates import wording
 from gradatim.gates.case import BASELINE, Case
-from gradatim.gates.exact import decide, quantile_bounds, quantile_rank, samples_for_quantile
+from gradatim.gates.exact import decide, samples_for_quantile
 from gradatim.gates.gate import Gate, null_verdict
-from gradatim.gates.latency import QUANTILES, TAILS, not_slower
+from gradatim.gates.latency import level_bounds, not_slower
+from gradatim.gates.rule import share, tolerated
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 
@@ -29,7 +28,7 @@ def limit(gate: Gate, case: Case) -> GateResult:
         if theirs is None or theirs.value is None:
             return _missing(gate, theirs, f"{case.baseline_name} has no measured {gate.noun}")
         old = theirs.value
-        threshold = old * _share(gate)
+        threshold = old * share(rule, meaning)
     at_most = rule.bound == "at_most" or (rule.bound != "at_least" and not meaning.higher_is_better)
     good = mine.value <= threshold if at_most else mine.value >= threshold
     verdict = Verdict.PASS if good else Verdict.FAIL
@@ -57,25 +56,26 @@ def _paired(gate: Gate, case: Case) -> GateResult:
         lacking = next((found for found in unmeasured if found is not None and found.reason), None)
         if lacking is not None:
             return _missing(gate, lacking)
-        advice = "Run `gradatim benchmark`, which times candidate and baseline side by side."
-        if gate.rule.metric in TAILS:
-            advice = "Tails vary too much between processes: gate latency_p50, or give an absolute bound."
         return gate.result(
-            null_verdict(gate.rule), f"There is no paired timing of {gate.rule.metric}. {advice}"
+            null_verdict(gate.rule),
+            f"There is no paired timing of {gate.rule.metric}. Run `gradatim benchmark`, which times candidate and baseline side by side.",
         )
+    guards = gate.rule.family == "veto"
     bounds = paired.bounds(gate.alpha)
     if bounds is None:
         return gate.result(
-            Verdict.INCONCLUSIVE,
+            Verdict.PASS if guards else Verdict.INCONCLUSIVE,
             f"{gate.name} was timed in {wording.count(paired.rounds, 'rounds')}, too few or too equal to know their spread.",
             n=paired.rounds,
         )
     mean, low, high = bounds
     slower = -1 if gate.meaning.higher_is_better else 1
-    share = _share(gate)
-    by = share - 1 if slower > 0 else 1 / share - 1
+    by = tolerated(gate.rule, gate.meaning)
     worse = sorted((slower * low, slower * high))
-    verdict = not_slower(worse[0], worse[1], by) if by > 0 else _no_margin(worse, by)
+    if guards:
+        verdict = Verdict.FAIL if worse[0] > math.log1p(by) else Verdict.PASS
+    else:
+        verdict = not_slower(worse[0], worse[1], by) if by > 0 else _no_margin(worse, by)
     change, ends = math.expm1(mean), [math.expm1(low), math.expm1(high)]
     word, less = ("slower", "faster") if gate.meaning.unit == "s" else ("more", "less")
     text = (
@@ -84,6 +84,8 @@ def _paired(gate: Gate, case: Case) -> GateResult:
         f"wanted {gate.wanted}."
     )
     needed = None
+    if guards:
+        text += f" It stands beside {gate.rule.key} and refuses only what is proven slower."
     if verdict is Verdict.INCONCLUSIVE:
         room = math.log1p(by) - slower * mean
         if room > 0:
@@ -118,22 +120,27 @@ def _no_margin(worse: list[float], by: float) -> Verdict:
 def _absolute(gate: Gate, case: Case) -> GateResult:
     rule, meaning = gate.rule, gate.meaning
     mine = case.measurement(gate.name)
-    q = QUANTILES.get(rule.metric)
+    rounds = case.rounds.get(rule.metric)
     low: float | None
     high: float | None
     needed, extra = None, ""
-    if q is not None and case.latencies is not None and case.latencies.shape[0]:
-        samples = np.asarray(case.latencies, np.float64)
-        if not np.isfinite(samples).all():
+    if rounds is not None:
+        if not all(0 < value < math.inf for value in rounds):
             return gate.result(
                 Verdict.INVALID,
-                f"{gate.name}: a timed call has no finite duration. Run `gradatim benchmark`.",
+                f"{gate.name}: a round has no finite duration. Run `gradatim benchmark --force`.",
             )
-        value, n = float(np.quantile(samples, q)), samples.shape[0]
-        low, high = quantile_bounds(samples, q, gate.alpha)
-        if quantile_rank(n, q, gate.alpha) > n:
-            needed = samples_for_quantile(q, gate.alpha)
-            extra = f" {n} calls cannot bound it from above: {needed} are the least."
+        bounds, n = level_bounds(rule.metric, rounds, gate.alpha), len(rounds)
+        if bounds is None:
+            return gate.result(
+                Verdict.INCONCLUSIVE,
+                f"{gate.name} was timed in {wording.count(n, 'rounds')} with calls enough for it, too few to know their spread.",
+                n=n,
+            )
+        value, low, high = bounds
+        if math.isinf(high):
+            needed = samples_for_quantile(0.5, gate.alpha)
+            extra = f" {wording.count(n, 'rounds')} with calls enough for it cannot bound it from above: {needed} are the least."
     elif mine is not None and mine.value is not None:
         value, n, low, high = mine.value, mine.n, mine.low, mine.high
     else:
@@ -154,7 +161,7 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
             Verdict.INVALID, f"{gate.name}: its interval contradicts its value. Measure it again."
         )
     if verdict is Verdict.INCONCLUSIVE and not extra:
-        extra = " Its interval holds the bound, so the timings cannot decide; more calls would narrow it."
+        extra = " Its interval holds the bound, so the timings cannot decide; more rounds would narrow it."
     shown_low, shown_high = (bound if math.isfinite(bound) else None for bound in (low, high))
     return gate.result(
         verdict,
@@ -178,19 +185,6 @@ def contradicts(gate: Gate, value: float, verdict: Verdict) -> bool:
 def meets(gate: Gate, value: float) -> bool:
     """Whether a value as it was seen is on the good side of an absolute bound."""
     return value >= gate.rule.amount if gate.rule.bound == "at_least" else value <= gate.rule.amount
-
-
-def _share(gate: Gate) -> float:
-    """The factor on the baseline's value that is still good."""
-    rule = gate.rule
-    if rule.bound == "not_worse":
-        return 1 - rule.amount if gate.meaning.higher_is_better else 1 + rule.amount
-    return kept(rule.amount, higher_is_better=gate.meaning.higher_is_better)
-
-
-def kept(amount: float, *, higher_is_better: bool) -> float:
-    """``keep``'s factor: 0.99 of what is to be high; 1/0.99 (or 1.01 as written) of what is to be low."""
-    return amount if higher_is_better or amount >= 1 else 1 / amount
 
 
 def _missing(gate: Gate, found: Measurement | None, what: str | None = None) -> GateResult:

@@ -148,8 +148,17 @@ _ROBUSTNESS = _table(
 )
 
 _RUNTIME = _table(
+    Metric(
+        "latency_floor",
+        "time of a call that nothing disturbs: lower quartile of the fastest calls of blocks",
+        False,
+        "timing",
+        "s",
+        False,
+    ),
     Metric("latency_p50", "median time of a call", False, "timing", "s", False),
     Metric("latency_p90", "time that 90 % of calls stay below", False, "timing", "s", False),
+    Metric("latency_p95", "time that 95 % of calls stay below", False, "timing", "s", False),
     Metric("latency_p99", "time that 99 % of calls stay below", False, "timing", "s", False),
     Metric("latency_mean", "mean time of a call", False, "timing", "s", False),
     Metric("throughput", "samples a second", True, "timing", "1/s", False),

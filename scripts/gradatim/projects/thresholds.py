@@ -24,7 +24,7 @@ def gates_for(
     gates: dict[str, dict[str, Any]] = {}
     if reading is not None and facts is not None:
         gates |= _on_answers(reading, facts)
-        gates["latency_p50"] = {"not_slower_than": "baseline", "by": "5%"}
+        gates["latency_floor"] = {"not_slower_than": "baseline", "by": "5%"}
     if size:
         gates["size"] = {"at_most": _roomy(size)}
     return gates

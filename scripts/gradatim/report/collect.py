@@ -42,6 +42,7 @@ from gradatim.signature import Inspection, Signature
 if TYPE_CHECKING:
     from gradatim.timing.result import PairedResult
 
+_QUANTILES = ("p50", "p90", "p95", "p99")
 _ECDF_POINTS = 100
 
 
@@ -213,10 +214,12 @@ def _ratios(timings: PairedResult | None) -> dict[str, Estimate]:
     baseline = timings.contestant(BASELINE) if timings else None
     if timings is None or baseline is None:
         return {}
-    found = {one.name: Estimate(one.p50.value / baseline.p50.value) for one in timings.contestants}
-    for answer in timings.comparisons:
-        if answer.baseline == BASELINE and answer.ratio is not None:
-            found[answer.candidate] = Estimate(answer.ratio, answer.low, answer.high)
+    typical = {one.name: one.level("latency_p50") for one in timings.contestants}
+    before = typical[BASELINE]
+    found = {name: Estimate(p50.value / before.value) for name, p50 in typical.items() if p50 and before}
+    for pair in timings.comparisons:
+        if pair.baseline == BASELINE and pair.ratio is not None:
+            found[pair.candidate] = Estimate(pair.ratio, pair.low, pair.high)
     return found
 
 
@@ -225,7 +228,7 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
     contestants = tuple(
         TimedModel(
             one.name,
-            {"p50": one.p50.value, "p90": one.p90.value, "p99": one.p99.value},
+            {q: level.value for q in _QUANTILES if (level := one.level(f"latency_{q}"))},
             _ecdf(one.samples),
             one.calls,
         )
@@ -235,11 +238,13 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
     if shown:
         machine = timings.machine.cpu or timings.machine.kind
         setting = f"{machine}, {shown[0].threads} thread, batch of {shown[0].items}"
-    answer = timings.comparison(chosen or "")
-    if answer is None or answer.baseline != BASELINE or answer.ratio is None:
+    pair = timings.comparison(chosen or "")
+    if pair is None or pair.baseline != BASELINE or pair.ratio is None:
         return Latency(contestants, setting=setting)
-    ratio = Estimate(answer.ratio, answer.low, answer.high)
-    return Latency(contestants, answer.differences, ratio, answer.margin, answer.decision.value, setting)
+    told, ratio = pair.shown, Estimate(pair.ratio, pair.low, pair.high)
+    decision = f"{told.metric}: {pair.decision.value}"
+    slower = tuple(-d if told.metric == "throughput" else d for d in pair.differences[told.metric])
+    return Latency(contestants, slower, ratio, told.margin, decision, setting)
 
 
 def _ecdf(samples: Sequence[float]) -> tuple[tuple[float, float], ...]:

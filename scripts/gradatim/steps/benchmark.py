@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,15 @@ from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.files import digest_of, write_json
+from gradatim.gates.rule import FLOOR, tolerated
 from gradatim.gates.verdict import Verdict
+from gradatim.metrics import catalogue
 from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
 
-    from gradatim.contract.schema import BenchmarkSection
-    from gradatim.timing.contestant import Contestant
+    from gradatim.timing.paired import Question
     from gradatim.timing.result import PairedResult
 
 _MARGIN = 0.03
@@ -31,7 +32,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "baseline": baseline.digest if baseline else digest_of(None),
         "evaluation": candidate.digests.data("evaluation"),
         "contract": candidate.digests.part("model", "benchmark"),
-        "margins": digest_of(_margin(candidate)),
+        "margins": digest_of(_margins(candidate)),
         "code": candidate.digests.code(),
         "machine": this_machine().kind,
     }
@@ -39,7 +40,8 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 
 def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
-    from gradatim.timing.result import together
+    from gradatim.timing.decision import LOOKS
+    from gradatim.timing.paired import compare
 
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.data_set("evaluation") is None:
@@ -58,14 +60,18 @@ def run(candidate: Candidate) -> Outcome:
         def tell(done: int, most: int, known: str) -> None:
             advance(1, known)
 
-        found = list(_timed(contestants, list(variants), batch, settings, _margin(candidate), tell))
+        released = baseline is not None
+        found = compare(
+            list(contestants.values()),
+            batch,
+            questions=_questions(variants, _margins(candidate), released=released),
+            rounds=settings.rounds if released else min(LOOKS[0], settings.rounds),
+            progress=tell,
+        )
     path = candidate.workspace.benchmark
-    write_json(path, together(found).to_json())
-    measurements = {m.label + m.variant: m for result in found for m in result.measurements()}
-    summary = _summary(found[0], BASELINE if baseline is not None else ORIGINAL) + _tokenizer_in(
-        readers, baseline is not None
-    )
-    return Outcome(summary, subjects, Verdict.PASS, tuple(measurements.values()), outputs=(path,))
+    write_json(path, found.to_json())
+    summary = _summary(found, BASELINE if released else ORIGINAL) + _tokenizer_in(readers, released)
+    return Outcome(summary, subjects, Verdict.PASS, tuple(found.measurements()), outputs=(path,))
 
 
 def _inputs(
@@ -97,62 +103,37 @@ def _tokenizer_in(readers: frozenset[str], beside: bool) -> str:
     return ", tokenizer included"
 
 
-def _timed(
-    contestants: Mapping[str, Contestant],
-    variants: list[str],
-    batch: Mapping[str, NDArray[Any]],
-    settings: BenchmarkSection,
-    margin: float,
-    tell: Callable[[int, int, str], None],
-) -> Iterator[PairedResult]:
-    """One paired benchmark a variant, in the order of preference, until one is proven not to be slower.
+def _questions(variants: Iterable[str], margins: Mapping[str, float], *, released: bool) -> list[Question]:
+    """Every form beside the baseline, whichever of them the gate refuses later; without one, beside the original."""
+    from gradatim.timing.paired import Question
 
-    Variants that are not asked about take part in the first rounds all the same, so that the report knows them.
-    """
-    from gradatim.timing.decision import LOOKS
-    from gradatim.timing.paired import Question, compare
-
-    if BASELINE not in contestants:
-        questions = [Question(name, ORIGINAL, margin) for name in variants if name != ORIGINAL]
-        yield compare(
-            list(contestants.values()),
-            batch,
-            questions=questions,
-            rounds=min(LOOKS[0], settings.rounds),
-            progress=tell,
-        )
-        return
-    for place, name in enumerate(variants):
-        playing = list(contestants.values()) if place == 0 else [contestants[BASELINE], contestants[name]]
-        result = compare(
-            playing,
-            batch,
-            questions=[Question(name, BASELINE, margin)],
-            rounds=settings.rounds,
-            progress=tell,
-        )
-        yield result
-        answer = result.comparison(name)
-        if answer is not None and answer.decision.verdict is Verdict.PASS:
-            return
+    if not released:
+        return [Question(name, ORIGINAL) for name in variants if name != ORIGINAL]
+    return [Question(name, BASELINE, margin, metric=m) for name in variants for m, margin in margins.items()]
 
 
-def _margin(candidate: Candidate) -> float:
-    """The strictest margin that a gate sets on latency or throughput."""
-    rules = candidate.contract.rules_for(candidate.stage)
-    margins = [
-        r.amount for r in rules if r.bound == "not_worse" and r.metric.startswith(("latency", "throughput"))
-    ]
-    return min(margins, default=_MARGIN)
+def _margins(candidate: Candidate) -> dict[str, float]:
+    """The strictest margin of time that a gate sets on each metric; the usual one of the floor where none does."""
+    found: dict[str, float] = {}
+    for rule in candidate.contract.rules_for(candidate.stage):
+        meaning = catalogue.find(rule.metric, "")
+        if rule.bound in ("not_worse", "keep") and meaning is not None and meaning.slower:
+            margin = tolerated(rule, meaning)
+            if margin > 0:  # "faster by" is no question of this kind
+                found[rule.metric] = min(margin, found.get(rule.metric, margin))
+    return found or {FLOOR: _MARGIN}
 
 
 def _summary(result: PairedResult, against: str) -> str:
-    """``paired, 10 rounds, -58.3 % (-59.1 .. -57.4)``."""
+    """``paired, 10 rounds, latency_floor -58.3 % (-59.1 .. -57.4)``."""
     if not result.comparisons:
-        return f"{result.contestants[0].rounds} rounds, p50 {result.contestants[0].p50.value * 1e3:.3g} ms, nothing to compare with"
+        one = result.contestants[0]
+        p50 = one.level("latency_p50")
+        return f"{one.rounds} rounds, p50 {p50.value * 1e3 if p50 else 0:.3g} ms, nothing to compare with"
     first = result.comparisons[0]
     whom = "" if against == BASELINE else f" against {against}"
     if first.ratio is None or first.low is None or first.high is None:
         return f"undecided: {first.reason}"
     low, value, high = (f"{(ratio - 1) * 100:+.1f}" for ratio in (first.low, first.ratio, first.high))
-    return f"paired, {len(first.differences)} rounds, {value} % ({low} .. {high}){whom}"
+    rounds = first.shown.looks[-1].rounds
+    return f"paired, {rounds} rounds, {first.shown.metric} {value} % ({low} .. {high}){whom}"

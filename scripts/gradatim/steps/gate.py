@@ -18,9 +18,6 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
-    import numpy as np
-    from numpy.typing import NDArray
-
     from gradatim.gates.case import Case
     from gradatim.gates.flips import SelfFlips
     from gradatim.gates.latency import PairedTiming
@@ -182,7 +179,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
     measurements = [m for statement in proven.values() for m in statement.measurements]
     base = candidate.replaced.release
     mine, baseline = _evaluations(candidate, variant.name) if "evaluate" in proven else (None, None)
-    timings, latencies = _timings(candidate, variant.name) if "benchmark" in proven else ({}, None)
+    timings, rounds = _timings(candidate, variant.name) if "benchmark" in proven else ({}, {})
     scores = (
         load_scores(candidate.workspace, variant.name, BASELINE if base else None) if "test" in proven else []
     )
@@ -194,7 +191,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         first_release=base is None,
         robustness={score.corruption: score for score in scores},
         timings=timings,
-        latencies=latencies,
+        rounds=rounds,
         self_flips=_self_flips(measurements),
         reuse=_reuse(candidate),
         noun=_noun(candidate),
@@ -236,30 +233,30 @@ def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Ev
     return evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
 
 
-def _timings(candidate: Candidate, name: str) -> tuple[dict[str, PairedTiming], NDArray[np.float64] | None]:
-    import numpy as np
-
-    from gradatim.gates.latency import PairedTiming
+def _timings(
+    candidate: Candidate, name: str
+) -> tuple[dict[str, PairedTiming], Mapping[str, tuple[float, ...]]]:
+    """What was timed of a form: beside the baseline, by metric, and by itself, round by round."""
+    from gradatim.gates.latency import paired_timing
 
     found = candidate.workspace.timings()
     mine = found.contestant(name) if found else None
     if found is None or mine is None:
-        return {}, None
-    latencies = np.asarray(mine.samples, np.float64)
-    baseline, answer = found.contestant(BASELINE), found.comparison(name)
-    if baseline is None or answer is None or answer.baseline != BASELINE:
-        return {}, latencies
-    ratios, looks = answer.differences, max(1, len(answer.looks))
-    paired = PairedTiming(ratios, baseline.p50.value, mine.p50.value, looks)
-    faster = [-ratio for ratio in ratios]
-    timings = {
-        "latency_p50": paired,
-        "latency_mean": paired,
-        "throughput": PairedTiming(faster, baseline.throughput, mine.throughput, looks),
+        return {}, {}
+    pair = found.comparison(name)
+    levels = {metric: mine.level(metric) for metric in (*mine.by_round, "throughput")}
+    rounds = {
+        **mine.by_round,
+        "throughput": tuple(mine.items / mean for mean in mine.by_round["latency_mean"]),
     }
-    if answer.energy and baseline.energy and mine.energy:
-        timings["energy"] = PairedTiming(answer.energy, baseline.energy.value, mine.energy.value, looks)
-    return timings, latencies
+    if pair is None or pair.baseline != BASELINE:
+        return {}, rounds
+    timings = {
+        metric: paired_timing(ratios, level.value)
+        for metric, ratios in pair.differences.items()
+        if ratios and (level := levels.get(metric)) is not None
+    }
+    return timings, rounds
 
 
 def _summary(results: tuple[GateResult, ...]) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import enum
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradatim.errors import UsageError
+from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds
 from gradatim.gates.verdict import Verdict
 
 LOOKS = (6, 10, 16, 24, 36)
 """Rounds after which the question may be answered."""
-
-P = 0.0027
-"""One-sided error of each look's interval; together the looks err in at most 1 % of runs per side."""
 
 MARGIN = 0.03
 ALARM = 0.01
@@ -42,7 +39,7 @@ class Look:
     """A comparison after ``rounds`` rounds; times as a ratio candidate / baseline (1.05 = 5 % slower).
 
     Attributes:
-        low, high: ends of the interval, each side missed with probability 0.0027.
+        low, high: ends of the interval, each side missed with probability ``SEQUENTIAL_ALPHA``.
     """
 
     rounds: int
@@ -59,15 +56,13 @@ def look(differences: Sequence[float], margin: float = MARGIN, alarm: float | No
     lies under ``1 + margin``; else UNDECIDED. A proven alarm goes first.
 
     Args:
-        differences: d_r = ln(Q25 of the candidate's block minima / Q25 of the baseline's), one a round.
+        differences: ln(candidate / baseline) of what is asked about, one a round; positive is slower.
         margin: slowdown that is tolerated, as a fraction.
         alarm: slowdown from which a proof is a refusal; a third of the margin when not given.
 
     Raises:
         UsageError: fewer than two rounds, or bounds that are not 0 <= alarm <= margin.
     """
-    from scipy.special import stdtrit
-
     alarm = default_alarm(margin) if alarm is None else alarm
     if len(differences) < 2:
         raise UsageError(f"{len(differences)} round says nothing about the spread: at least 2 are needed.")
@@ -75,17 +70,15 @@ def look(differences: Sequence[float], margin: float = MARGIN, alarm: float | No
         raise UsageError(
             f"The alarm ({alarm:g}) and the margin ({margin:g}) of a comparison must be 0 <= alarm <= margin."
         )
-    rounds = len(differences)
-    mean = statistics.fmean(differences)
-    half = float(stdtrit(rounds - 1, 1 - P)) * statistics.stdev(differences) / math.sqrt(rounds)
+    mean, low, high = mean_bounds(differences, SEQUENTIAL_ALPHA)
     decision = Decision.UNDECIDED
-    if mean - half > math.log1p(alarm):
+    if low > math.log1p(alarm):
         decision = Decision.SLOWER
-    elif mean + half < 0:
+    elif high < 0:
         decision = Decision.FASTER
-    elif mean + half < math.log1p(margin):
+    elif high < math.log1p(margin):
         decision = Decision.NOT_SLOWER
-    return Look(rounds, math.exp(mean), math.exp(mean - half), math.exp(mean + half), decision)
+    return Look(len(differences), math.exp(mean), math.exp(low), math.exp(high), decision)
 
 
 def default_alarm(margin: float) -> float:

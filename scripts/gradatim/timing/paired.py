@@ -15,24 +15,24 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.timing.blocks import BlockPlan, lower_quartile, plan_blocks, shared_pace
+from gradatim.gates.rule import FLOOR
+from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alarm, look, looks_until
-from gradatim.timing.energy import Counter, Energy, Rapl, per_call
+from gradatim.timing.energy import Counter, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
-from gradatim.timing.result import ContestantTiming, Discarded, LatencyLevel, PairedComparison, PairedResult
+from gradatim.timing.result import TIMED, Answer, Discarded, PairedComparison, PairedResult
+from gradatim.timing.rounds import Log, Turn, differences, slowdowns
 
-_KEPT_SAMPLES = 2000
 _MOST_DISCARDED = 6
 
 
@@ -40,13 +40,15 @@ _MOST_DISCARDED = 6
 class Question:
     """Is ``candidate`` not slower than ``baseline`` by more than ``margin`` (a fraction)?
 
-    A proven slowdown above ``alarm`` is a refusal; a third of the margin when not given.
+    A proven slowdown above ``alarm`` is a refusal; a third of the margin when not given. ``metric`` is one of ``TIMED`` or
+    ``throughput``.
     """
 
     candidate: str
     baseline: str
     margin: float = MARGIN
     alarm: float | None = None
+    metric: str = FLOOR
 
 
 Progress = Callable[[int, int, str], None]
@@ -90,7 +92,7 @@ def compare(
     for question in asked:
         look([0.0, 0.0], question.margin, question.alarm)  # refuses bounds that cannot be
     started, machine, order = time.monotonic(), this_machine(), random.Random(seed)  # noqa: S311
-    logs = {contestant.name: _Log(contestant) for contestant in contestants}
+    logs = {contestant.name: Log(contestant) for contestant in contestants}
     answers = {question: _Answer() for question in asked}
     counter: Counter = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), Rapl())
     facts: list[GpuFacts] = []
@@ -113,7 +115,7 @@ def compare(
                     continue
             plan, done = found.plan, done + 1
             for name, one in found.turns.items():
-                logs[name].add(one)
+                logs[name].turns.append(one)
             for question, answer in answers.items():
                 if answer.open:
                     answer.add(question, logs, look_now=done in steps)
@@ -124,7 +126,7 @@ def compare(
     reason, plan = _spoiled(discarded, plan)
     return PairedResult(
         contestants=tuple(logs[contestant.name].timing() for contestant in contestants),
-        comparisons=tuple(answer.comparison(question, reason) for question, answer in answers.items()),
+        comparisons=_comparisons(answers, logs, reason),
         plan=plan,
         machine=machine,
         seed=seed,
@@ -159,22 +161,9 @@ def _spoiled(discarded: Sequence[Discarded], plan: BlockPlan | None) -> tuple[st
     return told, plan
 
 
-@dataclass
-class _Turn:
-    """One contestant in one round."""
-
-    items: int
-    clock: str
-    opening: float
-    minima: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    memory: int = 0
-    energy: Energy = field(default_factory=lambda: Energy(None))
-
-
 @dataclass(frozen=True)
 class _Round:
-    turns: dict[str, _Turn]
+    turns: dict[str, Turn]
     plan: BlockPlan
     facts: GpuFacts | None
 
@@ -196,7 +185,7 @@ def _round(
         turns = {}
         for name, worker in workers.items():
             opened = worker.opened()
-            turns[name] = _Turn(opened.items, opened.clock, opened.seconds)
+            turns[name] = Turn(opened.items, opened.clock, opened.seconds)
         typical = {name: worker.ask("warm", seconds=0.1)["seconds"] for name, worker in workers.items()}
         # The first round sets the plan for all: rounds with other minima would not be comparable.
         plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
@@ -218,96 +207,44 @@ def _repeat(worker: Worker, seconds: float) -> int:
     return int(worker.ask("repeat", seconds=seconds)["calls"])
 
 
-class _Log:
-    """What one contestant did, round by round."""
-
-    def __init__(self, contestant: Contestant) -> None:
-        self.contestant = contestant
-        self.turns: list[_Turn] = []
-
-    def add(self, turn: _Turn) -> None:
-        self.turns.append(turn)
-
-    def timing(self) -> ContestantTiming:
-        turns = self.turns
-        calls = np.concatenate([np.asarray(turn.seconds) for turn in turns])
-        mean = _level(float(calls.mean()), [statistics.fmean(turn.seconds) for turn in turns])
-        energies = tuple(turn.energy.joules for turn in turns if turn.energy.joules is not None)
-        kept = calls[np.linspace(0, len(calls) - 1, min(len(calls), _KEPT_SAMPLES)).astype(int)]
-        return ContestantTiming(
-            name=self.contestant.name,
-            device=self.contestant.device,
-            threads=self.contestant.threads,
-            clock=turns[0].clock,
-            rounds=len(turns),
-            calls=len(calls),
-            items=turns[0].items,
-            p50=self._quantile(calls, 0.50),
-            p90=self._quantile(calls, 0.90),
-            p99=self._quantile(calls, 0.99),
-            mean=mean,
-            throughput=turns[0].items / mean.value,
-            block=statistics.median(lower_quartile(turn.minima) for turn in turns),
-            memory=int(statistics.median(turn.memory for turn in turns)),
-            opening=statistics.median(turn.opening for turn in turns),
-            samples=tuple(round(float(value), 9) for value in kept),
-            energy=_level(statistics.fmean(energies), energies) if energies else None,
-            energies=energies,
-            energy_reason=None if energies else turns[-1].energy.reason,
-        )
-
-    def _quantile(self, calls: NDArray[np.float64], q: float) -> LatencyLevel:
-        return _level(
-            float(np.quantile(calls, q)), [float(np.quantile(turn.seconds, q)) for turn in self.turns]
-        )
-
-
-def _level(value: float, rounds: Sequence[float]) -> LatencyLevel:
-    """A value over all rounds with its interval, from what it was in each of them."""
-    if len(rounds) < 3:
-        return LatencyLevel(value)
-    from scipy.special import stdtrit
-
-    logs = [math.log(one) for one in rounds]
-    half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return LatencyLevel(value, value * math.exp(-half), value * math.exp(half))
-
-
 class _Answer:
     """A question on its way to a decision."""
 
     def __init__(self) -> None:
-        self.differences: list[float] = []
-        self.energy: list[float] = []
+        self.slowdowns: list[float] = []
         self.looks: list[Look] = []
 
     @property
     def open(self) -> bool:
         return not self.looks or self.looks[-1].decision is Decision.UNDECIDED
 
-    def add(self, question: Question, logs: Mapping[str, _Log], *, look_now: bool) -> None:
-        mine, theirs = (logs[name].turns[-1] for name in (question.candidate, question.baseline))
-        self.differences.append(math.log(lower_quartile(mine.minima) / lower_quartile(theirs.minima)))
-        if mine.energy.joules is not None and theirs.energy.joules is not None:
-            self.energy.append(math.log(mine.energy.joules / theirs.energy.joules))
-        if look_now:
-            self.looks.append(look(self.differences, question.margin, question.alarm))
+    def add(self, question: Question, logs: Mapping[str, Log], *, look_now: bool) -> None:
+        self.slowdowns = slowdowns(question.metric, logs[question.candidate], logs[question.baseline])
+        if look_now and len(self.slowdowns) >= 2:
+            self.looks.append(look(self.slowdowns, question.margin, question.alarm))
 
-    def comparison(self, question: Question, reason: str | None) -> PairedComparison:
+    def given(self, question: Question) -> Answer:
         alarm = default_alarm(question.margin) if question.alarm is None else question.alarm
         # A slowdown is proven half of the time when it exceeds the alarm by just the interval's half width.
         last = self.looks[-1] if self.looks else None
-        return PairedComparison(
-            candidate=question.candidate,
-            baseline=question.baseline,
-            margin=question.margin,
-            alarm=alarm,
-            differences=tuple(self.differences),
-            looks=tuple(self.looks),
-            detectable=(1 + alarm) * last.ratio / last.low - 1 if last else None,
-            reason=reason if self.open else None,
-            energy=tuple(self.energy),
-        )
+        detectable = (1 + alarm) * last.ratio / last.low - 1 if last else None
+        return Answer(question.metric, question.margin, alarm, tuple(self.looks), detectable)
+
+
+def _comparisons(
+    answers: Mapping[Question, _Answer], logs: Mapping[str, Log], reason: str | None
+) -> tuple[PairedComparison, ...]:
+    """What was found of each pair that was asked about; a metric counts only the rounds that its answer rests on."""
+    found = []
+    for candidate, baseline in dict.fromkeys((q.candidate, q.baseline) for q in answers):
+        mine = {q: a for q, a in answers.items() if (q.candidate, q.baseline) == (candidate, baseline)}
+        known = dict(differences(logs[candidate], logs[baseline]))
+        for question, answer in mine.items():
+            known[question.metric] = known[question.metric][: len(answer.slowdowns)]
+        given = tuple(answer.given(question) for question, answer in mine.items())
+        still = any(answer.open for answer in mine.values())
+        found.append(PairedComparison(candidate, baseline, given, known, reason if still else None))
+    return tuple(found)
 
 
 def _check(contestants: Sequence[Contestant], questions: Sequence[Question] | None) -> list[Question]:
@@ -324,6 +261,10 @@ def _check(contestants: Sequence[Contestant], questions: Sequence[Question] | No
                 raise UsageError(
                     f"A comparison names the model {name}, which is not timed. Known: {', '.join(names)}."
                 )
+        if question.metric not in (*TIMED, "throughput"):
+            raise UsageError(
+                f"A comparison asks about {question.metric}, which is not timed. Known: {', '.join(TIMED)}, throughput."
+            )
         if question.candidate == question.baseline:
             raise UsageError(f"The model {question.candidate} cannot be compared with itself under one name.")
     return list(dict.fromkeys(questions))
@@ -332,7 +273,9 @@ def _check(contestants: Sequence[Contestant], questions: Sequence[Question] | No
 def _so_far(answers: Mapping[Question, _Answer]) -> str:
     parts = []
     for question, answer in answers.items():
-        percent = math.expm1(statistics.fmean(answer.differences)) * 100
+        if not answer.slowdowns:
+            continue
+        percent = math.expm1(statistics.fmean(answer.slowdowns)) * 100
         word = answer.looks[-1].decision.value if answer.looks else "measuring"
-        parts.append(f"{question.candidate} {percent:+.1f} % ({word})")
+        parts.append(f"{question.candidate} {question.metric} {percent:+.1f} % ({word})")
     return ", ".join(parts)

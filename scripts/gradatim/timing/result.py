@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from gradatim.errors import BrokenEvidence
+from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode
+from gradatim.gates.latency import level_bounds
+from gradatim.gates.rule import FLOOR
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.decision import Decision, Look
 from gradatim.timing.machine import Machine
 from gradatim.timing.nvml import GpuFacts
 
+TIMED = ("latency_floor", "latency_mean", "latency_p50", "latency_p90", "latency_p95", "latency_p99")
+"""The statistics of a call, each gated as what it is called."""
+
 
 @dataclass(frozen=True)
 class LatencyLevel:
-    """What a call takes, with the 95 % interval of its value between rounds; no interval for under three rounds."""
+    """What a call takes, with the 95 % interval of its value between rounds; no interval for too few rounds."""
 
     value: float
     low: float | None = None
@@ -30,79 +37,123 @@ class ContestantTiming:
 
     Attributes:
         device, threads, clock: how it ran.
-        rounds: rounds it took part in.
         calls: timed calls, all rounds together.
         items: items of the batch.
-        p50, p90, p99: seconds of a call. p99 varies by half between processes: report it, do not gate it.
-        mean: seconds of a call, on average.
-        throughput: items a second, one call at a time.
-        block: Q25 of the block minima, median over rounds: the steadiest figure, in seconds.
-        memory: bytes by which the peak resident memory grew from before the model was opened, its runtime
+        by_round: each of ``TIMED`` in each round, seconds; ``energy`` in those that could be counted, joules. Where a round has
+            too few calls for a tail, several count as one.
+        memory: bytes by which the peak resident memory grew at most from before the model was opened, its runtime
             apart.
         opening: seconds to open the model, median over rounds.
         samples: seconds of timed calls, evenly thinned to at most 2000, in the order taken.
-        energy: joules of a call, on average; None where nothing counts them, ``energy_reason`` says why.
-        energies: joules of a call in each round that could be counted.
+        energy_reason: why nothing counted its energy, None where something did.
+
+    Raises:
+        InvalidInput: a statistic is missing, or a value is no time.
     """
 
     name: str
     device: str
     threads: int
     clock: str
-    rounds: int
     calls: int
     items: int
-    p50: LatencyLevel
-    p90: LatencyLevel
-    p99: LatencyLevel
-    mean: LatencyLevel
-    throughput: float
-    block: float
+    by_round: Mapping[str, tuple[float, ...]]
     memory: int
     opening: float
     samples: tuple[float, ...]
-    energy: LatencyLevel | None
-    energies: tuple[float, ...]
     energy_reason: str | None
+
+    def __post_init__(self) -> None:
+        for metric in TIMED:
+            if metric not in self.by_round:
+                raise InvalidInput(f"of {self.name} there is no {metric}")
+        for metric, values in self.by_round.items():
+            if not all(value > 0 for value in values):
+                raise InvalidInput(f"a round's {metric} of {self.name} is {min(values)}, which cannot be")
+
+    @property
+    def rounds(self) -> int:
+        """Rounds it took part in."""
+        return len(self.by_round[FLOOR])
+
+    def level(self, metric: str) -> LatencyLevel | None:
+        """A metric over all rounds, ``throughput`` (items a second, one call at a time) included; None without any round."""
+        if metric == "throughput":
+            return self._throughput()
+        rounds = self.by_round.get(metric, ())
+        if bounds := level_bounds(metric, rounds, 0.025):
+            value, *ends = bounds
+            low, high = (end if math.isfinite(end) else None for end in ends)
+            return LatencyLevel(value, low, high)
+        return LatencyLevel(statistics.geometric_mean(rounds)) if rounds else None
+
+    def _throughput(self) -> LatencyLevel | None:
+        mean = self.level("latency_mean")
+        if mean is None:
+            return None
+        low, high = (self.items / end if end else None for end in (mean.high, mean.low))
+        return LatencyLevel(self.items / mean.value, low, high)
 
 
 @dataclass(frozen=True)
-class PairedComparison:
-    """The answer to a question; ratios are candidate / baseline (1.05 = 5 % slower).
+class Answer:
+    """What was asked of a metric; ratios are candidate / baseline of the time (1.05 = 5 % slower).
 
     Attributes:
-        differences: d_r of each round, natural logarithms.
         looks: the state at each look; the last one holds the answer.
         detectable: the slowdown, as a fraction, that this many rounds would have proven half of the time.
-        reason: why it is undecided, where that has another cause than the spread.
-        energy: the same logarithms for the joules of a call, of each round in which both were counted.
     """
 
-    candidate: str
-    baseline: str
+    metric: str
     margin: float
     alarm: float
-    differences: tuple[float, ...]
     looks: tuple[Look, ...]
     detectable: float | None
-    reason: str | None = None
-    energy: tuple[float, ...] = ()
 
     @property
     def decision(self) -> Decision:
         return self.looks[-1].decision if self.looks else Decision.UNDECIDED
 
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """A candidate beside the baseline; ratios are candidate / baseline (1.05 = 5 % slower).
+
+    Attributes:
+        answers: to what was asked, in that order.
+        differences: d_r of each round by metric, natural logarithms, as far as the answer rests on them; of ``throughput``
+            positive is more.
+        reason: why it is undecided, where that has another cause than the spread.
+    """
+
+    candidate: str
+    baseline: str
+    answers: tuple[Answer, ...]
+    differences: Mapping[str, tuple[float, ...]]
+    reason: str | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """The answer to all that was asked: slower if anything is, undecided if anything is, else as the first."""
+        found = [answer.decision for answer in self.answers]
+        return next((worst for worst in (Decision.SLOWER, Decision.UNDECIDED) if worst in found), found[0])
+
+    @property
+    def shown(self) -> Answer:
+        """The answer that the decision rests on: the first that is like it."""
+        return next(answer for answer in self.answers if answer.decision is self.decision)
+
     @property
     def ratio(self) -> float | None:
-        return self.looks[-1].ratio if self.looks else None
+        return self.shown.looks[-1].ratio if self.shown.looks else None
 
     @property
     def low(self) -> float | None:
-        return self.looks[-1].low if self.looks else None
+        return self.shown.looks[-1].low if self.shown.looks else None
 
     @property
     def high(self) -> float | None:
-        return self.looks[-1].high if self.looks else None
+        return self.shown.looks[-1].high if self.shown.looks else None
 
 
 @dataclass(frozen=True)
@@ -146,24 +197,15 @@ class PairedResult:
     def measurements(self) -> list[Measurement]:
         """What was measured of each contestant, and ``latency_ratio`` to the baseline."""
         found = [measurement for one in self.contestants for measurement in _measurements(one)]
-        for answer in self.comparisons:
-            if answer.ratio is None:
-                reason = answer.reason or "no round counted"
-                found.append(Measurement("latency_ratio", answer.candidate, None, "s/s", reason=reason))
-            else:
-                ratio = LatencyLevel(answer.ratio, answer.low, answer.high)
-                found.append(
-                    _measured("latency_ratio", answer.candidate, ratio, "s/s", len(answer.differences))
-                )
-        return found
+        return [*found, *(ratio for pair in self.comparisons for ratio in _ratios(pair))]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, samples included."""
         record = asdict(self)
         record["machine"] = self.machine.to_json()
-        for entry, answer in zip(record["comparisons"], self.comparisons, strict=True):
-            entry["decision"] = answer.decision.value
-            for one in entry["looks"]:
+        for entry, pair in zip(record["comparisons"], self.comparisons, strict=True):
+            entry["decision"] = pair.decision.value
+            for one in (look for answer in entry["answers"] for look in answer["looks"]):
                 one["decision"] = one["decision"].value
         return record
 
@@ -187,35 +229,45 @@ class PairedResult:
                     f"{name} is not what the benchmark left: it compares {min(strange)}, which was not timed. "
                     "Run: gradatim benchmark --force"
                 )
+            if not answer.answers:
+                raise BrokenEvidence(
+                    f"{name} is not what the benchmark left: it answers nothing about {answer.candidate}. "
+                    "Run: gradatim benchmark --force"
+                )
         return found
 
 
-def together(runs: Sequence[PairedResult]) -> PairedResult:
-    """All runs of one benchmark as one; of a contestant in several, the longest."""
-    contestants: dict[str, ContestantTiming] = {}
-    for one in (one for run in runs for one in run.contestants):
-        if one.name not in contestants or one.calls > contestants[one.name].calls:
-            contestants[one.name] = one
-    return replace(
-        runs[-1],
-        contestants=tuple(contestants.values()),
-        comparisons=tuple(answer for run in runs for answer in run.comparisons),
-        seconds=sum(run.seconds for run in runs),
-    )
+def _ratios(pair: PairedComparison) -> Iterator[Measurement]:
+    """``latency_ratio[METRIC]`` for each metric that was asked about."""
+    for answer in pair.answers:
+        if not answer.looks:
+            why = pair.reason or "no round counted"
+            yield Measurement("latency_ratio", pair.candidate, None, "s/s", where=answer.metric, reason=why)
+            continue
+        last = answer.looks[-1]
+        yield Measurement(
+            "latency_ratio",
+            pair.candidate,
+            last.ratio,
+            "s/s",
+            last.rounds,
+            last.low,
+            last.high,
+            answer.metric,
+        )
 
 
 def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
-    """``latency_p50`` and its kin, ``throughput``, ``memory``, ``energy``."""
-    for name in ("p50", "p90", "p99", "mean"):
-        yield _measured(f"latency_{name}", one.name, getattr(one, name), "s", one.rounds)
-    low, high = (one.items / end if end else None for end in (one.mean.high, one.mean.low))
-    yield _measured("throughput", one.name, LatencyLevel(one.throughput, low, high), "1/s", one.rounds)
+    """Every statistic of a call, ``throughput``, ``memory``, ``energy``."""
+    units = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", "energy": "J"}
+    for metric, unit in units.items():
+        rounds = len(one.by_round.get("latency_mean" if metric == "throughput" else metric, ()))
+        level = one.level(metric)
+        if level is not None:
+            yield Measurement(metric, one.name, level.value, unit, rounds, level.low, level.high)
+        else:
+            few = f"{one.calls} calls in {one.rounds} rounds are too few for it"
+            yield Measurement(
+                metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else few
+            )
     yield Measurement("memory", one.name, float(one.memory), "B", one.rounds)
-    if one.energy is None:
-        yield Measurement("energy", one.name, None, "J", reason=one.energy_reason)
-    else:
-        yield _measured("energy", one.name, one.energy, "J", len(one.energies))
-
-
-def _measured(name: str, variant: str, level: LatencyLevel, unit: str, rounds: int) -> Measurement:
-    return Measurement(name, variant, level.value, unit, rounds, level.low, level.high)
