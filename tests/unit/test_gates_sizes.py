@@ -48,7 +48,7 @@ def test_a_calibration_error_on_the_bound_rarely_passes_and_rarely_fails(n):
 
 def test_a_calibrated_model_on_many_samples_passes_and_a_boastful_one_is_refused():
     rule = Rule("ece", "ece", "at_most", 0.05)
-    assert share(Verdict.PASS, rule, confident(1000, 0.0, 40)) >= 0.9
+    assert share(Verdict.PASS, rule, confident(2000, 0.0, 40)) >= 0.9
     assert share(Verdict.FAIL, rule, confident(1000, 0.15, 40)) == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,18 @@ def compare(
         return found
     percentiles = np.quantile(draws, [alpha, 1 - alpha])
     low, high = min(found.low, float(percentiles[0])), max(found.high, float(percentiles[1]))
-    return Comparison(value, low, high, found.p_worse, new.n, spread=spread)
+    found = Comparison(value, low, high, found.p_worse, new.n, spread=spread)
+    return _without_noise(found, new, old, ratio)
+
+
+def _without_noise(found: Comparison, new: MetricSamples, old: MetricSamples, ratio: float) -> Comparison:
+    """Sums of absolute deviations: noise may have added more to the one than to the other."""
+    if new.upward is None or old.upward is None or found.low is None or found.high is None:
+        return found
+    mine, theirs = new.upward, old.upward
+    good = max(0.0, ratio * theirs.most - mine.least(new.value or 0.0))
+    bad = max(0.0, mine.most - ratio * theirs.least(old.value or 0.0))
+    return replace(found, low=found.low - good, high=found.high + bad)
 
 
 def _right_and_wrong(

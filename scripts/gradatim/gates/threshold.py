@@ -84,6 +84,8 @@ def judge(gate: Gate, case: Case) -> GateResult:
         text, verdict = _flips(gate, case, samples, text, verdict)
     elif samples.successes is not None and samples.trials:
         text += _misses(gate, case, samples.trials - samples.successes, samples.trials, verdict)
+    elif verdict is Verdict.INCONCLUSIVE and samples.upward is not None:
+        return _noisy(gate, case, seen, text, samples.upward)
     elif verdict is Verdict.INCONCLUSIVE:
         text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
     elif verdict is Verdict.FAIL:
@@ -93,6 +95,17 @@ def judge(gate: Gate, case: Case) -> GateResult:
         reached = exact.detectable(samples.trials, gate.rule.amount, gate.alpha)
         detectable = None if reached is None else reached - gate.rule.amount
     return _settled(gate, case, seen, verdict, text, detectable)
+
+
+def _noisy(gate: Gate, case: Case, seen: _Seen, text: str, upward: intervals.Upward) -> GateResult:
+    """An undecided sum of absolute deviations, of which noise alone makes a part that falls with the root of n."""
+    chance, room = upward.most, gate.rule.amount
+    text += f" On {wording.count(seen.n, case.noun)} a perfectly calibrated model would show about {wording.number(chance, gate.meaning)}."
+    width = seen.high - max(0.0, seen.value - chance)
+    needed = realistic(seen.n * (width / room) ** 2, seen.n) if room > 0 else None
+    needed = None if needed is None or needed <= seen.n else needed
+    text += settle(needed, seen.n, case, met=seen.value - chance <= room)
+    return gate.result(Verdict.INCONCLUSIVE, text, **seen.numbers(gate), needed=needed)
 
 
 def veto_p(gate: Gate, samples: MetricSamples) -> float | None:

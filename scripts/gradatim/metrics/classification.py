@@ -261,9 +261,11 @@ class ClassificationScorer:
         if self.answers.scores is None:
             return absent("ece", False, "the model names classes and gives no scores")
         codes, count = units.blocks(rows.shape[0])
-        terms = np.zeros((count, BINS + 1))
+        terms, chance = np.zeros((count, BINS + 1)), np.zeros(BINS)
         for part, confidence in self._confidences(rows):
-            np.add.at(terms, (codes[part], _bin_of(confidence)), confidence - self.right[rows[part]])
+            bins = _bin_of(confidence)
+            np.add.at(terms, (codes[part], bins), confidence - self.right[rows[part]])
+            chance += np.bincount(bins, weights=confidence * (1 - confidence), minlength=BINS)
         terms[:, BINS] = np.bincount(codes, minlength=count)
 
         def statistic(sums: Floats) -> Floats:
@@ -277,6 +279,7 @@ class ClassificationScorer:
             terms=terms,
             statistic=statistic,
             effect=1.0,
+            upward=intervals.Upward(_gap_errors(terms, chance)),
             **SHARE,
         )
 
@@ -315,6 +318,15 @@ def _per_mean(change: float, denominators: Floats) -> float:
 
 def _bin_of(confidence: Floats) -> NDArray[np.int64]:
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def _gap_errors(terms: Floats, chance: Floats) -> Floats:
+    """Standard error of each bin's part of the calibration error: as its units vary, and no less than as right and
+    wrong vary in a calibrated model."""
+    n = float(terms[:, BINS].sum())
+    parts = terms[:, :BINS] - terms[:, BINS:] * (terms[:, :BINS].sum(axis=0) / n)
+    seen = (parts**2).sum(axis=0) * (terms.shape[0] / max(1, terms.shape[0] - 1))
+    return np.asarray(np.sqrt(np.maximum(seen, chance)) / n)
 
 
 def _shares(sums: Floats, width: int) -> tuple[Floats, Floats, Floats, Floats]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -148,3 +149,42 @@ def bootstrap_bounds(
         percentiles = np.quantile(draws, [alpha, 1 - alpha])
         low, high = min(low, float(percentiles[0])), max(high, float(percentiles[1]))
     return low, high
+
+
+@dataclass(frozen=True)
+class Upward:
+    """By how much a sum of absolute deviations lies above the truth, for their noise alone.
+
+    Noise adds to |d| what a folded normal distribution has above |d|: most where there is no deviation at all, least
+    where the whole deviation is spread as the noise is.
+
+    Attributes:
+        errors: float64 [k], standard error of each deviation.
+    """
+
+    errors: NDArray[np.float64]
+
+    @property
+    def most(self) -> float:
+        """What no deviation at all would show."""
+        return float(self.errors.sum()) * math.sqrt(2 / math.pi)
+
+    def least(self, truth: float) -> float:
+        """The least that is added to a sum of so much."""
+        from scipy.special import ndtr
+
+        whole = float(self.errors.sum())
+        if not whole > 0:
+            return 0.0
+        z = truth / whole
+        shown = z * (2 * float(ndtr(z)) - 1) + 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return whole * (shown - z)
+
+    def bounds(self, value: float, error: float, n: int, effect: float, alpha: float) -> tuple[float, float]:
+        """Bounds of the true sum out of the one that was seen."""
+        half = half_width(error, n, effect, alpha)
+        low, high = 0.0, value + half
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if middle + self.least(middle) < value + half else (low, middle)
+        return value - half - self.most, high

@@ -40,6 +40,7 @@ class MetricSamples:
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
         positives: for F1, the true positives' total that it rests on.
+        upward: for a sum of absolute deviations, what noise alone adds to it.
         low_limit, high_limit: the ends of the metric's range.
     """
 
@@ -61,6 +62,7 @@ class MetricSamples:
     effect: float | None = None
     counted: bool = False
     positives: int | None = None
+    upward: intervals.Upward | None = None
     low_limit: float = -math.inf
     high_limit: float = math.inf
 
@@ -88,6 +90,9 @@ class MetricSamples:
         draws = self.draws()
         if draws is None:
             return None
+        if self.upward is not None:
+            error = max(float(draws.std(ddof=1)), float(np.linalg.norm(self.upward.errors)))
+            return self.upward.bounds(value, error, self.n, self.effect or 0.0, alpha)
         return intervals.bootstrap_bounds(value, draws, self.n, effect, alpha) or self._bounds_without_spread(
             alpha
         )
