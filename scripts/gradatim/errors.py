@@ -1,4 +1,4 @@
-"""The ways in which gradatim says no, each with its exit code.
+"""The ways in which gradatim says no, each with its exit code, and how long it waits for others before it does.
 
 The text of an error is one short paragraph for a person: what went wrong, where, what to do.
 """
@@ -6,10 +6,24 @@ The text of an error is one short paragraph for a person: what went wrong, where
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+CONNECT_SECONDS = 10.0
+"""A server that takes longer to be connected to is not there."""
+ANSWER_SECONDS = 30.0
+"""One small question to an API takes no longer."""
+
+
+def patience() -> float:
+    """Seconds for which a server, or a program that speaks to one, may say nothing; ``GRADATIM_PATIENCE`` sets them."""
+    try:
+        return max(float(os.environ.get("GRADATIM_PATIENCE", "")), 1.0)
+    except ValueError:
+        return 300.0
 
 
 class GradatimError(Exception):

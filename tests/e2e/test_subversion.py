@@ -39,7 +39,6 @@ from gradatim.registry.tagging import Announcement, VersionTaken, announce, assi
 from gradatim.registry.uses import charge
 from gradatim.releasing.publishing import publish
 from gradatim.releasing.verification import verify_version
-from gradatim.subversion import svn as svn_program
 from gradatim.subversion.checkout import open as open_checkout
 
 pytestmark = pytest.mark.skipif(
@@ -406,7 +405,7 @@ def test_a_server_that_is_down_or_silent_or_wants_a_password_is_an_error_not_an_
     assert offline.code == 0, offline.said
     assert "the server, which was not asked" in offline.out
     with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))), monkeypatch.context() as patience:
-        patience.setattr(svn_program, "PATIENCE", 1)
+        patience.setenv("GRADATIM_PATIENCE", "1")
         with pytest.raises(EnvironmentLacks, match="did not answer `svn`"):
             sync(open_checkout(checkout.folder), required=True)
     with svnserve(tmp_path / "svn", f"anon-access = none\npassword-db = {passwords}\n", like=url):

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gradatim.errors import EnvironmentLacks, UsageError
+from gradatim.errors import ANSWER_SECONDS, EnvironmentLacks, UsageError
 
 _VERSION = "2022-11-28"
-_SECONDS = 30
 _PAGE = 100
 
 
@@ -92,7 +91,7 @@ class GitHubApi:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 (the scheme was checked)
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 (the scheme was checked)
                 text = answer.read()
         except urllib.error.HTTPError as error:
             raise Refused(call, error.code, _words(error)) from error

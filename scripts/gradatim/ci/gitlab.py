@@ -11,6 +11,7 @@ from typing import Any
 
 from gradatim.ci.approval import Approval
 from gradatim.ci.platform import Place
+from gradatim.errors import ANSWER_SECONDS
 from gradatim.files import write_text
 
 
@@ -59,7 +60,7 @@ class GitLab:
             request = urllib.request.Request(  # noqa: S310 (the scheme was checked)
                 f"{root}/projects/{project}/deployments{path}", headers={"JOB-TOKEN": token}
             )
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (the scheme was checked)
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 (the scheme was checked)
                 return json.loads(answer.read())
 
         query = urllib.parse.urlencode({"environment": environment, "order_by": "id", "sort": "desc"})

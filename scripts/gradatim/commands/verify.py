@@ -100,14 +100,16 @@ def command(
             f"There is no file or folder {what}. Name a version, a stage, or a path that exists."
         )
     from gradatim.commands.registry_view import open_registry
-    from gradatim.registry.sync import sync
+    from gradatim.registry.sync import sync, sync_ledger
     from gradatim.releasing.verification import verify_version
 
     view = open_registry(contract_path, fetch=False, offline=True)
-    synced = None if offline else sync(view.repository)
+    synced = None if offline else sync(view.repository, evidence=False)
     if synced is not None:
         view = open_registry(contract_path, fetch=False, offline=True)
     release = view.registry.find(what, view.model)
+    if synced is not None and release.manifest is not None:
+        sync_ledger(view.repository, synced, release.manifest)
     signatures = _signatures(view.contract, given, demanded=signed)
     result = verify_version(
         view.repository, view.registry, release, sync=synced, folders=folder, signatures=signatures

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from gradatim.contract.stores import STORES
-from gradatim.errors import BrokenEvidence
+from gradatim.errors import ANSWER_SECONDS, BrokenEvidence
 from gradatim.evidence.assembly import ReleaseFiles, Source
 from gradatim.evidence.manifest import FileEntry, strict_json
 from gradatim.files import canonical_json, sha256_bytes
@@ -206,7 +206,7 @@ class OciPublisher(Publisher):
 def _from_helper(program: str, name: str) -> str | None:
     with contextlib.suppress(OSError, ValueError, KeyError, subprocess.SubprocessError):
         asked = subprocess.run(
-            [program, "get"], input=name.encode(), capture_output=True, check=True, timeout=30
+            [program, "get"], input=name.encode(), capture_output=True, check=True, timeout=ANSWER_SECONDS
         )
         said = json.loads(asked.stdout)
         return base64.b64encode(f"{said['Username']}:{said['Secret']}".encode()).decode()

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.errors import CONNECT_SECONDS, BrokenEvidence, EnvironmentLacks, patience
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import RECORD_FILE
@@ -202,7 +202,11 @@ class S3Publisher(Publisher):
         from botocore import UNSIGNED
         from botocore.config import Config
 
-        chosen: dict[str, Any] = {"retries": {"mode": "standard", "max_attempts": 6}, "connect_timeout": 10}
+        chosen: dict[str, Any] = {
+            "retries": {"mode": "standard", "max_attempts": 6},
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": patience(),
+        }
         if session.get_credentials() is None:
             chosen["signature_version"] = UNSIGNED
         if self._endpoint:

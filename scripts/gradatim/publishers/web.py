@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gradatim.errors import CONNECT_SECONDS, patience
 from gradatim.publishers.publisher import Publisher
 from gradatim.publishers.transfer import refused, unreachable
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     import requests
 
 _CHUNK = 1 << 20
-_TIMEOUT = (10, 300)
-"""Seconds to connect, and to wait for the next bytes."""
 
 
 class Web:
@@ -69,7 +68,7 @@ class Web:
         """
         with self._reached():
             response = self._session.request(
-                method, url, auth=_Header(authorization), timeout=_TIMEOUT, **how
+                method, url, auth=_Header(authorization), timeout=(CONNECT_SECONDS, patience()), **how
             )
         if response.status_code >= 500 or response.status_code == 429:
             raise unreachable(self._place, f"it answers {response.status_code} again and again")

@@ -26,11 +26,17 @@ _RACED = (
     "reference already exists",
     "atomic transaction failed",
 )
+_LOCKED = ".lock': File exists"
+_HOOKED = "aborted by hook"
 _UNKNOWN_USER = ("could not read Username", "could not read Password", "Authentication failed")
 
 
 class PushRejected(UsageError):
     """Somebody else changed one of the references first; nothing of this push was taken."""
+
+
+class RefsHidden(EnvironmentLacks):
+    """The remote took a push and does not show all of it."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,11 @@ class Repository(ObjectDatabase):
 
     def branch(self) -> str | None:
         """The branch that is checked out; None on a detached HEAD, as CI checks out."""
-        result = self._result(["symbolic-ref", "--quiet", "--short", "HEAD"])
-        return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None
+        result = self._result(
+            ["symbolic-ref", "--quiet", "HEAD"]
+        )  # `--short` says heads/main beside a tag `main`
+        name = os.fsdecode(result.stdout).strip()
+        return name.removeprefix("refs/heads/") if result.returncode == 0 else None
 
     def branches(self) -> list[str]:
         """The branches here and those that a remote had when it was last heard, each where it was found."""
@@ -251,7 +260,7 @@ class Repository(ObjectDatabase):
         Raises:
             EnvironmentLacks: the remote cannot be reached.
         """
-        result = self._result(["ls-remote", "--quiet", remote, *patterns])
+        result = self._result(["ls-remote", "--quiet", remote, *patterns], remote=True)
         if result.returncode != 0:
             raise self._unreachable(remote, result.stderr)
         found: dict[str, RemoteRef] = {}
@@ -272,7 +281,8 @@ class Repository(ObjectDatabase):
         wanted = "".join(f"{refspec}\n" for refspec in refspecs)
         if not wanted:
             return
-        result = self._result(["fetch", "--no-tags", "--quiet", "--stdin", remote], stdin=os.fsencode(wanted))
+        command = ["fetch", "--no-tags", "--no-write-fetch-head", "--progress", "--stdin", remote]
+        result = self._result(command, stdin=os.fsencode(wanted), remote=True)
         if result.returncode != 0:
             raise self._unreachable(remote, result.stderr)
 
@@ -287,12 +297,15 @@ class Repository(ObjectDatabase):
 
         Raises:
             PushRejected: a reference changed meanwhile.
+            RefsHidden: the remote took the push and does not show all of it.
             EnvironmentLacks: the remote cannot be reached or does not allow the push.
         """
         leases = [f"--force-with-lease={update.ref}:{update.old or ''}" for update in updates]
         specs = [f"{update.new}:{update.ref}" for update in updates]
-        result = self._result(["push", "--atomic", "--porcelain", *leases, remote, *specs])
+        command = ["push", "--atomic", "--porcelain", "--progress", *leases, remote, *specs]
+        result = self._result(command, remote=True)
         if result.returncode == 0:
+            self._read_back(remote, updates)
             return any(line[:1] in b" +*" for line in result.stdout.splitlines() if b"\t" in line)
         said = os.fsdecode(result.stdout + result.stderr)
         rejected = [
@@ -307,6 +320,17 @@ class Repository(ObjectDatabase):
         refused = f"error: {'; '.join(why)}\n".encode() if why else b""
         raise self._unreachable(remote, refused + (result.stderr or result.stdout))
 
+    def _read_back(self, remote: str, updates: Sequence[RefUpdate]) -> None:
+        refs = [update.ref for update in updates]
+        there = self.remote_refs(remote, *refs)
+        hidden = [ref for ref in refs if ref not in there]
+        if hidden:
+            raise RefsHidden(
+                f"{remote} took the push and does not show {', '.join(hidden)}: it hides or drops such references, and without "
+                "them no other clone can prove the release. Let it keep refs/tags/* and refs/gradatim/* (receive.hideRefs, "
+                "transfer.hideRefs, a hook), then run the same command again: it pushes what is missing."
+            )
+
     def try_push(self, remote: str) -> None:
         """Ask whether the remote can be pushed to, and change nothing there.
 
@@ -314,7 +338,8 @@ class Repository(ObjectDatabase):
             EnvironmentLacks: it cannot be reached, or does not let this user write.
         """
         result = self._result(
-            ["push", "--dry-run", "--quiet", "--no-verify", remote, "HEAD:refs/gradatim/preflight"]
+            ["push", "--dry-run", "--quiet", "--no-verify", remote, "HEAD:refs/gradatim/preflight"],
+            remote=True,
         )
         if result.returncode != 0:
             raise self._unreachable(remote, result.stderr)
@@ -332,7 +357,10 @@ class Repository(ObjectDatabase):
         )
         result = self._result(["update-ref", "-z", "--stdin"], stdin=lines)
         if result.returncode != 0:
-            raise PushRejected(f"{self.root} changed meanwhile: {last_words(result.stderr)}.")
+            said = last_words(result.stderr)
+            if (here := self._in_the_way(said)) is not None and _HOOKED in said:
+                raise here
+            raise PushRejected(str(here) if here else f"{self.root} changed meanwhile: {said}.")
 
     def local_refs(self, *prefixes: str) -> dict[str, str]:
         """Object ids by full reference name below one of the prefixes."""
@@ -351,20 +379,43 @@ class Repository(ObjectDatabase):
         remote = self.remote
         if remote is None:
             raise _too_shallow(self.root)
-        result = self._result(["fetch", "--unshallow", "--tags", "--quiet", remote])
+        result = self._result(["fetch", "--unshallow", "--tags", "--progress", remote], remote=True)
         if result.returncode != 0:
             raise _too_shallow(self.root)
         self.shallow = False
 
+    @staticmethod
+    def raced(said: str) -> bool:
+        """Whether what git said against a fetch or an update may be the work of another git at the same moment."""
+        return any(word in said for word in (*_RACED, _LOCKED))
+
+    def _in_the_way(self, said: str) -> EnvironmentLacks | None:
+        """What stops git in this clone and is nobody else's fault: a lock that was left, a hook that refuses."""
+        if _HOOKED in said:
+            return EnvironmentLacks(
+                f"A hook of {self.root} (reference-transaction) refused to write references: {said}. See {self.git_dir / 'hooks'}."
+            )
+        lock = re.search(r"'([^']+\.lock)': File exists", said)
+        if lock is None:
+            return None
+        return EnvironmentLacks(
+            f"{lock[1]} is in the way: another git is at work in {self.root}, or one was killed and left it. If none is "
+            "running, delete that file; then run the same command again."
+        )
+
     def _unreachable(self, remote: str, stderr: bytes) -> EnvironmentLacks:
         where = self.remote_url(remote) or remote
         said = last_words(stderr)
+        if (here := self._in_the_way(said)) is not None:
+            return here
         advice = "Check the address, the network and your right to push, then run the same command again."
         if any(word in said for word in _UNKNOWN_USER):
             advice = (
                 "git has no name and password for it that the server takes. Give git some (a credential helper, or a "
                 "token in CI; see `git help credentials`), then run the same command again."
             )
+        if "failed to push some refs" in said and b"! " not in stderr:  # no reference was refused there
+            return EnvironmentLacks(f"A hook of {self.root} (pre-push) stopped the push to {remote}: {said}.")
         return EnvironmentLacks(f"The remote {remote} ({where}) could not be used: {said}. {advice}")
 
 

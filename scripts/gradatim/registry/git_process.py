@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from typing import IO
 
-from gradatim.errors import EnvironmentLacks
+from gradatim.errors import EnvironmentLacks, patience
 
-_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "120"}
-"""A server that sends less than a byte a second for two minutes is given up; set them yourself to wait longer."""
+_DURABLE = ("-c", "core.fsync=committed,reference")
+"""What git says it has written survives a power cut, objects and references."""
+_LOCAL = 10
+"""A command that speaks to no server says nothing until it is done, and may take so many times longer."""
+_PROGRESS = re.compile(
+    r"^(?:remote: )?(?:Enumerating|Counting|Compressing|Receiving|Resolving|Writing|Unpacking|Updating|Total|Delta)\b"
+)
 
 
 def surroundings(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that git runs with."""
-    return {**_PATIENCE, **os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
+    slow = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": f"{patience():.0f}"}
+    return {**slow, **os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
 
 
 def call_git(
@@ -23,20 +35,32 @@ def call_git(
     *,
     stdin: bytes | None = None,
     environment: Mapping[str, str] | None = None,
+    remote: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git with an argument list, whatever exit code it ends with.
 
+    Args:
+        arguments: after ``git``.
+        stdin: what it reads.
+        environment: variables besides the usual ones.
+        remote: whether it speaks to a server: it is given up when it has said nothing for a while, and not before.
+
     Raises:
-        EnvironmentLacks: git is not installed.
+        EnvironmentLacks: git is not installed, or was silent for too long.
     """
+    command = ["git", *_DURABLE, *arguments]
+    given, variables = b"" if stdin is None else stdin, surroundings(environment)
     try:
+        if remote:
+            return _listened_to(command, given, variables)
         return subprocess.run(
-            ["git", *arguments],
-            input=b"" if stdin is None else stdin,
-            capture_output=True,
-            env=surroundings(environment),
-            check=False,
+            command, input=given, capture_output=True, env=variables, check=False, timeout=_LOCAL * patience()
         )
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentLacks(
+            f"`git {' '.join(arguments[:3])}` said nothing for {error.timeout:.0f} seconds and was ended. Check the network and "
+            "the server, then run the same command again; GRADATIM_PATIENCE (seconds) waits longer."
+        ) from error
     except FileNotFoundError as error:
         raise EnvironmentLacks(
             "git is not installed, and gradatim keeps its versions there. Install it (`apt install git`) "
@@ -44,10 +68,63 @@ def call_git(
         ) from error
 
 
+def _listened_to(
+    command: Sequence[str], given: bytes, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that speaks to a server for as long as it says something, its progress above all.
+
+    Raises:
+        subprocess.TimeoutExpired: it said nothing for too long, and was killed with all that it had started.
+    """
+    apart = not sys.stdin or not sys.stdin.isatty()  # where nobody could be asked for a passphrase
+    pipe = subprocess.PIPE
+    heard, said = [time.monotonic()], ([], [])  # type: tuple[list[float], tuple[list[bytes], list[bytes]]]
+
+    def listen(stream: IO[bytes], into: list[bytes]) -> None:
+        while chunk := os.read(stream.fileno(), 1 << 16):
+            into.append(chunk)
+            heard[0] = time.monotonic()
+
+    def tell(stream: IO[bytes]) -> None:
+        with contextlib.suppress(OSError), stream:
+            stream.write(given)
+
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=variables, start_new_session=apart
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 (they were asked for)
+        work = [
+            threading.Thread(target=listen, args=(process.stdout, said[0]), daemon=True),
+            threading.Thread(target=listen, args=(process.stderr, said[1]), daemon=True),
+            threading.Thread(target=tell, args=(process.stdin,), daemon=True),
+        ]
+        try:
+            for thread in work:
+                thread.start()
+            for thread in work:
+                while thread.is_alive():
+                    left = heard[0] + patience() - time.monotonic()
+                    if left <= 0:
+                        raise subprocess.TimeoutExpired(list(command), patience())
+                    thread.join(left)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if apart else process.kill()
+            raise
+    return subprocess.CompletedProcess(
+        list(command), process.returncode, b"".join(said[0]), b"".join(said[1])
+    )
+
+
 def last_words(stderr: bytes) -> str:
     """Why a command failed, as git put it: at most three lines, without names and passwords."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not _PROGRESS.match(line)]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "!", "remote:"))] or lines
+    if all(
+        "failed to push some refs" in line for line in telling
+    ):  # a hook has said why, in words of its own
+        telling = lines
     plain = [line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in telling]
     plain = [line for line in plain if "ould not read from remote" not in line] or plain
     return without_user("; ".join(plain[:3])) or "it gave no reason"

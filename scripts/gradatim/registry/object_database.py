@@ -56,8 +56,9 @@ class ObjectDatabase:
         *,
         stdin: bytes | None = None,
         environment: Mapping[str, str] | None = None,
+        remote: bool = False,
     ) -> subprocess.CompletedProcess[bytes]:
-        return call_git([*self._at, *arguments], stdin=stdin, environment=environment)
+        return call_git([*self._at, *arguments], stdin=stdin, environment=environment, remote=remote)
 
     def text(self, *arguments: str) -> str:
         """Run one git command and return its output as text, without the final newline."""
@@ -195,7 +196,7 @@ class ObjectDatabase:
         return os.fsdecode(result.stdout).strip()
 
     def _smudge(self, pointer: bytes, path: str) -> bytes:
-        result = self._result(["lfs", "smudge", "--", path], stdin=pointer)
+        result = self._result(["lfs", "smudge", "--", path], stdin=pointer, remote=True)
         if result.returncode != 0 and b"is not a git command" in result.stderr:
             raise EnvironmentLacks(
                 f"{path} lies in Git LFS and git-lfs is not installed. Install it (`apt install git-lfs`, or "

@@ -19,7 +19,7 @@ from gradatim.evidence.release_record import (
 from gradatim.evidence.statement import Bundle
 from gradatim.files import sha256_bytes
 from gradatim.registry import tags
-from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
+from gradatim.registry.git import PushRejected, RefsHidden, RefUpdate, Repository, pause
 from gradatim.registry.history import ModelHistory, Registry, Release, date_of_next_assignment
 from gradatim.registry.ledger import open_ledger
 from gradatim.registry.reading import read
@@ -97,7 +97,7 @@ def announce(
         model = registry.model(record.name)
         existing = _existing(model, record, state)
         if existing is not None:
-            return _complete(repository, model, existing, state)
+            return _complete(repository, model, existing, state, files)
         tag = tags.version_tag(
             record.name,
             SemVer.parse(record.version),
@@ -257,8 +257,10 @@ def _existing(model: ModelHistory, record: ReleaseRecord, state: Sync) -> Releas
     return existing
 
 
-def _complete(repository: Repository, model: ModelHistory, existing: Release, state: Sync) -> Announcement:
-    """Push what an earlier run made here and could not push; usually nothing."""
+def _complete(
+    repository: Repository, model: ModelHistory, existing: Release, state: Sync, files: Mapping[str, bytes]
+) -> Announcement:
+    """Push what an earlier run could not push, or what the remote did not keep; usually nothing."""
     mine = [f"refs/tags/{existing.tag}"]
     mine += [
         f"refs/tags/{a.tag}"
@@ -273,10 +275,19 @@ def _complete(repository: Repository, model: ModelHistory, existing: Release, st
     ours = repository.local_refs("refs/tags")
     updates = [RefUpdate(ref, ours[ref]) for ref in mine if ref not in state.refs]
     ledger = open_ledger(repository, existing.manifest or "", fetch=False)
-    if ledger.head is not None and state.refs.get(ledger.ref) != ledger.head:
-        updates.append(RefUpdate(ledger.ref, ledger.head, state.refs.get(ledger.ref)))
+    mine_to_add = {
+        path: data
+        for path, data in files.items()
+        if not path.endswith(SIGNATURE_FILE) or sha256_bytes(data) == existing.signature  # made once
+    }
+    added = ledger.adding(mine_to_add, repository.commit_date(existing.commit))
+    head = added.new if added else ledger.head
+    if head is not None and state.refs.get(ledger.ref) != head:
+        updates.append(RefUpdate(ledger.ref, head, state.refs.get(ledger.ref)))
     if updates:
         repository.push(state.remote, updates)
+    if added is not None:
+        repository.update_refs([added])
     return Announcement(names, created=bool(updates), remote=state.remote)
 
 
@@ -310,7 +321,11 @@ def _write(repository: Repository, state: Sync, updates: Sequence[RefUpdate]) ->
         update if update.old is None else RefUpdate(update.ref, update.new, state.refs.get(update.ref))
         for update in updates
     ]
-    made = repository.push(state.remote, theirs)
+    try:
+        made = repository.push(state.remote, theirs)
+    except RefsHidden:  # kept here, so that a run of this clone can push it again
+        repository.update_refs(updates)
+        raise
     repository.update_refs(updates)
     return made
 

@@ -56,6 +56,8 @@ def verify_version(
     notes: list[str] = []
     findings = _check_remote_tag(release, sync, checked)
     findings += _check_stages(registry, release, sync)
+    if sync is not None and sync.remote is not None and not sync.reached:
+        notes.append(f"The remote was not asked what it holds. {sync.reason}")
     _check_git_signature(repository, release, checked, notes)
     if release.manifest is None or release.record is None:
         text = f"The tag {release.tag} names no manifest, so nothing proves which bytes it means."

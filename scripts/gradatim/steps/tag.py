@@ -19,6 +19,7 @@ from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.graph import CHECKS
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.history import Release as TaggedRelease
+from gradatim.registry.sync import has_evidence
 from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
@@ -45,7 +46,7 @@ def still_holds(candidate: Candidate, statement: Statement) -> bool:
     if found is None or found.manifest not in statement.subjects.values():
         return False
     there = candidate.sync.refs.get(f"refs/tags/{found.tag}")
-    return candidate.sync.remote is None or there == found.tag_id
+    return candidate.sync.remote is None or (there == found.tag_id and has_evidence(found, candidate.sync))
 
 
 def run(candidate: Candidate) -> Outcome:
@@ -57,13 +58,20 @@ def run(candidate: Candidate) -> Outcome:
     stage = stage_of(candidate)
     already = released_already(candidate, variant, stage)
     if already is not None:
+        if not has_evidence(already, candidate.sync):
+            _repair(candidate, variant, already, stage)
         return _outcome(
             candidate, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already"
         )
     refuse_uncommitted(candidate)
     signing = signing_for(candidate.contract, stage)
     coming = upcoming(candidate, variant, stage)
-    files = as_kept(candidate.repository, _files(candidate, variant, coming, stage))
+    files = as_kept(
+        candidate.repository,
+        _files(
+            candidate, variant, str(coming.version), _previous(coming), stage, candidate.repository.head()
+        ),
+    )
     for publisher in candidate.publishers():
         draft(candidate.repository, files, publisher)
     told = {**candidate.approval(stage).told, "reason": "; ".join(coming.reasons[:_REASONS])}
@@ -72,6 +80,25 @@ def run(candidate: Candidate) -> Outcome:
     signed = UNSIGNED if tagged.signature is None else "signed"
     said = f"{files.tag}{where}, {signed}, {coming.reasons[0]}"
     return _outcome(candidate, variant, files.tag, str(coming.version), said, coming)
+
+
+def _repair(candidate: Candidate, variant: Variant, tagged: TaggedRelease, stage: str) -> None:
+    """Give a tag whose evidence the remote lacks that evidence back, if it is the very same.
+
+    Raises:
+        BrokenEvidence: what is here is not what the tag vouches for.
+        EnvironmentLacks: the remote does not keep it.
+    """
+    files = as_kept(
+        candidate.repository,
+        _files(candidate, variant, str(tagged), tagged.trailers.get("previous"), stage, tagged.commit),
+    )
+    if files.record.digest != tagged.record:
+        raise BrokenEvidence(
+            f"{tagged.tag} holds these bytes, the remote has no evidence for it, and what is here is not the evidence that the "
+            f"tag vouches for. Run this in the clone or the CI run that made {tagged.tag}, or release a new version."
+        )
+    sign_and_tag(candidate.repository, files, None)
 
 
 def chosen_variant(candidate: Candidate, gate: Statement) -> Variant:
@@ -144,13 +171,18 @@ def stage_of(candidate: Candidate) -> str:
     return candidate.stage
 
 
-def _files(candidate: Candidate, variant: Variant, coming: NextVersion, stage: str) -> ReleaseFiles:
+def _previous(coming: NextVersion) -> str | None:
+    return str(coming.previous) if coming.previous else None
+
+
+def _files(
+    candidate: Candidate, variant: Variant, version: str, previous: str | None, stage: str, commit: str
+) -> ReleaseFiles:
     statements = [s for s in (candidate.workspace.statement(step.name) for step in CHECKS) if s is not None]
     beside: dict[str, Source] = {
         **candidate.workspace.beside_the_model,
         CONTRACT_FILE: candidate.contract.path,
     }
-    commit = candidate.repository.head()
     said = candidate.contract.parts.model
     path = candidate.from_top(said.path if said.path and not said.factory else candidate.contract.path.name)
     named = candidate.contract.parts.registry.tags == "named" or uses_names(
@@ -160,12 +192,12 @@ def _files(candidate: Candidate, variant: Variant, coming: NextVersion, stage: s
         variant.manifest,
         variant.folder,
         Bundle(tuple(statements)),
-        tag=version_tag(candidate.name, SemVer.parse(str(coming.version)), several=named),
-        version=str(coming.version),
+        tag=version_tag(candidate.name, SemVer.parse(version), several=named),
+        version=version,
         stage=stage,
         variant=variant.name,
         commit=commit,
-        previous=str(coming.previous) if coming.previous else None,
+        previous=previous,
         committed=committed_paths(candidate.repository, commit, variant.manifest, path),
         others=beside,
     )

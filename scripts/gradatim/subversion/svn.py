@@ -15,10 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from gradatim.errors import EnvironmentLacks
-
-PATIENCE = 600
-"""Seconds for an answer that is small; a server may be slow, but not silent."""
+from gradatim.errors import EnvironmentLacks, patience
 
 _CODE = re.compile(r"\b[EW](\d{6})\b")
 
@@ -42,13 +39,13 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
             capture_output=True,
             env=environment(),
             check=False,
-            timeout=PATIENCE,
+            timeout=patience(),
         )
     except FileNotFoundError as error:
         raise not_installed(command[0]) from error
     except subprocess.TimeoutExpired as error:
         raise EnvironmentLacks(
-            f"Subversion did not answer `{command[0]}` within {PATIENCE} seconds. Check the server and "
+            f"Subversion did not answer `{command[0]}` within {patience():.0f} seconds. Check the server and "
             "the network, then run the same command again."
         ) from error
 
