@@ -10,14 +10,19 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
-from gradatim.cli import STEPS, VERBS
+import click
+
+from gradatim import errors
+from gradatim.cli import STEPS, VERBS, cli
 from gradatim.contract.documentation import reference_page
 from gradatim.contract.reading import read_contract
 from gradatim.contract.stores import STORES
 from gradatim.files import write_text
 from gradatim.lineage.schema import json_schema
+from gradatim.metrics import catalogue as measured
 from gradatim.perturb import catalogue
 from gradatim.rendering import gitlab
 from gradatim.rendering.workflows import Caller, render_caller
@@ -60,24 +65,96 @@ MEANING = {
 
 def written() -> dict[str, str]:
     """Every file that has such parts, as it should be, by its path in the repository."""
-    readme = (TOP / "README.md").read_text(encoding="utf-8")
-    gitlab_page, robustness, publishing = (
-        (TOP / f"docs/{name}.md").read_text(encoding="utf-8")
-        for name in ("gitlab", "robustness", "publishing")
+    readme, gitlab_page, publishing = (
+        (TOP / name).read_text(encoding="utf-8")
+        for name in ("README.md", "docs/how-to/gitlab.md", "docs/how-to/publishing.md")
     )
-    parts = {
-        "commands": commands(),
-        "caller": f"```yaml\n{caller(example(readme))}```",
-        "include": f"```yaml\n{include()}```",
-    }
+    table, pinned = commands(), f"```yaml\n{caller(example(readme))}```"
+    included = f"```yaml\n{include()}```"
     return {
-        "README.md": _filled(readme, parts),
-        "docs/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
-        "docs/robustness.md": _filled(robustness, {"catalogue": corruptions()}),
-        "docs/publishing.md": _filled(publishing, {"places": places()}),
-        "docs/contract.md": reference_page(),
-        "docs/lineage.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+        "README.md": _filled(readme, {"commands": table, "caller": pinned, "include": included}),
+        "docs/how-to/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
+        "docs/how-to/publishing.md": _filled(publishing, {"places": places()}),
+        "docs/reference/contract.md": reference_page(),
+        "docs/reference/commands.md": _page("Commands", usage()),
+        "docs/reference/corruptions.md": _page("Corruptions", corruptions()),
+        "docs/reference/exit-codes.md": _page("Exit codes", exit_codes()),
+        "docs/reference/metrics.md": _page("Metrics", metrics()),
+        "docs/reference/lineage.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
+
+
+def _page(title: str, text: str) -> str:
+    return f"# {title}\n\n<!-- Written from the code by `python docs/write.py`. -->\n\n{text}\n"
+
+
+def usage() -> str:
+    """The help of every command, as ``--help`` prints it, and of those within it."""
+    pages = [commands()]
+    for name in (*VERBS, *STEPS):
+        found = cli.get_command(click.Context(cli), name)
+        if found is None:
+            raise SystemExit(f"The command {name} is named and not there.")
+        pages.append(_help(f"gradatim {name}", found))
+        if isinstance(found, click.Group):
+            pages += [_help(f"gradatim {name} {inner}", each) for inner, each in found.commands.items()]
+    return "\n\n".join(pages)
+
+
+def _help(name: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    return f"## {name}\n\n```text\n{command.get_help(context).rstrip()}\n```"
+
+
+def exit_codes() -> str:
+    """Every exit code and what says so, from the errors themselves."""
+    rows = [
+        "| code | what it says |",
+        "|---|---|",
+        "| 0 | It is done, and every gate that was asked passed. |",
+    ]
+    rows += ["| 1 | A gate said FAIL or INCONCLUSIVE, or a check of the model did not hold. |"]
+    for code, kinds in groupby(sorted(_refusals(), key=_code), key=_code):
+        rows.append(f"| {code} | {' '.join(str(kind.__doc__).splitlines()[0] for kind in kinds)} |")
+    rows.append(
+        "| 130 | It was interrupted. What was finished is kept; the same command goes on from there. |"
+    )
+    after = "With `--json` the same code stands in the answer, as `exit`, beside the paragraph, as `error`."
+    return "\n".join([*rows, "", after])
+
+
+def _refusals() -> list[type[errors.GradatimError]]:
+    found = [errors.GradatimError.__subclasses__(), errors.InvalidInput.__subclasses__()]
+    return [kind for kinds in found for kind in kinds if kind.__module__ == errors.__name__]
+
+
+def _code(kind: type[errors.GradatimError]) -> int:
+    return kind.exit_code
+
+
+def metrics() -> str:
+    """Every metric that a gate can name, by task."""
+    parts = ["A gate names a metric. `[class=LABEL]` asks for one class; own metrics come by `task.metrics`."]
+    everywhere = {name for name, _ in _common()}
+    for task in measured.TASKS:
+        own = [(name, one) for name, one in measured.known(task).items() if name not in everywhere]
+        parts.append(f"## {task.replace('_', ' ').capitalize()}\n\n{_measures(own)}")
+    parts.append(f"## Every task\n\n{_measures(_common())}")
+    return "\n\n".join(parts)
+
+
+def _common() -> list[tuple[str, measured.Metric]]:
+    every = [measured.known(task) for task in measured.TASKS]
+    return [(name, one) for name, one in every[0].items() if all(name in known for known in every)]
+
+
+def _measures(given: list[tuple[str, measured.Metric]]) -> str:
+    rows = ["| metric | is | better | a margin in per cent | by class |", "|---|---|---|---|---|"]
+    for name, one in given:
+        margin = "points" if one.fraction else "of the baseline's value"
+        better, by_class = "higher" if one.higher_is_better else "lower", "yes" if one.by_class else ""
+        rows.append(f"| `{name}` | {one.description} | {better} | {margin} | {by_class} |")
+    return "\n".join(rows)
 
 
 def commands() -> str:
@@ -147,7 +224,11 @@ def corruptions() -> str:
         for name in names:
             shown = ", ".join(f"{level:g}" for level in levels[name])
             rows.append(f"| {kind} | `{name}` | {shown} | {MEANING[name]} |")
-    return "\n".join(rows)
+    note = (
+        "The image strengths are those for images of at least 64 pixels; smaller ones get those of CIFAR-10-C. "
+        "[What robustness measures](../explanation/robustness.md)."
+    )
+    return "\n".join([*rows, "", note])
 
 
 def _filled(text: str, parts: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@
 Every design draws data sets from a population in which the truth is known, judges each by `judge`, and counts the
 verdicts. For the size the population lies exactly on the bound, so that every PASS is wrong: at most 5.5 % may be. For
 the power the model is good and the sample size is the one that `plan` names for 80 %: at least 78 % must pass.
-The table that it prints is the one in docs/gates.md.
+The table that it prints is the one in docs/explanation/gates.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What evaluating costs beside a bare ONNX Runtime loop, and what memory it takes as the data grow.
 
-The figures in docs/evaluation.md come from ``nox -s bench -- tests/bench/test_evaluation_cost.py``: about
+The figures in docs/explanation/evaluation.md come from ``nox -s bench -- tests/bench/test_evaluation_cost.py``: about
 three minutes on an idle machine. Model and images are those of the demo project.
 """
 

@@ -1,4 +1,4 @@
-"""The table of docs/faults.md names a test for each fault; here are those that have no better place."""
+"""The table of docs/explanation/faults.md names a test for each fault; here are those that have no better place."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_fault_of_the_page_names_tests_that_exist() -> None:
                 tree = ast.parse((TOP / path).read_text(encoding="utf-8"))
                 tests[path] = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
             assert name.startswith("test_"), name
-            assert name in tests[path], f"{path} has no {name}, which docs/faults.md names"
+            assert name in tests[path], f"{path} has no {name}, which docs/explanation/faults.md names"
 
 
 def test_a_plain_push_moves_the_branch_although_the_tag_was_rejected_and_ours_does_not(

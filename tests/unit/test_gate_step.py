@@ -299,8 +299,8 @@ def test_data_that_must_last_are_planned_for_at_the_error_that_leaves(project: G
 
 
 def documented() -> list[tuple[str, str]]:
-    """Every gate of the table in docs/gates.md: its key and its line."""
-    text = (Path(__file__).parents[2] / "docs/gates.md").read_text(encoding="utf-8")
+    """Every gate of the table in docs/explanation/gates.md: its key and its line."""
+    text = (Path(__file__).parents[2] / "docs/explanation/gates.md").read_text(encoding="utf-8")
     table = text[text.index("| line | says |") : text.index("Further keys of a line")]
     return [
         (key, value)

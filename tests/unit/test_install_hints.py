@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from gradatim.errors import missing_package
-
 PACKAGE = Path(__file__).parents[2] / "scripts" / "gradatim"
 HINT = "from gradatim.errors import missing_package; print(missing_package('onnxruntime', 'onnx', 'Running m.onnx'))"
 
@@ -78,10 +76,12 @@ def test_a_clone_is_named_by_its_folder(installed: Path, tmp_path: Path) -> None
     assert hint(installed, {"url": clone.as_uri(), "dir_info": {}}).endswith(f' "{clone}[onnx]"')
 
 
-def test_the_kit_that_runs_from_its_sources_names_them() -> None:
-    assert str(missing_package("torch", "torch", "Running m.pt")).endswith(
-        f' -e "{PACKAGE.parents[1]}[torch]"'
+def test_the_kit_that_runs_from_its_sources_names_them(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", HINT], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
+    assert done.stdout.strip().endswith(f'install -e "{PACKAGE.parents[1]}[onnx]"')
 
 
 def test_the_installer_is_that_of_the_environment_in_which_the_kit_runs(installed: Path) -> None:

@@ -16,7 +16,7 @@ from gradatim.gates.rule import Rule
 
 TOP = Path(__file__).resolve().parents[2]
 README = (TOP / "README.md").read_text(encoding="utf-8")
-PAGES = [*TOP.glob("*.md"), *TOP.glob("docs/*.md")]
+PAGES = [*TOP.glob("*.md"), *TOP.glob("docs/**/*.md")]
 
 DEMO = 'python -m pip install ".[demo]" && gradatim demo'
 TESTS = "python -m pip install nox && nox -s tests"
@@ -97,6 +97,15 @@ def test_no_page_holds_a_placeholder_or_an_old_version(page: Path) -> None:
     assert not re.search(r"\b(TODO|FIXME|TBD|XXX|lorem ipsum)\b", text)
     assert not re.search(r"^```\w*\n```$", text, re.MULTILINE), "an empty block"
     assert set(re.findall(r"gradatim/gradatim(?:[/@]|\S*?@)v(\d+\.\d+\.\d+)", text)) <= {__version__}
+
+
+def test_every_page_stands_in_the_menu_of_the_site() -> None:
+    """The site itself is built strictly by `nox -s docs`."""
+    settings = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r": ([\w./-]+\.md)$", settings.split("\nnav:\n")[1], re.MULTILINE)
+    assert sorted(named) == sorted(
+        page.relative_to(TOP / "docs").as_posix() for page in TOP.glob("docs/**/*.md")
+    )
 
 
 def test_the_picture_of_the_report_is_a_picture() -> None:

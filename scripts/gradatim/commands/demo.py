@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
+from gradatim.errors import missing_package
 
 if TYPE_CHECKING:
     from gradatim.projects.demo import DemoPaths
@@ -30,6 +31,7 @@ def command(folder: Path | None, bad: bool) -> int:
     """
     from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, keep_report, lay_down
 
+    _require_its_extra()
     paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}-bad" if bad else DEFAULT_FOLDER))
     _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
     code = _release(paths, f"{FIRST.title}. The first release: nothing to compare with yet.")
@@ -46,6 +48,15 @@ def command(folder: Path | None, bad: bool) -> int:
     if code == 0:
         _point_onwards(paths)
     return code
+
+
+def _require_its_extra() -> None:
+    """Before anything is laid down: its own build and tests would only find out one after another."""
+    from importlib.util import find_spec
+
+    for package in ("scipy", "onnx", "onnxruntime", "pytest"):
+        if find_spec(package) is None:
+            raise missing_package(package, "demo", "The demo")
 
 
 def _offer(paths: DemoPaths, name: str, title: str) -> int:

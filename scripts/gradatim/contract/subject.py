@@ -236,7 +236,7 @@ class LineageSource(Section):
     """Where training left its record: exactly one of these keys. Read by `inspect`, shown in the report, kept in evidence."""
 
     file: Text | None = Field(
-        None, description="A `lineage.json` that training writes; docs/lineage.md has its fields."
+        None, description="A `lineage.json` that training writes; docs/how-to/lineage.md has its fields."
     )
     mlflow: Annotated[MlflowRun, shorthand("store", MlflowRun)] | None = Field(
         None, description="A run of MLflow. Needs the extra `mlflow`."

@@ -59,7 +59,7 @@ def _checked(record: Any, place: str) -> Any:
         known = [field.alias or name for name, field in LineageFile.model_fields.items()]
         raise InvalidInput(
             f"{place} is not in the format of lineage.json: {'; '.join(list(problems)[:5])}. Its fields are "
-            f"{', '.join(known)}; docs/lineage.md explains them. If the file belongs to another tool, write `lineage: null` in the contract."
+            f"{', '.join(known)}; docs/how-to/lineage.md explains them. If the file belongs to another tool, write `lineage: null` in the contract."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What may stand in ``lineage.json``; ``docs/lineage.schema.json`` is made from it."""
+"""What may stand in ``lineage.json``; ``docs/reference/lineage.schema.json`` is made from it."""
 
 from __future__ import annotations
 

@@ -171,16 +171,28 @@ def rendered() -> dict[str, str]:
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
     files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
     files[".github/workflows/models.yml"] = _models(files[".github/workflows/release.yml"])
-    files["docs/github.md"] = _documentation(files[".github/workflows/release.yml"])
+    files["docs/how-to/github.md"] = _documentation(files[".github/workflows/release.yml"])
+    files["docs/reference/actions.md"] = _actions()
     return files
 
 
 def _documentation(workflow: str) -> str:
-    """The page on GitHub, its tables from the same source as the actions themselves."""
+    """The page on GitHub, its table of inputs from the workflow itself."""
     triggers = yaml.safe_load(workflow)[True]  # YAML 1.1 reads the key `on` as true
     demo = Caller(
         ("develop", "staging", "main"), ("alpha", "beta", "production"), crons=(_CADENCES["weekly"],)
     )
+    return _render(
+        "github.md.j2",
+        caller=render_caller(demo),
+        workflow_inputs=triggers["workflow_call"]["inputs"],
+        credentials=CREDENTIALS,
+        signing=SIGNING,
+    )
+
+
+def _actions() -> str:
+    """The page on the actions, its tables from the same source as the actions themselves."""
     described = {step.name: (step.question, inputs_of(step), outputs_of(step)) for step in GRAPH}
     described |= {verb.name: (verb.description, verb.inputs, verb.outputs) for verb in VERBS.values()}
     rows = [
@@ -196,16 +208,7 @@ def _documentation(workflow: str) -> str:
     for _, inputs, _ in described.values():
         for given in inputs:
             every.setdefault(given.name, given)  # as the steps of the walk describe it
-    return _render(
-        "github.md.j2",
-        caller=render_caller(demo),
-        workflow_inputs=triggers["workflow_call"]["inputs"],
-        actions=rows,
-        inputs=list(every.values()),
-        credentials=CREDENTIALS,
-        signing=SIGNING,
-        kit=KIT,
-    )
+    return _render("actions.md.j2", actions=rows, inputs=list(every.values()), kit=KIT)
 
 
 def _workflow(name: str, *, outward: bool) -> str:
