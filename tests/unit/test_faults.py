@@ -31,7 +31,7 @@ from gradatim.registry.git import PushRejected, RefUpdate, Repository
 from gradatim.steps import tag
 
 TOP = Path(__file__).resolve().parents[2]
-PAGE = TOP / "docs" / "faults.md"
+PAGE = TOP / "docs" / "explanation" / "faults.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
