@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "protect": "Set branch rules, tag rules and environments on GitHub.",
     "doctor": "Find traps in the CI around the contract.",
     "completion": "Let your shell complete gradatim's commands and options.",
+    "render": "Write the file of a CI system for the contract.",
     "ci": "What CI workflows call around the steps.",
 }
 STEPS: dict[str, str] = {step.name: step.question for step in GRAPH}

@@ -5,24 +5,19 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gradatim.ci.approval import Approval
+from gradatim.ci.job import LoggedJob
 from gradatim.ci.platform import Place
 from gradatim.errors import ANSWER_SECONDS
-from gradatim.files import write_text
 
 
-class GitLab:
+class GitLab(LoggedJob):
     """GitLab CI, or a runner that speaks like it."""
 
     name = "gitlab"
-    remote: str | None = "origin"
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
 
     def place(self) -> Place:
         env = self._environment
@@ -78,21 +73,6 @@ class GitLab:
         }
         return Approval(by, env.get("CI_JOB_URL"), environment, tuple(sorted(names)))
 
-    def summarise(self, markdown: str) -> None:
-        """The report and its JUnit file travel as artifacts; GitLab has no summary page."""
-
-    def output(self, values: Mapping[str, str]) -> None:
-        lines = (
-            f"{key.upper().replace('-', '_')}={' '.join(value.split())}" for key, value in values.items()
-        )
-        write_text(
-            Path(self._environment.get("CI_PROJECT_DIR", ".")) / ".gradatim" / "outputs.env",
-            "\n".join(lines) + "\n",
-        )
-
-    def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
-        """The job log says it; GitLab marks no lines."""
-
     def show(self, title: str, text: str) -> None:
         """Format: https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections"""
         now, name = int(time.time()), f"gradatim_{secrets.token_hex(8)}"
@@ -102,3 +82,6 @@ class GitLab:
 
     def harmless(self, text: str) -> str:
         return text.replace("section_start:", "section-start:").replace("section_end:", "section-end:")
+
+    def folder(self) -> Path:
+        return Path(self._environment.get("CI_PROJECT_DIR", "."))

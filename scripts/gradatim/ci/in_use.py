@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gradatim.errors import GradatimError
 from gradatim.registry.git import Repository
 
-SYSTEMS = ("github", "gitlab")
-GITLAB_FILE = ".gitlab-ci.yml"
 
+def in_use(repository: Repository, files: Mapping[str, str]) -> str | None:
+    """The CI system that leaves a trace; None where none does. Where several do, the remote's address decides.
 
-def in_use(repository: Repository) -> str | None:
-    """One of ``SYSTEMS``; None where neither leaves a trace. Where both do, the remote's address decides."""
-    found = {
-        "github": (repository.root / ".github").is_dir(),
-        "gitlab": (repository.root / GITLAB_FILE).is_file(),
-    }
+    Args:
+        files: where the file of each system lies; a folder that would hold it is a trace of it too.
+    """
+    traces = [name for name, path in files.items() if (repository.root / path.partition("/")[0]).exists()]
     try:
         address = repository.remote_url() or ""
     except GradatimError:
         address = ""
-    named = next((system for system in SYSTEMS if system in address), None)
-    traces = [system for system in SYSTEMS if found[system]]
+    named = next((name for name in files if name in address), None)
     if len(traces) == 1:
         return traces[0]
     return named or next(iter(traces), None)

@@ -99,8 +99,14 @@ def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
     metavar="FOLDER",
     help="Where the archives lie.",
 )
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="Every archive there: the CI system itself hands on what its jobs left.",
+)
 @options.as_json
-def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
+def unpack(contract_path: str | None, folder: Path, every: bool, json_wanted: bool) -> int:
     """Check the archives of earlier jobs against the digests in NEEDS, and put their files in place.
 
     \b
@@ -110,7 +116,9 @@ def unpack(contract_path: str | None, folder: Path, json_wanted: bool) -> int:
     from gradatim.ci import archive as archives
     from gradatim.contract.lookup import find_contract
 
-    digests = archives.digests_of(archives.needs_variable(os.environ))
+    digests = (
+        archives.digests_in(folder) if every else archives.digests_of(archives.needs_variable(os.environ))
+    )
     files = archives.unpack(_places(find_contract(contract_path)), folder, digests)
     told = f"{files} files of {', '.join(sorted(digests)) or 'no job'}"
     options.answer(json_wanted, {"jobs": sorted(digests), "files": files}, told)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
+from gradatim.rendering.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from gradatim.projects.proposal import Proposal
@@ -25,7 +26,7 @@ _TASKS = ("classification", "token_classification", "regression", "embedding", "
 )
 @click.option(
     "--ci",
-    type=click.Choice(["github", "gitlab", "none"]),
+    type=click.Choice([*SYSTEMS, "none"]),
     help="The CI system to write the calling file for. Default: the one that the repository uses.",
 )
 @click.option("--print", "print_only", is_flag=True, help="Print the contract; write nothing.")
@@ -111,29 +112,31 @@ def _refuse_ci_without_git(root: Path, ci: str | None) -> None:
 
 def _write_ci(path: Path, ci: str | None, *, force: bool) -> None:
     """Write the file that calls the kit, for the system that was named or is in use; nothing where there is none."""
-    from gradatim.ci.in_use import GITLAB_FILE, in_use
-    from gradatim.commands.caller import add_include, write_caller
+    from gradatim.ci.in_use import in_use
+    from gradatim.commands.render import project_of, write
     from gradatim.contract.reading import read_contract
     from gradatim.errors import UsageError
     from gradatim.subversion import checkout
 
-    system = ci or in_use(checkout.open(path.parent))
-    if system == "gitlab":
-        by_hand = add_include(read_contract(path))
-        where = checkout.open(path.parent).root / GITLAB_FILE
-        if by_hand:
-            click.echo(f"  {where} has an `include:` already; add to it:\n{by_hand.rstrip()}", err=True)
+    top = checkout.open(path.parent)
+    system = ci or in_use(top, {name: system.path for name, system in SYSTEMS.items()})
+    if system not in SYSTEMS:
+        if ci is None:
+            named = ", ".join(name for name in SYSTEMS if name != "github")
+            click.echo(
+                f"  no CI system is in use here; for one:  gradatim init --force --ci github  (or {named})",
+                err=True,
+            )
+        return
+    contract = read_contract(path)
+    try:
+        click.echo(f"wrote {write(contract, system, force=force and system != 'gitlab')}", err=True)
+    except UsageError as error:
+        if system == "gitlab":
+            lines = str(SYSTEMS[system].render(project_of(contract, system))).removeprefix("include:\n")
+            where = top.root / SYSTEMS[system].path
+            click.echo(f"  {where} has an `include:` already; add to it:\n{lines.rstrip()}", err=True)
+        elif ci is not None:
+            raise
         else:
-            click.echo(f"wrote {where}", err=True)
-    elif system == "github":
-        try:
-            click.echo(f"wrote {write_caller(read_contract(path), force=force)}", err=True)
-        except UsageError as error:
-            if ci is not None:
-                raise
             click.echo(f"  note: {error}", err=True)
-    elif ci is None:
-        click.echo(
-            "  no CI system is in use here; for one:  gradatim init --force --ci github  (or gitlab)",
-            err=True,
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry.checkup import Surprise
-from gradatim.registry.git_process import call_git, last_words, without_user
+from gradatim.registry.git_process import call_git, last_words, pushing, without_user
 from gradatim.registry.object_database import ObjectDatabase
 from gradatim.registry.revision import Revision
 
@@ -302,8 +303,7 @@ class Repository(ObjectDatabase):
         """
         leases = [f"--force-with-lease={update.ref}:{update.old or ''}" for update in updates]
         specs = [f"{update.new}:{update.ref}" for update in updates]
-        command = ["push", "--atomic", "--porcelain", "--progress", *leases, remote, *specs]
-        result = self._result(command, remote=True)
+        result = self._push(remote, ["--atomic", "--porcelain", "--progress", *leases], specs)
         if result.returncode == 0:
             self._read_back(remote, updates)
             return any(line[:1] in b" +*" for line in result.stdout.splitlines() if b"\t" in line)
@@ -337,12 +337,15 @@ class Repository(ObjectDatabase):
         Raises:
             EnvironmentLacks: it cannot be reached, or does not let this user write.
         """
-        result = self._result(
-            ["push", "--dry-run", "--quiet", "--no-verify", remote, "HEAD:refs/gradatim/preflight"],
-            remote=True,
-        )
+        result = self._push(remote, ["--dry-run", "--quiet", "--no-verify"], ["HEAD:refs/gradatim/preflight"])
         if result.returncode != 0:
             raise self._unreachable(remote, result.stderr)
+
+    def _push(
+        self, remote: str, options: Sequence[str], specs: Sequence[str]
+    ) -> subprocess.CompletedProcess[bytes]:
+        url = self.setting(f"remote.{remote}.url") or ""
+        return self._result(["push", *options, remote, *specs], environment=pushing(remote, url), remote=True)
 
     def update_refs(self, updates: Sequence[RefUpdate]) -> None:
         """Set local references in one transaction, each only if it still is what ``old`` says.

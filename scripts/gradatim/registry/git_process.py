@@ -24,6 +24,34 @@ _PROGRESS = re.compile(
 )
 
 
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>https?)://|ssh://)?(?:[^@/\s]+@)?(?P<host>[^@:/\s]+)(?P<port>:\d+(?=/))?[:/]/*(?P<path>[^\s]+)"
+)
+_HELPER = '!f() { test "$1" = get && printf "password=%s\\n" "$GRADATIM_TOKEN"; }; f'
+
+
+def pushing(remote: str, url: str) -> dict[str, str]:
+    """Variables that let git push with the token in GRADATIM_TOKEN, whichever way the checkout came here; else none.
+
+    The token itself stands in no address and in no argument list, so that no message can quote it.
+    """
+    found = _ADDRESS.fullmatch(url)
+    if not os.environ.get("GRADATIM_TOKEN") or found is None or not ("://" in url or "@" in url):
+        return {}
+    port = found["port"] or "" if found["scheme"] else ""
+    address = f"{found['scheme'] or 'https'}://x-access-token@{found['host']}{port}/{found['path']}"
+    settings = [
+        (f"remote.{remote}.pushurl", address),
+        ("credential.helper", ""),  # forgets those of the machine
+        ("credential.helper", _HELPER),
+    ]
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    said = {"GIT_CONFIG_COUNT": str(first + len(settings))}
+    for number, (key, value) in enumerate(settings, first):
+        said |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return said
+
+
 def surroundings(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that git runs with."""
     slow = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": f"{patience():.0f}"}

@@ -13,23 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradatim import __version__
 from gradatim.contract.model_formats import extra_of
-from gradatim.contract.reading import ReadContract
-from gradatim.files import template_folder, write_text
+from gradatim.files import write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
-from gradatim.rendering.actions import inputs_of, outputs_of
+from gradatim.rendering.actions import outputs_of
+from gradatim.rendering.jobs import Consumer, command_of, goes_on
+from gradatim.rendering.kit import REF, REPOSITORY, requirement
+from gradatim.rendering.plain import environment
 
 PATH = "templates/release/template.yml"
 """Where the include lies in the kit's repository: where GitLab's catalogue looks for a component."""
 
-REF = f"v{__version__}"
-"""The kit's own version, at which the include is taken."""
-
-KIT = f"gradatim[onnx,test] @ git+https://github.com/gradatim/gradatim@{REF}"
+KIT = requirement(("onnx", "test"))
 """What a job installs: the kit at the version of the include, from where the include itself comes."""
 
-_RAW = "https://raw.githubusercontent.com/gradatim/gradatim"
+_RAW = f"https://raw.githubusercontent.com/{REPOSITORY}"
 
 OUTWARD = tuple(step for step in GRAPH if step.outward)
 
@@ -90,67 +88,53 @@ INPUTS = (
 
 def render_include() -> str:
     """The include, as it lies in the kit's repository."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(  # noqa: S701 (YAML, not HTML)
-        loader=FileSystemLoader(template_folder("gitlab")),
-        undefined=StrictUndefined,
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     values: dict[str, Any] = {
         "inputs": INPUTS,
         "checks": CHECKS,
         "last_check": CHECKS[-1].name,
         "outward": OUTWARD,
         "environment": _ENVIRONMENTS,
-        "command": _command,
-        "goes_on": _goes_on,
+        "command": command_of,
+        "goes_on": goes_on,
         "outputs_of": _outputs,
     }
-    return made.get_template("release.yml.j2").render(values)
+    text: str = environment("gitlab").get_template("release.yml.j2").render(values)
+    return text
 
 
-def render_caller(
-    contract: ReadContract,
-    top: Path,
-    *,
-    others: bool,
-    committed: bool,
-    stages: Sequence[str] = (),
-    commit: str | None = None,
-) -> str:
-    """What a project adds to its ``.gitlab-ci.yml`` for a contract.
+def render(project: Consumer, there: str = "") -> str | None:
+    """What a ``.gitlab-ci.yml`` says with the include for a project; a file that is there is added to, never rewritten.
+
+    Returns:
+        None where the file has an ``include:`` of its own that only a person can add to.
+    """
+    text = render_caller(project, stages=_stages(there))
+    if PATH in there and text.split("inputs:\n", 1)[1] in there:
+        return there
+    if re.search(r"^include:", there, re.MULTILINE):
+        return None
+    return f"{there.rstrip()}\n\n{text}" if there.strip() else text
+
+
+def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
+    """What a project adds to its ``.gitlab-ci.yml`` for a contract, pinned to the very kit that is installed.
 
     Args:
-        top: the top of the repository.
-        others: whether the file includes the kit for other contracts too, so that jobs need names of their own.
-        committed: whether git holds the model; else later jobs need what `build` makes.
         stages: those that the file names already; none leaves GitLab's own.
-        commit: the kit's, which is included then; else its version is.
     """
-    parts = contract.parts
-    path = contract.path.resolve().relative_to(top.resolve())
-    branches = "|".join(re.escape(s.branch) for s in parts.stages.values() if s.branch)
-    values: dict[str, str] = {"branches": f"/^({branches})$/"}
-    if path.parent.name:
-        values |= {"contract": path.as_posix(), "workspace": (path.parent / ".gradatim").as_posix()}
-    if parts.model.path and not committed:
-        values["built"] = (path.parent / parts.model.path).as_posix()
+    parts, commit = project.contract.parts, project.commit
     extra = extra_of(parts.model.path, parts.model.format) or "onnx"
+    branches = "|".join(map(re.escape, project.branches()))
+    values: dict[str, str] = {"branches": f"/^({branches})$/"}
+    if project.path.parent.name:
+        values |= {"contract": str(project.path), "workspace": project.workspace}
+    if parts.model.path and not project.committed:
+        values["built"] = (project.path.parent / parts.model.path).as_posix()
     if commit or extra != "onnx":
-        values["kit"] = KIT.replace("[onnx,", f"[{extra},").replace(f"@{REF}", f"@{commit or REF}")
-    if (top / "requirements.txt").is_file():
-        values["requirements"] = "requirements.txt"
-    if others:
+        values["kit"] = requirement((extra, "test"), commit or REF)
+    if project.requirements:
+        values["requirements"] = project.requirements
+    if project.others:
         values["job-prefix"] = f"{parts.model.name}-"
     if stages:
         checks = next((name for name in stages if re.search("test|check|verify", name)), stages[0])
@@ -161,24 +145,19 @@ def render_caller(
     return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, ""])
 
 
-def _goes_on(step: Step) -> bool:
-    """Whether the walk goes on after a refusal of this step, as `gradatim run` does."""
-    return not step.unsafe_to_pass and step is not CHECKS[-1]
-
-
-def _command(step: Step, shard: str | None = None) -> str:
-    """The step's command line, its values in variables that a pipeline run by hand may set.
-
-    Args:
-        shard: the part of the rows that it does, in the shell's words; all of them when left out.
-    """
-    arguments = [
-        re.sub(rf"\b{given.variable}\b", f"GRADATIM_{given.variable}", given.argument)
-        for given in inputs_of(step)
-        if given.argument and given.name != "shard"
-    ]
-    arguments += [f'--shard "{shard}"'] if shard else []
-    return " ".join([f"gradatim {step.name}", *arguments])
+def _stages(text: str) -> list[str]:
+    """The stages that a ``.gitlab-ci.yml`` names itself."""
+    found = re.search(
+        r"^stages:[ \t]*(?:\[(?P<flow>[^\]]*)\]|\n(?P<block>(?:[ \t]*-[^\n]*\n?)+))", text, re.MULTILINE
+    )
+    if found is None:
+        return []
+    words = (
+        found["flow"].split(",")
+        if found["flow"] is not None
+        else re.findall(r"-[ \t]*([^\n#]+)", found["block"])
+    )
+    return [word.strip().strip("'\"") for word in words if word.strip()]
 
 
 def _outputs(step: Step) -> str:

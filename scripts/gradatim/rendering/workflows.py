@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from gradatim import __version__
 from gradatim.contract.reading import ReadContract
 from gradatim.contract.schema import Contract
 from gradatim.files import template_folder, write_text
@@ -32,10 +31,12 @@ from gradatim.rendering.actions import (
     outputs_of,
     runs_user_code,
 )
+from gradatim.rendering.jobs import Consumer
+from gradatim.rendering.kit import REF, REPOSITORY
 from gradatim.shard import MOST
 
-KIT = "gradatim/gradatim"
-"""The repository on GitHub that holds the actions and the reusable workflows."""
+KIT = REPOSITORY
+"""What holds the actions and the reusable workflows."""
 
 CALLER = ".github/workflows/release.yml"
 """Where a consumer's caller workflow lies."""
@@ -91,8 +92,25 @@ class Caller:
     named: bool = False
     models: tuple[str, ...] = ()
     kit: str = KIT
-    ref: str = f"v{__version__}"
+    ref: str = REF
     version: str | None = None
+
+
+def render(project: Consumer, there: str = "") -> str | None:
+    """The caller for a project and whatever others its repository holds; None where a person wrote what is there."""
+    contracts = sorted(
+        [project.contract, *project.others],
+        key=lambda one: one.path.resolve().relative_to(project.top.resolve()).as_posix(),
+    )
+    text = render_caller(caller_of(contracts, project.top, project.commit))
+    others = [one for one in contracts if one.path != project.contract.path]
+    # what an earlier call wrote, before this contract was there, is replaced; what a person wrote is not
+    ours = not there or there == text
+    return (
+        text
+        if ours or (others and there == render_caller(caller_of(others, project.top, project.commit)))
+        else None
+    )
 
 
 def render_caller(caller: Caller) -> str:
@@ -127,8 +145,8 @@ def caller_of(contracts: Sequence[ReadContract], top: Path, commit: str | None =
         "requirements.txt" if (top / "requirements.txt").is_file() else None,
         several or every[0].registry.tags == "named",
         tuple(parts.model.name for parts in every) if several else (),
-        ref=commit or f"v{__version__}",
-        version=f"v{__version__}" if commit else None,
+        ref=commit or REF,
+        version=REF if commit else None,
     )
 
 
