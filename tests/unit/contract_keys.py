@@ -196,6 +196,11 @@ EXAMPLES = {
     "runners.*.labels": Example(
         "one", "other", {"stages": {"production": {"branch": "main", "runner": "big"}}}
     ),
+    "runners.*.group": Example(
+        ABSENT, "gpus", {"stages": {"production": {"branch": "main", "runner": "big"}}}
+    ),
+    **{f"{step}.runner": Example(ABSENT, "big") for step in ("test", "evaluate", "benchmark")},
+    "compress.runner": Example(ABSENT, "big", _SEARCHED),
     "stages.*.soak": Example(0, "30 days"),
     "stages.*.fresh": Example(ABSENT, "5 days"),
     "signing.key": Example("keys/one.pub", "keys/two.pub"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gradatim.ci.github import GitHub
 from gradatim.ci.occasion import Occasion, extras_of, occasion, shards_of
-from gradatim.contract.schema import Contract
+from gradatim.ci.platform import Place
+from gradatim.contract.schema import HEAVY, Contract
 from gradatim.errors import UsageError
 from gradatim.pipeline.graph import GRAPH
+from gradatim.rendering.workflows import rendered
 
 CONTRACT = Contract.model_validate(
     {
@@ -58,6 +62,56 @@ def test_a_push_to_a_stages_branch_releases_on_the_declared_runner(tmp_path: Pat
     assert (found.kind, found.stage, found.environment) == ("release", "beta", "pre-production")
     assert found.runner == ("self-hosted", "gpu")
     assert _ask(tmp_path, "push", {}, **_branch("develop")).runner == ("ubuntu-latest",)
+
+
+TIMED_APART = {
+    "model": {"name": "digits", "path": "model/digits.onnx", "device": "cuda"},
+    "benchmark": {"runner": "gpu"},
+    "stages": {"production": {"branch": "main"}},
+}
+
+
+def jobs_on(contract: dict[str, Any], event: str, place: Place) -> dict[str, Any]:
+    """Where each job of the rendered workflow runs, by the runner that it asks for."""
+    found = occasion(Contract.model_validate(contract), place, event, {}, "ubuntu-latest", "folded")
+    assert found.jobs == ("split" if event == "push" else "folded")
+    outputs, runners = found.outputs(), {}
+    for name, job in yaml.safe_load(rendered()[".github/workflows/release.yml"])["jobs"].items():
+        asked = re.search(r"fromJSON\(needs.plan.outputs.([a-z-]+)\)", job["runs-on"])
+        runners[name] = json.loads(outputs[asked[1]]) if asked and event != "pull_request" else "plain"
+    return runners
+
+
+@pytest.mark.parametrize(
+    ("runner", "wanted"),
+    [
+        (["self-hosted", "gpu"], ["self-hosted", "gpu"]),
+        ({"group": "gpus", "labels": ["gpu"]}, {"group": "gpus", "labels": ["gpu"]}),
+        ({"group": "gpus"}, {"group": "gpus"}),
+    ],
+)
+def test_the_benchmark_alone_goes_to_the_runner_that_is_named_for_it(runner: Any, wanted: Any) -> None:
+    contract = {**TIMED_APART, "runners": {"gpu": runner}}
+    on = jobs_on(contract, "push", Place(branch="main"))
+    assert [name for name, where in on.items() if where == wanted] == ["benchmark"]
+    assert {str(where) for where in on.values()} == {"plain", "['ubuntu-latest']", str(wanted)}
+    pull = jobs_on(contract, "pull_request", Place(branch="main", target="main"))
+    assert set(pull.values()) == {"plain"}
+
+
+def test_a_runner_of_a_step_comes_before_that_of_the_stage_and_only_steps_that_run_the_model_have_one() -> (
+    None
+):
+    contract = {
+        **TIMED_APART,
+        "runners": {"gpu": "gpu", "big": "big"},
+        "stages": {"production": {"branch": "main", "runner": "big"}},
+    }
+    on = jobs_on(contract, "push", Place(branch="main"))
+    assert on["benchmark"] == ["gpu"]
+    assert on["evaluate"] == on["test"] == on["compress"] == on["test-shards"] == ["big"]
+    assert {on[name] for name in ("plan", "build", "inspect", "gate", "tag", "publish")} == {"plain"}
+    assert tuple(step.name for step in GRAPH if step.heavy) == HEAVY
 
 
 def test_a_push_to_another_branch_is_checked_and_a_deleted_branch_is_nothing(tmp_path: Path) -> None:

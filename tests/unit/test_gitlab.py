@@ -15,6 +15,7 @@ import yaml
 from gradatim import __version__
 from gradatim.ci.gitlab import GitLab
 from gradatim.cli import cli
+from gradatim.contract.reading import read_contract
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.rendering import gitlab
 from gradatim.shard import Shard
@@ -117,6 +118,22 @@ def test_only_outward_jobs_meet_an_environment_and_none_runs_beside_itself(
     assert {jobs[name]["resource_group"] for name in outward} == {f"gradatim-{name}" for name in outward}
     assert not any(job.get("interruptible") for name, job in jobs.items() if name in outward)
     assert not any("GRADATIM_TOKEN" in str(job) for name, job in jobs.items() if name not in outward)
+
+
+def test_the_benchmark_alone_asks_for_the_runner_that_is_named_for_it(
+    tmp_path: Path, jobs: dict[str, dict[str, Any]]
+) -> None:
+    path = tmp_path / "gradatim.yml"
+    path.write_text(
+        "model: {name: m, path: m.onnx, device: cuda}\nbenchmark: {runner: gpu}\n"
+        "runners:\n  gpu: {group: gpus, labels: [self-hosted, gpu]}\n"
+    )
+    caller = gitlab.render_caller(read_contract(path), tmp_path, others=False, committed=True)
+    told = yaml.safe_load(caller)
+    assert told.pop("include")[0]["inputs"]["branches"] == "/^(main)$/"
+    assert told == {"gradatim-benchmark": {"tags": ["self-hosted", "gpu"]}}
+    assert told.keys() <= {f"gradatim-{name}" for name in jobs}
+    assert not any("tags" in job for job in jobs.values())
 
 
 def test_the_kit_is_installed_at_the_version_of_the_include() -> None:
