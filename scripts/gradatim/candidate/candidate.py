@@ -33,9 +33,9 @@ class Candidate(Identity):
     progress: Progress = field(default_factory=Silent)
     unproven: tuple[str, ...] = ()
 
-    def anew(self, *, same_registry: bool) -> Candidate:
-        """The same candidate seen afresh, after the workspace, the model or the tags may have changed."""
-        fresh = replace(self)
+    def anew(self, *, same_registry: bool, step: str | None = None) -> Candidate:
+        """The same candidate seen afresh, after the workspace, the model or the tags may have changed; at a step, if any."""
+        fresh = replace(self, step=step)
         if same_registry:
             fresh.take_registry_of(self)
         return fresh
@@ -48,7 +48,7 @@ class Candidate(Identity):
     @functools.cached_property
     def model(self) -> Model:
         """How it is opened and called."""
-        return Model(self.contract, self.contract)
+        return Model(self.contract, self.machine)
 
     @functools.cached_property
     def forms(self) -> Forms:

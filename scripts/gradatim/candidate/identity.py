@@ -34,17 +34,24 @@ class Identity:
         platform: the CI system, or a laptop.
         wanted_stage: the stage asked for; None takes the one whose branch is checked out.
         wanted_version: the version asked for; None lets the models say.
+        step: the step at work, which says where the model runs; None outside of steps.
     """
 
     contract: ReadContract
     platform: Platform
     wanted_stage: str | None = None
     wanted_version: str | None = None
+    step: str | None = None
 
     @property
     def root(self) -> Path:
         """The folder of the contract."""
         return self.contract.root
+
+    @property
+    def machine(self) -> ReadContract:
+        """The contract whose device and threads count at the step at work."""
+        return self.contract.at(self.step, self.stage) if self.step else self.contract
 
     @property
     def name(self) -> str:

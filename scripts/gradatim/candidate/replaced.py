@@ -117,7 +117,7 @@ class Replaced:
         """
         contract, found = self.contract, self._retrieved
         whole = found is not None and found.manifest is not None and contract.parts.model.factory is not None
-        return Model(contract, self.identity.contract, found.folder.resolve() if found and whole else None)
+        return Model(contract, self.identity.machine, found.folder.resolve() if found and whole else None)
 
     @property
     def rows(self) -> Rows:

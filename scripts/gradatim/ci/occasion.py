@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from gradatim.ci.platform import Place
 from gradatim.contract.model_formats import extra_of
-from gradatim.contract.schema import Contract
+from gradatim.contract.schema import HEAVY, Contract, Runner
 from gradatim.contract.stores import STORES
 from gradatim.errors import UsageError
 from gradatim.registry import tags
 from gradatim.shard import shards
 
 Jobs = Literal["split", "folded"]
+RunsOn = tuple[str, ...] | dict[str, Any]
 Kind = Literal["check", "release", "publish", "promote", "rollback", "report", "nothing"]
 
 
@@ -28,7 +29,8 @@ class Occasion:
         kind: check a candidate, release it, publish a tag, promote, roll back, report, or nothing.
         stage: the stage it is for; None where none belongs to the branch.
         environment: the deployment environment of that stage.
-        runner: labels of the runner for jobs that run the model.
+        runner: labels of the runner for the one job of all checks.
+        runners: for each step that may have a runner of its own: its labels, or its group and labels, as `runs-on` takes them.
         extras: extras of the kit that the checks need; the baseline may lie at a publisher.
         publishers: extras of the kit that publishing and signing need.
         name: the model's name.
@@ -49,6 +51,7 @@ class Occasion:
     counted: bool = False
     jobs: Jobs = "split"
     shards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    runners: Mapping[str, RunsOn] = field(default_factory=dict)
 
     def outputs(self) -> dict[str, str]:
         """As outputs of a CI job."""
@@ -59,6 +62,7 @@ class Occasion:
             "stage": self.stage or "",
             "environment": self.environment or "",
             "runner": json.dumps(self.runner),
+            **{f"{step}-runner": json.dumps(where) for step, where in self.runners.items()},
             "extras": ",".join(self.extras),
             "publishers": ",".join(self.publishers),
             "fetch": str(self.fetched).lower(),
@@ -100,6 +104,8 @@ def occasion(
     trusted = event_name in ("push", "schedule", "workflow_dispatch") and not place.fork
     if trusted and rung is not None and rung.runner:
         labels = tuple(contract.runners[rung.runner].labels)
+    named = {step: contract.runner_of(step, stage) if trusted else None for step in HEAVY}
+    runners = {step: _runs_on(contract.runners[name]) if name else (runner,) for step, name in named.items()}
     environment = (rung.environment or stage) if rung else None
     places = [STORES[place.kind] for place in contract.publish]
     needed = {place.extra for place in places if place.extra}
@@ -108,6 +114,7 @@ def occasion(
     wanted = contract.data.uses is not None and contract.data.evaluation is not None
     checked = kind in ("check", "release") and not place.fork
     apart = jobs == "split" or (wanted and contract.model.build is not None and not committed)
+    apart = apart or len(set(named.values())) > 1  # one job is on one runner
     return Occasion(
         kind,
         stage,
@@ -120,7 +127,16 @@ def occasion(
         checked and wanted,
         "split" if apart else "folded",
         shards_of(contract),
+        runners,
     )
+
+
+def _runs_on(runner: Runner) -> RunsOn:
+    """As `runs-on` of GitHub takes it."""
+    labels = tuple(runner.labels)
+    if runner.group is None:
+        return labels
+    return {"group": runner.group, **({"labels": labels} if labels else {})}
 
 
 def shards_of(contract: Contract) -> dict[str, tuple[str, ...]]:

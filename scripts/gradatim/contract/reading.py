@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_origin
 
@@ -51,6 +51,14 @@ class ReadContract:
     def ladder(self) -> tuple[str, ...]:
         """Stage names, lowest first."""
         return tuple(self.parts.stages)
+
+    def at(self, step: str, stage: str | None) -> ReadContract:
+        """The contract as a step takes it: the model on the device that the step runs it on."""
+        device = self.parts.device_of(step, stage)
+        if device == self.parts.model.device:
+            return self
+        model = self.parts.model.model_copy(update={"device": device})
+        return replace(self, parts=self.parts.model_copy(update={"model": model}))
 
     def rules_for(self, stage: str | None) -> tuple[Rule, ...]:
         """The common gates, and on top those of a stage."""
@@ -206,6 +214,10 @@ def _contradictions(
             held.setdefault(stage.branch, name)
         if stage.runner and stage.runner not in parts.runners:
             yield at(unknown("runner", stage.runner, parts.runners), "stages", name, "runner")
+    for step in schema.HEAVY:
+        runner = getattr(getattr(parts, step), "runner", None)
+        if runner and runner not in parts.runners:
+            yield at(unknown("runner", runner, parts.runners), step, "runner")
     if not parts.stages:
         yield at("a ladder needs at least one stage", "stages")
     task, own = _task(parts)

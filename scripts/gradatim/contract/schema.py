@@ -31,6 +31,9 @@ from gradatim.contract.values import (
 )
 from gradatim.shard import MOST
 
+HEAVY = ("compress", "test", "evaluate", "benchmark")
+"""Steps that run the model for long, and so may have a runner of their own. The graph says the same, which is tested."""
+
 
 class Tolerance(Section):
     """How far two runs of one model may be apart."""
@@ -43,10 +46,29 @@ class Tolerance(Section):
     )
 
 
+_RUNNER = "Which of `runners` does it in CI; the stage's when left out, else the workflow's own."
+
+
+class EvaluateSection(Section):
+    """How the model is asked for its answers on the evaluation data."""
+
+    runner: Text | None = Field(
+        None,
+        description=f"{_RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
+        examples=["gpu"],
+    )
+
+
 class Test(Section):
     """Stability tests."""
 
     __test__ = False  # not a pytest class
+
+    runner: Text | None = Field(
+        None,
+        description=f"{_RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
+        examples=["gpu"],
+    )
 
     pytest: Texts = Field((), description="Your own tests; they get the fixtures `model` and `baseline`.")
     robustness: Texts = Field(
@@ -97,6 +119,11 @@ Method = Literal["int8-dynamic", "int8-static", "int8-weights", "fp16"]
 class Compress(Section):
     """The compression search."""
 
+    runner: Text | None = Field(
+        None,
+        description=f"{_RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
+        examples=["gpu"],
+    )
     keep: dict[Name, Share] = Field(
         default_factory=dict,
         description="What part of each metric of the uncompressed model must be kept, on calibration data; above 100 % where less is better (`mae: 105%`).",
@@ -114,6 +141,9 @@ class Compress(Section):
 class BenchmarkSection(Section):
     """The paired benchmark."""
 
+    runner: Text | None = Field(
+        None, description=f"{_RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
+    )
     batch: int = Field(1, ge=1, description="Rows per timed call.")
     rounds: int = Field(
         36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
@@ -173,7 +203,9 @@ class Stage(Section):
     gates: dict[str, GateSection] = Field(
         default_factory=dict, description="Gates of this stage on top of the common ones."
     )
-    runner: Text | None = Field(None, description="Which of `runners` its heavy jobs use.")
+    runner: Text | None = Field(
+        None, description="Which of `runners` its jobs use that run the model, where their step names none."
+    )
     approval: Literal["required", "none"] = Field(
         "none", description="Whether a person must approve in the CI's environment."
     )
@@ -203,7 +235,18 @@ class Stage(Section):
 class Runner(Section):
     """Where jobs run."""
 
-    labels: Texts = Field(description="The runner's labels on the CI system.")
+    labels: Texts = Field(
+        (), description="The runner's labels on the CI system.", examples=[["self-hosted", "gpu"]]
+    )
+    group: Text | None = Field(
+        None, description="The runner group on GitHub; GitLab knows labels alone.", examples=["gpus"]
+    )
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Runner:
+        if not self.labels and self.group is None:
+            raise ValueError("a runner is named by its `labels`, its `group`, or both")
+        return self
 
 
 class SigningSection(Section):
@@ -337,6 +380,9 @@ class Contract(Section):
         default_factory=lambda: CardSection(), description="What the model card says besides."
     )
     test: Test = Field(default_factory=lambda: Test(), description="Stability tests to run.")
+    evaluate: EvaluateSection = Field(
+        default_factory=lambda: EvaluateSection(), description="How it is evaluated."
+    )
     gates: dict[str, GateSection] = Field(default_factory=dict, description="What it must prove.")
     benchmark: BenchmarkSection = Field(
         default_factory=lambda: BenchmarkSection(), description="How latency is measured."
@@ -364,6 +410,17 @@ class Contract(Section):
     registry: RegistrySection = Field(
         default_factory=lambda: RegistrySection(), description="Where versions are kept."
     )
+
+    def runner_of(self, step: str, stage: str | None) -> str | None:
+        """The runner that the contract names for a step: its own, else that of the stage; None where it names none."""
+        own: str | None = getattr(getattr(self, step, None), "runner", None)
+        rung = self.stages.get(stage or "")
+        return own or (rung.runner if rung else None)
+
+    def device_of(self, step: str, stage: str | None) -> str:
+        """Where a step runs the model: on its device where it is timed or a runner is named, else on the processor."""
+        told = step == "benchmark" or self.runner_of(step, stage) is not None
+        return self.model.device if told else "cpu"
 
     def can_share(self, step: str) -> bool:
         """Whether a step has rows of the data to go over, which several jobs could share."""

@@ -19,6 +19,7 @@ class Step:
         outward: whether it changes something outside the workspace (tags, a registry, a publisher).
         unsafe_to_pass: whether going on after its refusal would be unsafe or impossible.
         asked: runs only when asked for by name, never as part of a walk.
+        heavy: whether it runs the model for long, and so may have a runner of its own.
         shared: whether several jobs may share its rows out among themselves, for it to merge what they leave.
         measures: whether it leaves measurements that gates judge.
         dated: whether its evidence speaks of a moment (the data and the baseline of then), and so may grow too old.
@@ -34,6 +35,7 @@ class Step:
     outward: bool = False
     unsafe_to_pass: bool = False
     asked: bool = False
+    heavy: bool = False
     shared: bool = False
     measures: bool = False
     dated: bool = False
@@ -55,12 +57,14 @@ GRAPH: tuple[Step, ...] = (
         "compress",
         "Search for a smaller, faster form that keeps the quality.",
         ("inspect",),
+        heavy=True,
         measures=True,
     ),
     Step(
         "test",
         "Does it behave: golden outputs, determinism, batches, corruptions?",
         ("compress",),
+        heavy=True,
         shared=True,
         measures=True,
         dated=True,
@@ -70,6 +74,7 @@ GRAPH: tuple[Step, ...] = (
         "evaluate",
         "How good is it, beside the release that it would replace?",
         ("compress",),
+        heavy=True,
         shared=True,
         measures=True,
         dated=True,
@@ -79,6 +84,7 @@ GRAPH: tuple[Step, ...] = (
         "benchmark",
         "How fast is it, beside the release that it would replace?",
         ("compress",),
+        heavy=True,
         alone=True,
         measures=True,
         dated=True,

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
+from gradatim.pipeline.graph import STEPS
 from gradatim.shard import Shard
 
 
@@ -42,4 +43,6 @@ def step_module(name: str) -> StepModule:
 
 def inputs_of(name: str, candidate: Candidate) -> dict[str, str]:
     """Hex digest by name of everything that a step's evidence rests on, this kit among it."""
-    return {**step_module(name).depends_on(candidate), "gradatim": candidate.digests.kit}
+    found = {**step_module(name).depends_on(candidate), "gradatim": candidate.digests.kit}
+    device = candidate.digests.device(name, candidate.stage) if STEPS[name].heavy else None
+    return {**found, "device": device} if device else found

@@ -76,7 +76,7 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
         GradatimError: it came to no verdict; no evidence is left then.
     """
     began = time.monotonic()
-    candidate = candidate.anew(same_registry=True)
+    candidate = candidate.anew(same_registry=True, step=name)
     candidate.workspace.prepare()
     known = Standing(candidate)
     standing = None if force else known.evidence(name)
@@ -108,7 +108,7 @@ def run_shard(name: str, candidate: Candidate, shard: Shard, *, force: bool = Fa
         GradatimError: it came to no end; nothing that can be merged is left then.
     """
     began = time.monotonic()
-    candidate = candidate.anew(same_registry=True)
+    candidate = candidate.anew(same_registry=True, step=name)
     candidate.workspace.prepare()
     inputs = inputs_of(name, candidate)
     standing = None if force else _standing_shard(name, candidate, shard, inputs)

@@ -216,7 +216,12 @@ VERBS: dict[str, Verb] = {
                 Output("name", "The model's name."),
                 Output("stage", "The stage, empty where none belongs to the branch."),
                 Output("environment", "The deployment environment of the stage."),
-                Output("runner", "Labels of the runner for jobs that run the model, as JSON."),
+                Output("runner", "Labels of the runner for one job of all checks, as JSON."),
+                *(
+                    Output(f"{step.name}-runner", f"The same for `{step.name}`.")
+                    for step in GRAPH
+                    if step.heavy
+                ),
                 Output("extras", "Extras of the kit that the checks need."),
                 Output(
                     "evaluate-shards",

@@ -141,8 +141,15 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
         release = next((name for name in stages if re.search("deploy|release|publish", name)), stages[-1])
         values |= {"checks-stage": checks, "release-stage": release}
     lines = [f"      {name}: {json.dumps(value)}" for name, value in values.items()]
+    named = {step.name: parts.runner_of(step.name, None) for step in CHECKS if step.heavy}
+    prefix = values.get("job-prefix", "gradatim-")
+    own = [
+        f"\n{prefix}{step}:\n  tags: {json.dumps(parts.runners[name].labels)}\n"
+        for step, name in named.items()
+        if name
+    ]
     pinned = f"{commit}/{PATH}  # {REF}" if commit else f"{REF}/{PATH}"
-    return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, ""])
+    return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, *own, ""])
 
 
 def _stages(text: str) -> list[str]:
