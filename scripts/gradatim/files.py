@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 
 _CHUNK = 1 << 20
+_MOST_DIGITS = 40
 
 _watchers: list[Callable[[int], None]] = []
 
@@ -146,13 +148,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """Strict JSON: a duplicate key, NaN or Infinity is refused.
+    """Strict JSON: a duplicate key, NaN, Infinity, a number out of all bounds, half a character are refused.
 
     Raises:
         InvalidInput: the text is not strict JSON; ``name`` says whose text it is.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        found = json.loads(
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_no_constant,
+            parse_int=_whole,
+            parse_float=_finite,
+        )
+        escaped = text if isinstance(text, str) else text.decode(errors="replace")
+        if "\\ud" in escaped.lower():  # half of a pair is no character
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"{name} is not valid JSON: {error}.") from error
 
@@ -219,6 +231,18 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
             raise ValueError(f"the key {key!r} stands twice")
         found[key] = value
     return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:_MOST_DIGITS]} is beyond every number")
+    return number
 
 
 def _no_constant(name: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gradatim.commands.registry_view import RegistryView
     from gradatim.evidence.difference import Difference
     from gradatim.measurement import Measurement
+    from gradatim.registry.history import Release
 
 _FEW = 8
 """So many labels are named; the rest are counted."""
@@ -52,7 +53,10 @@ def command(old: str, new: str, contract_path: str | None, everything: bool, jso
     from gradatim.evidence.difference import difference
 
     view = open_registry(contract_path, fetch=False)
-    before, after = _kept(view, old), _kept(view, new)
+    releases = [view.registry.find(name, view.model) for name in (old, new)]
+    if any(release.manifest is None for release in releases):
+        return _committed(view, releases, json_wanted=json_wanted)
+    before, after = (_kept(view, release) for release in releases)
     found = difference(before, after)
     if json_wanted:
         options.print_json(_record(found))
@@ -61,20 +65,31 @@ def command(old: str, new: str, contract_path: str | None, everything: bool, jso
     return 0
 
 
-def _kept(view: RegistryView, name: str) -> tuple[Any, Any]:
+def _committed(view: RegistryView, releases: Sequence[Release], *, json_wanted: bool) -> int:
+    """What two commits say where a tag names no manifest, as gto's do not: their files, and no more."""
+    old, new = (view.repository.tree(release.commit) for release in releases)
+    changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path) != new.get(path)]
+    if json_wanted:
+        files = [{"path": path, "before": old.get(path), "after": new.get(path)} for path in changed]
+        options.print_json({"evidence": False, "files": files})
+        return 0
+    for path in changed:
+        click.echo(f"file  {'+' if path not in old else '-' if path not in new else '~'} {path}")
+    without = ", ".join(release.tag for release in releases if release.manifest is None)
+    click.echo(
+        f"{without}: not made by gradatim, so there is no evidence to compare; the files of the commits are."
+    )
+    return 0
+
+
+def _kept(view: RegistryView, release: Release) -> tuple[Any, Any]:
     """Manifest and evidence of a release, as git keeps them."""
-    from gradatim.errors import BrokenEvidence
     from gradatim.evidence.manifest import Manifest
     from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE
     from gradatim.evidence.statement import Bundle
     from gradatim.registry.ledger import open_ledger
 
-    release = view.registry.find(name, view.model)
-    if release.manifest is None:
-        raise BrokenEvidence(
-            f"The tag {release.tag} was not made by gradatim: there is no evidence to compare."
-        )
-    ledger = open_ledger(view.repository, release.manifest)
+    ledger = open_ledger(view.repository, release.manifest or "")
     manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
     return manifest, Bundle.from_bytes(ledger.read(f"{release}/{EVIDENCE_FILE}"))
 

@@ -49,7 +49,7 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
         because = f"  ({said})" if said else ""
         who = f"  {event.author}" if event.author else ""
         click.echo(
-            f"{day}  {event.label:<18} {what:<24}{view.repository.short(event.commit)}{who}{because}".rstrip()
+            f"{day}  {' '.join(filter(None, (event.model, event.label))):<18} {what:<24}{view.repository.short(event.commit)}{who}{because}".rstrip()
         )
         if event.broken:
             click.echo(f"  {click.style('BROKEN', fg='red')}  {event.broken}")

@@ -50,7 +50,8 @@ def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> No
         click.style(state.name or "(model without a name)", bold=True)
         + ("  deprecated" if state.deprecated else "")
     )
-    if not state.stages:
+    held = {stage.release for stage in state.stages}
+    if not state.stages or (state.newest is not None and state.newest not in held):
         newest = f"{state.newest}  {options.day(state.newest.date)}" if state.newest else "nothing"
         click.echo(f"  newest      {newest}")
     for stage in state.stages:

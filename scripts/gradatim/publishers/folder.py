@@ -35,6 +35,7 @@ class FolderPublisher(Publisher):
     remedy = "Move that folder away"
 
     def __init__(self, folder: Path, *, root: Path) -> None:
+        self.root = root
         self.folder = Path(os.path.abspath(root / folder))  # noqa: PTH100 (a link in the path stays as it was written)
 
     @classmethod
@@ -51,13 +52,21 @@ class FolderPublisher(Publisher):
 
     def open(self, publication: Publication, into: Path) -> Path:
         """See ``Publisher.open``: a folder is read where it is."""
-        folder = Path(publication.location)
+        folder = self._where(publication)
         if not folder.is_dir():
             raise EnvironmentLacks(
                 f"{publication.name} {publication.version} was published to {folder}, which is not there. "
                 "Mount it, or verify on the machine that has it."
             )
         return folder
+
+    def _where(self, publication: Publication) -> Path:
+        """The folder that was recorded or, in a repository that was moved or copied, its like below the root."""
+        folder = Path(publication.location)
+        if folder.is_dir():
+            return folder
+        tails = (self.root.joinpath(*folder.parts[start:]) for start in range(1, len(folder.parts)))
+        return next((found for found in tails if found.is_dir()), folder)
 
     def public(self, publication: Publication) -> Found | None:
         final = Path(publication.location)

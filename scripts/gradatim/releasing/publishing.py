@@ -61,21 +61,8 @@ def publish(
         BrokenEvidence: the version is public somewhere with other bytes.
         EnvironmentLacks: a place or the remote cannot be reached; run it again when it can.
     """
-    release = as_kept(repository, release)
-    drafts: list[tuple[Publisher, Draft]] = []
-    try:
-        for publisher in publishers:
-            progress(f"upload to {publisher.location}")
-            drafts.append((publisher, draft(repository, release, publisher)))
-        progress(f"tag {release.tag}")
-        announcement, tagged = sign_and_tag(repository, release, sign)
-    except GradatimError as error:
-        if error.exit_code != 4:  # what the environment lacks comes back, and the draft is resumed then
-            for publisher, drafted in drafts:
-                with contextlib.suppress(EnvironmentLacks):  # what went wrong first is what matters
-                    publisher.discard(drafted)
-        raise
-    if tagged.signature != release.signature:
+    announcement, tagged, drafts = draft_and_tag(repository, release, publishers, sign, progress=progress)
+    if any(drafted.release.signature != tagged.signature for _, drafted in drafts):
         drafts = [(publisher, publisher.draft(tagged)) for publisher, _ in drafts]
     publications = []
     for publisher, drafted in drafts:
@@ -86,6 +73,39 @@ def publish(
     new = any(drafted.public is None for _, drafted in drafts)
     written = announcement.created or new or recorded or pointed
     return PublishingRun(announcement, tuple(publications), written)
+
+
+def draft_and_tag(
+    repository: Repository,
+    release: ReleaseFiles,
+    publishers: Sequence[Publisher],
+    sign: Sign | None,
+    told: Mapping[str, str] | None = None,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Announcement, ReleaseFiles, list[tuple[Publisher, Draft]]]:
+    """Upload a release everywhere, unseen, and create its tag; whoever loses the version takes the uploads back.
+
+    Raises:
+        VersionTaken: somebody else released this version first.
+        BrokenEvidence: the version is public somewhere with other bytes, or the new signature does not hold.
+        EnvironmentLacks: a place or the remote cannot be reached; what was uploaded is resumed by the next run.
+    """
+    release = as_kept(repository, release)
+    drafts: list[tuple[Publisher, Draft]] = []
+    try:
+        for publisher in publishers:
+            progress(f"upload to {publisher.location}")
+            drafts.append((publisher, draft(repository, release, publisher)))
+        progress(f"tag {release.tag}")
+        announcement, tagged = sign_and_tag(repository, release, sign, told)
+    except GradatimError as error:
+        if error.exit_code != 4:  # what the environment lacks comes back, and the draft is resumed then
+            for publisher, drafted in drafts:
+                with contextlib.suppress(EnvironmentLacks):  # what went wrong first is what matters
+                    publisher.discard(drafted)
+        raise
+    return announcement, tagged, drafts
 
 
 def point_stage(

@@ -24,7 +24,7 @@ from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
 from gradatim.releasing.preflight import refuse_uncommitted
-from gradatim.releasing.publishing import as_kept, draft, sign_and_tag
+from gradatim.releasing.publishing import as_kept, draft_and_tag, sign_and_tag
 from gradatim.releasing.signing import signing_for
 
 _REASONS = 2
@@ -72,10 +72,8 @@ def run(candidate: Candidate) -> Outcome:
             candidate, variant, str(coming.version), _previous(coming), stage, candidate.repository.head()
         ),
     )
-    for publisher in candidate.publishers():
-        draft(candidate.repository, files, publisher)
     told = {**candidate.approval(stage).told, "reason": "; ".join(coming.reasons[:_REASONS])}
-    done, tagged = sign_and_tag(candidate.repository, files, signing, told)
+    done, tagged, _ = draft_and_tag(candidate.repository, files, candidate.publishers(), signing, told)
     where = f" on {done.remote}" if done.remote else ", in this repository alone: it has no remote"
     signed = UNSIGNED if tagged.signature is None else "signed"
     said = f"{files.tag}{where}, {signed}, {coming.reasons[0]}"
