@@ -95,7 +95,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def newcomer(session: nox.Session) -> None:
     """The README and the tutorial, every command as written, in a fresh clone and a fresh environment."""
-    session.install("pytest", "pytest-timeout")
+    _install(session, "-e", ".[onnx,test]", "pytest-timeout")
     session.run("pytest", "tests/e2e/test_newcomer.py", "-m", "slow or not slow", *session.posargs)
 
 

@@ -65,14 +65,15 @@ MEANING = {
 
 def written() -> dict[str, str]:
     """Every file that has such parts, as it should be, by its path in the repository."""
-    readme, gitlab_page, publishing = (
+    readme, chinese, gitlab_page, publishing = (
         (TOP / name).read_text(encoding="utf-8")
-        for name in ("README.md", "docs/how-to/gitlab.md", "docs/how-to/publishing.md")
+        for name in ("README.md", "README.zh-CN.md", "docs/how-to/gitlab.md", "docs/how-to/publishing.md")
     )
     table, pinned = commands(), f"```yaml\n{caller(example(readme))}```"
     included = f"```yaml\n{include()}```"
     return {
         "README.md": _filled(readme, {"commands": table, "caller": pinned, "include": included}),
+        "README.zh-CN.md": _filled(chinese, {"caller": pinned, "include": included}),
         "docs/how-to/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
         "docs/how-to/publishing.md": _filled(publishing, {"places": places()}),
         "docs/reference/contract.md": reference_page(),

@@ -99,6 +99,35 @@ def test_no_page_holds_a_placeholder_or_an_old_version(page: Path) -> None:
     assert set(re.findall(r"gradatim/gradatim(?:[/@]|\S*?@)v(\d+\.\d+\.\d+)", text)) <= {__version__}
 
 
+CHINESE = [("README.md", "README.zh-CN.md"), ("docs/tutorial.md", "docs/tutorial.zh-CN.md")]
+
+
+def outline(page: str) -> list[str]:
+    """The depth of each heading, and each block of commands, files and output without what stands in comments for people."""
+    text = (TOP / page).read_text(encoding="utf-8")
+    found = re.findall(r"^(#+) |^(```.*?^```$)", text, re.DOTALL | re.MULTILINE)
+    return [depth or re.sub(r"[ \t]+#.*$|^# .*\n", "", block, flags=re.MULTILINE) for depth, block in found]
+
+
+@pytest.mark.parametrize(("english", "chinese"), CHINESE)
+def test_the_chinese_page_keeps_step_with_the_english_one(english: str, chinese: str) -> None:
+    assert outline(chinese) == outline(english)
+    text = (TOP / chinese).read_text(encoding="utf-8")
+    for link in set(re.findall(r"\]\(([\w/-]+\.md)\)", (TOP / english).read_text(encoding="utf-8"))):
+        assert link in text or link.replace(".md", ".zh-CN.md") in text, f"{chinese} lacks the link to {link}"
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert [
+        title
+        for title in re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+        if not re.search(r"[\u4e00-\u9fff]", title)
+    ] == (["gradatim"] if english == "README.md" else [])
+
+
+def test_every_command_is_in_the_chinese_readme() -> None:
+    chinese = (TOP / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert [name for name in (*VERBS, *STEPS) if f"| `gradatim {name}` | " not in chinese] == []
+
+
 def test_every_page_stands_in_the_menu_of_the_site() -> None:
     """The site itself is built strictly by `nox -s docs`."""
     settings = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
