@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 
 BINARY = Task("classification", (0, 1), scores="probabilities")
+REGRESSION = Task("regression")
 
 
 def share(verdict: Verdict, rule: Rule, cases: Iterable[Case]) -> float:
@@ -57,3 +58,53 @@ def test_a_calibration_error_that_chance_explains_is_called_that():
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "a perfectly calibrated model would show about" in found.text
     assert "a better model is what helps" not in found.text
+
+
+def errors(draw: Callable[[np.random.Generator], np.ndarray], draws: int = 300) -> Iterable[Case]:
+    generator = np.random.default_rng(3)
+    for _ in range(draws):
+        error = draw(generator)
+        truth = generator.normal(0, 5, error.shape[0])
+        yield Case("v", candidate=Evaluation(REGRESSION, Predictions.of({"y": truth + error}, truth)))
+
+
+@pytest.mark.parametrize("n", [100, 400])
+@pytest.mark.parametrize(
+    ("metric", "bound", "draw"),
+    [
+        ("rmse", 3**0.5, lambda g, n: g.standard_t(3, n)),
+        ("rmse", (5 / 3) ** 0.5, lambda g, n: g.standard_t(5, n)),
+        ("mae", float(np.exp(0.5)), lambda g, n: g.lognormal(0, 1, n)),
+    ],
+    ids=["rmse of t3", "rmse of t5", "mae of lognormal"],
+)
+def test_errors_with_a_heavy_tail_on_the_bound_rarely_pass(metric, bound, draw, n):
+    rule = Rule(metric, metric, "at_most", bound)
+    assert share(Verdict.PASS, rule, errors(lambda generator: draw(generator, n))) <= 0.07
+
+
+def test_errors_that_are_normal_still_pass_and_fail_where_they_should():
+    cases = list(errors(lambda generator: generator.normal(size=400), 100))
+    for metric, value in (("mae", (2 / np.pi) ** 0.5), ("rmse", 1.0)):
+        assert share(Verdict.PASS, Rule(metric, metric, "at_most", 1.2 * value), cases) >= 0.95
+        assert share(Verdict.FAIL, Rule(metric, metric, "at_most", 0.85 * value), cases) >= 0.95
+
+
+def overconfident(n: int, draws: int = 300) -> Iterable[Case]:
+    """The baseline's answers, but for one in a hundred that is now wrong and sure of itself."""
+    generator = np.random.default_rng(n)
+    labels = np.arange(n) % 2
+    for _ in range(draws):
+        right = generator.uniform(0.8, 0.99, n)
+        wrong = np.where(generator.random(n) < 0.01, 1e-4, right)
+        old, new = (np.where(labels == 1, [1 - p, p], [p, 1 - p]).T for p in (right, wrong))
+        base = Evaluation(BINARY, Predictions.of({"p": old}, labels))
+        yield Case("v", candidate=Evaluation(BINARY, Predictions.of({"p": new}, labels), base), baseline=base)
+
+
+@pytest.mark.parametrize("n", [200, 600])
+def test_a_few_answers_that_are_sure_and_wrong_do_not_slip_through_the_log_loss(n):
+    levels = np.linspace(0.8, 0.99, 10_001)
+    margin = 0.01 * float(np.mean(np.log(levels)) - np.log(1e-4))
+    rule = Rule("log_loss", "log_loss", "not_worse", margin)
+    assert share(Verdict.PASS, rule, overconfident(n)) <= 0.07
