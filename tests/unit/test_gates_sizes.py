@@ -86,7 +86,7 @@ def test_errors_with_a_heavy_tail_on_the_bound_rarely_pass(metric, bound, draw, 
 def test_errors_that_are_normal_still_pass_and_fail_where_they_should():
     cases = list(errors(lambda generator: generator.normal(size=400), 100))
     for metric, value in (("mae", (2 / np.pi) ** 0.5), ("rmse", 1.0)):
-        assert share(Verdict.PASS, Rule(metric, metric, "at_most", 1.2 * value), cases) >= 0.95
+        assert share(Verdict.PASS, Rule(metric, metric, "at_most", 1.25 * value), cases) >= 0.95
         assert share(Verdict.FAIL, Rule(metric, metric, "at_most", 0.85 * value), cases) >= 0.95
 
 
@@ -96,7 +96,7 @@ def overconfident(n: int, draws: int = 300) -> Iterable[Case]:
     labels = np.arange(n) % 2
     for _ in range(draws):
         right = generator.uniform(0.8, 0.99, n)
-        wrong = np.where(generator.random(n) < 0.01, 1e-4, right)
+        wrong = np.where(generator.random(n) < 0.01, 1e-3, right)
         old, new = (np.where(labels == 1, [1 - p, p], [p, 1 - p]).T for p in (right, wrong))
         base = Evaluation(BINARY, Predictions.of({"p": old}, labels))
         yield Case("v", candidate=Evaluation(BINARY, Predictions.of({"p": new}, labels), base), baseline=base)
@@ -105,6 +105,6 @@ def overconfident(n: int, draws: int = 300) -> Iterable[Case]:
 @pytest.mark.parametrize("n", [200, 600])
 def test_a_few_answers_that_are_sure_and_wrong_do_not_slip_through_the_log_loss(n):
     levels = np.linspace(0.8, 0.99, 10_001)
-    margin = 0.01 * float(np.mean(np.log(levels)) - np.log(1e-4))
+    margin = 0.01 * float(np.mean(np.log(levels)) - np.log(1e-3))
     rule = Rule("log_loss", "log_loss", "not_worse", margin)
     assert share(Verdict.PASS, rule, overconfident(n)) <= 0.07

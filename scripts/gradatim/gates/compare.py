@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.gates.paired import not_worse, regression_p
-from gradatim.metrics import intervals
+from gradatim.metrics import intervals, tails
 from gradatim.metrics.samples import OWN_DRAWS, MetricSamples
 
 Floats = NDArray[np.float64]
+
+_ALIKE = 0.37
+"""How much of its range a unit that was never seen may take where two models answer alike, to the last bit, on all that were:
+6 nat of a log loss, which is an answer that is 99.75 % sure and wrong."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,16 @@ def compare(
     if new.outcomes is not None and old.outcomes is not None and ratio == 1:
         return _right_and_wrong(new.outcomes == (sign > 0), old.outcomes == (sign > 0), margin, alpha, veto)
     effect = max(new.effect or 0.0, old.effect or 0.0) * max(1.0, ratio)
-    if not new.counted:
-        effect = 0.0 if _differ(new, old, ratio) else effect
     mine, theirs = new.linearised(), old.linearised()
     x = np.zeros(0)
     if mine is not None and theirs is not None and mine.shape == theirs.shape:
         x = sign * (mine - ratio * theirs)
+        if new.tailed:
+            reach = None if new.reach is None else new.reach * max(1.0, ratio) + abs(value)
+            alike = max(float(np.abs(mine).max(initial=0)), _ALIKE * (new.reach or 0.0))
+            return _by_tails(value, x, alike, reach, margin, alpha)
+    if not new.counted and x.any():  # what differs is told by its spread
+        effect = 0.0
     changes = _changes(x, effect)
     if new.terms is None and new.resample is None and x.shape[0]:
         spread = float(x.std(ddof=1)) if x.shape[0] > 1 else 0.0
@@ -159,20 +167,28 @@ def _bounded(
     return Comparison(value, low, high, p_worse, n, spread=spread)
 
 
+def _by_tails(
+    value: float, x: Floats, alike: float, reach: float | None, margin: float, alpha: float
+) -> Comparison:
+    """Bounds of a mean difference whose largest may not have been seen; where nothing differs, of what a unit is worth."""
+    n = x.shape[0]
+    found = tails.bounds(x, alpha, reach) if np.isfinite(x).all() else None
+    if found is not None:
+        p_worse = tails.p_below(x + value, -margin, reach)
+        spread = float(x.std(ddof=1))
+        return Comparison(value, value + found[0], value + found[1], p_worse, n, spread=spread)
+    if n < 2 or not 0 < alike < math.inf:
+        return Comparison(value, None, None, None, n, spread=0.0)
+    rest = intervals.unseen(n, alpha) * alike
+    return Comparison(value, value - rest, value + rest, 1.0 if value >= -margin else None, n, spread=0.0)
+
+
 def _changes(x: Floats, effect: float) -> tuple[float, float]:
     """Mean of the changes for the better and for the worse that units show; small drifts are no changes."""
     large = x[np.abs(x) > effect / 10]
     if not large.shape[0] or not effect > 0:
         return 0.0, 0.0
     return intervals.sure_rate(large, x.shape[0], effect), intervals.sure_rate(-large, x.shape[0], effect)
-
-
-def _differ(new: MetricSamples, old: MetricSamples, ratio: float) -> bool:
-    """Whether any unit tells the two models apart; where none does, a difference was never seen."""
-    mine, theirs = new.linearised(), old.linearised()
-    if mine is None or theirs is None or mine.shape != theirs.shape:
-        return True
-    return ratio != 1 or not np.array_equal(mine, theirs)
 
 
 def _paired_draws(new: MetricSamples, old: MetricSamples, ratio: float) -> Floats | None:

@@ -14,8 +14,8 @@ from gradatim.gates.noninferiority import likely
 from gradatim.gates.paired import maurer_pontil
 from gradatim.gates.runtime import meets
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.metrics import intervals
-from gradatim.metrics.intervals import clopper_pearson, mean_bounds, unseen
+from gradatim.metrics import intervals, tails
+from gradatim.metrics.intervals import clopper_pearson, unseen
 
 _POWER = 0.8416
 """Normal quantile of 80 % power."""
@@ -29,7 +29,7 @@ def severity_bounds(scores: Scores, alpha: float = 0.05) -> list[tuple[float, fl
         if ((column == 0) | (column == 1)).all():
             found.append(clopper_pearson(int(column.sum()), n, alpha))
         else:
-            bounds = mean_bounds(column, alpha)
+            bounds = tails.bounds(column, alpha)
             value = float(column.mean())
             if bounds is None and 0 <= value <= 1 and n > 1:
                 rest = unseen(n, alpha)
@@ -85,7 +85,7 @@ def _bounds(
         return None
     if gate.rule.strict and counted:
         return maurer_pontil(values, gate.alpha, 2.0 if gate.compares else 1.0)
-    found = intervals.mean_bounds(values, gate.alpha)
+    found = tails.bounds(values, gate.alpha)
     if found is not None and counted:
         error = float(values.std(ddof=1)) / n**0.5
         ups, downs = 0.0, 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,10 @@ BINS = 15
 
 _NEARLY = 0.02
 """How far from 0 .. 1 a probability may lie that was computed in half precision or in integers."""
+
+_LEAST = 1e-7
+"""The log loss takes no probability for less, as single precision cannot tell it from zero: so it has a largest value, and
+how much an answer that was never seen can add to a mean is known."""
 
 OVER_CLASSES = ("balanced_accuracy", "precision", "recall", "f1", "f1_macro", "f1_weighted")
 
@@ -110,7 +115,8 @@ class ClassificationScorer:
         if metric == "log_loss" and self.answers.scores is None:
             return absent(metric, False, "the model names classes and gives no scores")
         if metric == "log_loss":
-            return mean_samples(metric, self._losses(rows, truth), units, False, unit="nat", low_limit=0.0)
+            limits = {"low_limit": 0.0, "high_limit": -math.log(_LEAST)}
+            return mean_samples(metric, self._losses(rows, truth), units, False, unit="nat", **limits)
         if metric == "ece":
             return self._ece(rows, units)
         if metric == "roc_auc":
@@ -286,7 +292,7 @@ class ClassificationScorer:
     def _losses(self, rows: Rows, truth: NDArray[np.int32]) -> Floats:
         scores = self.answers.scores
         stored = scores is not None and self.answers.meaning == "probabilities"
-        floor = float(np.finfo(scores.dtype).eps) if stored and scores is not None else 1e-300
+        floor = max(float(np.finfo(scores.dtype).eps) if stored and scores is not None else 0.0, _LEAST)
         losses = np.empty(rows.shape[0])
         for part in chunks(rows.shape[0], 8 * len(self.labels), PIECE_BYTES):
             found = self.answers.probabilities(rows[part])

@@ -116,7 +116,9 @@ class EmbeddingScorer:
                 "cosine", True, f"the baseline's vectors have {reference.vectors.shape[1]} dimensions"
             )
         cosines = self.cosines(reference, rows)
-        return mean_samples("cosine", cosines, units, True, low_limit=-1.0, high_limit=1.0)
+        return mean_samples(
+            "cosine", cosines, units, True, low_limit=-1.0, high_limit=1.0, effect=None, reach=None
+        )
 
     def cosines(self, reference: EmbeddingScorer, rows: NDArray[np.int64]) -> Floats:
         """Cosine of each of these items' vectors to the reference's, float64 [rows]."""

@@ -160,8 +160,12 @@ class Evaluation:
             found = self.scorer.samples(metric, rows, None if by_label else place, units)
         if found.value is None and not rows.shape[0] and where:
             found = replace(found, reason=f"the data have no sample with {where}")
-        effect = None if found.effect is None else found.effect * units.heaviest
-        return replace(found, where=where, pairing=f"{self.pairing}:{where or ''}", effect=effect)
+        effect, reach = (
+            None if most is None else most * units.heaviest for most in (found.effect, found.reach)
+        )
+        return replace(
+            found, where=where, pairing=f"{self.pairing}:{where or ''}", effect=effect, reach=reach
+        )
 
     def _by_truth(self, metric: str) -> bool:
         return self.task.type == "classification" and metric in ("accuracy", "recall")

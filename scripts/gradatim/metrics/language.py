@@ -48,7 +48,6 @@ class LanguageScorer:
         if not tokens.sum():
             return absent(metric, False, "no token was scored")
         value = _perplexity(np.array([[losses.sum(), tokens.sum()]]))[0]
-        worst = float((losses / np.maximum(tokens, 1)).max())
         return MetricSamples(
             metric,
             float(value),
@@ -56,7 +55,6 @@ class LanguageScorer:
             units.count,
             terms=units.sums([losses, tokens]),
             statistic=_perplexity,
-            effect=float(value) * worst,
             low_limit=1.0,
         )
 

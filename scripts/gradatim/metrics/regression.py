@@ -70,7 +70,6 @@ class RegressionScorer:
                 units.count,
                 terms=terms,
                 statistic=_root,
-                effect=float(np.sqrt(squares.max())),
                 low_limit=0.0,
             )
         if metric == "r2":
@@ -101,7 +100,6 @@ class RegressionScorer:
             units.count,
             terms=terms,
             statistic=statistic,
-            effect=float(((errors**2).max(axis=0) / (centred**2).mean(axis=0)).mean()),
             high_limit=1.0,
         )
 

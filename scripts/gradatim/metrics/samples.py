@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.metrics import intervals
+from gradatim.metrics import intervals, tails
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +37,7 @@ class MetricSamples:
         statistic: that function, [draws, k] -> [draws].
         resample: value on given rows, for a metric that is only a function.
         effect: the most that one unit can take from the value, times n; bounds what was never seen.
+        reach: how far one unit can lie from the value, where its range has ends; None where the tail must tell.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
         positives: for F1, the true positives' total that it rests on.
@@ -60,6 +61,7 @@ class MetricSamples:
     statistic: Callable[[Floats], Floats] | None = None
     resample: Callable[[NDArray[np.int64]], float] | None = None
     effect: float | None = None
+    reach: float | None = None
     counted: bool = False
     positives: int | None = None
     upward: intervals.Upward | None = None
@@ -82,8 +84,13 @@ class MetricSamples:
         if self.successes is not None and self.trials is not None:
             return intervals.clopper_pearson(self.successes, self.trials, alpha)
         effect = (self.effect or 0.0) if self.counted else 0.0
-        if self.influence is not None:
-            found = intervals.mean_bounds(self.influence, alpha, effect)
+        by_unit = self.linearised() if self.tailed else self.influence
+        if by_unit is not None:
+            found = (
+                tails.bounds(by_unit, alpha, self.reach)
+                if self.tailed
+                else intervals.mean_bounds(by_unit, alpha, effect)
+            )
             return (
                 self._bounds_without_spread(alpha) if found is None else (value + found[0], value + found[1])
             )
@@ -97,10 +104,17 @@ class MetricSamples:
             alpha
         )
 
+    @property
+    def tailed(self) -> bool:
+        """Whether it is judged as a mean whose largest values may not have been seen."""
+        return not self.counted and self.upward is None and self.resample is None
+
     def _bounds_without_spread(self, alpha: float) -> tuple[float, float] | None:
         """Every unit says the same: what unseen units could change, where a change has a known range."""
-        if self.value is None or self.n < 2 or self.effect is None:
+        if self.value is None or self.n < 2:
             return None
+        if self.effect is None:  # a copy that is like in all: nothing better can be seen
+            return (self.value, self.value) if math.isclose(self.value, self.high_limit) else None
         if not self.counted and not (math.isfinite(self.low_limit) and math.isfinite(self.high_limit)):
             return None
         rest = intervals.unseen(self.n, alpha) * self.effect
@@ -202,17 +216,15 @@ def mean_samples(
     if not values.shape[0]:
         return absent(metric, higher_is_better, "there is no sample")
     value = float(values.mean())
-    spread = float(values.max() - values.min())
     limits = more.get("low_limit", -math.inf), more.get("high_limit", math.inf)
-    effect = limits[1] - limits[0] if all(map(math.isfinite, limits)) else spread
+    effect = limits[1] - limits[0] if all(map(math.isfinite, limits)) else None
     return MetricSamples(
         metric,
         value,
         higher_is_better,
         units.count,
         influence=units.influence(values - value),
-        effect=effect,
-        **more,
+        **{"effect": effect, "reach": effect, **more},
     )
 
 
