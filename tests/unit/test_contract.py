@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
-from gradatim.contract.reading import find_contract, json_schema, read_contract
+from gradatim.contract.reading import contract_of, find_contract, json_schema, read_contract
+from gradatim.contract.schema import Contract
 from gradatim.contract.written import written_model_path
 from gradatim.errors import ContractError, UsageError
 
@@ -258,3 +263,71 @@ def test_a_path_outside_of_the_repository_is_refused_there_too(tmp_path, text):
     contract.write_text(text)
     with pytest.raises(ContractError):
         written_model_path(contract)
+
+
+WORDS_OF_PYDANTIC = re.compile(
+    r"input should|unable to|string should|should be|should have|valid |instance of|pattern|value error|_type|parsing|extra inputs"
+)
+WRONG_VALUES = (None, [], {}, "", "a b", -1, 0, 1.5, True, [1, 2], {"a": 1}, [{"a": 1}], "x" * 300, 10**30)
+
+
+def keys_with_places(section: type[BaseModel], *place: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Every key of the schema, where an entry of a mapping is called ``one`` and that of a list is the first."""
+    for name, field in section.model_fields.items():
+        here = (*place, name)
+        yield here
+        for below, step in sections_in(field.annotation):
+            yield from keys_with_places(below, *here, *step)
+
+
+def sections_in(annotation: Any) -> Iterator[tuple[type[BaseModel], tuple[str | int, ...]]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, ()
+        return
+    step = {dict: ("one",), tuple: (0,), list: (0,)}.get(get_origin(annotation), ())
+    for inner in get_args(annotation):
+        for below, further in sections_in(inner):
+            yield below, (*step, *further)
+
+
+def nested(place: tuple[str | int, ...], value: Any) -> Any:
+    for part in reversed(place):
+        value = [value] if part == 0 else {part: value}
+    return value
+
+
+def test_a_wrong_value_of_any_key_is_told_at_its_line_in_our_own_words(tmp_path: Path) -> None:
+    places = list(keys_with_places(Contract))
+    assert len(places) > 100
+    for place in places:
+        for value in WRONG_VALUES:
+            text = json.dumps(nested(place, value))
+            try:
+                contract_of(text, tmp_path / "gradatim.yml")
+            except ContractError as error:
+                for line in str(error).splitlines():
+                    said = line.replace(json.dumps(value), "")
+                    assert re.match(r"gradatim\.yml:1:\d+: ", line), line
+                    assert not WORDS_OF_PYDANTIC.search(said.lower()), line
+                    assert "^" not in said, line
+                    assert len(line) < 500, line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("name: digits", "name: my digits", "`model.name`: letters, digits, `_`, `.` and `-` are wanted"),
+        ("name: digits", "name: 7", "`model.name`: expected a text, got 7"),
+        ("soak: 3 days", "soak: -3 days", "`stages.beta.soak`: expected at least 0, got -3"),
+        ("pytest: tests/model", "items: many", "`test.items`: expected a whole number, got 'many'"),
+        ("pytest: tests/model", "items: 0", "`test.items`: expected at least 1, got 0"),
+        ("pytest: tests/model", "range: [1]", "`test.range`: expected 2 entries, got a list of 1"),
+        ("pytest: tests/model", "range: [1, 2, 3]", "`test.range`: expected 2 entries, got a list of 3"),
+        ("path: model/digits.onnx", "path: ''", "`model.path`: expected a text that is not empty"),
+        ("path: model/digits.onnx", "path: m.onnx\n  allow_pickle: perhaps", "expected true or false, got 'perhaps'"),
+        ("task: classification", "task: {type: classification, labels: a}", "`task.labels`: expected a list"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_in_plain_words(write, old: str, new: str, told: str) -> None:
+    assert old in GOOD
+    assert any(told in line for line in problems(write(GOOD.replace(old, new, 1))))
