@@ -164,6 +164,7 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _say(paragraph: str, code: int, label: str = "error: ") -> int:
+    paragraph = paragraph.replace(f"{Path.cwd()}/", "")  # as a person at this folder writes a path
     if "--json" in sys.argv:
         standard.write_object({"error": paragraph, "exit": code})
     from gradatim import ci

@@ -42,6 +42,14 @@ class InvalidInput(GradatimError):
     """A model, a data set or a measurement is broken: empty, truncated, mismatched, NaN."""
 
 
+class MissingColumn(InvalidInput):
+    """A data set lacks a column that was named."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        self.column = column
+        super().__init__(message)
+
+
 class BrokenEvidence(InvalidInput):
     """Evidence is missing, stale, foreign or tampered with."""
 

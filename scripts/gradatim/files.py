@@ -9,13 +9,17 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, did_you_mean
 
 _CHUNK = 1 << 20
 _MOST_DIGITS = 40
+_NEAR = (1, 2, 3)
+_LOOKED_AT = 5000
+"""How deep a file is looked for that was misspelt, and among how many."""
 
 _watchers: list[Callable[[int], None]] = []
 
@@ -91,6 +95,15 @@ def list_files(folder: Path) -> list[str]:
         if path.is_file():
             names.append(path.relative_to(folder).as_posix())
     return names
+
+
+def nearest_file(root: Path, written: str) -> str:
+    """`` Did you mean `data/test.npz`?``: what lies below ``root`` and is called nearly so; empty where nothing is."""
+    found = (path for depth in _NEAR for path in root.glob("/".join("*" * depth)))
+    names = [path.relative_to(root).as_posix() for path in islice(found, _LOOKED_AT)]
+    there = [name for name in names if not any(part.startswith(".") for part in Path(name).parts)]
+    namesakes = [name for name in there if Path(name).name == Path(written).name]
+    return f" Did you mean `{namesakes[0]}`?" if namesakes else did_you_mean(written, there)
 
 
 def refuse_link(path: Path) -> None:

@@ -56,7 +56,8 @@ class Digests:
             chosen = self.contract.data_set(which)
             if chosen is None:
                 raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
-            self._bytes[which] = data_digest(chosen.path, root=self.contract.root, format=chosen.format)
+            with self.contract.blamed("data", which):
+                self._bytes[which] = data_digest(chosen.path, root=self.contract.root, format=chosen.format)
         return self._bytes[which]
 
     def of_file(self, which: str) -> str | None:
@@ -90,10 +91,18 @@ class Digests:
         from gradatim.code import closure_digest, is_reference
 
         parts, root = self.contract.parts, self.contract.root
-        references = list(parts.task.metrics.values()) if parts.task else []
-        references += [parts.model.factory] if parts.model.factory else []
+        named: dict[str, tuple[str, ...]] = {}
+        if parts.task:
+            named |= {function: ("task", "metrics", name) for name, function in parts.task.metrics.items()}
+        if parts.model.factory:
+            named[parts.model.factory] = ("model", "factory")
         for name in which:
-            chosen = self.contract.data_set(name)
-            if chosen:
-                references += [r for r in (chosen.preprocess, chosen.path) if r and is_reference(r)]
-        return digest_of({reference: closure_digest(root, reference) for reference in references})
+            if chosen := self.contract.data_set(name):
+                own = ("data", name) if self.contract.says("data", name, "preprocess") else ("data",)
+                named |= {chosen.preprocess: (*own, "preprocess")} if chosen.preprocess else {}
+                named |= {chosen.path: ("data", name)} if is_reference(chosen.path) else {}
+        found = {}
+        for reference, place in named.items():
+            with self.contract.blamed(*place):
+                found[reference] = closure_digest(root, reference)
+        return digest_of(found)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from gradatim.candidate.model import Model
 from gradatim.candidate.workspace import Workspace
-from gradatim.errors import BrokenEvidence
+from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.found import Compressed, FormLeft
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.statement import Statement
+from gradatim.files import nearest_file
 
 ORIGINAL = "original"
 """The variant as it was built, before any compression."""
@@ -51,10 +52,17 @@ class Forms:
         """The candidate as built.
 
         Raises:
-            InvalidInput: there is no model, or it is no model at all.
+            InvalidInput: there is no model, or it is no model at all; names the line of the contract.
         """
         model = self.model
-        manifest = Manifest.of(model.contract.parts.model.name, model.folder, model.files)
+        said = model.contract.parts.model
+        with model.contract.blamed("model", "path" if said.path else "factory"):
+            if said.path and not model.path.exists():
+                raise InvalidInput(
+                    f"There is no model at {said.path}.{nearest_file(model.contract.root, said.path)} Correct `model.path`, "
+                    "or say in `model.build` which command makes it."
+                )
+            manifest = Manifest.of(said.name, model.folder, model.files)
         return Variant(ORIGINAL, model.path, model.folder, manifest)
 
     @functools.cached_property

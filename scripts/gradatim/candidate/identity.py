@@ -110,7 +110,7 @@ class Identity:
             BrokenEvidence: a stage's tag was moved, so that nothing can be compared with what the stage holds.
         """
         moved = self.sync.moved  # which fetches what is missing here, too
-        found = read(self.repository, self.name)
+        found = read(self.repository, self.name, named=self.contract.parts.registry.tags == "named")
         found.model(self.name).refuse_contradictions(moved)
         return found
 

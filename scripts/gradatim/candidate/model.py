@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,7 +91,9 @@ class Model:
 
         settings = self.settings(path)
         place = settings.pop("path")
-        predictor = open_model(place, **settings)
+        asked = self.contract.blamed("model", "factory" if self.contract.parts.model.factory else "path")
+        with asked if path == self.path else contextlib.nullcontext():
+            predictor = open_model(place, **settings)
         return batched(ready(watch(predictor) if watch else predictor, place, **self._around()))
 
     def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:

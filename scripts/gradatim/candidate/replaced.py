@@ -97,6 +97,12 @@ class Replaced:
         found = self._instead_of(None)
         return found.label if found else None
 
+    @property
+    def foreign(self) -> str | None:
+        """The version that would be replaced, if somebody else tagged it: nothing vouches for what it holds."""
+        found = self._instead_of(None)
+        return found.version if found and found.manifest is None else None
+
     @functools.cached_property
     def contract(self) -> ReadContract:
         """The contract that it was released by, as git keeps it; the candidate's where none was kept.

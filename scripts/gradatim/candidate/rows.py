@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import InvalidInput, UsageError
+from gradatim.errors import GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
@@ -38,14 +38,23 @@ class Rows:
 
         Raises:
             UsageError: the contract has no such data.
-            InvalidInput: it is empty or broken.
+            InvalidInput: it is empty or broken; names the line of the contract.
         """
+        chosen = self.contract.data_set(which)
+        if chosen is None:
+            raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
+        from gradatim.data.feeds import WrongWidth
+
+        with self.contract.blamed("data", which):
+            try:
+                return self._opened(which, chosen, signature)
+            except WrongWidth as error:
+                raise InvalidInput(f"{error}{self._only_elsewhere(which, error.columns)}") from None
+
+    def _opened(self, which: str, chosen: DataSetSection, signature: Signature | None) -> Dataset:
         from gradatim.data import open_data
 
         contract = self.contract
-        chosen = contract.data_set(which)
-        if chosen is None:
-            raise UsageError(f"The contract names no `data.{which}`. Add it under `data:`.")
         inputs, preprocess = self.feeding(which)
         task = contract.parts.task
         label, slices, group = self._columns_that_may_lack(which, chosen)
@@ -67,6 +76,29 @@ class Rows:
                 f"let it return the column `{label}` with one tag for each, -100 where none counts."
             )
         return dataset
+
+    def _only_elsewhere(self, which: str, columns: Sequence[str]) -> str:
+        """The columns that the contract's other data have and these lack, in words; empty where there are none."""
+        from gradatim.data import open_data
+
+        other = next(
+            (
+                name
+                for name in ("evaluation", "calibration")
+                if name != which and self.contract.data_set(name)
+            ),
+            None,
+        )
+        with contextlib.suppress(GradatimError):
+            data = self.contract.data_set(other) if other else None
+            if data is not None:
+                there = open_data(data.path, root=self.contract.root, label=data.label, format=data.format)
+                known = {*columns, data.label, data.group, *(data.slices or ())}
+                if lacking := [column for column in there.columns if column not in known]:
+                    return (
+                        f" `data.{other}` has {', '.join(f'`{column}`' for column in lacking[:5])} besides."
+                    )
+        return ""
 
     def feeding(self, which: str) -> tuple[Mapping[str, Sequence[str]] | None, str | None]:
         """How the columns of a data set become the model's inputs: which columns feed which, and the preprocessing.
@@ -138,7 +170,8 @@ class Rows:
             raise UsageError("The contract names no `task`. Add one, for example: task: classification")
         if own is None:
             root = self.contract.root
-            own = {name: load_function(reference, root) for name, reference in task.metrics.items()}
+            with self.contract.blamed("task"):
+                own = {name: load_function(reference, root) for name, reference in task.metrics.items()}
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
         said = {**dict(task), "labels": task.labels or None, "called": called or {}}
         del said["metrics"], said["renamed"]

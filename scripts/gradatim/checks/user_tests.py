@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gradatim.errors import UsageError, missing_package
 from gradatim.evidence.found import Check
-from gradatim.files import digest_of, sha256_file, write_text
+from gradatim.files import digest_of, nearest_file, sha256_file, write_text
 from gradatim.gates.verdict import Verdict
 
 MODEL_VARIABLE = "GRADATIM_MODEL"
@@ -146,7 +146,7 @@ def digest_of_tests(root: Path, top: Path, paths: Sequence[str]) -> str:
         path = root / written.partition("::")[0]
         if not path.exists():
             raise UsageError(
-                f"`test.pytest` names {written}, which does not exist. Write your tests there, or correct the contract."
+                f"`test.pytest` names {written}, which does not exist.{nearest_file(root, written) or ' Write your tests there.'}"
             )
         for file in _files(path):
             files |= {file, *(local_closure(root, file) if file.suffix == ".py" else ())}

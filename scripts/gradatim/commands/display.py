@@ -105,13 +105,25 @@ def before_lines(paragraphs: list[str]) -> list[str]:
     if not paragraphs:
         return []
     last = "Nothing can be released until then; everything up to the gate is run all the same."
+    return told_lines("before", [*paragraphs, last])
+
+
+def told_lines(word: str, paragraphs: list[str]) -> list[str]:
+    """Something worth a look that is no step, in the columns of the steps; nothing where there is nothing to tell."""
     indent = " " * (2 + _NAME)
     lines = [
-        indent + part
-        for paragraph in (*paragraphs, last)
-        for part in textwrap.wrap(paragraph, width() - len(indent))
+        indent + part for paragraph in paragraphs for part in textwrap.wrap(paragraph, width() - len(indent))
     ]
-    return ["  " + coloured("before".ljust(_NAME), "INCONCLUSIVE") + lines[0].lstrip(), *lines[1:]]
+    return (
+        ["  " + coloured(word.ljust(_NAME), "INCONCLUSIVE") + lines[0].lstrip(), *lines[1:]] if lines else []
+    )
+
+
+def last_lines(outcome: str, verdict: str, report: str) -> list[str]:
+    """How a walk ended, and where its report lies: on one line where both fit."""
+    told = [f"  {coloured(line, verdict)}" for line in textwrap.wrap(outcome, width() - 2)]
+    fits = len(click.unstyle(told[-1])) + 2 + len(report) <= width()
+    return [*told[:-1], f"{told[-1]}  {report}".rstrip()] if fits else [*told, f"  {report}"]
 
 
 def step_lines(result: StepResult) -> list[str]:
@@ -141,7 +153,8 @@ def refusal_lines(refusal: dict[str, Any]) -> list[str]:
     """A refused gate in words, with the line of the contract that asked for it."""
     place = f"   {refusal['place']}" if refusal.get("place") else ""
     indent = " " * (2 + _NAME)
-    first, *rest = textwrap.wrap(refusal["text"], width() - len(indent)) or [refusal["gate"]]
+    told = f"Cannot tell: {refusal['text']}" if refusal["verdict"] == "INCONCLUSIVE" else refusal["text"]
+    first, *rest = textwrap.wrap(told, width() - len(indent)) or [refusal["gate"]]
     return [
         indent + coloured(first, refusal["verdict"]),
         *(indent + line for line in rest),

@@ -18,21 +18,32 @@ def show_intention(name: str, candidate: Candidate, *, json_wanted: bool) -> int
         BrokenEvidence: the evidence that it needs is missing.
     """
     said = _tag(candidate) if name == "tag" else _publish(candidate)
+    if not said:
+        text = "refused by the gates: nothing would be tagged. See: gradatim gate"
+        options.answer(json_wanted, {"step": name, "dry_run": True, "refused": text}, text)
+        return 1
     told = f"would {name} " + ", ".join(f"{key} {value}" for key, value in said.items() if value)
     options.answer(json_wanted, {"step": name, "dry_run": True, **said}, told)
     return 0
 
 
 def _tag(candidate: Candidate) -> dict[str, str]:
+    from gradatim.gates.verdict import Verdict
+    from gradatim.pipeline.step import refuse_unproven
+    from gradatim.releasing.preflight import refuse_uncommitted
     from gradatim.releasing.signing import signing_for
     from gradatim.steps import tag
 
+    stage = tag.stage_of(candidate)
+    refuse_unproven("tag", candidate)
     gate = candidate.workspace.evidence("gate")
     variant = tag.chosen_variant(candidate, gate)
-    stage = tag.stage_of(candidate)
+    if gate.verdict is not Verdict.PASS:
+        return {}
     already = tag.released_already(candidate, variant, stage)
     if already is not None:
         return {"nothing new": f"{already.tag} holds these bytes already"}
+    refuse_uncommitted(candidate)
     signing = signing_for(candidate.contract, stage)
     coming = tag.upcoming(candidate, variant, stage)
     return {

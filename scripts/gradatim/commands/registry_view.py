@@ -97,7 +97,8 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
     synced = sync(repository, required=repository.remote is not None) if fetch else None
     if contract is None:
         return RegistryView(repository, read(repository), synced=synced)
-    return view_of(repository, read(repository, contract.parts.model.name), contract, synced)
+    named = contract.parts.registry.tags == "named"
+    return view_of(repository, read(repository, contract.parts.model.name, named=named), contract, synced)
 
 
 def registry_around(folder: Path) -> tuple[Repository, Registry]:

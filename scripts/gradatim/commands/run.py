@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
-from gradatim.commands.display import Display, before_lines
+from gradatim.commands.display import Display, before_lines, last_lines, told_lines
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem
 from gradatim.files import writing
 from gradatim.pipeline.graph import CHECKS, Step, walk_order
@@ -84,6 +84,7 @@ def run_release(
             "--dry-run" if dry_run else f"no stage belongs to {candidate.place.branch or 'a detached HEAD'}"
         )
         notes.append(f"{' and '.join(step.name for step in outward)} left out: {reason}")
+    notes += _foreign(candidate)
     if any(step.name == "gate" for step in steps):
         _refuse_impossible_gates(candidate)
     candidate.wanted_version = version
@@ -91,8 +92,8 @@ def run_release(
     display = Display([str(error) for error in before])
     if not json_wanted:
         click.echo(_heading(candidate), err=True)
-        for note in notes:
-            click.echo(f"  {note}", err=True)
+        for line in told_lines("note", notes):
+            click.echo(line, err=True)
         for line in before_lines([str(error) for error in before]):
             click.echo(line, err=True)
     began = time.monotonic()
@@ -149,6 +150,21 @@ def _heading(candidate: Candidate) -> str:
     except GradatimError:
         commit = "no commit"
     return f"{click.style(model, bold=True)}{where}  candidate {commit}  {against}"
+
+
+def _foreign(candidate: Candidate) -> list[str]:
+    """That the baseline is nothing that gradatim released, where that is so."""
+    try:
+        version = candidate.replaced.foreign
+    except GradatimError:
+        return []
+    if version is None:
+        return []
+    said = (
+        f"{version} was not tagged by gradatim: the model in its commit is the baseline, and nothing vouches for it. If it "
+        "is a version of something else, say `registry: {tags: named}`: then versions of the model bear its name."
+    )
+    return [said]
 
 
 def _refuse_impossible_gates(candidate: Candidate) -> None:
@@ -225,8 +241,8 @@ def _finish(
             }
         )
         return code
-    told = f"  report: {options.shown(report)}" if report else ""
-    click.echo(f"  {options.coloured(outcome, verdict)}{told}", err=True)
+    for line in last_lines(outcome, verdict, f"report: {options.shown(report)}" if report else ""):
+        click.echo(line, err=True)
     return code
 
 
@@ -267,6 +283,12 @@ def _outcome(results: list[StepResult], tag: str | None) -> str:
         for result in results
         if result.status in ("refused", "error") or (result.code and result.code > 0)
     ]
+    undecided = {f["verdict"] for r in results for f in r.record.get("refusals", [])} == {"INCONCLUSIVE"}
+    if tag is None and undecided and all(result.code in (0, 1, None) for result in results):
+        return (
+            "not proven by the data there is: nothing was tagged. More samples decide it, or a bound that these can "
+            "prove: gradatim gate --plan says how many."
+        )
     if refused:
         return (
             f"refused by {', '.join(refused)}: nothing was tagged."

@@ -66,7 +66,7 @@ def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> l
         return []
     facts = [f"since {options.day(stage.since)}"]
     if stage.release is not None:
-        facts.append("evidence" if stage.evidence else "no evidence here")
+        facts.append(_evidence(stage.release, there=stage.evidence))
         if stage.signed:
             facts.append("signed" if checkable else "signed, by whom the contract does not say")
         else:
@@ -81,6 +81,12 @@ def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> l
     if stage.reason:
         facts.append(stage.reason)
     return facts
+
+
+def _evidence(release: Release, *, there: bool) -> str:
+    if release.manifest is None:
+        return "not tagged by gradatim"
+    return "evidence" if there else "no evidence here"
 
 
 def _record(state: ModelState) -> dict[str, Any]:

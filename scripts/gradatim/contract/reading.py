@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from gradatim.contract import schema
 from gradatim.contract.lookup import DEFAULT_PATH as DEFAULT_PATH
 from gradatim.contract.lookup import find_contract as find_contract
+from gradatim.contract.mistakes import kind, told
 from gradatim.contract.rules import Misstated, read_rule, unknown
-from gradatim.contract.source import ContractText, Place, parse
+from gradatim.contract.source import ContractText, parse
 from gradatim.contract.subject import DataSetSection
-from gradatim.errors import ContractError, InvalidInput, Problem
+from gradatim.errors import ContractError, GradatimError, InvalidInput, MissingColumn, Problem
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue
 from gradatim.metrics.catalogue import Metric
@@ -85,6 +86,22 @@ class ReadContract:
         """``gradatim.yml:12``: the line that says something, for messages."""
         return f"{self.path.name}:{self.source.locate(place, key=True)[0]}"
 
+    @contextlib.contextmanager
+    def blamed(self, *place: str | int) -> Iterator[None]:
+        """Whatever is refused inside is told with the line of the contract that asked for it."""
+        try:
+            yield
+        except GradatimError as error:
+            column = error.column if isinstance(error, MissingColumn) else None
+            keys = ("label", "slices", "group", "inputs")
+            said = next(
+                (key for key in keys if column in _columns(getattr(self.parts.data, key, None))), None
+            )
+            here = ("data", said) if said and self.says("data", said) else place
+            if not str(error).startswith(f"{self.path.name}:"):
+                error.args = (f"{self.where(*here)}: {error}",)
+            raise
+
 
 def read_contract(path: Path) -> ReadContract:
     """Read and check a contract.
@@ -120,13 +137,13 @@ def contract_of(text: str, path: Path) -> ReadContract:
         )
     if not isinstance(source.data, dict):
         raise ContractError(
-            name, [Problem(f"expected keys such as `model:` and `gates:`, got {_kind(source.data)}")]
+            name, [Problem(f"expected keys such as `model:` and `gates:`, got {kind(source.data)}")]
         )
     problems = list(source.problems)
     try:
         parts = schema.Contract.model_validate(source.data)
     except ValidationError as error:
-        problems += _from_pydantic(error, source)
+        problems += told(error, source)
         problems += _wrong_gates_besides(error, source)
         raise ContractError(name, problems) from None
     rules, stage_rules = _rules(parts, source, problems)
@@ -264,96 +281,8 @@ def _on_predictions(rule: Rule, task: str, own: tuple[Metric, ...]) -> bool:
     return metric is not None and metric.kind not in ("timing", "limit")
 
 
-def _from_pydantic(error: ValidationError, source: ContractText) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False):
-        place = tuple(part for part in detail["loc"] if part != "[key]")
-        kind = detail["type"]
-        if kind == "extra_forbidden":
-            known = _keys_at(place[:-1])
-            line, column = source.locate(place, key=True)
-            message = unknown("key", str(place[-1]), known, context=" here")
-        elif kind == "missing":
-            line, column = source.locate(place[:-1], key=True)
-            message = f"`{_dotted(place)}` is missing: {_description(place)}"
-        else:
-            line, column = source.locate(place, key="[key]" in detail["loc"])
-            message = f"`{_dotted(place)}`: {_plain(detail)}" if place else _plain(detail)
-        yield Problem(message, line, column)
-
-
-def _plain(detail: Any) -> str:
-    """pydantic's message in our words: what was expected and what was got."""
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    got = detail.get("input")
-    if detail["type"] == "string_pattern_mismatch" and ":" in str(detail.get("ctx", {}).get("pattern", "")):
-        message = "expected `module:function`"
-    elif detail["type"] == "string_pattern_mismatch":
-        message = f"does not fit the pattern {detail['ctx']['pattern']}"
-    if detail["type"] == "value_error":
-        return message
-    if detail["type"] == "literal_error" and isinstance(got, str):
-        return unknown("value", got, re.findall("'([^']+)'", detail["ctx"]["expected"]))
-    message = re.sub(r"^Input should be ", "expected ", message)
-    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys", message)
-    message = re.sub(r"a valid (tuple|list)", "a list", message)
-    message = re.sub(r"a valid (string|boolean|number|integer)", _words, message)
-    return f"{message[0].lower()}{message[1:]}, got {_kind(got)}"
-
-
-_TYPES = {"string": "a text", "boolean": "true or false", "number": "a number", "integer": "a whole number"}
-
-
-def _words(found: re.Match[str]) -> str:
-    return _TYPES[found[1]]
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "nothing" if value is None else repr(value)
-
-
-def _dotted(place: Place) -> str:
-    return ".".join(str(part) for part in place)
-
-
-def _keys_at(place: Place) -> list[str]:
-    section = _section_at(place)
-    return list(section.model_fields) if section else []
-
-
-def _description(place: Place) -> str:
-    section = _section_at(place[:-1])
-    field = section.model_fields.get(str(place[-1])) if section else None
-    return (field.description if field and field.description else "a value is needed").rstrip(".")
-
-
-def _section_at(place: Place) -> type[BaseModel] | None:
-    """The section of the schema that stands at a place, found by walking the types."""
-    current: Any = schema.Contract
-    named = False
-    for part in place:
-        if named or isinstance(
-            part, int
-        ):  # an entry of a mapping or a list: the section found is the entry's
-            named = False
-            continue
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = current.model_fields.get(str(part))
-            current = _section_in(field.annotation) if field else None
-            named = field is not None and get_origin(field.annotation) is dict
-        if current is None:
-            return None
-    return cast("type[BaseModel]", current)
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _section_in(inner)
-        if found:
-            return found
-    return None
+def _columns(named: Any) -> list[str]:
+    """The columns that a key under ``data`` names."""
+    if isinstance(named, Mapping):
+        return [column for columns in named.values() for column in columns]
+    return [named] if isinstance(named, str) else list(named or ())

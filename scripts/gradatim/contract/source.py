@@ -13,6 +13,11 @@ from gradatim.errors import Problem
 Place = tuple[str | int, ...]
 """Where a value stands: keys and list indices from the top."""
 
+ONE_MODEL = (
+    "a contract is for one model, and here are several. Give each a folder of its own with its `gradatim.yml`: "
+    "one contract a folder"
+)
+
 _MOST_NODES = 100_000
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -56,6 +61,8 @@ def parse(text: str) -> ContractText | Problem:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        if error.context == "expected a single document in the stream":
+            return Problem(ONE_MODEL, line, column)
         said = " ".join(part for part in (error.context, error.problem) if part)
         return Problem(f"not valid YAML: {said}", line, column)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

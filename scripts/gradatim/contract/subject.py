@@ -13,6 +13,9 @@ from pydantic import (
 )
 
 from gradatim.contract.values import (
+    HUB_ID,
+    HUB_ID_OF_OWNER,
+    LICENSE,
     DataFormat,
     Device,
     Format,
@@ -271,7 +274,7 @@ class LineageSource(Section):
 class HubBenchmark(Section):
     """The evaluation data as a benchmark of the Hugging Face Hub, for a score on its leaderboard."""
 
-    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
+    dataset: Annotated[str, StringConstraints(pattern=HUB_ID_OF_OWNER)] = Field(
         description="Id of the benchmark's data set: `OWNER/NAME`."
     )
     task: Text = Field(description="Id of the task within the benchmark.")
@@ -282,14 +285,14 @@ class HubBenchmark(Section):
 class CardSection(Section):
     """What only people know of a model; it stands in the model card and the ML-BOM of a release."""
 
-    license: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$")] | None = Field(
+    license: Annotated[str, StringConstraints(pattern=LICENSE)] | None = Field(
         None, description="SPDX identifier of the model's licence: `Apache-2.0`."
     )  # fmt: skip
     description: Text | None = Field(None, description="What it is, in a paragraph.")
     intended_use: Text | None = Field(None, description="What it is for, and what it is not for.")
     limitations: Texts = Field((), description="What it is known to do badly.")
     tags: Texts = Field((), description="Further tags on the Hugging Face Hub.")
-    dataset: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = Field(
+    dataset: Annotated[str, StringConstraints(pattern=HUB_ID)] | None = Field(
         None, description="Id of the evaluation data on the Hugging Face Hub, where it lies there."
     )
     benchmark: HubBenchmark | None = Field(

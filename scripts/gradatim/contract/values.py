@@ -15,8 +15,24 @@ from pydantic import (
 from gradatim.contract.model_formats import FORMATS
 from gradatim.quantity import parse_quantity
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+_DEVICE = r"^(cpu|cuda(:\d+)?)$"
+HUB_ID = r"^[\w.-]+(/[\w.-]+)?$"
+HUB_ID_OF_OWNER = r"^[\w.-]+/[\w.-]+$"
+LICENSE = r"^[A-Za-z0-9][A-Za-z0-9.+-]*( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$"
+PATTERNS = {
+    _NAME: "letters, digits, `_`, `.` and `-` are wanted, a letter or digit first",
+    _REFERENCE: "expected `module:function`",
+    _DEVICE: "expected `cpu`, `cuda` or `cuda:1`",
+    HUB_ID: "expected `NAME` or `OWNER/NAME`",
+    HUB_ID_OF_OWNER: "expected `OWNER/NAME`",
+    LICENSE: "expected an SPDX identifier, such as `Apache-2.0`",
+}
+"""What a text of each form looks like, for whoever wrote another."""
+
+Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=100)]
+Reference = Annotated[str, StringConstraints(pattern=_REFERENCE)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -34,7 +50,7 @@ if TYPE_CHECKING:
     Format: TypeAlias = str
 else:
     Format = Literal[tuple(FORMATS)]
-Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
+Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
 
 

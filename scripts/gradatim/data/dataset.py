@@ -69,11 +69,9 @@ class Dataset:
         for column in (label, *slices, group):
             if column is not None and column not in source.columns:
                 error = missing_column(source.place, column, source.columns)
-                raise (
-                    InvalidInput(f"{error} Say `label: null` if there are no labels.")
-                    if column == label
-                    else error
-                )
+                if column == label:
+                    error.args = (f"{error} Say `label: null` if there are no labels.",)
+                raise error
         self._feeds: tuple[Feed, ...] = ()
         self._raw = self._raw_columns(inputs)
         if self._function is None and self._signature is not None:

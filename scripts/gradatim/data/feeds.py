@@ -13,6 +13,21 @@ from gradatim.errors import InvalidInput
 from gradatim.signature import Signature, TensorSpec
 
 
+class WrongWidth(InvalidInput):
+    """A table has another number of columns than the model's one input has features.
+
+    Attributes:
+        columns: those beside label, slices and group.
+    """
+
+    def __init__(self, spec: TensorSpec, features: int, columns: Sequence[str], place: str) -> None:
+        self.columns = tuple(columns)
+        super().__init__(
+            f"The model's input `{spec.name}` takes {features} features, and {place} has {len(columns)} columns beside "
+            f"label and slices: {_listed(columns)}. Name the right ones, in order: `inputs: {{{spec.name}: [...]}}`."
+        )
+
+
 @dataclass(frozen=True)
 class Feed:
     """One input of the model and the columns that it is made of."""
@@ -85,18 +100,19 @@ def plan_feeds(
         if tabular and columns and (spec.shape is None or len(spec.shape) == 2):
             features = None if spec.shape is None else spec.shape[1]
             if isinstance(features, int) and features != len(columns):
-                raise InvalidInput(
-                    f"The model's input `{spec.name}` takes {features} features, {place} has {len(columns)} "
-                    f"columns beside label and slices: {', '.join(columns)}. Name the right ones, in order: "
-                    f"`inputs: {{{spec.name}: [...]}}`."
-                )
+                raise WrongWidth(spec, features, columns, place)
             return (Feed(spec, tuple(columns), together=True),)
     lacking = [name for name in names if name not in columns]
+    left = [column for column in columns if column not in names]
     raise InvalidInput(
-        f"{place} has no column for the model's input `{lacking[0]}`. The model takes {', '.join(names)}; "
-        f"the data has {', '.join(columns) or 'nothing beside label and slices'}. Rename a column, or say which it is: "
+        f"{place} has no column for the model's input{'s' if lacking[1:] else ''} {', '.join(f'`{name}`' for name in lacking[:12])}; beside label and slices it has "
+        f"{_listed(left) or 'nothing else'}. Rename a column, or say which it is: "
         f"`inputs: {{{lacking[0]}: COLUMN}}`.{_TOKENS if lacking[0] == 'input_ids' else ''}"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
 
 
 _TOKENS = " Text becomes tokens by a tokenizer in the folder of a Hugging Face model, or by a `preprocess`."

@@ -10,7 +10,7 @@ from gradatim.code import is_reference
 from gradatim.data.dataset import Dataset
 from gradatim.data.source import DataSource, refuse_broken_file
 from gradatim.errors import InvalidInput, did_you_mean
-from gradatim.files import tree_digest
+from gradatim.files import nearest_file, tree_digest
 from gradatim.signature import Signature
 
 _SOURCES = {
@@ -83,6 +83,7 @@ def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  
         InvalidInput: the data set is missing, empty or a Git LFS pointer.
     """
     path = root / source
+    _refuse_what_is_not_there(source, root, format)
     kind = format or _format_of(source, path)
     if kind == "function":
         from gradatim.data.function import digest_function
@@ -95,6 +96,7 @@ def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  
 
 def _open(source: str, root: Path, label: str | None, declared: str | None) -> DataSource:
     path = root / source
+    _refuse_what_is_not_there(source, root, declared)
     kind = declared or _format_of(source, path)
     if kind not in _SOURCES:
         raise InvalidInput(f"Unknown data format `{kind}`. Known: {', '.join(FORMATS)}.")
@@ -105,6 +107,11 @@ def _open(source: str, root: Path, label: str | None, declared: str | None) -> D
     given = {"function": (source, root, label), "folder": (path, label)}.get(kind, (path,))
     found: DataSource = made(*given)
     return found
+
+
+def _refuse_what_is_not_there(source: str, root: Path, declared: str | None) -> None:
+    if not (root / source).exists() and declared != "function" and not is_reference(source):
+        raise InvalidInput(f"The data set {source} does not exist.{nearest_file(root, source)}")
 
 
 def _format_of(source: str, path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from gradatim.errors import InvalidInput, did_you_mean
+from gradatim.errors import InvalidInput, MissingColumn, did_you_mean
 
 Block = dict[str, NDArray[Any]]
 """Some consecutive rows by column. Text, Python values and rows of unequal shape are object arrays [b]."""
@@ -65,8 +65,6 @@ def refuse_broken_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
             head = file.read(len(_POINTER))
-    except FileNotFoundError as error:
-        raise InvalidInput(f"The data set {path} does not exist.") from error
     except OSError as error:
         raise InvalidInput(f"The data set {path} cannot be read: {error.strerror}.") from error
     if not head:
@@ -77,10 +75,9 @@ def refuse_broken_file(path: Path) -> None:
         )
 
 
-def missing_column(place: str, wanted: str, columns: Iterable[str]) -> InvalidInput:
+def missing_column(place: str, wanted: str, columns: Iterable[str]) -> MissingColumn:
     """The error for a column that is not there: names what there is, and the nearest."""
     names = list(columns)
     shown = ", ".join(f"`{name}`" for name in names[:12]) + (", ..." if len(names) > 12 else "")
-    return InvalidInput(
-        f"{place} has no column `{wanted}`; it has {shown or 'none'}.{did_you_mean(wanted, names)}"
-    )
+    told = f"{place} has no column `{wanted}`; it has {shown or 'none'}.{did_you_mean(wanted, names)}"
+    return MissingColumn(told, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -300,16 +301,19 @@ def _labels_of_truth(predictions: Predictions, count: int) -> tuple[Label, ...]:
     truth = predictions.labels
     if truth is not None and truth.names is not None:
         raise InvalidInput(
-            "The labels are strings, and nothing says in which order the model scores them. "
-            "List them under `task: labels:`, in that order."
+            "The labels are texts, and nothing says in which order the model scores them. "
+            f"List them under `task` in that order, for example `labels: [{_some(sorted(truth.names), 12)}]`."
         )
     return tuple(range(count))
 
 
 def _outside(whose: str, unknown: list[str], labels: tuple[Label, ...]) -> str:
-    some = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-    declared = ", ".join(str(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
-    return f"{whose[0].upper()}{whose[1:]} hold {some}, which is not among the declared labels ({declared})."
+    known = _some(labels, 12)
+    return f"{whose[0].upper()}{whose[1:]} hold {_some(unknown, 5)}, which is not among the declared labels ({known})."
+
+
+def _some(names: Sequence[Label], most: int) -> str:
+    return ", ".join(str(name) for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -83,13 +83,8 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
     candidate.unproven = known.unproven(name)
-    if candidate.unproven and STEPS[name].outward and not candidate.place.tag:
-        culprit = known.culprit(name)
-        candidate.workspace.statement(culprit)  # broken evidence says itself what is wrong with it
-        raise BrokenEvidence(
-            f"The evidence of `{culprit}` is missing, or something it rests on has changed since. "
-            f"Run: gradatim run --until {candidate.unproven[0]}"
-        )
+    if STEPS[name].outward and not candidate.place.tag:
+        _refuse(name, candidate, known)
     inputs = inputs_of(name, candidate)
     candidate.workspace.forget(name)
     outcome = step_module(name).run(candidate)
@@ -97,6 +92,26 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
     statement = outcome.statement(candidate, name, inputs, seconds)
     candidate.workspace.save(statement)
     return StepRun(statement, skipped=False, seconds=seconds)
+
+
+def refuse_unproven(name: str, candidate: Candidate) -> None:
+    """Refuse a step that leads outside while something that it needs is not proven.
+
+    Raises:
+        BrokenEvidence: evidence is missing, broken or stale; names the command that makes it anew.
+    """
+    _refuse(name, candidate, Standing(candidate))
+
+
+def _refuse(name: str, candidate: Candidate, known: Standing) -> None:
+    if not (unproven := known.unproven(name)):
+        return
+    culprit = known.culprit(name)
+    candidate.workspace.statement(culprit)  # broken evidence says itself what is wrong with it
+    raise BrokenEvidence(
+        f"The evidence of `{culprit}` is missing, or something it rests on has changed since. "
+        f"Run: gradatim run --until {unproven[0]}"
+    )
 
 
 def run_shard(name: str, candidate: Candidate, shard: Shard, *, force: bool = False) -> StepRun:

@@ -60,7 +60,7 @@ def retrieve(
         EnvironmentLacks: no place that has it can be reached.
     """
     if manifest is None:
-        return _from_commit(repository, commit, into, path)
+        return _from_commit(repository, commit, into, path, version)
     ledger = open_ledger(repository, manifest)
     if MANIFEST_FILE not in ledger.blobs:
         raise BrokenEvidence(
@@ -100,7 +100,9 @@ def _from_publishers(repository: Repository, ledger: Ledger, missing: list[FileE
     raise EnvironmentLacks(f"The released model {ledger.digest[:12]} cannot be had. {why}")
 
 
-def _from_commit(repository: Repository, commit: str, into: Path, path: str | None) -> Retrieved:
+def _from_commit(
+    repository: Repository, commit: str, into: Path, path: str | None, version: str | None
+) -> Retrieved:
     """A tag that vouches for nothing (made by hand, or by gto): the model is what its commit has there."""
     if path is None:
         raise BrokenEvidence(
@@ -110,8 +112,9 @@ def _from_commit(repository: Repository, commit: str, into: Path, path: str | No
     inside = [name for name in repository.tree(commit) if name == below or name.startswith(f"{below}/")]
     if not inside:
         raise EnvironmentLacks(
-            f"The tag at commit {commit[:7]} names no manifest, and there is no {path} in that commit: "
-            "the model of that release cannot be had."
+            f"{version or 'What the stage holds'} was not tagged by gradatim, and there is no {path} in its commit "
+            f"({commit[:7]}): the model of that release cannot be had. If it is a version of something else, say "
+            "`registry: {tags: named}`: then versions of the model bear its name."
         )
     top = Path(below).parent if inside == [below] else Path(below)
     names = tuple(Path(name).relative_to(top).as_posix() for name in inside)

@@ -30,12 +30,13 @@ _TAG_LINE = "\nrefs/tags/"
 _LEDGER_LINE = f"\n{LEDGER}"
 
 
-def read(repository: Repository, name: str | None = None) -> Registry:
+def read(repository: Repository, name: str | None = None, *, named: bool = False) -> Registry:
     """Read the tags of a repository, with or without a contract, written by gradatim, gto or by hand.
 
     Args:
         repository: where the tags are.
         name: the model's name in the contract, which bare tags such as ``v1.0.0`` then belong to.
+        named: versions bear the model's name, so that bare tags that name no model are of something else.
     """
     output = repository.run("for-each-ref", f"--format={_FIELDS}", "refs/tags", LEDGER)
     fields = iter(f"\n{output.decode(errors='replace')}".split("\0"))
@@ -43,7 +44,7 @@ def read(repository: Repository, name: str | None = None) -> Registry:
     collecting = gc.isenabled()
     gc.disable()  # a hundred thousand tags make a million objects, none of them garbage
     try:
-        return _Reader(repository, name).read(rows)
+        return _Reader(repository, name, named).read(rows)
     finally:
         if collecting:
             gc.freeze()  # and none of them in a circle: what is still alive need not be gone through again
@@ -67,9 +68,10 @@ class _Row(NamedTuple):
 class _Reader:
     """Turns git's listing into a registry: versions first, then the stages that point at them."""
 
-    def __init__(self, repository: Repository, name: str | None) -> None:
+    def __init__(self, repository: Repository, name: str | None, named: bool) -> None:
         self.repository = repository
         self.name = name
+        self.named = named
         self.warnings: list[str] = []
         self.other: list[str] = []
 
@@ -90,6 +92,9 @@ class _Reader:
             model = found.name.model
             if model is None:  # a bare tag, which may say in its message whose it is
                 model = _said_model(found.message) or owner
+                if self.named and _said_model(found.message) is None:
+                    self.other.append(found.tag)
+                    continue
             by_model.setdefault(model, []).append(found)
         models = {model: self._model(model, by_model[model]) for model in sorted(by_model)}
         return Registry(

@@ -93,7 +93,7 @@ def announce(
     date = repository.commit_date(record.commit)
     for attempt in range(1, _ATTEMPTS + 1):
         state = sync(repository, required=repository.remote is not None)
-        registry = read(repository, record.name)
+        registry = read(repository, record.name, named=bool(named))
         model = registry.model(record.name)
         existing = _existing(model, record, state)
         if existing is not None:

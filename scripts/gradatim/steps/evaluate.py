@@ -77,7 +77,8 @@ def run(candidate: Candidate) -> Outcome:
                         _predict(candidate, name, predictor, folder, None, advance)
                 signatures[name] = _signature(candidate, name, predictor)
                 without = without or _without(candidate, name, predictor)
-    outcome = _measured(candidate, task, variants, signatures, subjects, uses)
+    with candidate.contract.blamed("task"):
+        outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate)
     if BASELINE in variants:

@@ -19,6 +19,8 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     earlier = {f"golden:{g.path.stem}": sha256_file(g.path) for g in candidate.replaced.golden}
     golden = candidate.rows.golden_file
     own = {"golden": sha256_file(golden)} if golden else {}
+    with candidate.contract.blamed("test", "pytest"):
+        tests = digest_of_tests(candidate.root, candidate.top, settings.pytest)
     return {
         **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         **earlier,
@@ -30,7 +32,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "code": candidate.digests.code(
             ("evaluation", "calibration") if settings.robustness else ("evaluation",)
         ),
-        "tests": digest_of_tests(candidate.root, candidate.top, settings.pytest),
+        "tests": tests,
     }
 
 
