@@ -24,6 +24,7 @@ from gradatim.files import write_text
 from gradatim.lineage.schema import json_schema
 from gradatim.metrics import catalogue as measured
 from gradatim.perturb import catalogue
+from gradatim.releasing.servers import SERVERS
 from gradatim.rendering import gitlab
 from gradatim.rendering.workflows import Caller, render_caller
 
@@ -65,9 +66,15 @@ MEANING = {
 
 def written() -> dict[str, str]:
     """Every file that has such parts, as it should be, by its path in the repository."""
-    readme, chinese, gitlab_page, publishing = (
+    readme, chinese, gitlab_page, publishing, package = (
         (TOP / name).read_text(encoding="utf-8")
-        for name in ("README.md", "README.zh-CN.md", "docs/how-to/gitlab.md", "docs/how-to/publishing.md")
+        for name in (
+            "README.md",
+            "README.zh-CN.md",
+            "docs/how-to/gitlab.md",
+            "docs/how-to/publishing.md",
+            "docs/how-to/package.md",
+        )
     )
     table, pinned = commands(), f"```yaml\n{caller(example(readme))}```"
     included = f"```yaml\n{include()}```"
@@ -76,6 +83,7 @@ def written() -> dict[str, str]:
         "README.zh-CN.md": _filled(chinese, {"caller": pinned, "include": included}),
         "docs/how-to/gitlab.md": _filled(gitlab_page, {"inputs": inputs()}),
         "docs/how-to/publishing.md": _filled(publishing, {"places": places()}),
+        "docs/how-to/package.md": _filled(package, {"servers": servers()}),
         "docs/reference/contract.md": reference_page(),
         "docs/reference/commands.md": _page("Commands", usage()),
         "docs/reference/corruptions.md": _page("Corruptions", corruptions()),
@@ -208,6 +216,19 @@ def places() -> str:
     for store in STORES.values():
         extra = f"`gradatim[{store.extra}]`" if store.extra else "-"
         rows.append(f"| {store.kind} | {extra} | {store.access} | {store.release} |")
+    return "\n".join(rows)
+
+
+def servers() -> str:
+    """Every server that a release is packaged for."""
+    rows = ["| for | what is laid down | formats | then |", "|---|---|---|---|"]
+    for server in SERVERS.values():
+        begin = (
+            f"`{server.begin.format(name='NAME', version='VERSION', file='FILE')}`" if server.begin else "-"
+        )
+        rows.append(
+            f"| `{server.name}` | {' '.join(filter(None, (server.meaning, server.then)))} | {', '.join(server.formats) or 'none of ours yet'} | {begin} |"
+        )
     return "\n".join(rows)
 
 

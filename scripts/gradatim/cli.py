@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "status": "What is in which stage, and what comes next.",
     "history": "Every release and every move between stages.",
     "diff": "What changed between two releases.",
+    "package": "Lay a released model out for a model server.",
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",
     "schema": "The contract's JSON Schema, for editors.",
