@@ -19,6 +19,7 @@ from gradatim.contract.values import (
     DataFormat,
     Device,
     Format,
+    Label,
     Name,
     Reference,
     Section,
@@ -173,8 +174,8 @@ class TaskSection(Section):
     """What the model does, and so which metrics there are."""
 
     type: TaskType = Field(description="The kind of task.")
-    labels: tuple[str | int, ...] = Field((), description="Every class, in the order of the model's scores.")
-    renamed: dict[str, str | int] = Field(
+    labels: tuple[Label, ...] = Field((), description="Every class, in the order of the model's scores.")
+    renamed: dict[str, Label] = Field(
         default_factory=dict,
         description="Labels that the release to be replaced calls otherwise, `NEW: OLD`: both are compared on their rows.",
     )
@@ -182,9 +183,7 @@ class TaskSection(Section):
     scores: Literal["logits", "probabilities"] | None = Field(
         None, description="What the class scores are; looked at when left out."
     )
-    positive: str | int | None = Field(
-        None, description="The class that is found or missed, for a binary task."
-    )
+    positive: Label | None = Field(None, description="The class that is found or missed, for a binary task.")
     metrics: dict[Name, Reference] = Field(
         default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
     )

@@ -54,6 +54,18 @@ Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
 
 
+def _is_no_truth(written: Any) -> Any:
+    if isinstance(written, bool):
+        raise ValueError(
+            "a label is a text or a whole number, and YAML reads `yes`, `no`, `on` and `off` without quotes as "
+            f"{str(written).lower()}: write it in quotes"
+        )
+    return written
+
+
+Label = Annotated[str | int, BeforeValidator(_is_no_truth, json_schema_input_type=str | int)]
+
+
 def as_list(written: Any) -> Any:
     return [written] if isinstance(written, str) else written
 
