@@ -17,7 +17,7 @@ from gradatim.files import cannot_write, template_folder
 from gradatim.publishers.places import publications_of
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.ledger import open_ledger
-from gradatim.releasing.servers import SERVERS, Server
+from gradatim.releasing.servers import SERVERS, ModelServer
 
 if TYPE_CHECKING:
     from gradatim.registry.git import Repository
@@ -58,7 +58,7 @@ class Package:
 def lay_down(
     repository: Repository,
     release: Release,
-    server: Server,
+    server: ModelServer,
     into: Path,
     *,
     base: str = BASE,
@@ -145,7 +145,7 @@ def _told(ledger: Ledger, record: ReleaseRecord, release: Release) -> dict[str, 
     }
 
 
-def _not_served(server: Server, format_: str, what: str) -> str:
+def _not_served(server: ModelServer, format_: str, what: str) -> str:
     others = [row.name for row in SERVERS.values() if format_ in row.formats]
     serves = (
         f"{server.name} serves {', '.join(server.formats)}" if server.formats else server.then.rstrip(".")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Server:
+class ModelServer:
     """What serves a released model.
 
     Attributes:
@@ -39,7 +39,7 @@ _RUN_HERE = {"onnx": "onnx", "litert": "litert"}
 """Formats whose runtime is small, and which need no code of the project's."""
 
 _ROWS = (
-    Server(
+    ModelServer(
         name="docker",
         meaning="A Dockerfile with the model, its runtime and a one-file app that speaks the Open Inference Protocol.",
         formats=_RUN_HERE,
@@ -52,7 +52,7 @@ _ROWS = (
         },
         begin="docker build --tag {name}:{version} .",
     ),
-    Server(
+    ModelServer(
         name="kserve",
         meaning="An InferenceService for Kubernetes, and the model as its storage should hold it.",
         formats={"onnx": "onnx", "torchscript": "pytorch", "huggingface": "huggingface"},
@@ -60,7 +60,7 @@ _ROWS = (
         model="model",
         begin="kubectl apply --filename inferenceservice.yaml",
     ),
-    Server(
+    ModelServer(
         name="triton",
         meaning="A model repository for NVIDIA Triton.",
         formats={"onnx": "onnxruntime", "torchscript": "pytorch"},
@@ -69,7 +69,7 @@ _ROWS = (
         renamed={"onnx": "model.onnx", "torchscript": "model.pt"},
         begin="tritonserver --model-repository .",
     ),
-    Server(
+    ModelServer(
         name="mlserver",
         meaning="A model folder for MLServer, with a runtime of one file.",
         formats=_RUN_HERE,
@@ -83,7 +83,7 @@ _ROWS = (
         model="{name}/model",
         begin="mlserver start .",
     ),
-    Server(
+    ModelServer(
         name="bentoml",
         meaning="A BentoML service with its bentofile.yaml.",
         formats=_RUN_HERE,
@@ -95,7 +95,7 @@ _ROWS = (
         },
         begin="bentoml serve service:Service",
     ),
-    Server(
+    ModelServer(
         name="torchserve",
         meaning="A handler and the call of TorchServe's own archiver, which makes the .mar.",
         formats={"torchscript": "eager"},
@@ -103,7 +103,7 @@ _ROWS = (
         begin="torch-model-archiver --model-name {name} --version {version} --serialized-file model/{file} --handler handler.py",
         then="TorchServe is in limited maintenance: its own project gets no planned updates.",
     ),
-    Server(
+    ModelServer(
         name="tf-serving",
         meaning="A numbered SavedModel for TensorFlow Serving.",
         formats={},
@@ -113,5 +113,5 @@ _ROWS = (
     ),
 )
 
-SERVERS: Mapping[str, Server] = {row.name: row for row in _ROWS}
-"""Server -> its row."""
+SERVERS: Mapping[str, ModelServer] = {row.name: row for row in _ROWS}
+"""ModelServer -> its row."""
