@@ -291,7 +291,7 @@ def told(found: Outcome, candidate: Candidate) -> object:
         [(result.gate, result.verdict, result.variant) for result in found.gates],
         [(check["name"], check["verdict"]) for check in details.get("checks", ())],
         [(trial["name"], trial.get("size"), trial.get("quality")) for trial in details.get("trials", ())],
-        [(one["name"], one["threads"], one["items"], one["rounds"]) for one in timed],
+        [(one["name"], one["threads"], one["items"], len(one["by_round"]["latency_floor"])) for one in timed],
         [amount for amount, where in work if not timed and "trials" not in details],
         [(path.name, arrays(path)) for path in files.values() if path.suffix == ".npz"],
     ]
