@@ -118,6 +118,8 @@ EXAMPLES = {
     ),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
     "model.files": Example("rules.py", ["rules.py", "gradatim.yml"], _FUNCTION),
+    "model.limits.call": Example("10 min", "1 us", _FUNCTION),
+    "model.limits.all": Example("6 h", "1 us", _FUNCTION),
     "model.allow_pickle": Example(False, True, {"model": {"name": "small", "path": "model.pkl"}}),
     "model.device": Example("cpu", "cuda"),
     "model.tokenizer.max_length": Example(8, 16),

@@ -13,11 +13,12 @@ from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import InvalidInput
 from gradatim.files import list_files
-from gradatim.signature import Signature, TensorSpec
+from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from gradatim.models.predictor import Predictor
     from gradatim.timing.contestant import Contestant
+    from gradatim.timing.held import Limits
 
 _NEVER_RELEASED = ("__pycache__", ".git", ".gradatim")
 
@@ -83,24 +84,41 @@ class Model:
     def open(self, path: Path, *, watch: Callable[[Predictor], Predictor] | None = None) -> Predictor:
         """A form of the model, ready to be called with what the data feeds, any number of items at a time.
 
+        It lives in a process of its own, which is ended when it passes the limits of the contract.
+
         Args:
             path: the form's file or folder.
             watch: wraps the model itself, under its tokenizer and all that is filled in.
         """
-        from gradatim.models import batched, open_model, ready
+        from gradatim.models import batched, ready
+        from gradatim.timing.held import HeldModel
 
-        settings = self.settings(path)
-        place = settings.pop("path")
+        settings = self._settings(path)
         asked = self.contract.blamed("model", "factory" if self.contract.parts.model.factory else "path")
         with asked if path == self.path else contextlib.nullcontext():
-            predictor = open_model(place, **settings)
-        return batched(ready(watch(predictor) if watch else predictor, place, **self._around()))
+            predictor = HeldModel(self._limits, **settings)
+        return batched(ready(watch(predictor) if watch else predictor, settings["path"], **self._around()))
+
+    def inspect(self) -> Inspection:
+        """What it is made of; in a process of its own where it must be loaded for that.
+
+        Raises:
+            InvalidInput: there is no model, or it is broken, or it passes the limits of the contract.
+            EnvironmentLacks: a package that the format needs is missing.
+        """
+        from gradatim.models import detect_format, inspect_model
+        from gradatim.timing.held import inspect_held
+
+        settings = self._settings(self.path)
+        if settings["factory"] is None and detect_format(self.path) == "onnx":
+            return inspect_model(**settings)
+        return inspect_held(self._limits, **settings)
 
     def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:
         """A form of the model for a process of its own, which opens it as ``open`` does."""
         from gradatim.timing.contestant import Contestant
 
-        settings = self.settings(path)
+        settings = self._settings(path)
         del settings["files"]
         return Contestant(name, **{**settings, "threads": threads or settings["threads"]}, **self._around())
 
@@ -116,7 +134,7 @@ class Model:
             return None
         return Signature(specs(model.inputs), specs(model.outputs))
 
-    def settings(self, path: Path) -> dict[str, Any]:
+    def _settings(self, path: Path) -> dict[str, Any]:
         """What ``models.open_model`` is told of a form of the model."""
         model = self.contract.parts.model
         place, root, files = path, self.contract.root, tuple[Path, ...]()
@@ -137,6 +155,13 @@ class Model:
             "threads": self.machine.parts.model.threads,
             "allow_pickle": model.allow_pickle,
         }
+
+    @property
+    def _limits(self) -> Limits:
+        from gradatim.timing.held import Limits
+
+        said = self.machine.parts.model.limits
+        return Limits(said.call, said.all)
 
     def _around(self) -> dict[str, Any]:
         """What the data does not feed, as ``models.ready`` takes it: constants, states, and how texts become tokens."""

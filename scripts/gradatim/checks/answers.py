@@ -17,6 +17,7 @@ from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, encoded
+from gradatim.models.predictor import ModelEnded
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
 from gradatim.signature import Signature
@@ -137,6 +138,8 @@ def _answered(
                 try:
                     fed = encoded(model, batch.inputs)
                     kept[name].append(reduce_batch(study.tasks(name), model(fed), fed, batch.labels))
+                except ModelEnded as ended:
+                    broken[name] = ended.among(batch.items, f"the evaluation data under {note}")
                 except InvalidInput as error:
                     broken[name] = error
             study.advance(len(batch), note)

@@ -22,6 +22,7 @@ from gradatim.contract.values import (
     Label,
     Name,
     Reference,
+    Seconds,
     Section,
     TaskType,
     Text,
@@ -77,6 +78,13 @@ class TokenizerSection(Section):
     )
 
 
+class LimitsSection(Section):
+    """How long a model may take before its process is ended and the step is refused."""
+
+    call: Seconds = Field(600, description="For opening it, and for one call of it: `30 s`, `10 min`.")
+    all: Seconds = Field(6 * 3600, description="For all calls of one form of it: `6 h`.")
+
+
 class ModelSection(Section):
     """What is released."""
 
@@ -102,6 +110,10 @@ class ModelSection(Section):
     )
     device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
     threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
+    limits: LimitsSection = Field(
+        default_factory=LimitsSection,
+        description="How long the model may take; one that hangs is ended then.",
+    )
     tokenizer: TokenizerSection | None = Field(
         None, description="How a Hugging Face folder's own tokenizer makes tokens of a column of text."
     )

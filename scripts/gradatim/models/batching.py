@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.models.predictor import Arrays, Predictor
+from gradatim.models.predictor import Arrays, ModelEnded, Predictor
 from gradatim.signature import Signature, TensorSpec
 
 
@@ -108,10 +108,16 @@ class Batched:
                 else array
                 for name, array in inputs.items()
             }
-            results.append(self.inner(feeds))
+            results.append(self._called(feeds, item))
         return {
             name: _joined(name, [result[name] for result in results], bool(shared)) for name in results[0]
         }
+
+    def _called(self, feeds: Arrays, start: int) -> dict[str, NDArray[Any]]:
+        try:
+            return self.inner(feeds)
+        except ModelEnded as ended:
+            raise ended.after(start) from None
 
     def _in_pieces(self, inputs: Arrays, shared: list[str], items: int) -> dict[str, NDArray[Any]]:
         size = self._size or items
@@ -124,7 +130,7 @@ class Batched:
                 name: _padded(array[start : start + real], size) if name in shared else array
                 for name, array in inputs.items()
             }
-            outputs = self.inner(feeds)
+            outputs = self._called(feeds, start)
             pieces.append({name: _cut(name, array, size, real) for name, array in outputs.items()})
         return {name: _joined(name, [piece[name] for piece in pieces], True) for name in pieces[0]}
 

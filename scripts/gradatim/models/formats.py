@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import zipfile
 from pathlib import Path
@@ -66,10 +65,13 @@ def _format_for_a_factory(path: Path) -> str:
         return "python"
     with reading(path):
         _refuse_placeholder(path)
-        with contextlib.suppress(InvalidInput):
-            if (found := _file_format(path)) in _FOR_A_NETWORK:
-                return found
-    return "python"
+        try:
+            found = _file_format(path)
+        except InvalidInput:
+            if path.suffix == ".safetensors":
+                raise
+            return "python"
+    return found if found in _FOR_A_NETWORK else "python"
 
 
 def _folder_format(path: Path) -> str:

@@ -13,6 +13,7 @@ from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, encoded
+from gradatim.models.predictor import ModelEnded
 
 if TYPE_CHECKING:
     from gradatim.data import Batch, Dataset
@@ -48,7 +49,7 @@ def predict(
     """
     with PredictionsWriter(folder) as writer:
         for block in _rows(dataset.blocks(batch, only), most):
-            for answers in _answers(predictor, block, batch, advance):
+            for answers in _answers(predictor, block, batch, dataset.name, advance):
                 for rows, kept in _gathered(task, block, answers):
                     part = block.rows(rows)
                     labels = reduce_labels(task, part.labels)
@@ -60,7 +61,9 @@ _Answer = tuple[slice, Mapping[str, Any], Mapping[str, Any]]
 """Rows of a block, the inputs made of them and the model's outputs."""
 
 
-def _answers(predictor: Predictor, block: Batch, batch: int, advance: Advance) -> Iterator[list[_Answer]]:
+def _answers(
+    predictor: Predictor, block: Batch, batch: int, source: str, advance: Advance
+) -> Iterator[list[_Answer]]:
     """The model's answers to a block, batch by batch, several at a time."""
     answers: list[_Answer] = []
     size, n = 0, len(block)
@@ -68,7 +71,10 @@ def _answers(predictor: Predictor, block: Batch, batch: int, advance: Advance) -
         rows = slice(start, min(start + batch, n))
         inputs = {name: values[rows] for name, values in block.inputs.items()}
         fed = encoded(predictor, inputs)  # a token task reads the tokens' mask
-        outputs = predictor(fed)
+        try:
+            outputs = predictor(fed)
+        except ModelEnded as ended:
+            raise ended.among(block.items[rows], source) from None
         answers.append((rows, fed, outputs))
         advance(rows.stop - start)
         for values in outputs.values():

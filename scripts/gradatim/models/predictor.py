@@ -19,6 +19,35 @@ Run: TypeAlias = Callable[[Arrays], dict[str, NDArray[Any]]]
 """What a backend does with inputs that were checked."""
 
 
+class ModelEnded(InvalidInput):
+    """The process of a model ended in the middle of a call, or was ended.
+
+    Args:
+        said: what happened, without a full stop.
+        advice: what to try, in sentences.
+        row: the item of the call that does it alone; None where none does.
+        rows: how many items the call had.
+        of: whose rows they are, for messages.
+    """
+
+    def __init__(self, said: str, advice: str, row: int | None = None, rows: int = 0, of: str = "") -> None:
+        place = "" if row is None else f", at row {row} of {of or f'the {rows} of that call'}"
+        if row is None and rows:
+            place = f", on {rows} rows together that it takes one by one"
+        super().__init__(f"{said}{place}. {advice}")
+        self.said, self.advice, self.row, self.rows = said, advice, row, rows
+
+    def after(self, items: int) -> ModelEnded:
+        """The same where the call was a part of a larger one, behind so many items."""
+        row = None if self.row is None else self.row + items
+        return ModelEnded(self.said, self.advice, row, self.rows)
+
+    def among(self, items: NDArray[np.int64], of: str) -> ModelEnded:
+        """The same where the rows of the call are these of something with a name."""
+        row = None if self.row is None or self.row >= len(items) else int(items[self.row])
+        return ModelEnded(self.said, self.advice, row, self.rows, of) if row is not None else self
+
+
 @runtime_checkable
 class Predictor(Protocol):
     """A model that is loaded and ready.

@@ -12,7 +12,6 @@ from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement, multiple
-from gradatim.models import inspect_model
 from gradatim.models.opening import said_of
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def run(candidate: Candidate) -> Outcome:
     """Look the model over; refuse pickles, weights that are not finite, and training on the evaluation data."""
     model = candidate.contract.parts.model
     with candidate.progress.task("inspect", None):
-        found = inspect_model(**candidate.model.settings(candidate.model.path))
+        found = candidate.model.inspect()
     line, _ = candidate.contract.source.locate(("model", "path"), key=True)
     lineage = training.lineage_of(candidate)
     leaked = training.leak_gates(candidate, lineage) if lineage else ()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class Child:
             start_new_session=True,  # Ctrl-C reaches us; we end the process
         )
         self._buffer = b""
+        assert self._process.stdout is not None  # noqa: S101 (it is a pipe by construction)
+        self._descriptor = self._process.stdout.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
 
     def __enter__(self) -> Child:
         return self
@@ -53,14 +58,16 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Say one thing to it.
+    def tell(self, message: Mapping[str, Any], pieces: Iterable[memoryview] = ()) -> None:
+        """Say one thing to it, with the bytes that belong to it.
 
         Raises:
             BrokenPipeError: it is gone.
         """
         assert self._process.stdin is not None  # noqa: S101 (it is a pipe by construction)
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        for piece in pieces:
+            self._process.stdin.write(piece)
         self._process.stdin.flush()
 
     def line(self, seconds: float) -> bytes | None:
@@ -69,19 +76,37 @@ class Child:
         Raises:
             EOFError: it says no more.
         """
-        assert self._process.stdout is not None  # noqa: S101
-        descriptor = self._process.stdout.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, seconds)):
-                    return None
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    raise EOFError
-                self._buffer += chunk
+        while b"\n" not in self._buffer:
+            if not self._speaks(seconds):
+                return None
+            chunk = os.read(self._descriptor, 1 << 16)
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+    def fill(self, view: memoryview, seconds: float) -> bool | None:
+        """Read as many bytes as the view holds; None when they are not there within so many seconds.
+
+        Raises:
+            EOFError: it says no more.
+        """
+        deadline = time.monotonic() + seconds
+        while view:
+            if self._buffer:
+                taken = min(len(view), len(self._buffer))
+                view[:taken], self._buffer = self._buffer[:taken], self._buffer[taken:]
+            elif not self._speaks(deadline - time.monotonic()):
+                return None
+            elif not (taken := os.readv(self._descriptor, [view])):
+                raise EOFError
+            view = view[taken:]
+        return True
+
+    def _speaks(self, seconds: float) -> bool:
+        """Whether it has said something, or ended, within so many seconds."""
+        return bool(self._poll.poll(max(0.0, seconds) * 1000))
 
     def exit_code(self) -> int | None:
         """How it ended; None when it still runs after a while."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
-from gradatim.signature import Signature
+from gradatim.signature import Inspection, Signature
 from gradatim.timing.child import Child, ended_with
 
 if TYPE_CHECKING:
     from gradatim.models import Predictor
+
+
+_TOLD = ("path", "root", "project", "format", "factory", "signature", "device", "threads", "allow_pickle")
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,7 @@ class Contestant:
         """What the worker must know, as JSON values."""
         return {
             "name": self.name,
-            "path": str(self.path),
-            "root": str(self.root.absolute()),
-            "project": str(self.project) if self.project else None,
-            "format": self.format,
-            "factory": self.factory,
-            "signature": asdict(self.signature) if self.signature else None,
-            "device": self.device,
-            "threads": self.threads,
-            "allow_pickle": self.allow_pickle,
+            **described(**{name: getattr(self, name) for name in _TOLD}),
             "constants": {name: np.asarray(value).tolist() for name, value in self.constants.items()},
             "carries": dict(self.carries),
             "tokenizer": None if self.tokenizer is None else dict(self.tokenizer),
@@ -151,7 +146,7 @@ class Worker:
             )
         message = json.loads(line)
         if "error" in message:
-            raise _KINDS[message["error"]](f"{self._who} could not be timed. {message['text']}")
+            raise KINDS[message["error"]](f"{self._who} could not be timed. {message['text']}")
         return dict(message)
 
     def _died(self) -> InvalidInput:
@@ -169,22 +164,54 @@ class Worker:
 
 def open_contestant(spec: Mapping[str, Any]) -> Predictor:
     """Load what ``Contestant.spec`` told of; raises as ``models.open_model`` and ``models.ready`` do."""
-    from gradatim.models import open_model, ready
+    from gradatim.models import ready
 
-    path = Path(spec["path"])
-    predictor = open_model(
-        path,
-        root=Path(spec["root"]),
-        project=Path(spec["project"]) if spec["project"] else None,
-        format=spec["format"],
-        factory=spec["factory"],
-        signature=Signature.from_json(spec["signature"]) if spec["signature"] else None,
-        device=spec["device"],
-        threads=spec["threads"],
-        allow_pickle=spec["allow_pickle"],
-    )
     around = {key: spec[key] for key in ("constants", "carries", "tokenizer")}
-    return ready(predictor, path, **around)
+    return ready(open_described(spec), Path(spec["path"]), **around)
+
+
+def described(
+    *,
+    path: Path,
+    root: Path,
+    project: Path | None,
+    signature: Signature | None,
+    files: Sequence[Path] = (),
+    **others: Any,
+) -> dict[str, Any]:
+    """What ``models.open_model`` is told of a model, as JSON values."""
+    return {
+        "path": str(path),
+        "root": str(root.absolute()),
+        "project": str(project) if project else None,
+        "signature": asdict(signature) if signature else None,
+        "files": [str(file) for file in files],
+        **others,
+    }
+
+
+def open_described(record: Mapping[str, Any]) -> Predictor:
+    """Open what ``described`` told of; raises as ``models.open_model`` does."""
+    from gradatim.models import open_model
+
+    return open_model(Path(record["path"]), **_means(record))
+
+
+def inspect_described(record: Mapping[str, Any]) -> Inspection:
+    """Look over what ``described`` told of; raises as ``models.inspect_model`` does."""
+    from gradatim.models import inspect_model
+
+    return inspect_model(Path(record["path"]), **_means(record))
+
+
+def _means(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "root": Path(record["root"]),
+        "project": Path(record["project"]) if record["project"] else None,
+        "files": tuple(map(Path, record["files"])),
+        "signature": Signature.from_json(record["signature"]) if record["signature"] else None,
+        **{name: record[name] for name in ("format", "factory", "device", "threads", "allow_pickle")},
+    }
 
 
 def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> Path:
@@ -221,6 +248,6 @@ def load_inputs(path: Path) -> dict[str, NDArray[Any]]:
         raise InvalidInput(f"The batch {path} is not a readable .npz: {error}") from error
 
 
-_KINDS: dict[str, type[GradatimError]] = {
+KINDS: dict[str, type[GradatimError]] = {
     kind.__name__: kind for kind in (InvalidInput, EnvironmentLacks, UsageError)
 }

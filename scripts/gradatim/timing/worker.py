@@ -30,13 +30,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    answers = _claim_stdout()
+    answers = claim_stdout()
     try:
         spec = json.loads(sys.stdin.readline())
     except ValueError:
         sys.stderr.write("This process is started by gradatim's benchmark; it is no command for people.\n")
         return UsageError.exit_code
-    _die_with(spec["parent"])
+    die_with(spec["parent"])
     try:
         _serve(spec, lambda message: _say(answers, message))
     except GradatimError as error:
@@ -167,7 +167,7 @@ def _repeat(call: Call, seconds: float) -> int:
     return calls
 
 
-def _claim_stdout() -> int:
+def claim_stdout() -> int:
     """Keep stdout for answers; what anyone else prints goes to stderr."""
     answers = os.dup(1)
     os.dup2(2, 1)
@@ -180,7 +180,7 @@ def _say(descriptor: int, message: dict[str, Any]) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End when the parent ends, even in the middle of a call; without Linux the end of stdin must do."""
     if not sys.platform.startswith("linux"):
         return
