@@ -18,7 +18,7 @@ from gradatim.signature import Inspection, Signature, TensorSpec
 if TYPE_CHECKING:
     from gradatim.models.predictor import Predictor
     from gradatim.timing.contestant import Contestant
-    from gradatim.timing.held import Limits
+    from gradatim.timing.held import CallLimits
 
 _NEVER_RELEASED = ("__pycache__", ".git", ".gradatim")
 
@@ -157,11 +157,11 @@ class Model:
         }
 
     @property
-    def _limits(self) -> Limits:
-        from gradatim.timing.held import Limits
+    def _limits(self) -> CallLimits:
+        from gradatim.timing.held import CallLimits
 
         said = self.machine.parts.model.limits
-        return Limits(said.call, said.all)
+        return CallLimits(said.call, said.all)
 
     def _around(self) -> dict[str, Any]:
         """What the data does not feed, as ``models.ready`` takes it: constants, states, and how texts become tokens."""

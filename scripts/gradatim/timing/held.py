@@ -29,7 +29,7 @@ _LIMITS = "Or allow more by `model.limits`, for example `limits: {call: 30 min, 
 
 
 @dataclass(frozen=True)
-class Limits:
+class CallLimits:
     """What a model may take: seconds to open it or for one call of it, and seconds for all that is asked of it."""
 
     call: float
@@ -51,7 +51,7 @@ class HeldModel:
         UsageError: an unknown format or device.
     """
 
-    def __init__(self, limits: Limits, **means: Any) -> None:
+    def __init__(self, limits: CallLimits, **means: Any) -> None:
         self._limits, self._means = limits, means
         self._name = str(means["factory"] or Path(means["path"]).name)
         self._spent = 0.0
@@ -127,7 +127,7 @@ class HeldModel:
         return None
 
 
-def inspect_held(limits: Limits, **means: Any) -> Inspection:
+def inspect_held(limits: CallLimits, **means: Any) -> Inspection:
     """``models.inspect_model`` in a process of its own, for what is loaded to be looked at; raises as ``HeldModel`` does."""
     process, record = _asked(limits, "inspect", means)
     process.end()
@@ -136,7 +136,7 @@ def inspect_held(limits: Limits, **means: Any) -> Inspection:
     return Inspection(**{**record, **listed, "signature": signature})
 
 
-def _asked(limits: Limits, do: str, means: Mapping[str, Any]) -> tuple[_Process, dict[str, Any]]:
+def _asked(limits: CallLimits, do: str, means: Mapping[str, Any]) -> tuple[_Process, dict[str, Any]]:
     """A process that was given a model to open, and what it said."""
     name = str(means["factory"] or Path(means["path"]).name)
     process = _idle.pop() if _idle and means["factory"] is None else _Process(means["threads"])
