@@ -37,13 +37,12 @@ class Newcomer:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         self.env["PATH"] = f"{self.home / 'venv' / 'bin'}{os.pathsep}{self.env['PATH']}"
         settings = self.home / "gitconfig"
-        settings.write_text("[user]\n\tname = Ada\n\temail = ada@example.com\n", encoding="utf-8")
+        there = f'[url "{ROOT}"]\n\tinsteadOf = {CLONE.removeprefix("git clone ")}\n'  # where the project lives: here
+        settings.write_text(f"[user]\n\tname = Ada\n\temail = ada@example.com\n{there}", encoding="utf-8")
         self.env["GIT_CONFIG_GLOBAL"] = str(settings)
 
     def types(self, line: str) -> subprocess.CompletedProcess[str]:
         """Run a line as their shell does, and be where it leads."""
-        address = CLONE.removeprefix("git clone ")
-        line = line.replace(address, f"--quiet {ROOT}")  # where the project lives: here
         done = subprocess.run(
             ["bash", "-c", f'{line}\nended=$?\nprintf %s "$PWD" > "$HERE"\nexit $ended'],
             cwd=self.here,
