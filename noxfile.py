@@ -61,7 +61,8 @@ def dist(session: nox.Session) -> None:
     session.install("build")
     here = Path(session.create_tmp()).resolve()
     shutil.rmtree(here)
-    session.run("python", "-m", "build", "--outdir", str(here / "dist"), silent=True)
+    session.run("git", "clone", "--quiet", ".", str(here / "clone"), external=True)
+    session.run("python", "-m", "build", "--outdir", str(here / "dist"), str(here / "clone"), silent=True)
     ((wheel,), (archive,)) = ((here / "dist").glob("*.whl"), (here / "dist").glob("*.tar.gz"))
     environment = _alone(session, here / "wheel", str(wheel))
     demo = ("gradatim", "demo", str(here / "demo"))
@@ -70,6 +71,19 @@ def dist(session: nox.Session) -> None:
     session.run("bash", "-c", hint, env=environment, external=True, silent=True)
     session.run(*demo, env=environment, external=True)
     released = here / "demo" / "digits"
+    with session.chdir(
+        released
+    ):  # what is written pins the commit that the wheel was built from, and doctor agrees
+        session.run("gradatim", "ci", "caller", env=environment, external=True)
+        said = session.run(
+            "gradatim", "doctor", env=environment, external=True, silent=True, success_codes=[0, 1]
+        )
+        commit = str(
+            session.run("git", "-C", str(here / "clone"), "rev-parse", "HEAD", external=True, silent=True)
+        )
+        caller = (released / ".github/workflows/release.yml").read_text(encoding="utf-8")
+        if f"release.yml@{commit.strip()} # v" not in caller or "not pinned" in str(said):
+            session.error(f"The caller is not pinned by the commit {commit}: {said}")
     environment = _alone(session, here / "archive", str(archive))
     for command in ("status", "verify v1.1.0", "diff v1.0.0 v1.1.0"):
         with session.chdir(released):
