@@ -212,9 +212,9 @@ def inputs() -> str:
 
 def places() -> str:
     """Every kind of place that releases are published to."""
-    rows = ["| place | install | who writes | one release is |", "|---|---|---|---|"]
+    rows = ["| place | [extra](install.md) | who writes | one release is |", "|---|---|---|---|"]
     for store in STORES.values():
-        extra = f"`gradatim[{store.extra}]`" if store.extra else "-"
+        extra = f"`{store.extra}`" if store.extra else "-"
         rows.append(f"| {store.kind} | {extra} | {store.access} | {store.release} |")
     return "\n".join(rows)
 

@@ -99,6 +99,22 @@ def test_no_page_holds_a_placeholder_or_an_old_version(page: Path) -> None:
     assert set(re.findall(r"gradatim/gradatim(?:[/@]|\S*?@)v(\d+\.\d+\.\d+)", text)) <= {__version__}
 
 
+def test_no_page_advises_an_index_that_does_not_hold_the_kit() -> None:
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"pip install [^`]*[\"' ]gradatim(\[[\w,]+\])?([\"'`]|$)", line), (
+                f"{page.name}: {line}"
+            )
+
+
+def test_the_page_on_installing_names_every_extra() -> None:
+    settings = (TOP / "pyproject.toml").read_text(encoding="utf-8")
+    table = settings.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
+    page = (TOP / "docs/how-to/install.md").read_text(encoding="utf-8")
+    rows = " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    assert set(re.findall(r"^(\w+) = \[", table, re.MULTILINE)) == set(re.findall(r"`(\w+)`", rows))
+
+
 CHINESE = [("README.md", "README.zh-CN.md"), ("docs/tutorial.md", "docs/tutorial.zh-CN.md")]
 
 
