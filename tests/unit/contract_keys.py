@@ -79,6 +79,7 @@ _STATE = {
     "data": {"evaluation": {"path": "test.npz"}},
 }
 _OWN = {"task": {"type": "classification", "labels": [0, 1, 2], "metrics": {"cost": "scoring:cost"}}}
+_METRIC = {"task": {**_OWN["task"], "metrics": {"cost": {"function": "scoring:cost"}}}}
 _TWO = {
     "model": {"name": "another", "factory": "rules:two", "inputs": {"x": {}}, "outputs": {"scores": {}}},
     "data": {"evaluation": {"path": "test.npz", "label": "site"}, "inputs": {"x": "x"}},
@@ -149,7 +150,8 @@ EXAMPLES = {
     "task.labels": Example([0, 1, 2], [2, 1, 0]),
     "task.output": Example("scores", "next", _FUNCTION),
     "task.positive": Example(0, 1, _TWO),
-    "task.metrics": Example({"cost": "scoring:cost"}, {"cost": "scoring:gain"}),
+    "task.metrics.*.function": Example("scoring:cost", "scoring:gain", _METRIC),
+    "task.metrics.*.outputs": Example([], "another", _METRIC),
     "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),
     "task.renamed": Example({}, {"2": "two"}),
     "lineage.mlflow.run": Example("a", "b", _MLFLOW),

@@ -93,7 +93,7 @@ class Digests:
         parts, root = self.contract.parts, self.contract.root
         named: dict[str, tuple[str, ...]] = {}
         if parts.task:
-            named |= {function: ("task", "metrics", name) for name, function in parts.task.metrics.items()}
+            named |= {own.function: ("task", "metrics", name) for name, own in parts.task.metrics.items()}
         if parts.model.factory:
             named[parts.model.factory] = ("model", "factory")
         for name in which:

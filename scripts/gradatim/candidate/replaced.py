@@ -230,7 +230,7 @@ class Replaced:
             theirs = mine
         renamed = mine.parts.task.renamed if mine.parts.task else {}
         called = {str(old): _label(mine, new) for new, old in renamed.items()}
-        return Rows(theirs, theirs).task(Rows(mine, mine).task().own, called)
+        return Rows(theirs, theirs).task(Rows(mine, mine).task(), called)
 
     def _contract_of(self, manifest: str, version: str) -> ReadContract:
         """The contract that a version was released by, as git keeps it; the candidate's where none was kept."""

@@ -150,13 +150,11 @@ class Rows:
             group = group if group and kept("group", group) else None
         return label, slices, group
 
-    def task(
-        self, own: Mapping[str, OwnMetric] | None = None, called: Mapping[str, Label] | None = None
-    ) -> Task:
+    def task(self, judge: Task | None = None, called: Mapping[str, Label] | None = None) -> Task:
         """What the model does.
 
         Args:
-            own: metrics of the user's; the contract's own, loaded, where none are given.
+            judge: whose own metrics count; the contract's, loaded, where none is given.
             called: what a candidate calls labels of this contract, by their names here.
 
         Raises:
@@ -168,14 +166,16 @@ class Rows:
         task = self.contract.parts.task
         if task is None:
             raise UsageError("The contract names no `task`. Add one, for example: task: classification")
-        if own is None:
+        own: Mapping[str, OwnMetric] = judge.own if judge else {}
+        seen = judge.seen if judge else {name: m.outputs for name, m in task.metrics.items() if m.outputs}
+        if judge is None:
             root = self.contract.root
             with self.contract.blamed("task"):
-                own = {name: load_function(reference, root) for name, reference in task.metrics.items()}
+                own = {name: load_function(said.function, root) for name, said in task.metrics.items()}
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
-        said = {**dict(task), "labels": task.labels or None, "called": called or {}}
-        del said["metrics"], said["renamed"]
-        return Task(**said, own=own)
+        taken = {**dict(task), "labels": task.labels or None, "called": called or {}}
+        del taken["metrics"], taken["renamed"]
+        return Task(**taken, own=own, seen=seen)
 
     @property
     def golden_file(self) -> Path | None:

@@ -182,6 +182,17 @@ class DataSection(Section):
     )  # fmt: skip
 
 
+class MetricSection(Section):
+    """A metric of the user's own."""
+
+    function: Reference = Field(description="`module:function(labels, predictions)`: gives one number.")
+    outputs: Texts = Field(
+        (),
+        description="Outputs of the model that it is given in place of the answer: `predictions` is then a mapping of arrays by "
+        "name, [rows, ...], as the model gave them.",
+    )
+
+
 class TaskSection(Section):
     """What the model does, and so which metrics there are."""
 
@@ -196,7 +207,7 @@ class TaskSection(Section):
         None, description="What the class scores are; looked at when left out."
     )
     positive: Label | None = Field(None, description="The class that is found or missed, for a binary task.")
-    metrics: dict[Name, Reference] = Field(
+    metrics: dict[Name, Annotated[MetricSection, shorthand("function", MetricSection)]] = Field(
         default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
     )
     lower_is_better: Texts = Field((), description="Own metrics where less is better.")

@@ -16,6 +16,7 @@ from gradatim.errors import InvalidInput
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.language import LanguageScorer
+from gradatim.metrics.outputs import SEEN
 from gradatim.metrics.predictions import Predictions, check_slices
 from gradatim.metrics.regression import RegressionScorer
 from gradatim.metrics.samples import MetricSamples, Units, absent, proportion_samples
@@ -234,17 +235,21 @@ class Evaluation:
         if not rows.shape[0]:
             return absent(metric, known.higher_is_better, "there is no sample")
         function = self.task.own[metric] if known.kind == "own" else _function(known.by)
+        if lacking := [o for o in self.task.seen.get(metric, ()) if SEEN + o not in self.predictions.outputs]:
+            return absent(metric, known.higher_is_better, f"the model has no output `{lacking[0]}`")
         labels, answers = self.scorer.answer_arrays()
-        labels, answers = np.asarray(labels)[rows], np.asarray(answers)[rows]
+        given = self._seen(metric) or {"": np.asarray(answers)}
+        labels, given = np.asarray(labels)[rows], {name: values[rows] for name, values in given.items()}
         groups = self.predictions.groups
         members = _members(None if groups is None else groups.values[rows], rows.shape[0])
 
         def resample(units: NDArray[np.int64]) -> float:
             chosen = units if members is None else np.concatenate([members[unit] for unit in units])
-            return self._number(metric, function(labels[chosen], answers[chosen]))
+            taken = {name: values[chosen] for name, values in given.items()}
+            return self._number(metric, function(labels[chosen], taken.get("", taken)))
 
         try:
-            value = self._number(metric, function(labels, answers))
+            value = self._number(metric, function(labels, given.get("", given)))
         except InvalidInput:
             raise
         except Exception as error:
@@ -253,6 +258,18 @@ class Evaluation:
             ) from error
         n = rows.shape[0] if members is None else len(members)
         return MetricSamples(metric, value, known.higher_is_better, n, resample=resample)
+
+    def _seen(self, metric: str) -> dict[str, NDArray[Any]]:
+        """The outputs that a metric names, [n, ...]; items of many sizes as an object array [n] of arrays."""
+        found: dict[str, NDArray[Any]] = {}
+        for name in self.task.seen.get(metric, ()):
+            values = self.predictions.outputs[SEEN + name].plain(slice(None))
+            if isinstance(values, list):
+                found[name] = np.empty(len(values), object)
+                found[name][:] = values
+            else:
+                found[name] = values
+        return found
 
     @staticmethod
     def _number(metric: str, value: Any) -> float:

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics.columns import Array, Column, forget, pieces
-from gradatim.metrics.outputs import IGNORED, choose_output, finite, first_row
+from gradatim.metrics.outputs import IGNORED, SEEN, choose_output, finite, first_row
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Label, Task
 
 
 def answer(task: Task, predictions: Predictions) -> tuple[str, Column]:
     """The output that holds the answer, by the rule of ``choose_output``."""
-    shapes = {name: tuple(column.values.shape) for name, column in predictions.outputs.items()}
-    floating = {name: column.values.dtype.kind == "f" for name, column in predictions.outputs.items()}
+    outputs = {name: column for name, column in predictions.outputs.items() if not name.startswith(SEEN)}
+    shapes = {name: tuple(column.values.shape) for name, column in outputs.items()}
+    floating = {name: column.values.dtype.kind == "f" for name, column in outputs.items()}
     name = choose_output(task, shapes, floating)
     return name, predictions.outputs[name]
 

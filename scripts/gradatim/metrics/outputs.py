@@ -12,6 +12,9 @@ from gradatim.errors import InvalidInput
 from gradatim.metrics.columns import Array, pieces
 from gradatim.metrics.task import Task
 
+SEEN = "seen:"
+"""What the names of outputs begin with that are kept, as they are, for own metrics to see."""
+
 IGNORED = -100
 """The label of a position that does not count (the usual convention of token tasks)."""
 
@@ -64,7 +67,8 @@ def reduce_batch(
     Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
     each token. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
     where there is one. A map (a number for each pixel) is laid flat, so that items may differ in size. Language
-    models keep each item's summed negative log-likelihood and its number of scored tokens.
+    models keep each item's summed negative log-likelihood and its number of scored tokens. What own metrics name is
+    kept as it is, under names of its own.
 
     Args:
         outputs: by name, [b, ...].
@@ -74,7 +78,14 @@ def reduce_batch(
     Raises:
         InvalidInput: the outputs do not fit the task.
     """
-    inputs = inputs or {}
+    kept = _kept_for_the_task(task, outputs, inputs or {}, labels)
+    seen = dict.fromkeys(name for names in task.seen.values() for name in names)
+    return kept | {SEEN + name: np.asarray(outputs[name]) for name in seen if name in outputs}
+
+
+def _kept_for_the_task(
+    task: Task, outputs: Mapping[str, Array], inputs: Mapping[str, Array], labels: Any
+) -> dict[str, Any]:
     if len(outputs) == 1 and task.output is None:
         (name,) = outputs
     else:

@@ -13,7 +13,7 @@ from gradatim.metrics import catalogue
 Label = str | int
 OwnMetric = Callable[[Any, Any], float]
 """``function(labels, predictions) -> float``. Classification gives arrays of labels, other tasks the arrays
-as they are."""
+as they are; a metric that names outputs gets those, a mapping of arrays."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Task:
         positive: with two labels, the one that ``precision``, ``recall`` and ``f1`` are about; None is the
             last.
         own: the user's own metrics by name.
+        seen: the outputs that own metrics are given in place of the answer, by the metric.
         lower_is_better: those of them where less is better.
         neighbours: the k of ``recall_at_k`` and ``ndcg_at_k`` measured for embeddings.
         over: the labels that means over classes go over, where a model is compared with one that knows others; None
@@ -43,6 +44,7 @@ class Task:
     scores: Literal["logits", "probabilities"] | None = None
     positive: Label | None = None
     own: Mapping[str, OwnMetric] = field(default_factory=dict)
+    seen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
     neighbours: tuple[int, ...] = (10,)
     causal: bool = True
