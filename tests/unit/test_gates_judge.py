@@ -556,3 +556,17 @@ def test_a_refusal_needs_no_statistics_to_be_read(seed, worse):
         if found.verdict is Verdict.INCONCLUSIVE:
             settles = ("It needs about", "would sooner confirm that than clear it", "too close to the bound")
             assert any(words in found.text for words in settles), found.text
+
+
+def test_a_plan_counts_groups_and_says_what_they_are_worth():
+    gates = [rule("accuracy", "not_worse", 0.02), rule("accuracy", "at_least", 0.9)]
+    (alone, _), (found, least) = (
+        plan(gates, {"": n}, rows=rows) for n, rows in ((1000, None), (100, {"": 1000}))
+    )
+    assert "enough for a margin of 1.8 points" in alone.text
+    assert (found.n, found.needed) == (100, alone.needed)
+    assert found.possible
+    assert found.tight
+    assert "100 groups" in found.text
+    assert "a margin of 5.6 points" in found.text
+    assert least.n == 100

@@ -17,6 +17,7 @@ from gradatim.metrics.task import Task
 
 BINARY = Task("classification", (0, 1), scores="probabilities")
 REGRESSION = Task("regression")
+LABELS = Task("classification", (0, 1))
 
 
 def share(verdict: Verdict, rule: Rule, cases: Iterable[Case]) -> float:
@@ -108,3 +109,39 @@ def test_a_few_answers_that_are_sure_and_wrong_do_not_slip_through_the_log_loss(
     margin = 0.01 * float(np.mean(np.log(levels)) - np.log(1e-3))
     rule = Rule("log_loss", "log_loss", "not_worse", margin)
     assert share(Verdict.PASS, rule, overconfident(n)) <= 0.07
+
+
+def users(groups: int, rows: int, right: float, together: float, draws: int = 200) -> Iterable[Case]:
+    """Users of whom each has a share of right answers of their own (beta): ``together`` is their correlation."""
+    generator = np.random.default_rng(groups * rows)
+    labels, codes = np.zeros(groups * rows, np.int64), np.repeat(np.arange(groups), rows)
+    for _ in range(draws):
+        p = np.full(groups, right)
+        if together:
+            p = generator.beta(right * (1 / together - 1), (1 - right) * (1 / together - 1), groups)
+        answers = (generator.random(groups * rows) > p[codes]).astype(np.int64)
+        yield Case(
+            "v", candidate=Evaluation(LABELS, Predictions.of({"label": answers}, labels, groups=codes))
+        )
+
+
+@pytest.mark.parametrize(("groups", "rows"), [(20, 20), (50, 20), (100, 10)])
+def test_rows_that_go_right_and_wrong_together_hold_the_error(groups, rows):
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+    assert share(Verdict.PASS, rule, users(groups, rows, 0.9, 0.3)) <= 0.07
+    assert share(Verdict.FAIL, rule, users(groups, rows, 0.9, 0.3)) <= 0.07
+
+
+def test_a_good_model_passes_on_fifty_users_with_twenty_rows_each():
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+    assert share(Verdict.PASS, rule, users(50, 20, 0.97, 0.05)) >= 0.95
+
+
+def test_the_same_model_passes_on_a_hundred_users_with_ten_rows_each():
+    cases = [
+        Case("v", candidate=e, baseline=e)
+        for e in (case.candidate for case in users(100, 10, 0.85, 0.05, 50))
+    ]
+    rule = Rule("accuracy", "accuracy", "not_worse", 0.02)
+    assert share(Verdict.PASS, rule, cases) >= 0.95
+    assert "100 groups" in judge([Rule("accuracy", "accuracy", "not_worse", 0.001)], cases[0])[0].text
