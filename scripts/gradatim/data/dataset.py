@@ -224,6 +224,11 @@ class Dataset:
         """A slice column of all rows, as str [n]."""
         return np.concatenate([block.slices[column] for block in self._read(1, with_inputs=False)])
 
+    def group_values(self) -> Array | None:
+        """The group of all rows, as str [n]; None when rows are independent."""
+        parts = [block.groups for block in self._read(1, with_inputs=False) if block.groups is not None]
+        return np.concatenate(parts) if parts else None
+
     def _raw_columns(self, inputs: Mapping[str, Sequence[str] | str] | None) -> tuple[str, ...]:
         source = self._source
         roles = {self.label, self.group, *self.slices}

@@ -77,14 +77,16 @@ def compare(
     value = sign * (new.value - ratio * old.value)
     if new.outcomes is not None and old.outcomes is not None and ratio == 1:
         return _right_and_wrong(new.outcomes == (sign > 0), old.outcomes == (sign > 0), margin, alpha, veto)
-    effect = max(new.effect or 0.0, old.effect or 0.0) * max(1.0, ratio)
+    of_row = max(new.effect or 0.0, old.effect or 0.0) * max(1.0, ratio)
+    effect = new.worth(of_row, old, ratio) or 0.0
     mine, theirs = new.linearised(), old.linearised()
     x = np.zeros(0)
     if mine is not None and theirs is not None and mine.shape == theirs.shape:
         x = sign * (mine - ratio * theirs)
         if new.tailed:
-            reach = None if new.reach is None else new.reach * max(1.0, ratio) + abs(value)
-            alike = max(float(np.abs(mine).max(initial=0)), _ALIKE * (new.reach or 0.0))
+            one = new.worth(new.reach, old, ratio)
+            reach = None if one is None else one * max(1.0, ratio) + abs(value)
+            alike = max(float(np.abs(mine).max(initial=0)), _ALIKE * (one or 0.0))
             return _by_tails(value, x, alike, reach, margin, alpha)
     if not new.counted and x.any():  # what differs is told by its spread
         effect = 0.0

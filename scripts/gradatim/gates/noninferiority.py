@@ -9,7 +9,7 @@ from gradatim.gates.case import Case
 from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import POWER_QUANTILE
 from gradatim.gates.gate import Gate, settle
-from gradatim.gates.quality import few_positives, foreign, realistic, samples_of, unmeasured
+from gradatim.gates.quality import counted, few_positives, foreign, realistic, samples_of, unmeasured
 from gradatim.gates.rule import kept
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals
@@ -46,6 +46,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.FAIL if found.high < -margin else Verdict.INCONCLUSIVE
+    case = counted(case, new)
     detectable, needed = _plan(found, margin, gate.alpha)
     against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
     text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}"
@@ -154,6 +155,9 @@ def _plan(found: Comparison, margin: float, alpha: float) -> tuple[float | None,
     factor = intervals.normal(alpha) + POWER_QUANTILE
     detectable = factor * spread / math.sqrt(found.n)
     room = abs(found.value + margin)
+    if not spread and found.low is not None:  # what was never seen falls with n, not with its root
+        unseen = found.value - found.low
+        return unseen, realistic(found.n * unseen / room, found.n) if room > 1e-9 else None
     if not room > 1e-9 or not spread:
         return detectable, None
     return detectable, realistic((factor * spread / room) ** 2, found.n)

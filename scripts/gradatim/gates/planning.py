@@ -87,6 +87,7 @@ def plan(
     alpha: float | None = None,
     noun: str = "samples",
     severities: Iterable[int] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> list[PlanRow]:
     """Plan every gate.
 
@@ -98,25 +99,27 @@ def plan(
         own: the user's own metrics.
         alpha: the alpha that a budgeted test set leaves (``reuse.alpha_after``), None for each rule's own.
         severities: the severities that the test step measures, where known.
+        rows: samples by slice where ``counts`` counts groups of them, None where each sample stands alone.
     """
     mine = tuple(own)
     known = None if severities is None else tuple(severities)
-    rows = []
+    planned = []
     for rule in with_guards(rules):
         meaning = catalogue.find(rule.metric, task, mine)
         if meaning is None:
             text = f"Nobody knows how to measure `{rule.metric}` for {task}."
-            rows.append(
+            planned.append(
                 PlanRow(_name(rule, rule.where), rule.key, "", None, None, None, None, False, text, rule.line)
             )
             continue
         effective = min(rule.alpha, alpha) if alpha is not None and meaning.on_samples else rule.alpha
         wheres = _wheres(rule, counts)
         for where in wheres:
-            n = counts.get("" if meaning.kind == "robustness" or where is None else where)
+            key = "" if meaning.kind == "robustness" or where is None else where
+            n = counts.get(key)
             positives = None
             if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
-                n, positives = counts.get(""), n
+                key, n, positives = "", counts.get(""), n
             asked = _Asked(rule, meaning, where, n, effective, noun)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
@@ -136,12 +139,13 @@ def plan(
                 measured = ", ".join(map(str, known))
                 row = asked.never(f"severity {rule.severity} is never measured (measured: {measured}).")
             else:
-                row = _plan_one(asked)
+                there = None if rows is None else rows.get(key)
+                row = _plan_one(asked) if there is None else _in_groups(asked, there)
                 if effective < rule.alpha:
                     stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
                     row = replace(row, text=row.text + stricter)
-            rows.append(row)
-    return rows
+            planned.append(row)
+    return planned
 
 
 def samples_not_worse(margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05) -> int:
@@ -233,6 +237,25 @@ def _plan_one(asked: _Asked) -> PlanRow:
     if rule.bound in ("not_worse", "keep"):
         return _comparison(asked)
     return _threshold(asked) if _counts(rule, asked.meaning) else _estimate(asked)
+
+
+def _in_groups(asked: _Asked, rows: int) -> PlanRow:
+    """The row of samples in groups: possible if they may stand alone, planned as if those of a group went together."""
+    alone, together = _plan_one(replace(asked, n=rows)), _plan_one(replace(asked, noun="groups"))
+    if alone.n is None or asked.n == rows:
+        return alone
+    worth = "" if together.least is None else f", and at least {together.least} are needed"
+    if together.detectable is not None:
+        worth = _reached(asked, together.detectable)
+    groups = wording.count(asked.n or 0, "groups")
+    text = f"{alone.text} They come in {groups}: where those of one go right and wrong together, each group counts once{worth}."
+    return replace(together, possible=alone.possible, least=alone.least, text=text)
+
+
+def _reached(asked: _Asked, detectable: float) -> str:
+    if asked.rule.bound in ("not_worse", "keep"):
+        return f", enough for a margin of {wording.points(detectable, asked.meaning)}"
+    return f", enough for a model that is truly at {wording.percent(detectable)}"
 
 
 def _estimate(asked: _Asked) -> PlanRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gradatim.gates import wording
 from gradatim.gates.case import Case
@@ -29,6 +30,11 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
         f"{gate.name} could not be measured: {samples.reason}. Wanted {gate.wanted}.",
         needed=1,
     )
+
+
+def counted(case: Case, samples: MetricSamples) -> Case:
+    """The case with the noun of what counts as one: groups, where samples come in such."""
+    return case if samples.units is None else replace(case, noun="groups")
 
 
 def foreign(gate: Gate, case: Case, samples: MetricSamples) -> GateResult | None:

@@ -10,7 +10,7 @@ from gradatim.gates import exact, wording
 from gradatim.gates.case import Case
 from gradatim.gates.exact import POWER_QUANTILE, decide
 from gradatim.gates.gate import Gate, null_verdict, settle
-from gradatim.gates.quality import few_positives, foreign, realistic, samples_of, unmeasured
+from gradatim.gates.quality import counted, few_positives, foreign, realistic, samples_of, unmeasured
 from gradatim.gates.runtime import contradicts, meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
@@ -64,6 +64,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         return refused
     value = samples.value
     assert value is not None  # noqa: S101 (samples_of looked)
+    case = counted(case, samples)
     n = samples.trials if samples.trials is not None else samples.n
     bounds = samples.bounds(gate.alpha)
     if bounds is None:

@@ -220,6 +220,7 @@ class ClassificationScorer:
             units.count,
             terms=terms,
             statistic=statistic,
+            by_row=(truth == predicted).astype(np.float64),
             effect=_worst_move(metric, totals, width, truth.shape[0]),
             **DECISIONS,
         )
@@ -251,6 +252,7 @@ class ClassificationScorer:
             True,
             units.count,
             influence=units.influence(influence),
+            by_row=influence,
             effect=own + other if place is None else max(own, other),
             **SHARE,
         )

@@ -161,12 +161,10 @@ class Evaluation:
             found = self.scorer.samples(metric, rows, None if by_label else place, units)
         if found.value is None and not rows.shape[0] and where:
             found = replace(found, reason=f"the data have no sample with {where}")
-        effect, reach = (
-            None if most is None else most * units.heaviest for most in (found.effect, found.reach)
-        )
-        return replace(
-            found, where=where, pairing=f"{self.pairing}:{where or ''}", effect=effect, reach=reach
-        )
+        shared = found.units or (None if units.codes is None else units)
+        by_row = None if shared is None else found.by_row
+        pairing = f"{self.pairing}:{where or ''}"
+        return replace(found, where=where, pairing=pairing, units=shared, by_row=by_row)
 
     def _by_truth(self, metric: str) -> bool:
         return self.task.type == "classification" and metric in ("accuracy", "recall")

@@ -16,6 +16,81 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Units:
+    """Which independent unit every row belongs to.
+
+    Attributes:
+        codes: int64 [rows], None when every row is a unit of its own.
+        count: number of units.
+    """
+
+    codes: NDArray[np.int64] | None
+    count: int
+
+    @classmethod
+    def of(cls, groups: NDArray[Any] | None, rows: int) -> Units:
+        if groups is None:
+            return cls(None, rows)
+        distinct, codes = np.unique(groups, return_inverse=True)
+        return cls(codes.astype(np.int64), int(distinct.shape[0]))
+
+    @property
+    def heaviest(self) -> float:
+        """How many rows the largest unit has, in units of an average one."""
+        if self.codes is None or not self.codes.shape[0]:
+            return 1.0
+        return int(np.bincount(self.codes).max()) * self.count / int(self.codes.shape[0])
+
+    def together(self, by_row: Floats) -> float:
+        """How many rows change at once, in units of an average unit: all of it where nothing tells that it is less.
+
+        An upper 95 % bound of the rows' correlation within a unit (one-way analysis of variance [1]_) says how far
+        they go together. Its power of 3/4 is taken, for rare changes come in larger bunches than common ones; so the
+        error holds for changes that correlate by 0.3 where right and wrong do not (tests/bench/gate_simulation.py).
+
+        .. [1] Searle, Casella, McCulloch (1992), Variance Components, 3.6.
+        """
+        from scipy.special import fdtri
+
+        if self.codes is None or self.count < 2:
+            return self.heaviest
+        rows = by_row.shape[0]
+        sizes = np.bincount(self.codes, minlength=self.count)
+        means = np.bincount(self.codes, weights=by_row, minlength=self.count) / sizes
+        heavy = float((sizes**2).sum()) / rows
+        between = float((sizes * (means - by_row.mean()) ** 2).sum()) / (self.count - 1)
+        within = float(((by_row - means[self.codes]) ** 2).sum()) / max(1, rows - self.count)
+        if not within > 1e-12 * max(1.0, between):
+            return float(heavy * self.count / rows)
+        usual = (rows - heavy) / (self.count - 1)
+        ratio = between / within / float(fdtri(self.count - 1, rows - self.count, 0.05))
+        alike = min(max((ratio - 1) / (ratio + usual - 1), 0.0), 1.0)
+        return float((1 + (heavy - 1) * alike**0.75) * self.count / rows)
+
+    def influence(self, by_row: Floats) -> Floats:
+        """Influence by unit from influence by row: the same mean over units as over rows."""
+        if self.codes is None:
+            return by_row
+        rows = max(1, by_row.shape[0])
+        return np.asarray(np.bincount(self.codes, weights=by_row, minlength=self.count) * (self.count / rows))
+
+    def blocks(self, rows: int) -> tuple[NDArray[np.signedinteger[Any]], int]:
+        """Codes of at most ``intervals.UNITS`` equal blocks of units, for resampling; and how many."""
+        small = self.count <= intervals.UNITS
+        blocks = self.count if small else self.count // math.ceil(self.count / intervals.UNITS)
+        if self.codes is None:
+            codes = np.arange(rows, dtype=np.int32)
+            np.remainder(codes, blocks, out=codes)
+            return codes, blocks
+        return self.codes if small else np.asarray(self.codes % blocks, np.int32), blocks
+
+    def sums(self, columns: list[Floats]) -> Floats:
+        """Terms [blocks, k] from columns of [rows]."""
+        codes, count = self.blocks(columns[0].shape[0])
+        return np.stack([np.bincount(codes, weights=column, minlength=count) for column in columns], axis=1)
+
+
+@dataclass(frozen=True)
 class MetricSamples:
     """A metric's value and whatever is known about how it varies from sample to sample.
 
@@ -36,10 +111,12 @@ class MetricSamples:
         terms: float64 [n, k], sums of which the value is a function.
         statistic: that function, [draws, k] -> [draws].
         resample: value on given rows, for a metric that is only a function.
-        effect: the most that one unit can take from the value, times n; bounds what was never seen.
-        reach: how far one unit can lie from the value, where its range has ends; None where the tail must tell.
+        effect: the most that one row can take from the value, times the rows; bounds what was never seen.
+        reach: how far one row can lie from the value, where its range has ends; None where the tail must tell.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
+        by_row: what each row adds, in any unit, where rows share a unit: tells how far they go together.
+        units: which rows share one.
         positives: for F1, the true positives' total that it rests on.
         upward: for a sum of absolute deviations, what noise alone adds to it.
         low_limit, high_limit: the ends of the metric's range.
@@ -63,6 +140,8 @@ class MetricSamples:
     effect: float | None = None
     reach: float | None = None
     counted: bool = False
+    by_row: Floats | None = None
+    units: Units | None = None
     positives: int | None = None
     upward: intervals.Upward | None = None
     low_limit: float = -math.inf
@@ -83,11 +162,11 @@ class MetricSamples:
         assert value is not None  # noqa: S101 (bounds() looked)
         if self.successes is not None and self.trials is not None:
             return intervals.clopper_pearson(self.successes, self.trials, alpha)
-        effect = (self.effect or 0.0) if self.counted else 0.0
+        effect = (self.worth(self.effect) or 0.0) if self.counted else 0.0
         by_unit = self.linearised() if self.tailed else self.influence
         if by_unit is not None:
             found = (
-                tails.bounds(by_unit, alpha, self.reach)
+                tails.bounds(by_unit, alpha, self.worth(self.reach))
                 if self.tailed
                 else intervals.mean_bounds(by_unit, alpha, effect)
             )
@@ -99,7 +178,7 @@ class MetricSamples:
             return None
         if self.upward is not None:
             error = max(float(draws.std(ddof=1)), float(np.linalg.norm(self.upward.errors)))
-            return self.upward.bounds(value, error, self.n, self.effect or 0.0, alpha)
+            return self.upward.bounds(value, error, self.n, self.worth(self.effect) or 0.0, alpha)
         return intervals.bootstrap_bounds(value, draws, self.n, effect, alpha) or self._bounds_without_spread(
             alpha
         )
@@ -117,8 +196,23 @@ class MetricSamples:
             return (self.value, self.value) if math.isclose(self.value, self.high_limit) else None
         if not self.counted and not (math.isfinite(self.low_limit) and math.isfinite(self.high_limit)):
             return None
-        rest = intervals.unseen(self.n, alpha) * self.effect
+        rest = intervals.unseen(self.n, alpha) * (self.worth(self.effect) or 0.0)
         return self.value - rest, self.value + rest
+
+    def worth(
+        self, of_row: float | None, other: MetricSamples | None = None, ratio: float = 1.0
+    ) -> float | None:
+        """What a unit can do where a row can do ``of_row``, by itself or in the difference to another model's."""
+        if of_row is None or self.units is None or self.units.codes is None:
+            return of_row
+        if other is None:
+            by_row = self.by_row
+            return of_row * (self.units.heaviest if by_row is None else self.units.together(by_row))
+        alone = max(self.worth(1.0) or 0.0, other.worth(1.0) or 0.0)
+        if self.by_row is not None and other.by_row is not None and self.by_row.shape == other.by_row.shape:
+            change = self.by_row - ratio * other.by_row
+            alone = max(alone, self.units.together(change)) if change.any() else alone
+        return of_row * alone
 
     def linearised(self) -> Floats | None:
         """Influence by unit, mean zero: known, of right and wrong, or by the statistic's slope at the data's sums."""
@@ -160,55 +254,6 @@ def absent(metric: str, higher_is_better: bool, reason: str) -> MetricSamples:
     return MetricSamples(metric, None, higher_is_better, 0, reason=reason)
 
 
-@dataclass(frozen=True)
-class Units:
-    """Which independent unit every row belongs to.
-
-    Attributes:
-        codes: int64 [rows], None when every row is a unit of its own.
-        count: number of units.
-    """
-
-    codes: NDArray[np.int64] | None
-    count: int
-
-    @classmethod
-    def of(cls, groups: NDArray[Any] | None, rows: int) -> Units:
-        if groups is None:
-            return cls(None, rows)
-        distinct, codes = np.unique(groups, return_inverse=True)
-        return cls(codes.astype(np.int64), int(distinct.shape[0]))
-
-    @property
-    def heaviest(self) -> float:
-        """How many rows the largest unit has, in units of an average one."""
-        if self.codes is None or not self.codes.shape[0]:
-            return 1.0
-        return int(np.bincount(self.codes).max()) * self.count / int(self.codes.shape[0])
-
-    def influence(self, by_row: Floats) -> Floats:
-        """Influence by unit from influence by row: the same mean over units as over rows."""
-        if self.codes is None:
-            return by_row
-        rows = max(1, by_row.shape[0])
-        return np.asarray(np.bincount(self.codes, weights=by_row, minlength=self.count) * (self.count / rows))
-
-    def blocks(self, rows: int) -> tuple[NDArray[np.signedinteger[Any]], int]:
-        """Codes of at most ``intervals.UNITS`` equal blocks of units, for resampling; and how many."""
-        small = self.count <= intervals.UNITS
-        blocks = self.count if small else self.count // math.ceil(self.count / intervals.UNITS)
-        if self.codes is None:
-            codes = np.arange(rows, dtype=np.int32)
-            np.remainder(codes, blocks, out=codes)
-            return codes, blocks
-        return self.codes if small else np.asarray(self.codes % blocks, np.int32), blocks
-
-    def sums(self, columns: list[Floats]) -> Floats:
-        """Terms [blocks, k] from columns of [rows]."""
-        codes, count = self.blocks(columns[0].shape[0])
-        return np.stack([np.bincount(codes, weights=column, minlength=count) for column in columns], axis=1)
-
-
 def mean_samples(
     metric: str, values: Floats, units: Units, higher_is_better: bool, **more: Any
 ) -> MetricSamples:
@@ -224,6 +269,7 @@ def mean_samples(
         higher_is_better,
         units.count,
         influence=units.influence(values - value),
+        by_row=values,
         **{"effect": effect, "reach": effect, **more},
     )
 
@@ -266,5 +312,8 @@ def ratio_samples(
         return absent(metric, higher_is_better, reason)
     value = float(numerators.sum()) / total
     mean = total / denominators.shape[0]
-    influence = units.influence((numerators - value * denominators) / mean)
-    return MetricSamples(metric, value, higher_is_better, units.count, influence=influence, **more)
+    by_row = (numerators - value * denominators) / mean
+    influence = units.influence(by_row)
+    return MetricSamples(
+        metric, value, higher_is_better, units.count, influence=influence, by_row=by_row, **more
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL, Variant
@@ -98,6 +98,7 @@ def plan_gates(candidate: Candidate) -> list[PlanRow]:
         alpha=None if uses is None else alpha_after(uses),
         noun=_noun(candidate),
         severities=SEVERITIES,
+        rows=_counts(candidate, grouped=False) if _grouped(candidate) else None,
     )
 
 
@@ -111,24 +112,37 @@ def hopeless_gates(candidate: Candidate) -> list[PlanRow]:
     return [row for row in plan_gates(candidate) if not row.possible and not (warns and row.undecidable)]
 
 
-def _counts(candidate: Candidate) -> dict[str, int]:
-    """Samples by slice: all, by declared class, by value of each slice column."""
+def _grouped(candidate: Candidate) -> bool:
+    """Whether the samples come in groups."""
+    known = candidate.contract.data_set("evaluation") is not None
+    return known and candidate.rows.dataset("evaluation", None).group is not None
+
+
+def _counts(candidate: Candidate, *, grouped: bool = True) -> dict[str, int]:
+    """Samples by slice, or groups where these come in such: all, by declared class, by value of each slice column."""
     if candidate.contract.data_set("evaluation") is None:
         return {}
     dataset = candidate.rows.dataset("evaluation", None)
-    counts = {"": len(dataset)}
+    units = dataset.group_values() if grouped else None
+    once: list[Any] = list(range(len(dataset))) if units is None else units.tolist()
+    counts = {"": len(set(once))}
     task = candidate.contract.parts.task
     labels = dataset.labels()
     if labels is not None and task is not None and task.type == "classification":
-        seen = Counter(str(label) for label in labels.tolist())
+        seen = _distinct(labels.tolist(), once)
         declared = [str(label) for label in task.labels] or sorted(seen)
         indices = bool(task.labels) and labels.dtype.kind in "iu" and not set(seen) <= set(declared)
         counts |= {f"class={name}": seen[str(i) if indices else name] for i, name in enumerate(declared)}
     for column in dataset.slices:
-        counts |= {
-            f"{column}={value}": n for value, n in Counter(dataset.slice_values(column).tolist()).items()
-        }
+        values = _distinct(dataset.slice_values(column).tolist(), once)
+        counts |= {f"{column}={value}": n for value, n in values.items()}
     return counts
+
+
+def _distinct(values: list[Any], units: list[Any]) -> Counter[str]:
+    """How many units have each value, in the order of the rows."""
+    pairs = zip(map(str, values), units, strict=True)
+    return Counter(value for value, _ in dict.fromkeys(pairs))
 
 
 def _noun(candidate: Candidate) -> str:
