@@ -66,8 +66,11 @@ def load_function(reference: str, root: Path) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def explaining(reference: str, root: Path) -> Iterator[None]:
+def explaining(reference: str, root: Path, called_with: str = "") -> Iterator[None]:
     """Turn any exception of the user's code inside the block into one paragraph with its file and line.
+
+    Args:
+        called_with: a sentence on what the code is given and must give, where it may not know.
 
     Raises:
         InvalidInput: the user's code raised, or called ``sys.exit``. Errors of gradatim itself pass.
@@ -77,7 +80,8 @@ def explaining(reference: str, root: Path) -> Iterator[None]:
     except GradatimError:
         raise
     except (Exception, SystemExit) as error:
-        raise InvalidInput(f"`{reference}` failed at {_where(error, root)}: {_what(error)}.") from error
+        said = f"`{reference}` failed at {_where(error, root)}: {_what(error)}. {called_with}"
+        raise InvalidInput(said.rstrip()) from error
 
 
 def local_closure(root: Path, entry: Path | str) -> list[Path]:

@@ -21,6 +21,7 @@ from gradatim.checks.rehearsal import Seen, look, rehearse
 from gradatim.contract.reading import contract_of
 from gradatim.errors import GradatimError
 from gradatim.evidence.codec import encode
+from gradatim.models import UnreleasedFile
 from gradatim.signature import Signature
 
 
@@ -48,7 +49,8 @@ def _answer(wanted: dict[str, Any]) -> dict[str, Any]:
         os.chdir(contract.root)  # after the imports, so that no file of the user's shadows a module
         return works[wanted["do"]](candidate, Path(wanted["arrays"]))
     except GradatimError as error:
-        return {"error": str(error), "exit_code": error.exit_code}
+        file = error.file if isinstance(error, UnreleasedFile) else None
+        return {"error": str(error), "exit_code": error.exit_code, "file": file}
 
 
 def _open(candidate: Candidate, _arrays: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from gradatim.models.inspection import inspect_model, model_files
 from gradatim.models.opening import open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
 from gradatim.models.ready import ready
+from gradatim.models.released_only import UnreleasedFile
 from gradatim.models.stateful import bind
 from gradatim.models.tokenizer import encoded
 
@@ -13,6 +14,7 @@ __all__ = [
     "Arrays",
     "Predictor",
     "UnknownFormat",
+    "UnreleasedFile",
     "batch_size",
     "batched",
     "bind",

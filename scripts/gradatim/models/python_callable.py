@@ -47,7 +47,8 @@ def open_python(source: ModelSource) -> RuntimeModel:
     released = _released_only(source)
 
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        with released(), explaining(reference, source.root):
+        told = f"It is called with a dict of named arrays ({', '.join(inputs)}), and must give one."
+        with released(), explaining(reference, source.root, told):
             outputs = predict(dict(inputs))
         if not isinstance(outputs, Mapping):
             raise InvalidInput(

@@ -20,6 +20,18 @@ _at_work: list[ReleasedOnly] = []
 """Whose model runs now: Python has one hook for the whole process, and it cannot be taken back."""
 
 
+class UnreleasedFile(InvalidInput):
+    """A model opens a file of its project that is not released with it.
+
+    Args:
+        file: its path below the project, with slashes.
+    """
+
+    def __init__(self, message: str, file: str) -> None:
+        super().__init__(message)
+        self.file = file
+
+
 class ReleasedOnly:
     """Refuses, by name, what a model opens of its project and the release does not hold.
 
@@ -113,9 +125,10 @@ class ReleasedOnly:
         return None
 
     def _error(self, name: str) -> InvalidInput:
-        return InvalidInput(
+        return UnreleasedFile(
             f"`{self._reference}` opens `{name}`, which is not part of the release: whoever gets it would not have that "
-            f"file. Name it in `model.files`, for example `files: [{name}]`."
+            f"file. Name it in `model.files`, for example `files: [{name}]`.",
+            name,
         )
 
 

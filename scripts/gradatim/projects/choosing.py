@@ -19,6 +19,7 @@ from gradatim.projects.trial import Trouble, Tryout
 from gradatim.signature import Signature
 
 _MOST_TRIED = 6
+_MOST_FILES = 50
 """Functions of the user's that are tried in a place that one of them may fill."""
 
 _MOST_DATA = 12
@@ -34,6 +35,7 @@ class Choice:
     Attributes:
         model: its file or folder; None for a function alone, or where there is none.
         factory: the function that makes it, or that it is.
+        files: what that function opens, relative to the contract.
         signature: its inputs and outputs; None when they cannot be read.
         size: bytes of its files; None likewise.
         evaluation: path of the data; None when none can be used.
@@ -49,6 +51,7 @@ class Choice:
 
     model: FoundModel | None = None
     factory: str | None = None
+    files: tuple[str, ...] = ()
     signature: Signature | None = None
     size: int | None = None
     evaluation: str | None = None
@@ -77,6 +80,7 @@ class Choice:
         model = {
             "path": self.model.path if self.model else None,
             "factory": self.factory,
+            "files": list(self.files),
             "inputs": self.given,
         }
         found: dict[str, Any] = {"model": {"name": "model", **{k: v for k, v in model.items() if v}}}
@@ -147,7 +151,8 @@ def _function(root: Path, found: Findings, functions: tuple[FoundFunction, ...],
         if choice.seen is not None:
             size = None if made.model is None else (root / made.model.path).stat().st_size
             return replace(choice, size=size)
-        grave |= dict.fromkeys(f"{made.factory} was left out: {reason}" for reason in choice.grave)
+        reasons = choice.grave or choice.notes[-1:]
+        grave |= dict.fromkeys(f"{made.factory} was left out: {reason}" for reason in reasons)
     return _with_data(root, Choice(notes=tuple(grave)), found, (), trial)
 
 
@@ -172,7 +177,7 @@ def _with_data(
     troubles: list[Trouble] = []
     # the last may be fed all the same: a folder of a language model brings what makes tokens of text
     for made in (*fed[:_MOST_TRIED], *_preprocessed(usable, functions), *usable[: not fed]):
-        seen = trial.look(made.text())
+        made, seen = _asked(made, trial)
         if isinstance(seen, Seen):
             told = (*notes, *_about(made))
             made = replace(made, seen=seen, further=_further(made, fed), notes=told)
@@ -183,6 +188,16 @@ def _with_data(
     chosen = (*fed, *usable)[0]
     grave = tuple(trouble.reason for trouble in troubles if trouble.grave)
     return replace(chosen, grave=grave, notes=(*notes, *_about(chosen), *_not_fed(chosen, troubles)))
+
+
+def _asked(choice: Choice, trial: Tryout) -> tuple[Choice, Seen | Trouble]:
+    """What a model says to some rows, with every file that its function turns out to open named."""
+    while True:
+        seen = trial.look(choice.text())
+        file = seen.file if isinstance(seen, Trouble) else None
+        if file is None or choice.factory is None or file in choice.files or len(choice.files) == _MOST_FILES:
+            return choice, seen
+        choice = replace(choice, files=(*choice.files, file))
 
 
 def _not_fed(choice: Choice, troubles: Sequence[Trouble]) -> Iterator[str]:
@@ -196,7 +211,11 @@ def _not_fed(choice: Choice, troubles: Sequence[Trouble]) -> Iterator[str]:
             f"that makes the model's inputs of {columns or 'its columns'} in `data.preprocess`."
         )
     elif troubles:
-        instead = "" if troubles[0].grave else " Name the function that prepares them in `data.preprocess`."
+        instead = (
+            ""
+            if troubles[0].grave or choice.factory
+            else " Name the function that prepares them in `data.preprocess`."
+        )
         yield f"The model could not be asked about {choice.evaluation}: {troubles[0].reason}{instead}"
 
 

@@ -33,12 +33,14 @@ class Trouble:
         reason: what a run would say, or how the process ended.
         corruption: the corruption that cannot be applied, for the part ``robustness``.
         grave: whether a person must know: the machine lacks something, or the process hung or ended.
+        file: a file that the model opens and the contract does not release with it.
     """
 
     part: str
     reason: str
     corruption: str | None = None
     grave: bool = False
+    file: str | None = None
 
 
 class Tryout:
@@ -110,7 +112,8 @@ class Tryout:
             return Trouble("model", reason, grave=True)
         found: dict[str, Any] = json.loads(line)
         if "error" in found:
-            return Trouble("model", found["error"], grave=found["exit_code"] == EnvironmentLacks.exit_code)
+            lacks = found["exit_code"] == EnvironmentLacks.exit_code
+            return Trouble("model", found["error"], grave=lacks, file=found["file"])
         return found
 
     def _start(self) -> subprocess.Popen[bytes]:
