@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from gradatim.metrics.predictions import Predictions
 
 STATEMENT = "statement.json"
-_VERSION = "gradatim"
+_ADDED = ("gradatim", "device")
+"""What the walk adds to the inputs of a step, and which says nothing about the rows."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def _part(candidate: Candidate, step: str, shard: Shard, inputs: Mapping[str, st
         raise _broken(step, shard, "it has no statement, so it came to no end")
     if statement.gradatim != __version__:
         raise _broken(step, shard, f"gradatim {statement.gradatim} made it, and this is {__version__}")
-    said = {name: digest for name, digest in statement.inputs.items() if name != _VERSION}
+    said = {name: digest for name, digest in statement.inputs.items() if name not in _ADDED}
     if changed := sorted(name for name in said.keys() | inputs.keys() if said.get(name) != inputs.get(name)):
         raise _broken(step, shard, f"it rests on another {', '.join(changed)}")
     try:

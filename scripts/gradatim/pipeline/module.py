@@ -16,7 +16,7 @@ class StepModule(Protocol):
     """What every file in ``steps/`` offers.
 
     ``still_holds(candidate, statement)`` may ask more of evidence to be skipped on; a step whose rows may be shared out
-    has ``run_shard(candidate, shard)`` besides.
+    has ``answers(candidate)`` and ``run_shard(candidate, shard)`` besides.
     """
 
     def depends_on(self, candidate: Candidate) -> Mapping[str, str]:
@@ -30,6 +30,10 @@ class StepModule(Protocol):
 
 class SharedStep(StepModule, Protocol):
     """A step whose rows several jobs may share."""
+
+    def answers(self, candidate: Candidate) -> int:
+        """How many answers to a row it asks models for, in all."""
+        ...
 
     def run_shard(self, candidate: Candidate, shard: Shard) -> Outcome:
         """Do one part of the rows."""

@@ -14,6 +14,7 @@ from gradatim.evidence.codec import encode
 from gradatim.evidence.found import outputs_for_ci
 from gradatim.evidence.statement import Statement
 from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.cores import merged, share_out
 from gradatim.pipeline.graph import STEPS
 from gradatim.pipeline.module import SharedStep, inputs_of, step_module
 from gradatim.pipeline.standing import Standing
@@ -87,10 +88,14 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
         _refuse(name, candidate, known)
     inputs = inputs_of(name, candidate)
     candidate.workspace.forget(name)
+    if STEPS[name].shared:
+        share_out(candidate, name)
     outcome = step_module(name).run(candidate)
     seconds = time.monotonic() - began
     statement = outcome.statement(candidate, name, inputs, seconds)
     candidate.workspace.save(statement)
+    if STEPS[name].shared:
+        merged(candidate, name)
     return StepRun(statement, skipped=False, seconds=seconds)
 
 

@@ -93,6 +93,12 @@ def run(candidate: Candidate) -> Outcome:
     )
 
 
+def answers(candidate: Candidate) -> int:
+    """How many answers to a row it asks models for, in all."""
+    rows = len(candidate.rows.dataset("evaluation", None))
+    return rows * sum(map(len, _runs(candidate, _contestants(candidate)).values()))
+
+
 def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Predict one part of the rows with every variant and the baseline, for a later run to merge."""
     variants = _contestants(candidate)

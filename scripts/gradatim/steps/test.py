@@ -48,6 +48,13 @@ def run(candidate: Candidate) -> Outcome:
     return outcome
 
 
+def answers(candidate: Candidate) -> int:
+    """How many answers to a row it asks models for, in all."""
+    from gradatim.checks.robustness import work
+
+    return work(candidate, len(candidate.forms.all) + (candidate.replaced.path is not None))
+
+
 def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Corrupt one part of the rows for every variant and the baseline, for a later run to merge."""
     from gradatim.checks.robustness import robustness_shard

@@ -1,0 +1,85 @@
+"""Rows shared out among the processors of one machine: the same evidence, whatever the number, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gate_project import GateProject, lay_down
+
+from gradatim.pipeline import cores
+from gradatim.pipeline.step import run_step
+from gradatim.shard import Shard
+
+LABELS = np.arange(120) % 3
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> GateProject:
+    made = lay_down(tmp_path, LABELS, LABELS, LABELS)
+    made.contract("accuracy: {at_least: 50%}", test="robustness: [feature_noise], items: 40")
+    for step in ("build", "inspect", "compress"):
+        assert run_step(step, made.release()).code == 0
+    return made
+
+
+def found(project: GateProject, step: str) -> Any:
+    """What a step says of the model, and the predictions that it leaves; times and places apart."""
+    candidate = project.release()
+    statement = run_step(step, candidate, force=True).statement
+    folder = candidate.workspace.folder
+    left = {path.relative_to(folder): path.read_bytes() for path in folder.glob("predictions/**/*.npy")}
+    assert not candidate.workspace.shards_folder(step).exists()
+    assert not list(folder.glob("shards/*.here"))
+    return statement.measurements, statement.gates, statement.verdict, left
+
+
+@pytest.mark.parametrize("step", ["evaluate", "test"])
+def test_more_processes_leave_the_very_same_result(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    alone = found(project, step)
+    monkeypatch.setattr(cores, "_ANSWERS", 1)
+    monkeypatch.setattr(cores, "_SECONDS", 1e-6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    ran = []
+    monkeypatch.setattr(cores, "_run", lambda *given, run=cores._run: ran.append(run(*given)) or ran[-1])
+    assert found(project, step) == alone
+    assert ran == [True]
+
+
+def test_what_a_run_that_was_killed_left_is_dropped_and_parts_of_ci_jobs_are_not(
+    project: GateProject,
+) -> None:
+    candidate = project.release()
+    folder = candidate.workspace.shard_folder("evaluate", Shard(1, 2))
+    folder.mkdir(parents=True)
+    cores.share_out(candidate, "evaluate")
+    assert folder.exists()
+    (folder.parent.parent / "evaluate.here").touch()
+    assert run_step("evaluate", project.release(), force=True).code == 0
+    assert not folder.exists()
+
+
+def test_a_long_step_says_before_it_starts_how_long_it_will_take(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    class Told:
+        def task(self, name: str, total: int | None) -> Any:
+            @contextlib.contextmanager
+            def shown() -> Any:
+                yield lambda amount=1, note="": told.append((name, note))
+
+            return shown()
+
+    monkeypatch.setattr(cores, "_ANSWERS", 1)
+    candidate = project.release()
+    candidate.progress = Told()
+    run_step("evaluate", candidate, force=True)
+    assert told[0] == ("evaluate", "about 1 s")
