@@ -189,6 +189,7 @@ EXAMPLES = {
     "gates.*.severity": Example(1, 2, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
     "gates.*.strict": Example(False, True, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
     "gates.*.confidence": Example("90%", "95%", _on("accuracy", at_least="80%")),
+    "test.budget": Example(ABSENT, 1e-9, _ROBUST),
     "benchmark.threads": Example(1, 2),
     "benchmark.rounds": Example(3, 4),
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),

@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 from gate_project import GateProject, lay_down
 
+from gradatim.checks.robustness_scores import load_scores
+from gradatim.gates.case import Case
+from gradatim.gates.judge import judge
+from gradatim.gates.rule import Rule
+from gradatim.gates.verdict import Verdict
 from gradatim.pipeline import cores
 from gradatim.pipeline.step import run_step
 from gradatim.shard import Shard
@@ -50,6 +55,27 @@ def test_more_processes_leave_the_very_same_result(
     monkeypatch.setattr(cores, "_run", lambda *given, run=cores._run: ran.append(run(*given)) or ran[-1])
     assert found(project, step) == alone
     assert ran == [True]
+
+
+def test_a_budget_bounds_the_corruptions_and_names_what_was_left_out(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.contract(
+        "accuracy: {at_least: 50%}",
+        test="robustness: [feature_noise, missing_values], items: 40, budget: 0.000001 s",
+    )
+    rule = Rule("robustness[feature_noise]", "robustness", "at_least", 0.1, where="feature_noise")
+    monkeypatch.setattr(cores, "_ANSWERS", 1)
+    monkeypatch.setattr(cores, "_SECONDS", 1e-6)
+    for processes in (1, 2):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=processes: set(range(n)))
+        candidate = project.release()
+        done = run_step("test", candidate, force=True)
+        assert done.code == 0
+        assert done.summary.endswith("left out, for `test.budget` was spent: feature_noise, missing_values")
+        scores = load_scores(candidate.workspace, "original", None)
+        case = Case("original", robustness={score.corruption: score for score in scores})
+        assert judge([rule], case)[0].verdict is Verdict.FAIL
 
 
 def test_what_a_run_that_was_killed_left_is_dropped_and_parts_of_ci_jobs_are_not(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,16 @@ Answers = Callable[[str, int, Collection[str]], Mapping[str, Predictions | Inval
 """What models say to all items under a corruption at a severity, or why they cannot: by the name of each one asked."""
 
 
+LEFT_OUT = "the time that `test.budget` allows was over"
+
+
+class LeftOut(InvalidInput):
+    """A corruption that there was no time for: no fault of the model's."""
+
+    def __init__(self) -> None:
+        super().__init__(LEFT_OUT)
+
+
 @dataclass(frozen=True)
 class Study:
     """Which items are scored, under which corruptions.
@@ -49,6 +61,7 @@ class Study:
         declared: what the contract says of the items.
         reference: data that show how a table's features are spread, likewise; None takes the evaluation data.
         feeding: how the data become a model's inputs, by its name: models that are fed alike are asked together.
+        until: when, by the monotonic clock, no further severity is begun; the clean items are always done.
         advance: told of the items done: items x models x (1 + 5 x corruptions) in all.
     """
 
@@ -61,6 +74,7 @@ class Study:
     declared: Declared = field(default_factory=Declared)
     reference: Callable[[str, Signature], Dataset | None] = lambda name, signature: None
     feeding: Callable[[str], Hashable] = lambda name: None
+    until: float = math.inf
     advance: Advance = lambda amount=1, note="": None
 
 
@@ -80,6 +94,8 @@ class Asked:
         models = {name: model for name, model in self.models.items() if name in names}
         if corruption == CLEAN:
             return _answered(models, map(self.data.prepare, self.rows), self.study, CLEAN)
+        if time.monotonic() >= self.study.until:
+            return {name: LeftOut() for name in models}
         bent = (self.corruptor.apply(corruption, severity, raw) for raw in self.rows)
         return _answered(models, bent, self.study, f"{corruption}:{severity}")
 

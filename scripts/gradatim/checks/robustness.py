@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, left, merged
-from gradatim.checks.answers import Answers, Asked, Study, answers_of, asked
+from gradatim.checks.answers import LEFT_OUT, Answers, Asked, LeftOut, Study, answers_of, asked
 from gradatim.checks.corruption import Declared
 from gradatim.checks.robustness_scores import Robustness, score
 from gradatim.checks.sampled import sample
@@ -127,11 +129,12 @@ def _merging(shards: Sequence[Part], items: NDArray[np.int64], folder: Path, adv
         found: dict[str, Predictions | InvalidInput] = {}
         for name in names:
             where = _where(name, corruption, severity)
-            found[name] = (
-                InvalidInput(broken[where])
-                if where in broken
-                else merged("test", shards, where, folder / where, items)
-            )
+            if broken.get(where) == LEFT_OUT:
+                found[name] = LeftOut()
+            elif where in broken:
+                found[name] = InvalidInput(broken[where])
+            else:
+                found[name] = merged("test", shards, where, folder / where, items)
             advance(len(items), f"{corruption}:{severity}")
         return found
 
@@ -164,6 +167,7 @@ def study_of(candidate: Candidate, advance: Advance = lambda amount=1, note="": 
         Declared(settings.modality, low, high),
         lambda name, signature: _calibration(candidate, name, signature),
         lambda name: repr(candidate.rows_of(name).feeding("evaluation")),
+        time.monotonic() + (math.inf if settings.budget is None else settings.budget),
         advance,
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.workspace import Workspace
-from gradatim.checks.answers import CLEAN, Answers
+from gradatim.checks.answers import CLEAN, LEFT_OUT, Answers, LeftOut
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.found import Check
 from gradatim.files import replacing
@@ -65,6 +65,11 @@ class Robustness:
     scores: dict[str, ItemScores] = field(default_factory=dict)
     checks: dict[str, list[Check]] = field(default_factory=dict)
 
+    def done(self, corruptions: Iterable[str]) -> tuple[str, ...]:
+        """The corruptions that there was time for; none where no model was asked."""
+        missed = {c.name for own in self.checks.values() for c in own if LEFT_OUT in c.detail}
+        return tuple(name for name in corruptions if name not in missed) if self.scores else ()
+
     def in_order(self, names: Iterable[str]) -> Robustness:
         """In the order of the models, whichever of them were asked together."""
         return Robustness(
@@ -103,7 +108,7 @@ def score(
     corrupted: dict[str, dict[str, Scores]] = {name: {} for name in names}
     for corruption in corruptions:
         columns: dict[str, list[Scores]] = {name: [] for name in names}
-        broken: dict[str, str] = {}
+        broken: dict[str, Check] = {}
         for severity in SEVERITIES:
             going = [name for name in names if name not in broken]
             for name, answered in answers(corruption, severity, going).items():
@@ -112,9 +117,8 @@ def score(
                         raise answered
                     columns[name].append(_Read.of(tasks(name), answered, tasks).scores(clean[name]))
                 except InvalidInput as error:
-                    broken[name] = f"at severity {severity}: {error}"
-        for name, why in broken.items():
-            check = Check("robustness", corruption, Verdict.FAIL, f"No usable answer {why}")
+                    broken[name] = _without(corruption, severity, error)
+        for name, check in broken.items():
             found.checks.setdefault(name, []).append(check)
         for name in names:
             if name not in broken:
@@ -124,6 +128,14 @@ def score(
             items, evaluation.pairing, whole, evaluation.scores(evaluation), corrupted[name]
         )
     return found.in_order(names)
+
+
+def _without(corruption: str, severity: int, error: InvalidInput) -> Check:
+    """Why a corruption has no scores: the model's fault, or nobody's."""
+    if isinstance(error, LeftOut):
+        return Check("robustness", corruption, Verdict.PASS, f"Left out: {error}.")
+    why = f"No usable answer at severity {severity}: {error}"
+    return Check("robustness", corruption, Verdict.FAIL, why)
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,11 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
         outputs += _golden_of_this(candidate, able[0]) if able else ()
     verdict = _best(gates, variants)
+    done = robust.done(settings.robustness)
     checks.sort(key=lambda check: GROUPS.index(check.group))
     outputs.append(_junit(candidate, verdict, checks))
     return Outcome(
-        _summary(checks, settings.robustness if robust.scores else ()),
+        _summary(checks, done, settings.robustness if robust.scores else ()),
         {variant.name: variant.manifest.digest for variant in variants},
         verdict,
         tuple(found),
@@ -111,7 +112,7 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
         Tested(
             tuple(checks),
             Corrupted(
-                settings.robustness if robust.scores else (),
+                done,
                 len(next(iter(robust.scores.values())).items) if robust.scores else 0,
             ),
         ),
@@ -236,11 +237,13 @@ def _first_line(detail: str) -> str:
     return (errors or lines or ["failed"])[0][:300]
 
 
-def _summary(checks: list[Check], corruptions: tuple[str, ...]) -> str:
+def _summary(checks: list[Check], corruptions: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     bad = failed(checks)
     count = f"{len(checks):,}".replace(",", " ")
     told = f"{len(bad)} of {count} checks failed" if bad else f"{count} checks"
     if corruptions:
         plural = "" if len(corruptions) == 1 else "s"
         told += f", {len(corruptions)} corruption{plural} x {len(SEVERITIES)} severities"
+    if missed := [name for name in wanted if name not in corruptions]:
+        told += f"; left out, for `test.budget` was spent: {', '.join(missed)}"
     return told

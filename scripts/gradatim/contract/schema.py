@@ -109,6 +109,12 @@ class Test(Section):
         "against; none unless you say so, for evaluation data are often private.",
     )  # fmt: skip
     timeout: float = Field(600, gt=0, description="Seconds your own tests may take.")
+    budget: Seconds | None = Field(
+        None,
+        description="How long the corruptions may take, each job's part of them: `5 min`. What there is no time for is left out and "
+        "named; a gate on it is not proven. No bound when left out.",
+        examples=["5 min"],
+    )
     items: int = Field(2000, ge=1, description="At most so many items are corrupted and run again.")
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
 
