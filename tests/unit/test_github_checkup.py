@@ -52,6 +52,15 @@ def test_the_caller_that_init_writes_has_no_trap() -> None:
         ("branch not listed", '"staging", ', ""),
         ("branch not listed", '"staging", ', '"stag*/**", '),
         ("tag not listed", 'tags: ["v*"]', 'tags: ["release-*"]'),
+        ("no merge queue", "  merge_group:\n", ""),
+        ("check renamed", "  release:\n", "  deliver:\n"),
+        ("check renamed", "  release:\n", "  release:\n    name: deliver\n"),
+        ("check renamed", "  release:\n", "  release:\n    strategy: {matrix: {a: [1, 2]}}\n"),
+        ("check that may never report", "  pull_request:\n", "  pull_request: {paths: [model/**]}\n"),
+        ("check that may never report", "  pull_request:\n", "  pull_request: {paths-ignore: [docs/**]}\n"),
+        ("check that may never report", "  pull_request:\n", "  pull_request: {branches: [main]}\n"),
+        ("check that may never report", "  pull_request:\n", "  pull_request: {types: [labeled]}\n"),
+        ("check that may never report", "  release:\n", "  release:\n    if: github.actor != 'bob'\n"),
         ("stages drifted", '["beta", "production"]', '["production"]'),
         ("not pinned", "a" * 40, "v1"),
         ("permission missing", "contents: write", "contents: read"),
@@ -61,6 +70,23 @@ def test_the_caller_that_init_writes_has_no_trap() -> None:
 def test_a_trap_in_the_caller_is_found(trap: str, old: str, new: str) -> None:
     assert old in GOOD
     assert trap in _traps(GOOD.replace(old, new))
+
+
+def test_a_trap_names_the_line_of_the_file_and_the_edit(tmp_path: Path) -> None:
+    bad = GOOD.replace("  pull_request:\n", "  pull_request:\n    branches: [staging, main]\n    paths: [model/**]\n")
+    bad = bad.replace("  release:\n", "  deliver:\n").replace("  merge_group:\n", "")
+    found = {one.trap: one for one in check_workflows(CONTRACT, [Workflow(CALLER, bad, yaml.safe_load(bad))])}
+    assert set(found) == {"no merge queue", "check renamed", "check that may never report"}
+    lines = bad.splitlines()
+    for trap, line, edit in (
+        ("no merge queue", "on:", "`merge_group:`"),
+        ("check renamed", "  deliver:", "`release:`"),
+        ("check that may never report", "    paths: [model/**]", "Take `paths` out"),
+    ):
+        path, _, number = found[trap].where.partition(":")
+        assert path == CALLER
+        assert lines[int(number) - 1] == line
+        assert edit in found[trap].text
 
 
 def test_a_repository_without_a_caller_is_told_how_to_get_one() -> None:

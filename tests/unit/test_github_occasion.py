@@ -57,6 +57,16 @@ def test_a_pull_request_is_checked_for_the_stage_of_its_target_on_the_plain_runn
     assert (found.kind, found.stage, found.runner) == ("check", "production", ("ubuntu-latest",))
 
 
+def test_a_group_of_the_merge_queue_is_checked_for_the_stage_that_it_will_be_merged_into(tmp_path: Path) -> None:
+    group = {"base_ref": "refs/heads/main", "head_ref": "refs/heads/gh-readonly-queue/main/pr-7-4f2c"}
+    queue = _branch("gh-readonly-queue/main/pr-7-4f2c")
+    found = _ask(tmp_path, "merge_group", {"merge_group": group}, **queue)
+    assert (found.kind, found.stage, found.runner) == ("check", "production", ("ubuntu-latest",))
+    path = tmp_path / "event.json"
+    place = GitHub({"GITHUB_EVENT_PATH": str(path), "GITHUB_EVENT_NAME": "merge_group", **queue}).place()
+    assert (place.target, place.fork) == ("main", False)
+
+
 def test_a_push_to_a_stages_branch_releases_on_the_declared_runner(tmp_path: Path) -> None:
     found = _ask(tmp_path, "push", {}, **_branch("staging"))
     assert (found.kind, found.stage, found.environment) == ("release", "beta", "pre-production")
