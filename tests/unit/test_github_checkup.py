@@ -73,7 +73,9 @@ def test_a_trap_in_the_caller_is_found(trap: str, old: str, new: str) -> None:
 
 
 def test_a_trap_names_the_line_of_the_file_and_the_edit(tmp_path: Path) -> None:
-    bad = GOOD.replace("  pull_request:\n", "  pull_request:\n    branches: [staging, main]\n    paths: [model/**]\n")
+    bad = GOOD.replace(
+        "  pull_request:\n", "  pull_request:\n    branches: [staging, main]\n    paths: [model/**]\n"
+    )
     bad = bad.replace("  release:\n", "  deliver:\n").replace("  merge_group:\n", "")
     found = {one.trap: one for one in check_workflows(CONTRACT, [Workflow(CALLER, bad, yaml.safe_load(bad))])}
     assert set(found) == {"no merge queue", "check renamed", "check that may never report"}

@@ -57,7 +57,9 @@ def test_a_pull_request_is_checked_for_the_stage_of_its_target_on_the_plain_runn
     assert (found.kind, found.stage, found.runner) == ("check", "production", ("ubuntu-latest",))
 
 
-def test_a_group_of_the_merge_queue_is_checked_for_the_stage_that_it_will_be_merged_into(tmp_path: Path) -> None:
+def test_a_group_of_the_merge_queue_is_checked_for_the_stage_that_it_will_be_merged_into(
+    tmp_path: Path,
+) -> None:
     group = {"base_ref": "refs/heads/main", "head_ref": "refs/heads/gh-readonly-queue/main/pr-7-4f2c"}
     queue = _branch("gh-readonly-queue/main/pr-7-4f2c")
     found = _ask(tmp_path, "merge_group", {"merge_group": group}, **queue)

@@ -36,14 +36,16 @@ class GitHub:
 
     def place(self) -> Place:
         env = self._environment
-        pull = self.event().get("pull_request") or {}
+        event = self.event()
+        pull = event.get("pull_request") or {}
+        queued = str((event.get("merge_group") or {}).get("base_ref") or "")
         head = (pull.get("head") or {}).get("repo") or {}
         base = (pull.get("base") or {}).get("repo") or {}
         is_tag = env.get("GITHUB_REF_TYPE") == "tag"
         return Place(
             branch=env.get("GITHUB_HEAD_REF") or (None if is_tag else env.get("GITHUB_REF_NAME")),
             tag=env.get("GITHUB_REF_NAME") if is_tag else None,
-            target=env.get("GITHUB_BASE_REF") or None,
+            target=env.get("GITHUB_BASE_REF") or queued.removeprefix("refs/heads/") or None,
             fork=bool(pull) and head.get("full_name") != base.get("full_name"),
             actor=env.get("GITHUB_ACTOR"),
             url=self._run_url(),

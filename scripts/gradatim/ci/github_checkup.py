@@ -12,6 +12,7 @@ import yaml
 
 from gradatim.ci.contracts import clashes, find_contracts
 from gradatim.ci.github_api import Call
+from gradatim.ci.github_settings import REQUIRED_CHECK
 from gradatim.contract.schema import Contract
 from gradatim.registry.checkup import Surprise
 from gradatim.registry.git import Repository
@@ -40,6 +41,17 @@ class Workflow:
         if isinstance(on, list):
             return dict.fromkeys(map(str, on))
         return on if isinstance(on, dict) else {}
+
+    def at(self, *keys: str) -> str:
+        """The file and the line of a key, as deep as it is there."""
+        node, line = yaml.compose(self.text), 1
+        for key in keys:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            found = next((pair for pair in pairs if pair[0].value == key), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return f"{self.path}:{line}"
 
     @property
     def calls(self) -> list[tuple[str, Mapping[str, Any], str, str]]:
@@ -77,6 +89,7 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[S
         )
     for workflow in callers:
         yield from _check_triggers(contract, workflow)
+        yield from _check_required(contract, workflow)
         for name, job, which, ref in workflow.calls:
             yield from _check_call(workflow, name, job, which, ref)
     own = {workflow.path for workflow in callers}
@@ -168,17 +181,57 @@ def check_settings(calls: list[Call], contract: Contract) -> Iterator[Surprise]:
         yield Surprise("unprotected", call.purpose, f"{text} See: gradatim protect")
 
 
+def _check_required(contract: Contract, workflow: Workflow) -> Iterator[Surprise]:
+    """The check that the branches' rules demand must report on every pull request, under the very name that they demand."""
+    triggers, wanted = workflow.triggers, REQUIRED_CHECK.partition(" / ")[0]
+    if "merge_group" not in triggers:
+        yield Surprise(
+            "no merge queue", workflow.at("on"),
+            f"In a merge queue `{REQUIRED_CHECK}` would never report, and nothing be merged. Add `merge_group:` under `on:`.",
+        )  # fmt: skip
+    pull = triggers.get("pull_request")
+    filters: Mapping[str, Any] = pull if isinstance(pull, dict) else {}
+    branches = [str(pattern) for pattern in filters.get("branches") or ()]
+    missed = [
+        stage.branch
+        for stage in contract.stages.values()
+        if stage.branch and branches and not matches(branches, stage.branch)
+    ]
+    deaf = "types" in filters and not {"opened", "synchronize"} <= {*map(str, filters["types"] or ())}
+    narrow = [key for key in filters if key in ("paths", "paths-ignore", "branches-ignore")]
+    narrow += ["branches"] if missed else []
+    for key in (*narrow, *(["types"] if deaf else [])):
+        yield Surprise(
+            "check that may never report", workflow.at("on", "pull_request", key),
+            f"Pull requests that `{key}` leaves out never get the check `{REQUIRED_CHECK}`, and can never be merged. "
+            f"Take `{key}` out: what a change does not touch is skipped in seconds.",
+        )  # fmt: skip
+    for name, job, _, _ in workflow.calls:
+        if "if" in job:
+            yield Surprise(
+                "check that may never report", workflow.at("jobs", name, "if"),
+                f"Where this condition is false, `{REQUIRED_CHECK}` never reports, and nothing can be merged. Take `if` out.",
+            )  # fmt: skip
+        if job.get("name", name) != wanted or "strategy" in job:
+            key = next((key for key in ("strategy", "name") if key in job), "")
+            edit = f"Take `{key}` out, and call the job `{wanted}:`." if key else f"Write `{wanted}:` there."
+            yield Surprise(
+                "check renamed", workflow.at("jobs", name, *([key] if key else [])),
+                f"The rules of the branches demand the check `{REQUIRED_CHECK}`, and this job makes another one. {edit}",
+            )  # fmt: skip
+
+
 def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise]:
     triggers = workflow.triggers
     if "pull_request_target" in triggers:
         yield Surprise(
-            "pull_request_target", workflow.path,
+            "pull_request_target", workflow.at("on", "pull_request_target"),
             "It runs with this repository's rights on a pull request that anybody may open. Use `pull_request`.",
         )  # fmt: skip
     if "pull_request" not in triggers:
         yield Surprise(
             "no pull requests",
-            workflow.path,
+            workflow.at("on"),
             "Pull requests are not checked. Add `pull_request:` under `on:`.",
         )
     push = triggers.get("push") if isinstance(triggers.get("push"), dict) else None
@@ -188,7 +241,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise
     for stage, rung in contract.stages.items():
         if rung.branch and ("push" not in triggers or (branches and not matches(branches, rung.branch))):
             yield Surprise(
-                "branch not listed", workflow.path,
+                "branch not listed", workflow.at("on", "push", "branches"),
                 f"A push to `{rung.branch}`, the branch of {stage}, starts nothing. Add it to `on: push: branches:`.",
             )  # fmt: skip
     tags = [str(pattern) for pattern in (push or {}).get("tags") or ()]
@@ -197,7 +250,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise
     )
     if not tags or not matches(tags, tag):
         yield Surprise(
-            "tag not listed", workflow.path,
+            "tag not listed", workflow.at("on", "push", "tags"),
             f"A pushed tag such as {tag} starts nothing: `on: push: tags:` has no pattern for it (a `*` stops at `/`).",
         )  # fmt: skip
     inputs = (
@@ -214,7 +267,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise
     )
     if offered is not None and not wanted:
         yield Surprise(
-            "stages drifted", workflow.path,
+            "stages drifted", workflow.at("on", "workflow_dispatch", "inputs", "stage"),
             f"The dispatch offers {', '.join(map(str, offered))}; the contract has {', '.join(contract.stages)}.",
         )  # fmt: skip
 
@@ -224,13 +277,13 @@ def _check_call(
 ) -> Iterator[Surprise]:
     if not _COMMIT.fullmatch(ref.split()[0]):
         yield Surprise(
-            "not pinned", workflow.path,
+            "not pinned", workflow.at("jobs", name, "uses"),
             f"The job `{name}` calls gradatim at `{ref}`, which can be moved. Pin the commit: @COMMIT # {ref}", serious=False,
         )  # fmt: skip
     if job.get("secrets") == "inherit":
         yield Surprise(
             "all secrets",
-            workflow.path,
+            workflow.at("jobs", name, "secrets"),
             f"The job `{name}` hands over every secret. Name `release-token` alone.",
         )
     granted = job.get("permissions", workflow.data.get("permissions"))
@@ -240,12 +293,12 @@ def _check_call(
         for scope, level in wanted.items():
             if granted.get(scope) not in (level, "write"):
                 yield Surprise(
-                    "permission missing", workflow.path,
+                    "permission missing", workflow.at("jobs", name, "permissions"),
                     f"The job `{name}` must grant `{scope}: {level}`, else GitHub refuses to start the workflow.",
                 )  # fmt: skip
     elif granted is None:
         yield Surprise(
-            "default permissions", workflow.path,
+            "default permissions", workflow.at("jobs", name),
             f"The job `{name}` gets whatever the repository grants by default. Write `permissions:` with {wanted}.",
         )  # fmt: skip
 
