@@ -82,8 +82,9 @@ def settings_of(
             f"The stage {approved[0]} wants approval, and nobody is named to give it. Add: --reviewer LOGIN, or "
             "--team ORGANISATION/TEAM"
         )
+    lowest = next((stage.branch for stage in contract.stages.values() if stage.branch), None)
     rulesets = [
-        _branch_rules(name, stage.branch, name in approved)
+        _branch_rules(name, stage.branch, name in approved, strict=stage.branch == lowest)
         for name, stage in contract.stages.items()
         if stage.branch
     ]
@@ -151,7 +152,13 @@ def approving(contract: Contract, api: GitHubApi) -> tuple[Reviewer, ...]:
     return ()
 
 
-def _branch_rules(stage: str, branch: str, approval: bool) -> Ruleset:
+def _branch_rules(stage: str, branch: str, approval: bool, *, strict: bool) -> Ruleset:
+    """The rules of a stage's branch.
+
+    Args:
+        strict: whether a pull request must hold all that the branch holds. On the lowest stage alone: a merge into a
+            stage above leaves a commit there that the stage below has not, and then neither could ever be merged again.
+    """
     reviews = {
         "required_approving_review_count": 1 if approval else 0,
         "dismiss_stale_reviews_on_push": True,
@@ -160,7 +167,7 @@ def _branch_rules(stage: str, branch: str, approval: bool) -> Ruleset:
         "required_review_thread_resolution": False,
     }
     checks = {
-        "strict_required_status_checks_policy": True,
+        "strict_required_status_checks_policy": strict,
         "do_not_enforce_on_create": True,
         "required_status_checks": [{"context": REQUIRED_CHECK, "integration_id": _ACTIONS_APP}],
     }
