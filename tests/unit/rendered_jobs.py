@@ -36,6 +36,7 @@ class Found:
         secrets: variables that it alone is given.
         takes: jobs whose leavings it takes over.
         variables: set for it besides.
+        tolerated: whether the jobs that need it run after a refusal.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Found:
     secrets: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    tolerated: bool = False
 
     @property
     def command(self) -> str:
@@ -275,7 +277,10 @@ def gitlab(text: str, event: Event) -> list[Found]:
         )
         scope = job.get("environment", {}).get("name", "")
         secrets = ("release/*",) if scope.startswith("release/") else ()
-        found.append(Found(name.removeprefix(prefix), tuple(job["script"]), here, secrets, here))
+        goes_on = job.get("allow_failure") == {"exit_codes": [1]}
+        found.append(
+            Found(name.removeprefix(prefix), tuple(job["script"]), here, secrets, here, tolerated=goes_on)
+        )
     return found
 
 
@@ -342,23 +347,31 @@ def _called(
             found += _called(files, job["uses"][2:], outputs, event_name, job.get("with", {}))
         used = [step for step in job.get("steps", ()) if step.get("uses", "").startswith("$/actions/")]
         if len(used) == 1 and name != "plan":
-            found.append(_action(files, name, used[0], tuple(needs)))
+            found.append(_action(files, name, job, outputs))
     return found
 
 
-def _action(files: Mapping[str, str], name: str, used: Mapping[str, Any], needs: tuple[str, ...]) -> Found:
-    action = used["uses"].rpartition("/")[2]
-    steps = yaml.safe_load(files[f"actions/{action}/action.yml"])["runs"]["steps"]
-    (work,) = (
-        step
-        for step in steps
-        if step.get("id") == action or step.get("run", "").startswith(f"gradatim ci {action}")
-    )
-    carried = {value.strip("${} ").removeprefix("inputs."): key for key, value in work["env"].items()}
-    secrets = [
-        carried[key] for key, value in used["with"].items() if "secrets." in str(value) and key in carried
-    ]
-    return Found(name, (work["run"],), needs, tuple(secrets), needs)
+def _action(files: Mapping[str, str], name: str, job: Mapping[str, Any], outputs: Mapping[str, str]) -> Found:
+    """A job that is one action: what the action's own steps run, with its inputs filled in."""
+    (used,) = (step for step in job["steps"] if step.get("uses", "").startswith("$/actions/"))
+    said = yaml.safe_load(files[f"actions/{used['uses'].rpartition('/')[2]}/action.yml"])
+    inputs = {key: str(given.get("default", "")) for key, given in said["inputs"].items()}
+    inputs |= {key: str(value) for key, value in used["with"].items()}
+    lines, variables, secrets = [], dict[str, str](), []
+    for step in said["runs"]["steps"]:
+        if not step.get("run", "").startswith("gradatim") or "GITHUB_STEP_SUMMARY" in step["run"]:
+            continue
+        lines.append(step["run"])
+        for variable, value in step["env"].items():
+            given = inputs.get(value.strip("${} ").removeprefix("inputs."), "")
+            if "secrets." in given:
+                secrets.append(variable)
+            elif not variable.startswith("GIT_CONFIG"):
+                planned = given.strip("${} ").removeprefix("needs.plan.outputs.")
+                if "${{" not in given or planned in outputs:
+                    variables[variable] = outputs.get(planned, given)
+    needs = tuple(job["needs"])
+    return Found(name, tuple(lines), needs, tuple(secrets), needs, variables, tolerated=True)
 
 
 def _expression(text: str, values: Mapping[str, str], results: list[str]) -> bool:

@@ -97,3 +97,21 @@ def write_mlp(path: Path, width: int, layers: int = 4) -> Path:
     graph = helper.make_graph(nodes, "mlp", [given], [found], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
     return path
+
+
+def write_linear(path: Path, weights: NDArray[np.float64]) -> Path:
+    """Scores of so many classes from so many numbers, by these weights alone."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node("MatMul", ["x", "w"], ["scores"])
+    rows, classes = weights.shape
+    graph = helper.make_graph(
+        [node],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", rows])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", classes])],
+        [numpy_helper.from_array(weights.astype(np.float32), "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
