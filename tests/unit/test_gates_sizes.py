@@ -148,3 +148,21 @@ def test_the_same_model_passes_on_a_hundred_users_with_ten_rows_each():
         "740 groups; there are 100"
         in judge([Rule("accuracy", "accuracy", "not_worse", 0.001)], cases[0])[0].text
     )
+
+
+def retrieval(labels: int, items: int, generator: np.random.Generator) -> Evaluation:
+    """Items around the vector of their label; the labels lie apart by as much as chance wills."""
+    truth = np.repeat(np.arange(labels), items)
+    spread = generator.uniform(0.2, 1.6, labels)[truth, None]
+    vectors = generator.normal(size=(labels, 8))[truth] + spread * generator.normal(size=(truth.shape[0], 8))
+    return Evaluation(Task("embedding"), Predictions.of({"e": vectors.astype(np.float32)}, truth))
+
+
+def test_queries_that_share_a_gallery_hold_the_error():
+    generator = np.random.default_rng(0)
+    cases = [Case("v", candidate=retrieval(40, 8, generator)) for _ in range(250)]
+    true = float(np.mean([case.candidate.samples("recall_at_1").value for case in cases]))
+    rule = Rule("recall_at_1", "recall_at_1", "at_least", true)
+    assert share(Verdict.PASS, rule, cases) <= 0.07
+    assert share(Verdict.FAIL, rule, cases) <= 0.07
+    assert judge([rule], cases[0])[0].n == 40
