@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +27,9 @@ from gradatim.metrics.task import Label, Task
 
 QUERIES = 2000
 """Retrieval asks for the neighbours of at most this many items, evenly spread; among all items."""
+
+FEW_LABELS = 20
+"""From so many labels on, the items of one label count together where the data name no group."""
 
 
 class EmbeddingScorer:
@@ -99,15 +103,18 @@ class EmbeddingScorer:
                 for part in chunks(asked.shape[0], 4 * rows.shape[0])
             ]
         )
-        local = _units_of(asked, rows, units)
+        local = self._units_of(asked, rows, units)
         if kind == "recall":
-            return proportion_samples(metric, np.asarray(hits.any(axis=1)), local, True, "there is no sample")
+            found = proportion_samples(
+                metric, np.asarray(hits.any(axis=1)), local, True, "there is no sample"
+            )
+            return replace(found, units=local.shared)
         discounts = 1 / np.log2(np.arange(2, k + 2))
         counts = dict(zip(*np.unique(labels, return_counts=True), strict=True))
         relevant = np.array([min(k, int(counts[self.truth[row]]) - 1) for row in asked])
         best = np.cumsum(discounts)[relevant - 1]
         gains: Floats = (hits * discounts).sum(axis=1) / best
-        return mean_samples(metric, gains, local, True, **SHARE)
+        return replace(mean_samples(metric, gains, local, True, **SHARE), units=local.shared)
 
     def cosine(self, reference: EmbeddingScorer, rows: NDArray[np.int64], units: Units) -> MetricSamples:
         """Cosine between each item's vector and the reference's."""
@@ -141,8 +148,18 @@ class EmbeddingScorer:
                 for part in chunks(asked.shape[0], 4 * rows.shape[0])
             ]
         )
-        local = _units_of(asked, rows, units)
-        return proportion_samples("agreement", same, local, True, "there is no sample")
+        local = self._units_of(asked, rows, units)
+        found = proportion_samples("agreement", same, local, True, "there is no sample")
+        return replace(found, units=local.shared)
+
+    def _units_of(self, asked: NDArray[np.int64], rows: NDArray[np.int64], units: Units) -> Units:
+        """The units of some of the rows: as the data group them, else by label, for queries with the same label look for
+        the same items. Where labels are but a few kinds they are no units, and rows count."""
+        if units.codes is not None:
+            return Units.of(units.codes[np.searchsorted(rows, asked)], asked.shape[0])
+        if self.truth is None or np.unique(self.truth[asked]).shape[0] < FEW_LABELS:
+            return Units(None, asked.shape[0])
+        return Units.of(self.truth[asked], asked.shape[0])
 
     @cached_property
     def _unit_vectors(self) -> NDArray[np.float32]:
@@ -160,13 +177,6 @@ class EmbeddingScorer:
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """At most ``QUERIES`` of them, evenly spread."""
     return rows[np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], QUERIES)).astype(np.int64)]
-
-
-def _units_of(asked: NDArray[np.int64], rows: NDArray[np.int64], units: Units) -> Units:
-    """The units of some of the rows."""
-    if units.codes is None:
-        return Units(None, asked.shape[0])
-    return Units.of(units.codes[np.searchsorted(rows, asked)], asked.shape[0])
 
 
 def _twice(labels: NDArray[Any]) -> NDArray[Any]:

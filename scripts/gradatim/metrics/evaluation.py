@@ -161,7 +161,7 @@ class Evaluation:
             found = self.scorer.samples(metric, rows, None if by_label else place, units)
         if found.value is None and not rows.shape[0] and where:
             found = replace(found, reason=f"the data have no sample with {where}")
-        shared = found.units or (None if units.codes is None else units)
+        shared = found.units or units.shared
         by_row = None if shared is None else found.by_row
         pairing = f"{self.pairing}:{where or ''}"
         return replace(found, where=where, pairing=pairing, units=shared, by_row=by_row)

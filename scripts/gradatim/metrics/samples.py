@@ -35,6 +35,11 @@ class Units:
         return cls(codes.astype(np.int64), int(distinct.shape[0]))
 
     @property
+    def shared(self) -> Units | None:
+        """These units where rows share any, else None."""
+        return None if self.codes is None else self
+
+    @property
     def heaviest(self) -> float:
         """How many rows the largest unit has, in units of an average one."""
         if self.codes is None or not self.codes.shape[0]:
