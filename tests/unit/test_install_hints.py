@@ -119,3 +119,13 @@ main()
     assert done.returncode == 4
     assert "needs the package `scipy`" in done.stderr
     assert '[checks]"' in done.stderr
+
+
+def test_the_demo_says_all_that_it_lacks_before_it_lays_anything_down(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['onnx'] = None; sys.argv = ['gradatim', 'demo']; import gradatim.cli as c; c.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 4
+    assert '[demo]"' in done.stderr
+    assert list(tmp_path.iterdir()) == []
