@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -57,10 +59,12 @@ class Newcomer:
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path) -> Newcomer:
+def newcomer() -> Iterator[Newcomer]:
+    """Their home has a short name, as homes have, so that a path in what is said fits into its line."""
     if not (ROOT / ".git").exists():
         pytest.skip("the tests do not lie in a clone")
-    return Newcomer(tmp_path)
+    with TemporaryDirectory(prefix="ada") as home:
+        yield Newcomer(Path(home).resolve())
 
 
 def commands_below(title: str) -> list[str]:

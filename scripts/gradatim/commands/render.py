@@ -110,7 +110,7 @@ def _own_commit() -> str | None:
     """The commit that the installed kit was built from, where it or pip knows that: tags can be moved, commits cannot."""
     from gradatim.errors import installed_from
 
-    noted = Path(__file__).parents[1] / "commit"  # by build.py of the kit
+    noted = Path(__file__).parents[1] / "commit"  # by the hook hatch_build.py
     if noted.is_file():
         return noted.read_text(encoding="ascii").strip()
     commit = installed_from().get("vcs_info", {}).get("commit_id")
