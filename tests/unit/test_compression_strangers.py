@@ -79,6 +79,44 @@ def filters_with_one_bias(path: Path) -> Path:
     return written(path, nodes, ("x", ["n", 4, 12, 12]), ("y", ["n", 12, 12, 48]), constants)
 
 
+def depthwise(path: Path) -> Path:
+    """Depthwise and pointwise convolutions between clips to 0..6 that cut most of what they are given; some add what was."""
+    from onnx import helper
+    from onnxruntime import InferenceSession
+
+    constants: dict[str, Any] = {
+        "low": np.float32(0),
+        "high": np.float32(6),
+        "w": floats(32, 50),
+        "k0": floats(32, 3, 3, 3),
+    }
+    constants["k0"] *= 40
+    nodes = [helper.make_node("Conv", ["x", "k0"], ["c0"], strides=[2, 2], pads=[1, 1, 1, 1])]
+    nodes.append(helper.make_node("Clip", ["c0", "low", "high"], ["r0"]))
+    for i in range(1, 5):
+        constants |= {
+            f"d{i}": floats(32, 1, 3, 3, scale=16.0),
+            f"p{i}": 0.25 * floats(32, 32, 1, 1, scale=0.5),
+        }
+        constants |= {f"e{i}": floats(32, scale=1.0), f"f{i}": floats(32, scale=0.5)}
+        nodes += [
+            helper.make_node("Conv", [f"r{i - 1}", f"d{i}", f"e{i}"], [f"c{i}"], group=32, pads=[1, 1, 1, 1]),
+            helper.make_node("Clip", [f"c{i}", "low", "high"], [f"a{i}"]),
+            helper.make_node("Conv", [f"a{i}", f"p{i}", f"f{i}"], [f"p{i}out"]),
+            helper.make_node("Add", [f"p{i}out", f"r{i - 1}"], [f"r{i}"]),
+        ]
+    nodes.append(helper.make_node("GlobalAveragePool", ["r4"], ["pooled"]))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"]))
+    written(path, nodes, ("x", ["n", 3, 32, 32]), ("flat", ["n", 32]), constants)
+    features = InferenceSession(str(path)).run(
+        None, {"x": DRAW.normal(size=(64, 3, 32, 32)).astype(np.float32)}
+    )[0]
+    constants["w"] = floats(32, 50)
+    constants["b"] = -features.mean(axis=0) @ constants["w"]
+    nodes.append(helper.make_node("Gemm", ["flat", "w", "b"], ["scores"]))
+    return written(path, nodes, ("x", ["n", 3, 32, 32]), ("scores", ["n", 50]), constants)
+
+
 def test_biases_of_one_row_are_quantised_like_any_other(tmp_path: Path) -> None:
     batches = [{"bytes": rows} for rows in np.split(byte_rows(256), 4)]
     model = byte_classifier(tmp_path / "bytes.onnx")
@@ -98,3 +136,13 @@ def test_convolutions_that_share_a_bias_are_quantised(tmp_path: Path) -> None:
         methods=["int8-static"], slowest=9,
     )  # fmt: skip
     assert result.trials[0].accepted, result.reason
+
+
+def test_a_depthwise_net_with_clips_keeps_its_answers_in_integers(tmp_path: Path) -> None:
+    model = depthwise(tmp_path / "depthwise.onnx")
+    batches = [{"x": DRAW.normal(size=(16, 3, 32, 32)).astype(np.float32)} for _ in range(2)]
+    result = compress(
+        model, tmp_path / "out", calibration=lambda: iter(batches), keep={"fidelity": 0.97},
+        methods=["int8-static"], slowest=9,
+    )  # fmt: skip
+    assert next(trial.quality["fidelity"] for trial in result.trials if trial.name == "int8-static") > 0.97
