@@ -197,6 +197,7 @@ EXAMPLES = {
     "compress.rows": Example(3, 4, _SEARCHED),
     "compress.memory": Example("8 GB", "1 MB", _SEARCHED),
     "compress.timeout": Example(600, 0.01, _SEARCHED),
+    "compress.seconds": Example(600, 0.01, _SEARCHED),
     "stages.*.runner": Example(ABSENT, "big"),
     "runners.*.labels": Example(
         "one", "other", {"stages": {"production": {"branch": "main", "runner": "big"}}}

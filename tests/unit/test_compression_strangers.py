@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +16,7 @@ import numpy as np
 import pytest
 
 from gradatim.compression.search import compress
+from gradatim.models import open_model
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
@@ -95,7 +103,7 @@ def depthwise(path: Path) -> Path:
     nodes.append(helper.make_node("Clip", ["c0", "low", "high"], ["r0"]))
     for i in range(1, 5):
         constants |= {
-            f"d{i}": floats(32, 1, 3, 3, scale=16.0),
+            f"d{i}": floats(32, 1, 3, 3, scale=2.0),
             f"p{i}": 0.25 * floats(32, 32, 1, 1, scale=0.5),
         }
         constants |= {f"e{i}": floats(32, scale=1.0), f"f{i}": floats(32, scale=0.5)}
@@ -146,3 +154,72 @@ def test_a_depthwise_net_with_clips_keeps_its_answers_in_integers(tmp_path: Path
         methods=["int8-static"], slowest=9,
     )  # fmt: skip
     assert next(trial.quality["fidelity"] for trial in result.trials if trial.name == "int8-static") > 0.97
+
+
+def test_each_node_takes_a_form_that_the_quality_can_bear(tmp_path: Path) -> None:
+    model = depthwise(tmp_path / "depthwise.onnx")
+    batches = [{"x": DRAW.normal(size=(16, 3, 32, 32)).astype(np.float32)} for _ in range(2)]
+    result = compress(
+        model, tmp_path / "out", calibration=lambda: iter(batches), keep={"fidelity": 0.99},
+        methods=["int8-static"], slowest=9,
+    )  # fmt: skip
+    plain, *mixed = result.trials
+    assert not plain.accepted
+    assert result.best.quality["fidelity"] > 0.99
+    assert any(form != "float" for trial in mixed for _, form in trial.recipe["fallback"])
+
+
+def test_a_search_ends_in_its_time_with_the_best_so_far(tmp_path: Path) -> None:
+    model = depthwise(tmp_path / "depthwise.onnx")
+    batches = [{"x": DRAW.normal(size=(16, 3, 32, 32)).astype(np.float32)}]
+    begun = time.monotonic()
+    for seconds in (0.5, 4):
+        result = compress(
+            model,
+            tmp_path / "out",
+            calibration=lambda: iter(batches),
+            keep={"fidelity": 0.999},
+            seconds=seconds,
+        )
+        assert result.reason.startswith("The time for the search was over")
+    assert time.monotonic() - begun < 12
+    assert all(trial.path is None or trial.path.is_file() for trial in result.trials)
+
+
+KILLED = """
+import pickle, sys
+from pathlib import Path
+from gradatim.compression.search import compress
+from gradatim.models import open_model
+model, out, batches = pickle.loads(Path(sys.argv[1]).read_bytes())
+compress(model, out, calibration=lambda: iter(batches), keep={"fidelity": 0.97}, methods=["int8-static", "int8-weights"], slowest=9)
+"""
+
+
+def test_a_killed_search_leaves_a_model_that_loads_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    model = depthwise(tmp_path / "depthwise.onnx")
+    batches = [{"x": DRAW.normal(size=(16, 3, 32, 32)).astype(np.float32)}]
+    out, script, given = tmp_path / "out", tmp_path / "search.py", tmp_path / "given"
+    script.write_text(KILLED)
+    given.write_bytes(pickle.dumps((model, out, batches)))
+    for lines in (1, 2):
+        process = subprocess.Popen([sys.executable, str(script), str(given)], start_new_session=True)
+        written = [out / "trials.jsonl", out / "search.json"]
+        while process.poll() is None and not (
+            all(path.exists() for path in written) and len(written[0].read_bytes().splitlines()) >= lines
+        ):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        best = json.loads((out / "search.json").read_text())
+        for trial in (one for one in best["trials"] if one["accepted"]):
+            with open_model(Path(trial["path"]), root=out) as found:
+                assert np.isfinite(found(batches[0])["scores"]).all()
+    ways = []
+    for folder in (out, tmp_path / "whole"):
+        result = compress(
+            model, folder, calibration=lambda: iter(batches), keep={"fidelity": 0.97},
+            methods=["int8-static", "int8-weights"], slowest=9,
+        )  # fmt: skip
+        ways.append([(trial.name, trial.digest, trial.accepted) for trial in result.trials])
+    assert ways[0] == ways[1]

@@ -1,6 +1,6 @@
 """One attempt in a process of its own: ``python -m gradatim.compression.attempt REQUEST ANSWER``.
 
-It carries out a recipe and measures what came out, or ranks nodes by how much the answers suffer. A recipe
+It carries out a recipe and measures what came out, or what each node loses in each form. A recipe
 that crashes, swells or hangs takes only this process with it.
 """
 
@@ -15,28 +15,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.compression import graph
+from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.quantise import quantise, quiet_logs
-from gradatim.compression.recipe import Method, Recipe
+from gradatim.compression.recipe import Recipe
+from gradatim.compression.sensitivity import sensitivities
 from gradatim.errors import GradatimError
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
 from gradatim.timing.contestant import load_inputs
+from gradatim.timing.worker import die_with
 
 if TYPE_CHECKING:
     from gradatim.models import Predictor
 
-_RANKING_BATCHES = 4
 _TOLD_CHARACTERS = 300
 
 
 def main(request: Path, answer: Path) -> None:
     wanted = json.loads(request.read_text())
-    _limit_memory(wanted["memory_limit"])
+    die_with(wanted.pop("parent"))
+    _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {"try": _try, "rank": _rank, "original": _original}
     work = works[wanted.pop("do")]
-    wanted.pop("memory_limit")
     try:
         found = work(**wanted)
     except GradatimError as error:
@@ -61,11 +63,11 @@ def _try(
     seed: int,
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    quantised = quantise(
-        graph.prepare(Path(model)), decode(Recipe, recipe, "recipe"), _paths(batches), Path(ranges)
-    )
-    graph.save(quantised, Path(out))
-    del quantised
+    wanted = decode(Recipe, recipe, "recipe")
+    bits = 7 if wanted.reduce_range else 8
+    calibration = Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits)
+    graph.save(quantise(wanted, calibration), Path(out))
+    del calibration
     made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
@@ -73,34 +75,10 @@ def _try(
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
-def _rank(
-    model: str, method: Method, batches: list[str], ranges: str, threads: int, most: int, seconds: float
-) -> dict[str, Any]:
-    """Quantise one node at a time and see how much of the outputs' variance is lost; the worst first."""
-    import copy
-
-    end = time.monotonic() + seconds
-    chosen = _paths(batches)[:_RANKING_BATCHES]
-    prepared = graph.prepare(Path(model))
-    if method == "int8-dynamic":
-        graph.gemm_to_matmul(prepared)
-    names = graph.quantisable(prepared, method)
-    losses: dict[str, float] = {}
-    with _opened(Path(model), threads) as original:
-        for name in _outermost_first(names)[:most]:
-            if time.monotonic() > end:
-                break
-            others = tuple(other for other in names if other != name)
-            out = Path(ranges).with_suffix(".onnx")
-            try:
-                recipe = Recipe(method, others)
-                single = quantise(copy.deepcopy(prepared), recipe, _paths(batches), Path(ranges), store=False)
-                graph.save(single, out)
-                with _opened(out, threads) as candidate:
-                    losses[name] = 1 - _fidelity(original, candidate, chosen).get("fidelity", 1.0)
-            except Exception:  # a node that cannot be quantised alone is the first to be left out
-                losses[name] = 1e9
-    return {"ranking": sorted(losses, key=lambda name: (-losses[name], names.index(name)))}
+def _rank(model: str, batches: list[str], ranges: str, reduce_range: bool, seconds: float) -> dict[str, Any]:
+    """What each node loses in each form."""
+    bits = 7 if reduce_range else 8
+    return sensitivities(Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits), seconds)
 
 
 def _original(model: str, batches: list[str], threads: int) -> dict[str, Any]:
@@ -109,14 +87,6 @@ def _original(model: str, batches: list[str], threads: int) -> dict[str, Any]:
         for path in _paths(batches):
             predictor(load_inputs(path))
     return {}
-
-
-def _outermost_first(names: Sequence[str]) -> list[str]:
-    """From both ends inwards: first and last layers suffer most, should time run out."""
-    order = []
-    for near, far in zip(names, reversed(names), strict=True):
-        order += [near, far]
-    return list(dict.fromkeys(order))
 
 
 def _fidelity(original: Predictor, candidate: Predictor, batches: Sequence[Path]) -> dict[str, float]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 
@@ -17,8 +17,33 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 _PER_CHANNEL_OPSET = 13
-_EXTERNAL_ABOVE = 1_800_000_000  # a protobuf message ends at 2 GiB
-_SMALLEST = 1024
+EXTERNAL_ABOVE = 1_800_000_000  # a protobuf message ends at 2 GiB
+
+INTEGERS = (
+    "Conv",
+    "MatMul",
+    "Gemm",
+    "Relu",
+    "Clip",
+    "Add",
+    "Concat",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+)
+"""Operators that can be between eight-bit integers."""
+
+CHANNELS: dict[str, dict[int, int]] = {
+    "Conv": {1: 0},
+    "ConvTranspose": {1: 1},
+    "MatMul": {1: -1},
+    "Gemm": {1: 1},
+    "LSTM": {1: 1, 2: 1},
+    "GRU": {1: 1, 2: 1},
+    "RNN": {1: 1, 2: 1},
+    "Gather": {0: 0},
+}
+"""Operator -> {input that holds weights: axis of its channels}."""
 
 
 def prepare(path: Path) -> ModelProto:
@@ -38,13 +63,14 @@ def prepare(path: Path) -> ModelProto:
     except Exception as error:  # protobuf and onnx raise kinds of their own
         raise InvalidInput(f"{path} is not a readable ONNX model: {_first_line(error)}") from error
     del model.graph.value_info[:]
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if opset < _PER_CHANNEL_OPSET:
+    if opset(model) < _PER_CHANNEL_OPSET:
         with contextlib.suppress(Exception):  # some operators cannot be converted: the old opset must do then
             model = onnx.version_converter.convert_version(model, _PER_CHANNEL_OPSET)
     model = _optimised(model)
     del model.graph.value_info[:]
     _name_nodes(model.graph)
+    _own_biases(model)
+    _drop_unused(model)
     return model
 
 
@@ -54,7 +80,7 @@ def save(model: ModelProto, path: Path) -> None:
 
     _drop_unused(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if model.ByteSize() > _EXTERNAL_ABOVE:
+    if model.ByteSize() > EXTERNAL_ABOVE:
         onnx.save_model(
             model,
             str(path),
@@ -66,37 +92,19 @@ def save(model: ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def quantisable(model: ModelProto, method: str) -> list[str]:
-    """Names of the nodes that a method works on, in the graph's order."""
-    weights = _weights(model.graph)
-    names = []
-    for node in model.graph.node:
-        constant = len(node.input) > 1 and node.input[1] in weights
-        if method == "int8-static":
-            fits = node.op_type == "MatMul" or (node.op_type in ("Conv", "Gemm") and constant)
-        elif method == "int8-dynamic":
-            fits = node.op_type in ("MatMul", "Gemm") and constant
-        else:
-            fits = constant and node.op_type in ("MatMul", "Gemm", *_STORED)
-        if fits:
-            names.append(node.name)
-    return names
-
-
-def embeddings(model: ModelProto) -> list[NodeProto]:
-    """Gather nodes that look rows up in a large constant table of floats which nothing else uses."""
-    weights, users = _weights(model.graph), _users(model)
+def tables(model: ModelProto) -> set[str]:
+    """Names of the Gather nodes that look rows up in a large constant table of floats which nothing else uses."""
+    constants, used = weights(model.graph), users(model)
     gathers = [node for node in model.graph.node if node.op_type == "Gather"]
     looked_up = Counter(node.input[0] for node in gathers)
-    return [
-        node
+    return {
+        node.name
         for node in gathers
-        if (table := weights.get(node.input[0])) is not None
+        if (table := constants.get(node.input[0])) is not None
         and len(table.dims) == 2
-        and np.prod(table.dims) >= _SMALLEST
         and all(attribute.name != "axis" or attribute.i == 0 for attribute in node.attribute)
-        and users[node.input[0]] == looked_up[node.input[0]]
-    ]
+        and used[node.input[0]] == looked_up[node.input[0]]
+    }
 
 
 def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
@@ -106,14 +114,14 @@ def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
     """
     from onnx import helper, numpy_helper
 
-    graph, weights = model.graph, _weights(model.graph)
+    graph, constants = model.graph, weights(model.graph)
     nodes = []
     for node in graph.node:
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         plain = (
             node.op_type == "Gemm"
             and (only is None or node.name in only)
-            and node.input[1] in weights
+            and node.input[1] in constants
             and not settings.get("transA", 0)
             and settings.get("alpha", 1.0) == 1.0
             and settings.get("beta", 1.0) == 1.0
@@ -123,7 +131,7 @@ def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
             continue
         weight = node.input[1]
         if settings.get("transB", 0):
-            turned = np.ascontiguousarray(numpy_helper.to_array(weights[weight]).T)
+            turned = np.ascontiguousarray(numpy_helper.to_array(constants[weight]).T)
             weight = f"{node.name}.weight"
             graph.initializer.append(numpy_helper.from_array(turned, weight))
         biased = len(node.input) > 2 and bool(node.input[2])
@@ -133,10 +141,10 @@ def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
             nodes.append(
                 helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}.bias")
             )
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
 
 
-def own_biases(model: ModelProto) -> None:
+def _own_biases(model: ModelProto) -> None:
     """Give each Conv and Gemm a bias of its own, of one dimension.
 
     onnxruntime's quantiser wants no other shape, and calls the copies of a bias that nodes share by its name and a digit,
@@ -144,14 +152,14 @@ def own_biases(model: ModelProto) -> None:
     """
     from onnx import numpy_helper
 
-    graph, weights = model.graph, _weights(model.graph)
-    taken = _users(model)
+    graph, constants = model.graph, weights(model.graph)
+    taken = users(model)
     others = set()
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in weights:
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in constants:
             continue
-        bias = numpy_helper.to_array(weights[node.input[2]])
-        weight = weights.get(node.input[1])
+        bias = numpy_helper.to_array(constants[node.input[2]])
+        weight = constants.get(node.input[1])
         turned = any(a.name == "transB" and a.i for a in node.attribute)
         columns = weight.dims[0 if node.op_type == "Conv" or turned else 1] if weight else bias.shape[-1]
         if bias.size != 1 and (bias.size != columns or bias.shape[-1] != columns):
@@ -167,97 +175,35 @@ def own_biases(model: ModelProto) -> None:
     gemm_to_matmul(model, only=others)
 
 
-def store_embeddings(model: ModelProto) -> int:
-    """Store embedding tables in int8 with one scale a row; only rows in use are unpacked. Gives how many."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph, weights = model.graph, _weights(model.graph)
-    chosen = {node.name: node for node in embeddings(model)}
-    nodes, stored = [], set()
-    for node in graph.node:
-        if node.name not in chosen:
-            nodes.append(node)
-            continue
-        table, rows, out = node.input[0], node.input[1], node.output[0]
-        if table not in stored:
-            packed, scale = _per_channel(numpy_helper.to_array(weights[table]), axis=0)
-            graph.initializer.append(numpy_helper.from_array(packed, f"{table}.int8"))
-            graph.initializer.append(numpy_helper.from_array(scale, f"{table}.scale"))
-            stored.add(table)
-        name = node.name
-        nodes += [
-            helper.make_node("Gather", [f"{table}.int8", rows], [f"{out}.int8"], name=f"{name}.rows", axis=0),
-            helper.make_node(
-                "Gather", [f"{table}.scale", rows], [f"{out}.scale"], name=f"{name}.scales", axis=0
-            ),
-            helper.make_node(
-                "Cast", [f"{out}.int8"], [f"{out}.float"], name=f"{name}.cast", to=TensorProto.FLOAT
-            ),
-            helper.make_node("Mul", [f"{out}.float", f"{out}.scale"], [out], name=f"{name}.unpack"),
-        ]
-    _replace_nodes(graph, nodes)
-    return len(chosen)
+def held(node: NodeProto, constants: Mapping[str, Any]) -> dict[int, int]:
+    """Which inputs of a node are constant weights, and the axis of their channels."""
+    turned = node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
+    found = CHANNELS.get(node.op_type, {})
+    return {
+        position: 0 if turned else axis
+        for position, axis in found.items()
+        if position < len(node.input) and node.input[position] in constants
+    }
 
 
-def store_weights(model: ModelProto, only: set[str] | None = None, *, products: bool = False) -> int:
-    """Store the weights of convolutions and recurrent layers in int8, per channel. Gives how many.
-
-    With ``products``, those of matrix products too.
-
-    They are unpacked by Cast and Mul, which the runtime folds into a constant when it opens the model: the
-        file is
-    small, the speed is that of floats. (DequantizeLinear is not folded, and was 20-40 % slower.)
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph, weights = model.graph, _weights(model.graph)
-    nodes, stored = [], set()
-    for node in graph.node:
-        inputs = _STORED.get(node.op_type, {})
-        if products and node.op_type == "MatMul":
-            inputs = {1: -1}
-        if only is not None and node.name not in only:
-            inputs = {}
-        for position, axis in inputs.items():
-            weight = weights.get(node.input[position])
-            if weight is None or weight.name in stored or np.prod(weight.dims) < _SMALLEST:
-                continue
-            packed, scale = _per_channel(numpy_helper.to_array(weight), axis)
-            name = weight.name
-            graph.initializer.append(numpy_helper.from_array(packed, f"{name}.int8"))
-            graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-            graph.initializer.remove(weight)
-            nodes += [
-                helper.make_node(
-                    "Cast", [f"{name}.int8"], [f"{name}.float"], name=f"{name}.cast", to=TensorProto.FLOAT
-                ),
-                helper.make_node("Mul", [f"{name}.float", f"{name}.scale"], [name], name=f"{name}.unpack"),
-            ]
-            stored.add(name)
-        nodes.append(node)
-    _replace_nodes(graph, nodes)
-    return len(stored)
+def opset(model: ModelProto) -> int:
+    """The version of ONNX's own operators."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
-_STORED: dict[str, dict[int, int]] = {
-    "Conv": {1: 0},
-    "ConvTranspose": {1: 1},
-    "LSTM": {1: 1, 2: 1},
-    "GRU": {1: 1, 2: 1},
-    "RNN": {1: 1, 2: 1},
-}
-"""Operator -> {input that holds weights: axis of its channels}."""
+def typed(model: ModelProto) -> dict[str, int]:
+    """Types of the elements of the tensors at the graph's top, as far as onnx can tell them."""
+    import onnx
+
+    with contextlib.suppress(
+        Exception
+    ):  # it raises what it likes on models it cannot follow: less is known then
+        model = onnx.shape_inference.infer_shapes(model)
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    return {value.name: value.type.tensor_type.elem_type for value in values}
 
 
-def _per_channel(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 with one float32 scale for each index of ``axis``, shaped to multiply back."""
-    others = tuple(index for index in range(weight.ndim) if index != axis % weight.ndim)
-    highest = np.abs(weight).max(axis=others, keepdims=True)
-    scale = np.where(highest > 0, highest / 127, 1).astype(np.float32)
-    return np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale
-
-
-def _weights(graph: GraphProto) -> dict[str, Any]:
+def weights(graph: GraphProto) -> dict[str, Any]:
     """Constant float32 tensors by name; one that is an input as well is no constant."""
     from onnx import TensorProto
 
@@ -265,21 +211,21 @@ def _weights(graph: GraphProto) -> dict[str, Any]:
     return {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT and t.name not in given}
 
 
-def _users(model: ModelProto) -> Counter[str]:
+def users(model: ModelProto) -> Counter[str]:
     """How often each tensor is used, subgraphs and outputs included."""
-    users: Counter[str] = Counter(value.name for value in model.graph.output)
+    found: Counter[str] = Counter(value.name for value in model.graph.output)
 
     def count(graph: GraphProto) -> None:
         for node in graph.node:
-            users.update(node.input)
+            found.update(node.input)
             for attribute in node.attribute:
                 for inner in (attribute.g, *attribute.graphs):
                     if inner.node:
-                        users.update(value.name for value in inner.output)
+                        found.update(value.name for value in inner.output)
                         count(inner)
 
     count(model.graph)
-    return users
+    return found
 
 
 def _optimised(model: ModelProto) -> ModelProto:
@@ -287,7 +233,7 @@ def _optimised(model: ModelProto) -> ModelProto:
     import onnx
     import onnxruntime
 
-    if model.ByteSize() > _EXTERNAL_ABOVE:
+    if model.ByteSize() > EXTERNAL_ABOVE:
         return model
     with tempfile.TemporaryDirectory(prefix="gradatim-graph-") as folder:
         options = onnxruntime.SessionOptions()
@@ -326,8 +272,8 @@ def _name_nodes(graph: GraphProto) -> None:
 
 def _drop_unused(model: ModelProto) -> None:
     """Remove constants nothing uses and the operator sets no node is from."""
-    users = _users(model)
-    kept = [tensor for tensor in model.graph.initializer if users[tensor.name]]
+    used = users(model)
+    kept = [tensor for tensor in model.graph.initializer if used[tensor.name]]
     if len(kept) != len(model.graph.initializer):
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
@@ -349,7 +295,7 @@ def _domains(graph: GraphProto) -> set[str]:
     return found
 
 
-def _replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
+def replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
     kept = list(nodes)
     del graph.node[:]
     graph.node.extend(kept)

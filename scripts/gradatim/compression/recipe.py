@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
 
-Method = Literal["int8-dynamic", "int8-static", "int8-weights", "fp16"]
+Method = Literal["int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 """Every method there is.
 
 ``int8-dynamic``: MatMul and Gemm with int8 weights per channel, activations quantised call by call.
-Convolutions are left alone: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
+Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
-``int8-weights``: weights are stored in int8 (MatMul and Gemm in blocks of 32 that the runtime computes with;
-convolutions and recurrent layers are unpacked when the model is opened). ``fp16``: half precision, of use on
-GPUs. The int8 methods store embedding tables in int8, row by row.
+``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks of 32 that the runtime computes with.
+``fp16``: half precision, of use on GPUs. The others store embedding tables and the weights of what they leave in floats in
+int8.
 """
 
-DEFAULT_METHODS: tuple[Method, ...] = ("int8-dynamic", "int8-static", "int8-weights")
+DEFAULT_METHODS: tuple[Method, ...] = ("int8-dynamic", "int8-static", "int8-weights", "int4-weights")
 
-_REVISION = 2
+_STORED = {
+    "Conv": "stored8",
+    "ConvTranspose": "stored8",
+    "LSTM": "stored8",
+    "GRU": "stored8",
+    "RNN": "stored8",
+    "Gather": "rows8",
+}
+FORMS_OF: Mapping[str, Mapping[str, str]] = {
+    "int8-dynamic": _STORED | {"MatMul": "dynamic", "Gemm": "dynamic"},
+    "int8-static": _STORED | {"Conv": "static", "MatMul": "static", "Gemm": "static"},
+    "int8-weights": _STORED | {"MatMul": "blocks8", "Gemm": "blocks8"},
+    "int4-weights": _STORED | {"MatMul": "blocks4", "Gemm": "blocks4"},
+}
+"""Method -> operator -> the form that its nodes take."""
+
+REVISION = 3
+"""Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +50,28 @@ class Recipe:
     """A method with its settings.
 
     Attributes:
-        fallback: nodes that are left out of the method, since the quality cannot bear it there. Their weights
-            are stored in int8 all the same, so that little size is lost.
+        fallback: nodes that take another form than the method's, and which, since the quality cannot bear it there; of two
+            forms for one node the later one counts. ``float``: none.
         reduce_range: 7-bit weights, for x86 processors without VNNI, whose 16-bit sums overflow otherwise.
         unpacked: for ``int8-weights``: all weights are unpacked when the model is opened. The file is small,
             the model as fast as before; for large batches and small products, on which blocks are slow.
     """
 
     method: Method
-    fallback: tuple[str, ...] = ()
+    fallback: tuple[tuple[str, str], ...] = ()
     reduce_range: bool = False
     unpacked: bool = False
 
     @property
     def name(self) -> str:
-        """``int8-static``; with nodes left out, ``int8-static-mixed-4`` says how many."""
-        if self.unpacked:
-            return f"{self.method}-unpacked"
-        return f"{self.method}-mixed-{len(self.fallback)}" if self.fallback else self.method
+        """``int8-static``; with other forms for some nodes, ``int8-static-mixed-4`` says how many changes that took."""
+        name = self.method + ("-unpacked" if self.unpacked else "")
+        return f"{name}-mixed-{len(self.fallback)}" if self.fallback else name
 
     @property
     def digest(self) -> str:
         """Digest of the settings and of the revision of the code that carries them out."""
-        return digest_of({**asdict(self), "revision": _REVISION})
+        return digest_of({**asdict(self), "revision": REVISION})
 
 
 def recipes_for(methods: tuple[str, ...], flags: tuple[str, ...]) -> list[Recipe]:
@@ -71,3 +88,19 @@ def recipes_for(methods: tuple[str, ...], flags: tuple[str, ...]) -> list[Recipe
         for method in METHODS
         if method in methods
     ]
+
+
+def forms_of(
+    recipe: Recipe, operators: Mapping[str, str], able: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Node -> the form that a recipe has it take; a node of another operator, or that cannot take it, is left out.
+
+    Args:
+        operators: node -> its operator.
+        able: node -> the forms that it can take.
+    """
+    wanted = FORMS_OF[recipe.method]
+    if recipe.unpacked:
+        wanted = {operator: "stored8" if form == "blocks8" else form for operator, form in wanted.items()}
+    forms = {node: wanted[operators[node]] for node, fits in able.items() if wanted[operators[node]] in fits}
+    return {node: form for node, form in {**forms, **dict(recipe.fallback)}.items() if form != "float"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import subprocess
 import sys
 import time
@@ -20,11 +22,16 @@ _GLANCE = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """What one attempt may use: bytes of memory, seconds, threads."""
+    """What one attempt may use: bytes of memory, seconds, threads; and when the whole search must end, by ``time.monotonic``."""
 
     memory: int
     seconds: float
     threads: int
+    end: float | None = None
+
+    def over(self) -> bool:
+        """Whether the whole search must end."""
+        return self.end is not None and time.monotonic() > self.end
 
 
 def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
     """
     asked, answer = scratch / "request.json", scratch / "answer.json"
     answer.unlink(missing_ok=True)
-    write_json(asked, {**request, "memory_limit": limits.memory})
+    write_json(asked, {**request, "memory_limit": limits.memory, "parent": os.getpid()})
     log = scratch / "log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -70,7 +77,7 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
 
 def _watch(process: subprocess.Popen[bytes], limits: Limits) -> str | None:
     """Wait for the end; gives the reason when a limit was passed."""
-    deadline = time.monotonic() + limits.seconds
+    deadline = min(time.monotonic() + limits.seconds, limits.end or math.inf)
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GLANCE)

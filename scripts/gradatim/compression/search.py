@@ -3,13 +3,13 @@
 Each recipe runs in its own process under a memory cap and a time limit; one that crashes is a trial with a reason, and
 the search goes on. A candidate is refused when it does not load, gives numbers that are not finite, falls below what is
 to be kept, is slower than allowed, or is neither smaller nor faster. Where a quantisation is refused only for its
-quality, the nodes are ranked by what they cost, and the worst 1, 2, 4, 8, ... are left out of it.
+quality, every node is measured in every form that it can take, and nodes take other forms, those first that give back the
+most for what they cost, until the quality holds.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import re
 import shutil
@@ -20,11 +20,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gradatim.compression import choice
+from gradatim.compression.batches import Batch, size_and_digest, write_batches
 from gradatim.compression.journal import Journal
-from gradatim.compression.recipe import DEFAULT_METHODS, METHODS, Recipe, recipes_for
+from gradatim.compression.recipe import (
+    DEFAULT_METHODS,
+    FORMS_OF,
+    METHODS,
+    REVISION,
+    Recipe,
+    forms_of,
+    recipes_for,
+)
 from gradatim.compression.result import Result, pareto
 from gradatim.compression.sandbox import Limits, attempt
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
@@ -35,18 +42,14 @@ from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
 
-Batch = Mapping[str, NDArray[Any]]
-"""Named arrays, as the model's file itself takes them."""
-
 Quality = Callable[[Path], Mapping[str, float]]
 Progress = Callable[[str, int, int], None]
 """Called with the name of the trial that begins, how many are done, and how many there are, as is known."""
 
 DEFAULT_KEEP: Mapping[str, float] = {"fidelity": 0.95}
 
-_MIXABLE = ("int8-static", "int8-dynamic")
-_MIXED_TRIALS = 5
-_RANKED_NODES = 64
+_MIXED_TRIALS = 6
+_CAREFUL = 0.8
 _WORTH = 0.98
 
 
@@ -65,6 +68,7 @@ def compress(
     slowest: float = 1.1,
     memory_limit: int | None = None,
     seconds_per_trial: float = 600,
+    seconds: float | None = None,
     context: str = "",
     name: str = "fp32",
     progress: Progress | None = None,
@@ -86,6 +90,7 @@ def compress(
         timing: the batch by which latency is compared; by default the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
+        seconds: limit for the whole search, which then ends with the best found so far; none when left out.
         context: digest of what ``quality`` depends on (its code, the data it reads), so that what an earlier
             run measured is re-used only while that holds.
         name: what the uncompressed variant is called.
@@ -97,7 +102,7 @@ def compress(
     """
     from gradatim.models import detect_format
 
-    machine = this_machine()
+    started, machine = time.monotonic(), this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
     original = _original(model, name)
     if (kind := detect_format(model)) != "onnx":
@@ -108,14 +113,15 @@ def compress(
         return Result(replace(original, reason=reason), (), (), reason)
     _need_packages()
     with _scratch_in(out) as scratch:
-        batches, digest = _write_batches(calibration(), scratch)
+        batches, digest = write_batches(calibration(), scratch)
         timed = None if timing is None else save_inputs(scratch / "timing.npz", timing)
         basis = {
             "model": original.digest, "calibration": digest, "timing": sha256_file(timed) if timed else None, "seed": seed,
             "threads": threads, "machine": machine.kind, "versions": _versions(), "context": context,
             "quality": quality is not None,
         }  # fmt: skip
-        limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads)
+        end = seconds and started + seconds
+        limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, end)
         search = _Search(
             model.absolute(), out, scratch, limits, batches, timed or batches[0], seed, quality, dict(keep or DEFAULT_KEEP),
             frozenset(lower_is_better), slowest, Journal(out / "trials.jsonl"), basis, progress,
@@ -128,9 +134,15 @@ def _scratch_in(out: Path) -> Iterator[Path]:
     """A folder for what is tried, beside what will be kept."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob(".search-*"):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
         folder = tempfile.TemporaryDirectory(prefix=".search-", dir=out)
     with folder as name:
         yield Path(name)
+
+
+class _TimeIsUp(Exception):
+    """The limit for the whole search was passed."""
 
 
 @dataclass
@@ -151,9 +163,19 @@ class _Search:
     progress: Progress | None
 
     def run(self, original: Trial, recipes: Sequence[Recipe]) -> Result:
-        self.original = self._measure_original(original)
         self.trials: list[Trial] = []
         self.expected = len(recipes)
+        self.original, self.over = original, ""
+        try:
+            self.original = self._measure_original(original)
+            self._save()
+            self._try_all(recipes)
+        except _TimeIsUp:
+            self.over = "The time for the search was over; "
+        self._remove_stale()
+        return self._save()
+
+    def _try_all(self, recipes: Sequence[Recipe]) -> None:
         plain = []
         for recipe in recipes:
             trial = self._try(recipe)
@@ -161,11 +183,9 @@ class _Search:
             if recipe.method == "int8-weights" and self._only_slow(trial):
                 self.expected += 1
                 self._try(replace(recipe, unpacked=True))
-        for recipe, trial in plain:
-            if recipe.method in _MIXABLE and self._only_quality_lacks(trial) and self._promises(trial):
-                self._mix(recipe)
-        self._remove_stale()
-        return self._save()
+        for recipe, trial in sorted(plain, key=lambda one: one[1].score or math.inf):
+            if recipe.method in FORMS_OF and self._only_quality_lacks(trial) and self._promises(trial):
+                self._mix(recipe, trial)
 
     def _measure_original(self, original: Trial) -> Trial:
         key = digest_of({**self.basis, "do": "original"})
@@ -173,7 +193,9 @@ class _Search:
         started = time.monotonic()
         if found is None:
             self._announce(original.name)
-            answer = self._attempt(do="original", batches=_names(self.batches), threads=self.limits.threads)
+            answer = self._attempt(
+                do="original", batches=[*map(str, self.batches)], threads=self.limits.threads
+            )
             if "reason" in answer:
                 raise InvalidInput(
                     f"The model {self.model} cannot be run on the calibration data: {answer['reason']} Compression needs both; see that the data has every input of the model."
@@ -216,7 +238,7 @@ class _Search:
             do="try",
             out=str(path),
             recipe=asdict(recipe),
-            batches=_names(self.batches),
+            batches=[*map(str, self.batches)],
             ranges=str(self._ranges()),
             timing=str(self.timing),
             threads=self.limits.threads,
@@ -224,7 +246,7 @@ class _Search:
         )
         if "reason" in found:
             return found
-        size, digest = _size_and_digest(path)
+        size, digest = size_and_digest(path)
         found |= {"size": size, "digest": digest, "quality": {}}
         if self.quality:
             try:
@@ -302,43 +324,65 @@ class _Search:
             and not self._lacking(trial)
         )
 
-    def _mix(self, recipe: Recipe) -> None:
-        """Leave the most sensitive nodes out, twice as many each time, until the quality holds."""
-        ranking = self._ranking(recipe)
-        counts = [2**power for power in range(_MIXED_TRIALS) if 2**power < len(ranking)]
-        if len(ranking) <= _MIXED_TRIALS:
-            counts = list(range(1, len(ranking)))
-        self.expected += len(counts)
-        for done, count in enumerate(counts, 1):
-            trial = self._try(replace(recipe, fallback=tuple(sorted(ranking[:count]))))
-            if trial.accepted or not self._only_quality_lacks(trial):
-                self.expected -= len(counts) - done
+    def _mix(self, recipe: Recipe, trial: Trial) -> None:
+        """Let nodes take other forms, until the quality holds; then fewer of them, while it does."""
+        way = self._way(recipe)
+        low, high = 0, len(way.changes) + 1
+        share = self._share(trial)
+        for _ in range(_MIXED_TRIALS):
+            count = way.between(low, high, _CAREFUL * share)
+            if not low < count < high:
+                return
+            self.expected += 1
+            mixed = self._try(replace(recipe, fallback=way.changes[:count]))
+            if not self._only_quality_lacks(
+                mixed
+            ):  # it holds, or with so many changes it is too slow, or nothing is left
+                high = count
+            elif self._promises(mixed):
+                low, share = count, self._share(mixed)
+            else:
                 return
 
-    def _ranking(self, recipe: Recipe) -> list[str]:
-        key = digest_of({**self.basis, "do": "rank", "recipe": recipe.digest})
+    def _share(self, trial: Trial) -> float:
+        """About what part of the squared error may stay."""
+        shares = [1.0]
+        for metric, share in self.keep.items():
+            before, now = self.original.quality[metric], trial.quality[metric]
+            if lost := abs(before - now):
+                power = (
+                    1 if metric in ("fidelity", "cosine") else 2
+                )  # those grow with the square of errors, others with them
+                shares.append((abs(1 - share) * abs(before) / lost) ** power)
+        return min(shares)
+
+    def _way(self, recipe: Recipe) -> choice.Way:
+        key = digest_of({**self.basis, "do": "rank", "bits": recipe.reduce_range, "revision": REVISION})
         found = self.journal.get(key)
         if found is None:
-            self._announce(f"{recipe.method}: which nodes lose the quality")
+            self._announce("which nodes lose the quality")
             found = self._attempt(
                 do="rank",
-                method=recipe.method,
-                batches=_names(self.batches),
+                batches=[*map(str, self.batches)],
                 ranges=str(self._ranges()),
-                threads=self.limits.threads,
-                most=_RANKED_NODES,
-                seconds=self.limits.seconds / 8,
+                reduce_range=recipe.reduce_range,
+                seconds=self.limits.seconds / 4,
             )
             if "reason" in found:
-                return []
+                return choice.Way((), (0.0,))
             self.journal.put(key, found)
-        return list(found["ranking"])
+        return choice.way(found, forms_of(recipe, found["operators"], found["able"]))
 
     def _attempt(self, **request: Any) -> dict[str, Any]:
-        return attempt(self.scratch, self.limits, model=str(self.model), **request)
+        found = (
+            {} if self.limits.over() else attempt(self.scratch, self.limits, model=str(self.model), **request)
+        )
+        if self.limits.over() and (not found or "reason" in found):
+            raise _TimeIsUp
+        return found
 
     def _ranges(self) -> Path:
-        return self.scratch / "ranges.json"
+        return self.scratch / "seen.npz"
 
     def _still_good(self, recipe: Recipe, found: Mapping[str, Any]) -> bool:
         """Whether an earlier attempt holds: it failed, is refused, or its file is intact."""
@@ -346,7 +390,7 @@ class _Search:
             return True
         path = self.out / recipe.name / self.model.name
         try:
-            return path.is_file() and _size_and_digest(path) == (found["size"], found["digest"])
+            return path.is_file() and size_and_digest(path) == (found["size"], found["digest"])
         except InvalidInput:  # it is no model any more
             return False
 
@@ -359,14 +403,17 @@ class _Search:
 
     def _summary(self, chosen: tuple[Trial, ...]) -> str:
         if chosen:
-            return f"{chosen[0].name} is the best of {len(self.trials)} tried: {chosen[0].reason}."
+            return f"{self.over}{chosen[0].name} is the best of {len(self.trials)} tried: {chosen[0].reason}."
+        if not self.trials:
+            return f"{self.over}nothing was tried."
         refused = "; ".join(f"{trial.name}: {trial.reason}" for trial in self.trials)
-        return f"The model is kept as it is, since nothing passed. {refused}."
+        start = f"{self.over}the" if self.over else "The"
+        return f"{start} model is kept as it is, since nothing passed. {refused}."
 
     def _remove_stale(self) -> None:
         """Remove variants that an earlier search left and this one did not accept."""
         kept = {trial.name for trial in self.trials if trial.accepted}
-        pattern = re.compile(rf"({'|'.join(METHODS)})(-mixed-\d+|-unpacked)?")
+        pattern = re.compile(rf"({'|'.join(METHODS)})(-unpacked)?(-mixed-\d+)?")
         for path in self.out.iterdir():
             if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
@@ -378,37 +425,8 @@ class _Search:
 
 
 def _original(model: Path, name: str) -> Trial:
-    size, digest = _size_and_digest(model)
+    size, digest = size_and_digest(model)
     return Trial(name, {}, True, "the original", {}, size, 1.0, 1.0, path=model, digest=digest)
-
-
-def _size_and_digest(model: Path) -> tuple[int, str]:
-    """Bytes of all files of a model, and the digest of the file or of the list of files."""
-    from gradatim.models import model_files
-
-    files = model_files(model)  # none for module:function
-    size = sum(path.stat().st_size for path in files)
-    if files == [model]:
-        return size, sha256_file(model)
-    return size, digest_of({path.name: sha256_file(path) for path in files})
-
-
-def _write_batches(batches: Iterator[Batch], folder: Path) -> tuple[list[Path], str]:
-    """Calibration batches as .npz files, one in memory at a time, and the digest of their content."""
-    paths: list[Path] = []
-    digest = hashlib.sha256()
-    for batch in batches:
-        paths.append(save_inputs(folder / f"batch-{len(paths):05d}.npz", batch))
-        for name in sorted(batch):
-            array = np.asarray(batch[name])
-            plain = array.astype(np.str_) if array.dtype == object else array
-            digest.update(f"{name}:{plain.dtype.str}:{plain.shape};".encode())
-            digest.update(np.ascontiguousarray(plain).tobytes())
-    if not paths:
-        raise InvalidInput(
-            "The calibration data is empty: compression needs at least one batch to measure with."
-        )
-    return paths, digest.hexdigest()
 
 
 def _finite(quality: dict[str, float], whose: str) -> dict[str, float]:
@@ -416,10 +434,6 @@ def _finite(quality: dict[str, float], whose: str) -> dict[str, float]:
         if not math.isfinite(value):
             raise InvalidInput(f"{whose} hold {metric} = {value}, which is not a finite number.")
     return {metric: float(value) for metric, value in quality.items()}
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    return [str(path) for path in paths]
 
 
 def _need_packages() -> None:

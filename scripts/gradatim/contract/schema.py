@@ -119,7 +119,7 @@ class Test(Section):
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
 
 
-Method = Literal["int8-dynamic", "int8-static", "int8-weights", "fp16"]
+Method = Literal["int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16"]
 
 
 class Compress(Section):
@@ -142,6 +142,11 @@ class Compress(Section):
         None, description="Memory cap of one trial; four fifths of what is free when left out."
     )
     timeout: float = Field(600, gt=0, description="Seconds one trial may take.")
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds the whole search may take: it ends with the best found by then. As long as it needs when left out.",
+    )
 
 
 class BenchmarkSection(Section):

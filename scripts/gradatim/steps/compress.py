@@ -67,6 +67,7 @@ def run(candidate: Candidate) -> Outcome:
             threads=candidate.contract.parts.model.threads,
             memory_limit=int(settings.memory) if settings.memory else None,
             seconds_per_trial=settings.timeout,
+            seconds=settings.seconds,
             context=digest_of(
                 [candidate.digests.data("calibration"), candidate.digests.code(("calibration",))]
             ),

@@ -1,0 +1,51 @@
+"""The calibration batches on disk, and a model's bytes: what a search's trials are keyed by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.files import digest_of, sha256_file
+from gradatim.timing.contestant import save_inputs
+
+Batch = Mapping[str, NDArray[Any]]
+"""Named arrays, as the model's file itself takes them."""
+
+
+def write_batches(batches: Iterator[Batch], folder: Path) -> tuple[list[Path], str]:
+    """Calibrated batches as .npz files, one in memory at a time, and the digest of their content.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    paths: list[Path] = []
+    digest = hashlib.sha256()
+    for batch in batches:
+        paths.append(save_inputs(folder / f"batch-{len(paths):05d}.npz", batch))
+        for name in sorted(batch):
+            array = np.asarray(batch[name])
+            plain = array.astype(np.str_) if array.dtype == object else array
+            digest.update(f"{name}:{plain.dtype.str}:{plain.shape};".encode())
+            digest.update(np.ascontiguousarray(plain).tobytes())
+    if not paths:
+        raise InvalidInput(
+            "The calibration data is empty: compression needs at least one batch to measure with."
+        )
+    return paths, digest.hexdigest()
+
+
+def size_and_digest(model: Path) -> tuple[int, str]:
+    """Bytes of all files of a model, and the digest of the file or of the list of files."""
+    from gradatim.models import model_files
+
+    files = model_files(model)  # none for module:function
+    size = sum(path.stat().st_size for path in files)
+    if files == [model]:
+        return size, sha256_file(model)
+    return size, digest_of({path.name: sha256_file(path) for path in files})

@@ -1,0 +1,41 @@
+"""What a recipe may learn from: the calibration batches, and what the model's tensors hold on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.compression.observing import Observed, observe
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A prepared model, with the data to calibrate it by.
+
+    Attributes:
+        model: as ``graph.prepare`` read it; nobody changes it.
+        batches: .npz files with its inputs.
+        kept: file that keeps what was seen, for the next attempt.
+        weight_bits: 7 on processors whose 16-bit sums overflow otherwise.
+    """
+
+    model: ModelProto
+    batches: Sequence[Path]
+    kept: Path
+    weight_bits: int = 8
+
+    @cached_property
+    def seen(self) -> Mapping[str, Observed]:
+        """What each float tensor that can be quantised holds."""
+        return observe(self.model, self.batches, self.kept)
+
+    @cached_property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        """The range by which each of them is quantised."""
+        return {name: observed.bounds for name, observed in self.seen.items()}
