@@ -29,12 +29,10 @@ def with_sentence_embedding(model: RuntimeModel, folder: Path) -> RuntimeModel:
     A folder without ``modules.json``, or one that asks for more than pooling and normalising (a dense layer of its
     own), leaves the model as it is: an embedding that its makers did not mean would be worse than none.
     """
-    pools, normalised = _described(folder)
-    tokens = model.signature.output(_TOKENS)
-    if not pools or tokens is None or model.signature.input(_MASK) is None:
+    spec = embedding_spec(folder, model.signature)
+    if spec is None:
         return model
-    width = tokens.shape[-1] if tokens.shape else None
-    spec = TensorSpec(OUTPUT, "float32", ("batch", width * len(pools) if isinstance(width, int) else None))
+    pools, normalised = _described(folder)
 
     def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
         outputs = model(inputs)
@@ -53,6 +51,16 @@ def with_sentence_embedding(model: RuntimeModel, folder: Path) -> RuntimeModel:
         threads=model.threads,
         release=model.close,
     )
+
+
+def embedding_spec(folder: Path, signature: Signature) -> TensorSpec | None:
+    """The further output ``sentence_embedding`` of a model of this signature; None where its folder asks for none."""
+    pools, _ = _described(folder)
+    tokens = signature.output(_TOKENS)
+    if not pools or tokens is None or signature.input(_MASK) is None:
+        return None
+    width = tokens.shape[-1] if tokens.shape else None
+    return TensorSpec(OUTPUT, "float32", ("batch", width * len(pools) if isinstance(width, int) else None))
 
 
 def _described(folder: Path) -> tuple[list[Pool], bool]:

@@ -108,7 +108,9 @@ def pieces_of(path: Path, first: int, length: int) -> Iterator[bytes]:
 def look_at_safetensors(
     known: Inspection, source: ModelSource, signature: Callable[[], Signature]
 ) -> Inspection:
-    """What the headers and the bytes tell; a folder, or weights with a network, is loaded for its signature."""
+    """What the headers and the bytes tell; a folder of no known encoder, or weights with a network, is loaded for its signature."""
+    from gradatim.models.encoders import signature_of
+
     folder = source.path.is_dir()
     files = (
         [source.path / name for name in known.files if name.endswith(".safetensors")]
@@ -134,5 +136,7 @@ def look_at_safetensors(
         parameters=parameters or None,
         nonfinite=tuple(nonfinite),
         producer=producer,
-        signature=signature() if folder or source.factory is not None else source.signature,
+        signature=(signature_of(source) or signature())
+        if folder or source.factory is not None
+        else source.signature,
     )
