@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradatim.gates.case import Case
-from gradatim.gates.judge import judge
+from gradatim.gates.judge import first_proven, judge
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.evaluation import Evaluation
@@ -166,3 +166,58 @@ def test_queries_that_share_a_gallery_hold_the_error():
     assert share(Verdict.PASS, rule, cases) <= 0.07
     assert share(Verdict.FAIL, rule, cases) <= 0.07
     assert judge([rule], cases[0])[0].n == 40
+
+
+def correct(n: int, p: np.ndarray, generator: np.random.Generator, common: float = 0.0) -> list[Evaluation]:
+    """Models that are right on a share p of n samples each; ``common`` of the samples are luck that all share."""
+    labels, shared = np.zeros(n, np.int64), generator.random(n)
+    mine = np.where(generator.random((len(p), n)) < common, shared, generator.random((len(p), n)))
+    return [
+        Evaluation(LABELS, Predictions.of({"label": (u > q).astype(int)}, labels))
+        for u, q in zip(mine, p, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("forms", [2, 5, 10])
+def test_a_choice_among_forms_that_all_stand_on_the_bound_rarely_finds_one(forms):
+    generator, rule = np.random.default_rng(forms), Rule("accuracy", "accuracy", "at_least", 0.9)
+    found = 0
+    for _ in range(150):
+        tried = correct(600, np.full(forms, 0.9), generator, 0.5)
+        chosen, _ = first_proven(
+            range(forms), lambda form, left: judge([rule], Case("v", candidate=tried[form], forms=left))
+        )
+        found += chosen is not None
+    assert found / 150 <= 0.08
+
+
+def test_the_preferred_of_several_good_forms_is_chosen_at_the_whole_error():
+    """Holm: once the others are proven, what is left is judged at the whole error."""
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+    hits = [554, 580, 580]  # of 600: 554 prove 90 % at 5 % and not at a third of that
+    labels = np.zeros(600, np.int64)
+    tried = [
+        Evaluation(LABELS, Predictions.of({"label": (np.arange(600) >= k).astype(int)}, labels)) for k in hits
+    ]
+    judged = lambda form, left: judge([rule], Case("v", candidate=tried[form], forms=left))  # noqa: E731
+    assert [judged(0, left)[0].verdict for left in (1, 3)] == [Verdict.PASS, Verdict.INCONCLUSIVE]
+    assert first_proven(range(3), judged)[0] == 0
+    assert first_proven(range(1), lambda form, left: judged(0, 3))[0] is None
+
+
+def test_twenty_slices_that_all_stand_on_the_bound_rarely_see_one_refused_as_proven():
+    generator, fails = np.random.default_rng(4), 0
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9, slices="site")
+    sites = np.repeat([f"s{k}" for k in range(20)], 200)
+    for _ in range(60):
+        answers = (generator.random(4000) > 0.9).astype(int)
+        found = Evaluation(
+            LABELS, Predictions.of({"label": answers}, np.zeros(4000, np.int64), {"site": sites})
+        )
+        results = judge([rule], Case("v", candidate=found))
+        fails += any(result.verdict is Verdict.FAIL for result in results)
+    assert fails / 60 <= 0.1
+    answers[:60] = 1
+    found = Evaluation(LABELS, Predictions.of({"label": answers}, np.zeros(4000, np.int64), {"site": sites}))
+    failed = [r.gate for r in judge([rule], Case("v", candidate=found)) if r.verdict is Verdict.FAIL]
+    assert failed == ["accuracy[site=s0]"]
