@@ -17,9 +17,9 @@ class ErrorBudget:
     """How often a run may be wrong, over all its gates.
 
     Attributes:
-        release: at most how likely a candidate that truly breaks a gate is released. Every gate must pass, so for one
-            form of the candidate it is the largest single alpha, not their sum (intersection-union); each further form
-            that was tried adds as much.
+        release: at most how likely a candidate that truly breaks a gate is released. Every gate must pass, so it is the
+            largest single alpha, not their sum (intersection-union), and the forms of a candidate share it (Holm).
+        false_fail: at most how likely any gate is refused as proven that holds its bound, over all gates together (Holm).
         any_wrong_pass: at most how likely any gate at all passes wrongly, whichever are broken: the sum.
         false_veto: at most how likely an unchanged candidate is vetoed, over all vetoes together (Holm).
         gates: how many rules rest on samples and so can err.
@@ -27,6 +27,7 @@ class ErrorBudget:
     """
 
     release: float
+    false_fail: float
     any_wrong_pass: float
     false_veto: float
     gates: int
@@ -39,7 +40,7 @@ def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: in
     Args:
         rules: the contract's and the stage's gates.
         reuse: the test set's ledger entry; None when its use is not budgeted.
-        forms: how many forms of the candidate were judged, one after the other, until one passed.
+        forms: from how many forms of the candidate one was chosen.
     """
     proving: list[float] = []
     vetoing: list[float] = []
@@ -49,12 +50,12 @@ def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: in
         timed = rule.metric.startswith(_TIMED)
         alpha = rule.alpha if reuse is None or timed else min(rule.alpha, reuse.alpha)
         (vetoing if rule.family == "veto" else proving).append(alpha)
-    release = min(1.0, forms * max(proving, default=0.0))
-    total = min(1.0, forms * sum(proving))
+    release = max(proving, default=0.0)
+    total = min(1.0, sum(proving))
     veto = max(vetoing, default=0.0)
     parts = []
     if proving:
-        tried = "" if forms == 1 else f"; {forms} forms of the candidate were tried, and each had its chance"
+        tried = "" if forms == 1 else f", its {forms} forms together"
         parts.append(
             f"How often this may be wrong: a candidate that truly breaks {_rules(len(proving))} on samples or timings is released in at most {_percent(release)} of such cases{tried}."
         )
@@ -62,6 +63,9 @@ def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: in
             parts.append(
                 f"At least one of the {len(proving)} passes by luck in at most {_percent(total)}, but all must pass."
             )
+        parts.append(
+            f"A gate that holds its bound FAILs in at most {_percent(release)} of runs, all gates together."
+        )
     if vetoing:
         parts.append(
             f"The vetoes together stop a candidate without any regression in at most {_percent(veto)} of runs."
@@ -70,7 +74,7 @@ def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: in
         parts.append(_used(reuse))
     if not parts:
         parts.append("No gate of this run rests on samples, so none can err by chance.")
-    return ErrorBudget(release, total, veto, len(proving) + len(vetoing), " ".join(parts))
+    return ErrorBudget(release, release, total, veto, len(proving) + len(vetoing), " ".join(parts))
 
 
 def _used(reuse: Reuse) -> str:

@@ -82,6 +82,7 @@ class Case:
             calls go up and down together.
         self_flips: how often the baseline disagrees with itself.
         reuse: the test set's ledger entry; None when its use is not budgeted.
+        forms: among how many forms of the candidate, none of them proven yet, the one to release may be chosen.
         noun: what an item is: ``samples``, ``images``, ``documents``.
         baseline_name: what the baseline is called in texts: ``v1.0.0``.
     """
@@ -96,6 +97,7 @@ class Case:
     rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     self_flips: SelfFlips | None = None
     reuse: Reuse | None = None
+    forms: int = 1
     noun: str = "samples"
     baseline_name: str = "the baseline"
 

@@ -24,7 +24,7 @@ class Gate:
         where: the slice, class or corruption.
         meaning: what the rule's metric means.
         variant: whom it judges.
-        alpha: one-sided error probability, the test set's re-use counted in.
+        alpha: one-sided error probability, the test set's re-use and the choice among forms counted in.
         veto: it only looks for a proven regression.
     """
 
@@ -108,6 +108,8 @@ def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
     alpha = rule.alpha
     if case.reuse is not None and meaning.on_samples:
         alpha = min(alpha, case.reuse.alpha)
+    if rule.family != "veto":
+        alpha /= case.forms
     whole = Gate(rule, rule.where, meaning, case.variant, alpha)
     if meaning.kind == "robustness":
         if rule.where is not None:

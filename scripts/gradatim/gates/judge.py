@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from gradatim.errors import InvalidInput
 from gradatim.gates import noninferiority, threshold
 from gradatim.gates.case import Case
-from gradatim.gates.gate import Gate, chance, expand
+from gradatim.gates.gate import Gate, chance, expand, settle
 from gradatim.gates.quality import samples_of, unmeasured
 from gradatim.gates.robustness import robustness
 from gradatim.gates.rule import Rule, with_guards
 from gradatim.gates.runtime import limit, timing
 from gradatim.gates.slices import holm
 from gradatim.gates.verdict import GateResult, Verdict
+
+Form = TypeVar("Form", bound=Hashable)
 
 
 def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -> list[GateResult]:
@@ -30,6 +33,7 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
     """
     results: list[GateResult] = []
     vetoes: list[tuple[Gate, float]] = []
+    proving: dict[int, Gate] = {}
     for rule in with_guards(rules):
         for gate in expand(rule, case):
             if isinstance(gate, GateResult):
@@ -39,11 +43,62 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
                 if verdict is not None:
                     results.append(verdict)
             else:
+                if gate.meaning.kind != "limit":
+                    proving[len(results)] = gate
                 results.append(_judge_one(gate, case))
+    _prove_failures(results, proving, case)
     results += _vetoes(vetoes, case)
     if on_inconclusive == "warn":
         results = [replace(r, blocking=r.verdict is not Verdict.INCONCLUSIVE) for r in results]
     return results
+
+
+def first_proven(
+    forms: Sequence[Form], judged: Callable[[Form, int], list[GateResult]]
+) -> tuple[Form | None, dict[Form, list[GateResult]]]:
+    """The first of a candidate's forms that everything is proven for; None where there is none. And what was found.
+
+    Holm over the forms: each is judged at its share of the error among those that are not proven yet, so that some
+    form that breaks a gate is released no more often than a single one would be.
+
+    Args:
+        forms: the preferred one first.
+        judged: a form's results when so many forms share the error.
+    """
+    found: dict[Form, list[GateResult]] = {}
+    proven: set[Form] = set()
+    while True:
+        before, share = len(proven), len(forms) - len(proven)
+        for form in forms:
+            if form not in proven:
+                found[form] = judged(form, share)
+                if not any(result.refuses for result in found[form]):
+                    proven.add(form)
+            if form in proven and form == forms[0]:
+                return form, found
+        if len(proven) in (before, len(forms)):
+            return next((form for form in forms if form in proven), None), found
+
+
+def _prove_failures(results: list[GateResult], proving: Mapping[int, Gate], case: Case) -> None:
+    """Holm over the gates of a run that FAIL: what chance alone would show on one of so many is no proof."""
+    failed = {place for place in proving if results[place].verdict is Verdict.FAIL}
+    proven: set[int] = set()
+    while len(proving) > 1 and failed - proven:
+        left = len(proving) - len(proven)
+        sure = {
+            place
+            for place in failed - proven
+            if _judge_one(replace(proving[place], alpha=proving[place].alpha / left), case).verdict
+            is Verdict.FAIL
+        }
+        if not sure:
+            break
+        proven |= sure
+    for place in failed - proven if len(proving) > 1 else ():
+        shown = results[place]
+        told = f"Among {len(proving)} gates chance alone may show that on one.{settle(None, shown.n, case, met=False)}"
+        results[place] = replace(shown, verdict=Verdict.INCONCLUSIVE, text=f"{shown.text} {told}")
 
 
 def _judge_one(gate: Gate, case: Case) -> GateResult:

@@ -170,7 +170,8 @@ def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateRes
     passed = tolerance(lows, severities, rule.amount)
     n = int(scores.candidate.shape[0])
     judged = next((k for k, low in enumerate(lows) if low is None or not low >= rule.amount), len(asked) - 1)
-    broken = [k for k, both in enumerate(bounds) if both is not None and both[1] < rule.amount]
+    surely = severity_bounds(scores.candidate[:, asked], gate.alpha / len(asked))  # any of them would refuse
+    broken = [k for k, both in enumerate(surely) if both is not None and both[1] < rule.amount]
     judged = broken[0] if passed != rule.severity and broken else judged
     bound, value = bounds[judged], float(scores.candidate[:, asked[judged]].mean(dtype=np.float64))
     low, high = bound if bound is not None else (None, None)

@@ -45,19 +45,20 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 def run(candidate: Candidate) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
     from gradatim.gates.budget import error_budget
+    from gradatim.gates.judge import first_proven
     from gradatim.report.collect import collect
     from gradatim.report.writing import write_documents, write_report
 
     variants = candidate.forms.all
     standing = _standing_results(candidate)
-    judged: dict[str, list[GateResult]] = {}
-    for variant in variants:
-        judged[variant.name] = [*_behaviour_results(candidate, variant), *_judge(candidate, variant)]
-        if not any(result.refuses for result in judged[variant.name]):
-            chosen = variant
-            break
-    else:
-        chosen = variants[0]
+    by_name = {variant.name: variant for variant in variants}
+    found, judged = first_proven(
+        tuple(by_name),
+        lambda name, share: [
+            *_behaviour_results(candidate, by_name[name]), *_judge(candidate, by_name[name], share)
+        ],
+    )  # fmt: skip
+    chosen = by_name[found] if found is not None else variants[0]
     results = (*standing, *judged[chosen.name])
     verdict = Verdict.worst(result.verdict for result in results if result.blocking)
     refused = {
@@ -65,7 +66,9 @@ def run(candidate: Candidate) -> Outcome:
         for name, found in judged.items()
         if name != chosen.name and any(result.refuses for result in found)
     }
-    budget = error_budget(candidate.contract.rules_for(candidate.stage), _reuse(candidate), forms=len(judged))
+    budget = error_budget(
+        candidate.contract.rules_for(candidate.stage), _reuse(candidate), forms=len(variants)
+    )
     outcome = Outcome(
         _summary(results),
         {variant.name: variant.manifest.digest for variant in variants},
@@ -170,13 +173,13 @@ def _behaviour_results(candidate: Candidate, variant: Variant) -> list[GateResul
     return [gate for gate in statement.gates if gate.variant == variant.name] if statement else []
 
 
-def _judge(candidate: Candidate, variant: Variant) -> list[GateResult]:
+def _judge(candidate: Candidate, variant: Variant, forms: int) -> list[GateResult]:
     from gradatim.gates.judge import judge
 
     stage = candidate.contract.parts.stages.get(candidate.stage or "")
     return judge(
         candidate.contract.rules_for(candidate.stage),
-        _case(candidate, variant),
+        replace(_case(candidate, variant), forms=forms),
         on_inconclusive=stage.on_inconclusive if stage else "fail",
     )
 
