@@ -13,6 +13,10 @@ BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "
 JOULES = {"uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3}
 COUNT = {"k": 1e3, "M": 1e6, "G": 1e9}
 DAYS = {
+    "second": 1 / 86_400,
+    "seconds": 1 / 86_400,
+    "minute": 1 / 1440,
+    "minutes": 1 / 1440,
     "h": 1 / 24,
     "hour": 1 / 24,
     "hours": 1 / 24,

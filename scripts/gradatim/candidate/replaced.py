@@ -88,20 +88,13 @@ class Replaced:
         return self._instead_of(self._released_as())
 
     @property
-    def held(self) -> str | None:
-        """What would be replaced if the candidate were new, as a label; None when nothing was released before.
+    def held(self) -> BaselineModel | None:
+        """What would be replaced if the candidate were new; None when nothing was released before.
 
         Raises:
             EnvironmentLacks: there is no repository, or nothing is proven.
         """
-        found = self._instead_of(None)
-        return found.label if found else None
-
-    @property
-    def foreign(self) -> str | None:
-        """The version that would be replaced, if somebody else tagged it: nothing vouches for what it holds."""
-        found = self._instead_of(None)
-        return found.version if found and found.manifest is None else None
+        return self._instead_of(None)
 
     @functools.cached_property
     def contract(self) -> ReadContract:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gradatim.commands import options
-from gradatim.errors import missing_package
+from gradatim.errors import GradatimError, missing_package
 
 if TYPE_CHECKING:
     from gradatim.projects.demo import DemoPaths
@@ -20,8 +24,9 @@ if TYPE_CHECKING:
 def command(folder: Path | None, bad: bool) -> int:
     """Lay down a git repository with a real model of handwritten digits and a bare remote, then release twice.
 
-    v1.0.0 is the first release; then a better model is offered and becomes v1.1.0. With --bad three candidates follow
-    v1.0.0 instead: one worse on a single digit, one slower, one that brings a pickle. Each is refused.
+    v1.0.0 is the first release; then a better model climbs from alpha over beta to production as v1.1.0, and a rollback
+    is tried. With --bad three candidates follow v1.0.0 instead: one worse on a single digit, one slower, one that brings
+    a pickle. Each is refused.
 
     \b
     Examples:
@@ -29,7 +34,7 @@ def command(folder: Path | None, bad: bool) -> int:
       gradatim demo /tmp/digits
       gradatim demo --bad
     """
-    from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, keep_report, lay_down
+    from gradatim.projects.demo import BAD, DEFAULT_FOLDER, FIRST, keep_report, lay_down
 
     _require_its_extra()
     paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}-bad" if bad else DEFAULT_FOLDER))
@@ -44,10 +49,55 @@ def command(folder: Path | None, bad: bool) -> int:
             keep_report(paths, candidate.name)
         _say_what_was_shown(paths, codes)
         return max(codes.values())
-    code = _offer(paths, BETTER.name, BETTER.title)
+    code = _climb(paths)
     if code == 0:
         _point_onwards(paths)
     return code
+
+
+def _climb(paths: DemoPaths) -> int:
+    """A better model through the stages: alpha, beta, its time there, production, and a rollback that is taken back."""
+    from gradatim.contract.reading import read_contract
+    from gradatim.projects.demo import BETTER, BRANCH, enter
+    from gradatim.registry.state import SECONDS_PER_DAY
+
+    enter(paths, "develop")
+    if code := _offer(paths, BETTER.name, f"On develop: {BETTER.title[:1].lower()}{BETTER.title[1:]}"):
+        return code
+    enter(paths, "staging", merging="develop")
+    if code := _release(paths, "develop is merged to staging: the same bytes, so their evidence holds."):
+        return code
+    soaked = (
+        time.monotonic() + read_contract(paths.contract).parts.stages["production"].soak * SECONDS_PER_DAY
+    )
+    _say(
+        f"\n{click.style('Up to production, the same bytes again, once they were in beta for a while.', bold=True)}"
+    )
+    if _typed(paths, "promote", "production"):
+        time.sleep(max(0.0, soaked - time.monotonic()) + 1)  # tags know whole seconds
+        if code := _typed(paths, "promote", "production"):
+            return code
+    enter(paths, BRANCH, merging="staging")
+    if code := _release(paths, "staging is merged to main: all is proven, and v1.1.0 is out already."):
+        return code
+    _say(f"\n{click.style('A fire drill: back to the release before, and forth again.', bold=True)}")
+    for way in (("--reason", "a drill"), ("--to", "v1.1.0", "--reason", "the drill is over")):
+        if code := _typed(paths, "rollback", "production", *way):
+            return code
+    return _typed(paths, "status")
+
+
+def _typed(paths: DemoPaths, name: str, *arguments: str) -> int:
+    """A command as a person types it in the project; what it refuses is told, and its exit code given back."""
+    typed = import_module(f"gradatim.commands.{name}").command
+    _say(f"$ gradatim {shlex.join((name, *arguments))}")
+    try:
+        code = typed.main([*arguments, "--contract", str(paths.contract)], standalone_mode=False)
+    except GradatimError as error:
+        _say(f"error: {error}")
+        code = error.exit_code
+    sys.stdout.flush()
+    return int(code or 0)
 
 
 def _require_its_extra() -> None:
@@ -92,10 +142,9 @@ def _point_onwards(paths: DemoPaths) -> None:
     _say(
         f"\nLook at the report: {options.shown(paths.project / '.gradatim' / 'report.html')}\n"
         f"Go on in the project: cd {options.shown(paths.project)}\n"
-        "  gradatim status              what each stage holds\n"
+        "  gradatim history             every release, and every move between stages\n"
         "  gradatim verify v1.1.0       every byte, against tag and evidence\n"
         "  gradatim diff v1.0.0 v1.1.0  what changed\n"
-        '  gradatim rollback production --reason "just trying"\n'
         "See bad models refused: gradatim demo --bad"
     )
 

@@ -28,7 +28,7 @@ class RegistryView:
         model: the contract's model, None without a contract.
         ladder: stages, lowest first.
         suffixes: tag suffix by stage, None for full releases.
-        soak: days that a release must stay in a stage.
+        soak: days that a release must stay in a stage before it may go up.
         synced: what became of asking the remote; None when it was not asked.
         contract: the contract, where there is one.
     """
@@ -121,7 +121,8 @@ def view_of(
         name: stage.tag if stage.tag is not None else None if name == last else name
         for name, stage in stages.items()
     }
-    soak = {name: stage.soak for name, stage in stages.items() if stage.soak}
+    upwards = zip(contract.ladder, contract.ladder[1:], strict=False)
+    soak = {below: stages[above].soak for below, above in upwards if stages[above].soak}
     model = contract.parts.model.name
     return RegistryView(repository, registry, model, contract.ladder, suffixes, soak, synced, contract)
 

@@ -139,7 +139,7 @@ def _heading(candidate: Candidate) -> str:
     try:
         held = candidate.replaced.held
         against = (
-            f"{candidate.stage or candidate.contract.ladder[-1]} holds {held}"
+            f"{held.stage or 'the newest version is'}{' holds' if held.stage else ''} {held.label}"
             if held
             else "nothing released before"
         )
@@ -155,13 +155,13 @@ def _heading(candidate: Candidate) -> str:
 def _foreign(candidate: Candidate) -> list[str]:
     """That the baseline is nothing that gradatim released, where that is so."""
     try:
-        version = candidate.replaced.foreign
+        held = candidate.replaced.held
     except GradatimError:
         return []
-    if version is None:
+    if held is None or held.version is None or held.manifest is not None:
         return []
     said = (
-        f"{version} was not tagged by gradatim: the model in its commit is the baseline, and nothing vouches for it. If it "
+        f"{held.version} was not tagged by gradatim: the model in its commit is the baseline, and nothing vouches for it. If it "
         "is a version of something else, say `registry: {tags: named}`: then versions of the model bear its name."
     )
     return [said]

@@ -72,10 +72,12 @@ def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> l
         else:
             facts.append("unsigned, its tag signed by git" if stage.git_signed else "unsigned")
     if stage.soaked is not None and stage.soaked[1] > 0:
+        from gradatim.registry.state import unit_of_days
+
         days, wanted = stage.soaked
-        facts.append(
-            f"soaking, {days:.0f} of {wanted:g} days" if days < wanted else f"soaked {wanted:g} days"
-        )
+        a_day, unit = unit_of_days(wanted)
+        told = f"{wanted * a_day:g} {unit}"
+        facts.append(f"soaking, {days * a_day:.0f} of {told}" if days < wanted else f"soaked {told}")
     if stage.approval or stage.stage in approved:
         facts.append(stage.approval or "no approval recorded")
     if stage.reason:

@@ -111,7 +111,7 @@ def lay_down(folder: Path) -> DemoPaths:
 
 
 def commit_candidate(paths: DemoPaths, name: str) -> str:
-    """Commit a candidate on ``main``: the project as it was first laid down, with this model in it.
+    """Commit a candidate on the branch that is checked out: the project as it was first laid down, with this model in it.
 
     Nothing is pushed: that comes with the release, or with ``push``.
 
@@ -164,13 +164,26 @@ def keep_report(paths: DemoPaths, name: str) -> None:
         raise cannot_write(paths.folder, error) from error
 
 
-def push(paths: DemoPaths) -> None:
-    """Push ``main`` to the bare remote.
+def enter(paths: DemoPaths, branch: str, *, merging: str | None = None) -> None:
+    """Go to a branch, made where there is none, as a merge of ``merging`` leaves it.
 
     Raises:
         EnvironmentLacks: git fails.
     """
-    _repository(paths).run("push", "--quiet", "--no-verify", "origin", BRANCH)
+    repository = _repository(paths)
+    there = repository.run("branch", "--list", branch).strip()
+    repository.run("checkout", "--quiet", *(() if there else ("-b",)), branch)
+    if merging is not None:
+        repository.run("merge", "--quiet", "--ff-only", merging)
+
+
+def push(paths: DemoPaths) -> None:
+    """Push the branch to the bare remote.
+
+    Raises:
+        EnvironmentLacks: git fails.
+    """
+    _repository(paths).run("push", "--quiet", "--no-verify", "origin", "HEAD")
 
 
 def _refuse_unless_free(folder: Path) -> None:

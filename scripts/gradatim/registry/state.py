@@ -250,3 +250,9 @@ def _merge(releases: list[StageEvent], assignments: list[StageEvent]) -> list[St
             told += 1
         merged.append(assignment)
     return merged + releases[told:]
+
+
+def unit_of_days(days: float) -> tuple[float, str]:
+    """How many of a unit a day has, and its name: days, or what tells a shorter time without a fraction."""
+    known = ((1.0, "days"), (24.0, "hours"), (1440.0, "minutes"), (86_400.0, "seconds"))
+    return next((unit for unit in known if days * unit[0] >= 1), known[-1])

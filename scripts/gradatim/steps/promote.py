@@ -20,7 +20,7 @@ from gradatim.pipeline.graph import DATED
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import open_ledger
-from gradatim.registry.state import SECONDS_PER_DAY
+from gradatim.registry.state import SECONDS_PER_DAY, unit_of_days
 from gradatim.registry.tagging import VersionTaken, uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, Level, next_version
@@ -187,10 +187,10 @@ def _refuse_unsoaked(candidate: Candidate, chosen: TaggedRelease, below: str, st
     since = [a.date for a in model.assignments if a.stage == below and a.release == chosen and a.assigned]
     days = (time.time() - since[-1]) / SECONDS_PER_DAY if since else 0.0
     if days < wanted:
-        place = candidate.contract.where("stages", stage, "soak")
+        place, (a_day, unit) = candidate.contract.where("stages", stage, "soak"), unit_of_days(wanted)
         raise UsageError(
-            f"{place}: {chosen} has been in {below} for {max(days, 0):.1f} days and must stay {wanted:g} before {stage}. "
-            f"Promote it in {wanted - days:.1f} days."
+            f"{place}: {chosen} has been in {below} for {max(days, 0) * a_day:.1f} {unit} and must stay {wanted * a_day:g} "
+            f"before {stage}. Promote it in {(wanted - days) * a_day:.1f} {unit}."
         )
 
 
