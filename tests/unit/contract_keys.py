@@ -188,6 +188,8 @@ EXAMPLES = {
     ),
     "gates.*.severity": Example(1, 2, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
     "gates.*.strict": Example(False, True, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
+    "gates.*.because": Example("harder pictures", "older cameras", _on("accuracy", at_least="70%")),
+    "stages.*.because": Example("few samples", "old samples"),
     "gates.*.confidence": Example("90%", "95%", _on("accuracy", at_least="80%")),
     "test.budget": Example(ABSENT, 1e-9, _ROBUST),
     "benchmark.threads": Example(1, 2),

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract_keys import EXAMPLES, Example, contract_with, from_the_schema, keys_of
+from contract_keys import BASE, EXAMPLES, Example, contract_with, from_the_schema, keys_of
 from gate_project import write_model
 from pydantic import Field
 from registry_examples import IDENTITY, commit_file, git, new_repository
 from signing_examples import write_key
 
 from gradatim.candidate import training
+from gradatim.candidate.bar import weakened
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
 from gradatim.checks.golden import GoldenCase, write_cases
@@ -117,6 +118,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "model.pkl").write_bytes(pickle.dumps({"w": [1.0]}))
     (root / "gradatim.yml").write_text(json.dumps(contract_with("model.name", "small", {})))
     commit_file(root, ".gitignore", b".gradatim/\n__pycache__/\nmade.onnx\n")
+    _hold_the_undecided(root)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in IDENTITY.items():
             patch.setenv(name, value)
@@ -129,6 +131,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 run_step(step.name, candidate_of(root, "alpha"))
         patch.delenv("SOURCE_DATE_EPOCH")
         yield root
+
+
+def _hold_the_undecided(root: Path) -> None:
+    """A branch `held`, whose contract differs by what the undecided do in `production`."""
+    stages = {name: {**stage} for name, stage in BASE["stages"].items()}
+    del stages["production"]["on_inconclusive"]
+    held = json.dumps(contract_with("model.name", "small", {"stages": stages}))
+    git(root, "checkout", "-q", "-b", "held")
+    commit_file(root, "gradatim.yml", held.encode())
+    git(root, "checkout", "-q", "main")
 
 
 def _release_by_hand(root: Path, version: str) -> None:
@@ -248,6 +260,17 @@ def promoted(candidate: Candidate) -> object:
     return promote.plan(candidate, candidate.contract.ladder[-1])
 
 
+class PullRequest(Laptop):
+    """A run for a pull request onto the branch that holds a contract which lets nothing undecided pass."""
+
+    def place(self) -> Place | None:
+        return Place(branch="topic", target="held")
+
+
+def lowered(candidate: Candidate) -> object:
+    return weakened(Candidate(candidate.contract, PullRequest(), candidate.contract.ladder[-1]))
+
+
 def step(name: str) -> Callable[[Candidate], object]:
     """What a step finds, after those that it needs."""
 
@@ -304,7 +327,7 @@ def arrays(path: Path) -> dict[str, Any]:
 
 RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "compress", "benchmark")}
 RUNS["test of a compressed form"] = compressed
-LOOKS = (rules, planned, ci, places, signing, lineage, trained, answers, rows, shown, documents, promoted)
+LOOKS = (rules, planned, ci, places, signing, lineage, trained, answers, rows, shown, documents, promoted, lowered)
 
 
 Observer = Callable[[Candidate], object]

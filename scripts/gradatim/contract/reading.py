@@ -168,6 +168,8 @@ def _rules(
 
     def read(gates: Mapping[str, schema.GateSection], *place: str) -> Iterator[Rule]:
         for key, gate in gates.items():
+            if gate.model_fields_set == {"because"}:
+                continue  # the gate goes, and this says why
             line, _ = source.locate((*place, key), key=True)
             try:
                 yield read_rule(key, gate, task, own, line)

@@ -191,6 +191,11 @@ class GateSection(Section):
     required: bool = Field(
         True, description="Whether a measurement that is missing for lack of a device fails."
     )
+    because: Text | None = Field(
+        None,
+        description="Why it asks less than on the branch that a pull request is for; alone, why the gate goes. It travels in the evidence.",
+        examples=["replaced by f1_macro"],
+    )
 
     @field_validator("confidence")
     @classmethod
@@ -233,6 +238,9 @@ class Stage(Section):
     )
     on_inconclusive: Literal["fail", "warn"] = Field(
         "fail", description="What a gate that cannot decide does."
+    )
+    because: Text | None = Field(
+        None, description="Why `on_inconclusive` is laxer than on the branch that a pull request is for."
     )
 
     @field_validator("tag")

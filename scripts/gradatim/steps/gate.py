@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "stage": digest_of(candidate.stage),
         "lines": digest_of([rule.line for rule in candidate.contract.rules_for(candidate.stage)]),
         "unproven": digest_of(list(candidate.unproven)),
+        "target": digest_of(candidate.place_if_any().target),
     }
 
 
@@ -154,7 +155,7 @@ def _noun(candidate: Candidate) -> str:
 
 def _standing_results(candidate: Candidate) -> list[GateResult]:
     """What earlier steps decided for themselves, and evidence that is not there."""
-    results: list[GateResult] = []
+    results: list[GateResult] = list(_bar(candidate))
     statement = None if "inspect" in candidate.unproven else candidate.workspace.statement("inspect")
     results += statement.gates if statement is not None else ()
     for step in candidate.unproven:
@@ -165,6 +166,32 @@ def _standing_results(candidate: Candidate) -> list[GateResult]:
             )
         )  # fmt: skip
     return results
+
+
+def _bar(candidate: Candidate) -> Iterator[GateResult]:
+    """Whether a pull request asks as much as the branch that it is for, or says why not."""
+    from gradatim.candidate.bar import weakened
+
+    found = weakened(candidate)
+    if not found:
+        return
+    silent = [one for one in found if one.because is None]
+    target = candidate.place.target
+    told = "; ".join(
+        f"`{one.key}` was {one.before}, now {one.now or 'gone'}{f' ({one.because})' if one.because else ''}"
+        for one in found
+    )
+    advice = (
+        " Whoever reviews this should know why: say it in the contract, "
+        f"`{silent[0].key}: {{..., because: WHY}}`; of a gate that goes, `because` alone."
+        if silent
+        else ""
+    )
+    yield GateResult(
+        "gates", "gates", Verdict.FAIL if silent else Verdict.PASS, candidate.forms.original.name, f"as much as {target} asks",
+        f"This pull request asks less than {target}: {told}.{advice}", value=float(len(silent)), threshold=0.0,
+        n=len(found), line=next((one.line for one in (*silent, *found) if one.line), None),
+    )  # fmt: skip
 
 
 def _behaviour_results(candidate: Candidate, variant: Variant) -> list[GateResult]:

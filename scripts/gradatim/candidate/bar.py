@@ -1,0 +1,112 @@
+"""The bar that a pull request would lower: gates of its target branch that its own contract asks no more."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradatim.candidate.identity import Identity
+from gradatim.contract.reading import ReadContract, contract_of
+from gradatim.contract.schema import GateSection
+from gradatim.errors import ContractError, UsageError
+from gradatim.gates.gate import wanted
+from gradatim.gates.rule import Rule
+from gradatim.metrics import catalogue
+
+
+@dataclass(frozen=True)
+class Weakened:
+    """Something that the target branch asks and the candidate's contract does not.
+
+    Attributes:
+        key: the gate as the target writes it, or ``on_inconclusive``.
+        before: what the target asks.
+        now: what is asked instead; None where nothing is.
+        because: the reason that the contract gives.
+        line: where it gives it, or should.
+    """
+
+    key: str
+    before: str
+    now: str | None
+    because: str | None
+    line: int | None
+
+
+def weakened(candidate: Identity) -> tuple[Weakened, ...]:
+    """What a pull request asks less of the stage that it is for; nothing outside of pull requests.
+
+    A contract that the target branch does not hold, or that cannot be read there, sets no bar.
+    """
+    held = _held_by_target(candidate)
+    if held is None:
+        return ()
+    now, stage = candidate.contract, candidate.stage
+    rules = now.rules_for(stage)
+    found = []
+    for rule in held.rules_for(stage):
+        if any(mine.implies(rule) for mine in rules):
+            continue
+        alike = next((mine for mine in rules if mine.key == rule.key), None)
+        section, line = _section(now, stage, rule.key)
+        because = section.because if section else None
+        found.append(
+            Weakened(rule.key, _words(held, rule), _words(now, alike) if alike else None, because, line)
+        )
+    return (*found, *_undecided(held, now, stage))
+
+
+def _undecided(held: ReadContract, now: ReadContract, stage: str | None) -> tuple[Weakened, ...]:
+    then, mine = (contract.parts.stages.get(stage or "") for contract in (held, now))
+    if (
+        then is None
+        or mine is None
+        or then.on_inconclusive == mine.on_inconclusive
+        or mine.on_inconclusive == "fail"
+    ):
+        return ()
+    line = now.source.locate(("stages", stage or "", "on_inconclusive"), key=True)[0]
+    return (Weakened("on_inconclusive", then.on_inconclusive, mine.on_inconclusive, mine.because, line),)
+
+
+def _held_by_target(candidate: Identity) -> ReadContract | None:
+    target = candidate.place_if_any().target
+    if target is None:
+        return None
+    repository, path = candidate.repository, candidate.from_top(candidate.contract.path.name)
+    for revision in (f"{repository.remote}/{target}", target):
+        try:
+            commit = repository.resolve(revision)
+        except UsageError:
+            continue
+        if not repository.has_file(commit, path):
+            return None
+        with tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
+            copy = Path(folder) / candidate.contract.path.name
+            repository.export(commit, path, copy)
+            try:
+                return contract_of(copy.read_text(encoding="utf-8"), copy)
+            except (ContractError, UnicodeDecodeError):
+                return None
+    return None
+
+
+def _section(contract: ReadContract, stage: str | None, key: str) -> tuple[GateSection | None, int | None]:
+    """What a contract writes under a gate, the stage's own first, and where."""
+    of_stage = contract.parts.stages[stage].gates if stage in contract.parts.stages else {}
+    if stage and key in of_stage:
+        return of_stage[key], contract.source.locate(("stages", stage, "gates", key), key=True)[0]
+    if key in contract.parts.gates:
+        return contract.parts.gates[key], contract.source.locate(("gates", key), key=True)[0]
+    return None, None
+
+
+def _words(contract: ReadContract, rule: Rule) -> str:
+    task = contract.parts.task
+    metric = catalogue.find(rule.metric, task.type if task else "", task.own if task else ())
+    said = [wanted(rule, metric) if metric else rule.key]
+    said += [f"for every {rule.slices}"] if rule.slices else []
+    said += ["as a veto"] if rule.family == "veto" else []
+    said += [f"at {100 * (1 - rule.alpha):.4g} % confidence"] if rule.alpha != Rule.alpha else []
+    return " ".join(said)
