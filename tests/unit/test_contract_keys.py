@@ -327,7 +327,21 @@ def arrays(path: Path) -> dict[str, Any]:
 
 RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "compress", "benchmark")}
 RUNS["test of a compressed form"] = compressed
-LOOKS = (rules, planned, ci, places, signing, lineage, trained, answers, rows, shown, documents, promoted, lowered)
+LOOKS = (
+    rules,
+    planned,
+    ci,
+    places,
+    signing,
+    lineage,
+    trained,
+    answers,
+    rows,
+    shown,
+    documents,
+    promoted,
+    lowered,
+)
 
 
 Observer = Callable[[Candidate], object]
