@@ -14,15 +14,16 @@ from __future__ import annotations
 import argparse
 import math
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 
+import gate_designs
 import numpy as np
+from gate_designs import Design, Draw
 from numpy.typing import NDArray
 
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.exact import samples_for_power
-from gradatim.gates.judge import judge
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.planning import plan, samples_not_worse
 from gradatim.gates.rule import Rule
@@ -30,19 +31,6 @@ from gradatim.gates.verdict import Verdict
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
-
-Draw = Callable[[np.random.Generator], Case]
-
-
-@dataclass(frozen=True)
-class Design:
-    """One population and one gate. ``kind`` is size (a PASS is wrong), veto (a FAIL is wrong) or power."""
-
-    name: str
-    kind: str
-    n: int
-    rules: tuple[Rule, ...]
-    draw: Draw
 
 
 class Cells:
@@ -318,18 +306,15 @@ def _planned(rule: Rule) -> int:
     return needed
 
 
-def run(design: Design, draws: int) -> float:
-    """Share of draws that PASS; for a veto, that FAIL."""
+def run(design: Design, draws: int) -> dict[Verdict, float]:
+    """How often each verdict was given."""
     generator = np.random.default_rng(zlib.crc32(f"{design.kind} {design.name}".encode()))
-    found = 0
-    for _ in range(draws):
-        verdict = Verdict.worst(result.verdict for result in judge(design.rules, design.draw(generator)))
-        found += verdict is (Verdict.FAIL if design.kind == "veto" else Verdict.PASS)
-    return found / draws
+    found = Counter(design.verdict(generator) for _ in range(draws))
+    return {verdict: found[verdict] / draws for verdict in Verdict}
 
 
 def designs() -> list[Design]:
-    return [*sizes(), *powers()]
+    return [*sizes(), *powers(), *gate_designs.designs()]
 
 
 def main() -> None:
@@ -337,13 +322,17 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    print("| gate | n | wanted | found |\n|---|---|---|---|")
+    print("| gate | n | wanted | PASS | FAIL | what could break it |\n|---|---|---|---|---|---|")
+    wanted = {"power": "PASS >= 78 %", "veto": "FAIL <= 5.5 %", "size": "each <= 5.5 %"}
     for design in designs():
         if options.only not in f"{design.kind} {design.name}":
             continue
-        share = run(design, options.draws)
-        wanted = "power >= 78 %" if design.kind == "power" else "wrong <= 5.5 %"
-        print(f"| {design.name} | {design.n} | {wanted} | {100 * share:.1f} % |", flush=True)
+        found = run(design, options.draws)
+        passed, failed = (f"{100 * found[verdict]:.1f} %" for verdict in (Verdict.PASS, Verdict.FAIL))
+        print(
+            f"| {design.name} | {design.n} | {wanted[design.kind]} | {passed} | {failed} | {design.breaks} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,309 @@
+"""Populations that bend what a gate assumes: heavy tails, groups, noise in a calibration, forms to choose from, many gates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.gates.case import Case
+from gradatim.gates.exact import samples_for_power
+from gradatim.gates.judge import first_proven, judge
+from gradatim.gates.rule import Rule
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.task import Task
+
+Draw = Callable[[np.random.Generator], Case]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Design:
+    """One population and one gate.
+
+    Attributes:
+        kind: ``size`` (on the bound: a PASS is wrong, a FAIL too), ``veto`` (a FAIL is wrong) or ``power``.
+        breaks: which assumption could break it.
+        judged: how a case is judged, by each rule on its own where None.
+    """
+
+    name: str
+    kind: str
+    n: int
+    rules: tuple[Rule, ...]
+    draw: Draw
+    breaks: str = "rows that are not drawn alike"
+    judged: Callable[[Case], Sequence[GateResult]] | None = None
+
+    def verdict(self, generator: np.random.Generator) -> Verdict:
+        """Of one draw."""
+        case = self.draw(generator)
+        results = judge(self.rules, case) if self.judged is None else self.judged(case)
+        return Verdict.worst(result.verdict for result in results)
+
+
+BINARY = Task("classification", (0, 1), scores="probabilities")
+LABELS = Task("classification", (0, 1))
+_ROWS = "rows that are not drawn alike"
+_RARE = "a rare error beyond what six times as many samples would show"
+_GROUPS = "changes that strike whole groups at once, and so few that none is seen"
+
+
+def designs() -> Iterator[Design]:
+    yield from calibrations()
+    yield from tails()
+    yield from log_losses()
+    yield from groups()
+    yield from retrievals()
+    yield from choices()
+
+
+def calibrations() -> Iterator[Design]:
+    for n in (100, 400, 1500):
+        for name, gap in (("at all levels", _spread), ("at one level", _single)):
+            rule = Rule("ece", "ece", "at_most", 0.06)
+            yield Design(
+                f"calibration error {name}", "size", n, (rule,), _calibrated(n, gap), "errors within a bin"
+            )
+        rule = Rule("ece", "ece", "at_most", 0.03)
+        yield Design(
+            "a calibrated model, at most 0.03 (FAIL)", "veto", n, (rule,), _calibrated(n, lambda p: 0 * p),
+            "errors within a bin",
+        )  # fmt: skip
+
+
+def _spread(said: Floats) -> Floats:
+    return np.full(said.shape, 0.06)
+
+
+def _single(said: Floats) -> Floats:
+    return np.where((said > 0.8) & (said <= 13 / 15), 0.06 / (1 / 15 / 0.4), 0.0)
+
+
+def _calibrated(n: int, gap: Callable[[Floats], Floats]) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        said = generator.uniform(0.6, 1, n)
+        right = generator.random(n) < said - gap(said)
+        p = np.stack([1 - said, said], axis=1)
+        return Case("candidate", candidate=Evaluation(BINARY, Predictions.of({"p": p}, right.astype(int))))
+
+    return one
+
+
+def tails() -> Iterator[Design]:
+    for n in (50, 100, 400):
+        for name, metric, truth, draw in (
+            ("rmse, t3 errors", "rmse", 3**0.5, lambda g, n: g.standard_t(3, n)),
+            ("rmse, t5 errors", "rmse", (5 / 3) ** 0.5, lambda g, n: g.standard_t(5, n)),
+            ("rmse, normal errors", "rmse", 1.0, lambda g, n: g.normal(size=n)),
+            ("mae, lognormal errors", "mae", math.exp(0.5), lambda g, n: g.lognormal(0, 1, n)),
+            ("mae, Pareto errors", "mae", 2.5 / 1.5, lambda g, n: g.pareto(2.5, n) + 1),
+        ):
+            rule = Rule(metric, metric, "at_most", truth)
+            yield Design(name, "size", n, (rule,), _errors(n, draw), _RARE)
+    for n in (100, 400):
+        for name, draw in (("t3", lambda g, n: g.standard_t(3, n)), ("t5", lambda g, n: g.standard_t(5, n))):
+            rule = Rule("rmse", "rmse", "not_worse", 0.05, relative=True)
+            yield Design(
+                f"rmse, 5 % relative, {name} errors", "size", n, (rule,), _pairs(n, draw, 1.05), _RARE
+            )
+    rule = Rule("mae", "mae", "not_worse", 0.1, relative=True)
+    normal = _pairs(400, lambda g, n: g.normal(size=n), 1.0)
+    yield Design("mae, 10 % relative, equal models", "power", 400, (rule,), normal, _RARE)
+
+
+def _errors(n: int, draw: Callable[[np.random.Generator, int], Floats]) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        truth = generator.normal(0, 5, n)
+        answers = Predictions.of({"y": truth + draw(generator, n)}, truth)
+        return Case("candidate", candidate=Evaluation(Task("regression"), answers))
+
+    return one
+
+
+def _pairs(n: int, draw: Callable[[np.random.Generator, int], Floats], factor: float) -> Draw:
+    """Both models err by a common part and by one of their own."""
+
+    def one(generator: np.random.Generator) -> Case:
+        truth, common = generator.normal(0, 5, n), draw(generator, n)
+        old, new = (common + 0.4 * generator.normal(size=n) for _ in range(2))
+        base, mine = (
+            Evaluation(Task("regression"), Predictions.of({"y": truth + e}, truth))
+            for e in (old, factor * new)
+        )
+        return Case("candidate", candidate=mine, baseline=base)
+
+    return one
+
+
+def log_losses() -> Iterator[Design]:
+    for n in (200, 600):
+        for least in (1e-3, 1e-4):
+            levels = np.linspace(0.8, 0.99, 10_001)
+            margin = 0.01 * float(np.mean(np.log(levels)) - math.log(least))
+            rule = Rule("log_loss", "log_loss", "not_worse", margin)
+            name = f"log loss, 1 % of the answers sure and wrong ({least:g})"
+            yield Design(name, "size", n, (rule,), _overconfident(n, least), "probabilities below 0.0000001")
+
+
+def _overconfident(n: int, least: float) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        labels, right = np.arange(n) % 2, generator.uniform(0.8, 0.99, n)
+        near = np.clip(right + generator.normal(0, 0.001, n), 0.5, 0.999)
+        wrong = np.where(generator.random(n) < 0.01, least, near)
+        old, new = (np.where(labels == 1, [1 - p, p], [p, 1 - p]).T for p in (right, wrong))
+        base, mine = (Evaluation(BINARY, Predictions.of({"p": p}, labels)) for p in (old, new))
+        return Case("candidate", candidate=mine, baseline=base)
+
+    return one
+
+
+def groups() -> Iterator[Design]:
+    for count, rows, together in ((20, 20, 0.3), (50, 20, 0.1), (50, 20, 0.3), (50, 10, 0.6), (100, 10, 0.3)):
+        rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+        name = f"accuracy at least 0.9, {count} groups of {rows}, correlated by {together}"
+        yield Design(name, "size", count, (rule,), _users(count, rows, 0.9, together), _GROUPS)
+    for count, rows in ((20, 10), (50, 10), (100, 10), (100, 20)):
+        rule = Rule("accuracy", "accuracy", "not_worse", 0.05)
+        name = f"accuracy, margin 0.05, {count} groups of {rows}"
+        yield Design(name, "size", count, (rule,), _changed(count, rows, 0.07, 0.02), _GROUPS)
+    rule = Rule("accuracy", "accuracy", "at_least", 0.8)
+    needed = samples_for_power(0.8, 0.9) or 0
+    name = "accuracy at least 0.8, planned groups of 10, correlated by 0.3"
+    yield Design(name, "power", needed, (rule,), _users(needed, 10, 0.9, 0.3), _GROUPS)
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+    yield Design(
+        "accuracy at least 0.9 at 0.97, 50 groups of 20",
+        "power",
+        50,
+        (rule,),
+        _users(50, 20, 0.97, 0.05),
+        _GROUPS,
+    )
+    rule = Rule("accuracy", "accuracy", "not_worse", 0.02)
+    yield Design("accuracy, margin 0.02, the same model, 100 groups of 10", "power", 100, (rule,), _same(100, 10), _GROUPS)  # fmt: skip
+
+
+def _beta(generator: np.random.Generator, mean: float, together: float, n: int) -> Floats:
+    return generator.beta(mean * (1 / together - 1), (1 - mean) * (1 / together - 1), n)
+
+
+def _grouped(
+    right: NDArray[np.bool_], codes: NDArray[np.int64], reference: Evaluation | None = None
+) -> Evaluation:
+    labels = np.zeros(right.shape[0], np.int64)
+    return Evaluation(
+        LABELS, Predictions.of({"label": (~right).astype(int)}, labels, groups=codes), reference
+    )
+
+
+def _users(count: int, rows: int, right: float, together: float) -> Draw:
+    codes = np.repeat(np.arange(count), rows)
+
+    def one(generator: np.random.Generator) -> Case:
+        p = _beta(generator, right, together, count)[codes]
+        return Case("candidate", candidate=_grouped(generator.random(codes.shape[0]) < p, codes))
+
+    return one
+
+
+def _changed(count: int, rows: int, lost: float, gained: float) -> Draw:
+    """Right answers that are lost go together in a group (0.2), and so do right and wrong (0.1)."""
+    codes = np.repeat(np.arange(count), rows)
+
+    def one(generator: np.random.Generator) -> Case:
+        old = generator.random(codes.shape[0]) < _beta(generator, 0.85, 0.1, count)[codes]
+        luck = generator.random(codes.shape[0])
+        lose = luck < _beta(generator, lost / 0.85, 0.2, count)[codes]
+        new = np.where(old, ~lose, luck < gained / 0.15)
+        base = _grouped(old, codes)
+        return Case("candidate", candidate=_grouped(new, codes, base), baseline=base)
+
+    return one
+
+
+def _same(count: int, rows: int) -> Draw:
+    users = _users(count, rows, 0.85, 0.05)
+
+    def one(generator: np.random.Generator) -> Case:
+        found = users(generator).candidate
+        return Case("candidate", candidate=found, baseline=found)
+
+    return one
+
+
+def retrievals() -> Iterator[Design]:
+    for labels, items in ((30, 10), (60, 5)):
+        draw = _retrieval(labels, items)
+        generator = np.random.default_rng(0)
+        seen = [draw(generator).candidate.samples("recall_at_1").value for _ in range(1000)]  # type: ignore[union-attr]
+        rule = Rule("recall_at_1", "recall_at_1", "at_least", float(np.mean(seen)))  # type: ignore[arg-type]
+        name = f"recall at 1, {labels} labels of {items} items"
+        yield Design(
+            name, "size", labels, (rule,), draw, "fewer than 20 labels, or labels that hang together"
+        )
+
+
+def _retrieval(labels: int, items: int) -> Draw:
+    truth = np.repeat(np.arange(labels), items)
+
+    def one(generator: np.random.Generator) -> Case:
+        spread = generator.uniform(0.2, 1.6, labels)[truth, None]
+        noise = generator.normal(size=(truth.shape[0], 8))
+        vectors = generator.normal(size=(labels, 8))[truth] + spread * noise
+        answers = Predictions.of({"e": vectors.astype(np.float32)}, truth)
+        return Case("candidate", candidate=Evaluation(Task("embedding"), answers))
+
+    return one
+
+
+def choices() -> Iterator[Design]:
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+    for forms in (5, 10):
+        yield Design(
+            f"some of {forms} forms that all stand on the bound", "size", 600, (rule,),
+            _sites(forms, 600, 0.9, 0.5), "nothing more than the gate itself", _some_form(rule),
+        )  # fmt: skip
+    slices = Rule("accuracy", "accuracy", "at_least", 0.9, slices="site")
+    yield Design("twenty slices, all on the bound", "size", 4000, (slices,), _sites(20, 200, 0.9), _ROWS)
+    each = samples_for_power(0.9, 0.95, wanted=1 - 0.2 / 21) or 0
+    yield Design(
+        "twenty slices, all at 0.95, planned together", "power", 20 * each, (slices,), _sites(20, each, 0.95), _ROWS
+    )  # fmt: skip
+
+
+def _sites(count: int, n: int, right: float, common: float = 0.0) -> Draw:
+    """Slices of n samples each; ``common`` of each slice's luck is one that all share."""
+    sites = np.repeat([f"s{place}" for place in range(count)], n)
+
+    def one(generator: np.random.Generator) -> Case:
+        shared = np.tile(generator.random(n), count)
+        luck = np.where(generator.random(count * n) < common, shared, generator.random(count * n))
+        answers = (luck > right).astype(int)
+        found = Predictions.of({"label": answers}, np.zeros(count * n, np.int64), {"site": sites})
+        return Case("candidate", candidate=Evaluation(LABELS, found))
+
+    return one
+
+
+def _some_form(rule: Rule) -> Callable[[Case], Sequence[GateResult]]:
+    """Each slice stands for one form of a candidate; the results of the one that is chosen."""
+
+    def judged(case: Case) -> Sequence[GateResult]:
+        evaluation = case.candidate
+        assert evaluation is not None
+        forms = evaluation.wheres("site")
+
+        def one(where: str, share: int) -> list[GateResult]:
+            at = Rule(rule.key, rule.metric, rule.bound, rule.amount, where)
+            return judge([at], Case("candidate", candidate=evaluation, forms=share))
+
+        chosen, found = first_proven(forms, one)
+        return found[chosen if chosen is not None else forms[0]]
+
+    return judged
