@@ -568,3 +568,52 @@ def test_a_plan_counts_groups_and_says_what_they_are_worth():
     assert "100 groups" in found.text
     assert "each group counts once, and at least 149 are needed." in found.text
     assert least.n == 100
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+@pytest.mark.parametrize(
+    ("bound", "amount", "more"), [("not_worse", 0.05, {"relative": True}), ("keep", 0.95, {})]
+)
+def test_a_share_of_a_negative_value_is_room_for_the_worse(better, bound, amount, more):
+    sign = 1 if better == "higher" else -1
+    task = Task(
+        "regression",
+        own={"gain": lambda truth, said: float(-101 - sign * np.mean((said - truth) ** 2))},
+        lower_is_better=() if better == "higher" else ("gain",),
+    )
+    generator = np.random.default_rng(0)
+    truth, noise = generator.normal(size=300), generator.normal(size=300)
+    base, same, worse = (
+        Evaluation(task, Predictions.of({"y": truth + factor * noise}, truth)) for factor in (1, 1.001, 3.5)
+    )
+    gate = rule("gain", bound, amount, **more)
+    assert one(gate, Case("v", candidate=same, baseline=base)).verdict is Verdict.PASS
+    assert one(gate, Case("v", candidate=worse, baseline=base)).verdict is Verdict.FAIL
+
+
+def test_robustness_kept_of_errors_is_room_for_the_worse():
+    errors = -np.random.default_rng(0).uniform(1, 2, (400, 1))
+    scores = CorruptionScores("noise", (1,), errors * 1.001, errors)
+    gate = rule("robustness", "keep", 0.95, where="noise")
+    assert one(gate, Case("v", robustness={"noise": scores})).verdict is Verdict.PASS
+
+
+def test_an_own_metric_that_has_no_value_on_some_resamples_is_drawn_again_and_one_that_has_none_on_many_is_named():
+    def spread(least: int):
+        def metric(truth, said):
+            if (truth > 0).sum() < least:
+                raise ValueError("too few")
+            return float((truth == said).mean())
+
+        return metric
+
+    labels = (np.arange(200) < 8).astype(int)
+    task = Task("classification", (0, 1), own={"seldom": spread(3), "often": spread(8), "fails": spread(9)})
+    found = Evaluation(task, Predictions.of({"label": labels ^ (np.arange(200) % 20 == 9)}, labels))
+    by = {name: one(rule(name, "at_least", 0.5), Case("v", candidate=found)) for name in task.own}
+    assert by["seldom"].verdict is Verdict.PASS
+    assert by["often"].verdict is Verdict.INVALID
+    assert "`often` has no value on" in by["often"].text
+    assert "first on number" in by["often"].text
+    assert "ValueError: too few" in by["often"].text
+    assert by["fails"].verdict is Verdict.INVALID
