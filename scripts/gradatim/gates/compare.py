@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput
 from gradatim.gates.paired import not_worse, regression_p
 from gradatim.metrics import intervals, tails
-from gradatim.metrics.samples import OWN_DRAWS, MetricSamples
+from gradatim.metrics.samples import MetricSamples, resampled
 
 Floats = NDArray[np.float64]
 
@@ -206,6 +206,6 @@ def _paired_draws(new: MetricSamples, old: MetricSamples, ratio: float) -> Float
         weights = intervals.bootstrap_weights(new.terms.shape[0])
         return np.asarray(new.statistic(weights @ new.terms) - ratio * old.statistic(weights @ old.terms))
     if new.resample is not None and old.resample is not None and new.n == old.n and new.n > 1:
-        rows = intervals.bootstrap_indices(new.n, OWN_DRAWS)
-        return np.array([new.resample(chosen) - ratio * old.resample(chosen) for chosen in rows])
+        mine, theirs = new.resample, old.resample
+        return resampled(new.metric, new.n, lambda rows: mine(rows) - ratio * theirs(rows))
     return None

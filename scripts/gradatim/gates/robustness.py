@@ -109,15 +109,14 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
             f"{gate.name}: {case.baseline_name} was not measured under {scores.corruption}. Test again.",
         )
     ratio, margin = 1.0, gate.rule.amount
-    if gate.rule.bound == "keep":
-        ratio, margin = gate.rule.amount, 0.0
     known = ~np.isnan(scores.baseline).any(axis=1)  # the baseline may not know the labels of every item
     new, old = (
         scores.candidate[known].astype(np.float64).mean(axis=1),
         scores.baseline[known].astype(np.float64).mean(axis=1),
     )
-    if gate.rule.relative:
-        ratio, margin = 1 - margin if old.mean() >= 0 else 1 + margin, 0.0
+    if gate.rule.relative or gate.rule.bound == "keep":
+        share = margin if gate.rule.bound == "keep" else 1 - margin
+        ratio, margin = share if old.mean() >= 0 else 2 - share, 0.0
     x = new - ratio * old
     n, value = x.shape[0], float(x.mean())
     found = _bounds(gate, x, _in_unit_range(scores))

@@ -244,16 +244,9 @@ class Evaluation:
         def resample(units: NDArray[np.int64]) -> float:
             chosen = units if members is None else np.concatenate([members[unit] for unit in units])
             taken = {name: values[chosen] for name, values in given.items()}
-            return self._number(metric, function(labels[chosen], taken.get("", taken)))
+            return self._called(metric, function, labels[chosen], taken.get("", taken))
 
-        try:
-            value = self._number(metric, function(labels, given.get("", given)))
-        except InvalidInput:
-            raise
-        except Exception as error:
-            raise InvalidInput(
-                f"The own metric `{metric}` failed: {type(error).__name__}: {error}."
-            ) from error
+        value = self._called(metric, function, labels, given.get("", given))
         n = rows.shape[0] if members is None else len(members)
         return MetricSamples(metric, value, known.higher_is_better, n, resample=resample)
 
@@ -268,6 +261,16 @@ class Evaluation:
             else:
                 found[name] = values
         return found
+
+    def _called(self, metric: str, function: Callable[[Any, Any], float], labels: Any, answers: Any) -> float:
+        try:
+            return self._number(metric, function(labels, answers))
+        except InvalidInput:
+            raise
+        except Exception as error:
+            raise InvalidInput(
+                f"The own metric `{metric}` failed: {type(error).__name__}: {error}."
+            ) from error
 
     @staticmethod
     def _number(metric: str, value: Any) -> float:

@@ -70,7 +70,10 @@ def default_metrics(evaluation: Evaluation) -> list[str]:
 
 def measured(samples: MetricSamples, variant: str) -> Measurement:
     """A metric's samples as one measurement with its two-sided 95 % interval."""
-    bounds = samples.bounds(ALPHA)
+    try:
+        bounds = samples.bounds(ALPHA)
+    except InvalidInput:  # an own metric without a value on many resamples: its gate says why
+        bounds = None
     return Measurement(
         samples.metric,
         variant,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.errors import InvalidInput
 from gradatim.metrics import intervals, tails
 
 Floats = NDArray[np.float64]
@@ -239,9 +240,29 @@ class MetricSamples:
         if self.terms is not None and self.statistic is not None:
             return self.statistic(intervals.bootstrap_weights(self.terms.shape[0]) @ self.terms)
         if self.resample is not None and self.n > 1:
-            rows = intervals.bootstrap_indices(self.n, OWN_DRAWS)
-            return np.array([self.resample(chosen) for chosen in rows], np.float64)
+            return resampled(self.metric, self.n, self.resample)
         return None
+
+
+def resampled(metric: str, n: int, value: Callable[[NDArray[np.int64]], float]) -> Floats:
+    """A value on ``OWN_DRAWS`` resamples; rows on which it has none are drawn anew, a tenth of the draws at the most.
+
+    Raises:
+        InvalidInput: it has none on more.
+    """
+    found: list[float] = []
+    lacking: list[str] = []
+    for number, rows in enumerate(intervals.bootstrap_indices(n, OWN_DRAWS + OWN_DRAWS // 10), start=1):
+        try:
+            found.append(value(rows))
+        except InvalidInput as error:
+            lacking.append(f"first on number {number}: {error}")
+        if len(found) == OWN_DRAWS:
+            return np.array(found, np.float64)
+    raise InvalidInput(
+        f"`{metric}` has no value on {len(lacking)} of {number} resamples of the rows, {lacking[0]} So nobody can say how sure "
+        "it is. Let it give a number on any rows, or gate it on more."
+    )
 
 
 OWN_DRAWS = 200
