@@ -151,7 +151,7 @@ class WorkingCopy(SubversionRepository):
         """
         raise UsageError(
             f"{purpose} needs a git repository, and {self.root} is a working copy of Subversion. Call `gradatim run` in "
-            "a job of your own CI system instead: docs/explanation/registry.md, Subversion."
+            "a job of your own CI system instead: docs/how-to/subversion.md."
         )
 
     def check_taggable(self) -> None:
