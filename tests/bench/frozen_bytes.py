@@ -73,7 +73,9 @@ RULES = (
 HERE = Path(__file__).resolve().parents[2]
 CLOCK = "1767225600"
 FORM = ("\ncompress:\n", "\ncompress:\n  methods: [int8-static]\n")
-RENDERED = r"actions/.*|\.github/workflows/.*|action\.yml|docs/reference/.*\.md|templates/(?!projects/).*\.ya?ml"
+RENDERED = (
+    r"actions/.*|\.github/workflows/.*|action\.yml|docs/reference/.*\.md|templates/(?!projects/).*\.ya?ml"
+)
 READING = ("run", "status", "history", "diff v1.0.0 v1.1.0", "verify v1.1.0", "verify releases/v1.0.0")
 MISTAKES = ("verify v9.9.9", "run --contract none.yml", "promote production", "rollback beta --reason none")
 BACK = ("rollback production --reason trying --dry-run", "rollback production --reason trying")
