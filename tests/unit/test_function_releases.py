@@ -150,6 +150,16 @@ def test_what_a_factory_opens_in_the_repository_without_naming_it_is_refused_by_
         answers(project.candidate(), "original")
 
 
+def test_what_lies_outside_of_the_contracts_folder_is_refused_with_its_place(tmp_path: Path) -> None:
+    project = FunctionProject(tmp_path / "top")
+    (project.root / ".git").rename(tmp_path / "top" / ".git")
+    (tmp_path / "top" / "shared.npy").write_bytes(b"x")
+    for name in ("'../shared.npy'", repr(str(tmp_path / "top" / "shared.npy"))):
+        project.write("entry.py", READS % name)
+        with pytest.raises(InvalidInput, match=r"top/shared\.npy, which lies outside of"):
+            answers(project.candidate(), "original")
+
+
 def test_code_that_no_import_shows_is_refused_by_name_until_it_is_named(tmp_path: Path) -> None:
     project = FunctionProject(tmp_path)
     project.write(

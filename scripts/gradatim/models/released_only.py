@@ -117,10 +117,12 @@ class ReleasedOnly:
         text = f"{error} {getattr(error, 'filename', '')}"
         for word in _WORDS.findall(text):
             stripped = word.strip(".:!")
-            for name in (stripped, f"{stripped.replace('.', '/')}.py"):
+            for name in (word, stripped, f"{stripped.replace('.', '/')}.py"):
                 with contextlib.suppress(OSError, ValueError):
-                    path = Path(os.path.abspath(self._root / name))  # noqa: PTH100 (as in refuse)
-                    if path.is_relative_to(self._root) and (found := self._unreleased(path)):
+                    if (self._root / name).exists():
+                        continue
+                    path = Path(os.path.abspath(self._project / name))  # noqa: PTH100 (as in refuse)
+                    if found := self._unreleased(path):
                         return found
         return None
 
