@@ -249,7 +249,7 @@ model: {name: small, path: model.onnx}
 data: {evaluation: test.npz}
 task: {type: classification, labels: [0, 1, 2]}
 test: {abnormal: skip}
-benchmark: {rounds: 3}
+benchmark: {rounds: 5}
 gates:
 %s
 """
@@ -287,7 +287,7 @@ def test_energy_is_judged_where_the_hardware_counts_it(timed: GateProject, power
         assert found.verdict is Verdict.FAIL, found.text
         found = gates(timed, energy="not_worse_than: baseline, by: 9900%")["energy"]
         assert found.verdict is Verdict.PASS, found.text
-        assert "3 paired rounds" in found.text
+        assert "5 paired rounds" in found.text
         assert "slower" not in found.text
 
 
