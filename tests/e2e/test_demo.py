@@ -126,6 +126,15 @@ class TestGood:
         changed = re.findall(r"^input ~ (.*)$", done.stdout, re.M)
         assert changed == ["code, as build saw it"]
 
+    def test_a_corruption_that_is_proven_worse_is_said_although_no_gate_asks(self, good: Demo) -> None:
+        said = " ".join(good.said.split())
+        assert re.search(
+            r"proven worse than the baseline: .*contrast at severity 5 \([\d.]+ % -> [\d.]+ %\)", said
+        )
+        for name in ("report.html", "summary.md"):
+            text = (good.project / ".gradatim" / name).read_text(encoding="utf-8")
+            assert "Proven worse than the baseline: " in text, name
+
     def test_the_report_stands_alone_and_has_its_sections(self, good: Demo) -> None:
         html = (good.project / ".gradatim/report.html").read_text(encoding="utf-8")
         titles = re.findall(r"<h2[^>]*>([^<]+)", html)

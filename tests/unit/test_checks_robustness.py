@@ -16,11 +16,19 @@ from gradatim.candidate.workspace import Workspace
 from gradatim.checks.answers import Study
 from gradatim.checks.corruption import Declared
 from gradatim.checks.robustness import score_models
-from gradatim.checks.robustness_scores import Robustness, load_scores, measurements, save_scores
+from gradatim.checks.robustness_scores import (
+    ItemScores,
+    Robustness,
+    load_scores,
+    losses_in_words,
+    measurements,
+    save_scores,
+)
 from gradatim.checks.sampled import sample
 from gradatim.data import Dataset, open_data
 from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.gates.case import CorruptionScores
+from gradatim.gates.robustness import losses
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
@@ -267,3 +275,35 @@ def test_images_of_different_sizes_are_perturbed_before_they_are_cut_to_one(tmp_
     ).scores["a"]
     assert found.clean.mean() == 1
     assert found.corrupted["brightness"].shape == (8, 5)
+
+
+def scored(contrast: Array) -> ItemScores:
+    n = len(contrast)
+    return ItemScores(
+        np.arange(n),
+        "of these items",
+        True,
+        np.ones(n, np.float32),
+        {"contrast": contrast.astype(np.float32)},
+    )
+
+
+def test_a_corruption_that_is_proven_worse_than_the_baseline_is_said_at_its_worst_severity() -> None:
+    dice = np.random.default_rng(4)
+    old = dice.random((300, 5)) < [0.97, 0.95, 0.92, 0.88, 0.797]
+    new = dice.random((300, 5)) < [0.97, 0.95, 0.9, 0.7, 0.323]
+    (told,) = losses_in_words(scored(new), scored(old))
+    share = f"{100 * old[:, 4].mean():.1f} % -> {100 * new[:, 4].mean():.1f} %"
+    assert told == f"contrast at severity 5 ({share})"
+    assert losses_in_words(scored(old), scored(new)) == ()
+    assert losses_in_words(scored(old), scored(old)) == ()
+
+
+def test_chance_alone_is_hardly_ever_called_a_loss() -> None:
+    dice = np.random.default_rng(8)
+    same = [losses(dice.random((200, 5)) < 0.8, dice.random((200, 5)) < 0.8) for _ in range(400)]
+    assert sum(map(bool, same)) <= 0.05 * 400 + 3 * (0.05 * 0.95 * 400) ** 0.5
+    assert losses(np.zeros((100, 5)), np.ones((100, 5))) == [1, 2, 3, 4, 5]
+    assert losses(np.zeros((2, 5)), np.ones((2, 5))) == []
+    unscored = np.full((100, 5), np.nan)
+    assert losses(np.zeros((100, 5)), unscored) == []

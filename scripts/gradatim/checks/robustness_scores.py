@@ -18,7 +18,7 @@ from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.found import Check
 from gradatim.files import replacing
 from gradatim.gates.case import CorruptionScores
-from gradatim.gates.robustness import severity_bounds
+from gradatim.gates.robustness import losses, severity_bounds
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics.common import evaluate_known
@@ -190,6 +190,25 @@ def measurements(variant: str, found: ItemScores) -> list[Measurement]:
         for place, severity in enumerate(SEVERITIES):
             told.append(_measured(variant, f"{corruption}:{severity}", scores[:, place : place + 1]))
     return told
+
+
+def losses_in_words(mine: ItemScores, theirs: ItemScores) -> tuple[str, ...]:
+    """The corruptions under which a model is proven worse than another, each at its worst severity; gated or not."""
+    told = []
+    shared = (
+        [name for name in mine.corrupted if name in theirs.corrupted] if mine.digest == theirs.digest else []
+    )
+    for corruption in shared:
+        new, old = mine.corrupted[corruption], theirs.corrupted[corruption]
+        if worse := losses(new, old, 0.05 / len(shared)):
+            severity = min(worse, key=lambda at: float(np.nanmean(new[:, at - 1] - old[:, at - 1])))
+            before, after = (float(np.nanmean(scores[:, severity - 1])) for scores in (old, new))
+            share = all(0 <= value <= 1 for value in (before, after))
+            values = (
+                f"{100 * before:.1f} % -> {100 * after:.1f} %" if share else f"{before:.3g} -> {after:.3g}"
+            )
+            told.append(f"{corruption} at severity {severity} ({values})")
+    return tuple(told)
 
 
 def save_scores(workspace: Workspace, variant: str, found: ItemScores) -> Path:

@@ -28,7 +28,7 @@ from gradatim.checks.golden import (
     write_cases,
 )
 from gradatim.checks.robustness import robustness, work
-from gradatim.checks.robustness_scores import measurements, save_scores
+from gradatim.checks.robustness_scores import losses_in_words, measurements, save_scores
 from gradatim.checks.user_tests import run_user_tests
 from gradatim.data import Dataset
 from gradatim.errors import InvalidInput
@@ -99,12 +99,16 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
             gates += _gates(candidate, variant.name, own)
             checks += own if len(variants) == 1 else [check.of(variant.name) for check in own]
         outputs += _golden_of_this(candidate, able[0]) if able else ()
+    preferred = robust.scores.get(able[0].name) if able else None
+    worse = (
+        losses_in_words(preferred, robust.scores[BASELINE]) if preferred and BASELINE in robust.scores else ()
+    )
     verdict = _best(gates, variants)
     done = robust.done(settings.robustness)
     checks.sort(key=lambda check: GROUPS.index(check.group))
     outputs.append(_junit(candidate, verdict, checks))
     return Outcome(
-        _summary(checks, done, settings.robustness if robust.scores else ()),
+        _summary(checks, done, settings.robustness if robust.scores else (), worse),
         {variant.name: variant.manifest.digest for variant in variants},
         verdict,
         tuple(found),
@@ -114,6 +118,7 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
             Corrupted(
                 done,
                 len(next(iter(robust.scores.values())).items) if robust.scores else 0,
+                worse,
             ),
         ),
         tuple(outputs),
@@ -237,7 +242,9 @@ def _first_line(detail: str) -> str:
     return (errors or lines or ["failed"])[0][:300]
 
 
-def _summary(checks: list[Check], corruptions: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+def _summary(
+    checks: list[Check], corruptions: tuple[str, ...], wanted: tuple[str, ...], worse: tuple[str, ...]
+) -> str:
     bad = failed(checks)
     count = f"{len(checks):,}".replace(",", " ")
     told = f"{len(bad)} of {count} checks failed" if bad else f"{count} checks"
@@ -246,4 +253,4 @@ def _summary(checks: list[Check], corruptions: tuple[str, ...], wanted: tuple[st
         told += f", {len(corruptions)} corruption{plural} x {len(SEVERITIES)} severities"
     if missed := [name for name in wanted if name not in corruptions]:
         told += f"; left out, for `test.budget` was spent: {', '.join(missed)}"
-    return told
+    return told + (f"; proven worse than the baseline: {', '.join(worse)}" if worse else "")

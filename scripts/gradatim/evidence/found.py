@@ -129,10 +129,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Corrupted:
-    """What of the data the robustness was measured on: so many items, under each of these corruptions."""
+    """What of the data the robustness was measured on: so many items, under each of these corruptions.
+
+    Attributes:
+        worse: where the preferred form is proven worse than the baseline, in words, gated or not.
+    """
 
     corruptions: tuple[str, ...]
     items: int
+    worse: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

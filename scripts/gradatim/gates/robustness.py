@@ -38,6 +38,31 @@ def severity_bounds(scores: Scores, alpha: float = 0.05) -> list[tuple[float, fl
     return found
 
 
+def losses(candidate: Scores, baseline: Scores, alpha: float = 0.05) -> list[int]:
+    """The severities, from 1, at which a model is proven worse than another on the same items.
+
+    One-sided bounds of the paired differences, at ``alpha`` divided by the number of severities.
+
+    Args:
+        candidate, baseline: float [n, severities], more is better; NaN where an item cannot be scored.
+    """
+    differences = np.asarray(candidate, np.float64) - np.asarray(baseline, np.float64)
+    differences = differences[~np.isnan(differences).any(axis=1)]
+    n, asked = differences.shape
+    found = []
+    for severity, column in enumerate(differences.T, 1):
+        value = float(column.mean()) if n > 1 else 0.0
+        bounds = tails.bounds(column, alpha / asked) if value < 0 else None
+        high = (
+            bounds[1]
+            if bounds
+            else value + 2 * unseen(n, alpha / asked) * float(np.abs(column).max(initial=0))
+        )
+        if value < 0 and high < 0:
+            found.append(severity)
+    return found
+
+
 def tolerance(lows: Sequence[float | None], severities: Sequence[int], threshold: float) -> int | None:
     """The last severity passed, tested in fixed order until the first failure; None when the first one fails.
 

@@ -103,6 +103,7 @@ def collect(
         confusion=_confusion(evaluated, variant, candidate) if evaluated else None,
         calibration=_calibration(evaluated, variant, measurements) if evaluated else None,
         checks=checks,
+        worse=tested.robustness.worse if tested else (),
         inspection=_inspection(inspected.inspection, candidate, variant) if inspected else None,
         lineage=_lineage(candidate, found, variant, inspected),
         data=tuple(_data(candidate, evaluated)),

@@ -327,7 +327,8 @@ def robustness_table(report: Report) -> str:
         )
     head = ["corruption", "metric", "", "candidate, clean → worst", "", "baseline, clean → worst"]
     shown = table(head, rows, "lllrlr") + _more(len(report.robustness) - len(curves), "corruptions")
-    return f"{escape(overlap.of_baseline(report))}\n\n{shown}".strip()
+    lead = f"{overlap.of_baseline(report)} {sentences.losses(report)}".strip()
+    return f"{escape(lead, 800)}\n\n{shown}".strip()
 
 
 def _checks(report: Report) -> str:

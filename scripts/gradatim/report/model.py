@@ -326,6 +326,7 @@ class Report:
     measurements: tuple[Measurement, ...] = ()
     slices: tuple[Slice, ...] = ()
     robustness: tuple[Curve, ...] = ()
+    worse: tuple[str, ...] = ()
     latency: Latency | None = None
     overlap: Overlap | None = None
     confusion: Confusion | None = None

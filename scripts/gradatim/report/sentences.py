@@ -346,5 +346,11 @@ def curves_lead(report: Report) -> str:
     metric = words(metrics.pop()).lower() if len(metrics) == 1 else "the metric"
     return (
         f"How {metric} falls as a corruption grows: the same samples at every severity, 0 is the clean data. "
-        f"{overlap.of_baseline(report)}"
+        f"{overlap.of_baseline(report)} {losses(report)}"
     ).strip()
+
+
+def losses(report: Report) -> str:
+    """Where the candidate is proven worse than the baseline under a corruption, whether a gate asks for it or not."""
+    listed = ", ".join(one_line(place, 80) for place in report.worse)
+    return f"Proven worse than the baseline: {listed}." if listed else ""
