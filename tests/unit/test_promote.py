@@ -251,6 +251,31 @@ def test_only_clocks_know_age_and_what_comes_from_the_future_has_none(
         assert why in refusal(root)
 
 
+def test_promote_and_rollback_tell_later_jobs_what_the_stage_holds(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_model(root / "model.onnx", "new", 0.5)
+    release_to_beta(root, judged_for_beta(root), "v1.1.0-beta.2")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("CIRCLECI", "true")
+    outputs = root / ".gradatim" / "outputs.env"
+
+    def told(*arguments: str) -> dict[str, str]:
+        outputs.unlink(missing_ok=True)
+        done = CliRunner().invoke(cli, [*arguments], standalone_mode=False)
+        assert done.exception is None, done.exception
+        return dict(line.split("=", 1) for line in outputs.read_text(encoding="utf-8").splitlines())
+
+    up = told("promote", "production")
+    assert (up["VERSION"], up["TAG"], up["STAGE"]) == ("1.1.0", "v1.1.0", "production")
+    assert (up["PREVIOUS_VERSION"], up["IS_PRERELEASE"]) == ("1.0.0", "false")
+    back = told("rollback", "production", "--reason", "it was slow")
+    assert (back["VERSION"], back["TAG"], back["STAGE"]) == ("1.0.0", "v1.0.0", "production")
+    assert (back["PREVIOUS_VERSION"], back["IS_PRERELEASE"]) == ("1.1.0", "false")
+    assert len(up["MANIFEST"]) == len(back["MANIFEST"]) == 64
+    assert up["MANIFEST"] != back["MANIFEST"]
+
+
 def test_only_in_ladder_order_and_only_after_the_soak(root: Path) -> None:
     for stage, version, why in (
         ("moon", None, "There is no stage `moon`"),

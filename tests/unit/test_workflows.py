@@ -182,10 +182,21 @@ def test_a_pull_request_never_reaches_the_contracts_runner() -> None:
         assert job["runs-on"] == wanted, name
 
 
-def test_the_release_token_goes_to_outward_jobs_alone_and_by_name() -> None:
+def test_an_app_mints_its_token_in_the_job_that_uses_it_and_only_in_outward_ones() -> None:
+    """A token lasts an hour and is masked on its way to another job: only number and key can be handed over."""
     for name, job in RELEASE.items():
         outward = name in STEPS and STEPS[name].outward
-        assert ("secrets.release-token" in yaml.safe_dump(job)) == outward, name
+        assert ("secrets.app-private-key" in yaml.safe_dump(job)) == outward, name
+        minting = [
+            step for step in job.get("steps", ()) if "create-github-app-token" in step.get("uses", "")
+        ]
+        assert len(minting) == int(outward)
+        for step in minting:
+            assert step["if"] == "${{ inputs.app-id != '' }}"
+            granted = {key: level for key, level in step["with"].items() if key.startswith("permission-")}
+            assert granted == {"permission-contents": "write", "permission-actions": "read"}
+            (used,) = (one for one in job["steps"] if one.get("uses") == f"$/actions/{name}")
+            assert used["with"]["token"] == "${{ steps.app.outputs.token || github.token }}"
         assert ("secrets." in yaml.safe_dump(job)) == (outward or name == "baseline"), name
     assert "secrets." not in yaml.safe_dump(CHECKS)
     assert all("secrets: inherit" not in text for text in YAML.values())
@@ -293,6 +304,18 @@ def test_what_shards_leave_is_fetched_by_the_step_that_merges_them_alone() -> No
         others = [f"{step.name}-*"] if step.shared else []
         assert [pattern.rpartition("}}+")[2] for pattern in patterns[1:]] == others
         assert all(pattern.startswith("shard-") for pattern in patterns[1:])
+
+
+def test_whoever_deploys_is_told_what_and_where_by_every_verb() -> None:
+    told = {"version", "tag", "stage", "previous-version", "is-prerelease", "manifest"}
+    for name in ("tag", "promote", "rollback"):
+        assert told <= set(ACTIONS[name]["outputs"]), name
+        assert told <= set(RELEASE[name]["outputs"]), name
+    outputs = WORKFLOWS[".github/workflows/release.yml"][True]["workflow_call"]["outputs"]
+    assert told | {"verdict", "released", "environment", "report"} == set(outputs)
+    for name in told:
+        for verb in ("tag", "promote", "rollback"):
+            assert f"jobs.{verb}.outputs.{name}" in outputs[name]["value"]
 
 
 def test_a_run_that_releases_is_never_cut_short() -> None:
