@@ -364,7 +364,7 @@ def _action(files: Mapping[str, str], name: str, job: Mapping[str, Any], outputs
         lines.append(step["run"])
         for variable, value in step["env"].items():
             given = inputs.get(value.strip("${} ").removeprefix("inputs."), "")
-            if "secrets." in given:
+            if "secrets." in given or "steps.app." in given:
                 secrets.append(variable)
             elif not variable.startswith("GIT_CONFIG"):
                 planned = given.strip("${} ").removeprefix("needs.plan.outputs.")

@@ -18,6 +18,7 @@ from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.rendering import gitlab
+from gradatim.rendering.jobs import Consumer
 from gradatim.shard import Shard
 
 TOP = Path(__file__).resolve().parents[2]
@@ -128,7 +129,7 @@ def test_the_benchmark_alone_asks_for_the_runner_that_is_named_for_it(
         "model: {name: m, path: m.onnx, device: cuda}\nbenchmark: {runner: gpu}\n"
         "runners:\n  gpu: {group: gpus, labels: [self-hosted, gpu]}\n"
     )
-    caller = gitlab.render_caller(read_contract(path), tmp_path, others=False, committed=True)
+    caller = gitlab.render_caller(Consumer(read_contract(path), tmp_path))
     told = yaml.safe_load(caller)
     assert told.pop("include")[0]["inputs"]["branches"] == "/^(main)$/"
     assert told == {"gradatim-benchmark": {"tags": ["self-hosted", "gpu"]}}

@@ -228,3 +228,15 @@ def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(t
     assert back == {"rollback": 0}, team.said
     assert {tag for tag in team.tags() if "#" in tag} > {tag for tag in released if "#" in tag}
     assert "production  v1.0.0" in team.status()
+    told = team.home / ("output" if team.system == "github" else "jobs/rollback/.gradatim/outputs.env")
+    said = told.read_text(encoding="utf-8")
+    if team.system != "github":
+        held = {
+            "VERSION=1.0.0",
+            "TAG=v1.0.0",
+            "STAGE=production",
+            "PREVIOUS_VERSION=1.1.0",
+            "IS_PRERELEASE=false",
+        }
+        assert held <= set(said.splitlines())
+    assert "production" in said

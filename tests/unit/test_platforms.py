@@ -182,6 +182,30 @@ def test_a_stage_that_wants_an_approval_waits_for_a_person(tmp_path: Path) -> No
     assert {"gate", "tag", "publish"} <= set(by_hand)
 
 
+def test_a_runner_that_the_contract_names_is_asked_for_by_its_stage_and_its_step_alone(
+    tmp_path: Path,
+) -> None:
+    named = CONTRACT.replace("runners:", "benchmark: {runner: cpu}\nrunners:").replace(
+        "{gpu:", "{cpu: [quiet], gpu:"
+    )
+    (tmp_path / "gradatim.yml").write_text(
+        named.replace("runners: {gpu", "runners: {cpu: [quiet], gpu"), encoding="utf-8"
+    )
+    (tmp_path / "key.pub").touch()
+    project = Consumer(read_contract(tmp_path / "gradatim.yml"), tmp_path)
+    by_name = {job.name: project.runners(job) for job in project.jobs}
+    assert by_name["evaluate"] == {"staging": ("self-hosted", "gpu.nvidia.medium")}
+    assert set(by_name["benchmark"]) == {"develop", "staging", "main"}
+    assert by_name["gate"] == by_name["tag"] == {}
+    jenkins = SYSTEMS["jenkins"].render(project) or ""
+    stage = jenkins.split("stage('evaluate')")[1].split("steps {")[0]
+    assert "env.BRANCH_NAME == 'staging' ? 'self-hosted && gpu.nvidia.medium' : " in stage
+    circle = (SYSTEMS["circleci"].render(project) or "").split("workflows:")[1]
+    checks, alpha = circle.split('"alpha":')[0], circle.split('"alpha":')[1].split('"beta":')[0]
+    assert "runner:" not in checks
+    assert alpha.count("runner: quiet") == 1
+
+
 def test_rows_that_several_jobs_share_are_a_job_each_and_the_step_waits_for_all(tmp_path: Path) -> None:
     (tmp_path / "gradatim.yml").write_text(CONTRACT + "shards: 3\n", encoding="utf-8")
     (tmp_path / "key.pub").touch()

@@ -104,7 +104,7 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[S
             yield Surprise(
                 "deaf to its own tags", workflow.path,
                 "It waits for pushed tags, but a tag made with the workflow's own token starts nothing. Let the release "
-                "workflow call it, or give gradatim a GitHub App's token as the secret `release-token`.", serious=False,
+                "workflow call it, or give gradatim a GitHub App (`app-id` and the secret `app-private-key`).", serious=False,
             )  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def _check_call(
         yield Surprise(
             "all secrets",
             workflow.at("jobs", name, "secrets"),
-            f"The job `{name}` hands over every secret. Name `release-token` alone.",
+            f"The job `{name}` hands over every secret. Name those that it needs, such as `app-private-key`.",
         )
     granted = job.get("permissions", workflow.data.get("permissions"))
     wanted = {"contents": "read" if which == "checks" else "write", "pull-requests": "write"}

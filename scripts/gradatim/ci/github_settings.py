@@ -89,8 +89,8 @@ def settings_of(
         if stage.branch
     ]
     open_tags = (
-        "Whoever can push can create tags: GitHub lets the workflow's own token pass no rule against it. Give a "
-        "GitHub App's token as the secret `release-token`, and its number here: --app NUMBER"
+        "Whoever can push can create tags: GitHub lets the workflow's own token pass no rule against it. Give the "
+        "number of a GitHub App as `app-id`, its key as the secret `app-private-key`, and the number here: --app NUMBER"
     )
     return Settings(
         (*rulesets, _tag_rules(app)),

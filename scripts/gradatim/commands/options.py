@@ -104,6 +104,20 @@ def refuse(candidate: Candidate, refusal: Mapping[str, Any]) -> None:
     )
 
 
+def tell(candidate: Candidate, stage: str, tag: str, version: str, previous: str, manifest: str) -> None:
+    """Tell later jobs what a stage holds now, as `tag` does."""
+    candidate.platform.output(
+        {
+            "version": version.removeprefix("v"),
+            "tag": tag,
+            "stage": stage,
+            "previous-version": previous.removeprefix("v"),
+            "is-prerelease": str("-" in version).lower(),
+            "manifest": manifest.removeprefix("sha256:"),
+        }
+    )
+
+
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
     standard.write_object(value)

@@ -33,11 +33,12 @@ def command(
 
     candidate = open_candidate(contract_path)
     promotion = promote.plan(candidate, stage, version)
+    before = candidate.registry.model(candidate.name).holder(stage)
     done = None if dry_run else promote.run(candidate, promotion)
     if done is not None:
-        candidate.platform.output(
-            {"version": promotion.version.removeprefix("v"), "tag": done.announcement.tags[0]}
-        )
+        manifest = str(promotion.release.manifest or "")
+        previous = before.label if before else ""
+        options.tell(candidate, stage, done.announcement.tags[0], promotion.version, previous, manifest)
     for note in promotion.notes:
         click.echo(f"note: {note}", err=True)
     approval = promotion.approval

@@ -47,6 +47,11 @@ def command(
     candidate = open_candidate(contract_path)
     planned = rollback.plan(candidate, stage, to, out=out, reason=reason)
     done = None if dry_run else rollback.run(candidate, planned, reason)
+    if done is not None:
+        target = planned.target
+        options.tell(
+            candidate, stage, target.tag, str(target.version), planned.now, str(target.manifest or "")
+        )
     notes = planned.notes if done is None else (*planned.notes, *rollback.follow(candidate, planned))
     for note in notes:
         click.echo(f"note: {note}", err=True)

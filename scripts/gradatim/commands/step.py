@@ -153,4 +153,5 @@ def _tell_platform(candidate: Candidate, done: StepRun, record: dict[str, Any]) 
     """Outputs and annotations, where there is a CI system to hear them."""
     for refusal in record["refusals"]:
         options.refuse(candidate, refusal)
-    candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs})
+    where = {"stage": candidate.stage or ""} if "tag" in done.outputs else {}
+    candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs, **where})

@@ -100,17 +100,21 @@ _WORKSPACE = Output("workspace", "SHA-256 of what this step leaves for later job
 _TAG = Output("tag", "The tag, as in `v1.4.0-beta.2`.")
 _VERSION_OUT = Output("version", "The version without its `v`.")
 
+HELD = (
+    _VERSION_OUT,
+    _TAG,
+    Output("stage", "The stage that holds it now."),
+    Output("previous-version", "The version before, empty for the first."),
+    Output("is-prerelease", "Whether the version has a suffix."),
+    Output("manifest", "SHA-256 of the release's manifest, its identity."),
+)
+"""What whoever deploys must know, whichever verb changed what a stage holds."""
+
 _OUTPUTS: dict[str, tuple[Output, ...]] = {
-    "tag": (
-        _VERSION_OUT,
-        _TAG,
-        Output("previous-version", "The version before, empty for the first."),
-        Output("is-prerelease", "Whether the version has a suffix."),
-        Output("commit-sha", "The commit that is tagged."),
-        Output("manifest", "SHA-256 of the release's manifest, its identity."),
-    ),
+    "tag": (*HELD, Output("commit-sha", "The commit that is tagged.")),
     "publish": (_TAG, Output("released", "`true` once the release is public.")),
-    "promote": (_VERSION_OUT, _TAG),
+    "promote": HELD,
+    "rollback": HELD,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gradatim.pipeline.graph import GRAPH
@@ -28,7 +28,7 @@ class Flow:
         filters: which branches or tags, as YAML.
         jobs: in order.
         approved: whether somebody must approve before the outward ones.
-        runner: the executor of the checks.
+        runners: the executor of a job, where it is not the plain one.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Flow:
     filters: str
     jobs: tuple[Job, ...]
     approved: bool = False
-    runner: str = "plain"
+    runners: Mapping[str, str] = field(default_factory=dict)
 
     def requires(self, job: Job) -> list[str]:
         """What a job waits for here, as YAML."""
@@ -58,7 +58,9 @@ class Flow:
 def render(project: Consumer, there: str = "") -> str | None:
     """The configuration of a project; None where a person wrote the one that is there."""
     executors: dict[str, Mapping[str, Any]] = {"plain": _PLAIN} | {
-        _executor(labels): _machine(labels) for labels in project.labels.values()
+        _executor(labels): _machine(labels)
+        for job in project.jobs
+        for labels in project.runners(job).values()
     }
     return render_whole(
         "circleci/config.yml.j2",
@@ -83,9 +85,10 @@ def _workflows(project: Consumer) -> list[Flow]:
     found = [Flow("checks", by_itself, json.dumps({"branches": {"ignore": stages}}), on["check"])]
     for name, stage in project.contract.parts.stages.items():
         if stage.branch and not any(flow.filters == _only(stage.branch) for flow in found):
-            runner = _executor(project.labels[stage.branch]) if stage.branch in project.labels else "plain"
+            named = {job.name: project.runners(job).get(stage.branch) for job in project.jobs}
+            runners = {job: _executor(labels) for job, labels in named.items() if labels}
             asks = stage.branch in project.branches(approved=True)
-            found.append(Flow(name, by_itself, _only(stage.branch), on["release"], asks, runner))
+            found.append(Flow(name, by_itself, _only(stage.branch), on["release"], asks, runners))
     tags = json.dumps({"branches": {"ignore": "/.*/"}, "tags": {"only": f"/{TAGS}.*/"}})
     found.append(Flow("publish a tag", by_itself, tags, on["publish"]))
     for step in (step for step in GRAPH if step.asked):

@@ -27,7 +27,7 @@ def render(project: Consumer, there: str = "") -> str | None:
         ids=[_id(secret) for secret in secrets],
         rule=lambda job: _rule(project, job),
         branches=branches,
-        labels=_labels(project),
+        labels=lambda job: _labels(project, job),
         install=install('"$WORKSPACE_TMP/gradatim"'),
     )
 
@@ -54,13 +54,13 @@ def _rule(project: Consumer, job: Job) -> str:
     return f"not {{ {_BY_HAND} }}\n    {where}"
 
 
-def _labels(project: Consumer) -> str:
-    """The label of the agent for the checks: that of the stage whose branch is built, else any."""
-    chosen = (
+def _labels(project: Consumer, job: Job) -> str:
+    """The label of a job's agent, by the branch that is built; empty where any will do."""
+    chosen = "".join(
         f"env.BRANCH_NAME == {groovy(branch)} ? {groovy(' && '.join(labels))} : "
-        for branch, labels in project.labels.items()
+        for branch, labels in project.runners(job).items()
     )
-    return f"{''.join(chosen)}'{_ANY}'"
+    return f"{chosen}'{_ANY}'" if chosen else ""
 
 
 def _id(variable: str) -> str:

@@ -118,15 +118,16 @@ class Consumer:
         """The stages that want an approval."""
         return [name for name, stage in self.contract.parts.stages.items() if stage.approval == "required"]
 
-    @property
-    def labels(self) -> dict[str, tuple[str, ...]]:
-        """Labels of the runner for the checks of a branch, where its stage declares one."""
+    def runners(self, job: Job) -> dict[str, tuple[str, ...]]:
+        """Labels of the runner for a job by the branch whose push starts it, where the contract names one."""
         parts = self.contract.parts
-        return {
-            stage.branch: tuple(parts.runners[stage.runner].labels)
-            for stage in parts.stages.values()
-            if stage.branch and stage.runner
+        named = {
+            stage.branch: parts.runners[name]
+            for stage_name, stage in parts.stages.items()
+            if stage.branch and job.step and job.step.heavy
+            if (name := parts.runner_of(job.step.name, stage_name))
         }
+        return {branch: tuple(runner.labels) or (str(runner.group),) for branch, runner in named.items()}
 
 
 def jobs_of(contract: Contract) -> tuple[Job, ...]:

@@ -22,6 +22,7 @@ from gradatim.pipeline.graph import CHECKS, GRAPH, STEPS
 from gradatim.rendering.actions import (
     CONTRACT,
     CREDENTIALS,
+    HELD,
     SIGNING,
     VERBS,
     Input,
@@ -42,6 +43,7 @@ CALLER = ".github/workflows/release.yml"
 """Where a consumer's caller workflow lies."""
 
 PINS = {
+    "create-github-app-token": "fee1f7d63c2ff003460e3d139729b119787bc349 # v2.2.2",
     "checkout": "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
     "setup-python": "5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
     "upload-artifact": "043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
@@ -206,6 +208,7 @@ def _documentation(workflow: str) -> str:
         workflow_inputs=triggers["workflow_call"]["inputs"],
         credentials=CREDENTIALS,
         signing=SIGNING,
+        held=HELD,
     )
 
 
@@ -251,6 +254,7 @@ def _workflow(name: str, *, outward: bool) -> str:
         inputs_of=inputs_of,
         outputs_of=outputs_of,
         credentials=(*CREDENTIALS, *SIGNING),
+        held=HELD,
         fetching=[given for given in VERBS["baseline"].inputs if given in CREDENTIALS],
         steps=STEPS,
         most_shards=MOST,
