@@ -10,7 +10,7 @@ import pytest
 from function_project import FunctionProject
 
 from gradatim.errors import GradatimError, InvalidInput
-from gradatim.models import open_model
+from gradatim.models import UnreleasedFile, open_model
 
 HEAD = """\
 import os
@@ -173,3 +173,13 @@ def test_what_a_model_says_of_itself_reaches_the_user(project: FunctionProject) 
     project.write("entry.py", HEAD + "    print('{\"error\": 1}')\n    raise ValueError('no weights')\n")
     with pytest.raises(GradatimError, match=r"`entry:make` failed at entry\.py:\d+: ValueError: no weights"):
         project.step("evaluate")
+
+
+def test_the_file_that_a_function_needs_is_known_by_name_in_the_process_that_asked(
+    project: FunctionProject,
+) -> None:
+    project.write("entry.py", HEAD + "    return open('words.txt').read()\n")
+    project.write("words.txt", "late")
+    with pytest.raises(UnreleasedFile) as refused:
+        project.step("evaluate")
+    assert refused.value.file == "words.txt"

@@ -17,6 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gradatim.errors import GradatimError, InvalidInput
+from gradatim.models import UnreleasedFile
 from gradatim.models.predictor import ModelEnded
 from gradatim.signature import Inspection, Signature
 from gradatim.timing.arrays import packed, unpacked
@@ -229,7 +230,7 @@ class _Process:
         line = self._within(deadline, self._child.line)
         with self._in_our_language():
             message: dict[str, Any] = json.loads(line)
-            refusal = KINDS[message["error"]](message["text"]) if "error" in message else None
+            refusal = _refusal(message) if "error" in message else None
         if refusal is not None:
             raise refusal
         return message
@@ -260,6 +261,12 @@ class _Process:
         words = self._child.last_words().rstrip(".")
         self.end()
         return _Stopped(how=how, words=f" Its last words: {words}." if words else "")
+
+
+def _refusal(message: Mapping[str, Any]) -> GradatimError:
+    """What was raised in the process of the model, as it was there."""
+    text, file = str(message["text"]), message.get("file")
+    return UnreleasedFile(text, str(file)) if file else KINDS[message["error"]](text)
 
 
 _idle: list[_Process] = []

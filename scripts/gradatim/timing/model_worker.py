@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
+from gradatim.models import UnreleasedFile
 from gradatim.models.predictor import Predictor
 from gradatim.timing.arrays import packed, unpacked
 from gradatim.timing.contestant import inspect_described, open_described
@@ -65,7 +66,8 @@ class _Server:
                 self._say({})
         except GradatimError as error:
             kind = next((k for k in _KINDS if isinstance(error, k)), InvalidInput)
-            self._say({"error": kind.__name__, "text": str(error)})
+            file = error.file if isinstance(error, UnreleasedFile) else None
+            self._say({"error": kind.__name__, "text": str(error), "file": file})
         except MemoryError:
             text = "The model needs more memory than this machine has left."
             self._say({"error": "EnvironmentLacks", "text": text})
