@@ -24,7 +24,8 @@ class ModelFormat:
         suffixes: how its files' names end.
         magic: bytes that all its files have at a place, where those tell it; whatever reads such a file runs nothing of it.
         extra: the extra of the kit that brings its runtime.
-        packages: distributions that run it, the first one imported before it is timed.
+        packages: distributions that run it, imported before it is timed.
+        modules: modules of theirs that opening imports besides, where that is dear.
         library: its name on a model card, as the Hugging Face Hub knows it.
     """
 
@@ -35,6 +36,7 @@ class ModelFormat:
     magic: tuple[int, bytes] | None = None
     extra: str | None = None
     packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     library: str | None = None
 
     def begins(self, head: bytes) -> bool:
@@ -58,6 +60,7 @@ _ROWS = (
         looks="weights:look_at_safetensors",
         extra="transformers",
         packages=("transformers", "torch"),
+        modules=("transformers.modeling_utils",),
         library="transformers",
     ),
     ModelFormat(

@@ -52,10 +52,10 @@ def detect_format(path: Path, *, factory: bool = False) -> str:
         return _file_format(path)
 
 
-def runtime_of(name: str) -> str | None:
-    """The module whose import is the dear part of opening a model of this format; None where there is none."""
-    packages = FORMATS[name].packages
-    return packages[0].replace("-", "_") if packages else None
+def runtime_of(name: str) -> tuple[str, ...]:
+    """The modules whose import is the dear part of opening a model of this format."""
+    known = FORMATS[name]
+    return (*(package.replace("-", "_") for package in known.packages), *known.modules)
 
 
 def _format_for_a_factory(path: Path) -> str:

@@ -70,12 +70,14 @@ class Opened:
         seconds: from the request to open the model until it stood ready.
         items: size of the first axis of the batch; 1 when the inputs have no common first axis.
         clock: ``perf_counter`` or ``cuda_events``.
+        start: processor seconds before, most of them for the import of the runtime.
     """
 
     seconds: float
     items: int
     clock: str
     pid: int
+    start: float
 
 
 class Worker:
@@ -89,13 +91,24 @@ class Worker:
         scratch: a folder for the process's log; also its working folder until it has imported its modules, so
             that no file of the user's can shadow a module.
         timeout: seconds to wait for any one answer.
+        stays: whether it imports the runtime and leaves each round to a fork of itself, so that ``begin`` may be called again.
     """
 
-    def __init__(self, contestant: Contestant, inputs: Path, scratch: Path, timeout: float = 300) -> None:
+    def __init__(
+        self,
+        contestant: Contestant,
+        inputs: Path,
+        scratch: Path,
+        timeout: float = 300,
+        *,
+        stays: bool = False,
+    ) -> None:
         self.contestant = contestant
+        self.stays, self.start = stays, 0.0
         self.timeout = timeout
         self._child = Child("gradatim.timing.worker", scratch, contestant.threads, OMP_WAIT_POLICY="PASSIVE")
-        self._tell({**contestant.spec(inputs), "parent": os.getpid()})
+        self._spec = {**contestant.spec(inputs), "parent": os.getpid(), "stays": stays}
+        self.begin()
 
     def __enter__(self) -> Worker:
         return self
@@ -107,6 +120,14 @@ class Worker:
     def pid(self) -> int:
         return self._child.pid
 
+    def begin(self) -> None:
+        """Let it open the model, again where it stays."""
+        self._tell(self._spec)
+
+    def end(self) -> None:
+        """End the process, however it is doing."""
+        self._child.end()
+
     def opened(self) -> Opened:
         """Wait until the model is loaded.
 
@@ -114,7 +135,9 @@ class Worker:
             InvalidInput: the model or the batch is broken, or the process died or never answered.
             EnvironmentLacks: a package or a device is missing.
         """
-        return Opened(**self._answer())
+        opened = Opened(**self._answer())
+        self.start = opened.start
+        return opened
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Have the worker do one thing and wait for its answer; raises as ``opened`` does."""
@@ -124,7 +147,8 @@ class Worker:
     def stop(self) -> dict[str, Any]:
         """Ask for the closing report (peak memory) and let the process go."""
         report = self.ask("stop")
-        self._child.end(grace=2)
+        if not self.stays:
+            self._child.end(grace=2)
         return report
 
     def _tell(self, message: Mapping[str, Any]) -> None:

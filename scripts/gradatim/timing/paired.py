@@ -26,6 +26,7 @@ from gradatim.errors import InvalidInput, UsageError
 from gradatim.gates.rule import FLOOR
 from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
+from gradatim.timing.crew import Crew
 from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alarm, look, looks_until
 from gradatim.timing.energy import Counter, Rapl, per_call
 from gradatim.timing.machine import this_machine
@@ -84,8 +85,7 @@ def compare(
     Raises:
         InvalidInput: a model or the batch is broken, a model's process died or hung; names the contestant.
         EnvironmentLacks: a contestant needs a package or a device that is missing.
-        UsageError: no contestant, two of one name, a question about a contestant that is not there, one
-            round.
+        UsageError: no contestant, two of one name, a question about one that is not there, one round.
     """
     asked = _check(contestants, questions)
     steps = looks_until(min(rounds, LOOKS[-1]) if asked else min(rounds, LOOKS[0]))
@@ -98,14 +98,13 @@ def compare(
     facts: list[GpuFacts] = []
     discarded: list[Discarded] = []
     plan: BlockPlan | None = None
-    with tempfile.TemporaryDirectory(prefix="gradatim-timing-") as folder:
-        scratch = Path(folder)
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gradatim-timing-")))
         batch = inputs if isinstance(inputs, Path) else save_inputs(scratch / "inputs.npz", inputs)
+        crew = stack.enter_context(Crew(batch, scratch, timeout))
         done = 0
         while done < steps[-1]:
-            found = _round(
-                _playing(contestants, answers, done), batch, scratch, plan, order, timeout, counter
-            )
+            found = _round(_playing(contestants, answers, done), crew, plan, order, counter)
             if found.facts:
                 facts.append(found.facts)
                 if found.facts.throttles:
@@ -114,6 +113,8 @@ def compare(
                         break
                     continue
             plan, done = found.plan, done + 1
+            if done in steps:
+                crew.renew()
             for name, one in found.turns.items():
                 logs[name].turns.append(one)
             for question, answer in answers.items():
@@ -170,21 +171,20 @@ class _Round:
 
 def _round(
     playing: Sequence[Contestant],
-    batch: Path,
-    scratch: Path,
+    crew: Crew,
     plan: BlockPlan | None,
     order: random.Random,
-    timeout: float,
     counter: Counter,
 ) -> _Round:
     with contextlib.ExitStack() as stack:
         workers = {
-            contestant.name: stack.enter_context(Worker(contestant, batch, scratch, timeout))
+            contestant.name: stack.enter_context(crew.worker(contestant))
             for contestant in order.sample(list(playing), len(playing))
         }
-        turns = {}
+        turns, own = {}, set()
         for name, worker in workers.items():
             opened = worker.opened()
+            own.add(opened.pid)
             turns[name] = Turn(opened.items, opened.clock, opened.seconds)
         typical = {name: worker.ask("warm", seconds=0.1)["seconds"] for name, worker in workers.items()}
         # The first round sets the plan for all: rounds with other minima would not be comparable.
@@ -196,8 +196,7 @@ def _round(
                 turns[name].seconds += seconds
         for name, worker in workers.items():
             turns[name].energy = per_call(counter, partial(_repeat, worker, counter.window))
-        own = frozenset(worker.pid for worker in workers.values())
-        facts = counter.facts(own) if isinstance(counter, Nvml) else None
+        facts = counter.facts(frozenset(own)) if isinstance(counter, Nvml) else None
         for name, worker in workers.items():
             turns[name].memory = worker.stop()["memory"]
     return _Round(turns, plan, facts)

@@ -31,12 +31,48 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     answers = claim_stdout()
-    try:
-        spec = json.loads(sys.stdin.readline())
-    except ValueError:
-        sys.stderr.write("This process is started by gradatim's benchmark; it is no command for people.\n")
-        return UsageError.exit_code
-    die_with(spec["parent"])
+    while True:
+        try:
+            spec = json.loads(_line())
+        except ValueError:
+            sys.stderr.write(
+                "This process is started by gradatim's benchmark; it is no command for people.\n"
+            )
+            return UsageError.exit_code
+        die_with(spec["parent"])
+        if not spec["stays"]:
+            return _round(spec, answers)
+        _import_runtime(spec)
+        child = os.fork()
+        if not child:
+            die_with(os.getppid())
+            os._exit(_round(spec, answers))
+        _, status = os.waitpid(child, 0)
+        if status:
+            return _end_like(os.waitstatus_to_exitcode(status))
+
+
+def _line() -> bytes:
+    """The next line of stdin and nothing behind it, which is for a fork to read; the end of stdin ends the process."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            os._exit(0)
+        line += byte
+    return line
+
+
+def _end_like(code: int) -> int:
+    """End as the fork did, so that whoever waits sees how."""
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _round(spec: dict[str, Any], answers: int) -> int:
+    """Serve one round; gives the exit code."""
     try:
         _serve(spec, lambda message: _say(answers, message))
     except GradatimError as error:
@@ -72,7 +108,7 @@ def _taken(predictor: Predictor, inputs: dict[str, Any]) -> dict[str, Any]:
 def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     from gradatim.timing.blocks import BlockPlan, run_block, warm_up
 
-    before, started = _prepare(spec), time.perf_counter()
+    before, start, started = _prepare(spec), time.process_time(), time.perf_counter()
     predictor = open_contestant(spec)
     inputs = _taken(predictor, load_inputs(Path(spec["inputs"])))
     clock, clock_name = _clock(spec["device"])
@@ -82,7 +118,8 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
 
     sizes = {array.shape[0] for array in inputs.values() if array.ndim}
     items = sizes.pop() if len(sizes) == 1 else 1
-    say({"seconds": time.perf_counter() - started, "items": items, "clock": clock_name, "pid": os.getpid()})
+    opening = time.perf_counter() - started
+    say({"seconds": opening, "items": items, "clock": clock_name, "pid": os.getpid(), "start": start})
     gc.freeze()
     for line in sys.stdin:
         command = json.loads(line)
@@ -103,19 +140,36 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
 
 def _prepare(spec: dict[str, Any]) -> int:
     """Import the runtime, enter the project's folder; gives the resident bytes before the model is opened."""
-    import importlib
-
-    from gradatim.models import detect_format, runtime_of
-
-    with contextlib.suppress(GradatimError, ImportError):  # what is missing is told when the model is opened
-        if runtime := runtime_of(spec["format"] or detect_format(Path(spec["root"], spec["path"]))):
-            importlib.import_module(runtime)
+    _import_runtime(spec)
     os.chdir(spec["root"])
+    if spec["stays"]:
+        _touch_libraries()
     _scatter()
     gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     return _resident_memory()
+
+
+def _import_runtime(spec: dict[str, Any]) -> None:
+    import importlib
+
+    from gradatim.models import detect_format, runtime_of
+
+    with contextlib.suppress(GradatimError, ImportError):  # what is missing is told when the model is opened
+        for module in runtime_of(spec["format"] or detect_format(Path(spec["root"], spec["path"]))):
+            importlib.import_module(module)
+
+
+def _touch_libraries() -> None:
+    """Map what the libraries hold: a fork maps it when it first uses it, and then it would count for the model's memory."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        advise = ctypes.CDLL(None).madvise
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            place, _, _, _, inode, *_ = line.split()
+            if inode != "0":
+                first, end = (int(number, 16) for number in place.split("-"))
+                advise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_POPULATE_READ)
 
 
 def _scatter() -> None:
@@ -215,6 +269,7 @@ def _highest_use() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+_MADV_POPULATE_READ = 22
 _KEPT: list[bytes] = []
 
 if __name__ == "__main__":
