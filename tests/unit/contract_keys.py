@@ -201,6 +201,7 @@ EXAMPLES = {
     "compress.timeout": Example(600, 0.01, _SEARCHED),
     "compress.seconds": Example(600, 0.01, _SEARCHED),
     "stages.*.runner": Example(ABSENT, "big"),
+    "env": Example(["DATA_ROOT"], ["OTHER_ROOT"]),
     "runners.*.labels": Example(
         "one", "other", {"stages": {"production": {"branch": "main", "runner": "big"}}}
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import pickle
 import re
 import shutil
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from contract_keys import BASE, EXAMPLES, Example, contract_with, from_the_schema, keys_of
 from gate_project import write_model
+from gradatim.code.surroundings import allowed
 from pydantic import Field
 from registry_examples import IDENTITY, commit_file, git, new_repository
 from signing_examples import write_key
@@ -191,6 +193,12 @@ def rules(candidate: Candidate) -> object:
     return [replace(rule, line=0) for some in (candidate.contract.rules, *stages.values()) for rule in some]
 
 
+def surroundings(candidate: Candidate) -> object:
+    """What the user's code would see of an environment in which everything is set."""
+    everything = {"GRADATIM_ENV": os.environ["GRADATIM_ENV"], "DATA_ROOT": "/data", "OTHER_ROOT": "/other"}
+    return sorted(allowed(everything)), candidate.name
+
+
 def planned(candidate: Candidate) -> object:
     stages = (None, *candidate.contract.ladder)
     asked = (Candidate(candidate.contract, candidate.platform, stage) for stage in stages)
@@ -329,6 +337,7 @@ RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "c
 RUNS["test of a compressed form"] = compressed
 LOOKS = (
     rules,
+    surroundings,
     planned,
     ci,
     places,

@@ -1,0 +1,191 @@
+"""Ten attacks from the user's own code on what it is judged by: none turns a FAIL into a PASS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gate_project import lay_down
+from gradatim.code.confinement import isolation
+from registry_examples import IDENTITY, git
+
+from gradatim import ci
+from gradatim.candidate.candidate import Candidate
+from gradatim.contract.reading import read_contract
+from gradatim.errors import GradatimError
+from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.step import run_step
+from gradatim.steps import gate
+
+CONTRACT = """\
+model: {name: small, path: model.onnx}
+data: {evaluation: {path: test.npz, preprocess: "attack:prepare"}}
+task: {type: classification, labels: [0, 1, 2], metrics: {cost: "attack:cost"}}
+test: {abnormal: skip, pytest: tests}
+gates:
+  accuracy: {at_least: 99%}
+  cost: {at_least: 0}
+stages:
+  production: {branch: main}
+"""
+EVERYWHERE = """\
+import atexit, ctypes, glob, os, pathlib, shutil, signal, subprocess, sys
+
+W = pathlib.Path({workspace!r})
+
+def rewrite_everything():
+    for path in list(W.rglob("*.json")) + list(W.rglob("*.jsonl")):
+        try:
+            text = path.read_text()
+            path.write_text(text.replace('"FAIL"', '"PASS"').replace("INVALID", "PASS"))
+        except OSError:
+            pass
+
+def attack():
+{attack}
+
+_done = []
+
+def once():
+    if not _done:
+        _done.append(1)
+        try:
+            attack()
+        except Exception as error:
+            print("attack failed:", error, file=sys.stderr)
+
+def prepare(columns):
+    once()
+    return {{"x": columns["x"]}}
+
+def cost(labels, predictions):
+    once()
+    return 1.0
+"""
+ATTACKS = {
+    "rewrite the evidence": "rewrite_everything()",
+    "rewrite it at exit": "atexit.register(rewrite_everything)",
+    "rewrite it a while later": (
+        "subprocess.Popen([sys.executable, '-c', 'import time, sys; sys.path.insert(0, \".\"); time.sleep(2); import attack; "
+        "attack.rewrite_everything()'], start_new_session=True)"
+    ),
+    "forge the predictions": (
+        "import numpy as np\n"
+        "for path in W.rglob('*'):\n"
+        "    if path.is_file() and 'predictions' in str(path) and path.suffix in ('.npy', '.npz', '.bin'):\n"
+        "        path.write_bytes(b'0' * path.stat().st_size)"
+    ),
+    "put a link in place of the workspace": (
+        "other = W.with_name('.other'); shutil.copytree(W, other); W.rename(W.with_name('.gone')); W.symlink_to(other)"
+    ),
+    "monkeypatch the gates": (
+        "import gradatim.gates.judge as j, gradatim.metrics.evaluation as e, gradatim.gates.verdict as v\n"
+        "j.judge = lambda *a, **k: []\n"
+        "e.Evaluation.samples = lambda *a, **k: None\n"
+        "v.GateResult.refuses = property(lambda self: False)\n"
+        "v.Verdict.worst = classmethod(lambda cls, vs: cls.PASS)"
+    ),
+    "write into the parent's memory": (
+        "maps = open(f'/proc/{os.getppid()}/maps').read()\n"
+        "memory = open(f'/proc/{os.getppid()}/mem', 'r+b')\n"
+        "pathlib.Path(f'/proc/{os.getppid()}/root{W}/reached').write_text('x')"
+    ),
+    "trace the parent": (
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "if libc.ptrace(16, os.getppid(), 0, 0) == 0:\n"
+        "    pathlib.Path('traced').write_text('x'); os.kill(os.getppid(), signal.SIGKILL)"
+    ),
+    "change the environment": (
+        "os.environ.update(GRADATIM_GUARDED='', PYTHONPATH='/nowhere', GRADATIM_ENV='HOME'); sys.path.insert(0, '/nowhere')\n"
+        "pathlib.Path('sitecustomize.py').write_text('import gradatim.gates.judge as j; j.judge = lambda *a, **k: []')"
+    ),
+    "answer with what is none": (
+        "import numpy as np\n"
+        "class Cheat(float):\n"
+        "    def __float__(self):\n"
+        "        rewrite_everything(); return 1.0\n"
+        "    def __reduce__(self):\n"
+        "        return (rewrite_everything, ())\n"
+        "global cost\n"
+        "cost = lambda labels, predictions: Cheat(1.0)\n"
+        "os.write(1, b'\\x00' * 64); sys.__stdout__.write('{\"said\": {\"value\": 1}}'); sys.__stdout__.flush()"
+    ),
+}
+
+REFUSED = {"answer with what is none"}
+"""What ends in an error, not in a verdict."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_identity() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in IDENTITY.items():
+            patch.setenv(key, value)
+        patch.delenv("GITHUB_ACTIONS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A candidate that answers a fifth of its rows wrong, and must not pass at 99 %."""
+    labels = np.arange(120) % 3
+    answers = np.where(np.arange(120) < 24, (labels + 1) % 3, labels)
+    folder = tmp_path_factory.mktemp("forging") / "first"
+    root = lay_down(folder, labels, labels, answers).root
+    git(root, "tag", "-d", "v1.0.0")
+    git(root, "push", "-q", "--delete", "origin", "v1.0.0")
+    (root / "gradatim.yml").write_text(CONTRACT)
+    (root / "tests").mkdir()
+    (root / "tests" / "test_it.py").write_text(
+        "import sys\nsys.path.insert(0, '.')\nimport attack\n\ndef test_it():\n    attack.once()\n"
+    )
+    return folder
+
+
+def opened(root: Path) -> Candidate:
+    return Candidate(read_contract(root / "gradatim.yml"), ci.detect(), "production")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(
+    isolation() != "namespace", reason="this kernel lets nobody make namespaces: SECURITY.md says so"
+)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_attack_from_the_users_code_turns_a_fail_into_a_pass(
+    project: Path, tmp_path: Path, attack: str
+) -> None:
+    root = shutil.copytree(project, tmp_path / "p") / "repo"
+    git(root, "remote", "set-url", "origin", str(tmp_path / "p" / "remote.git"))
+    lines = "\n".join(f"    {line}" for line in ATTACKS[attack].splitlines())
+    (root / "attack.py").write_text(
+        EVERYWHERE.format(workspace=str(root / ".gradatim"), attack=lines), encoding="utf-8"
+    )
+    try:
+        for step in ("inspect", "evaluate"):
+            run_step(step, opened(root))
+        outcome = gate.run(opened(root))
+    except GradatimError as error:
+        assert attack in REFUSED, error
+        return
+    assert outcome.verdict is not Verdict.PASS, attack
+    (accuracy,) = [result for result in outcome.gates if result.gate == "accuracy"]
+    assert accuracy.value == pytest.approx(0.8)
+    assert not (root / ".gradatim").is_symlink()
+    assert not (root / ".gradatim" / "reached").exists()
+    assert not (root / "traced").exists(), "the judge was traced"
+    evaluated = opened(root).workspace.evidence("evaluate")
+    assert evaluated.environment["isolation"] == "namespace"
+
+
+def test_what_kept_the_users_code_apart_is_said_where_nothing_but_a_process_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gradatim.code import confinement
+
+    monkeypatch.setattr(confinement, "_works", lambda: False)
+    assert (confinement.isolation(), confinement.confined()) == ("process", {})
+    assert os.environ["GIT_AUTHOR_NAME"] == "Ada"
