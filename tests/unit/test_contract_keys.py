@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 from contract_keys import BASE, EXAMPLES, Example, contract_with, from_the_schema, keys_of
 from gate_project import write_model
-from gradatim.code.surroundings import allowed
 from pydantic import Field
 from registry_examples import IDENTITY, commit_file, git, new_repository
 from signing_examples import write_key
@@ -37,6 +36,7 @@ from gradatim.ci import Place
 from gradatim.ci.github_settings import Reviewer, settings_of
 from gradatim.ci.laptop import Laptop
 from gradatim.ci.occasion import occasion
+from gradatim.code.surroundings import allowed
 from gradatim.commands.registry_view import view_of
 from gradatim.contract.reading import read_contract
 from gradatim.contract.schema import Contract

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gate_project import lay_down
-from gradatim.code.confinement import isolation
 from registry_examples import IDENTITY, git
 
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
+from gradatim.code.confinement import isolation
 from gradatim.contract.reading import read_contract
 from gradatim.errors import GradatimError
 from gradatim.gates.verdict import Verdict
@@ -168,8 +168,9 @@ def test_no_attack_from_the_users_code_turns_a_fail_into_a_pass(
         for step in ("inspect", "evaluate"):
             run_step(step, opened(root))
         outcome = gate.run(opened(root))
-    except GradatimError as error:
-        assert attack in REFUSED, error
+    except GradatimError:
+        if attack not in REFUSED:
+            raise
         return
     assert outcome.verdict is not Verdict.PASS, attack
     (accuracy,) = [result for result in outcome.gates if result.gate == "accuracy"]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gate_project import lay_down
-from gradatim.code.surroundings import allowed, is_credential
 from registry_examples import IDENTITY, git
 
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
+from gradatim.code.surroundings import allowed, is_credential
 from gradatim.contract.reading import read_contract
 from gradatim.errors import UsageError
 from gradatim.pipeline.step import run_step

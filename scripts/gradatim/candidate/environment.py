@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gradatim.ci import Place
+from gradatim.code.confinement import isolation
 from gradatim.timing.machine import this_machine
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")
@@ -16,7 +17,7 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "
 def environment(
     ci: str, place: Place, commit: str | None, revision: Mapping[str, Mapping[str, str | int]]
 ) -> dict[str, Any]:
-    """What evidence records of its surroundings: no clock, no user, no host name.
+    """What evidence records of its surroundings: no clock, no user, no host name; what kept the user's code apart.
 
     Args:
         ci: name of the CI system.
@@ -31,6 +32,7 @@ def environment(
         "python": platform.python_version(),
         "packages": _versions(_PACKAGES),
         "ci": ci,
+        "isolation": isolation(),
     }
     told = {"run": place.url, "branch": place.branch, "commit": commit, **revision}
     return {**found, **{key: value for key, value in told.items() if value}}

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.candidate.repository import repository_of
+from gradatim.candidate.workspace import FOLDER
 from gradatim.ci import Place, Platform
+from gradatim.code.confinement import guard
+from gradatim.code.surroundings import is_credential, let_through
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry.git import Repository
@@ -42,6 +45,15 @@ class Identity:
     wanted_stage: str | None = None
     wanted_version: str | None = None
     step: str | None = None
+
+    def __post_init__(self) -> None:
+        if refused := next(filter(is_credential, self.contract.parts.env), None):
+            raise UsageError(
+                f"{self.contract.where('env')}: `{refused}` is called like a credential, and the code of a repository gets none: "
+                "a pull request could print it. Hand over what is no secret, or fetch the data in a job of its own."
+            )
+        let_through(self.contract.parts.env)
+        guard(self.root / FOLDER)
 
     @property
     def root(self) -> Path:

@@ -19,6 +19,9 @@ from gradatim.gates.verdict import GateResult, Verdict
 if TYPE_CHECKING:
     from gradatim.measurement import Measurement
 
+KIT = __version__
+"""The version of the kit, as evidence names it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -62,7 +65,7 @@ class Outcome:
             step,
             dict(self.subjects),
             self.verdict,
-            __version__,
+            KIT,
             dict(inputs),
             self.measurements,
             self.gates,

@@ -160,7 +160,7 @@ class Rows:
         Raises:
             UsageError: the contract names no task.
         """
-        from gradatim.code import load_function
+        from gradatim.code.apart import Apart
         from gradatim.metrics.task import Task
 
         task = self.contract.parts.task
@@ -171,7 +171,7 @@ class Rows:
         if judge is None:
             root = self.contract.root
             with self.contract.blamed("task"):
-                own = {name: load_function(said.function, root) for name, said in task.metrics.items()}
+                own = {name: Apart(said.function, root) for name, said in task.metrics.items()}
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
         taken = {**dict(task), "labels": task.labels or None, "called": called or {}}
         del taken["metrics"], taken["renamed"]

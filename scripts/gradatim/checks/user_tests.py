@@ -14,6 +14,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gradatim.code.confinement import confined
+from gradatim.code.surroundings import allowed
 from gradatim.errors import UsageError, missing_package
 from gradatim.evidence.found import Check
 from gradatim.files import digest_of, nearest_file, sha256_file, write_text
@@ -177,8 +179,9 @@ def _run(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**allowed(), **variables, "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
+            **confined(),
         )
         code: int | None = None
         try:

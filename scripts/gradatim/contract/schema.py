@@ -420,6 +420,9 @@ class Contract(Section):
     runners: dict[Name, Annotated[Runner, shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
     )
+    env: Texts = Field(
+        (), description="Variables that your own code may see besides what programs need: names, never a credential.", examples=[["DATA"]]
+    )  # fmt: skip
     shards: int = Field(
         1, ge=1, le=MOST,
         description="Jobs that share the rows of `evaluate` and of the robustness in `test` on a CI system; they are merged to "

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.code import explaining, load_function
+from gradatim.code import explaining
+from gradatim.code.apart import Apart
 from gradatim.data.batch import Batch
 from gradatim.data.columns import (
     Array,
@@ -60,7 +61,7 @@ class Dataset:
         self._source = source
         self._root = root
         self._signature = signature if signature is not None and signature.inputs else None
-        self._function = load_function(preprocess, root) if preprocess else None
+        self._function = Apart(preprocess, root) if preprocess else None
         self._evens_out: bool | None = None
         if source.is_empty():
             raise InvalidInput(

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.code import closure_digest, explaining, load_function
+from gradatim.code import closure_digest, explaining
+from gradatim.code.apart import Apart
 from gradatim.data.columns import object_array
 from gradatim.data.source import Block, rows_per_block
 from gradatim.errors import InvalidInput
@@ -41,7 +42,7 @@ class FunctionSource:
         self._reference = reference
         self._root = root
         self._label = label
-        self._function = load_function(reference, root)
+        self._function = Apart(reference, root)
         with explaining(reference, root):
             made = self._function()
         self._arrays: dict[str, NDArray[Any]] | None = None
@@ -110,7 +111,7 @@ class FunctionSource:
 
 def digest_function(reference: str, root: Path) -> str:
     """Digest of a function's code, of what it imports from the project, and of its declared ``paths``."""
-    paths = [Path(path) for path in getattr(load_function(reference, root), "paths", ())]
+    paths = [Path(path) for path in Apart(reference, root).paths]
     return digest_of(
         {
             "code": closure_digest(root, reference),

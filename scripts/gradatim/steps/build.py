@@ -14,6 +14,8 @@ from gradatim.candidate.forms import ORIGINAL, Forms
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
+from gradatim.code.confinement import confined
+from gradatim.code.surroundings import allowed
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.found import Built
 from gradatim.evidence.statement import Statement
@@ -97,6 +99,8 @@ def _run(candidate: Candidate, build: Build) -> None:
         done = subprocess.run(
             arguments,
             cwd=candidate.root,
+            env=allowed(),
+            **confined(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

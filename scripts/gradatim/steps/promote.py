@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradatim import __version__
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.freshness import freshness, held_as_baseline
+from gradatim.candidate.outcome import KIT
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.evidence.assembly import ReleaseFiles, Source, assemble
 from gradatim.evidence.found import Promoted
@@ -277,7 +277,7 @@ def _statement(
         "promote",
         {old.variant: old.manifest},
         Verdict.PASS,
-        __version__,
+        KIT,
         {"release": old.digest},
         environment={key: value for key, value in told.items() if value},
         details=found.to_json(),

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gradatim.code.confinement import confined
+from gradatim.code.surroundings import allowed
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _PATIENCE = 5.0
 
@@ -41,6 +44,7 @@ class Child:
             cwd=scratch,
             env={**environment(threads), **variables},
             start_new_session=True,  # Ctrl-C reaches us; we end the process
+            **confined(),
         )
         self._buffer = b""
         assert self._process.stdout is not None  # noqa: S101 (it is a pipe by construction)
@@ -134,8 +138,8 @@ class Child:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Our own environment, with so many threads for the libraries that models run on."""
-    return {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
+    """What the user's code may know of our environment, with so many threads for the libraries that models run on."""
+    return {**allowed(), **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
