@@ -85,9 +85,9 @@ def signature_of(source: ModelSource) -> Signature | None:
     Raises:
         InvalidInput: a header is broken.
     """
-    config = read_json(source.path / "config.json")
     if source.format != "huggingface" or (source.signature and source.signature.inputs):
         return None
+    config = read_json(source.path / "config.json")
     named = (config.get("architectures") or [""])[0] if isinstance(config, Mapping) else ""
     head = next((head for head in _HEADS if str(named).endswith(head)), None)
     known = _FAMILIES.get(str(named).removesuffix(head)) if head else None
