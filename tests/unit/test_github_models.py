@@ -335,6 +335,28 @@ def test_one_caller_serves_every_model_and_is_kept_when_another_comes(
     assert path.read_text(encoding="utf-8").startswith("name: ours\n"), "what a person wrote is kept"
 
 
+def test_at_the_top_of_a_repository_of_several_models_the_caller_is_written_and_doctor_looks_at_all(
+    repository: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(repository)
+
+    def invoke(*arguments: str) -> Any:
+        return CliRunner().invoke(cli, [*arguments], standalone_mode=False)
+
+    written = invoke("ci", "caller")
+    assert written.exception is None, written.exception
+    said = yaml.safe_load((repository / CALLER).read_text(encoding="utf-8"))
+    assert said[True]["workflow_dispatch"]["inputs"]["model"]["options"] == ["a", "b"]
+    commit(repository)
+    found = invoke("doctor", "--offline", "--json")
+    assert found.exception is None, found.exception
+    assert [entry["trap"] for entry in json.loads(found.output)["findings"]] == ["no branch"]
+    text = (repository / "models/b/gradatim.yml").read_text(encoding="utf-8")
+    (repository / "models/b/gradatim.yml").write_text(text.replace("staging", "elsewhere"), encoding="utf-8")
+    traps = {entry["where"] for entry in json.loads(invoke("doctor", "--offline", "--json").output)["findings"]}
+    assert {"staging", "elsewhere"} <= traps or any("elsewhere" in where for where in traps)
+
+
 def test_doctor_knows_the_caller_of_several_and_tags_that_are_mixed_up(
     repository: Path, monkeypatch: Any
 ) -> None:

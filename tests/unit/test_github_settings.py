@@ -64,6 +64,20 @@ def test_protect_shows_and_changes_nothing_until_it_is_told_to(
     assert "hush" not in shown.output
 
 
+def test_protect_shows_its_plan_without_a_token_and_changes_nothing(
+    protect: Callable[..., Result], repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_token = json.loads(protect("--reviewer", "alice", "--json").output)["calls"]
+    monkeypatch.delenv("GH_TOKEN")
+    shown = protect("--reviewer", "alice", "--json")
+    assert shown.exception is None, shown.exception
+    planned = json.loads(shown.output)["calls"]
+    assert [call["purpose"] for call in planned] == [call["purpose"] for call in with_token]
+    assert "nothing was compared" in protect("--reviewer", "alice").stderr
+    assert not repository.rulesets
+    assert isinstance(protect("--reviewer", "alice", "--apply").exception, EnvironmentLacks)
+
+
 def test_protect_sets_everything_once_and_then_finds_it_set(
     protect: Callable[..., Result], repository: Repository
 ) -> None:
