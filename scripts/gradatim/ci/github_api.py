@@ -131,6 +131,16 @@ class GitHubApi:
         return "/".join(["/repos", *self.repository.split("/"), *quoted])
 
 
+class Unseen(GitHubApi):
+    """A repository that nobody here may look at: nothing of it is known, so that a plan holds all that would be set."""
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(repository, "")
+
+    def get(self, path: str) -> Any:
+        return None
+
+
 class Refused(EnvironmentLacks):
     """GitHub said no.
 

@@ -22,10 +22,10 @@ def caller(contract_path: str | None, print_only: bool, force: bool) -> int:
       gradatim ci caller
       gradatim ci caller --print
     """
-    from gradatim.commands.opening import open_candidate
+    from gradatim.commands.opening import contracts_here, open_candidate
     from gradatim.rendering.systems import SYSTEMS
 
-    contract = open_candidate(contract_path).contract
+    contract = open_candidate(contracts_here(contract_path)[0]).contract
     if print_only:
         click.echo(SYSTEMS["github"].render(project_of(contract, "github")), nl=False)
         return 0

@@ -25,21 +25,23 @@ if TYPE_CHECKING:
 def command(contract_path: str | None, repository: str | None, offline: bool, json_wanted: bool) -> int:
     """Find what would surprise you on GitHub: workflows that never start, tags that prove nothing, stages unguarded.
 
-    Reads the workflow files, the branches and the tags; with a token (GH_TOKEN) also the settings of the repository.
+    At the top of a repository of several models it looks at all. Reads the workflow files, the branches and the tags; with a token (GH_TOKEN) also the settings of the repository.
 
     \b
     Examples:
       gradatim doctor
       gradatim doctor --offline --json | jq '.findings[].trap'
     """
-    from gradatim.commands.opening import open_candidate
+    from gradatim.commands.opening import contracts_here, open_candidate
 
-    candidate = open_candidate(contract_path)
-    findings = list(_offline(candidate))
+    candidates = [open_candidate(path) for path in contracts_here(contract_path)]
+    candidate = candidates[0]
+    findings = list(dict.fromkeys(finding for each in candidates for finding in _offline(each)))
     token = next((name for name in ("GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None)
     asked = not offline and token is not None and not candidate.repository.central
     if asked:
-        findings += _online(candidate, repository)
+        found = (finding for each in candidates for finding in _online(each, repository))
+        findings = list(dict.fromkeys((*findings, *found)))
     serious = [finding for finding in findings if finding.serious]
     if json_wanted:
         options.print_json({"findings": [asdict(finding) for finding in findings], "settings": asked})

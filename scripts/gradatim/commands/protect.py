@@ -43,23 +43,28 @@ def command(
 ) -> int:
     """Protect every stage's branch, the release tags and the environments, from the stages of the contract.
 
-    Shows what it would change; --apply changes it. Needs a token that administers the repository: GH_TOKEN=$(gh auth token)
+    Shows what it would change; --apply changes it. That needs a token that administers the repository: GH_TOKEN=$(gh auth token)
 
     \b
     Examples:
       gradatim protect --reviewer alice
       gradatim protect --team acme/release --app 123456 --apply
     """
-    from gradatim.ci.github_api import GitHubApi
-    from gradatim.ci.github_settings import pending, settings_of
+    from gradatim.ci.github_api import GitHubApi, Unseen
+    from gradatim.ci.github_settings import Reviewer, pending, settings_of
     from gradatim.commands.opening import open_candidate
 
     candidate = open_candidate(contract_path)
     candidate.repository.require_git("gradatim protect")
-    api = GitHubApi.from_environment(
-        os.environ, repository or repository_of(candidate.repository.remote_url())
-    )
-    settings = settings_of(candidate.contract.parts, reviewers=_found(api, reviewers, teams), app=app)
+    name = repository or repository_of(candidate.repository.remote_url())
+    blind = not wanted and not any(os.environ.get(token) for token in ("GH_TOKEN", "GITHUB_TOKEN"))
+    if blind:
+        api: GitHubApi = Unseen(name or os.environ.get("GITHUB_REPOSITORY") or "OWNER/NAME")
+        asked = [Reviewer("User", 0)] * len(reviewers) + [Reviewer("Team", 0)] * len(teams)
+    else:
+        api = GitHubApi.from_environment(os.environ, name)
+        asked = _found(api, reviewers, teams)
+    settings = settings_of(candidate.contract.parts, reviewers=asked, app=app)
     calls = []
     for call in pending(settings, api):
         if wanted:
@@ -76,6 +81,9 @@ def command(
             click.echo(f"       {json.dumps(call.body, ensure_ascii=False)}")
     for note in settings.notes:
         click.echo(f"{click.style('note:', fg='yellow')} {note}", err=True)
+    if blind:
+        text = "There is no token, so nothing was compared: this is all that would be set. GH_TOKEN=$(gh auth token) shows what is missing, with the numbers of reviewers in place of 0."
+        click.echo(f"{click.style('note:', fg='yellow')} {text}", err=True)
     if not calls:
         click.echo(f"{api.repository} is set as the contract wants it.")
     elif not wanted:
