@@ -196,6 +196,7 @@ EXAMPLES = {
     "benchmark.rounds": Example(3, 4),
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
     "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),
+    "compress.passes": Example(ABSENT, ["rules:halved"], _SEARCHED),
     "compress.rows": Example(3, 4, _SEARCHED),
     "compress.memory": Example("8 GB", "1 MB", _SEARCHED),
     "compress.timeout": Example(600, 0.01, _SEARCHED),

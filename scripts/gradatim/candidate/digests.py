@@ -96,6 +96,8 @@ class Digests:
             named |= {own.function: ("task", "metrics", name) for name, own in parts.task.metrics.items()}
         if parts.model.factory:
             named[parts.model.factory] = ("model", "factory")
+        if parts.compress:
+            named |= dict.fromkeys(parts.compress.passes, ("compress", "passes"))
         for name in which:
             if chosen := self.contract.data_set(name):
                 own = ("data", name) if self.contract.says("data", name, "preprocess") else ("data",)

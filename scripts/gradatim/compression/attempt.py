@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.code import explaining, load_function
 from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Recipe
 from gradatim.compression.sensitivity import sensitivities
-from gradatim.errors import GradatimError
+from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
 from gradatim.timing.contestant import load_inputs
@@ -56,6 +57,7 @@ def _try(
     model: str,
     out: str,
     recipe: dict[str, Any],
+    root: str,
     batches: list[str],
     ranges: str,
     timing: str,
@@ -64,15 +66,32 @@ def _try(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     wanted = decode(Recipe, recipe, "recipe")
-    bits = 7 if wanted.reduce_range else 8
-    calibration = Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits)
-    graph.save(quantise(wanted, calibration), Path(out))
-    del calibration
+    if wanted.code:
+        _carry_out(wanted.method, Path(root), Path(model), Path(out))
+    else:
+        bits = 7 if wanted.reduce_range else 8
+        calibrated = Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits)
+        graph.save(quantise(wanted, calibrated), Path(out))
+        del calibrated
     made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
         ratio = _latency_ratio(original, candidate, load_inputs(Path(timing)), seed)
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+
+
+def _carry_out(reference: str, root: Path, model: Path, out: Path) -> None:
+    """Let the user's own function write another model."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    function = load_function(reference, root)
+    with explaining(
+        reference, root, "It is called with the path of a model and the path to write another to."
+    ):
+        function(model, out)
+    if not out.is_file():
+        raise InvalidInput(
+            f"`{reference}` wrote no model to the path that it was given, its second argument."
+        )
 
 
 def _rank(model: str, batches: list[str], ranges: str, reduce_range: bool, seconds: float) -> dict[str, Any]:
@@ -82,11 +101,13 @@ def _rank(model: str, batches: list[str], ranges: str, reduce_range: bool, secon
 
 
 def _original(model: str, batches: list[str], threads: int) -> dict[str, Any]:
-    """Does the calibration data fit the model at all?"""
+    """Does the calibration data fit the model at all, and what of its outputs can be compared?"""
+    fidelity = Fidelity()
     with _opened(Path(model), threads) as predictor:
         for path in _paths(batches):
-            predictor(load_inputs(path))
-    return {}
+            outputs = predictor(load_inputs(path))
+            fidelity.add(outputs, outputs)
+    return {"likeness": fidelity.result()}
 
 
 def _fidelity(original: Predictor, candidate: Predictor, batches: Sequence[Path]) -> dict[str, float]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
@@ -41,7 +42,7 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 3
+REVISION = 4
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
@@ -50,23 +51,31 @@ class Recipe:
     """A method with its settings.
 
     Attributes:
+        method: one of METHODS, or the user's own.
         fallback: nodes that take another form than the method's, and which, since the quality cannot bear it there; of two
             forms for one node the later one counts. ``float``: none.
         reduce_range: 7-bit weights, for x86 processors without VNNI, whose 16-bit sums overflow otherwise.
         unpacked: for ``int8-weights``: all weights are unpacked when the model is opened. The file is small,
             the model as fast as before; for large batches and small products, on which blocks are slow.
+        code: digest of the user's code, where the method is a ``module:function`` of theirs.
     """
 
-    method: Method
+    method: str
     fallback: tuple[tuple[str, str], ...] = ()
     reduce_range: bool = False
     unpacked: bool = False
+    code: str = ""
 
     @property
     def name(self) -> str:
         """``int8-static``; with other forms for some nodes, ``int8-static-mixed-4`` says how many changes that took."""
-        name = self.method + ("-unpacked" if self.unpacked else "")
+        name = re.sub(r"[:.]", "-", self.method) + ("-unpacked" if self.unpacked else "")
         return f"{name}-mixed-{len(self.fallback)}" if self.fallback else name
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in the evidence."""
+        found = asdict(self)
+        return found if self.code else {name: value for name, value in found.items() if name != "code"}
 
     @property
     def digest(self) -> str:

@@ -20,8 +20,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gradatim.code import closure_digest
 from gradatim.compression import choice
 from gradatim.compression.batches import Batch, size_and_digest, write_batches
+from gradatim.compression.budget import Budget
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import (
     DEFAULT_METHODS,
@@ -37,7 +39,6 @@ from gradatim.compression.sandbox import Limits, attempt
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
 from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, sha256_file, write_json, writing
-from gradatim.metrics.catalogue import LIKENESS
 from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
@@ -62,6 +63,8 @@ def compress(
     keep: Mapping[str, float] | None = None,
     lower_is_better: Collection[str] = (),
     methods: Sequence[str] = DEFAULT_METHODS,
+    passes: Sequence[str] = (),
+    root: Path | None = None,
     timing: Batch | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -87,6 +90,7 @@ def compress(
             and ``agreement`` may be named too. Default: 95 % fidelity.
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
         methods: names of ``recipe.METHODS``.
+        passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
         timing: the batch by which latency is compared; by default the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
@@ -104,6 +108,7 @@ def compress(
 
     started, machine = time.monotonic(), this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
+    recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
     original = _original(model, name)
     if (kind := detect_format(model)) != "onnx":
         reason = (
@@ -123,8 +128,8 @@ def compress(
         end = seconds and started + seconds
         limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, end)
         search = _Search(
-            model.absolute(), out, scratch, limits, batches, timed or batches[0], seed, quality, dict(keep or DEFAULT_KEEP),
-            frozenset(lower_is_better), slowest, Journal(out / "trials.jsonl"), basis, progress,
+            model.absolute(), out, scratch, limits, batches, timed or batches[0], seed, quality, Budget(keep or DEFAULT_KEEP, lower_is_better),
+            root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
         )  # fmt: skip
         return search.run(original, recipes)
 
@@ -155,8 +160,8 @@ class _Search:
     timing: Path
     seed: int
     quality: Quality | None
-    keep: Mapping[str, float]
-    lower_is_better: frozenset[str]
+    budget: Budget
+    root: Path
     slowest: float
     journal: Journal
     basis: Mapping[str, Any]
@@ -188,7 +193,7 @@ class _Search:
                 self._mix(recipe, trial)
 
     def _measure_original(self, original: Trial) -> Trial:
-        key = digest_of({**self.basis, "do": "original"})
+        key = digest_of({**self.basis, "do": "original", "revision": REVISION})
         found = self.journal.get(key)
         started = time.monotonic()
         if found is None:
@@ -201,10 +206,10 @@ class _Search:
                     f"The model {self.model} cannot be run on the calibration data: {answer['reason']} Compression needs both; see that the data has every input of the model."
                 )
             quality = dict(self.quality(self.model)) if self.quality else {}
-            found = {"quality": _finite(quality, f"the metrics of {self.model.name}")}
+            found = {**answer, "quality": _finite(quality, f"the metrics of {self.model.name}")}
             self.journal.put(key, found)
-        measured = {**found["quality"], **dict.fromkeys(LIKENESS, 1.0)}
-        if unknown := set(self.keep) - set(measured):
+        measured = {**found["quality"], **found["likeness"]}
+        if unknown := set(self.budget.keep) - set(measured):
             raise UsageError(
                 f"compress.keep names {', '.join(sorted(unknown))}, which is not measured here. "
                 f"Measured are: {', '.join(sorted(measured))}."
@@ -238,6 +243,7 @@ class _Search:
             do="try",
             out=str(path),
             recipe=asdict(recipe),
+            root=str(self.root),
             batches=[*map(str, self.batches)],
             ranges=str(self._ranges()),
             timing=str(self.timing),
@@ -264,7 +270,7 @@ class _Search:
         """Accept or refuse what was measured; anew at each run, since ``keep`` may change in between."""
         trial = Trial(
             name=recipe.name,
-            recipe=asdict(recipe),
+            recipe=recipe.record(),
             accepted=False,
             reason=found.get("reason", ""),
             size=found.get("size"),
@@ -291,18 +297,7 @@ class _Search:
         )
 
     def _lacking(self, trial: Trial) -> str:
-        """Which of the qualities to keep is not kept; empty when all are."""
-        for metric, share in self.keep.items():
-            before, now = self.original.quality[metric], trial.quality.get(metric)
-            if now is None:
-                return f"its {metric} could not be measured"
-            lower = metric in self.lower_is_better
-            bound = before + (share - 1) * abs(before)
-            if (now > bound + 1e-12) if lower else (now < bound - 1e-12):
-                word = "at most" if lower else "at least"
-                wanted = f"{word} {bound:.6g} is wanted, {share:.6g} of the original's {before:.6g}"
-                return f"its {metric} is {now:.6g}; {wanted}"
-        return ""
+        return self.budget.lacking(self.original.quality, trial.quality)
 
     def _only_quality_lacks(self, trial: Trial) -> bool:
         return (
@@ -328,7 +323,7 @@ class _Search:
         """Let nodes take other forms, until the quality holds; then fewer of them, while it does."""
         way = self._way(recipe)
         low, high = 0, len(way.changes) + 1
-        share = self._share(trial)
+        share = self.budget.share(self.original.quality, trial.quality)
         for _ in range(_MIXED_TRIALS):
             count = way.between(low, high, _CAREFUL * share)
             if not low < count < high:
@@ -340,21 +335,9 @@ class _Search:
             ):  # it holds, or with so many changes it is too slow, or nothing is left
                 high = count
             elif self._promises(mixed):
-                low, share = count, self._share(mixed)
+                low, share = count, self.budget.share(self.original.quality, mixed.quality)
             else:
                 return
-
-    def _share(self, trial: Trial) -> float:
-        """About what part of the squared error may stay."""
-        shares = [1.0]
-        for metric, share in self.keep.items():
-            before, now = self.original.quality[metric], trial.quality[metric]
-            if lost := abs(before - now):
-                power = (
-                    1 if metric in ("fidelity", "cosine") else 2
-                )  # those grow with the square of errors, others with them
-                shares.append((abs(1 - share) * abs(before) / lost) ** power)
-        return min(shares)
 
     def _way(self, recipe: Recipe) -> choice.Way:
         key = digest_of({**self.basis, "do": "rank", "bits": recipe.reduce_range, "revision": REVISION})

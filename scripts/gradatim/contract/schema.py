@@ -15,16 +15,16 @@ from pydantic import (
     model_validator,
 )
 
+from gradatim.contract.compress import Compress
 from gradatim.contract.stores import STORES, Store
 from gradatim.contract.subject import CardSection, DataSection, LineageSource, ModelSection, TaskSection
 from gradatim.contract.values import (
-    Bytes,
+    RUNNER,
     Days,
     Fraction,
     Name,
     Seconds,
     Section,
-    Share,
     Text,
     Texts,
     shorthand,
@@ -46,15 +46,12 @@ class Tolerance(Section):
     )
 
 
-_RUNNER = "Which of `runners` does it in CI; the stage's when left out, else the workflow's own."
-
-
 class EvaluateSection(Section):
     """How the model is asked for its answers on the evaluation data."""
 
     runner: Text | None = Field(
         None,
-        description=f"{_RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
+        description=f"{RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
         examples=["gpu"],
     )
 
@@ -66,7 +63,7 @@ class Test(Section):
 
     runner: Text | None = Field(
         None,
-        description=f"{_RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
+        description=f"{RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
         examples=["gpu"],
     )
 
@@ -119,41 +116,11 @@ class Test(Section):
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
 
 
-Method = Literal["int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16"]
-
-
-class Compress(Section):
-    """The compression search."""
-
-    runner: Text | None = Field(
-        None,
-        description=f"{_RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
-        examples=["gpu"],
-    )
-    keep: dict[Name, Share] = Field(
-        default_factory=dict,
-        description="What part of each metric of the uncompressed model must be kept, on calibration data; above 100 % where less is better (`mae: 105%`).",
-    )
-    methods: tuple[Method, ...] | None = Field(
-        None, description="Methods to try; all that fit when left out."
-    )
-    rows: int = Field(512, ge=1, description="At most so many rows of the calibration data are used.")
-    memory: Bytes | None = Field(
-        None, description="Memory cap of one trial; four fifths of what is free when left out."
-    )
-    timeout: float = Field(600, gt=0, description="Seconds one trial may take.")
-    seconds: float | None = Field(
-        None,
-        gt=0,
-        description="Seconds the whole search may take: it ends with the best found by then. As long as it needs when left out.",
-    )
-
-
 class BenchmarkSection(Section):
     """The paired benchmark."""
 
     runner: Text | None = Field(
-        None, description=f"{_RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
+        None, description=f"{RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
     )
     batch: int = Field(1, ge=1, description="Rows per timed call.")
     rounds: int = Field(

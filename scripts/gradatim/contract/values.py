@@ -45,6 +45,9 @@ Share = Annotated[float, Field(gt=0, le=10), quantity("1")]
 Bytes = Annotated[float, Field(gt=0), quantity("B")]
 Seconds = Annotated[float, Field(gt=0), quantity("s")]
 Days = Annotated[float, Field(ge=0), quantity("days")]
+RUNNER = "Which of `runners` does it in CI; the stage's when left out, else the workflow's own."
+"""What `runner` means at any step."""
+
 DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
 if TYPE_CHECKING:
     Format: TypeAlias = str

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from numpy.typing import NDArray
 
     from gradatim.compression.result import Result
-    from gradatim.contract.schema import Compress
+    from gradatim.contract.compress import Compress
     from gradatim.models import Predictor
 
     Batch = dict[str, NDArray[Any]]
@@ -63,6 +63,8 @@ def run(candidate: Candidate) -> Outcome:
             keep=settings.keep or None,
             lower_is_better=_lower_is_better(candidate, settings),
             methods=settings.methods or DEFAULT_METHODS,
+            passes=settings.passes,
+            root=candidate.root,
             seed=candidate.contract.parts.test.seed,
             threads=candidate.contract.parts.model.threads,
             memory_limit=int(settings.memory) if settings.memory else None,
