@@ -64,36 +64,27 @@ def dist(session: nox.Session) -> None:
     session.run("git", "clone", "--quiet", ".", str(here / "clone"), external=True)
     session.run("python", "-m", "build", "--outdir", str(here / "dist"), str(here / "clone"), silent=True)
     ((wheel,), (archive,)) = ((here / "dist").glob("*.whl"), (here / "dist").glob("*.tar.gz"))
-    environment = _alone(session, here / "wheel", str(wheel))
-    demo = ("gradatim", "demo", str(here / "demo"))
-    told = session.run(*demo, env=environment, external=True, silent=True, success_codes=[4])
+    alone = _alone(session, here / "wheel", wheel)
+    demo = (*alone, "gradatim", "demo", str(here / "demo"))
+    told = session.run(*demo, external=True, silent=True, success_codes=[4])
     hint = str(told).split("Install it with: ")[1].strip()  # what it lacks is installed as it says itself
-    session.run("bash", "-c", hint, env=environment, external=True, silent=True)
-    session.run(*demo, env=environment, external=True)
+    session.run(*alone, "bash", "-c", hint, external=True, silent=True)
+    session.run(*demo, external=True)
     released = here / "demo" / "digits"
-    with session.chdir(
-        released
-    ):  # what is written pins the commit that the wheel was built from, and doctor agrees
-        session.run("gradatim", "ci", "caller", env=environment, external=True)
-        said = session.run(
-            "gradatim", "doctor", env=environment, external=True, silent=True, success_codes=[0, 1]
-        )
-        commit = str(
-            session.run("git", "-C", str(here / "clone"), "rev-parse", "HEAD", external=True, silent=True)
-        )
-        caller = (released / ".github/workflows/release.yml").read_text(encoding="utf-8")
-        if f"release.yml@{commit.strip()} # v" not in caller or "not pinned" in str(said):
-            session.error(f"The caller is not pinned by the commit {commit}: {said}")
-    environment = _alone(session, here / "archive", str(archive))
+    with session.chdir(released):
+        session.run(*alone, "gradatim", "ci", "caller", external=True)
+        said = session.run(*alone, "gradatim", "doctor", external=True, silent=True, success_codes=[0, 1])
+    _pinned(session, here / "clone", released / ".github/workflows/release.yml", str(said))
+    alone = _alone(session, here / "archive", archive)
     for command in ("status", "verify v1.1.0", "diff v1.0.0 v1.1.0"):
         with session.chdir(released):
-            session.run("gradatim", *command.split(), env=environment, external=True)
+            session.run(*alone, "gradatim", *command.split(), external=True)
     shutil.unpack_archive(archive, here)
     with session.chdir(here / archive.name.removesuffix(".tar.gz")):
         tested = ".[onnx,test]", "pytest-timeout", "hypothesis"
-        session.run("python", "-m", "pip", "install", "-q", *tested, env=environment, external=True)
+        session.run(*alone, "python", "-m", "pip", "install", "-q", *tested, external=True)
         smoke = [f"tests/unit/test_{name}.py" for name in ("readme", "contract", "verify", "install_hints")]
-        session.run("python", "-m", "pytest", *smoke, env=environment, external=True)
+        session.run(*alone, "python", "-m", "pytest", *smoke, external=True)
 
 
 @nox.session
@@ -136,16 +127,21 @@ def servers(session: nox.Session) -> None:
     session.run("pytest", *tests, "-p", "no:xdist", "-m", "slow", "-k", "mlflow", *session.posargs)
 
 
-def _alone(session: nox.Session, environment: Path, what: str) -> dict[str, str]:
-    """An environment with nothing but the kit as ``what`` holds it; what a shell that has activated it knows."""
+def _alone(session: nox.Session, environment: Path, what: Path) -> tuple[str, ...]:
+    """An environment with nothing but the kit as ``what`` holds it; the words that run a command in it, and in no other."""
     session.run("python", "-m", "venv", str(environment))
-    told = {
-        "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": "",
-        "VIRTUAL_ENV": str(environment),
-    }
-    session.run("python", "-m", "pip", "install", "-q", what, env=told, external=True)
-    return told
+    path = f"PATH={environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    alone = ("env", "-u", "PYTHONPATH", path, f"VIRTUAL_ENV={environment}")
+    session.run(*alone, "python", "-m", "pip", "install", "-q", str(what), external=True)
+    return alone
+
+
+def _pinned(session: nox.Session, clone: Path, caller: Path, said: str) -> None:
+    """What a wheel writes pins the commit that it was built from, and doctor agrees."""
+    head = ("git", "-C", str(clone), "rev-parse", "HEAD")
+    commit = str(session.run(*head, external=True, silent=True)).strip()
+    if f"release.yml@{commit} # v" not in caller.read_text(encoding="utf-8") or "not pinned" in said:
+        session.error(f"The caller is not pinned by the commit {commit}: {said}")
 
 
 def _install(session: nox.Session, *what: str) -> None:
