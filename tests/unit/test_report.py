@@ -416,3 +416,14 @@ def test_a_report_is_read_without_numpy_and_jinja() -> None:
 
 def test_the_record_is_strict_json() -> None:
     json.dumps(examples.refused().to_json(), allow_nan=False)
+
+
+def test_a_table_of_gates_explains_itself_to_ears_and_to_narrow_screens(pages: dict[str, str]) -> None:
+    page = max(pages.values(), key=len)
+    assert not re.search(r"<th(?![^>]*\bscope=)[ >]", page)
+    for label in ("Value", "Interval", "Wanted", "Detectable", "n"):
+        assert f'data-label="{label}"' in page
+    words = page[page.index("What these words mean") :]
+    for word in ("INCONCLUSIVE", "baseline", "interval", "detectable", "negative flips"):
+        assert f"<dt>{word}</dt>" in words
+    assert "@media (max-width:820px){.gates" in page

@@ -112,7 +112,7 @@ def _show(found: Difference, *, everything: bool) -> None:
     for label, before, after in found.measurements:
         changed = _value(before) != _value(after)
         if everything or (changed and "[" not in label):
-            click.echo(f"{label:<28} {_told(before):>12} -> {_told(after):>12}")
+            click.echo(f"{label:<26} {_told(before):>12} -> {_told(after):>12}")
     for what, was, now in found.training:
         click.echo(f"training  {what}  {_short(was)} -> {_short(now)}")
     for path, before_file, after_file in found.files:

@@ -48,14 +48,15 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
         return 1 if serious else 0
     for finding in findings:
         label = click.style("trap", fg="red") if finding.serious else click.style("note", fg="yellow")
-        click.echo(f"  {label}  {finding.where}: {finding.trap}\n        {finding.text}")
+        click.echo(options.row(f"  {label}  ", f"{finding.where}: {finding.trap}"))
+        click.echo(options.row("        ", finding.text))
     looked = "files, branches, tags" + (" and settings" if asked else "")
     click.echo(f"{len(serious)} traps, {len(findings) - len(serious)} notes in {looked}.")
     if not asked and not offline and not candidate.repository.central:
-        click.echo(
-            "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)",
-            err=True,
+        unasked = (
+            "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)"
         )
+        click.echo(options.row("", unasked), err=True)
     return 1 if serious else 0
 
 

@@ -42,15 +42,16 @@ def command(contract_path: str | None, model: str | None, last: int | None, json
         "assigned": "into",
         "unassigned": "out of",
     }
+    widest = max([18, *(len(" ".join(filter(None, (event.model, event.label)))) for event in events)])
     for event in events:
         day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(event.date))
         what = f"{verbs[event.action]} {event.stage}" if event.stage else event.action
         said = why(event, view.approved)
         because = f"  ({said})" if said else ""
         who = f"  {event.author}" if event.author else ""
-        click.echo(
-            f"{day}  {' '.join(filter(None, (event.model, event.label))):<18} {what:<24}{view.repository.short(event.commit)}{who}{because}".rstrip()
-        )
+        label = " ".join(filter(None, (event.model, event.label)))
+        told = f"{label:<{widest}} {what:<24}{view.repository.short(event.commit)}{who}{because}"
+        click.echo(options.row(f"{day}  ", told))
         if event.broken:
             click.echo(f"  {click.style('BROKEN', fg='red')}  {event.broken}")
     return broken

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +19,9 @@ from gradatim.progress import Bar, Events, Progress, Silent
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
     from gradatim.ci.github import GitHub
+
+_ROOM = 26
+"""Columns beside a head in which a text still reads well."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -140,6 +145,22 @@ def shown(path: Path) -> str:
     """A path as a person at this folder writes it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def row(head: str, text: str) -> str:
+    """A head and the text beside it, which is wrapped to a terminal, or to COLUMNS; in a pipe it stays on one line.
+
+    Where little room is left beside the head, the text stands below it.
+    """
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return f"{head}{text}".rstrip()
+    columns, taken = max(50, shutil.get_terminal_size().columns), len(click.unstyle(head))
+    if taken + len(text) <= columns:
+        return f"{head}{text}".rstrip()
+    indent = taken if columns - taken >= _ROOM else 6
+    wrapped = textwrap.wrap(text, columns - indent, break_on_hyphens=False)
+    lines = [head + wrapped[0], *wrapped[1:]] if indent == taken else [head.rstrip(), *wrapped]
+    return f"\n{' ' * indent}".join(lines)
 
 
 VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}

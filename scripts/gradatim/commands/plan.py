@@ -44,9 +44,10 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
     width = max((len(name) for name in (*(row.gate for row in shown), *(o.part for o in beside))), default=0)
     for row in shown:
         mark, colour = _mark(row)
-        click.echo(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  {row.text}")
+        click.echo(options.row(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  ", row.text))
     for obstacle in beside:
-        click.echo(f"  {obstacle.part:<{width}}  {click.style('would stop ', fg='red')}  {obstacle.error}")
+        head = f"  {obstacle.part:<{width}}  {click.style('would stop ', fg='red')}  "
+        click.echo(options.row(head, str(obstacle.error)))
     return code
 
 

@@ -149,7 +149,7 @@ def _heading(candidate: Candidate) -> str:
         commit = candidate.repository.short(candidate.repository.head())
     except GradatimError:
         commit = "no commit"
-    return f"{click.style(model, bold=True)}{where}  candidate {commit}  {against}"
+    return options.row(f"{click.style(model, bold=True)}{where}  ", f"candidate {commit}  {against}")
 
 
 def _foreign(candidate: Candidate) -> list[str]:

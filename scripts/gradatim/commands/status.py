@@ -56,7 +56,7 @@ def _show(state: ModelState, approved: frozenset[str], *, checkable: bool) -> No
         click.echo(f"  newest      {newest}")
     for stage in state.stages:
         facts = ", ".join(_facts(stage, approved, checkable=checkable))
-        click.echo(f"  {stage.stage:<11} {stage.label:<16} {facts}".rstrip())
+        click.echo(options.row(f"  {stage.stage:<11} {stage.label:<16} ", facts))
 
 
 def _facts(stage: StageState, approved: frozenset[str], *, checkable: bool) -> list[str]:

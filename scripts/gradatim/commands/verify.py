@@ -191,15 +191,19 @@ def _tell(result: Verification, *, json_wanted: bool, self_consistent: bool = Fa
         options.print_json({**asdict(result), "answer": result.answer, "holds": result.holds})
         return 0 if accepted else 3
     for place in result.checked:
-        click.echo(f"  {click.style('holds', fg='green')}   {place}")
+        click.echo(options.row(f"  {click.style('holds', fg='green')}   ", place))
     for note in result.notes:
-        click.echo(f"  {click.style('note', fg='yellow')}    {note}")
+        click.echo(options.row(f"  {click.style('note', fg='yellow')}    ", note))
     for finding in result.findings:
-        click.echo(f"  {click.style('wrong', fg='red')}   {finding.problem}: {finding.text}")
+        click.echo(
+            options.row(f"  {click.style('wrong', fg='red')}   ", f"{finding.problem}: {finding.text}")
+        )
     name = " ".join(part for part in (result.name, result.version) if part) or "this"
     said = _SAID[result.answer].format(vouched=result.vouched)
     if result.holds:
-        click.echo(f"{name} {said} ({len(result.checked)} places compared, {result.signature})")
+        click.echo(
+            options.row("", f"{name} {said} ({len(result.checked)} places compared, {result.signature})")
+        )
     else:
         click.echo(f"{name} {said}: {len(result.findings) or 'nothing could be compared, so 1'} finding(s)")
     return 0 if accepted else 3
