@@ -90,7 +90,7 @@ def compare(
             return _by_tails(value, x, alike, reach, margin, alpha)
     if not new.counted and x.any():  # what differs is told by its spread
         effect = 0.0
-    changes = _changes(x, effect)
+    changes = _changes(x, effect) if new.units is None else (0.0, 0.0)  # groups make no single changes
     if new.terms is None and new.resample is None and x.shape[0]:
         spread = float(x.std(ddof=1)) if x.shape[0] > 1 else 0.0
         return _bounded(value, spread, x.shape[0], effect, changes, margin, alpha)
