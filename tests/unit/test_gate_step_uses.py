@@ -191,6 +191,12 @@ def test_renaming_the_data_or_slicing_them_otherwise_starts_no_new_count(project
     assert "candidate 2 of the 4" in budget(project.judge())
 
 
+def test_another_seed_of_the_tests_is_another_try_and_counted(project: GateProject) -> None:
+    for seed, number in ((0, 1), (1, 2), (1, 2), (0, 1)):
+        project.contract(GATES, data="uses: 4", test=f"seed: {seed}")
+        assert f"candidate {number} of the 4" in budget(project.judge())
+
+
 def test_a_fork_cannot_be_counted_and_proves_nothing_until_somebody_counts_it(
     project: GateProject, tmp_path: Path
 ) -> None:
