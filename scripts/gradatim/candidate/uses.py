@@ -64,7 +64,7 @@ def _data(candidate: Candidate) -> str:
 
 
 def _answers(candidate: Candidate) -> str:
-    """Digest of everything that its answers come from: model, compression, preprocessing, how the answers are read."""
+    """Digest of all that its answers come from: model, compression, preprocessing, how they are read and corrupted."""
     parts = candidate.contract.parts
     chosen = candidate.contract.data_set("evaluation")
     return digest_of(
@@ -76,8 +76,16 @@ def _answers(candidate: Candidate) -> str:
             parts.compress.model_dump(mode="json") if parts.compress else None,
             candidate.digests.data("calibration") if parts.compress else None,
             candidate.digests.code(),
+            tries(candidate),
         ]
     )
+
+
+def tries(candidate: Candidate) -> dict[str, str]:
+    """What chooses the items that are corrupted, and how, where candidates are counted: another seed is another try."""
+    settings = candidate.contract.parts.test
+    counted = candidate.contract.parts.data.uses is not None
+    return {"tries": digest_of([settings.seed, settings.items])} if counted else {}
 
 
 def _known(candidate: Candidate, data: str) -> int:

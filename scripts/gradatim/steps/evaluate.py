@@ -13,7 +13,7 @@ from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
-from gradatim.candidate.uses import count_use
+from gradatim.candidate.uses import count_use, tries
 from gradatim.errors import InvalidInput
 from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated
 from gradatim.files import digest_of
@@ -44,6 +44,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "contract": candidate.digests.part("model", "data", "task"),
         "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate)]),
         "code": candidate.digests.code(),
+        **tries(candidate),
     }
 
 
