@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -160,3 +161,47 @@ def test_what_a_program_printed_is_folded_and_cannot_close_its_section(
     assert [what for what, _ in names] == ["start", "end"]
     assert len({name for _, name in names}) == 1
     assert said.index("spoofed") < said.index("section_end")
+
+
+def test_every_input_has_a_type_and_a_description_and_odd_values_are_refused_before_any_job() -> None:
+    spec = yaml.safe_load(gitlab.render_include().partition("\n---\n")[0])["spec"]["inputs"]
+    for name, given in spec.items():
+        assert given["description"], name
+        assert given["type"] == ("number" if isinstance(given["default"], int) else "string"), name
+        if "regex" in given:
+            assert re.search(given["regex"], str(given["default"])), name
+        if "options" in given:
+            assert given["default"] in given["options"], name
+    hostile = {
+        "contract": 'a.yml"; rm -rf .; "',
+        "workspace": "../elsewhere",
+        "branches": "main",
+        "requirements": "--index-url=http://evil",
+        "timeout": "for ever!",
+        "job-prefix": "a: b",
+    }
+    for name, value in hostile.items():
+        assert not re.search(spec[name]["regex"], value), name
+    assert spec["artifacts-access"]["options"] == ["developer", "all", "none"]
+
+
+def test_refused_gates_are_marked_at_the_contracts_lines_in_the_merge_request(
+    tmp_path: Path, jobs: dict[str, dict[str, Any]]
+) -> None:
+    """https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format"""
+    job = GitLab({"CI_PROJECT_DIR": str(tmp_path)})
+    job.output({"verdict": "PASS"})
+    report = tmp_path / ".gradatim" / "codequality.json"
+    assert json.loads(report.read_text(encoding="utf-8")) == []
+    for _ in range(2):
+        job.refuse("89.5 %, wanted at least 90 %", file="m/gradatim.yml", line=19, title="recall: FAIL")
+    job.refuse("too slow", file="m/gradatim.yml", line=None, title="latency_p50: INCONCLUSIVE")
+    job.output({"verdict": "FAIL"})
+    job.refuse("No token.", file="", line=None, title="gradatim")
+    first, second = json.loads(report.read_text(encoding="utf-8"))
+    assert first["location"] == {"path": "m/gradatim.yml", "lines": {"begin": 19}}
+    assert first["description"] == "recall: FAIL: 89.5 %, wanted at least 90 %"
+    assert (first["check_name"], first["severity"]) == ("recall: FAIL", "blocker")
+    assert second["location"]["lines"] == {"begin": 1}
+    assert len({first["fingerprint"], second["fingerprint"]}) == 2
+    assert jobs["gate"]["artifacts"]["reports"]["codequality"] == ".gradatim/codequality.json"
