@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gradatim.ci.approval import Approval
 from gradatim.ci.job import LoggedJob
 from gradatim.ci.platform import Place
 from gradatim.errors import ANSWER_SECONDS
+from gradatim.files import digest_of, read_json, write_json
 
 
 class GitLab(LoggedJob):
@@ -72,6 +74,28 @@ class GitLab(LoggedJob):
             if entry.get("status") == "approved"
         }
         return Approval(by, env.get("CI_JOB_URL"), environment, tuple(sorted(names)))
+
+    def output(self, values: Mapping[str, str]) -> None:
+        super().output(values)
+        if not self._marks().exists():  # without a report GitLab compares nothing
+            write_json(self._marks(), [])
+
+    def refuse(self, message: str, *, file: str, line: int | None, title: str) -> None:
+        """Format: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format"""
+        if not file:
+            return
+        mark = {
+            "description": f"{title}: {message}",
+            "check_name": title,
+            "fingerprint": digest_of([title, message, file]).removeprefix("sha256:"),
+            "severity": "blocker",
+            "location": {"path": file, "lines": {"begin": line or 1}},
+        }
+        there = read_json(self._marks()) if self._marks().exists() else []
+        write_json(self._marks(), [*there, *([mark] if mark not in there else [])])
+
+    def _marks(self) -> Path:
+        return self.folder() / ".gradatim" / "codequality.json"
 
     def show(self, title: str, text: str) -> None:
         """Format: https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections"""

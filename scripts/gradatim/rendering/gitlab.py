@@ -47,22 +47,38 @@ class IncludeInput:
         name: kebab-case, as a pipeline spells it.
         description: what it does, in a line.
         default: its value when left out; a number takes numbers alone.
+        regex: what a value must match, before any job is made of it.
+        options: the only values that there are.
     """
 
     name: str
     description: str
     default: str | int
+    regex: str = ""
+    options: tuple[str, ...] = ()
 
+    @property
+    def type(self) -> str:
+        """The type of its values, as GitLab calls it."""
+        return "number" if isinstance(self.default, int) else "string"
+
+
+_FILE = r"^([\w.][\w ./-]*)?$"
+"""A path inside of the repository; never an option of a command."""
 
 INPUTS = (
-    IncludeInput("contract", "Path of the contract.", "gradatim.yml"),
+    IncludeInput("contract", "Path of the contract.", "gradatim.yml", _FILE),
     IncludeInput(
-        "workspace", "Where the steps leave their results: .gradatim beside the contract.", ".gradatim"
+        "workspace",
+        "Where the steps leave their results: .gradatim beside the contract.",
+        ".gradatim",
+        r"^([\w-][\w .-]*/)*\.gradatim$",
     ),
     IncludeInput(
         "branches",
         "The branches that hold the contract's stages, as a regular expression.",
         "/^(develop|staging|main)$/",
+        r"^/.+/$",
     ),
     IncludeInput(
         "built",
@@ -70,15 +86,26 @@ INPUTS = (
         ".gradatim/",
     ),
     IncludeInput("kit", "What pip installs. Empty: the image holds the kit.", KIT),
-    IncludeInput("requirements", "Your own requirements file, for code that the contract names.", ""),
+    IncludeInput("requirements", "Your own requirements file, for code that the contract names.", "", _FILE),
     IncludeInput("image", "The image of every job: Python 3.10 or newer, and git.", "python:3.11"),
-    IncludeInput("timeout", "How long one job may take.", "1 hour"),
+    IncludeInput("timeout", "How long one job may take.", "1 hour", r"^[0-9a-z ]+$"),
     IncludeInput(
         "shards",
         "Jobs that share the rows of `evaluate` and of the robustness in `test`; 1 shares nothing.",
         1,
     ),
-    IncludeInput("job-prefix", "Begins every job's name; another one for every further model.", "gradatim-"),
+    IncludeInput(
+        "job-prefix",
+        "Begins every job's name; another one for every further model.",
+        "gradatim-",
+        r"^[\w.@-]*$",
+    ),
+    IncludeInput(
+        "artifacts-access",
+        "Who may read what jobs leave: predictions may be private.",
+        "developer",
+        options=("developer", "all", "none"),
+    ),
     IncludeInput("checks-stage", "The stage of the jobs that check.", "test"),
     IncludeInput(
         "release-stage", "The stage of the jobs that tag, publish, promote and roll back.", "deploy"
