@@ -42,6 +42,15 @@ runs:
   steps:
     - {shell: bash, run: 'mkdir -p "$TO" && for d in "$ARTIFACTS"/$PATTERN; do if [ -d "$d" ]; then cp "$d"/* "$TO/"; fi; done', env: {PATTERN: "${{ inputs.pattern }}", TO: "${{ inputs.path }}"}}
 """
+_APP = """name: app token stand-in
+description: Mints nothing but a name.
+inputs: {app-id: {description: a}, private-key: {description: p}, permission-contents: {description: c}, permission-actions: {description: r}}
+outputs: {token: {description: t, value: "${{ steps.mint.outputs.token }}"}}
+runs:
+  using: composite
+  steps:
+    - {id: mint, shell: bash, run: 'echo "token=minted-for-$APP" >> "$GITHUB_OUTPUT"', env: {APP: "${{ inputs.app-id }}"}}
+"""
 _CACHE = """name: cache stand-in
 description: Never reached, for act's machine is not one of GitHub's.
 inputs: {path: {description: p}, key: {description: k}}
@@ -94,7 +103,13 @@ def lay_kit(folder: Path) -> dict[str, Path]:
         path.write_text(re.sub(r"uses: \$/(\S+)\n", rf"uses: {KIT}/\1@{REF}\n", text), encoding="utf-8")
     (folder / "join.py").write_text(_JOIN, encoding="utf-8")
     found = {f"{KIT}@{REF}": kit}
-    for name, text in (("upload-artifact", _UPLOAD), ("download-artifact", _DOWNLOAD), ("cache", _CACHE)):
+    stand_ins = {
+        "upload-artifact": _UPLOAD,
+        "download-artifact": _DOWNLOAD,
+        "cache": _CACHE,
+        "create-github-app-token": _APP,
+    }
+    for name, text in stand_ins.items():
         stand_in = folder / name
         stand_in.mkdir()
         (stand_in / "action.yml").write_text(text, encoding="utf-8")
