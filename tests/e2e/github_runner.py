@@ -25,7 +25,7 @@ CONSUMER = "acme/digits"
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 CERTIFICATES = {"SSL_CERT_FILE": _BUNDLE} if Path(_BUNDLE).is_file() else {}
 _PARTS = ("actions", ".github", "scripts", "templates")
-_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 _UPLOAD = """name: upload stand-in
 description: Copies into a folder.
 inputs: {name: {description: n, required: true}, path: {description: p, required: true}, retention-days: {description: r}, overwrite: {description: o}}
