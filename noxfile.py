@@ -23,6 +23,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def unit(session: nox.Session) -> None:
+    """The fast tests alone, on whichever Python runs this: CI does so on all of them."""
+    _install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/unit", "-n", "2", "--dist", "loadgroup", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Lint, types and walls only."""
     _install(session, "-e", ".[dev]")

@@ -17,6 +17,12 @@ from gradatim.errors import ContractError, GradatimError, Problem, did_you_mean,
 from gradatim.files import cannot_write
 from gradatim.pipeline.graph import GRAPH
 
+if sys.platform == "win32":
+    sys.stderr.write(
+        "error: gradatim runs on Linux and, without benchmarks on a GPU, on macOS. On Windows use it in WSL: wsl --install\n"
+    )
+    sys.exit(4)
+
 VERBS: dict[str, str] = {
     "init": "Write a contract for the model and data found here.",
     "demo": "Lay down a small real project and release it, start to end.",

@@ -130,3 +130,12 @@ def test_shells_can_complete_commands() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "evaluate" in done.stdout
+
+
+def test_on_windows_it_says_at_once_where_it_runs() -> None:
+    script = "import sys, pathlib, click, errno; sys.platform = 'win32'; import gradatim.cli"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: gradatim runs on Linux")
+    assert "WSL" in done.stderr
+    assert "Traceback" not in done.stderr

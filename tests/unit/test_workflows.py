@@ -390,6 +390,20 @@ def test_a_caller_follows_from_the_contract(tmp_path: Path) -> None:
     assert caller.crons == ("17 5 1,15 * *",)
 
 
+def test_the_kits_own_ci_covers_every_python_both_processors_and_the_mac() -> None:
+    jobs = WORKFLOWS[".github/workflows/ci.yml"]["jobs"]
+    matrix = jobs["unit"]["strategy"]["matrix"]
+    settings = (TOP / "pyproject.toml").read_text(encoding="utf-8")
+    lowest = re.search(r'requires-python = ">=(3\.\d+)"', settings)
+    assert lowest is not None
+    assert matrix["python"][0] == lowest[1]
+    assert matrix["python"] == [f"3.{minor}" for minor in range(10, 15)]
+    assert matrix["runner"] == ["ubuntu-latest", "ubuntu-24.04-arm"]
+    assert jobs["unit"]["steps"][-1]["run"].endswith("nox -s unit")
+    assert jobs["mac"]["runs-on"].startswith("macos-")
+    assert (TOP / ".github/dependabot.yml").is_file()
+
+
 def test_the_kits_own_ci_runs_its_tests_its_linters_and_every_action_of_a_walk_on_the_demo() -> None:
     jobs = WORKFLOWS[".github/workflows/ci.yml"]["jobs"]
     assert "nox -s tests" in jobs["tests"]["steps"][-1]["run"]
