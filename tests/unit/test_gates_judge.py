@@ -617,3 +617,29 @@ def test_an_own_metric_that_has_no_value_on_some_resamples_is_drawn_again_and_on
     assert "first on number" in by["often"].text
     assert "ValueError: too few" in by["often"].text
     assert by["fails"].verdict is Verdict.INVALID
+
+
+def test_a_sure_chance_is_a_hundred_per_cent_and_one_sample_was_wrong():
+    labels = np.repeat(np.arange(4), 150)
+    veto = rule("accuracy", "not_worse", 0.02, slices="class", family="veto")
+    texts = [found.text for found in judge([veto], case_of(labels, labels, labels))]
+    assert all("up to 100 % of runs" in text for text in texts)
+    labels[:149] = 1
+    (_, single, *_), missing = (
+        judge(
+            [rule("recall", "at_least", 0.9, where=f"class={k}")], case_of(labels, labels, (labels + 1) % 4)
+        )
+        * 2
+        for k in (0, 7)
+    )
+    assert "1 of 1 sample of class 0 was missed" in single.text
+    assert missing[0].needed is None
+
+
+def test_a_veto_on_flips_is_a_veto():
+    labels = np.arange(400) % 4
+    new = np.where(np.arange(400) == 8, 3, labels)
+    flips = rule("negative_flips", "at_most", 0.02, slices="class", family="veto")
+    found = {result.gate: result for result in judge([flips], case_of(labels, labels, new))}
+    assert "No regression is proven" in found["negative_flips[class=0]"].text
+    assert found["negative_flips[class=0]"].verdict is Verdict.PASS
