@@ -17,6 +17,7 @@ from gradatim.files import canonical_json, parse_json
 from gradatim.gates.budget import error_budget
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.flips import SelfFlips
+from gradatim.gates.gate import chance
 from gradatim.gates.judge import judge
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.planning import plan
@@ -620,20 +621,12 @@ def test_an_own_metric_that_has_no_value_on_some_resamples_is_drawn_again_and_on
 
 
 def test_a_sure_chance_is_a_hundred_per_cent_and_one_sample_was_wrong():
-    labels = np.repeat(np.arange(4), 150)
-    veto = rule("accuracy", "not_worse", 0.02, slices="class", family="veto")
-    texts = [found.text for found in judge([veto], case_of(labels, labels, labels))]
-    assert all("up to 100 % of runs" in text for text in texts)
-    labels[:149] = 1
-    (_, single, *_), missing = (
-        judge(
-            [rule("recall", "at_least", 0.9, where=f"class={k}")], case_of(labels, labels, (labels + 1) % 4)
-        )
-        * 2
-        for k in (0, 7)
-    )
-    assert "1 of 1 sample of class 0 was missed" in single.text
-    assert missing[0].needed is None
+    assert [chance(p) for p in (1.0, 0.999, 0.5, 0.0174)] == ["100 %", "100 %", "50 %", "1.7 %"]
+    labels = np.where(np.arange(300) == 0, 0, 1)
+    found = one(rule("recall", "at_least", 0.9, where="class=0"), case_of(labels, labels, np.full(300, 1)))
+    assert "1 of 1 sample of class 0 was missed" in found.text
+    missing = one(rule("recall", "at_least", 0.9, where="class=7"), case_of(labels, labels, labels))
+    assert missing.needed is None
 
 
 def test_a_veto_on_flips_is_a_veto():

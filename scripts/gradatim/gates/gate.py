@@ -179,4 +179,6 @@ def settle(needed: int | None, n: int, case: Case, *, met: bool) -> str:
 
 def chance(p: float) -> str:
     """A p-value as a person reads it: ``1.7 %``."""
-    return "less than 0.01 %" if p < 0.0001 else f"{100 * p:.2g} %"
+    if p < 0.0001:
+        return "less than 0.01 %"
+    return f"{100 * p:.0f} %" if p >= 0.1 else f"{100 * p:.2g} %"

@@ -38,7 +38,9 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
         for gate in expand(rule, case):
             if isinstance(gate, GateResult):
                 results.append(gate)
-            elif rule.family == "veto" and gate.where and gate.meaning.kind in ("quality", "own"):
+            elif (
+                rule.family == "veto" and gate.where and gate.meaning.kind in ("quality", "own", "comparison")
+            ):
                 verdict = _guarded(gate, case, vetoes)
                 if verdict is not None:
                     results.append(verdict)

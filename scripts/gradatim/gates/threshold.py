@@ -202,12 +202,13 @@ def _misses(gate: Gate, case: Case, misses: int, n: int, verdict: Verdict) -> st
     if verdict is Verdict.PASS or gate.rule.bound != "at_least":
         return ""
     label = dict(conditions(gate.where)).get("class") if gate.where and "=" in gate.where else None
+    were = "was" if n == 1 else "were"
     if gate.rule.metric == "precision":
-        text = f" {misses} of {n} answers" + (f" {label}" if label else "") + " were wrong"
+        text = f" {misses} of {n} answers" + (f" {label}" if label else "") + f" {were} wrong"
     elif label is not None:
-        text = f" {misses} of {wording.count(n, case.noun)} of class {label} were missed"
+        text = f" {misses} of {wording.count(n, case.noun)} of class {label} {were} missed"
     else:
-        text = f" {misses} of {wording.count(n, case.noun)} were wrong"
+        text = f" {misses} of {wording.count(n, case.noun)} {were} wrong"
     confused = None
     if label is not None and case.candidate is not None and gate.rule.metric in ("recall", "accuracy"):
         only = list(conditions(gate.where)) == [("class", label)]
