@@ -67,6 +67,7 @@ _FUNCTION = {
         "outputs": {"next": {}, "after": {}, "scores": {}},
     }
 }
+_PROGRAM = {"model": {"name": "another", "path": "serve.py", "inputs": {"x": {}}, "outputs": {"scores": {}}}}
 _CONSTANT = {"model": {**_FUNCTION["model"], "inputs": {"x": {}, "gain": {}}}}
 _STATE = {
     "model": {
@@ -118,6 +119,7 @@ EXAMPLES = {
         {"model": {"name": "small", "path": "made.onnx", "build": {"run": "python make.py"}}},
     ),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
+    "model.command": Example(["python", "{path}", "1"], ["python", "{path}", "2"], _PROGRAM),
     "model.files": Example("rules.py", ["rules.py", "gradatim.yml"], _FUNCTION),
     "model.limits.call": Example("10 min", "1 us", _FUNCTION),
     "model.limits.all": Example("6 h", "1 us", _FUNCTION),

@@ -65,7 +65,7 @@ class Model:
 
         said = self.contract.parts.model
         if said.factory is None:
-            return tuple(model_files(self.path))
+            return tuple(model_files(self.path, read_by_a_factory=said.command is not None))
         found = set(local_closure(self.folder, said.factory))
         if said.path is not None:
             found |= {self.folder / said.path / name for name in list_files(self.path)} or set(
@@ -110,7 +110,7 @@ class Model:
         from gradatim.timing.held import inspect_held
 
         settings = self._settings(self.path)
-        if settings["factory"] is None and detect_format(self.path) == "onnx":
+        if not (settings["factory"] or settings["command"]) and detect_format(self.path) == "onnx":
             return inspect_model(**settings)
         return inspect_held(self._limits, **settings)
 
@@ -150,6 +150,7 @@ class Model:
             "files": files,
             "format": model.format if path == self.path else None,
             "factory": model.factory,
+            "command": list(model.command or ()),
             "signature": self.signature,
             "device": self.machine.parts.model.device,
             "threads": self.machine.parts.model.threads,

@@ -104,15 +104,13 @@ def compress(
         UsageError: an unknown method, or ``keep`` names a metric that is not measured.
         EnvironmentLacks: a package is missing, or ``out`` cannot be written.
     """
-    from gradatim.models import detect_format
-
     started, machine = time.monotonic(), this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
     original = _original(model, name)
-    if (kind := detect_format(model)) != "onnx":
+    if (kind := _format_of(model)) != "onnx":
         reason = (
-            f"{model.name} is of the format {kind}, which no installed method compresses: they work on "
+            f"{model.name} is of a format ({kind}) which no installed method compresses: they work on "
             "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
         )
         return Result(replace(original, reason=reason), (), (), reason)
@@ -405,6 +403,15 @@ class _Search:
         if self.progress:
             done = len(getattr(self, "trials", ()))
             self.progress(what, done, max(done + 1, getattr(self, "expected", 1)))
+
+
+def _format_of(model: Path) -> str:
+    from gradatim.models.formats import UnknownFormat, detect_format
+
+    try:
+        return detect_format(model)
+    except UnknownFormat:
+        return "that only its function or program knows"
 
 
 def _original(model: Path, name: str) -> Trial:

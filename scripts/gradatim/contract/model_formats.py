@@ -101,6 +101,7 @@ _ROWS = (
         library="pytorch",
     ),
     ModelFormat(name="python", opens="python_callable:open_python"),
+    ModelFormat(name="command", opens="command:open_command"),
     ModelFormat(
         name="pickle",
         opens="torch_program:open_torch",

@@ -99,6 +99,11 @@ class ModelSection(Section):
         description="`module:function` that returns the model: the network for safetensors, a callable for anything else. Its "
         "module and the local modules that it imports are released with the model.",
     )
+    command: Texts | None = Field(
+        None,
+        description="Program, with its arguments, that answers for the model, in any language: it reads and writes .npz over its "
+        "standard streams. `{path}` stands for the file or folder of `path`, which is released.",
+    )
     files: Texts = Field(
         (),
         description="Files, folders and globs below the contract's folder that the factory opens besides `path`; they are "
@@ -130,6 +135,10 @@ class ModelSection(Section):
         if self.path is None and self.factory is None:
             raise ValueError(
                 "a model needs `path` (its file), or `factory` (a `module:function` that makes it)"
+            )
+        if self.command is not None and (self.path is None or self.factory is not None):
+            raise ValueError(
+                "a `command` needs a `path`, which is what is released, and no `factory` beside it"
             )
         if self.files and self.factory is None:
             raise ValueError("`files` are what a `factory` opens: name the factory, or leave them out")

@@ -46,6 +46,7 @@ def find_source(
     files: Sequence[Path] = (),
     format: str | None = None,  # noqa: A002 (the contract's word)
     factory: str | None = None,
+    command: Sequence[str] = (),
     signature: Signature | None = None,
     device: str = "cpu",
     threads: int = 1,
@@ -64,6 +65,8 @@ def find_source(
     where = path if path.is_absolute() else root / path
     if format == "python":
         found = "python"
+    elif command:
+        found = "command"
     else:
         found = formats.detect_format(where, factory=factory is not None)
         if format is not None and found != format:
@@ -73,7 +76,17 @@ def find_source(
     if found == "python" and factory is None:
         factory = path.name
     return ModelSource(
-        where, root, found, factory, signature, device, max(1, threads), allow_pickle, project, tuple(files)
+        where,
+        root,
+        found,
+        factory,
+        signature,
+        device,
+        max(1, threads),
+        allow_pickle,
+        project,
+        tuple(files),
+        tuple(command),
     )
 
 
@@ -106,7 +119,9 @@ def doubts(source: ModelSource) -> dict[str, str]:
         )
     outside = read | {data for file in files for data in _outside(source, file)}
     found = {
-        _named(file, source, folder): pickles.doubt(file, raw=source.format == "python" or file in outside)
+        _named(file, source, folder): pickles.doubt(
+            file, raw=source.format in ("python", "command") or file in outside
+        )
         for file in sorted({*files, *outside})
     }
     return {name: why for name, why in found.items() if why}

@@ -21,6 +21,7 @@ class Means(TypedDict, total=False):
         factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded into, or, for
             ``python`` and any file of no known format, the callable itself. It is called with the path if it takes an
             argument.
+        command: a program and its arguments that answer for the model; ``{path}`` in them stands for its path.
         signature: what the contract declares; completes what the format does not say, never contradicts it.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that one call may use.
@@ -31,6 +32,7 @@ class Means(TypedDict, total=False):
     files: Sequence[Path]
     format: str | None
     factory: str | None
+    command: Sequence[str]
     signature: Signature | None
     device: str
     threads: int
@@ -45,7 +47,7 @@ class ModelSource:
         path: the model's file or folder; for ``python`` it need not exist.
         format: one of ``model_formats.FORMATS``.
         factory: ``module:function`` of the user's code below ``root``, or None.
-        project, files: as ``Means`` has them.
+        project, files, command: as ``Means`` has them.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class ModelSource:
     allow_pickle: bool
     project: Path | None = None
     files: tuple[Path, ...] = ()
+    command: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

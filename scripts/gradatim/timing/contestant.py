@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from gradatim.models import Predictor
 
 
-_TOLD = ("path", "root", "project", "format", "factory", "signature", "device", "threads", "allow_pickle")
+_TOLD = (
+    "path",
+    "root",
+    "project",
+    "format",
+    "factory",
+    "command",
+    "signature",
+    "device",
+    "threads",
+    "allow_pickle",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Contestant:
     """A model to be timed, named as a variant is named: ``baseline``, ``fp32``, ``int8-static``.
 
     Attributes:
-        path, root, project, format, factory, signature, device, threads, allow_pickle: as for ``models.open_model``;
+        path, root, project, format, factory, command, signature, device, threads, allow_pickle: as for ``models.open_model``;
             a relative path is relative to ``root``.
         constants, carries, tokenizer: as for ``models.ready``.
         inputs: its own batch, where the model's inputs differ from those of the other contestants.
@@ -41,6 +52,7 @@ class Contestant:
     project: Path | None = None
     format: str | None = None
     factory: str | None = None
+    command: Sequence[str] = ()
     signature: Signature | None = None
     device: str = "cpu"
     threads: int = 1
@@ -234,7 +246,10 @@ def _means(record: Mapping[str, Any]) -> dict[str, Any]:
         "project": Path(record["project"]) if record["project"] else None,
         "files": tuple(map(Path, record["files"])),
         "signature": Signature.from_json(record["signature"]) if record["signature"] else None,
-        **{name: record[name] for name in ("format", "factory", "device", "threads", "allow_pickle")},
+        **{
+            name: record[name]
+            for name in ("format", "factory", "command", "device", "threads", "allow_pickle")
+        },
     }
 
 
