@@ -187,6 +187,6 @@ def test_what_kept_the_users_code_apart_is_said_where_nothing_but_a_process_did(
 ) -> None:
     from gradatim.code import confinement
 
-    monkeypatch.setattr(confinement, "_works", lambda: False)
+    monkeypatch.setattr(confinement, "_works", lambda _: False)
     assert (confinement.isolation(), confinement.confined()) == ("process", {})
     assert os.environ["GIT_AUTHOR_NAME"] == "Ada"

@@ -18,6 +18,7 @@ import numpy as np
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
 from gradatim.checks.rehearsal import Seen, look, rehearse
+from gradatim.code.surroundings import allowed
 from gradatim.contract.reading import contract_of
 from gradatim.errors import GradatimError
 from gradatim.evidence.codec import encode
@@ -26,6 +27,9 @@ from gradatim.signature import Signature
 
 
 def main() -> int:
+    kept = allowed()
+    os.environ.clear()  # what is tried is the user's code, too
+    os.environ.update(kept)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the model prints must not be taken for an answer
     for line in sys.stdin:

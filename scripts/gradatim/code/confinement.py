@@ -33,35 +33,39 @@ def guard(workspace: Path) -> None:
 
 
 def isolation() -> Isolation:
-    """What separates the user's code from what it is judged by, on this machine: ``namespace`` or only ``process``."""
-    return "namespace" if _works() else "process"
+    """What separates the user's code from what it is judged by, here: ``namespace`` or only ``process``."""
+    if Path(folder := os.environ.get(GUARDED, "")).is_dir() and folder:
+        return "namespace" if _works(folder) else "process"
+    with tempfile.TemporaryDirectory(prefix="gradatim-") as scratch:
+        return "namespace" if _works(scratch) else "process"
 
 
 def confined() -> dict[str, Any]:
     """What ``subprocess.Popen`` takes besides, to start a process with the user's code."""
     folder = os.environ.get(GUARDED, "")
-    if not folder or not _works():
+    if not folder or not Path(folder).is_dir() or not _works(folder):
         return {}
-    Path(folder).mkdir(parents=True, exist_ok=True)  # what is not there could be made in its place
     return {"preexec_fn": functools.partial(_withdraw, _mounting(), folder)}
 
 
 @functools.cache
-def _works() -> bool:
-    """Whether this kernel lets us, tried on a folder of our own."""
+def _works(folder: str) -> bool:
+    """Whether this kernel and the file system of a folder let us, tried on that folder."""
     if sys.platform != "linux":
         return False
-    with tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
-        try:
-            done = subprocess.run(
-                ["touch", f"{folder}/written"],
-                stderr=subprocess.DEVNULL,
-                preexec_fn=functools.partial(_withdraw, _mounting(), folder),
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return done.returncode != 0 and not Path(folder, "written").exists()
+    attempt = Path(folder, f".written-{os.getpid()}")
+    try:
+        done = subprocess.run(
+            ["touch", attempt],
+            stderr=subprocess.DEVNULL,
+            preexec_fn=functools.partial(_withdraw, _mounting(), folder),
+            check=False,
+        )
+        there = attempt.exists()
+        attempt.unlink(missing_ok=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode != 0 and not there
 
 
 def _mounting() -> Callable[..., int]:
