@@ -90,9 +90,6 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
     candidate.workspace.forget(name)
     if STEPS[name].shared:
         share_out(candidate, name)
-    candidate.workspace.folder.mkdir(
-        parents=True, exist_ok=True
-    )  # what is not there, the user's code could make
     outcome = step_module(name).run(candidate)
     seconds = time.monotonic() - began
     statement = outcome.statement(candidate, name, inputs, seconds)
