@@ -63,7 +63,8 @@ def _ends(values: Floats, centre: float, reach: float | None) -> tuple[float, fl
     if reach is not None:
         return reach, reach
     below, above = _reach(centre - values), _reach(values - centre)
-    deviation = float(values.std(ddof=1))  # alike tails offset one another, and so do not all samples
+    # tails that are alike offset one another, but not in every sample
+    deviation = 2 * float(values.std(ddof=1))
     return max(0.0, below - above) + deviation, max(0.0, above - below) + deviation
 
 
