@@ -135,7 +135,9 @@ def _right_and_wrong(
     if not losses:
         high = max(high, intervals.clopper_pearson(gains, n, alpha)[1])
     spread = math.sqrt(max(0.0, (gains + losses) / n - found.value**2))
-    p_worse = regression_p(gains, losses, n, margin) if veto else None
+    p_worse = regression_p(gains, losses, n, margin) if veto or high < -margin else None
+    if p_worse is not None and p_worse > alpha:  # its tail is too thin for few changes on this side too
+        high = max(high, -margin)
     return Comparison(found.value, low, high, p_worse, n, gains, losses, spread)
 
 
