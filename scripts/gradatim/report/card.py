@@ -18,6 +18,7 @@ from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.report import facts, numbers, overlap, sentences
 from gradatim.report.markdown import (
+    alike_table,
     code,
     escape,
     facts_table,
@@ -157,6 +158,7 @@ def _sections(report: Report) -> Iterator[str]:
     yield _titled("What it is", facts_table(facts.model_facts(report)))
     yield _titled("Quality", _quality(report))
     yield _titled("Gates", gates_table(report))
+    yield alike_table(report)
     yield _titled("Slices", slices_table(report))
     yield _titled("Robustness", robustness_table(report))
     yield _titled("Limits", _limits(report, card))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from gradatim.errors import needs
 from gradatim.files import template_folder
 from gradatim.gates.verdict import Verdict
-from gradatim.report import facts, numbers, overlap, sentences
+from gradatim.report import facts, numbers, overlap, sentences, verdicts
 from gradatim.report.gallery import CURVES, SLICE_PICTURES, draw_all
 from gradatim.report.model import Report
 from gradatim.report.palette import COLOURS, FONTS, MARKS
 from gradatim.report.pictures.confusion import confusion_lead, confusions
 from gradatim.report.pictures.gate import draw_gate
 from gradatim.report.pictures.slices import SHOWN, weakest_first
+from gradatim.report.sentences import GateRow
 from gradatim.report.text import one_line, printable
 
 CAPS = {
@@ -58,16 +60,19 @@ def render_html(report: Report) -> str:
         "duration": numbers.duration,
     }
     pictures: dict[str, str] = {name: Markup(drawn) for name, drawn in draw_all(report).items()}  # noqa: S704
-    gates = [{**row, "picture": Markup(row["picture"])} for row in _gates(report)]  # noqa: S704 (svg.py escapes)
+    rows = sentences.gate_rows(report)[: CAPS["gates"]]
+    alike = [GateRow(gate) for row in rows for gate in row.alike]
     values = {
         "report": report,
         "tones": sentences.TONES,
         "caps": CAPS,
         "pictures": _Absent(pictures),
-        "gates": gates,
+        "gates": _gates(rows, "gate"),
+        "alike": _gates(alike, "alike"),
         "colours": Markup(COLOURS),  # noqa: S704 (our own constants)
         "fonts": Markup(FONTS),  # noqa: S704
         "marks": Markup(MARKS),  # noqa: S704
+        "plainly": verdicts.plainly,
         "place": lambda gate: sentences.place_of(gate, report),
         "number_of": numbers.count,
         "sentences": sentences,
@@ -128,22 +133,25 @@ def _tables(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _gates(report: Report) -> list[dict[str, Any]]:
-    rows = []
-    for index, gate in enumerate(sentences.by_urgency(report)[: CAPS["gates"]], 1):
-        form = sentences.gate_format(gate)
-        rows.append(
+def _gates(rows: Iterable[GateRow], name: str) -> list[dict[str, Any]]:
+    from markupsafe import Markup
+
+    shown = []
+    for index, row in enumerate(rows, 1):
+        gate, form = row.gate, verdicts.gate_format(row.gate)
+        shown.append(
             {
                 "gate": gate,
+                "told": row.told,
                 "warns": sentences.warns(gate),
-                "picture": draw_gate(gate, f"gate-{index}"),
+                "picture": Markup(draw_gate(gate, f"{name}-{index}")),  # noqa: S704 (svg.py escapes)
                 "value": form(gate.value),
                 "interval": form.interval(gate.low, gate.high),
-                "detectable": sentences.detectable_text(gate),
+                "detectable": verdicts.detectable_text(gate),
                 "n": numbers.count(gate.n) if gate.n else "",
             }
         )
-    return rows
+    return shown
 
 
 def _variants(report: Report, metrics: list[str]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 from gradatim.evidence.found import Check
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.report import sentences
+from gradatim.report import sentences, verdicts
 from gradatim.report.model import Report
 from gradatim.report.text import one_line, printable
 
@@ -41,7 +41,7 @@ def _gate(gate: GateResult, report: Report) -> ET.Element:
     if gate.line:
         case.set("file", one_line(report.contract))
         case.set("line", str(gate.line))
-    form = sentences.gate_format(gate)
+    form = verdicts.gate_format(gate)
     if gate.verdict is Verdict.PASS:
         told = f"{form.estimate(gate.value, gate.low, gate.high)}, wanted {one_line(gate.wanted)}"
         ET.SubElement(case, "system-out").text = told

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.report import blocks, facts, numbers, overlap, sentences
+from gradatim.gates.verdict import Verdict
+from gradatim.report import blocks, facts, numbers, overlap, sentences, verdicts
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
 from gradatim.report.pictures.robustness import common_extent
 from gradatim.report.pictures.slices import weakest_first
 from gradatim.report.scale import extent
+from gradatim.report.sentences import GateRow
 from gradatim.report.text import one_line
 
 STEP_SUMMARY_LIMIT = 1024 * 1024
@@ -46,6 +47,7 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         _gates(report),
         _variants(report),
         _latency(report),
+        alike_table(report),
         _folded("Slices", slices_table(report)),
         _folded("Robustness", robustness_table(report)),
         _folded(
@@ -90,10 +92,10 @@ def code(text: str, limit: int = 80) -> str:
 
 def _opening(report: Report) -> str:
     lines = [f"## {ICONS[report.verdict]} {escape(sentences.headline(report))}"]
-    outcome = sentences.consequence(report)
+    outcome = sentences.summary(report) if report.gates else sentences.consequence(report)
     said = " · ".join(f"{fact.title} **{escape(fact.value)}**" for fact in facts.meta(report))
     if outcome:
-        lines.append(escape(outcome))
+        lines.append(escape(outcome, 1000))
     if said:
         lines.append(said)
     figures = sentences.key_figures(report)
@@ -133,6 +135,8 @@ def _refusals(report: Report) -> str:
     for gate in refused[:_REFUSED]:
         place = sentences.place_of(gate, report)
         lines = [escape(line, 400) for line in sentences.paragraph(gate.text).splitlines()]
+        if gate is not refused[0] and (plain := verdicts.plainly(gate)):
+            lines.insert(0, escape(plain, 400))
         where = f" · {code(place)}" if place else ""
         parts.append(f"{ICONS[gate.verdict]} **{code(gate.gate)}**{where}  \n" + "  \n".join(lines))
     if len(refused) > _REFUSED:
@@ -152,24 +156,39 @@ def _gates(report: Report) -> str:
 
 
 def gates_table(report: Report) -> str:
-    """Every gate with its verdict, value, interval and bound, the most urgent first."""
+    """Every gate with its verdict, value, interval and bound, the most urgent first; rows that say the same are folded."""
     if not report.gates:
         return ""
-    rows = [_gate_row(gate) for gate in sentences.by_urgency(report)[:_GATES]]
-    shown = table(["", "gate", "value", "interval", "wanted", "detectable", "n"], rows, "llrllrr")
-    return shown + _more(len(report.gates) - _GATES, "gates")
+    rows = sentences.gate_rows(report)
+    shown = rows[:_GATES]
+    left_out = len(rows) - len(shown)
+    return _gate_rows(shown) + _more(left_out, "gates")
 
 
-def _gate_row(gate: GateResult) -> list[str]:
-    form = sentences.gate_format(gate)
+def alike_table(report: Report) -> str:
+    """The gates that a row of ``gates_table`` stands for, folded; empty without."""
+    alike = [GateRow(gate) for row in sentences.gate_rows(report)[:_GATES] for gate in row.alike]
+    title = f"{numbers.plural(len(alike), 'gate')} like those shown"
+    return _folded(title, _gate_rows(alike)) if alike else ""
+
+
+def _gate_rows(rows: Iterable[GateRow]) -> str:
+    return table(
+        ["", "gate", "value", "interval", "wanted", "detectable", "n"], [*map(_gate_row, rows)], "llrllrr"
+    )
+
+
+def _gate_row(row: GateRow) -> list[str]:
+    gate = row.gate
+    form = verdicts.gate_format(gate)
     warns = " (only warns here)" if sentences.warns(gate) else ""
     return [
         f"{ICONS[gate.verdict]} {gate.verdict.value}{warns}",
-        code(gate.gate),
+        code(gate.gate) + (f"<br>{row.told}" if row.alike else ""),
         form(gate.value),
         form.interval(gate.low, gate.high),
         escape(gate.wanted, 120),
-        sentences.detectable_text(gate),
+        verdicts.detectable_text(gate),
         numbers.count(gate.n) if gate.n else "",
     ]
 

@@ -8,6 +8,7 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import numbers, overlap
 from gradatim.report.model import Latency, Report, VariantRow
 from gradatim.report.text import one_line
+from gradatim.report.verdicts import plainly, room
 
 TONES = {
     Verdict.PASS: "pass",
@@ -23,7 +24,7 @@ GLOSSARY = {
     "INCONCLUSIVE": "the data cannot tell; more of them would.",
     "INVALID": "what was measured is broken or missing, so nothing can be said.",
     "baseline": "the release in service, which the candidate would replace. Both answer the same samples.",
-    "interval": "where the true value lies, as far as this many samples tell.",
+    "interval": "where the true value lies, as far as this many samples tell; the text below the table says how sure that is.",
     "detectable": "the smallest difference that this many samples could prove.",
     "n": "how many independent samples the value rests on.",
     "negative flips": "samples that the baseline gets right and the candidate does not.",
@@ -31,6 +32,7 @@ GLOSSARY = {
 }
 """What a reader without statistics needs to know of the words in the table of gates."""
 
+_FEW = 3
 _URGENCY = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -104,37 +106,38 @@ def by_urgency(report: Report) -> tuple[GateResult, ...]:
     return tuple(sorted(report.gates, key=lambda gate: (not gate.refuses, _URGENCY.index(gate.verdict))))
 
 
+@dataclass(frozen=True)
+class GateRow:
+    """A gate in the table, and those that pass by the same rule with more room, which it stands for."""
+
+    gate: GateResult
+    alike: tuple[GateResult, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """What it stands for."""
+        return f"the closest call; {len(self.alike)} more like it pass" if self.alike else ""
+
+
+def gate_rows(report: Report) -> list[GateRow]:
+    """All gates, what needs a reader first; more than three that pass by one rule are one row."""
+    groups: dict[object, list[GateResult]] = {}
+    for gate in by_urgency(report):
+        passes = gate.verdict is Verdict.PASS and "[" in gate.gate
+        groups.setdefault((gate.rule, gate.wanted) if passes else id(gate), []).append(gate)
+    rows = []
+    for group in groups.values():
+        if len(group) <= _FEW:
+            rows += [GateRow(gate) for gate in group]
+        else:
+            closest = min(group, key=room)
+            rows.append(GateRow(closest, tuple(gate for gate in group if gate is not closest)))
+    return rows
+
+
 def place_of(gate: GateResult, report: Report) -> str:
     """``gradatim.yml:19``, or empty."""
     return f"{one_line(report.contract)}:{gate.line}" if gate.line else ""
-
-
-def is_difference(gate: GateResult) -> bool:
-    """Whether the value of a gate is a difference from the baseline."""
-    return gate.baseline is not None and gate.candidate is not None and gate.value != gate.candidate
-
-
-def gate_format(gate: GateResult) -> numbers.NumberFormat:
-    """The one format for the value, the interval and the threshold of a gate."""
-    values = [gate.value, gate.low, gate.high]
-    return numbers.number_format(
-        values if any(value is not None for value in values) else [gate.threshold],
-        gate.unit,
-        gate.rule,
-        difference=is_difference(gate),
-    )
-
-
-def detectable_text(gate: GateResult) -> str:
-    """The minimum detectable effect of a gate, in the unit of its value."""
-    if gate.detectable is None:
-        return numbers.NONE
-    if gate.unit == "s/s" or (gate.unit == "1" and is_difference(gate) and numbers.is_relative(gate.rule)):
-        return f"{gate.detectable * 100:.1f}{numbers.SPACE}%"
-    form = numbers.number_format([gate.detectable], gate.unit, gate.rule)
-    if gate.unit == "1" and numbers.is_percent(gate.rule):
-        return f"{form.bare(gate.detectable)}{numbers.SPACE}points"
-    return form(gate.detectable)
 
 
 def tally(report: Report) -> str:
@@ -244,21 +247,29 @@ def words(metric: str) -> str:
 
 
 def summary(report: Report) -> str:
-    """The verdict in plain words, with what was done about it."""
+    """The verdict in plain words: which gates decided, what was found and how sure that is, what to do next, and what was done."""
     refused = refusals(report)
     if refused:
         names = _names(refused)
         undecided = report.verdict is Verdict.INCONCLUSIVE
         said = f"Refused: the data cannot decide {names}." if undecided else f"Refused by {names}."
+        said += f" {_decisive(refused)}"
     elif report.verdict is Verdict.PASS:
-        said = "Every gate passed." if report.gates else "Nothing speaks against it."
+        said = (
+            f"Every gate passed. {_decisive(report.gates)}" if report.gates else "Nothing speaks against it."
+        )
     else:
         said = {
             Verdict.FAIL: "Refused.",
             Verdict.INCONCLUSIVE: "Refused: the data cannot decide.",
             Verdict.INVALID: "Refused: the input is broken.",
         }[report.verdict]
-    return f"{said} {consequence(report)}".strip()
+    return f"{said.strip()} {consequence(report)}".strip()
+
+
+def _decisive(gates: tuple[GateResult, ...]) -> str:
+    """The first of the gates of which a plain sentence can be said, in it."""
+    return next(filter(None, map(plainly, gates)), "")
 
 
 def gates_lead(report: Report) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import numbers
 from gradatim.report.scale import Scale
-from gradatim.report.sentences import TONES, gate_format, is_difference
+from gradatim.report.sentences import TONES
 from gradatim.report.svg import circle, diamond, line, picture, rectangle
+from gradatim.report.verdicts import gate_format, higher_is_better, is_difference
 
 WIDTH, HEIGHT = 232, 30
 _MIDDLE = HEIGHT / 2
@@ -40,20 +41,6 @@ def draw_gate(gate: GateResult, name: str) -> str:
     return picture(
         name, WIDTH, HEIGHT, f"{gate.gate}: {gate.verdict.value}", f"{written}, wanted {gate.wanted}", *parts
     )
-
-
-def higher_is_better(gate: GateResult) -> bool:
-    """Which side of the threshold passes."""
-    value, threshold = gate.value or 0.0, gate.threshold or 0.0
-    if gate.verdict is Verdict.PASS and value != threshold:
-        return value > threshold
-    if gate.verdict is Verdict.FAIL and value != threshold:
-        return value < threshold
-    if gate.unit in ("s", "B", "s/s"):
-        return False
-    if is_difference(gate) and threshold:
-        return threshold < 0
-    return not gate.wanted.startswith("at most")
 
 
 def _better_by(gate: GateResult, value: float) -> float:
