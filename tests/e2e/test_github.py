@@ -150,6 +150,7 @@ def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consu
     assert published.code == 0, published.text[-4000:]
     assert {"publish": "success", "passed": "success"}.items() <= published.results.items()
     assert "gate" not in published.results
+    git(project, "fetch", "-q", "--tags", "origin")
     assert _gradatim(consumer, "verify", str(releases / tag)).returncode == 0
 
     shutil.copytree(template_folder("projects") / "digits-candidates" / "better", project, dirs_exist_ok=True)

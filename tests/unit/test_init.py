@@ -199,7 +199,7 @@ def test_a_preprocessing_is_found_by_trying_it(tmp_path):
 @pytest.mark.parametrize(
     ("work", "told"),
     [
-        ("os.abort()", "ended the process that tried it (SIGABRT)"),
+        ("os.abort()", "ended its process (SIGABRT)"),
         ("time.sleep(100)", "did not answer one batch within"),
     ],
 )

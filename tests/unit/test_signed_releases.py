@@ -320,9 +320,9 @@ def test_without_the_packages_a_signature_is_shown_as_unchecked_or_demanded_with
     assert (
         "signed, not checked here: Checking a signature needs the package `model-signing`" in found.signature
     )
-    with pytest.raises(EnvironmentLacks, match=r"gradatim\[sign\]"):
+    with pytest.raises(EnvironmentLacks, match=r"\[sign\]"):
         verify_folder(folder, signatures=demanding(key))
-    with pytest.raises(EnvironmentLacks, match=r"Signing a release needs .*gradatim\[sign\]"):
+    with pytest.raises(EnvironmentLacks, match=r"Signing a release needs .*\[sign\]"):
         signing_with(key)
 
 
