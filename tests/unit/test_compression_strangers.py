@@ -156,6 +156,32 @@ def test_a_depthwise_net_with_clips_keeps_its_answers_in_integers(tmp_path: Path
     assert next(trial.quality["fidelity"] for trial in result.trials if trial.name == "int8-static") > 0.97
 
 
+def test_channels_of_uneven_ranges_are_equalised_before_a_depthwise_convolution(tmp_path: Path) -> None:
+    from onnx import helper
+
+    loud = np.exp2(DRAW.uniform(-9, 0, 32)).astype(np.float32)
+    constants = {
+        "k0": floats(32, 3, 3, 3, scale=0.2) * loud.reshape(-1, 1, 1, 1), "b0": 0.3 * loud,
+        "k1": floats(32, 1, 3, 3, scale=0.33) / loud.reshape(-1, 1, 1, 1), "b1": floats(32, scale=0.1), "k2": floats(32, 32, 1, 1, scale=0.2),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "k0", "b0"], ["c0"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c0"], ["r0"]),
+        helper.make_node("Conv", ["r0", "k1", "b1"], ["c1"], group=32, pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "k2"], ["y"]),
+    ]
+    model = written(
+        tmp_path / "uneven.onnx", nodes, ("x", ["n", 3, 16, 16]), ("y", ["n", 32, 8, 8]), constants
+    )
+    batches = [{"x": DRAW.normal(size=(16, 3, 16, 16)).astype(np.float32)} for _ in range(2)]
+    result = compress(
+        model, tmp_path / "out", calibration=lambda: iter(batches), keep={"fidelity": 0.99},
+        methods=["int8-static"], slowest=9,
+    )  # fmt: skip
+    assert result.trials[0].accepted, result.reason
+
+
 def test_each_node_takes_a_form_that_the_quality_can_bear(tmp_path: Path) -> None:
     model = depthwise(tmp_path / "depthwise.onnx")
     batches = [{"x": DRAW.normal(size=(16, 3, 32, 32)).astype(np.float32)} for _ in range(2)]
