@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradatim.compression.equalising import equalisable, equalised
 from gradatim.compression.observing import Observed, observe
 
 if TYPE_CHECKING:
@@ -19,23 +20,32 @@ class Calibrated:
     """A prepared model, with the data to calibrate it by.
 
     Attributes:
-        model: as ``graph.prepare`` read it; nobody changes it.
+        prepared: as ``graph.prepare`` read it; nobody changes it.
         batches: .npz files with its inputs.
         kept: file that keeps what was seen, for the next attempt.
         weight_bits: 7 on processors whose 16-bit sums overflow otherwise.
     """
 
-    model: ModelProto
+    prepared: ModelProto
     batches: Sequence[Path]
     kept: Path
     weight_bits: int = 8
 
-    @cached_property
+    @property
+    def model(self) -> ModelProto:
+        """The model to work on, channels equalised; nobody changes it."""
+        return self._equalised[0] if equalisable(self.prepared) else self.prepared
+
+    @property
     def seen(self) -> Mapping[str, Observed]:
-        """What each float tensor that can be quantised holds."""
-        return observe(self.model, self.batches, self.kept)
+        """What each float tensor of it that can be quantised holds."""
+        return self._equalised[1]
 
     @cached_property
     def bounds(self) -> Mapping[str, tuple[float, float]]:
         """The range by which each of them is quantised."""
         return {name: observed.bounds for name, observed in self.seen.items()}
+
+    @cached_property
+    def _equalised(self) -> tuple[ModelProto, Mapping[str, Observed]]:
+        return equalised(self.prepared, observe(self.prepared, self.batches, self.kept))

@@ -17,7 +17,8 @@ from gradatim.timing.contestant import load_inputs
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-_AXES_AS_INPUT = 18  # the opset since which ReduceMean takes its axes as an input
+_AXES_AS_INPUT = 18  # the opset since which these take their axes as an input
+_BY_CHANNEL = {"means": "ReduceMean", "peaks": "ReduceMax"}
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,14 @@ class Observed:
     Attributes:
         lowest, highest: their bounds.
         size: how many there are in the first batch.
-        means: of each index along axis 1, for the inputs of convolutions; else empty.
+        means, peaks: mean and highest of each index along axis 1, for the inputs of convolutions; else empty.
     """
 
     lowest: float
     highest: float
     size: int
     means: NDArray[np.float32]
+    peaks: NDArray[np.float32]
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -55,11 +57,12 @@ def observe(model: ModelProto, batches: Sequence[Path], kept: Path) -> Mapping[s
     if not kept.exists():
         _keep(_look(model, batches), kept)
     with np.load(kept) as found:
-        split = np.split(found["means"], np.cumsum(found["channels"])[:-1])
-        rows = zip(found["names"], found["bounds"], found["sizes"], split, strict=True)
+        ends = np.cumsum(found["channels"])[:-1]
+        means, peaks = np.split(found["means"], ends), np.split(found["peaks"], ends)
+        rows = zip(found["names"], found["bounds"], found["sizes"], means, peaks, strict=True)
         return {
-            str(name): Observed(float(low), float(high), int(size), means)
-            for name, (low, high), size, means in rows
+            str(name): Observed(float(low), float(high), int(size), mean, peak)
+            for name, (low, high), size, mean, peak in rows
         }
 
 
@@ -71,6 +74,7 @@ def _keep(seen: Mapping[str, Observed], path: Path) -> None:
             bounds=np.array([(one.lowest, one.highest) for one in seen.values()]),
             sizes=np.array([one.size for one in seen.values()]),
             means=np.concatenate([one.means for one in seen.values()]),
+            peaks=np.concatenate([one.peaks for one in seen.values()]),
             channels=np.array([one.means.size for one in seen.values()]),
         )
 
@@ -98,16 +102,18 @@ def _look(model: ModelProto, batches: Sequence[Path]) -> Mapping[str, Observed]:
 def _summed(name: str, parts: Mapping[str, list[NDArray[Any]]]) -> Observed:
     """One tensor over all batches."""
     means = np.mean(parts["means"], axis=0) if "means" in parts else np.empty(0)
+    peaks = np.max(parts["peaks"], axis=0) if "peaks" in parts else np.empty(0)
     return Observed(
         float(min(value.min() for value in parts["lowest"])),
         float(max(value.max() for value in parts["highest"])),
         int(parts["size"][0]),
         means.astype(np.float32),
+        peaks.astype(np.float32),
     )
 
 
 def _watched(model: ModelProto) -> tuple[ModelProto, dict[str, dict[str, str]]]:
-    """The model with more outputs, and by tensor which: bounds, size, channels' means."""
+    """The model with more outputs, and by tensor which: bounds, size, channels' means and peaks."""
     from onnx import TensorProto, helper
 
     watched = copy.deepcopy(model)
@@ -126,8 +132,8 @@ def _watched(model: ModelProto) -> tuple[ModelProto, dict[str, dict[str, str]]]:
             helper.make_node("Size", [name], [parts["size"]]),
         ]
         if name in convolved:
-            parts["means"] = f"{name}/means"
-            nodes.append(_means(watched, name, parts["means"], convolved[name]))
+            parts |= {part: f"{name}/{part}" for part in _BY_CHANNEL}
+            nodes += [_by_channel(watched, name, part, convolved[name]) for part in _BY_CHANNEL]
         inner.node.extend(nodes)
         for part, output in parts.items():
             kind = TensorProto.INT64 if part == "size" else TensorProto.FLOAT
@@ -136,14 +142,15 @@ def _watched(model: ModelProto) -> tuple[ModelProto, dict[str, dict[str, str]]]:
     return watched, wanted
 
 
-def _means(model: ModelProto, name: str, output: str, rank: int) -> NodeProto:
+def _by_channel(model: ModelProto, name: str, part: str, rank: int) -> NodeProto:
     from onnx import helper, numpy_helper
 
+    kind, output = _BY_CHANNEL[part], f"{name}/{part}"
     axes = [axis for axis in range(rank) if axis != 1]
     if graph.opset(model) < _AXES_AS_INPUT:
-        return helper.make_node("ReduceMean", [name], [output], axes=axes, keepdims=0)
+        return helper.make_node(kind, [name], [output], axes=axes, keepdims=0)
     model.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), f"{output}/axes"))
-    return helper.make_node("ReduceMean", [name, f"{output}/axes"], [output], keepdims=0)
+    return helper.make_node(kind, [name, f"{output}/axes"], [output], keepdims=0)
 
 
 def _floats(model: ModelProto) -> list[str]:
