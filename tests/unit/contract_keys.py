@@ -99,6 +99,11 @@ def _on(gate: str, **others: Any) -> dict[str, Any]:
     return {"gates": {gate: others}}
 
 
+def _on_traffic(gate: str, **others: Any) -> dict[str, Any]:
+    """A contract with one gate on traffic."""
+    return {"canary": {gate: others}}
+
+
 def _in_stage(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same gate, of a stage alone."""
     return {
@@ -228,6 +233,15 @@ EXAMPLES = {
     "registry.remote": Example("origin", "upstream"),
 }
 """Values for keys whose type does not tell them, or that mean something in company only."""
+
+EXAMPLES |= {
+    "canary.*.at_least": Example("80%", "81%", _on_traffic("agreement")),
+    "canary.*.at_most": Example("1%", "2%", _on_traffic("errors")),
+    "canary.*.not_worse_than": Example("baseline", ABSENT, _on_traffic("errors", by="1%")),
+    "canary.*.not_slower_than": Example("baseline", ABSENT, _on_traffic("latency_p95", by="1%")),
+    "canary.*.by": Example("1%", "2%", _on_traffic("errors", not_worse_than="baseline")),
+    "canary.*.confidence": Example("90%", "95%", _on_traffic("agreement", at_least="80%")),
+}
 
 EXAMPLES |= {
     f"stages.*.{key}": replace(example, given=_in_stage(example.given))

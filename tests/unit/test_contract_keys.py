@@ -205,7 +205,11 @@ class Recorded(Silent):
 
 def rules(candidate: Candidate) -> object:
     stages = candidate.contract.stage_rules
-    return [replace(rule, line=0) for some in (candidate.contract.rules, *stages.values()) for rule in some]
+    return [
+        replace(rule, line=0)
+        for some in (candidate.contract.rules, candidate.contract.canary, *stages.values())
+        for rule in some
+    ]
 
 
 def surroundings(candidate: Candidate) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ from gradatim.candidate.model import Model
 from gradatim.candidate.rows import Rows
 from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import ReadContract, contract_of
-from gradatim.errors import BrokenEvidence, ContractError, EnvironmentLacks, InvalidInput
+from gradatim.errors import BrokenEvidence, ContractError, EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
 from gradatim.files import digest_of, write_bytes
 from gradatim.registry.baseline import baseline
-from gradatim.registry.history import LEDGER
+from gradatim.registry.history import LEDGER, Release
 from gradatim.registry.ledger import open_ledger
 
 if TYPE_CHECKING:
@@ -72,11 +72,13 @@ class Replaced:
         identity: the candidate, its stage and its registry.
         forms: its own forms: a candidate is no baseline for itself.
         workspace: where the baseline's files are put.
+        named: the release itself, where it is known.
     """
 
     identity: Identity
     forms: Forms
     workspace: Workspace
+    named: BaselineModel | None = None
 
     @functools.cached_property
     def release(self) -> BaselineModel | None:
@@ -85,7 +87,23 @@ class Replaced:
         Raises:
             EnvironmentLacks: the clone is shallow or the remote did not answer, so nothing is proven.
         """
-        return self._instead_of(self._released_as())
+        return self.named or self._instead_of(self._released_as())
+
+    def released(self, release: Release) -> tuple[Replaced, Replaced]:
+        """A release itself, and what its stage would see it replace.
+
+        Raises:
+            UsageError: nothing else was released.
+            EnvironmentLacks: nothing is proven.
+        """
+        digest = release.manifest or digest_of(release.commit)
+        mine = BaselineModel(
+            str(release), str(release), release.stage, release.commit, digest, release.manifest
+        )
+        before = self._instead_of(release.manifest)
+        if before is None:
+            raise UsageError(f"Nothing but {release} was released: there is nothing to stand beside it.")
+        return replace(self, named=mine), replace(self, named=before)
 
     @property
     def held(self) -> BaselineModel | None:

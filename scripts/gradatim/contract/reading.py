@@ -34,6 +34,7 @@ class ReadContract:
         parts: the typed contract.
         rules: the common gates, in the order written.
         stage_rules: the further gates of each stage.
+        canary: the gates on traffic.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class ReadContract:
     parts: schema.Contract
     rules: tuple[Rule, ...]
     stage_rules: Mapping[str, tuple[Rule, ...]]
+    canary: tuple[Rule, ...]
     source: ContractText
 
     @property
@@ -146,13 +148,13 @@ def contract_of(text: str, path: Path) -> ReadContract:
         problems += told(error, source)
         problems += _wrong_gates_besides(error, source)
         raise ContractError(name, problems) from None
-    rules, stage_rules = _rules(parts, source, problems)
+    rules, stage_rules, canary = _rules(parts, source, problems)
     problems += _contradictions(
         parts, source, (*rules, *(rule for some in stage_rules.values() for rule in some))
     )
     if problems:
         raise ContractError(name, problems)
-    return ReadContract(path.absolute(), text, parts, rules, stage_rules, source)
+    return ReadContract(path.absolute(), text, parts, rules, stage_rules, canary, source)
 
 
 def json_schema() -> dict[str, Any]:
@@ -163,10 +165,10 @@ def json_schema() -> dict[str, Any]:
 
 def _rules(
     parts: schema.Contract, source: ContractText, problems: list[Problem]
-) -> tuple[tuple[Rule, ...], dict[str, tuple[Rule, ...]]]:
+) -> tuple[tuple[Rule, ...], dict[str, tuple[Rule, ...]], tuple[Rule, ...]]:
     task, own = _task(parts)
 
-    def read(gates: Mapping[str, schema.GateSection], *place: str) -> Iterator[Rule]:
+    def read(gates: Mapping[str, schema.GateSection], *place: str, task: str = task) -> Iterator[Rule]:
         for key, gate in gates.items():
             if gate.model_fields_set == {"because"}:
                 continue  # the gate goes, and this says why
@@ -178,9 +180,13 @@ def _rules(
                 problems.append(Problem(str(error), *source.locate(at, key=error.field is None)))
 
     common = tuple(read(parts.gates, "gates"))
-    return common, {
+    by_stage = {
         name: tuple(read(stage.gates, "stages", name, "gates")) for name, stage in parts.stages.items()
     }
+    on_traffic = {
+        key: schema.GateSection(**gate.model_dump(exclude_unset=True)) for key, gate in parts.canary.items()
+    }
+    return common, by_stage, tuple(read(on_traffic, "canary", task=catalogue.TRAFFIC))
 
 
 def _wrong_gates_besides(error: ValidationError, source: ContractText) -> list[Problem]:

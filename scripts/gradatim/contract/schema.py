@@ -129,8 +129,8 @@ class BenchmarkSection(Section):
     threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
 
 
-class GateSection(Section):
-    """One rule that a release must prove."""
+class CanaryGate(Section):
+    """One rule that a candidate must prove on real traffic."""
 
     at_least: Any = Field(None, description="Bound from below: `90%`, `0.9`, or `99% of baseline`.")
     at_most: Any = Field(None, description="Bound from above: `1%`, `5 MB`, `10 ms`, or `110% of baseline`.")
@@ -143,6 +143,19 @@ class GateSection(Section):
     by: Any = Field(
         None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency."
     )
+    confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
+
+    @field_validator("confidence")
+    @classmethod
+    def _open_interval(cls, confidence: float) -> float:
+        if not 0.5 <= confidence < 1:
+            raise ValueError("a confidence lies between 50% and 100%, 100% excluded")
+        return confidence
+
+
+class GateSection(CanaryGate):
+    """One rule that a release must prove."""
+
     slices: Text | None = Field(
         None,
         description="`every class`, `every COLUMN`, or `every` for all of them: each slice must prove the rule.",
@@ -154,7 +167,6 @@ class GateSection(Section):
     strict: bool = Field(
         False, description="For `robustness`: bounds that hold at any sample size (Maurer-Pontil)."
     )
-    confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
     required: bool = Field(
         True, description="Whether a measurement that is missing for lack of a device fails."
     )
@@ -163,13 +175,6 @@ class GateSection(Section):
         description="Why it asks less than on the branch that a pull request is for; alone, why the gate goes. It travels in the evidence.",
         examples=["replaced by f1_macro"],
     )
-
-    @field_validator("confidence")
-    @classmethod
-    def _open_interval(cls, confidence: float) -> float:
-        if not 0.5 <= confidence < 1:
-            raise ValueError("a confidence lies between 50% and 100%, 100% excluded")
-        return confidence
 
 
 class Stage(Section):
@@ -374,6 +379,11 @@ class Contract(Section):
         default_factory=lambda: BenchmarkSection(), description="How latency is measured."
     )
     compress: Compress | None = Field(None, description="Compression; none when left out.")
+    canary: dict[str, CanaryGate] = Field(
+        default_factory=dict,
+        description="What a candidate must prove on traffic, recorded or live, beside the release that it would replace: gates on "
+        "`errors`, `agreement` and latencies. See `gradatim canary`.",
+    )
     stages: dict[Name, Stage] = Field(
         default_factory=lambda: {"production": Stage(branch="main")},
         description="The release ladder, lowest stage first.",

@@ -14,6 +14,9 @@ Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
 
 TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
 
+TRAFFIC = "traffic"
+"""What stands for a task where requests are judged, recorded or live: they bear no label."""
+
 LIKENESS = ("fidelity", "cosine", "agreement")
 """Measures of likeness to the original that compression takes of every model, without labels; its own are 1."""
 
@@ -168,6 +171,17 @@ _RUNTIME = _table(
     Metric("energy", "energy of a call", False, "timing", "J", False),
 )
 
+ERRORS = Metric("errors", "share of requests that failed", False, "comparison")
+
+_ON_TRAFFIC = {
+    **_table(ERRORS, _AGREEMENT),
+    **{
+        name: metric
+        for name, metric in _RUNTIME.items()
+        if name.startswith("latency_") and name != "latency_floor"
+    },
+}
+
 _ALONE = ("quality", "own")
 """Kinds of metrics that one model has by itself, from labelled samples."""
 
@@ -185,9 +199,11 @@ def known(task: str, own: Iterable[Metric] = ()) -> dict[str, Metric]:
     """All metrics that a gate of this task can name, in the order a reader expects.
 
     Args:
-        task: one of ``TASKS``.
+        task: one of ``TASKS``, or ``TRAFFIC``.
         own: the user's own metrics.
     """
+    if task == TRAFFIC:
+        return dict(_ON_TRAFFIC)
     return {**_BY_TASK.get(task, {}), **_table(*own), **_COMPARISONS.get(task, {}), **_ROBUSTNESS, **_RUNTIME}
 
 

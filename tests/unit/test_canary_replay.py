@@ -1,0 +1,177 @@
+"""A canary on recorded requests: the good one passes, the worse, the slower and the broken one do not, and no traffic never does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from gate_project import GateProject, lay_down, write_model
+from registry_examples import IDENTITY
+
+from gradatim.checks.canary import judge_replay, rules_of
+from gradatim.checks.replay import Exchange
+from gradatim.cli import cli
+from gradatim.contract.reading import contract_of
+from gradatim.gates.verdict import Verdict
+
+ANSWERS = np.arange(240) % 3
+LAX = "\ncanary: {errors: {not_worse_than: baseline, by: 5%}, agreement: {at_least: 90%}}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GateProject:
+    for key, value in IDENTITY.items():
+        monkeypatch.setenv(key, value)
+    made = lay_down(tmp_path, ANSWERS, ANSWERS, ANSWERS)
+    made.contract("accuracy: {at_least: 20%}")
+    path = made.root / "gradatim.yml"
+    path.write_text(path.read_text() + LAX)
+    monkeypatch.chdir(made.root)
+    rows = np.load(made.root / "test.npz")["x"]
+    lines = [json.dumps({"x": row.tolist()}) for row in rows]
+    (made.root / "requests.jsonl").write_text("\n".join(lines) + "\n")
+    return made
+
+
+def canary(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["canary", *arguments, "--json"], standalone_mode=False)
+
+
+def told(done: Result) -> dict[str, Any]:
+    assert done.exception is None, done.exception
+    found: dict[str, Any] = json.loads(done.stdout)
+    return {**found, "by": {gate["gate"]: gate["verdict"] for gate in found["gates"]}}
+
+
+def test_a_candidate_that_answers_as_the_release_does_passes(project: GateProject) -> None:
+    done = canary("--replay", "requests.jsonl")
+    found = told(done)
+    assert done.return_value == 0, found
+    assert found["by"] == {"errors": "PASS", "agreement": "PASS"}
+    assert (found["requests"], found["failed"], found["baseline"]) == (240, 0, "v1.0.0")
+
+
+def test_a_candidate_that_answers_otherwise_is_refused(project: GateProject) -> None:
+    project.another_candidate(0.5, turned=True)
+    done = canary("--replay", "requests.jsonl")
+    assert done.return_value == 1
+    assert told(done)["by"]["agreement"] == "FAIL"
+
+
+def test_every_request_that_the_candidate_cannot_take_is_a_failure(project: GateProject) -> None:
+    """Both nets take six numbers, and these requests bring five."""
+    write_model(project.root / "model.onnx", "new", 0.2)
+    rows = [json.loads(line) for line in (project.root / "requests.jsonl").read_text().splitlines()]
+    for row in rows[:60]:
+        row["x"] = row["x"][:5]
+    (project.root / "short.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = told(canary("--replay", "short.jsonl"))
+    assert found["failed"] == 60
+    assert "short.jsonl:1" in found["first_failure"]
+    assert found["by"]["errors"] == "PASS"  # the release fails on them, too
+
+
+def test_requests_of_a_protocol_an_access_log_and_a_browser_are_understood(project: GateProject) -> None:
+    rows = np.load(project.root / "test.npz")["x"]
+    v2 = [
+        {"inputs": [{"name": "x", "shape": [2, 6], "datatype": "FP32", "data": pair.ravel().tolist()}]}
+        for pair in rows.reshape(-1, 2, 6)
+    ]
+    log = [{"status": 200, "request_body": json.dumps(body)} for body in v2]
+    log.insert(3, {"status": 200, "request_body": "-"})  # a health check
+    (project.root / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    assert told(canary("--replay", "log.jsonl"))["requests"] == 120
+    entries = [{"request": {"postData": {"text": json.dumps({"instances": [row.tolist()]})}}} for row in rows]
+    (project.root / "seen.har").write_text(json.dumps({"log": {"entries": [{"request": {}}, *entries]}}))
+    found = told(canary("--replay", "seen.har"))
+    assert (found["requests"], found["failed"], found["verdict"]) == (240, 0, "PASS")
+
+
+@pytest.mark.parametrize("recording", ["", "\n\n", '{"request_body": "-"}\n', '{"x": [1, 2'])
+def test_no_traffic_never_passes(recording: str, project: GateProject) -> None:
+    (project.root / "none.jsonl").write_text(recording)
+    done = canary("--replay", "none.jsonl")
+    assert done.exception is not None
+    assert "proves nothing" in str(done.exception) or "may be truncated" in str(done.exception)
+
+
+def test_a_replay_that_was_killed_goes_on_from_its_record(project: GateProject) -> None:
+    lines = (project.root / "requests.jsonl").read_text() * 5
+    (project.root / "many.jsonl").write_text(lines)
+    command = [sys.executable, "-m", "gradatim", "canary", "--replay", "many.jsonl", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ
+    ) as child:
+        folder = project.root / ".gradatim" / "canary"
+        for _ in range(1500):
+            if any(path.read_text().count("\n") > 60 for path in folder.glob("*.jsonl")):
+                break
+            time.sleep(0.02)
+        child.send_signal(signal.SIGKILL)
+    [record] = folder.glob("*.jsonl")
+    before = record.read_text()
+    assert 60 <= before.count("\n") < 1201
+    record.write_text(before[:-7])  # the last line is cut short
+    found = told(canary("--replay", "many.jsonl"))
+    assert found["requests"] == 1200
+    assert record.read_text().startswith(before[: before[:-7].rindex("\n")])
+    project.another_candidate(0.5, turned=True)  # another model: another record
+    assert told(canary("--replay", "requests.jsonl"))["by"]["agreement"] == "FAIL"
+
+
+CONTRACT = "model: {name: small, path: m.onnx}\ntask: classification\ndata: {evaluation: t.npz}\n"
+
+
+def exchanges(
+    n: int, *, slower: float = 1.0, fails: int = 0, same: float = 1.0, seed: int = 1
+) -> list[Exchange]:
+    dice = np.random.default_rng(seed)
+    times = dice.lognormal(-5, 0.3, (n, 2)) * [1, slower]
+    agree = dice.random(n) < same
+    return [
+        Exchange(float(a), None if i < fails else float(b), bool(agree[i]) and i >= fails)
+        for i, (a, b) in enumerate(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        (exchanges(2000), {"errors": Verdict.PASS, "agreement": Verdict.PASS, "latency_p50": Verdict.PASS}),
+        (exchanges(2000, slower=1.5), {"latency_p50": Verdict.FAIL}),
+        (exchanges(2000, fails=100), {"errors": Verdict.FAIL}),
+        (exchanges(2000, same=0.7), {"agreement": Verdict.FAIL}),
+        (exchanges(30), {"errors": Verdict.INCONCLUSIVE, "latency_p50": Verdict.INCONCLUSIVE}),
+        ([Exchange(None, 0.1, False)] * 500, {"errors": Verdict.INVALID, "agreement": Verdict.FAIL}),
+        ([Exchange(0.1, None, False)] * 500, {"errors": Verdict.FAIL, "agreement": Verdict.FAIL}),
+    ],
+)
+def test_a_replay_is_judged_by_what_it_proves(
+    made: list[Exchange], wanted: dict[str, Verdict], tmp_path: Path
+) -> None:
+    contract = contract_of(CONTRACT, tmp_path / "gradatim.yml")
+    found = {result.gate: result.verdict for result in judge_replay(rules_of(contract, None), made, "v1.0.0")}
+    assert wanted.items() <= found.items(), found
+
+
+def test_gates_on_traffic_are_read_as_strictly_as_any(tmp_path: Path) -> None:
+    from gradatim.errors import ContractError
+
+    with pytest.raises(
+        ContractError, match=r"gradatim.yml:5:\d+: unknown gate `errros`.*Did you mean `errors`"
+    ):
+        contract_of(CONTRACT + "canary:\n  errros: {at_most: 1%}\n", tmp_path / "gradatim.yml")
+    with pytest.raises(ContractError, match="no finite number of samples"):
+        contract_of(CONTRACT + "canary:\n  errors: {at_most: 0%}\n", tmp_path / "gradatim.yml")
+    read = contract_of(CONTRACT + "canary:\n  errors: {at_most: 0.5%}\n", tmp_path / "gradatim.yml")
+    [rule] = rules_of(read, None)
+    assert (rule.metric, rule.bound, rule.amount, rule.line) == ("errors", "at_most", 0.005, 5)
