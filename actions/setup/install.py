@@ -1,5 +1,8 @@
 """Install the kit at its own commit into an environment of its own, and put that on PATH for the steps that follow.
 
+Everything but the kit itself and the user's own requirements comes from the locks beside this file, with hashes; the kit is the
+commit of this very action, built with what the locks name. torch comes without CUDA unless `gpu` is among the extras.
+
 Standard library only: this runs before anything is installed. Inputs come by environment: EXTRAS, REQUIREMENTS, CACHED.
 """
 
@@ -12,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-UV = "0.13.9"
 KIT = Path(__file__).resolve().parents[2]
+LOCKS = Path(__file__).resolve().parent / "locks"
 
 
 def main() -> None:
@@ -48,41 +51,42 @@ def main() -> None:
 
 def install(environment: Path, binaries: Path, extras: str, requirements: str) -> bool:
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", environment], check=True)
-    wanted = f"gradatim[{extras}] @ {KIT.as_uri()}" if extras else f"gradatim @ {KIT.as_uri()}"
-    command = [
-        find_uv(environment),
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        str(binaries / "python"),
-        wanted,
-    ]
-    command += ["--requirement", requirements] if requirements else []
-    command += [] if os.environ.get("CACHED") == "true" else ["--no-cache"]
-    result = subprocess.run(command, check=False, env={"UV_SYSTEM_CERTS": "true", **os.environ})
-    return result.returncode == 0
+    pip = [find_uv(environment), "pip", "install", "--quiet", "--python", str(binaries / "python")]
+    pip += [] if os.environ.get("CACHED") == "true" else ["--no-cache"]
+    # hashes decide what is taken, so that it does not matter which index has a file first
+    locked = ["--require-hashes", "--index-strategy", "unsafe-best-match"]
+    own = ["--no-deps", "--no-build-isolation", f"gradatim @ {KIT.as_uri()}"]
+    steps = [[*locked, *(f"--requirement={lock}" for lock in locks(extras))], own]
+    steps += [["--requirement", requirements]] if requirements else []
+    environ = {"UV_SYSTEM_CERTS": "true", **os.environ}
+    return all(subprocess.run([*pip, *step], check=False, env=environ).returncode == 0 for step in steps)
+
+
+def locks(extras: str) -> list[Path]:
+    """The locks of the kit and of its extras."""
+    names = ["kit", *(name for name in extras.split(",") if name)]
+    files = [LOCKS / f"{name}.txt" for name in names]
+    missing = [lock.stem for lock in files if not lock.is_file()]
+    if missing:
+        known = ", ".join(sorted(lock.stem for lock in LOCKS.glob("*.txt") if not lock.stem.endswith("-cpu")))
+        stop(f"There is no lock for the extra {', '.join(missing)}. Known: {known}.")
+    light = {lock: lock.with_name(f"{lock.stem}-cpu.txt") for lock in files}
+    return [light[lock] if "gpu" not in names and light[lock].is_file() else lock for lock in files]
 
 
 def find_uv(environment: Path) -> str:
-    """The runner's uv, else one installed among the runner's tools with its own pip."""
+    """The runner's uv, else one installed among the runner's tools with its own pip, from its lock."""
     found = shutil.which("uv")
     if found:
         return found
-    folder = Path(os.environ.get("RUNNER_TOOL_CACHE") or environment.parent) / f"gradatim-uv-{UV}"
+    lock = LOCKS / "uv.txt"
+    key = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    folder = Path(os.environ.get("RUNNER_TOOL_CACHE") or environment.parent) / f"gradatim-uv-{key}"
     uv = folder / "bin" / "uv"
     if not uv.exists():
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--root-user-action=ignore",
-        ]
-        result = subprocess.run([*pip, "--target", str(folder), f"uv=={UV}"], check=False)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip += ["--require-hashes", "--no-deps", "--root-user-action=ignore"]
+        result = subprocess.run([*pip, "--target", str(folder), "--requirement", str(lock)], check=False)
         if result.returncode != 0:
             stop("uv could not be installed with the runner's pip; the reason stands above.")
     return str(uv)

@@ -18,16 +18,14 @@ from gradatim.files import write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import outputs_of
 from gradatim.rendering.jobs import Consumer, command_of, goes_on
-from gradatim.rendering.kit import REF, REPOSITORY, requirement
+from gradatim.rendering.kit import RAW, REF, install, locked, locks, requirement
 from gradatim.rendering.plain import environment
 
 PATH = "templates/release/template.yml"
 """Where the include lies in the kit's repository: where GitLab's catalogue looks for a component."""
 
-KIT = requirement(("onnx", "test"))
+KIT = requirement()
 """What a job installs: the kit at the version of the include, from where the include itself comes."""
-
-_RAW = f"https://raw.githubusercontent.com/{REPOSITORY}"
 
 OUTWARD = tuple(step for step in GRAPH if step.outward)
 
@@ -85,7 +83,16 @@ INPUTS = (
         "What `build` makes and git does not hold, as in model/digits.onnx: later jobs need it.",
         ".gradatim/",
     ),
-    IncludeInput("kit", "What pip installs. Empty: the image holds the kit.", KIT),
+    IncludeInput("kit", "What pip installs: the kit alone. Empty: the image holds the kit.", KIT),
+    IncludeInput(
+        "locks", "The folder of the locks from which pip installs what the kit needs, with hashes.", locks()
+    ),
+    IncludeInput(
+        "extras",
+        "Which locks beside that of the kit: one for each extra that model and publishers need.",
+        "onnx test",
+        r"^[a-z0-9 -]*$",
+    ),
     IncludeInput("requirements", "Your own requirements file, for code that the contract names.", "", _FILE),
     IncludeInput("image", "The image of every job: Python 3.10 or newer, and git.", "python:3.11"),
     IncludeInput("timeout", "How long one job may take.", "1 hour", r"^[0-9a-z ]+$"),
@@ -124,6 +131,7 @@ def render_include() -> str:
         "command": command_of,
         "goes_on": goes_on,
         "outputs_of": _outputs,
+        "install": install('"$CI_PROJECT_DIR.tmp/gradatim"', "kit $GRADATIM_EXTRAS"),
     }
     text: str = environment("gitlab").get_template("release.yml.j2").render(values)
     return text
@@ -157,8 +165,11 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
         values |= {"contract": str(project.path), "workspace": project.workspace}
     if parts.model.path and not project.committed:
         values["built"] = (project.path.parent / parts.model.path).as_posix()
-    if commit or extra != "onnx":
-        values["kit"] = requirement((extra, "test"), commit or REF)
+    if commit:
+        values |= {"kit": requirement(commit), "locks": locks(commit)}
+    names = locked((extra, "test", *project.extras))[1:]
+    if names != ["onnx", "test"]:
+        values["extras"] = " ".join(names)
     if project.requirements:
         values["requirements"] = project.requirements
     if project.others:
@@ -176,7 +187,7 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
         if name
     ]
     pinned = f"{commit}/{PATH}  # {REF}" if commit else f"{REF}/{PATH}"
-    return "\n".join(["include:", f"  - remote: {_RAW}/{pinned}", "    inputs:", *lines, *own, ""])
+    return "\n".join(["include:", f"  - remote: {RAW}/{pinned}", "    inputs:", *lines, *own, ""])
 
 
 def _stages(text: str) -> list[str]:

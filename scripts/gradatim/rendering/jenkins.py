@@ -28,7 +28,7 @@ def render(project: Consumer, there: str = "") -> str | None:
         rule=lambda job: _rule(project, job),
         branches=branches,
         labels=lambda job: _labels(project, job),
-        install=install('"$WORKSPACE_TMP/gradatim"'),
+        install=install('"$WORKSPACE_TMP/gradatim"', project.extras),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradatim.files import template_folder
 from gradatim.pipeline.graph import CHECKS
+from gradatim.rendering import kit
+from gradatim.rendering.actions import runs_user_code
 from gradatim.rendering.jobs import Consumer, Job
-from gradatim.rendering.kit import REF, requirement
 
 MARK = "Rendered by gradatim"
 """Stands in the first line of what is rendered whole, and so may be rendered again."""
@@ -57,8 +58,10 @@ def values(project: Consumer) -> Mapping[str, Any]:
         "jobs": project.jobs,
         "waves": waves(project.jobs),
         "last_check": CHECKS[-1].name,
-        "kit": requirement(project.extras, project.commit or REF),
-        "install": install("/tmp/gradatim"),  # noqa: S108 (of a machine that is the job's alone)
+        "kit": kit.requirement(project.commit or kit.REF),
+        "locks": kit.locks(project.commit or kit.REF),
+        "trusts": trusts,
+        "install": install("/tmp/gradatim", project.extras),  # noqa: S108 (of a machine that is the job's alone)
         "unpack": f'gradatim ci unpack --contract "$GRADATIM_CONTRACT" --all --from {shlex.quote(project.handed)}',
         "pack": lambda name: (
             f'gradatim ci pack --contract "$GRADATIM_CONTRACT" --to {shlex.quote(project.handed)}/{name}.tar'
@@ -68,13 +71,16 @@ def values(project: Consumer) -> Mapping[str, Any]:
     }
 
 
-def install(folder: str) -> str:
-    """The line that puts the kit on PATH, in an environment outside of the checkout."""
+def install(folder: str, extras: Iterable[str]) -> str:
+    """The line that puts the kit on PATH, where no machine holds it already."""
     return (
-        f'test -z "$GRADATIM_KIT" || {{ python3 -m venv --clear {folder} && . {folder}/bin/activate'
-        ' && python -m pip install --quiet --no-cache-dir "$GRADATIM_KIT"'
-        ' ${GRADATIM_REQUIREMENTS:+--requirement "$GRADATIM_REQUIREMENTS"}; }'
+        f'test -z "$GRADATIM_KIT" || {{ {" && ".join(kit.install(folder, " ".join(kit.locked(extras))))}; }}'
     )
+
+
+def trusts(job: Job) -> bool:
+    """Whether a job may install the user's own requirements: it runs their code, and holds no secret."""
+    return job.step is not None and runs_user_code(job.step)
 
 
 def leaves(job: Job, jobs: Sequence[Job]) -> bool:

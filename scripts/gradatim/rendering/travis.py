@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from gradatim.rendering.jobs import TAGS, Consumer, Job
-from gradatim.rendering.plain import render_whole
+from gradatim.rendering.plain import render_whole, trusts
 
 
 def render(project: Consumer, there: str = "") -> str | None:
@@ -17,7 +17,10 @@ def render(project: Consumer, there: str = "") -> str | None:
         project,
         there,
         secrets=secrets,
-        forgotten=lambda job: [secret for secret in secrets if secret not in job.secrets],
+        forgotten=lambda job: [
+            *(secret for secret in secrets if secret not in job.secrets),
+            *([] if trusts(job) or not project.requirements else ["GRADATIM_REQUIREMENTS"]),
+        ],
         entries=lambda job: _entries(project, job),
     )
 

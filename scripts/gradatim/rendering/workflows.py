@@ -188,6 +188,7 @@ def rendered() -> dict[str, str]:
     files["action.yml"] = _render("root.yml.j2", inputs=given, last_check=CHECKS[-1].name)
     walked = tuple(step for step in GRAPH if not step.asked)
     files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
+    files[".github/workflows/locks.yml"] = _render("locks.yml.j2")
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
     files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
     files[".github/workflows/models.yml"] = _models(files[".github/workflows/release.yml"])
