@@ -57,50 +57,50 @@ SIZE = Rule("size", "size", "at_most", 1e6)
 TOLD = {
     "a pass on a bound": (
         AT_LEAST, seen(900, 20), Verdict.PASS,
-        "Asked of accuracy: at least 90 %. Found: 97.8 % on 900 samples; even at the worst that these allow, 96.8 %.",
+        "Asked: at least 90 %. Found: 97.8 % on 900 samples; even at the worst that these allow, 96.8 %.",
     ),
     "a pass beside the baseline": (
         NOT_WORSE, seen(900, 10, 20), Verdict.PASS,
-        ("Asked of accuracy: not worse than the baseline by more than 2 points. Found: 1.1 points better on 900 samples; even at the worst "
+        ("Asked: not worse than the baseline by more than 2 points. Found: 1.1 points better on 900 samples; even at the worst "
         "that these allow, 0.1 points better."),
     ),
     "a pass of time": (
         FASTER, timed(0.6, 0.01), Verdict.PASS,
-        ("Asked of latency_p50: not slower than the baseline by more than 5 %. Found: 40.0 % faster in 10 rounds; even at the worst that these "
+        ("Asked: not slower than the baseline by more than 5 %. Found: 40.0 % faster in 10 rounds; even at the worst that these "
         "allow, 39.6 % faster."),
     ),
     "a pass that is counted": (
         SIZE, weighing(120_000), Verdict.PASS,
-        "Asked of size: at most 1 MB. Found: 120 kB, which is counted, not estimated.",
+        "Asked: at most 1 MB. Found: 120 kB, which is counted, not estimated.",
     ),
     "a fail on a bound": (
         AT_LEAST, seen(200, 50), Verdict.FAIL,
-        ("Asked of accuracy: at least 90 %. Found: 75.0 % on 200 samples; even at the best that these allow, 80.0 %. More samples would not "
+        ("Asked: at least 90 %. Found: 75.0 % on 200 samples; even at the best that these allow, 80.0 %. More samples would not "
         "change that: it takes a better model, or a gate that asks for less."),
     ),
     "a fail beside the baseline": (
         NOT_WORSE, seen(900, 80, 10), Verdict.FAIL,
-        ("Asked of accuracy: not worse than the baseline by more than 2 points. Found: 7.8 points worse on 900 samples; even at the best that "
+        ("Asked: not worse than the baseline by more than 2 points. Found: 7.8 points worse on 900 samples; even at the best that "
         "these allow, 6.2 points worse. More samples would not change that: it takes a better model, or a gate that asks for less."),
     ),
     "a fail that is counted": (
         SIZE, weighing(2_500_000), Verdict.FAIL,
-        ("Asked of size: at most 1 MB. Found: 2.50 MB, which is counted, not estimated. It takes a smaller model, or a gate that asks for "
+        ("Asked: at most 1 MB. Found: 2.50 MB, which is counted, not estimated. It takes a smaller model, or a gate that asks for "
         "less."),
     ),
     "undecided for want of samples": (
         AT_LEAST, seen(60, 2), Verdict.INCONCLUSIVE,
-        ("Asked of accuracy: at least 90 %. Found: 96.7 % on 60 samples; truly it may be anything from 89.9 % to 99.4 %, which is on both "
+        ("Asked: at least 90 %. Found: 96.7 % on 60 samples; truly it may be anything from 89.9 % to 99.4 %, which is on both "
         "sides of what is asked. Give it about 110 samples, or a gate that asks for less."),
     ),
     "undecided, and rather missed": (
         FLIPS, seen(100, 4), Verdict.INCONCLUSIVE,
-        ("Asked of negative_flips: at most 2 %. Found: 4.0 % on 100 samples; truly it may be anything from 8.9 % to 1.4 %, which is on both sides "
+        ("Asked: at most 2 %. Found: 4.0 % on 100 samples; truly it may be anything from 8.9 % to 1.4 %, which is on both sides "
         "of what is asked. What was found misses what is asked: a better model helps more than more samples."),
     ),
     "undecided for noise of the machine": (
         FASTER, timed(1.0, 0.12), Verdict.INCONCLUSIVE,
-        ("Asked of latency_p50: not slower than the baseline by more than 5 %. Found: the same in 10 rounds; truly it may be anything from 7.6 % "
+        ("Asked: not slower than the baseline by more than 5 %. Found: the same in 10 rounds; truly it may be anything from 7.6 % "
         "slower to 7.1 % faster, which is on both sides of what is asked. Give it about 23 rounds, or a gate that asks for less."),
     ),
 }  # fmt: skip
@@ -123,7 +123,7 @@ def test_what_was_not_measured_and_a_first_release_are_told_by_the_gate_itself()
 def test_the_report_begins_with_one_plain_sentence_of_why() -> None:
     refused = summary(examples.refused()).replace("\N{NO-BREAK SPACE}", " ")
     assert refused == (
-        "Refused by recall[class=8]. Asked of recall[class=8]: at least 90 %. Found: 79.5 % on 44 samples; even at the best that these allow, 88.8 %. "
+        "Refused by recall[class=8]. Asked: at least 90 %. Found: 79.5 % on 44 samples; even at the best that these allow, 88.8 %. "
         "More samples would not change that: it takes a better model, or a gate that asks for less. Nothing was tagged."
     )  # fmt: skip
     passed = summary(examples.passed()).replace("\N{NO-BREAK SPACE}", " ")
@@ -151,6 +151,14 @@ def test_rows_that_say_the_same_are_one_row_and_the_rest_can_be_unfolded() -> No
     assert page.count("<code>recall[class=") == 11  # the card, and each row once
     table = page[page.index('<table class="gates">') :]
     assert table[: table.index("</table>")].count("<code>recall[class=") == 2
+
+
+def test_a_table_of_variants_is_read_at_390_pixels_as_rows_that_name_their_numbers() -> None:
+    page = render_html(examples.refused())
+    variants = page[page.index('<table class="variants">') :]
+    for label in ("Accuracy", "F1 macro", "Size", "Time per call"):
+        assert f'data-label="{label}"' in variants
+    assert "@media (max-width:560px){.variants" in page
 
 
 def test_a_gate_that_refuses_or_warns_is_never_folded_away() -> None:

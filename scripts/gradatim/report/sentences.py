@@ -269,7 +269,8 @@ def summary(report: Report) -> str:
 
 def _decisive(gates: tuple[GateResult, ...]) -> str:
     """The first of the gates of which a plain sentence can be said, in it."""
-    return next(filter(None, map(plainly, gates)), "")
+    told = (plainly(gate, named=len(gates) > 1) for gate in gates)
+    return next(filter(None, told), "")
 
 
 def gates_lead(report: Report) -> str:

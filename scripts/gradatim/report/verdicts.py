@@ -10,14 +10,19 @@ from gradatim.report import numbers
 from gradatim.report.text import one_line
 
 
-def plainly(gate: GateResult) -> str:
-    """Its verdict without a word of statistics; empty where no number was found, and ``gate.text`` says all there is."""
+def plainly(gate: GateResult, *, named: bool = False) -> str:
+    """Its verdict without a word of statistics; empty where no number was found, and ``gate.text`` says all there is.
+
+    Args:
+        named: whether the sentence says which gate it is about.
+    """
     if gate.value is None or gate.threshold is None or gate.verdict is Verdict.INVALID:
         return ""
     found = _told(gate, gate.value)
     if gate.n > 1:
         found += f" {'in' if _timed(gate) else 'on'} {numbers.plural(gate.n, _unit(gate))}"
-    return f"Asked of {one_line(gate.gate, 60)}: {one_line(gate.wanted, 120)}. Found: {found}{_sureness(gate)}{_next(gate)}"
+    of = f" of {one_line(gate.gate, 60)}" if named else ""
+    return f"Asked{of}: {one_line(gate.wanted, 120)}. Found: {found}{_sureness(gate)}{_next(gate)}"
 
 
 def is_difference(gate: GateResult) -> bool:
