@@ -105,6 +105,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def screens(session: nox.Session) -> None:
+    """What a user sees, as pictures to look at: terminal and report, narrow and wide, light and dark. Needs Chromium."""
+    _install(session, "-e", ".[demo]")
+    folder = Path(session.create_tmp()).resolve() / "screens"
+    session.run("python", "docs/screens.py", str(folder))
+    session.log(f"Look at them: {folder}. The README's is docs/report.png.")
+
+
+@nox.session
 def newcomer(session: nox.Session) -> None:
     """The README and the tutorial, every command as written, in a fresh clone and a fresh environment."""
     _install(session, "-e", ".[onnx,test]", "pytest-timeout")
