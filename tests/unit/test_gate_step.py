@@ -343,6 +343,20 @@ def test_a_plan_tells_what_evaluation_would_stop_at(
     assert " ok " in size
 
 
+def test_what_stops_every_gate_is_said_once_in_a_plan(
+    project: GateProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    project.contract("accuracy: {at_least: 80%}\nrecall: {at_least: 50%, slices: every class}")
+    (project.root / "model.onnx").write_bytes(b"not a model")
+    code, said = planned(project, capsys)
+    assert code != 0
+    accuracy, recall = said.splitlines()
+    assert "one batch already stops: " in accuracy
+    assert str(project.root) not in accuracy
+    assert recall.endswith("one batch already stops, as said above.")
+
+
 def test_a_plan_tells_what_evaluation_would_stop_at_though_no_gate_waits_for_it(
     project: GateProject, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -314,6 +314,21 @@ def test_outside_of_git_it_says_what_to_do(tmp_path):
     assert 'git init && git add --all && git commit -m "A model"' in done.stderr
 
 
+def test_what_init_says_is_read_at_sixty_columns(tmp_path, monkeypatch):
+    """Also a question, a note, and what to do where there is no CI system."""
+    monkeypatch.setenv("COLUMNS", "60")
+    model_file(
+        tmp_path / "m.onnx",
+        [("x", "float32", ["n", 4])],
+        [("scores", "float32", ["n", 3]), ("onsets", "float32", ["n", 88])],
+    )
+    np.savez(tmp_path / "test.npz", x=np.zeros((60, 4), np.float32), label=["zebra", "ape", "mole"] * 20)
+    done = invoke(tmp_path, "init")
+    assert done.exit_code == 0, done.output
+    assert "note: " in done.output
+    assert max(map(len, done.output.splitlines())) <= 60, done.output
+
+
 def test_at_the_root_of_several_models_the_contracts_that_are_there_are_named(tmp_path):
     repository(tmp_path)
     for name in ("a", "b"):

@@ -131,11 +131,10 @@ def _say_what_was_shown(paths: DemoPaths, codes: dict[str, int]) -> None:
     from gradatim.projects.demo import BAD, report_of
 
     refused = [candidate for candidate in BAD if codes[candidate.name]]
-    _say(
-        f"\n{len(refused)} of {len(BAD)} bad candidates were refused, and nothing of them was tagged. So this ends with exit code 1, as a pull request would. Why, in a report each:"
-    )
+    told = f"{len(refused)} of {len(BAD)} bad candidates were refused, and nothing of them was tagged. So this ends with exit code 1, as a pull request would. Why, in a report each:"
+    _say(f"\n{options.row('', told)}")
     for candidate in refused:
-        _say(f"  {options.shown(report_of(paths, candidate.name))}  {candidate.title}")
+        _say(options.row(f"  {options.shown(report_of(paths, candidate.name))}  ", candidate.title))
 
 
 def _point_onwards(paths: DemoPaths) -> None:

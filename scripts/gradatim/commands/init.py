@@ -57,20 +57,20 @@ def command(folder: Path | None, force: bool, task: str | None, ci: str | None, 
         click.echo(render(proposal), nl=False)
         return 0
     path = write(proposal, force=force)
-    click.echo(f"wrote {path}", err=True)
+    click.echo(f"wrote {options.shown(path)}", err=True)
     for line in _seen(proposal):
-        click.echo(f"  {line}", err=True)
+        click.echo(options.row(f"  {line[:7]}", line[7:]), err=True)
     if proposal.versioned:
         _write_ci(path, ci, force=force)
     for note in proposal.notes:
-        click.echo(f"  note: {note}", err=True)
+        click.echo(options.row("  note: ", note), err=True)
     if not proposal.versioned:
-        click.echo(
-            "This folder is in no git repository, and versions are kept in git: git init && git add --all && "
-            'git commit -m "A model"',
-            err=True,
-        )
-    click.echo("Next: read it, then  gradatim gate --plan  and  gradatim run --until gate", err=True)
+        told = "This folder is in no git repository, and versions are kept in git:"
+        click.echo(options.row("", told), err=True)
+        click.echo('  git init && git add --all && git commit -m "A model"', err=True)
+    click.echo("Next: read it, then", err=True)
+    click.echo("  gradatim gate --plan         what each gate can see", err=True)
+    click.echo("  gradatim run --until gate    everything but a release", err=True)
     return 0
 
 
@@ -123,10 +123,8 @@ def _write_ci(path: Path, ci: str | None, *, force: bool) -> None:
     if system not in SYSTEMS:
         if ci is None:
             named = ", ".join(name for name in SYSTEMS if name != "github")
-            click.echo(
-                f"  no CI system is in use here; for one:  gradatim init --force --ci github  (or {named})",
-                err=True,
-            )
+            click.echo("  no CI system is in use here; for one:  gradatim init --force --ci github", err=True)
+            click.echo(f"  (or {named})", err=True)
         return
     contract = read_contract(path)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -42,13 +43,24 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
         return code
     shown = folded(rows)
     width = max((len(name) for name in (*(row.gate for row in shown), *(o.part for o in beside))), default=0)
+    said: set[str] = set()
     for row in shown:
         mark, colour = _mark(row)
-        click.echo(options.row(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  ", row.text))
+        text = _said_once(row.text, obstacles, said)
+        click.echo(options.row(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  ", text))
     for obstacle in beside:
         head = f"  {obstacle.part:<{width}}  {click.style('would stop ', fg='red')}  "
-        click.echo(options.row(head, str(obstacle.error)))
+        click.echo(options.row(head, _said_once(str(obstacle.error), (), said)))
     return code
+
+
+def _said_once(text: str, obstacles: Sequence[Obstacle], said: set[str]) -> str:
+    """A row's text, with paths as a person at this folder writes them; what stopped an earlier row is not said again."""
+    for error in {str(obstacle.error) for obstacle in obstacles}:
+        if error in text:
+            text = text.replace(f": {error}", ", as said above.") if error in said else text
+            said.add(error)
+    return text.replace(f"{Path.cwd()}/", "")
 
 
 def _held_up(candidate: Candidate, row: PlanRow, obstacles: Sequence[Obstacle]) -> PlanRow:
