@@ -73,13 +73,22 @@ def _shown(words: list[str], folder: Path, columns: int, command: str = "") -> s
             pass
         running.wait()
     os.close(mine)
-    return f"$ gradatim {' '.join([command or words[0], *words[1:]])}\n{_settled(said.decode())}"
+    return f"$ gradatim {command or ' '.join(words)}\n{_settled(said.decode())}"
 
 
 def _settled(said: str) -> str:
-    """What stays on the screen: lines that were written over, as progress is, and moves of the cursor are gone."""
-    said = re.sub(r"\x1b\[(?![0-9;]*m)[0-9;?]*[A-Za-z]", "", said.replace("\r\n", "\n"))
-    return "\n".join(line.rsplit("\r", 1)[-1] for line in said.split("\n"))
+    """What stays on the screen: lines that were erased, as progress is, are gone."""
+    lines = [""]
+    for part in re.split(r"(\x1b\[(?![0-9;]*m)[0-9;?]*[A-Za-z]|\r?\n|\r)", said):
+        if part.endswith("\n"):
+            lines.append("")
+        elif part == "\x1b[2K":
+            lines[-1] = ""
+        elif part == "\x1b[1A" and len(lines) > 1:
+            lines.pop()
+        elif part != "\r" and not re.match(r"\x1b\[(?![0-9;]*m)", part):
+            lines[-1] += part
+    return "\n".join(lines)
 
 
 def _terminal(text: str) -> str:

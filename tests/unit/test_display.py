@@ -6,6 +6,7 @@ import click
 import pytest
 
 from gradatim.commands.display import before_lines, step_lines
+from gradatim.commands.options import wrapped
 from gradatim.pipeline.walk import StepResult
 
 REFUSED = {
@@ -34,3 +35,11 @@ def test_no_line_is_wider_than_the_terminal(columns: int, monkeypatch: pytest.Mo
     words = " ".join(" ".join(lines).split())
     assert "new: 2" in words
     assert "gradatim.yml:27" in words
+
+
+def test_a_number_and_its_unit_stay_on_one_line() -> None:
+    text = "proven worse than the baseline: contrast at severity 5 (79.8 % -> 40.7 %), 12.5 ms and 3 points"
+    for columns in range(20, 90):
+        for line in wrapped(text, columns):
+            assert not line.startswith(("%", "ms", "points")), line
+    assert " ".join(wrapped(text, 30)) == text

@@ -153,6 +153,17 @@ def test_rows_that_say_the_same_are_one_row_and_the_rest_can_be_unfolded() -> No
     assert table[: table.index("</table>")].count("<code>recall[class=") == 2
 
 
+def test_how_often_it_may_be_wrong_is_said_to_its_end() -> None:
+    told = (
+        "How often this may be wrong: "
+        + "a candidate that breaks a rule is released in at most 5 % of cases. " * 6
+        + "The end."
+    )
+    report = replace(examples.refused(), budget=told)
+    for shown in (render_html(report), render_markdown(report), render_markdown(replace(report, gates=()))):
+        assert "The end." in shown
+
+
 def test_a_table_of_variants_is_read_at_390_pixels_as_rows_that_name_their_numbers() -> None:
     page = render_html(examples.refused())
     variants = page[page.index('<table class="variants">') :]

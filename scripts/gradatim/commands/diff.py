@@ -114,7 +114,7 @@ def _show(found: Difference, *, everything: bool) -> None:
         if everything or (changed and "[" not in label):
             click.echo(f"{label:<26} {_told(before):>12} -> {_told(after):>12}")
     for what, was, now in found.training:
-        click.echo(f"training  {what}  {_short(was)} -> {_short(now)}")
+        click.echo(options.row(f"training  {what}  ", f"{_short(was)} -> {_short(now)}"))
     for path, before_file, after_file in found.files:
         mark = "+" if before_file is None else "-" if after_file is None else "~"
         click.echo(f"file  {mark} {path}")

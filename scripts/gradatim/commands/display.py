@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import click
 
-from gradatim.commands.options import coloured
+from gradatim.commands.options import coloured, wrapped
 from gradatim.pipeline.graph import Step
 from gradatim.pipeline.walk import StepResult
 from gradatim.progress import Event
@@ -111,9 +110,7 @@ def before_lines(paragraphs: list[str]) -> list[str]:
 def told_lines(word: str, paragraphs: list[str]) -> list[str]:
     """Something worth a look that is no step, in the columns of the steps; nothing where there is nothing to tell."""
     indent = " " * (2 + _NAME)
-    lines = [
-        indent + part for paragraph in paragraphs for part in textwrap.wrap(paragraph, width() - len(indent))
-    ]
+    lines = [indent + part for paragraph in paragraphs for part in wrapped(paragraph, width() - len(indent))]
     return (
         ["  " + coloured(word.ljust(_NAME), "INCONCLUSIVE") + lines[0].lstrip(), *lines[1:]] if lines else []
     )
@@ -121,7 +118,7 @@ def told_lines(word: str, paragraphs: list[str]) -> list[str]:
 
 def last_lines(outcome: str, verdict: str, report: str) -> list[str]:
     """How a walk ended, and where its report lies: on one line where both fit."""
-    told = [f"  {coloured(line, verdict)}" for line in textwrap.wrap(outcome, width() - 2)]
+    told = [f"  {coloured(line, verdict)}" for line in wrapped(outcome, width() - 2)]
     fits = len(click.unstyle(told[-1])) + 2 + len(report) <= width()
     return [*told[:-1], f"{told[-1]}  {report}".rstrip()] if fits else [*told, f"  {report}"]
 
@@ -138,15 +135,15 @@ def step_lines(result: StepResult) -> list[str]:
     plain = 2 + _NAME + len(first)
     if plain + len(told) + 1 <= width():
         line += " " * (width() - plain - len(told)) + told
-        wrapped = [line]
+        lines = [line]
     else:
-        head, *rest = textwrap.wrap(first, width() - _NAME - 12) or [""]
-        wrapped = [f"  {name}{head}" + " " * max(1, width() - 2 - _NAME - len(head) - len(told)) + told]
-        wrapped += [" " * (2 + _NAME) + part for part in rest]
-    wrapped += [" " * (2 + _NAME) + line for line in more]
+        head, *rest = wrapped(first, width() - _NAME - 12) or [""]
+        lines = [f"  {name}{head}" + " " * max(1, width() - 2 - _NAME - len(head) - len(told)) + told]
+        lines += [" " * (2 + _NAME) + part for part in rest]
+    lines += [" " * (2 + _NAME) + line for line in more]
     for refusal in result.record.get("refusals", ()):
-        wrapped += refusal_lines(refusal)
-    return wrapped
+        lines += refusal_lines(refusal)
+    return lines
 
 
 def refusal_lines(refusal: dict[str, Any]) -> list[str]:
@@ -154,7 +151,7 @@ def refusal_lines(refusal: dict[str, Any]) -> list[str]:
     place = f"   {refusal['place']}" if refusal.get("place") else ""
     indent = " " * (2 + _NAME)
     told = f"Cannot tell: {refusal['text']}" if refusal["verdict"] == "INCONCLUSIVE" else refusal["text"]
-    first, *rest = textwrap.wrap(told, width() - len(indent)) or [refusal["gate"]]
+    first, *rest = wrapped(told, width() - len(indent)) or [refusal["gate"]]
     return [
         indent + coloured(first, refusal["verdict"]),
         *(indent + line for line in rest),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
     from gradatim.ci.github import GitHub
 
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|points?|[mu]?s|min|[kMG]?B|m?J)(?![a-z]))")
 _ROOM = 26
 """Columns beside a head in which a text still reads well."""
 
@@ -158,9 +160,16 @@ def row(head: str, text: str) -> str:
     if taken + len(text) <= columns:
         return f"{head}{text}".rstrip()
     indent = taken if columns - taken >= _ROOM else 6
-    wrapped = textwrap.wrap(text, columns - indent, break_on_hyphens=False)
-    lines = [head + wrapped[0], *wrapped[1:]] if indent == taken else [head.rstrip(), *wrapped]
+    lines = wrapped(text, columns - indent)
+    lines = [head + lines[0], *lines[1:]] if indent == taken else [head.rstrip(), *lines]
     return f"\n{' ' * indent}".join(lines)
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """A text in lines of so many columns, none of them torn between a number and its unit."""
+    kept = _UNIT.sub("\N{NO-BREAK SPACE}", text)
+    lines = textwrap.wrap(kept, columns, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}

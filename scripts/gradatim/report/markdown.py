@@ -148,10 +148,10 @@ def _refusals(report: Report) -> str:
 
 def _gates(report: Report) -> str:
     if not report.gates:
-        return escape(report.budget) if report.budget else ""
+        return escape(report.budget, 1000) if report.budget else ""
     parts = [f"### Gates: {sentences.tally(report)}", gates_table(report)]
     if report.budget:
-        parts.append(escape(report.budget))
+        parts.append(escape(report.budget, 1000))
     return "\n\n".join(parts)
 
 
