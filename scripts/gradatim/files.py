@@ -16,7 +16,7 @@ from typing import Any
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput, did_you_mean
 
 _CHUNK = 1 << 20
-_MOST_DIGITS = 40
+_MOST_DIGITS = 300
 _NEAR = (1, 2, 3)
 _LOOKED_AT = 5000
 """How deep a file is looked for that was misspelt, and among how many."""
@@ -160,8 +160,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def parse_json(text: str | bytes, name: str) -> Any:
+def parse_json(text: str | bytes, name: str, *, halves: bool = False) -> Any:
     """Strict JSON: a duplicate key, NaN, Infinity, a number out of all bounds, half a character are refused.
+
+    Args:
+        halves: let half a character pass, for whoever makes texts fit to be written.
 
     Raises:
         InvalidInput: the text is not strict JSON; ``name`` says whose text it is.
@@ -175,7 +178,7 @@ def parse_json(text: str | bytes, name: str) -> Any:
             parse_float=_finite,
         )
         escaped = text if isinstance(text, str) else text.decode(errors="replace")
-        if "\\ud" in escaped.lower():  # half of a pair is no character
+        if not halves and "\\ud" in escaped.lower():  # half of a pair is no character
             json.dumps(found, ensure_ascii=False).encode()
         return found
     except (ValueError, UnicodeDecodeError, RecursionError) as error:

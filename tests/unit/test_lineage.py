@@ -102,7 +102,7 @@ def test_a_mistake_is_named_with_what_would_be_right(tmp_path, change, said):
         ('{"seed": 1', "not valid JSON"),
         ('{"seed": 1, "seed": 2}', "stands twice"),
         ('{"metrics": {"loss": NaN}}', "write null"),
-        ('{"metrics": {"loss": [1, 1e999]}}', "metrics.loss is neither"),
+        ('{"metrics": {"loss": [1, 1e999]}}', "1e999 is beyond every number"),
         ("[1, 2]", "not in the format"),
         ("{}", "records nothing"),
         ("null", "not in the format"),

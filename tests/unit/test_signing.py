@@ -35,11 +35,12 @@ from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.signature_bundle import read_content
 from gradatim.evidence.signatures import check_signature
 from gradatim.evidence.signing import KEY_VARIABLE, PASSWORD_VARIABLE, IdentitySigner, KeySigner
+from gradatim.pipeline.graph import GRAPH
 from gradatim.pipeline.step import run_step
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import assign
 from gradatim.releasing.signing import signing_for
-from gradatim.steps import gate, tag
+from gradatim.steps import tag
 
 SIGNATURES = Path(__file__).parent / "signatures"
 FILES = [FileEntry("a.onnx", 1, "a" * 64), FileEntry("release.json", 2, "b" * 64)]
@@ -340,11 +341,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         git(root, "add", "gradatim.yml", "keys", "model.onnx")
         git(root, "commit", "-q", "-m", "Sign what goes to production")
         git(root, "push", "-q", "origin", "HEAD")
-        for step in ("inspect", "evaluate"):
-            run_step(step, opened(root))
-        release = opened(root)
-        outcome = gate.run(release)
-        release.workspace.save(outcome.statement(release, "gate", gate.depends_on(release), 0.0))
+        for step in GRAPH:
+            if not step.asked and step.name not in ("tag", "publish"):
+                run_step(step.name, opened(root))
     return folder
 
 

@@ -29,7 +29,7 @@ def read_json_file(path: Path, place: str) -> Lineage:
             raise InvalidInput(f"{place} has more than {MOST_BYTES // 1_000_000} MB. Log fewer steps to it.")
         data = path.read_bytes()
     try:
-        record = parse_json(data, place)
+        record = parse_json(data, place, halves=True)
     except InvalidInput as error:
         nan = " JSON has no NaN and no infinity: write null." if "is not a number" in str(error) else ""
         raise InvalidInput(f"{error}{nan}") from error
