@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,37 +12,64 @@ from gradatim.commands import options
 
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
+    from gradatim.checks.live import Glance, Progression
+    from gradatim.checks.prometheus import Series
 
 
 @click.command("canary", short_help="Prove a candidate on traffic, recorded or live.")
 @click.argument("version", metavar="[VERSION]", required=False)
-@click.option("--replay", "recording", metavar="FILE", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recorded requests: JSON lines, an access log with bodies, or a HAR file.")  # fmt: skip
+@click.option("--replay", "recording", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Recorded requests: JSON lines, an access log with bodies, or a HAR file.")  # fmt: skip
+@click.option("--prometheus", "url", metavar="URL", help="Where live requests are counted; the steps are 5, 25, 50 and 100 %.")  # fmt: skip
+@click.option("--shift", metavar="COMMAND", help="With --prometheus: gives the candidate `{percent}` per cent of the traffic.")  # fmt: skip
+@click.option("--requests", metavar="NAME", help="The counter of requests. Default: http_requests_total.")
+@click.option("--failed", metavar="MATCHERS", help="What makes it count failed requests. Default: code=~\"5..\".")  # fmt: skip
+@click.option("--latency", metavar="NAME", help="The histogram of seconds. Default: http_request_duration_seconds.")  # fmt: skip
+@click.option("--label", metavar="LABEL", help="The label that holds the version. Default: version.")
+@click.option("--every", metavar="SECONDS", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Between two looks.")  # fmt: skip
+@click.option("--patience", metavar="SECONDS", type=click.FloatRange(min=0), default=3600, show_default=True, help="Stop after so long in one step; 0 looks once. The same command goes on.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Begin anew, whatever was done before.")
 @options.stage
 @options.contract
 @options.as_json
 def command(
     version: str | None,
-    recording: Path,
+    recording: Path | None,
+    url: str | None,
+    shift: str | None,
+    every: float,
+    patience: float,
     force: bool,
     stage: str | None,
     contract_path: str | None,
     json_wanted: bool,
+    **named: str | None,
 ) -> int:
-    """Send recorded requests through VERSION (or the model here) and the release that it would replace, and judge errors,
-    agreement and latency by the gates under `canary`.
+    """Judge errors, agreement and latency of a candidate beside the release that it would replace, by the gates under `canary`.
 
-    A failed request is a failure; a recording without requests never passes. What was killed in the middle goes on where
-    it was.
+    --replay sends recorded requests through both: VERSION, or the model here. --prometheus reads what both versions did on
+    live traffic, step by step: VERSION, or what the stage holds; where a gate is broken, the stage is rolled back.
+    Without traffic nothing ever passes. What was killed in the middle goes on where it was.
 
     \b
     Examples:
       gradatim canary --replay requests.jsonl
       gradatim canary v1.1.0 --replay access.log.jsonl --stage production
+      gradatim canary --prometheus http://127.0.0.1:9090 --stage production --shift "./split.sh {percent}"
     """
+    from gradatim.checks.prometheus import Series
     from gradatim.commands.opening import open_candidate
+    from gradatim.errors import UsageError
 
-    return _replayed(open_candidate(contract_path, stage), version, recording, force, json_wanted)
+    if (recording is None) == (url is None):
+        raise UsageError(
+            "Name the traffic: --replay FILE for recorded requests, or --prometheus URL for live ones."
+        )
+    candidate = open_candidate(contract_path, stage)
+    if recording is not None:
+        return _replayed(candidate, version, recording, force, json_wanted)
+    series = Series(**{name: value for name, value in named.items() if value is not None})
+    canary = _Live(candidate, str(url), series, shift, every, patience, json_wanted)
+    return canary.run(version, force)
 
 
 def _replayed(
@@ -75,8 +103,148 @@ def _replayed(
     else:
         click.echo(f"{mine.label} beside {baseline.label}, {len(exchanges)} requests of {recording.name}")
         for result in results:
-            shown = options.coloured(f"{result.verdict.value:13}", result.verdict.value)
-            click.echo(options.row(f"  {shown}", result.text))
+            _show(result)
         if first:
             click.echo(options.row("  first failure: ", first))
     return 0 if verdict is Verdict.PASS else 1
+
+
+def _show(result: Any) -> None:
+    shown = options.coloured(f"{result.verdict.value:13}", result.verdict.value)
+    click.echo(options.row(f"  {shown}", result.text))
+
+
+class _Live:
+    """A canary on live traffic, from the command line."""
+
+    def __init__(
+        self, candidate: Candidate, url: str, series: Series, shift: str | None, every: float, patience: float,
+        json_wanted: bool,
+    ) -> None:  # fmt: skip
+        from gradatim.checks.prometheus import Prometheus
+
+        self.candidate, self.series, self.command = candidate, series, shift
+        self.server = Prometheus(url)
+        self.every, self.patience, self.json_wanted = every, patience, json_wanted
+        self.stage = candidate.stage or candidate.contract.ladder[-1]
+        self.looks: list[Any] = []
+        self.began = time.monotonic()
+
+    def run(self, version: str | None, force: bool) -> int:
+        from gradatim.checks.canary import rules_of
+        from gradatim.checks.live import live_rules, look_at, plan_of, progression_of, walk
+        from gradatim.files import digest_of
+
+        mine, base = self._pair(version)
+        rules = live_rules(rules_of(self.candidate.contract, self.stage))
+        self.candidate.workspace.prepare()
+        name = digest_of([self.stage, base, mine])[:16]
+        record = self.candidate.workspace.folder / "canary" / f"live-{name}.json"
+        if force:
+            record.unlink(missing_ok=True)
+        standing = progression_of(record, base, mine)
+        self._say(f"{mine} beside {base} in {self.stage}, from {standing.percent} % of the traffic on")
+        for text in plan_of(rules):
+            self._say(options.row("  ", text))
+        ended = walk(
+            standing,
+            lambda at: look_at(self.server, self.series, rules, at),
+            clock=self.server.now,
+            shift=self._shift,
+            wait=self._wait,
+            record=record,
+            show=self._shown,
+        )
+        return self._end(ended)
+
+    def _pair(self, version: str | None) -> tuple[str, str]:
+        from gradatim.errors import UsageError
+
+        model = self.candidate.registry.model(self.candidate.name)
+        holder = model.holder(self.stage)
+        put_back = model.rolled_back(self.stage) is not None
+        release = model.release(version) if version else holder.release if holder and not put_back else None
+        if release is None:
+            holds = "was put back to an earlier release" if put_back else "holds no release"
+            raise UsageError(
+                f"{self.stage} {holds}. Name the candidate: gradatim canary VERSION --prometheus URL"
+            )
+        mine, base = (side.release for side in self.candidate.replaced.released(release))
+        return (mine.label if mine else ""), (base.label if base else "")
+
+    def _end(self, ended: Progression) -> int:
+        undone = self._roll_back(ended) if ended.verdict == "FAIL" else None
+        told = {
+            "PASS": f"{ended.candidate} has all of the traffic, and every gate holds.",
+            "FAIL": f"{ended.candidate} is out: {' '.join(ended.why)} {undone}",
+        }
+        text = told.get(
+            str(ended.verdict),
+            f"Undecided at {ended.percent} %: nothing was changed. The same command goes on from here.",
+        )
+        record = {"verdict": ended.verdict, "percent": ended.percent, "baseline": ended.baseline,
+                  "candidate": ended.candidate, "rolled_back": undone, "looks": self.looks, "text": text}  # fmt: skip
+        options.answer(self.json_wanted, record, text)
+        return 0 if ended.verdict == "PASS" else 1
+
+    def _roll_back(self, ended: Progression) -> str:
+        """Traffic first, then what the registry says that the stage holds."""
+        from gradatim.errors import GradatimError
+        from gradatim.steps import rollback
+
+        told = []
+        try:
+            self._shift(0)
+        except GradatimError as error:
+            told.append(str(error))
+        fresh = self.candidate.anew(same_registry=False)
+        holder = fresh.registry.model(fresh.name).holder(self.stage)
+        if holder is None or holder.label != ended.candidate:
+            told.append(f"{self.stage} does not hold it, so the registry is as it was.")
+            return " ".join(told)
+        reason = f"canary at {ended.percent} %: {' '.join(ended.why)}"
+        planned = rollback.plan(fresh, self.stage, ended.baseline, out=ended.candidate, reason=reason)
+        rollback.run(fresh, planned, reason)
+        told += [f"{self.stage} is back at {planned.target}.", *rollback.follow(fresh, planned)]
+        return " ".join(told)
+
+    def _shift(self, percent: int) -> None:
+        import shlex
+        import subprocess
+
+        from gradatim.errors import EnvironmentLacks
+
+        self.began = time.monotonic()
+        if self.command is None:
+            self._say(f"  give the candidate {percent} % of the traffic")
+            return
+        words = [word.replace("{percent}", str(percent)) for word in shlex.split(self.command)]
+        try:
+            done = subprocess.run(words, cwd=self.candidate.root, capture_output=True, text=True, timeout=600)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EnvironmentLacks(f"--shift could not run for {percent} %: {error}.") from error
+        if done.returncode:
+            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            raise EnvironmentLacks(f"--shift failed for {percent} % with {done.returncode}: {' '.join(last)}")
+
+    def _wait(self) -> bool:
+        if time.monotonic() - self.began + self.every > self.patience:
+            return False
+        time.sleep(self.every)
+        return True
+
+    def _shown(self, look: Glance) -> None:
+        from gradatim.checks.live import as_json
+
+        self.looks.append(as_json(look))
+        if look.text:
+            self._say(options.row(f"{look.percent:5} %  waiting: ", look.text))
+            return
+        ends = {"PASS": "next", "FAIL": "broken"}.get(look.verdict.value, "waiting")
+        self._say(f"{look.percent:5} %  {look.requests} requests  {ends}")
+        for result in look.results:
+            if not self.json_wanted:
+                _show(result)
+
+    def _say(self, text: str) -> None:
+        click.echo(text, err=self.json_wanted)
