@@ -193,7 +193,7 @@ def comparable(statement: Statement) -> dict[str, Any]:
 
 
 def _plain(value: Any, key: str) -> Any:
-    if key in ("seconds", "made", "latency_ratio", "score"):
+    if key in ("seconds", "made", "latency_ratio", "score", "timed"):
         return "#"
     if isinstance(value, dict):
         named = {_plain(name, ""): _plain(inner, name) for name, inner in sorted(value.items())}

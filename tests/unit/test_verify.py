@@ -377,8 +377,9 @@ def misled(repo: Path, tmp_path: Path) -> tuple[Path, Path]:
 def call(*arguments: str, at: Path) -> tuple[int, str]:
     """Exit code and words of a command."""
     done = subprocess.run(
-        [sys.executable, "-m", "gradatim", *arguments], cwd=at, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "gradatim", *arguments], cwd=at, capture_output=True, text=True, check=False,
+        env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,10 @@ _SAID = {
               help="A download that must be exactly this release; may be given several times.")  # fmt: skip
 @click.option("--self-consistent", is_flag=True,
               help="Take a folder whose files agree with each other, although nothing proves where it comes from.")  # fmt: skip
+@click.option("--replay", is_flag=True,
+              help="Make every verdict again from the counts and rounds in the evidence; neither model nor data is needed.")  # fmt: skip
+@click.option("--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Judge the release by gates of your own, by its evidence alone: a file with `gates:` as in a contract.")  # fmt: skip
 @click.option("--signed", is_flag=True, help="Refuse an unsigned release, whatever its stage demands.")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
               help="Public key (PEM) that must have signed, in place of the contract's `signing`.")  # fmt: skip
@@ -52,6 +56,8 @@ def command(
     offline: bool,
     folder: tuple[Path, ...],
     self_consistent: bool,
+    replay: bool,
+    policy: Path | None,
     signed: bool,
     key: tuple[Path, ...],
     identity: tuple[str, ...],
@@ -62,7 +68,8 @@ def command(
 
     A version or a stage is looked up in git. A release folder is held against itself and, offline, against the tag of its
     version in the repository here, or in the one that it lies in. For any other file it is told which release it belongs
-    to. Signatures are checked offline, by what the contract says under `signing`.
+    to. Signatures are checked offline, by what the contract says under `signing`. With --replay every verdict is made again
+    from the evidence, and with --policy your own gates judge it.
 
     \b
     proven           a tag or a trusted signature vouches for every byte          exit 0
@@ -75,6 +82,7 @@ def command(
       gradatim verify production
       gradatim verify releases/v1.1.0
       gradatim verify download/v1.1.0 --key release.pub
+      gradatim verify download/v1.1.0 --replay --policy ours.yml
       gradatim verify model/digits.onnx
     """
     from gradatim.commands.registry_view import contract_nearby
@@ -92,6 +100,7 @@ def command(
     if path.is_dir():
         signatures = _signatures(contract_nearby(contract_path), given, demanded=signed)
         found = _verify_folder(path, contract_path, signatures)
+        found = _second_opinion(found, lambda name: (path / name).read_bytes(), replay, policy)
         return _tell(found, json_wanted=json_wanted, self_consistent=self_consistent)
     if path.is_file():
         return _verify_file(path, contract_path, json_wanted=json_wanted)
@@ -118,7 +127,39 @@ def command(
         result = replace(
             result, notes=(*result.notes, f"no approval of {release} for {release.stage} is recorded")
         )
+    result = _second_opinion(result, lambda name: _kept(view, release, name), replay, policy)
     return _tell(result, json_wanted=json_wanted)
+
+
+def _kept(view: RegistryView, release: Release, name: str) -> bytes:
+    """What git keeps of a release."""
+    from gradatim.registry.ledger import open_ledger
+
+    return open_ledger(view.repository, release.manifest or "", fetch=False).read(f"{release}/{name}")
+
+
+def _second_opinion(
+    found: Verification, read: Callable[[str], bytes], replay: bool, policy: Path | None
+) -> Verification:
+    """The verdicts made again, and those of other gates; nothing where the evidence itself does not hold."""
+    if any(
+        finding.problem in ("missing evidence", "broken evidence", "broken record")
+        for finding in found.findings
+    ):
+        return found
+    from gradatim.contract.policy import read_policy
+    from gradatim.evidence import opinion
+    from gradatim.evidence.release_record import EVIDENCE_FILE, RECORD_FILE, ReleaseRecord
+    from gradatim.evidence.statement import Bundle
+
+    evidence = Bundle.from_bytes(read(EVIDENCE_FILE))
+    variant = ReleaseRecord.from_bytes(read(RECORD_FILE)).variant
+    opinions = [opinion.replayed(evidence, variant)] if replay else []
+    if policy is not None:
+        grounds = opinion.asked_of(evidence)
+        rules = read_policy(policy, grounds.task if grounds is not None else None)
+        opinions.append(opinion.judged_by(rules, evidence, variant, policy.name))
+    return opinion.with_opinion(found, opinions)
 
 
 def _signatures(contract: ReadContract | None, given: Trust, *, demanded: bool) -> Signatures:

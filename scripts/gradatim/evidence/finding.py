@@ -15,6 +15,8 @@ Problem = Literal[
     "missing evidence",
     "foreign evidence",
     "refused gate",
+    "altered verdict",
+    "untold verdict",
     "other release",
     "moved tag",
     "altered tag",
@@ -30,7 +32,9 @@ UNSIGNED = "unsigned"
 
 Answer = Literal["proven", "no gates", "self-consistent", "altered", "refused"]
 
-_NOT_ALTERED: frozenset[Problem] = frozenset({"unproven tag", "refused gate", "unsigned", "unreachable"})
+_NOT_ALTERED: frozenset[Problem] = frozenset(
+    {"unproven tag", "refused gate", "untold verdict", "unsigned", "unreachable"}
+)
 """Findings that say nothing against the bytes: what would prove or allow them is not there."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.evidence.codec import encode, keys
 from gradatim.evidence.statement import Statement
 from gradatim.evidence.trial import Trial
+from gradatim.gates.grounds import Grounds
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
 from gradatim.metrics.diagnostics import CalibrationBin, Overlap, WeakSlice
@@ -217,12 +218,14 @@ class Judged(Found):
         refused_variants: why, gate by gate, of each variant that was preferred to it.
         stage: whose rules were asked for; None on a branch without a stage.
         budget: a sentence on how often this test set may still be used.
+        grounds: what the verdicts on it rest on; None in evidence of older versions.
     """
 
     chosen: str
     refused_variants: Mapping[str, tuple[str, ...]]
     stage: str | None
     budget: str
+    grounds: Grounds | None = None
 
 
 @dataclass(frozen=True)

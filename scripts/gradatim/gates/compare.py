@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.gates.grounds import Beside, Bounds
 from gradatim.gates.paired import not_worse, regression_p
 from gradatim.metrics import intervals, tails
 from gradatim.metrics.samples import MetricSamples, resampled
@@ -43,6 +45,49 @@ class Comparison:
     spread: float | None = None
 
 
+@dataclass(frozen=True)
+class Told(MetricSamples):
+    """Samples that are elsewhere: their counts, and what was found out about the rest.
+
+    Attributes:
+        intervals: its bounds; one that is surer than was asked for does.
+        pairs: how it compares with the baseline.
+        p_values: how likely the value is where a bound holds, by the bound.
+    """
+
+    intervals: tuple[Bounds, ...] = ()
+    pairs: tuple[Beside, ...] = ()
+    p_values: Mapping[float, float] = field(default_factory=dict)
+
+    def _bounds(self, alpha: float) -> tuple[float, float] | None:
+        if self.successes is not None and self.trials is not None:
+            return super()._bounds(alpha)
+        found = _surest(self.intervals, alpha)
+        return None if found is None else (found.low, found.high)
+
+    def against(self, margin: float, ratio: float, alpha: float) -> Comparison:
+        """How it compares, as far as that was found out.
+
+        Raises:
+            InvalidInput: nobody compared it with that share of the baseline's value.
+        """
+        of_ratio = [pair for pair in self.pairs if math.isclose(pair.ratio, ratio, rel_tol=1e-9)]
+        if not of_ratio or of_ratio[0].difference is None:
+            share = "" if ratio == 1 else f" with {100 * ratio:.4g} % of it"
+            raise InvalidInput(f"The evidence does not compare {self.metric} with the baseline's{share}.")
+        seen = of_ratio[0]
+        bounds = _surest([pair.bounds for pair in of_ratio if pair.bounds is not None], alpha)
+        low, high = (None, None) if bounds is None else (bounds.low, bounds.high)
+        p = next((pair.p for pair in of_ratio if pair.by == margin), None)
+        return Comparison(seen.difference or 0.0, low, high, p, seen.n, spread=seen.spread)
+
+
+def _surest(intervals: Iterable[Bounds], alpha: float) -> Bounds | None:
+    """The narrowest interval that is as sure as was asked for; None where none is."""
+    sure = [bounds for bounds in intervals if bounds.alpha <= alpha * (1 + 1e-9)]
+    return max(sure, key=lambda bounds: bounds.alpha, default=None)
+
+
 def compare(
     new: MetricSamples,
     old: MetricSamples,
@@ -66,6 +111,8 @@ def compare(
     Raises:
         InvalidInput: the samples are of different items or of different metrics, or one has no value.
     """
+    if isinstance(new, Told) and new.outcomes is None:
+        return new.against(margin, ratio, alpha)
     if new.metric != old.metric or new.where != old.where or new.pairing != old.pairing:
         raise InvalidInput(
             f"{new.metric} of the candidate and of the baseline were measured on different items or labels, so they "

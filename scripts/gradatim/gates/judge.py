@@ -149,7 +149,7 @@ def _guarded(gate: Gate, case: Case, vetoes: list[tuple[Gate, float]]) -> GateRe
     if nothing_to_compare or (case.reuse is not None and case.reuse.refusal):
         return _judge_one(gate, case)
     try:
-        p = _regression_p(gate, case)
+        p = regression_p(gate, case)
     except InvalidInput as error:
         return gate.result(Verdict.INVALID, str(error))
     if isinstance(p, GateResult):
@@ -158,7 +158,7 @@ def _guarded(gate: Gate, case: Case, vetoes: list[tuple[Gate, float]]) -> GateRe
     return None
 
 
-def _regression_p(gate: Gate, case: Case) -> float | GateResult:
+def regression_p(gate: Gate, case: Case) -> float | GateResult:
     """p-value of "no regression" for a veto; a verdict where there is none to be had."""
     p: float | GateResult | None
     if gate.rule.bound in ("not_worse", "keep"):

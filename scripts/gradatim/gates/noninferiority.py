@@ -23,7 +23,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     if isinstance(pair, GateResult):
         return pair
     new, old = pair
-    ratio, margin = _terms(gate, old.value or 0.0)
+    ratio, margin = terms(gate, old.value or 0.0)
     found = compare(new, old, margin=margin, ratio=ratio, alpha=gate.alpha)
     numbers = {
         "value": found.value,
@@ -68,7 +68,7 @@ def veto_p(gate: Gate, case: Case) -> float | GateResult | None:
     pair = _pair(gate, case)
     if isinstance(pair, GateResult):
         return pair
-    ratio, margin = _terms(gate, pair[1].value or 0.0)
+    ratio, margin = terms(gate, pair[1].value or 0.0)
     return compare(*pair, margin=margin, ratio=ratio, alpha=gate.alpha, veto=True).p_worse
 
 
@@ -130,7 +130,7 @@ def _on_known(case: Case) -> str:
     return f", on the {len(case.candidate.common)} of {len(case.candidate)} {case.noun} whose label it knows"
 
 
-def _terms(gate: Gate, old: float) -> tuple[float, float]:
+def terms(gate: Gate, old: float) -> tuple[float, float]:
     """(ratio, margin) of a comparison; a share of a value below zero is room for the worse all the same."""
     rule, higher = gate.rule, gate.meaning.higher_is_better
     if rule.bound != "keep" and not gate.relative:

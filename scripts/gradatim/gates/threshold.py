@@ -8,6 +8,7 @@ from typing import Any
 
 from gradatim.gates import exact, wording
 from gradatim.gates.case import Case
+from gradatim.gates.compare import Told
 from gradatim.gates.exact import POWER_QUANTILE, decide
 from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.quality import counted, few_positives, foreign, realistic, samples_of, unmeasured
@@ -119,6 +120,8 @@ def veto_p(gate: Gate, samples: MetricSamples) -> float | None:
         if sign > 0:
             return float(bdtr(samples.successes, samples.trials, share))
         return float(bdtr(samples.trials - samples.successes, samples.trials, 1 - share))
+    if isinstance(samples, Told):
+        return samples.p_values.get(gate.rule.amount)
     # the smallest alpha whose bound still clears the threshold, by bisection on its logarithm
     low, high = -30.0, math.log(0.5)
     for _ in range(40):

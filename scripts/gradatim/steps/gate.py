@@ -19,7 +19,6 @@ from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from gradatim.gates.case import Case
-    from gradatim.gates.flips import SelfFlips
     from gradatim.gates.latency import PairedTiming
     from gradatim.gates.planning import PlanRow
     from gradatim.gates.reuse import Reuse
@@ -47,18 +46,20 @@ def run(candidate: Candidate) -> Outcome:
     """Judge each variant in the order of preference; choose the first that everything is proven for."""
     from gradatim.gates.budget import error_budget
     from gradatim.gates.judge import first_proven
+    from gradatim.gates.recording import grounds_of
     from gradatim.report.collect import collect
     from gradatim.report.writing import write_documents, write_report
 
     variants = candidate.forms.all
     standing = _standing_results(candidate)
     by_name = {variant.name: variant for variant in variants}
-    found, judged = first_proven(
-        tuple(by_name),
-        lambda name, share: [
-            *_behaviour_results(candidate, by_name[name]), *_judge(candidate, by_name[name], share)
-        ],
-    )  # fmt: skip
+    cases: dict[str, Case] = {}
+
+    def judged_among(name: str, forms: int) -> list[GateResult]:
+        cases[name] = replace(cases.get(name) or _case(candidate, by_name[name]), forms=forms)
+        return [*_behaviour_results(candidate, by_name[name]), *_judge(candidate, cases[name])]
+
+    found, judged = first_proven(tuple(by_name), judged_among)
     chosen = by_name[found] if found is not None else variants[0]
     results = (*standing, *judged[chosen.name])
     verdict = Verdict.worst(result.verdict for result in results if result.blocking)
@@ -76,7 +77,18 @@ def run(candidate: Candidate) -> Outcome:
         verdict,
         (),
         results,
-        Judged(chosen.name, refused, candidate.stage, budget.text),
+        Judged(
+            chosen.name,
+            refused,
+            candidate.stage,
+            budget.text,
+            grounds_of(
+                candidate.contract.rules_for(candidate.stage),
+                cases[chosen.name],
+                results,
+                on_inconclusive=_on_inconclusive(candidate),
+            ),
+        ),
     )
     report = collect(candidate, outcome)
     write_report(report, candidate.workspace)
@@ -200,20 +212,22 @@ def _behaviour_results(candidate: Candidate, variant: Variant) -> list[GateResul
     return [gate for gate in statement.gates if gate.variant == variant.name] if statement else []
 
 
-def _judge(candidate: Candidate, variant: Variant, forms: int) -> list[GateResult]:
+def _judge(candidate: Candidate, case: Case) -> list[GateResult]:
     from gradatim.gates.judge import judge
 
+    rules = candidate.contract.rules_for(candidate.stage)
+    return judge(rules, case, on_inconclusive=_on_inconclusive(candidate))
+
+
+def _on_inconclusive(candidate: Candidate) -> str:
     stage = candidate.contract.parts.stages.get(candidate.stage or "")
-    return judge(
-        candidate.contract.rules_for(candidate.stage),
-        replace(_case(candidate, variant), forms=forms),
-        on_inconclusive=stage.on_inconclusive if stage else "fail",
-    )
+    return stage.on_inconclusive if stage else "fail"
 
 
 def _case(candidate: Candidate, variant: Variant) -> Case:
     from gradatim.checks.robustness_scores import load_scores
     from gradatim.gates.case import Case
+    from gradatim.gates.flips import self_flips_of
 
     proven = {
         s: st
@@ -236,7 +250,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         robustness={score.corruption: score for score in scores},
         timings=timings,
         rounds=rounds,
-        self_flips=_self_flips(measurements),
+        self_flips=self_flips_of(measurements, BASELINE),
         reuse=_reuse(candidate),
         noun=_noun(candidate),
         baseline_name=base.label if base else "the baseline",
@@ -247,16 +261,6 @@ def _reuse(candidate: Candidate) -> Reuse | None:
     """What the uses of the test set mean for the verdicts."""
     statement = None if "evaluate" in candidate.unproven else candidate.workspace.statement("evaluate")
     return reuse_of(candidate, statement)
-
-
-def _self_flips(measurements: list[Measurement]) -> SelfFlips | None:
-    """How often the baseline flips on itself, where it was run twice."""
-    from gradatim.gates.flips import SelfFlips
-
-    for found in measurements:
-        if (found.name, found.variant) == ("self_flips", BASELINE) and found.successes is not None:
-            return SelfFlips(found.successes, found.n)
-    return None
 
 
 def _once(measurements: list[Measurement]) -> list[Measurement]:

@@ -1,0 +1,253 @@
+"""A second opinion: verdicts made again, and the gates of others, from a release's evidence alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gate_project import GateProject, lay_down
+from registry_examples import act_as_ada, commit_file
+
+from gradatim.contract.policy import read_policy
+from gradatim.errors import BrokenEvidence, ContractError
+from gradatim.evidence.assembly import assemble
+from gradatim.evidence.finding import Finding
+from gradatim.evidence.opinion import asked_of, judged_by, replayed
+from gradatim.evidence.statement import Bundle, Statement
+from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.step import run_step
+from gradatim.publishers.folder import FolderPublisher
+from gradatim.publishers.retrieval import committed_paths
+from gradatim.releasing.publishing import publish
+
+pytest.importorskip("onnxruntime")
+
+STEPS = ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate")
+LABELS = np.arange(600) % 3
+GATES = """\
+agreement: {at_least: 85%}
+recall: {at_least: 85%, slices: every class}
+f1_macro: {at_least: 90%}
+log_loss: {at_most: 100% of baseline}
+f1_micro: {not_worse_than: baseline, by: 3%}
+balanced_accuracy: {not_worse_than: baseline, by: 3%}
+precision: {not_worse_than: baseline, by: 8%, slices: every class, veto: true}
+negative_flips: {at_most: 4%}
+robustness[feature_noise]: {not_worse_than: baseline, by: 15%}
+accuracy: {at_least: 95%, slices: every site}
+size: {at_most: 1 MB}
+latency_p50: {not_slower_than: baseline, by: 500%}
+latency_mean: {at_most: 1 s}
+"""
+
+
+def misses(of: int, start: int) -> np.ndarray:
+    """Right answers but for so many rows from a place on."""
+    found = LABELS.copy()
+    found[start : start + of] = (LABELS[start : start + of] + 1) % 3
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> GateProject:
+    """A candidate that misses 10 of 600 rows where v1.0.0 misses 30, judged by gates of every kind without a clock."""
+    folder = tmp_path_factory.mktemp("opinion")
+    site = {"site": np.array(["north", "south"])[LABELS // 2]}
+    project = lay_down(folder, LABELS, misses(30, 0), misses(10, 100), site)
+    project.contract(GATES, data="slices: [site]", test="robustness: [feature_noise]")
+    with (project.root / "gradatim.yml").open("a") as contract:
+        contract.write("benchmark: {rounds: 6}\n")
+    for step in STEPS:
+        run_step(step, project.release())
+    return project
+
+
+@pytest.fixture
+def evidence(project: GateProject) -> Bundle:
+    statements = (project.release().workspace.statement(step) for step in STEPS)
+    return Bundle(tuple(statement for statement in statements if statement is not None))
+
+
+def altered(evidence: Bundle, change: Any) -> Bundle:
+    """The evidence as somebody left it who changed what `gate` wrote."""
+    (gate,) = evidence.of("gate")
+    record = json.loads(gate.to_bytes())
+    change(record["predicate"])
+    others = tuple(statement for statement in evidence.statements if statement.step != "gate")
+    return Bundle((*others, Statement.from_bytes(json.dumps(record).encode(), "gate.json")))
+
+
+def names(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.problem, finding.where) for finding in findings]
+
+
+def test_every_verdict_of_a_release_is_made_again_from_its_evidence(evidence: Bundle) -> None:
+    (gate,) = evidence.of("gate")
+    assert {found.verdict for found in gate.gates} == {Verdict.PASS}, [
+        g.text for g in gate.gates if g.refuses
+    ]
+    told, findings = replayed(evidence, "original")
+    assert findings == []
+    assert told.startswith(f"{len(gate.gates)} verdicts")
+
+
+def first(grounds: Any, metric: str, where: str | None = None) -> Any:
+    return next(s for s in grounds["samples"] if (s["metric"], s.get("where")) == (metric, where))
+
+
+ALTERED: dict[str, tuple[Any, str]] = {
+    "a FAIL that was made a PASS": (
+        lambda p: first(p["details"]["grounds"], "recall", "class=1").update(successes=160, value=0.8),
+        "recall[class=1]",
+    ),
+    "a count that its value refutes": (
+        lambda p: first(p["details"]["grounds"], "recall", "class=1").update(successes=200),
+        "recall[class=1]",
+    ),
+    "more gains than there are rows": (
+        lambda p: first(p["details"]["grounds"], "f1_micro")["beside"].update(gains=9000),
+        "f1_micro",
+    ),
+    "losses that were taken away": (
+        lambda p: first(p["details"]["grounds"], "f1_micro")["beside"].update(losses=0),
+        "f1_micro",
+    ),
+    "an interval": (
+        lambda p: first(p["details"]["grounds"], "f1_macro")["bounds"].update(low=0.5),
+        "f1_macro",
+    ),
+    "a bound that was lowered after the fact": (
+        lambda p: p["details"]["grounds"]["rules"][0].update(amount=0.2),
+        "agreement",
+    ),
+    "a gate that was taken out": (lambda p: p["gates"].pop(0), "agreement"),
+    "a gate that nobody asked for": (
+        lambda p: p["gates"].append({**p["gates"][0], "gate": "recall[class=7]"}),
+        "recall[class=7]",
+    ),
+    "rounds of a benchmark": (
+        lambda p: p["details"]["grounds"]["timed"]["ratios"].update(latency_p50=[2.0, 2.1, 2.2, 2.0, 2.3]),
+        "latency_p50",
+    ),
+    "a level": (
+        lambda p: p["details"]["grounds"]["timed"]["rounds"].update(latency_mean=[2.0, 2.1, 2.2]),
+        "latency_mean",
+    ),
+    "rows under a corruption": (
+        lambda p: p["details"]["grounds"]["scores"]["feature_noise"]["rows"][0].__setitem__(0, 400),
+        "robustness[feature_noise]",
+    ),
+    "a verdict of the step": (lambda p: p.update(verdict="INCONCLUSIVE"), "gate"),
+    "what a number was": (lambda p: p["gates"][0].update(value=0.999), "agreement"),
+}
+
+
+@pytest.mark.parametrize("change", ALTERED)
+def test_a_verdict_that_its_evidence_does_not_give_is_named(evidence: Bundle, change: str) -> None:
+    alter, named = ALTERED[change]
+    _, findings = replayed(altered(evidence, alter), "original")
+    assert ("altered verdict", named) in names(findings), findings
+
+
+@pytest.mark.parametrize(
+    "rows", [[["a"]], [[1, 0]], [[-3, *[0] * 10]], [[10**30, *[0] * 10]], [[1, *[0] * 10], [1]]]
+)
+def test_grounds_that_cannot_be_are_named_and_never_a_traceback(evidence: Bundle, rows: Any) -> None:
+    broken = altered(evidence, lambda p: p["details"]["grounds"]["scores"]["feature_noise"].update(rows=rows))
+    try:
+        _, findings = replayed(broken, "original")
+    except BrokenEvidence:
+        return
+    assert "altered verdict" in {finding.problem for finding in findings}
+
+
+def test_evidence_without_grounds_is_told_apart_from_what_was_altered(evidence: Bundle) -> None:
+    old = altered(evidence, lambda p: p["details"].pop("grounds"))
+    for _, findings in (replayed(old, "original"), judged_by((), old, "original", "theirs.yml")):
+        assert [finding.problem for finding in findings] == ["untold verdict"]
+
+
+def policy(evidence: Bundle, folder: Path, gates: str) -> list[Finding]:
+    path = folder / "theirs.yml"
+    path.write_text(f"gates:\n  {gates}\n")
+    grounds = asked_of(evidence)
+    assert grounds is not None
+    return judged_by(read_policy(path, grounds.task), evidence, "original", path.name)[1]
+
+
+@pytest.mark.parametrize("gate", [
+    "accuracy: {at_least: 95%}", "recall[class=1]: {at_least: 94%}", "accuracy[site=south]: {at_least: 95%}",
+    "accuracy: {not_worse_than: baseline, by: 1%}", "recall: {not_worse_than: baseline, by: 4%, slices: every class}",
+    "f1_macro: {at_least: 95%}", "size: {at_most: 100 kB}", "latency_p95: {not_slower_than: baseline, by: 900%}",
+    "balanced_accuracy: {not_worse_than: baseline, by: 1%}", "accuracy: {at_least: 99% of baseline}",
+    "robustness[feature_noise]: {at_least: 50%, severity: 3}", "roc_auc: {at_least: 60%}",
+])  # fmt: skip
+def test_whoever_receives_a_release_may_ask_what_nobody_asked_before(
+    evidence: Bundle, tmp_path: Path, gate: str
+) -> None:
+    assert policy(evidence, tmp_path, gate) == []
+
+
+@pytest.mark.parametrize("gate", [
+    "accuracy: {at_least: 99%}", "recall[class=1]: {at_least: 98%}", "f1_macro: {at_least: 99%}", "size: {at_most: 10 B}",
+    "f1_macro: {at_least: 95%, confidence: 99.9%}",  # surer than anybody measured
+    "balanced_accuracy: {at_least: 110% of baseline}", "latency_mean: {at_most: 1 ns}", "memory: {at_most: 1 B}",
+    "accuracy[class=7]: {at_least: 10%}", "robustness[fog]: {at_least: 1%}", "roc_auc: {not_worse_than: baseline, by: 50%}",
+    "negative_flips: {at_most: 0.5%}",
+])  # fmt: skip
+def test_what_the_evidence_does_not_prove_to_others_is_refused_with_their_line(
+    evidence: Bundle, tmp_path: Path, gate: str
+) -> None:
+    (finding,) = policy(evidence, tmp_path, gate)
+    assert finding.problem == "refused gate"
+    assert finding.where == "theirs.yml:2"
+
+
+@pytest.mark.parametrize("text", ["", "gates: {}", "gates: [accuracy]", "model: x", "gates: {acuracy: {at_least: 9%}}", "gates: {accuracy: {}}", "a: [", "gates:\n  accuracy: {at_least: 90%}\nstages: {}"])  # fmt: skip
+def test_a_policy_that_says_nothing_or_something_wrong_is_refused_as_a_contract_is(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "theirs.yml"
+    path.write_text(text)
+    with pytest.raises(ContractError, match=r"theirs\.yml:[123]"):
+        read_policy(path, None)
+
+
+def verify(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "gradatim", "verify", *arguments, "--offline"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_command_gives_a_second_opinion_of_a_folder_and_of_a_version(
+    project: GateProject, evidence: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act_as_ada(monkeypatch)
+    monkeypatch.chdir(project.root)
+    candidate = project.release()
+    manifest, repository = candidate.forms.original.manifest, candidate.repository
+    commit = commit_file(project.root, "notes.md", b"the second")
+    files = assemble(
+        manifest, project.root, evidence, tag="v1.1.0", version="v1.1.0", stage="production", variant="original",
+        commit=commit, previous="v1.0.0", committed=committed_paths(repository, commit, manifest, "model.onnx"),
+    )  # fmt: skip
+    publish(repository, files, [FolderPublisher(tmp_path / "releases", root=project.root)])
+    theirs = tmp_path / "theirs.yml"
+    for what in (str(tmp_path / "releases" / "v1.1.0"), "v1.1.0"):
+        theirs.write_text("gates: {accuracy: {at_least: 90%}}\n")
+        code, said = verify(what, "--replay", "--policy", str(theirs))
+        assert code == 0, said
+        assert "made again from the evidence" in said
+        assert "1 of 1 gates of theirs.yml" in said
+        theirs.write_text("gates: {accuracy: {at_least: 99.5%}}\n")
+        code, said = verify(what, "--policy", str(theirs))
+        assert code == 3
+        assert "theirs.yml:1" in said
+        assert "is not to be trusted" in said
