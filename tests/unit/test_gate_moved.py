@@ -22,7 +22,7 @@ LABELS = np.arange(120) % 3
 @pytest.fixture
 def project(tmp_path: Path) -> GateProject:
     made = lay_down(tmp_path, LABELS, np.where(np.arange(120) < 9, 0, LABELS), LABELS)
-    made.contract("accuracy: {not_worse: 5%}")
+    made.contract("accuracy: {not_worse_than: baseline, by: 5%}")
     return made
 
 

@@ -7,19 +7,23 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from report_examples import passed
 
 from gradatim import __version__
 from gradatim.ci.gitlab import GitLab
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
+from gradatim.measurement import Measurement
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.rendering import gitlab
 from gradatim.rendering.jobs import Consumer
+from gradatim.report.openmetrics import render_metrics
 from gradatim.shard import Shard
 
 TOP = Path(__file__).resolve().parents[2]
@@ -205,3 +209,18 @@ def test_refused_gates_are_marked_at_the_contracts_lines_in_the_merge_request(
     assert second["location"]["lines"] == {"begin": 1}
     assert len({first["fingerprint"], second["fingerprint"]}) == 2
     assert jobs["gate"]["artifacts"]["reports"]["codequality"] == ".gradatim/codequality.json"
+
+
+def test_a_merge_request_shows_what_changed_in_numbers(jobs: dict[str, dict[str, Any]]) -> None:
+    """https://docs.gitlab.com/ci/testing/metrics_reports/"""
+    found = [
+        Measurement("accuracy", "int8", 0.95),
+        Measurement("recall", "int8", 0.9, where='label="8"'),
+        Measurement("recall", "baseline", 0.8, where='label="8"'),
+        Measurement("latency_p50", "int8", None, reason="no GPU"),
+    ]
+    text = render_metrics(replace(passed(), chosen="int8", measurements=tuple(found)))
+    assert text == 'gradatim_accuracy 0.95\ngradatim_recall{where="label=\\"8\\""} 0.9\n# EOF\n'
+    reports = jobs["gate"]["artifacts"]["reports"]
+    assert reports["metrics"] == ".gradatim/metrics.txt"
+    assert {"junit", "codequality", "metrics"} == set(reports)

@@ -135,6 +135,7 @@ class Team:
             "STAGE": event.stage or "production",
             "RUNNER_TEMP": str(self.home / "runner"),
             "GITHUB_OUTPUT": str(self.home / "output"),
+            "GITHUB_STEP_SUMMARY": str(self.home / "page"),
         }
         script = "\n".join(["set -e", *job.script])
         if self.system == "github":  # a composite action goes on to its last step, which packs what was found
@@ -239,4 +240,8 @@ def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(t
             "IS_PRERELEASE=false",
         }
         assert held <= set(said.splitlines())
+    else:
+        page = (team.home / "page").read_text(encoding="utf-8")
+        done = ("**tag**: v1.1.0", "**publish**: v1.1.0", "**rollback**: production is back at v1.0.0")
+        assert [page.index(word) for word in done] == sorted(page.index(word) for word in done)
     assert "production" in said

@@ -274,6 +274,17 @@ def test_promote_tells_later_jobs_what_the_stage_holds(
     assert len(up["MANIFEST"]) == 64
 
 
+def test_the_page_of_a_run_says_what_was_promoted(
+    root: Path, on_github: GitHubRepository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    gradatim(root, "promote", "production", "--dry-run")
+    assert not page.exists()
+    gradatim(root, "promote", "production")
+    assert "**promote**: promoted v1.1.0-beta.1 from beta to production as v1.1.0" in page.read_text("utf-8")
+
+
 def test_only_in_ladder_order_and_only_after_the_soak(root: Path) -> None:
     for stage, version, why in (
         ("moon", None, "There is no stage `moon`"),

@@ -13,8 +13,16 @@ from gradatim.candidate.model import Model
 from gradatim.candidate.rows import Rows
 from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import ReadContract, contract_of
-from gradatim.errors import BrokenEvidence, ContractError, EnvironmentLacks, InvalidInput, UsageError
+from gradatim.errors import (
+    BrokenEvidence,
+    ContractError,
+    EnvironmentLacks,
+    GradatimError,
+    InvalidInput,
+    UsageError,
+)
 from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
+from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, write_bytes
 from gradatim.registry.baseline import baseline
 from gradatim.registry.history import LEDGER, Release
@@ -113,6 +121,28 @@ class Replaced:
             EnvironmentLacks: there is no repository, or nothing is proven.
         """
         return self._instead_of(None)
+
+    def compared(self, statement: Statement) -> str:
+        """The release that evidence was made against, as people call it: ``v1.0.0``."""
+        digest = statement.inputs.get("baseline")
+        releases = self.identity.registry.model(self.identity.name).releases
+        known = (str(one) for one in reversed(releases) if digest in (one.manifest, digest_of(one.commit)))
+        return next(known, "nothing" if digest == digest_of(None) else "another release")
+
+    def moved(self, statement: Statement) -> str | None:
+        """What the stage holds now, where evidence was made against something else: ``production now holds v1.1.0``.
+
+        None where the stage did not move, the evidence compares with nothing, or nothing is proven of what was released.
+        """
+        then = statement.inputs.get("baseline")
+        try:
+            now = self.release
+        except GradatimError:  # whoever asks the registry in earnest says so
+            return None
+        if then is None or then == (now.digest if now else digest_of(None)):
+            return None
+        stage = (now.stage if now else None) or self.identity.stage or "the last stage"
+        return f"{stage} now holds {now.label if now else 'nothing'}"
 
     @functools.cached_property
     def contract(self) -> ReadContract:

@@ -136,6 +136,11 @@ class Workspace:
         return self.folder / "junit" / "gates.xml"
 
     @property
+    def metrics(self) -> Path:
+        """What was measured, as CI systems compare it with the target branch's."""
+        return self.folder / "metrics.txt"
+
+    @property
     def benchmark(self) -> Path:
         """What the benchmark found."""
         return self.folder / "benchmark.json"

@@ -125,6 +125,13 @@ def tell(candidate: Candidate, stage: str, tag: str, version: str, previous: str
     )
 
 
+def summarise(candidate: Candidate, verb: str, told: str) -> None:
+    """Say on the page of the run what was done to a release."""
+    from gradatim.report.markdown import escape
+
+    candidate.platform.summarise(f"**{verb}**: {escape(told, 600)}\n\n")
+
+
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
     standard.write_object(value)

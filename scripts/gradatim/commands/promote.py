@@ -60,5 +60,7 @@ def command(
         told = f"promoted {moved}, {(approval.text if approval else None) or 'no approval recorded'}"
     else:
         told = f"{promotion.version} is in {stage} already; nothing was written"
+    if done is not None:
+        options.summarise(candidate, "promote", told)
     options.answer(json_wanted, record, told)
     return 0

@@ -70,5 +70,7 @@ def command(
         told = f"{stage} was put back from {planned.now} to {planned.target} already: nothing was done"
     elif done is None:
         told = f"would put {stage} back from {planned.now} to {planned.target}"
+    if done is not None:
+        options.summarise(candidate, "rollback", told)
     options.answer(json_wanted, record, told)
     return 0

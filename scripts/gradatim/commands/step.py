@@ -155,3 +155,5 @@ def _tell_platform(candidate: Candidate, done: StepRun, record: dict[str, Any]) 
         options.refuse(candidate, refusal)
     where = {"stage": candidate.stage or ""} if "tag" in done.outputs else {}
     candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs, **where})
+    if STEPS[done.statement.step].outward:
+        options.summarise(candidate, done.statement.step, done.summary)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
-from gradatim.candidate.replaced import BASELINE, BaselineModel
+from gradatim.candidate.replaced import BASELINE
 from gradatim.errors import GradatimError
 from gradatim.evidence.found import Check, Compressed, Evaluated, Inspected, Judged, Tested
 from gradatim.evidence.statement import Statement
@@ -73,7 +73,7 @@ def collect(
     choice = judged.found if isinstance(judged.found, Judged) else None
     measurements = [m for statement in found.values() for m in statement.measurements]
     variant = choice.chosen if choice else next((name for s in found.values() for name in s.subjects), None)
-    baseline = _baseline(candidate)
+    beside, digest, moved = _beside(candidate, found)
     timings = candidate.workspace.timings() if "benchmark" in found else None
     evaluated = Evaluated.if_any(found.get("evaluate"))
     inspected = Inspected.if_any(found.get("inspect"))
@@ -85,7 +85,7 @@ def collect(
         outcome=outcome,
         version=version,
         stage=candidate.stage,
-        baseline=baseline.label if baseline else None,
+        baseline=beside,
         commit=_environment(found).get("commit"),
         chosen=variant,
         task=task.type if task else None,
@@ -105,12 +105,14 @@ def collect(
         checks=checks,
         worse=tested.robustness.worse if tested else (),
         inspection=_inspection(inspected.inspection, candidate, variant) if inspected else None,
-        lineage=_lineage(candidate, found, variant, inspected),
+        lineage=_lineage(
+            candidate, found, variant, inspected, f"{beside} ({digest[:12]})" if beside and digest else None
+        ),
         data=tuple(_data(candidate, evaluated)),
         card=_card(candidate),
         hints=(*_hints(evaluated), *_changed_answers(checks)),
         budget=choice.budget if choice else None,
-        warnings=(*_warnings(choice), *_diverged(inspected)),
+        warnings=(*moved, *_warnings(choice), *_diverged(inspected)),
     )
 
 
@@ -131,11 +133,19 @@ def _unfinished(found: Mapping[str, Statement]) -> Outcome:
     return Outcome("", {}, Verdict.worst([Verdict.INCONCLUSIVE, *verdicts]), (), gates)
 
 
-def _baseline(candidate: Candidate) -> BaselineModel | None:
+def _beside(candidate: Candidate, found: Mapping[str, Statement]) -> tuple[str | None, str | None, list[str]]:
+    """The release that was compared with, as the evidence has it, its digest, and whether the stage holds another by now."""
+    statement = next((s for s in found.values() if "baseline" in s.inputs), None)
+    moved = candidate.replaced.moved(statement) if statement else None
+    if statement is not None and moved is not None:
+        against = candidate.replaced.compared(statement)
+        label = None if against == "nothing" else against
+        return label, statement.inputs["baseline"], [f"{moved}: judged against {against}."]
     try:
-        return candidate.replaced.release
+        baseline = candidate.replaced.release
     except GradatimError:  # a candidate that was refused early cannot be told from what was released
-        return None
+        return None, None, []
+    return (baseline.label, baseline.digest, []) if baseline else (None, None, [])
 
 
 def _step(statement: Statement) -> StepSummary:
@@ -306,16 +316,19 @@ def _inspection(seen: Inspection, candidate: Candidate, chosen: str | None) -> M
 
 
 def _lineage(
-    candidate: Candidate, found: Mapping[str, Statement], chosen: str | None, inspected: Inspected | None
+    candidate: Candidate,
+    found: Mapping[str, Statement],
+    chosen: str | None,
+    inspected: Inspected | None,
+    previous: str | None,
 ) -> Provenance:
     environment = _environment(found)
     packages = _packages(found)
-    baseline = _baseline(candidate)
     manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
     return Provenance(
         commit=environment.get("commit"),
         branch=environment.get("branch"),
-        previous=f"{baseline.label} ({baseline.digest[:12]})" if baseline else None,
+        previous=previous,
         manifest=manifest,
         contract=sha256_bytes(candidate.contract.text.encode()),
         seed=candidate.contract.parts.test.seed,

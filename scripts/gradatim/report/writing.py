@@ -15,14 +15,16 @@ from gradatim.report.hub_score import render_score
 from gradatim.report.junit import render_junit
 from gradatim.report.markdown import render_markdown
 from gradatim.report.model import Report
+from gradatim.report.openmetrics import render_metrics
 
 
 def write_report(report: Report, workspace: Workspace) -> Path:
-    """Write ``report.html``, ``summary.md``, ``report.json`` and ``junit/gates.xml``; gives the first."""
+    """Write ``report.html``, ``summary.md``, ``report.json``, ``junit/gates.xml`` and ``metrics.txt``; gives the first."""
     write_text(workspace.report, render_html(report))
     write_text(workspace.report_summary, render_markdown(report))
     write_json(workspace.report_data, report.to_json())
     write_text(workspace.gate_results, render_junit(report))
+    write_text(workspace.metrics, render_metrics(report))
     return workspace.report
 
 

@@ -12,6 +12,7 @@ from gradatim.candidate.forms import ORIGINAL, Variant
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.uses import reuse_of
+from gradatim.errors import BrokenEvidence
 from gradatim.evidence.found import Judged
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
@@ -174,10 +175,22 @@ def _standing_results(candidate: Candidate) -> list[GateResult]:
         results.append(
             GateResult(
                 step, step, Verdict.INVALID, candidate.forms.original.name, f"evidence of {step}",
-                f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: gradatim {step}",
+                f"{_why_unproven(candidate, step)} Run: gradatim {step}",
             )
         )  # fmt: skip
     return results
+
+
+def _why_unproven(candidate: Candidate, step: str) -> str:
+    """A stage that moved since is named; what else may have changed is not known here."""
+    try:
+        statement = candidate.workspace.statement(step)
+    except BrokenEvidence:
+        statement = None
+    moved = candidate.replaced.moved(statement) if statement else None
+    if statement is None or moved is None:
+        return f"The evidence of `{step}` is missing, or something it rests on has changed since."
+    return f"{moved}: the evidence of `{step}` was made against {candidate.replaced.compared(statement)}."
 
 
 def _bar(candidate: Candidate) -> Iterator[GateResult]:
