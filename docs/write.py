@@ -23,6 +23,7 @@ from gradatim.contract.stores import STORES
 from gradatim.files import write_text
 from gradatim.lineage.schema import json_schema
 from gradatim.metrics import catalogue as measured
+from gradatim.metrics.scorers.table import SCORERS, Scoring
 from gradatim.perturb import catalogue
 from gradatim.releasing.servers import SERVERS
 from gradatim.rendering import gitlab
@@ -145,8 +146,10 @@ def metrics() -> str:
     """Every metric that a gate can name, by task."""
     parts = ["A gate names a metric. `[class=LABEL]` asks for one class; own metrics come by `task.metrics`."]
     everywhere = {name for name, _ in _common()}
+    scorers = [Scoring(name, kind).metric for name, kind in SCORERS.items()]
     for task in measured.TASKS:
-        own = [(name, one) for name, one in measured.known(task).items() if name not in everywhere]
+        mine = scorers if task == "generation" else ()
+        own = [(name, one) for name, one in measured.known(task, mine).items() if name not in everywhere]
         parts.append(f"## {task.replace('_', ' ').capitalize()}\n\n{_measures(own)}")
     parts.append(f"## Every task\n\n{_measures(_common())}")
     return "\n\n".join(parts)

@@ -94,6 +94,22 @@ _SEARCHED = {"compress": {"keep": {"accuracy": "50%"}, "methods": ["int8-dynamic
 _MLFLOW = {"lineage": {"mlflow": {"store": "mlruns"}}}
 _SIGNED = {"signing": {"identity": ["ada"], "issuer": "https://one"}}
 
+_SPEAKS: dict[str, Any] = {
+    "model": {"name": "another", "factory": "speaking:make"},
+    "data": {"evaluation": {"path": "prompts.jsonl"}},
+    "task": {
+        "type": "generation",
+        "scorers": {"exact_match": {}},
+        "generation": {"temperature": 1, "shots": [{"prompt": "a", "answer": "b"}]},
+    },
+    "gates": {},
+    "stages": {"production": {"branch": "main"}},
+}
+
+
+def _scored(name: str, **said: Any) -> dict[str, Any]:
+    return {**_SPEAKS, "task": {"type": "generation", "scorers": {name: said}}}
+
 
 def _on(gate: str, **others: Any) -> dict[str, Any]:
     return {"gates": {gate: others}}
@@ -160,6 +176,27 @@ EXAMPLES = {
     "task.metrics.*.function": Example("scoring:cost", "scoring:gain", _METRIC),
     "task.metrics.*.outputs": Example([], "another", _METRIC),
     "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),
+    "task.scorers.*.by": Example("exact_match", "contains", _scored("right")),
+    "task.scorers.*.function": Example("speaking:ones", "speaking:twos", _scored("mine")),
+    "task.scorers.*.pattern": Example(r"\d", r"\w", _scored("regex_match")),
+    "task.scorers.*.take": Example("first", "last", _scored("regex_match", pattern=r"\d")),
+    "task.scorers.*.words": Example(["a"], ["z"], _scored("contains")),
+    "task.scorers.*.json_schema": Example({"type": "integer"}, {"type": "string"}, _scored("json_valid")),
+    **{
+        f"task.generation.{key}": Example(one, other, _SPEAKS)
+        for key, one, other in (
+            ("max_new_tokens", 3, 4),
+            ("temperature", 1, 2),
+            ("top_p", ABSENT, 0.5),
+            ("top_k", ABSENT, 5),
+            ("seed", 0, 1),
+            ("samples", 1, 2),
+            ("stop", [], ["."]),
+            ("shots[].prompt", "a", "b"),
+            ("shots[].answer", "a", "b"),
+            ("cut_off", "fail", "score"),
+        )
+    },
     "task.renamed": Example({}, {"2": "two"}),
     "lineage.mlflow.run": Example("a", "b", _MLFLOW),
     "lineage.mlflow.experiment": Example("a", "b", _MLFLOW),

@@ -71,6 +71,21 @@ KEYS = tuple(keys_of())
 ROWS = 24
 
 FILES = {
+    "prompts.jsonl": '{"prompt": "a", "label": "12"}\n{"prompt": "b", "label": "1"}\n' * 6,
+    "speaking.py": """\
+import json
+import numpy as np
+
+def make():
+    said = json.dumps({"texts": ["12"], "cut": [False]}), json.dumps({"texts": ["12"], "cut": [True]})
+    return lambda inputs: {"answer": np.array([said[n % 3 == 2] for n, _ in enumerate(inputs["request"])], object)}
+
+def ones(references, answers):
+    return [1.0 for _ in answers]
+
+def twos(references, answers):
+    return [2.0 for _ in answers]
+""",
     "scoring.py": "def cost(labels, predictions):\n    return 1.0\n\ndef gain(labels, predictions):\n    return 2.0\n",
     "prepare.py": "def once(columns):\n    return {'x': columns['x']}\n\ndef twice(columns):\n    return {'x': columns['x'] * 2}\n",
     "make.py": "import shutil\nshutil.copy('model.onnx', 'made.onnx')\n",

@@ -94,6 +94,8 @@ class Digests:
         named: dict[str, tuple[str, ...]] = {}
         if parts.task:
             named |= {own.function: ("task", "metrics", name) for name, own in parts.task.metrics.items()}
+            scorers = parts.task.scorers.items()
+            named |= {own.function: ("task", "scorers", name) for name, own in scorers if own.function}
         if parts.model.factory:
             named[parts.model.factory] = ("model", "factory")
         if parts.compress:

@@ -13,6 +13,7 @@ from gradatim.candidate.workspace import Workspace
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import InvalidInput
 from gradatim.files import list_files
+from gradatim.metrics.answers import REQUEST
 from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ class Model:
         def specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
             return tuple(TensorSpec(name, t.dtype or "unknown", t.shape) for name, t in tensors.items())
 
+        task = self.machine.parts.task
+        if task is not None and task.type == "generation":
+            return Signature((TensorSpec(REQUEST, "str", ("batch",)),), specs(model.outputs))
         if not (model.inputs or model.outputs):
             return None
         return Signature(specs(model.inputs), specs(model.outputs))

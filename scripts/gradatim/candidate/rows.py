@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ from gradatim.errors import GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
-    from gradatim.contract.subject import DataSetSection
-    from gradatim.data import Dataset
+    from gradatim.contract.subject import DataSetSection, TaskSection
+    from gradatim.data import Asking, Dataset
+    from gradatim.metrics.scorers.table import Scoring
     from gradatim.metrics.task import Label, OwnMetric, Task
 
-UNLABELLED = ("embedding", "language_modelling")
+UNLABELLED = ("embedding", "language_modelling", "generation")
 """Tasks that can be judged without labels."""
 
 
@@ -69,6 +70,7 @@ class Rows:
             labels=task.labels if task and task.labels else None,
             preprocess=preprocess,
             format=chosen.format,
+            asked=self._asked(),
         )
         if dataset.reads_text and task and task.type == "token_classification":
             raise UsageError(
@@ -76,6 +78,22 @@ class Rows:
                 f"let it return the column `{label}` with one tag for each, -100 where none counts."
             )
         return dataset
+
+    def _asked(self) -> Asking | None:
+        """How a row becomes a request, where the task is to generate text."""
+        task = self.contract.parts.task
+        if task is None or task.type != "generation":
+            return None
+        from gradatim.data import Asking
+        from gradatim.metrics.answers import REQUEST
+
+        said = task.generation.model_dump(exclude_none=True, exclude={"shots", "cut_off"})
+        wants = sorted({scoring.reads for scoring in task.scorings})
+        return Asking(
+            REQUEST,
+            {**said, "wants": wants},
+            tuple((one.prompt, one.answer) for one in task.generation.shots),
+        )
 
     def _only_elsewhere(self, which: str, columns: Sequence[str]) -> str:
         """The columns that the contract's other data have and these lack, in words; empty where there are none."""
@@ -174,8 +192,20 @@ class Rows:
                 own = {name: Apart(said.function, root) for name, said in task.metrics.items()}
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
         taken = {**dict(task), "labels": task.labels or None, "called": called or {}}
-        del taken["metrics"], taken["renamed"]
+        taken |= {"samples": task.generation.samples, "cut_off": task.generation.cut_off}
+        taken["scorers"] = judge.scorers if judge else self._scorings(task)
+        del taken["metrics"], taken["renamed"], taken["generation"]
         return Task(**taken, own=own, seen=seen)
+
+    def _scorings(self, task: TaskSection) -> tuple[Scoring, ...]:
+        from gradatim.code.apart import Apart
+
+        root, found = self.contract.root, []
+        for scoring in task.scorings:
+            function = task.scorers[scoring.name].function
+            with self.contract.blamed("task", "scorers", scoring.name):
+                found.append(replace(scoring, own=Apart(function, root)) if function else scoring)
+        return tuple(found)
 
     @property
     def golden_file(self) -> Path | None:

@@ -19,6 +19,7 @@ class ModelFormat:
         name: as the contract spells it, in ``model.format``.
         opens: ``module:function`` below ``gradatim.models``: gives the Predictor of a ModelSource. The module is imported
             by the first model of the format.
+        generates: the same for a model that is asked for text; None where its models cannot be.
         looks: ``module:function`` below ``gradatim.models`` that completes an Inspection without running the model; None
             where the model itself is loaded and tells its signature.
         suffixes: how its files' names end.
@@ -31,6 +32,7 @@ class ModelFormat:
 
     name: str
     opens: str
+    generates: str | None = None
     looks: str | None = None
     suffixes: tuple[str, ...] = ()
     magic: tuple[int, bytes] | None = None
@@ -57,6 +59,7 @@ _ROWS = (
     ModelFormat(
         name="huggingface",
         opens="hugging_face:open_hugging_face",
+        generates="generation:open_generator",
         looks="weights:look_at_safetensors",
         extra="transformers",
         packages=("transformers", "torch"),
@@ -100,8 +103,8 @@ _ROWS = (
         packages=("torch", "safetensors"),
         library="pytorch",
     ),
-    ModelFormat(name="python", opens="python_callable:open_python"),
-    ModelFormat(name="command", opens="command:open_command"),
+    ModelFormat(name="python", opens="python_callable:open_python", generates="python_callable:open_python"),
+    ModelFormat(name="command", opens="command:open_command", generates="command:open_command"),
     ModelFormat(
         name="pickle",
         opens="torch_program:open_torch",

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from gradatim.contract.generation import GenerationSection, Scorers
 from gradatim.contract.values import (
     HUB_ID,
     HUB_ID_OF_OWNER,
@@ -30,6 +31,7 @@ from gradatim.contract.values import (
     shorthand,
 )
 from gradatim.metrics.catalogue import Metric, own_metrics
+from gradatim.metrics.scorers.table import Scoring
 
 
 class Build(Section):
@@ -219,7 +221,16 @@ class TaskSection(Section):
     metrics: dict[Name, Annotated[MetricSection, shorthand("function", MetricSection)]] = Field(
         default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
     )
-    lower_is_better: Texts = Field((), description="Own metrics where less is better.")
+    lower_is_better: Texts = Field((), description="Own metrics and scorers where less is better.")
+    scorers: Scorers = Field(
+        default_factory=dict,
+        description="`generation`: how answers are scored, by names of the table of scorers (a list will do) or by functions of "
+        "your own. The first one says which answers are right.",
+        examples=[{"exact_match": {}, "polite": {"function": "scoring:polite"}}],
+    )
+    generation: GenerationSection = Field(
+        default_factory=GenerationSection, description="`generation`: how the model is asked."
+    )
 
     @field_validator("labels")
     @classmethod
@@ -231,8 +242,32 @@ class TaskSection(Section):
 
     @property
     def own(self) -> tuple[Metric, ...]:
-        """What its own metrics mean."""
-        return own_metrics(self.metrics, self.lower_is_better)
+        """What its own metrics and its scorers mean."""
+        return (
+            *own_metrics(self.metrics, self.lower_is_better),
+            *(scoring.metric for scoring in self.scorings),
+        )
+
+    @property
+    def scorings(self) -> tuple[Scoring, ...]:
+        """How answers are scored; functions of the user's are still to be loaded."""
+        less = self.lower_is_better
+        return tuple(
+            one.scoring(name, higher_is_better=name not in less) for name, one in self.scorers.items()
+        )
+
+    @model_validator(mode="after")
+    def _scored(self) -> TaskSection:
+        if (self.type == "generation") != bool(self.scorers):
+            raise ValueError(
+                "`generation` needs `scorers`, for example `[exact_match]`, and no other task has them"
+            )
+        for scoring in self.scorings:
+            if scoring.k is not None and scoring.k > self.generation.samples:
+                raise ValueError(
+                    f"`{scoring.name}` needs `generation: {{samples: {scoring.k}}}` or more, and a `temperature`"
+                )
+        return self
 
     @model_validator(mode="after")
     def _renamed_labels(self) -> TaskSection:

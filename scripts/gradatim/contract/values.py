@@ -54,7 +54,9 @@ if TYPE_CHECKING:
 else:
     Format = Literal[tuple(FORMATS)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
-TaskType = Literal["classification", "token_classification", "regression", "embedding", "language_modelling"]
+TaskType = Literal[
+    "classification", "token_classification", "regression", "embedding", "language_modelling", "generation"
+]
 
 
 def _is_no_truth(written: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gradatim.code import is_reference
 from gradatim.data.dataset import Dataset
+from gradatim.data.prompts import Asking, PromptSource
 from gradatim.data.source import DataSource, refuse_broken_file
 from gradatim.errors import InvalidInput, did_you_mean
 from gradatim.files import nearest_file, tree_digest
@@ -43,6 +44,7 @@ def open_data(
     labels: Sequence[str | int] | None = None,
     preprocess: str | None = None,
     format: str | None = None,  # noqa: A002 - the contract's own word
+    asked: Asking | None = None,
 ) -> Dataset:
     """Open a data set; nothing but its head is read yet.
 
@@ -62,6 +64,7 @@ def open_data(
             of the model's inputs (arrays). Further keys are left out, except the label column's, which replaces
             the labels (aligned with tokens, for example).
         format: one of :data:`FORMATS`, where the name does not tell.
+        asked: how rows become requests, where a language model is asked; ``inputs`` says what their columns are called.
 
     Raises:
         UsageError: a malformed ``module:function``.
@@ -70,7 +73,14 @@ def open_data(
         EnvironmentLacks: a package for the format is not installed.
     """
     opened = _open(source, root, label, format)
+    if asked is not None and preprocess is None:
+        opened, inputs = PromptSource(opened, label, _single(inputs), asked), None
     return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
+
+
+def _single(inputs: Mapping[str, Sequence[str] | str] | None) -> dict[str, str]:
+    named = ((key, (one,) if isinstance(one, str) else tuple(one)) for key, one in (inputs or {}).items())
+    return {key: columns[0] for key, columns in named if len(columns) == 1}
 
 
 def data_digest(source: str, *, root: Path, format: str | None = None) -> str:  # noqa: A002 - as open_data

@@ -12,7 +12,14 @@ Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
 ``robustness`` from perturbed samples; ``timing`` from rounds of timed calls, or of calls whose energy was counted;
 ``limit`` a plain number that has no sample; ``own`` a function of the user's over labelled samples."""
 
-TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
+TASKS = (
+    "classification",
+    "token_classification",
+    "regression",
+    "embedding",
+    "language_modelling",
+    "generation",
+)
 
 TRAFFIC = "traffic"
 """What stands for a task where requests are judged, recorded or live: they bear no label."""
@@ -144,6 +151,7 @@ _COMPARISONS = {
     "classification": _table(_FLIPS, _AGREEMENT),
     "token_classification": _table(_FLIPS, _AGREEMENT),
     "embedding": _table(_SAME_NEIGHBOUR),
+    "generation": _table(_FLIPS, _AGREEMENT),
 }
 
 _ROBUSTNESS = _table(

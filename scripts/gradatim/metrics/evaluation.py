@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.embedding import EmbeddingScorer
+from gradatim.metrics.generation import GenerationScorer
 from gradatim.metrics.language import LanguageScorer
 from gradatim.metrics.outputs import SEEN
 from gradatim.metrics.predictions import Predictions, check_slices
@@ -48,6 +49,7 @@ _SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
     "regression": RegressionScorer,
     "embedding": EmbeddingScorer,
     "language_modelling": LanguageScorer,
+    "generation": GenerationScorer,
 }
 
 

@@ -62,6 +62,7 @@ def default_metrics(evaluation: Evaluation) -> list[str]:
             names = ["cosine", *names]
         if evaluation.predictions.labels is None:
             names = [name for name in names if name == "cosine"]
+    names += [scoring.name for scoring in task.scorers]
     names += task.own
     if evaluation.reference is not None:
         names += catalogue.comparisons(task.type)

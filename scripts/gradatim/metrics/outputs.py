@@ -67,8 +67,8 @@ def reduce_batch(
     Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
     each token. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
     where there is one. A map (a number for each pixel) is laid flat, so that items may differ in size. Language
-    models keep each item's summed negative log-likelihood and its number of scored tokens. What own metrics name is
-    kept as it is, under names of its own.
+    models keep each item's summed negative log-likelihood and its number of scored tokens; of generated text its scores are
+    kept beside it. What own metrics name is kept as it is, under names of its own.
 
     Args:
         outputs: by name, [b, ...].
@@ -78,6 +78,10 @@ def reduce_batch(
     Raises:
         InvalidInput: the outputs do not fit the task.
     """
+    if task.type == "generation":
+        from gradatim.metrics.scored import score_batch
+
+        return score_batch(task, outputs, inputs or {}, labels)
     kept = _kept_for_the_task(task, outputs, inputs or {}, labels)
     seen = dict.fromkeys(name for names in task.seen.values() for name in names)
     return kept | {SEEN + name: np.asarray(outputs[name]) for name in seen if name in outputs}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics import catalogue
+from gradatim.metrics.scorers.table import Scoring
 
 Label = str | int
 OwnMetric = Callable[[Any, Any], float]
@@ -32,6 +33,9 @@ class Task:
         seen: the outputs that own metrics are given in place of the answer, by the metric.
         lower_is_better: those of them where less is better.
         neighbours: the k of ``recall_at_k`` and ``ndcg_at_k`` measured for embeddings.
+        scorers: generation: how an answer is scored, the one that says right or wrong of a row first.
+        samples: generation: answers to a row.
+        cut_off: generation: whether an answer that was cut off is one that failed.
         over: the labels that means over classes go over, where a model is compared with one that knows others; None
             takes every label there is.
         called: what the candidate calls labels of the release that it would replace, by the name there.
@@ -48,6 +52,9 @@ class Task:
     lower_is_better: tuple[str, ...] = ()
     neighbours: tuple[int, ...] = (10,)
     causal: bool = True
+    scorers: tuple[Scoring, ...] = ()
+    samples: int = 1
+    cut_off: Literal["fail", "score"] = "fail"
     over: tuple[Label, ...] | None = None
     called: Mapping[str, Label] = field(default_factory=dict)
 
@@ -71,7 +78,7 @@ class Task:
                 )
         if self.positive is not None and self.labels is not None and self.positive not in self.labels:
             raise InvalidInput(f"The positive label {self.positive} is not in the list of labels.")
-        taken = catalogue.known(self.type)
+        taken = catalogue.known(self.type, (scoring.metric for scoring in self.scorers))
         for name in self.own:
             if name in taken:
                 raise InvalidInput(
@@ -82,4 +89,8 @@ class Task:
 
     def metric(self, name: str) -> catalogue.Metric | None:
         """The meaning of a metric's name in this task, own metrics included."""
-        return catalogue.find(name, self.type, catalogue.own_metrics(self.own, self.lower_is_better))
+        own = (
+            *catalogue.own_metrics(self.own, self.lower_is_better),
+            *(scoring.metric for scoring in self.scorers),
+        )
+        return catalogue.find(name, self.type, own)

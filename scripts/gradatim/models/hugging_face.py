@@ -39,7 +39,7 @@ def open_hugging_face(source: ModelSource) -> RuntimeModel:
         import transformers
     try:
         with offline(), quiet(), silent():
-            module = _load(transformers, source)
+            module = load_module(transformers, source)
             signature = _signature(torch, source, module)
     except GradatimError:
         raise
@@ -57,7 +57,12 @@ def open_hugging_face(source: ModelSource) -> RuntimeModel:
         return with_sentence_embedding(model, source.path)
 
 
-def _load(transformers: Any, source: ModelSource) -> Any:
+def load_module(transformers: Any, source: ModelSource) -> Any:
+    """The network of a folder with its weights.
+
+    Raises:
+        InvalidInput: weights are lacking.
+    """
     architectures = (read_json(source.path / "config.json") or {}).get("architectures") or []
     known = [getattr(transformers, name) for name in architectures if hasattr(transformers, name)]
     kind = known[0] if known else transformers.AutoModel

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
+from gradatim.metrics.answers import REQUEST
 from gradatim.models import formats, pickles
 from gradatim.models.predictor import Predictor
 from gradatim.models.source import Means, ModelSource
@@ -151,7 +152,15 @@ def said_of(found: Mapping[str, str]) -> str:
 
 def open_source(source: ModelSource) -> Predictor:
     """Load what ``find_source`` found and ``refuse_pickles`` let pass."""
-    opener: Callable[[ModelSource], Predictor] = function_of(FORMATS[source.format].opens)
+    known, declared = FORMATS[source.format], source.signature
+    opens: str | None = known.opens
+    if declared is not None and declared.input(REQUEST) is not None:
+        opens = known.generates
+    if opens is None:
+        raise InvalidInput(
+            f"{source.path} is {source.format}, and only a Hugging Face folder or a function of yours can be asked for text."
+        )
+    opener: Callable[[ModelSource], Predictor] = function_of(opens)
     return opener(source)
 
 

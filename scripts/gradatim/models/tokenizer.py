@@ -109,7 +109,7 @@ class TextModel:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        found = _load(self._folder)
+        found = load_tokenizer(self._folder)
         for key in ("truncation", "padding"):
             if key in self._settings:
                 setattr(found, f"{key}_side", self._settings[key])
@@ -159,7 +159,7 @@ def _columns(text: NDArray[Any]) -> tuple[list[str], list[str] | None]:
     return [str(t) for t in text[:, 0]], [str(t) for t in text[:, 1]]
 
 
-def _load(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder, by transformers.
 
     ``tokenizer_config.json`` may name its files by paths of the machine that it was saved on: those of the folder count.

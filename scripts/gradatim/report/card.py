@@ -40,6 +40,7 @@ _PIPELINES_OF_TASK = {
     "token_classification": "token-classification",
     "embedding": "feature-extraction",
     "language_modelling": "text-generation",
+    "generation": "text-generation",
 }
 _TEXT_INPUTS = re.compile(r"^(input_ids|tokens?|text)\b")
 _IMAGE = re.compile(r"\[[^\],]+, [134], \d+, \d+\]|\[[^\],]+, \d+, \d+, [134]\]")

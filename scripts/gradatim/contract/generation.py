@@ -1,0 +1,137 @@
+"""What a contract says of text that is generated: how the model is asked, and how its answers are scored."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from gradatim.contract.values import Name, Reference, Section, Text, Texts, shorthand
+from gradatim.metrics.scorers.table import SCORERS, Scoring, samples_wanted
+
+
+class Shot(Section):
+    """A prompt and its answer that stand before every prompt."""
+
+    prompt: Text = Field(description="What is asked.")
+    answer: Text = Field(description="What is answered.")
+
+
+class GenerationSection(Section):
+    """How a language model is asked; the same for candidate and baseline, and part of every digest."""
+
+    max_new_tokens: int = Field(256, ge=1, le=100_000, description="Tokens that an answer may have.")
+    temperature: float = Field(
+        0.0, ge=0, le=10, description="0 always takes the likeliest token, so that a run can be repeated."
+    )
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Draw among the likeliest tokens that have this much of the chance together.",
+    )
+    top_k: int | None = Field(None, ge=1, description="Draw among so many of the likeliest tokens.")
+    seed: int = Field(0, ge=0, description="Seed of what is drawn, apart for each request.")
+    samples: int = Field(1, ge=1, le=1000, description="Answers to each prompt; `pass_at_k` needs k or more.")
+    stop: Texts = Field((), description="Texts that end an answer, and are no part of it.")
+    shots: tuple[Shot, ...] = Field((), description="Examples that stand before every prompt.")
+    cut_off: Literal["fail", "score"] = Field(
+        "fail",
+        description="An answer that was cut off at `max_new_tokens`: `fail` counts it as wrong, `score` takes it as it stands.",
+    )
+
+    @model_validator(mode="after")
+    def _draws(self) -> GenerationSection:
+        if self.temperature == 0 and (self.top_p is not None or self.top_k is not None or self.samples > 1):
+            raise ValueError(
+                "`top_p`, `top_k` and `samples` mean something when answers are drawn: set `temperature`"
+            )
+        return self
+
+
+class ScorerSection(Section):
+    """How an answer is scored: a row of the table of scorers, or a function of your own."""
+
+    by: Text | None = Field(
+        None, description="Which scorer of the table; the one of its own name when left out."
+    )
+    function: Reference | None = Field(
+        None,
+        description="`module:function(references, answers)`: gives a number, or True or False, for each answer. References are "
+        "as the data have them.",
+    )
+    pattern: Text | None = Field(
+        None, description="`regex_match`: what to look for; its first group counts, else all of it."
+    )
+    take: Literal["first", "last"] | None = Field(
+        None, description="`regex_match`: which of several matches counts."
+    )
+    words: Texts = Field(
+        (), description="`contains` and `not_contains`: these texts in place of the references."
+    )
+    json_schema: dict[str, Any] | None = Field(
+        None, description="`json_valid`: the JSON schema that an answer must be of."
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+    def scoring(self, name: str, *, higher_is_better: bool = True) -> Scoring:
+        """What it means under its name; an own function is still to be loaded.
+
+        Raises:
+            ValueError: there is no such scorer, or it does not know a setting, or lacks one.
+        """
+        said = {
+            "pattern": self.pattern,
+            "take": self.take,
+            "words": self.words,
+            "json_schema": self.json_schema,
+        }
+        settings = {key: value for key, value in said.items() if value}
+        if self.function is not None:
+            if self.by or settings:
+                raise ValueError(f"`{name}` is scored by `function`: it takes nothing else")
+            return Scoring(name, None, higher_is_better=higher_is_better)
+        by = self.by or name
+        if by not in SCORERS:
+            wanted = "say `by` or `function`" if samples_wanted(name) else f"known: {', '.join(SCORERS)}"
+            raise ValueError(f"there is no scorer `{by}`; {wanted}")
+        kind = SCORERS[by]
+        for key in settings:
+            if key not in kind.takes:
+                raise ValueError(f"`{by}` does not take `{key}`")
+        for key in kind.needs:
+            if key not in settings:
+                raise ValueError(f"`{by}` needs `{key}`")
+        if samples_wanted(name) and (kind.shape, kind.reads) != ("decision", "text"):
+            raise ValueError(
+                f"`{name}` counts answers that are right, and `{by}` does not say that of a text"
+            )
+        return Scoring(name, kind, settings)
+
+
+def _by_name(written: Any) -> Any:
+    """``scorers: [bleu, chrf]`` for ``scorers: {bleu: {}, chrf: {}}``."""
+    if isinstance(written, str):
+        written = [written]
+    if isinstance(written, list | tuple):
+        return {one: {} for one in written}
+    return (
+        {name: {} if said is None else said for name, said in written.items()}
+        if isinstance(written, dict)
+        else written
+    )
+
+
+Scorers = Annotated[
+    dict[Name, Annotated[ScorerSection, shorthand("function", ScorerSection)]],
+    BeforeValidator(_by_name, json_schema_input_type=str | list[str] | dict[str, Any]),
+]

@@ -1,0 +1,97 @@
+"""Text generation: a score for every row by every scorer, and what gates make of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import InvalidInput
+from gradatim.metrics.answers import ANSWER
+from gradatim.metrics.columns import Column
+from gradatim.metrics.outputs import finite
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.samples import (
+    DECISIONS,
+    SHARE,
+    Floats,
+    MetricSamples,
+    Units,
+    absent,
+    mean_samples,
+    proportion_samples,
+    ratio_samples,
+)
+from gradatim.metrics.scored import SCORE
+from gradatim.metrics.scorers.table import Scoring, function_of
+from gradatim.metrics.task import Label, Task
+
+
+class GenerationScorer:
+    """The scores by row that ``score_batch`` kept, float64 [n] or [n, k], beside what was answered.
+
+    Raises:
+        InvalidInput: a scorer's column is missing, or a score is NaN.
+    """
+
+    labels: tuple[Label, ...] = ()
+
+    def __init__(self, task: Task, predictions: Predictions) -> None:
+        self._scorings = {scoring.name: scoring for scoring in task.scorers}
+        self._samples = task.samples
+        nothing = Column(np.zeros(len(predictions), np.int64))
+        self._answers = predictions.outputs.get(ANSWER) or nothing
+        self._references = predictions.labels or nothing
+        self._scores: dict[str, Floats] = {}
+        for name in self._scorings:
+            if SCORE + name not in predictions.outputs:
+                raise InvalidInput(
+                    f"The predictions hold no scores of `{name}`. Run `gradatim evaluate --force`."
+                )
+            values = predictions.outputs[SCORE + name].values
+            finite(values, name)
+            self._scores[name] = np.asarray(values, np.float64).reshape(len(predictions), -1)
+
+    def item_scores(self) -> NDArray[np.float32]:
+        """Each row's score by the first scorer, [n], so that more is better."""
+        name, scoring = next(iter(self._scorings.items()))
+        scores = self._scores[name]
+        value = scores[:, 0] / np.maximum(scores[:, 1], 1) if scores.shape[1] == 2 else scores.mean(axis=1)
+        return np.asarray(value if scoring.metric.higher_is_better else -value, np.float32)
+
+    def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """References as JSON and what was answered, as text [n]."""
+        return np.asarray(self._references.plain(slice(None))), np.asarray(self._answers.plain(slice(None)))
+
+    def samples(self, metric: str, rows: NDArray[np.int64], place: int | None, units: Units) -> MetricSamples:
+        """One scorer's metric on some rows."""
+        if metric not in self._scorings:
+            return absent(metric, True, f"`task.scorers` has no `{metric}`")
+        scoring = self._scorings[metric]
+        scores, higher = self._scores[metric][rows], scoring.metric.higher_is_better
+        if not scores.shape[0]:
+            return absent(metric, higher, "there is no sample")
+        shape = shape_of(scoring)
+        if shape == "ratio":
+            said, reason = (scores[:, 0], scores[:, 1]), "every reference is empty"
+            return ratio_samples(metric, *said, units, higher, reason, low_limit=0.0)
+        if shape == "sums":
+            statistic = function_of(str(scoring.kind and scoring.kind.statistic))
+            terms = units.sums(list(scores.T))
+            value = float(statistic(scores.sum(axis=0, keepdims=True))[0])
+            return MetricSamples(
+                metric, value, higher, units.count, terms=terms, statistic=statistic, **SHARE
+            )
+        values = scores[:, 0]
+        if shape == "decision" and self._samples == 1:
+            return proportion_samples(metric, values == 1, units, higher, "there is no sample")
+        known = {"decision": DECISIONS, "share": SHARE}.get(shape, {})
+        return mean_samples(metric, values, units, higher, **known)
+
+
+def shape_of(scoring: Scoring) -> str:
+    """What a scorer gives for a row: the table's ``Shape``, or ``number`` of an own one."""
+    if scoring.k is not None:
+        return "decision"
+    return scoring.kind.shape if scoring.kind else "number"

@@ -1,0 +1,190 @@
+"""A Hugging Face language model that is asked for text: it generates, and says how likely a text is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.errors import GradatimError, InvalidInput, needs
+from gradatim.metrics.answers import ANSWER, REQUEST, TextAnswer
+from gradatim.models.hugging_face import load_module, offline, silent
+from gradatim.models.predictor import Arrays, RuntimeModel, failed
+from gradatim.models.tokenizer import load_tokenizer
+from gradatim.models.torch_program import import_torch, quiet
+from gradatim.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.models.source import ModelSource
+
+ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), (TensorSpec(ANSWER, "str", ("batch",)),))
+"""What every model takes and gives that is asked for text."""
+
+
+def open_generator(source: ModelSource) -> RuntimeModel:
+    """Load a Hugging Face folder that generates text, with its tokenizer; offline, and no code that it brings is run.
+
+    Raises:
+        InvalidInput: the folder is broken, or its model does not generate.
+        EnvironmentLacks: transformers, torch or the GPU is missing.
+    """
+    torch = import_torch(source)
+    with needs("transformers", "transformers", f"Running {source.name}"), offline():
+        import transformers
+    try:
+        with offline(), quiet(), silent():
+            module = load_module(transformers, source).to(source.device).eval()
+    except GradatimError:
+        raise
+    except Exception as error:
+        raise failed(str(source.path), "cannot be loaded by transformers", error) from error
+    if not hasattr(module, "generate") or not module.can_generate():
+        raise InvalidInput(
+            f"{source.path} is a {type(module).__name__}, which generates no text. For `task: generation` save a model with a "
+            "language-modelling head (`AutoModelForCausalLM`)."
+        )
+    asked = _Asker(torch, transformers, module, load_tokenizer(source.path), source.name)
+    return RuntimeModel(source.name, ASKED, asked, device=source.device, threads=source.threads)
+
+
+class _Asker:
+    """Answers requests: what a RuntimeModel runs."""
+
+    def __init__(self, torch: Any, transformers: Any, module: Any, tokenizer: Any, name: str) -> None:
+        self._torch, self._transformers, self._name = torch, transformers, name
+        self._module, self._tokenizer = module, tokenizer
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        self._most = getattr(module.config, "max_position_embeddings", None)
+
+    def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        requests = [json.loads(str(line)) for line in inputs[REQUEST].reshape(-1)]
+        prompts = [self._rendered(request) for request in requests]
+        answers: list[dict[str, Any]] = [{} for _ in requests]
+        with self._torch.inference_mode(), quiet(), silent():
+            if requests and "text" in requests[0]["wants"]:
+                for answer, made in zip(answers, self._texts(requests, prompts), strict=True):
+                    answer.update(made)
+            for answer, request, prompt in zip(answers, requests, prompts, strict=True):
+                if "choices" in request["wants"]:
+                    answer["choices"] = tuple(
+                        self._likelihood(prompt, text) for text in request.get("choices", ())
+                    )
+                if "target" in request["wants"] and "target" in request:
+                    size = len(request["target"].encode())
+                    answer["target"] = (self._likelihood(prompt, request["target"]), size)
+        return {ANSWER: np.array([TextAnswer(**answer).to_text() for answer in answers], object)}
+
+    def _rendered(self, request: Mapping[str, Any]) -> tuple[str, bool]:
+        """The text that the model goes on from, and whether the tokenizer may put special tokens around it."""
+        if "messages" not in request:
+            return request["prompt"], True
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise InvalidInput(
+                f"The rows are conversations (`messages`), and the tokenizer of {self._name} has no chat template. Save it with "
+                "one (`chat_template.jinja`), or write the rows as `prompt`."
+            )
+        text = self._tokenizer.apply_chat_template(
+            request["messages"], tokenize=False, add_generation_prompt=True
+        )
+        return str(text), False  # the template has put them there: once is enough
+
+    def _texts(
+        self, requests: Sequence[Mapping[str, Any]], prompts: Sequence[tuple[str, bool]]
+    ) -> list[dict[str, Any]]:
+        """Generated text: greedy all at once, drawn one by one, so that a row's seed is its own."""
+        if not requests[0]["temperature"]:
+            return self._generated(requests, prompts)
+        found = []
+        for request, prompt in zip(requests, prompts, strict=True):
+            told = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
+            self._torch.manual_seed(int.from_bytes(told[:7], "big"))
+            found += self._generated([request], [prompt])
+        return found
+
+    def _generated(
+        self, requests: Sequence[Mapping[str, Any]], prompts: Sequence[tuple[str, bool]]
+    ) -> list[dict[str, Any]]:
+        said, samples = requests[0], requests[0]["samples"]
+        batch = self._encoded([text for text, _ in prompts], special=prompts[0][1])
+        length, most = batch["input_ids"].shape[1], said["max_new_tokens"]
+        if self._most is not None and length + most > self._most:
+            return [self._refused(length, most)] * len(requests)
+        own = self._module.generation_config
+        ends = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
+        config = self._transformers.GenerationConfig(
+            max_new_tokens=most,
+            do_sample=bool(said["temperature"]),
+            num_return_sequences=samples,
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=ends,
+            **({"temperature": said["temperature"], "top_p": said.get("top_p"), "top_k": said.get("top_k", 0)} if said["temperature"] else {}),
+        )  # fmt: skip
+        stops = said.get("stop") or ()
+        ended = [self._stopper(length, stops)] if stops else []
+        rows = self._module.generate(
+            **batch,
+            generation_config=config,
+            stopping_criteria=self._transformers.StoppingCriteriaList(ended),
+        )[:, length:].tolist()
+        last = set(ends if isinstance(ends, list) else [ends])
+        made = [self._ended(row, last, stops) for row in rows]
+        pairs = [made[start : start + samples] for start in range(0, len(made), samples)]
+        return [{"texts": tuple(t for t, _ in pair), "cut": tuple(c for _, c in pair)} for pair in pairs]
+
+    def _stopper(self, length: int, stops: Sequence[str]) -> Callable[..., Any]:
+        """Which rows have a stop behind the prompt. That of transformers finds none in some tokenizers' tables."""
+
+        def stopped(tokens: Any, scores: Any, **_: Any) -> Any:
+            texts = self._tokenizer.batch_decode(tokens[:, length:], skip_special_tokens=True)
+            found = [any(stop in text for stop in stops) for text in texts]
+            return self._torch.tensor(found, device=tokens.device)
+
+        return stopped
+
+    def _ended(self, row: Sequence[int], last: set[int], stops: Sequence[str]) -> tuple[str, bool]:
+        """A row of tokens as text up to its end, and whether it has none."""
+        place = next((place for place, token in enumerate(row) if token in last), None)
+        text = str(self._tokenizer.decode(row[:place], skip_special_tokens=True))
+        found = min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)
+        return text[:found], place is None and found is None
+
+    def _refused(self, length: int, most: int) -> dict[str, Any]:
+        said = f"{length} tokens of prompt and {most} of answer, and the model has places for {self._most}"
+        return {"error": said}
+
+    def _encoded(self, texts: Sequence[str], *, special: bool) -> Any:
+        batch = self._tokenizer(
+            list(texts),
+            add_special_tokens=special,
+            padding=len(texts) > 1,
+            return_tensors="pt",
+            return_token_type_ids=False,
+        )
+        return {name: values.to(self._module.device) for name, values in batch.items()}
+
+    def _likelihood(self, prompt: tuple[str, bool], text: str) -> float:
+        """Log-likelihood of a text after a prompt, nat: of its tokens in those of both together, as lm-eval takes it.
+
+        Where text and prompt grow together into other tokens, the text's own are put behind the prompt's.
+        """
+        before = self._tokens(prompt[0], special=prompt[1]) if prompt[0] else []
+        start = self._tokenizer.bos_token_id
+        start = self._tokenizer.eos_token_id if start is None else start
+        if not before and start is not None:
+            before = [start]
+        whole = self._tokens(prompt[0] + text, special=prompt[1]) if prompt[0] else []
+        if whole[: len(before)] != before or len(whole) == len(before):
+            whole = [*before, *self._tokens(text, special=False)]
+        tokens = self._torch.tensor([whole], device=self._module.device)
+        scores = self._module(input_ids=tokens).logits[0, :-1].float().log_softmax(dim=-1)
+        chosen = scores.gather(1, tokens[0, 1:, None])[max(len(before), 1) - 1 :]
+        return float(chosen.double().sum())
+
+    def _tokens(self, text: str, *, special: bool) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
