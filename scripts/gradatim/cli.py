@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "diff": "What changed between two releases.",
     "package": "Lay a released model out for a model server.",
     "canary": "Prove a candidate on traffic, recorded or live.",
+    "monitor": "Watch a release: rules, dashboard, drift.",
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",
     "schema": "The contract's JSON Schema, for editors.",

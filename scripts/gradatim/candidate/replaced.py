@@ -97,21 +97,25 @@ class Replaced:
         """
         return self.named or self._instead_of(self._released_as())
 
-    def released(self, release: Release) -> tuple[Replaced, Replaced]:
-        """A release itself, and what its stage would see it replace.
+    def of(self, release: Release) -> Replaced:
+        """The same for a release that is named."""
+        digest = release.manifest or digest_of(release.commit)
+        found = BaselineModel(
+            str(release), str(release), release.stage, release.commit, digest, release.manifest
+        )
+        return replace(self, named=found)
+
+    def before(self, release: Release) -> Replaced:
+        """What the stage would see a release replace.
 
         Raises:
             UsageError: nothing else was released.
             EnvironmentLacks: nothing is proven.
         """
-        digest = release.manifest or digest_of(release.commit)
-        mine = BaselineModel(
-            str(release), str(release), release.stage, release.commit, digest, release.manifest
-        )
-        before = self._instead_of(release.manifest)
-        if before is None:
+        found = self._instead_of(release.manifest)
+        if found is None:
             raise UsageError(f"Nothing but {release} was released: there is nothing to stand beside it.")
-        return replace(self, named=mine), replace(self, named=before)
+        return replace(self, named=found)
 
     @property
     def held(self) -> BaselineModel | None:

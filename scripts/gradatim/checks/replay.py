@@ -59,15 +59,25 @@ def sides_of(candidate: Candidate, version: str | None) -> tuple[Side, Side]:
         BrokenEvidence: what is found is not what was released.
         EnvironmentLacks: no place that has it can be reached, or nothing is proven.
     """
+    if version is None:
+        return _side(candidate.replaced), side_of(candidate, None)
+    release = candidate.registry.find(version, candidate.name)
+    return _side(candidate.replaced.before(release)), side_of(candidate, version)
+
+
+def side_of(candidate: Candidate, version: str | None) -> Side:
+    """A released version, or the model as it lies here.
+
+    Raises:
+        UsageError: there is no such release.
+        BrokenEvidence: what is found is not what was released.
+        EnvironmentLacks: no place that has it can be reached.
+    """
     if version is not None:
-        mine, base = candidate.replaced.released(candidate.registry.find(version, candidate.name))
-        return _side(base), _side(mine)
-    original = candidate.forms.original
-    task = candidate.rows.task() if candidate.contract.parts.task else None
-    here = Side(
-        "the model here", original.manifest.digest, candidate.model, original.path, candidate.rows, task
-    )
-    return _side(candidate.replaced), here
+        return _side(candidate.replaced.of(candidate.registry.find(version, candidate.name)))
+    original, rows = candidate.forms.original, candidate.rows
+    task = rows.task() if candidate.contract.parts.task else None
+    return Side("the model here", original.manifest.digest, candidate.model, original.path, rows, task)
 
 
 def _side(replaced: Replaced) -> Side:

@@ -169,8 +169,8 @@ class _Live:
             raise UsageError(
                 f"{self.stage} {holds}. Name the candidate: gradatim canary VERSION --prometheus URL"
             )
-        mine, base = (side.release for side in self.candidate.replaced.released(release))
-        return (mine.label if mine else ""), (base.label if base else "")
+        base = self.candidate.replaced.before(release).release
+        return str(release), base.label if base else ""
 
     def _end(self, ended: Progression) -> int:
         undone = self._roll_back(ended) if ended.verdict == "FAIL" else None
