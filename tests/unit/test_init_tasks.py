@@ -193,7 +193,8 @@ def test_counts_from_one_score_are_a_regression_and_zeros_and_ones_are_two_class
         assert contract_of(propose(root)).parts.task.type == wanted, name
 
 
-def test_a_mask_over_a_picture_is_a_regression_pixel_by_pixel(tmp_path):
+@pytest.mark.parametrize("task", ["segmentation", "regression"])
+def test_a_mask_over_a_picture_is_a_segmentation_and_a_depth_map_a_regression(tmp_path, task):
     """As a detector of text: height and width are free, and evaluation data come in several sizes, a file each."""
     model_file(
         tmp_path / "model.onnx",
@@ -203,9 +204,10 @@ def test_a_mask_over_a_picture_is_a_regression_pixel_by_pixel(tmp_path):
     draw = np.random.default_rng(0)
     for name in ("evaluation", "evaluation_wide"):
         x = draw.random((24, 3, 16, 24)).astype(np.float32)
-        np.savez(tmp_path / f"{name}.npz", x=x, label=(x[:, :1] > 0.5).astype(np.uint8))
+        mask = (x[:, :1] > 0.5).astype(np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x=x, label=mask if task == "segmentation" else x[:, :1])
     proposal = propose(tmp_path)
-    assert contract_of(proposal).parts.task.type == "regression"
+    assert contract_of(proposal).parts.task.type == task
     assert "# evaluation: evaluation_wide.npz   # found as well" in render(proposal)
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
+from gradatim.metrics.catalogue import TASKS
 from gradatim.rendering.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from gradatim.projects.proposal import Proposal
 
-_TASKS = ("classification", "token_classification", "regression", "embedding", "language_modelling")
+_TASKS = [task for task in TASKS if task != "generation"]
+"""A language model that is asked for text needs its prompts told, which nobody can guess."""
 
 
 @click.command("init", short_help="Write a contract for the model and data found here.")

@@ -55,7 +55,14 @@ else:
     Format = Literal[tuple(FORMATS)]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
 TaskType = Literal[
-    "classification", "token_classification", "regression", "embedding", "language_modelling", "generation"
+    "classification",
+    "multilabel_classification",
+    "token_classification",
+    "segmentation",
+    "regression",
+    "embedding",
+    "language_modelling",
+    "generation",
 ]
 
 

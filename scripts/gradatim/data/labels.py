@@ -14,6 +14,9 @@ from gradatim.errors import InvalidInput
 IGNORED = -100
 """The label of positions that do not count in a sequence, as PyTorch and Transformers have it."""
 
+VOID = 255
+"""The label of pixels that do not count in a map, as Pascal VOC and Cityscapes have it."""
+
 
 def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | None, where: Where) -> Array:
     """A label column as int64, float64 or str [b], or [b, ...] for sequences (an object array when unequal).
@@ -47,7 +50,7 @@ def _refuse_outside(values: Array, labels: Sequence[str | int], where: Where) ->
     """Refuse a label that is not in the list; integers against a list of names are positions in it already."""
     named = any(isinstance(label, str) for label in labels)
     whole = values.dtype.kind in "iu"
-    ignored = (values == IGNORED) & (values.ndim > 1) if whole else np.False_
+    ignored = np.isin(values, (IGNORED, VOID)) & (values.ndim > 1) if whole else np.False_
     known: NDArray[Any] = np.array([str(label) for label in labels] if named else list(labels))
     if values.dtype.kind in "US" and not named:
         known = known.astype(np.str_)

@@ -14,7 +14,9 @@ Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
 
 TASKS = (
     "classification",
+    "multilabel_classification",
     "token_classification",
+    "segmentation",
     "regression",
     "embedding",
     "language_modelling",
@@ -108,6 +110,29 @@ _TOKEN_CLASSIFICATION = _table(
     Metric("accuracy", "share of tokens with the right tag", True),
 )
 
+_MULTILABEL = _table(
+    Metric("f1_micro", "F1 over the decisions of all labels together", True),
+    Metric("f1_macro", "mean of the labels' F1, over all declared labels", True),
+    Metric("subset_accuracy", "share of samples whose labels are all right", True),
+    *(_CLASSIFICATION[name] for name in ("f1", "precision", "recall")),
+)
+
+_SEGMENTATION = _table(
+    Metric(
+        "miou",
+        "overlap of the true and the said area over their union (mean over the classes in the data)",
+        True,
+        by_class=True,
+    ),
+    Metric(
+        "dice",
+        "overlap of the true and the said area over their mean (mean over the classes in the data)",
+        True,
+        by_class=True,
+    ),
+    Metric("accuracy", "share of pixels with the right class", True),
+)
+
 _REGRESSION = _table(
     Metric("mae", "mean absolute error, in the unit of the target", False, fraction=False),
     Metric("rmse", "root of the mean squared error, in the unit of the target", False, fraction=False),
@@ -128,7 +153,9 @@ _LANGUAGE_MODELLING = _table(
 
 _BY_TASK = {
     "classification": _CLASSIFICATION,
+    "multilabel_classification": _MULTILABEL,
     "token_classification": _TOKEN_CLASSIFICATION,
+    "segmentation": _SEGMENTATION,
     "regression": _REGRESSION,
     "embedding": _EMBEDDING,
     "language_modelling": _LANGUAGE_MODELLING,
@@ -149,6 +176,7 @@ _SAME_NEIGHBOUR = Metric(
 
 _COMPARISONS = {
     "classification": _table(_FLIPS, _AGREEMENT),
+    "multilabel_classification": _table(_FLIPS, _AGREEMENT),
     "token_classification": _table(_FLIPS, _AGREEMENT),
     "embedding": _table(_SAME_NEIGHBOUR),
     "generation": _table(_FLIPS, _AGREEMENT),

@@ -123,7 +123,7 @@ class ClassificationScorer:
             return self._roc_auc(rows, truth, place, units)
         if place is None:
             return self._over_classes(metric, truth, predicted, units)
-        return self._of_class(metric, truth == place, predicted == place, self.labels[place], units)
+        return of_class(metric, truth == place, predicted == place, self.labels[place], units)
 
     def by_class(self, variant: str, alpha: float) -> list[Measurement]:
         """Precision, recall and F1 of every class from counts alone, bounds at one-sided ``alpha``."""
@@ -169,30 +169,6 @@ class ClassificationScorer:
             else Measurement(metric, variant, None, where=f"class={label}", reason=reason.format(label))
             for label, k, n, low, high in rows
         ]
-
-    def _of_class(
-        self, metric: str, actual: NDArray[np.bool_], claimed: NDArray[np.bool_], label: Label, units: Units
-    ) -> MetricSamples:
-        hits = (actual & claimed).astype(np.float64)
-        if metric == "recall":
-            return _share(metric, hits, actual, units, f"no sample is {label}")
-        if metric == "precision":
-            return _share(metric, hits, claimed, units, f"nothing was taken for {label}")
-        if metric == "f1":
-            both = actual.astype(np.float64) + claimed
-            value = 2 * hits.sum() / max(1.0, both.sum())
-            return ratio_samples(
-                metric,
-                2 * hits,
-                both,
-                units,
-                True,
-                f"no sample is {label} and nothing was taken for it",
-                positives=int(actual.sum()),
-                effect=_per_mean(2 - value, both),
-                **DECISIONS,
-            )
-        return absent(metric, True, f"{metric} is not defined for a single class")
 
     def _over_classes(
         self, metric: str, truth: NDArray[np.int32], predicted: NDArray[np.int32], units: Units
@@ -308,6 +284,32 @@ class ClassificationScorer:
             chosen = part if rows is None else rows[part]
             found = self.answers.probabilities(chosen)
             yield part, found[np.arange(found.shape[0]), self.answers.predicted[chosen]]
+
+
+def of_class(
+    metric: str, actual: NDArray[np.bool_], claimed: NDArray[np.bool_], label: Label, units: Units
+) -> MetricSamples:
+    """Recall, precision or F1 of one class, out of which rows are of it and which were taken for it, bool [n] each."""
+    hits = (actual & claimed).astype(np.float64)
+    if metric == "recall":
+        return _share(metric, hits, actual, units, f"no sample is {label}")
+    if metric == "precision":
+        return _share(metric, hits, claimed, units, f"nothing was taken for {label}")
+    if metric == "f1":
+        both = actual.astype(np.float64) + claimed
+        value = 2 * hits.sum() / max(1.0, both.sum())
+        return ratio_samples(
+            metric,
+            2 * hits,
+            both,
+            units,
+            True,
+            f"no sample is {label} and nothing was taken for it",
+            positives=int(actual.sum()),
+            effect=_per_mean(2 - value, both),
+            **DECISIONS,
+        )
+    return absent(metric, True, f"{metric} is not defined for a single class")
 
 
 def _share(metric: str, hits: Floats, of: NDArray[np.bool_], units: Units, reason: str) -> MetricSamples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from gradatim.metrics.columns import Column
 from gradatim.metrics.diagnostics import Overlap
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.interpret import answer, places_of
+from gradatim.metrics.multilabel import indicator
 from gradatim.metrics.outputs import IGNORED
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Label, Task
@@ -83,7 +84,7 @@ def evaluate_beside(
         baseline = Evaluation(base_task, base_predictions)
         return Evaluation(task, predictions, baseline), baseline
     names, others = [str(label) for label in mine], [str(label) for label in theirs]
-    truth = _by_name(predictions.labels, mine)
+    truth = _by_name(task, predictions.labels, mine)
     rows = np.flatnonzero(_known(truth, np.isin(names, others)))
     if not rows.shape[0]:
         raise InvalidInput(
@@ -91,6 +92,8 @@ def evaluate_beside(
             f"its labels ({', '.join(others[:_SPELLED])}) among the data{_or_say_what_they_were(names, others)}."
         )
     over = tuple(label for label in mine if str(label) in others)
+    if task.type == "multilabel_classification":
+        return _beside_on_shared_labels(task, predictions, base_task, base_predictions, over)
     same = len(over) == len(mine) == len(theirs)
     positive = task.positive if task.positive is not None else mine[-1]
     settings = {"positive": positive, "over": None} if same else {"over": over}
@@ -121,10 +124,35 @@ def evaluate_known(
     task = in_words_of_candidate(task, labels)
     if labels is None or declared is None or predictions.labels is None or labels == declared:
         return Evaluation(task, predictions), None
-    truth = _by_name(predictions.labels, declared)
+    truth = _by_name(task, predictions.labels, declared)
     known = _known(truth, np.isin([str(label) for label in declared], [str(label) for label in labels]))
     rows = np.flatnonzero(known)
     return Evaluation(task, replace(predictions, labels=truth).take(rows)), rows
+
+
+def _beside_on_shared_labels(
+    task: Task,
+    predictions: Predictions,
+    base_task: Task,
+    base_predictions: Predictions,
+    over: tuple[Label, ...],
+) -> tuple[Evaluation, Evaluation]:
+    """Two models that decide on labels one by one: on every row, over the labels that both know."""
+    assert predictions.labels is not None  # noqa: S101 (evaluate_beside() looked)
+    sets = _sets_of_names(predictions.labels, task.labels or over, {str(label) for label in over})
+    theirs = tuple(_of(base_task.labels or over, label) for label in over)
+    baseline = Evaluation(replace(base_task, over=theirs), replace(base_predictions, labels=sets))
+    shared = Evaluation(replace(task, over=over), replace(predictions, labels=sets), baseline)
+    return Evaluation(task, predictions, common=shared), baseline
+
+
+def _sets_of_names(truth: Column, labels: tuple[Label, ...], kept: Container[str]) -> Column:
+    """The names of the labels that each item has, as far as they are among some, ragged."""
+    marks = indicator(truth, labels)
+    chosen = np.array([str(label) in kept for label in labels])
+    rows, places = np.nonzero(marks & chosen)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(truth)))]).astype(np.int64)
+    return Column(places, offsets, tuple(str(label) for label in labels))
 
 
 def _or_say_what_they_were(names: list[str], others: list[str]) -> str:
@@ -136,7 +164,9 @@ def _or_say_what_they_were(names: list[str], others: list[str]) -> str:
     return f"; or, if they only bear other names now, say so: `task: {{renamed: {{{shown}}}}}`"
 
 
-def _by_name(truth: Column, labels: tuple[Label, ...]) -> Column:
+def _by_name(task: Task, truth: Column, labels: tuple[Label, ...]) -> Column:
+    if task.type == "multilabel_classification":
+        return _sets_of_names(truth, labels, {str(label) for label in labels})
     shape = (
         truth.values.reshape(-1) if truth.offsets is None and truth.values.shape[1:] == (1,) else truth.values
     )

@@ -17,10 +17,12 @@ from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.generation import GenerationScorer
 from gradatim.metrics.language import LanguageScorer
+from gradatim.metrics.multilabel import MultilabelScorer
 from gradatim.metrics.outputs import SEEN
 from gradatim.metrics.predictions import Predictions, check_slices
 from gradatim.metrics.regression import RegressionScorer
 from gradatim.metrics.samples import MetricSamples, Units, absent, proportion_samples
+from gradatim.metrics.segmentation import SegmentationScorer
 from gradatim.metrics.task import Label, Task
 from gradatim.metrics.tokens import TokenScorer
 
@@ -45,7 +47,9 @@ class Scorer(Protocol):
 
 _SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
     "classification": ClassificationScorer,
+    "multilabel_classification": MultilabelScorer,
     "token_classification": TokenScorer,
+    "segmentation": SegmentationScorer,
     "regression": RegressionScorer,
     "embedding": EmbeddingScorer,
     "language_modelling": LanguageScorer,

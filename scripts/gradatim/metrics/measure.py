@@ -19,11 +19,13 @@ from gradatim.metrics.columns import PIECE_BYTES, chunks
 from gradatim.metrics.diagnostics import WeakSlice
 from gradatim.metrics.evaluation import CLASS, Evaluation
 from gradatim.metrics.samples import MetricSamples
-from gradatim.metrics.tokens import TokenScorer
 
 ALPHA = 0.025
 """Each end of a measurement's interval: together a two-sided 95 % interval."""
 
+
+_OF_A_CLASS = ("precision", "recall", "f1", "miou", "dice")
+"""What is measured of each class, where the task has it."""
 
 _MOST = 5
 """Weak slices that are told."""
@@ -91,16 +93,11 @@ def measured(samples: MetricSamples, variant: str) -> Measurement:
 
 def _by_class(evaluation: Evaluation, variant: str) -> list[Measurement]:
     scorer = evaluation.scorer
-    if not isinstance(scorer, (ClassificationScorer, TokenScorer)):
-        return []
-    if isinstance(scorer, TokenScorer) or evaluation.predictions.groups is not None:
-        wheres = evaluation.wheres(CLASS)
-        return [
-            measured(evaluation.samples(name, w), variant)
-            for name in ("precision", "recall", "f1")
-            for w in wheres
-        ]
-    return scorer.by_class(variant, ALPHA)
+    if isinstance(scorer, ClassificationScorer) and evaluation.predictions.groups is None:
+        return scorer.by_class(variant, ALPHA)
+    names = [name for name in _OF_A_CLASS if name in catalogue.quality(evaluation.task.type)]
+    wheres = evaluation.wheres(CLASS) if evaluation.labels else []
+    return [measured(evaluation.samples(name, where), variant) for name in names for where in wheres]
 
 
 def weak_slices(evaluation: Evaluation) -> list[WeakSlice]:

@@ -18,6 +18,9 @@ SEEN = "seen:"
 IGNORED = -100
 """The label of a position that does not count (the usual convention of token tasks)."""
 
+VOID = 255
+"""The label of a pixel that does not count in a map of classes, where no class is called so."""
+
 
 _SCORE_NAMES = ("probabilities", "output_probability", "probs", "scores", "logits")
 
@@ -65,7 +68,7 @@ def reduce_batch(
     """What of a batch's outputs must be kept to score it, so that predictions stay small.
 
     Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
-    each token. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
+    each token, segmentation the best class of each pixel. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
     where there is one. A map (a number for each pixel) is laid flat, so that items may differ in size. Language
     models keep each item's summed negative log-likelihood and its number of scored tokens; of generated text its scores are
     kept beside it. What own metrics name is kept as it is, under names of its own.
@@ -102,6 +105,8 @@ def _kept_for_the_task(
     mask = inputs.get("attention_mask")
     if task.type == "regression":
         return {name: _laid_flat(values)}
+    if task.type == "segmentation":
+        return {name: _laid_flat(_best_classes(task, values, labels, name))}
     if task.type == "embedding" and values.ndim == 3:
         return {name: _pooled(values, mask)}
     if task.type == "token_classification" and values.ndim == 3:
@@ -123,7 +128,9 @@ def reduce_labels(task: Task, labels: Any) -> Any:
     Args:
         labels: [b, ...], an object array [b] of arrays, or None.
     """
-    return _laid_flat(labels) if task.type == "regression" and labels is not None else labels
+    return (
+        _laid_flat(labels) if task.type in ("regression", "segmentation") and labels is not None else labels
+    )
 
 
 def _laid_flat(rows: Array) -> Any:
@@ -131,6 +138,34 @@ def _laid_flat(rows: Array) -> Any:
     if rows.dtype == object and rows.ndim == 1:
         return [np.asarray(row).reshape(-1) for row in rows]
     return rows.reshape(rows.shape[0], -1) if rows.ndim > 2 else rows
+
+
+def _best_classes(task: Task, values: Array, labels: Any, name: str) -> Array:
+    """The class of each pixel, [b, h, w], in the narrowest integers that hold them: from scores [b, C, h, w] or
+    [b, h, w, C], from one score of the second of two classes [b, 1, h, w] or [b, h, w], or from classes themselves."""
+    if values.dtype.kind != "f":
+        return values
+    _refuse_nonfinite(values, name, 0)
+    if values.ndim == 4 and 1 not in values.shape[1::2]:
+        axis = 3 if _channels_last(task, values.shape, labels) else 1
+        return np.asarray(values.argmax(axis=axis), np.uint8 if values.shape[axis] <= 256 else np.int32)
+    if values.ndim not in (3, 4):
+        raise InvalidInput(
+            f"Segmentation needs scores [items, classes, height, width] or [items, height, width, classes]; `{name}` is "
+            f"{list(values.shape)}. Name another output under `task: output:`."
+        )
+    within = bool(((values >= 0) & (values <= 1)).all())
+    probabilities = task.scores == "probabilities" or (task.scores is None and within)
+    return np.asarray(values >= (0.5 if probabilities else 0.0), np.uint8)
+
+
+def _channels_last(task: Task, shape: tuple[int, ...], labels: Any) -> bool:
+    """Whether the classes of [b, ., ., .] are the last axis: as the labels' size says, else the list of classes."""
+    size = tuple(n for n in np.shape(labels[0]) if n != 1) if labels is not None and len(labels) else None
+    first, last = size == shape[2:], size == shape[1:3]
+    if first != last:
+        return last
+    return task.labels is not None and len(task.labels) == shape[3] != shape[1]
 
 
 def _pooled(values: Array, mask: Array | None) -> Array:

@@ -80,6 +80,12 @@ class Units:
         rows = max(1, by_row.shape[0])
         return np.asarray(np.bincount(self.codes, weights=by_row, minlength=self.count) * (self.count / rows))
 
+    def totals(self, table: Floats) -> Floats:
+        """Sums by unit, [units, k], of [rows, k]."""
+        if self.codes is None:
+            return table
+        return np.stack([np.bincount(self.codes, column, self.count) for column in table.T], axis=1)
+
     def blocks(self, rows: int) -> tuple[NDArray[np.signedinteger[Any]], int]:
         """Codes of at most ``intervals.UNITS`` equal blocks of units, for resampling; and how many."""
         small = self.count <= intervals.UNITS
@@ -121,6 +127,7 @@ class MetricSamples:
         reach: how far one row can lie from the value, where its range has ends; None where the tail must tell.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
+        jackknifed: whether the influence is what leaving a unit out changes, of shares that have ends: its spread tells.
         by_row: what each row adds, in any unit, where rows share a unit: tells how far they go together.
         units: which rows share one.
         positives: for F1, the true positives' total that it rests on.
@@ -146,6 +153,7 @@ class MetricSamples:
     effect: float | None = None
     reach: float | None = None
     counted: bool = False
+    jackknifed: bool = False
     by_row: Floats | None = None
     units: Units | None = None
     positives: int | None = None
@@ -169,6 +177,8 @@ class MetricSamples:
         if self.successes is not None and self.trials is not None:
             return intervals.clopper_pearson(self.successes, self.trials, alpha)
         effect = (self.worth(self.effect) or 0.0) if self.counted else 0.0
+        if self.jackknifed and self.influence is not None:
+            return intervals.share_bounds(value, self.influence, alpha) or self._bounds_without_spread(alpha)
         by_unit = self.linearised() if self.tailed else self.influence
         if by_unit is not None:
             found = (
@@ -192,7 +202,7 @@ class MetricSamples:
     @property
     def tailed(self) -> bool:
         """Whether it is judged as a mean whose largest values may not have been seen."""
-        return not self.counted and self.upward is None and self.resample is None
+        return not (self.counted or self.jackknifed) and self.upward is None and self.resample is None
 
     def _bounds_without_spread(self, alpha: float) -> tuple[float, float] | None:
         """Every unit says the same: what unseen units could change, where a change has a known range."""
@@ -342,4 +352,47 @@ def ratio_samples(
     influence = units.influence(by_row)
     return MetricSamples(
         metric, value, higher_is_better, units.count, influence=influence, by_row=by_row, **more
+    )
+
+
+def mean_of_ratios(
+    metric: str,
+    numerators: Floats,
+    denominators: Floats,
+    units: Units,
+    reason: str,
+    *,
+    over: int | None = None,
+) -> MetricSamples:
+    """The mean over columns of shares that are ratios of sums, with what leaving a unit out changes [1]_: so a column that
+    few units say anything of weighs as much in the interval as in the value.
+
+    Args:
+        numerators, denominators: float64 [rows, k].
+        over: of how many columns it is the mean, those without any denominator counting zero; None leaves these out.
+
+    .. [1] Efron, Stein (1981), The jackknife estimate of variance, Annals of Statistics 9(3).
+    """
+    ups, downs = units.totals(numerators), units.totals(denominators)
+    known = downs.sum(axis=0) > 0
+    if not known.any():
+        return absent(metric, True, reason)
+    ups, downs = ups[:, known], downs[:, known]
+    total, of = ups.sum(axis=0), downs.sum(axis=0)
+    share, left = total / of, of - downs
+    # without the only unit of a column nothing is known of it: all that it may be
+    change = np.where(
+        left > 0, share - (total - ups) / np.maximum(left, 1e-300), np.maximum(share, 1 - share)
+    )
+    columns = over or share.shape[0]
+    influence = (units.count - 1) * change.sum(axis=1) / columns
+    return MetricSamples(
+        metric,
+        float(share.sum() / columns),
+        True,
+        units.count,
+        influence=np.asarray(influence - influence.mean()),
+        jackknifed=True,
+        effect=1.0,
+        **SHARE,
     )

@@ -12,8 +12,13 @@ from gradatim.checks.rehearsal import Seen
 from gradatim.projects.classes import EMBEDDING_WIDTH, order_of, readings_of_one_label
 from gradatim.projects.facts import DataFacts
 from gradatim.projects.outputs import EMBEDDINGS, UNKNOWN, OutputFacts, outputs_of
-from gradatim.projects.reading import Reading, TaskGuess
+from gradatim.projects.reading import Reading, TaskGuess, spelled
 from gradatim.signature import Signature
+
+VOID = 255
+"""Marks a pixel that does not count."""
+
+_SETS = "multilabel_classification"
 
 
 def recognise(
@@ -59,7 +64,7 @@ def _of_many_labels(
     outputs: Sequence[OutputFacts],
     names: Sequence[tuple[str, ...]],
 ) -> Iterator[Reading]:
-    """A tag for each token, or a number for each pixel or moment."""
+    """A class for each pixel, any number of labels an item, a tag for each token, or a number for each pixel or moment."""
     first = np.asarray(labels[0])
     axes = first.ndim + 1
     numbers = first.dtype.kind in "iufb"
@@ -68,10 +73,56 @@ def _of_many_labels(
         if not output.floats:
             continue
         told = [size for size in (output.shape or ())[1:] if size not in (None, 1)]
+        yield from _sets(labels, output, names)
+        if axes >= 3 and numbers:
+            yield from _maps(labels, wanted, output, names)
         if numbers and (output.axes == axes or (output.axes is not None and told == wanted)):
             yield Reading(TaskGuess("regression", output=output.stated), "answers and labels have one shape")
         elif output.axes in (axes + 1, None) and axes == 2 and first.dtype.kind != "f":
             yield from _tags(labels, asked, output, names)
+
+
+def _sets(labels: NDArray[Any], output: OutputFacts, names: Sequence[tuple[str, ...]]) -> Iterator[Reading]:
+    """A score for each label, [b, k], beside 0 or 1 for each, or beside the names of those that an item has."""
+    width = output.width
+    if not width or width < 2 or output.sums_to_one:
+        return
+    lists = [each for each in names if len(each) == width]
+    why = "each label is there or not, and has its score"
+    distinct = np.unique(np.concatenate([np.asarray(each).reshape(-1) for each in labels]))
+    if distinct.dtype.kind in "US":
+        lists = [each for each in lists if set(distinct.tolist()) <= set(each)]
+        if lists or len(distinct) == width:
+            classes = spelled(lists[0] if lists else tuple(distinct.tolist()))
+            yield Reading(TaskGuess(_SETS, classes, output.stated), why, ordered=bool(lists))
+    elif labels.dtype != object and labels.shape[1:] == (width,) and set(distinct.tolist()) <= {0, 1}:
+        classes = spelled(lists[0] if lists else tuple(range(width)))
+        yield Reading(TaskGuess(_SETS, classes, output.stated), why)
+
+
+def _maps(
+    labels: NDArray[Any], size: Sequence[int], output: OutputFacts, names: Sequence[tuple[str, ...]]
+) -> Iterator[Reading]:
+    """A score for each class of each pixel, [b, C, h, w] or [b, h, w, C], beside the classes of the pixels."""
+    parts = [np.unique(np.asarray(each)) for each in labels]
+    distinct = np.unique(np.concatenate(parts))
+    classes = distinct[(distinct >= 0) & (distinct != VOID)]
+    if not len(classes) or (classes != np.rint(classes)).any() or output.shape is None or output.axes is None:
+        return
+    shape = [None if axis == 0 else each for axis, each in enumerate(output.shape)]
+    width: int | None = 2 if classes.max() <= 1 else None  # one score tells two classes apart
+    if output.axes == 4:
+        places = [axis for axis in (1, 3) if shape[axis] is not None and shape[axis] != 1]
+        fitting = [
+            a for a in places if [s for s in shape[1:a] + shape[a + 1 :] if s is not None] in (list(size), [])
+        ]
+        width = next((shape[a] for a in fitting), width if 1 in (shape[1], shape[3]) else None)
+    elif [each for each in shape[1:] if each not in (None, 1)] != list(size):
+        return
+    if width is not None and classes.max() < width:
+        listed = next((each for each in names if len(each) == width), tuple(range(width)))
+        why = "each pixel has its class, and a score for every class"
+        yield Reading(TaskGuess("segmentation", spelled(listed), output.stated), why)
 
 
 def _tags(

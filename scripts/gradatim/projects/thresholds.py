@@ -55,6 +55,10 @@ def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]
         return {**gates, "negative_flips": {"at_most": _percent(2 * float(margin.rstrip("%")) / 100)}}
     if kind == "token_classification" and margin:
         return {"f1": {"not_worse_than": "baseline", "by": margin}}
+    if kind == "multilabel_classification" and margin:
+        return {"f1_micro": {"not_worse_than": "baseline", "by": margin}}
+    if kind == "segmentation":
+        return {"miou": {"not_worse_than": "baseline", "by": "2%"}}
     if kind == "regression":
         return {"mae": {"not_worse_than": "baseline", "by": "3%"}}
     if kind == "embedding":

@@ -21,7 +21,13 @@ from gradatim.files import digest_of
 from gradatim.lineage.record import Lineage as Training
 from gradatim.report.model import Card, Report
 
-_SUPERVISED = ("classification", "token_classification", "regression")
+_SUPERVISED = (
+    "classification",
+    "multilabel_classification",
+    "token_classification",
+    "segmentation",
+    "regression",
+)
 _MODEL = "model"
 _METRICS = 2000
 

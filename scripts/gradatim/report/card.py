@@ -34,10 +34,14 @@ _PIPELINES = {
     ("classification", "text"): "text-classification",
     ("classification", "audio"): "audio-classification",
     ("classification", "tabular"): "tabular-classification",
+    ("multilabel_classification", "image"): "image-classification",
+    ("multilabel_classification", "text"): "text-classification",
+    ("multilabel_classification", "audio"): "audio-classification",
     ("regression", "tabular"): "tabular-regression",
 }
 _PIPELINES_OF_TASK = {
     "token_classification": "token-classification",
+    "segmentation": "image-segmentation",
     "embedding": "feature-extraction",
     "language_modelling": "text-generation",
     "generation": "text-generation",
