@@ -173,6 +173,17 @@ def test_the_order_of_text_labels_is_the_one_in_which_the_model_is_right(tmp_pat
     assert contract_of(propose(tmp_path)).parts.task.labels == tuple(names)
 
 
+def test_an_order_that_neither_the_alphabet_nor_the_data_have_is_learned_from_the_answers(tmp_path):
+    names = ["mole", "zebra", "ape"]
+    knowing(tmp_path / "model.onnx", "x", "float32", 2, "scores", 3)
+    labels = np.array([2, 0, 1, 1, 0, 2] * 10)
+    x = np.stack([labels, labels], axis=1).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, label=np.array(names)[labels])
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.task.labels == tuple(names)
+    assert not proposal.notes
+
+
 def test_two_names_beside_a_binary_model_name_its_labels(tmp_path):
     knowing(tmp_path / "model.onnx", "x", "float32", 2, "scores", 2)
     (tmp_path / "labels.txt").write_text("ham\nspam\n")

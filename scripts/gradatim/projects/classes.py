@@ -107,6 +107,10 @@ def order_of(
         names: lists of label names that lie beside the model.
     """
     tried = [(_agreement(said, seen, classes), classes) for classes in _orders(labels, width, names)]
+    if said is not None and seen is not None and (learned := _learned(labels, seen[::2], said[::2], width)):
+        tried.append(
+            (_agreement(said[1::2], seen[1::2], learned), learned)
+        )  # on rows it was not learned from
     if not tried:
         return None
     (beyond, right), classes = max(tried, key=lambda each: each[0][0])
@@ -141,6 +145,20 @@ def _orders(
         yield tuple(range(width))
     elif len(places) == width:
         yield tuple(sorted(places))
+
+
+def _learned(
+    labels: NDArray[Any], seen: NDArray[Any], said: NDArray[Any], width: int
+) -> tuple[Label, ...] | None:
+    """Names in the order that answers tell: the commonest label where a score is highest; None where one lacks its own."""
+    if labels.dtype.kind not in "US" or said.ndim != 2 or len(np.unique(labels)) != width:
+        return None
+    answered = np.argmax(said, axis=1)
+    found = []
+    for place in range(width):
+        there, often = np.unique(seen[answered == place], return_counts=True)
+        found += [str(there[often.argmax()])] if len(there) else []
+    return tuple(found) if len(set(found)) == width else None
 
 
 def _agreement(
