@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 TOP = Path(__file__).resolve().parents[1]
-README_PICTURE = "report-1280-light"
+README_HEIGHT = 1560
 
 _TERMINAL = {
     "run": ["run", "--force", "--until", "gate"],
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
         report = (demo / "digits/.gradatim/report.html").read_text(encoding="utf-8")
         for name, page in _reports(report):
             _shoot(page, folder / f"{name}.png", width=int(name.split("-")[1]), dark=name.endswith("dark"))
-    shutil.copy(folder / f"{README_PICTURE}.png", TOP / "docs/report.png")
+        _shoot(report, TOP / "docs/report.png", width=1280, most=README_HEIGHT)
 
 
 def _reports(report: str) -> Iterator[tuple[str, str]]:
@@ -98,8 +98,10 @@ def _terminal(text: str) -> str:
     return console.export_html(code_format=_PAGE)
 
 
-def _shoot(page: str, picture: Path, *, width: int | None = None, dark: bool = False) -> None:
-    """A picture of a whole page; as wide as it is where no width is given."""
+def _shoot(
+    page: str, picture: Path, *, width: int | None = None, dark: bool = False, most: int | None = None
+) -> None:
+    """A picture of a page, or of its first ``most`` pixels; as wide as it is where no width is given."""
     page = re.sub(r"<meta http-equiv=.Content-Security-Policy.[^>]*>", "", page)
     source = picture.with_suffix(".html")
     source.write_text(page + _MEASURE, encoding="utf-8")
@@ -116,7 +118,7 @@ def _shoot(page: str, picture: Path, *, width: int | None = None, dark: bool = F
 
     high, wide = map(int, re.findall(r"<title>(\d+) (\d+)</title>", look("--dump-dom"))[0])
     width = width or wide
-    look(f"--screenshot={picture}", high=high)
+    look(f"--screenshot={picture}", high=min(high, most or high))
     source.unlink()
 
 

@@ -687,3 +687,17 @@ def test_memory_stays_flat_however_many_rows(kind: str, tmp_path: Path) -> None:
     counted, kilobytes = subprocess.run(script, check=True, capture_output=True, text=True).stdout.split()
     assert int(counted) == rows
     assert int(kilobytes) < 30_000 if kind != "fortran" else int(kilobytes) < 80_000
+
+
+def test_a_column_that_feeds_the_model_can_be_sliced_and_grouped_by(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{('north', 'south')[i % 2]},u{i // 2},{i}\n" for i in range(8))
+    (tmp_path / "rent.csv").write_text(f"area,district,user,rent\n{rows}")
+    signature = takes(("area", "float32", ("n", 1)), ("district", "str", ("n", 1)), ("user", "str", ("n", 1)))
+    opened = open_data(
+        "rent.csv", root=tmp_path, label="rent", signature=signature, slices=["district"], group="user"
+    )
+    (batch,) = opened.batches(8)
+    assert batch.inputs["district"].ravel().tolist() == batch.slices["district"].tolist()
+    assert batch.inputs["user"].shape == (8, 1)
+    assert batch.groups is not None
+    assert batch.groups.tolist() == batch.inputs["user"].ravel().tolist()

@@ -231,6 +231,21 @@ def test_a_text_column_of_few_values_is_sliced_by_and_a_patient_is_a_group(tmp_p
     assert (contract.data.slices, contract.data.group) == (("clinic",), "patient_id")
 
 
+def test_a_word_of_a_table_that_feeds_the_model_is_sliced_by_too(tmp_path):
+    graph_file(
+        tmp_path / "rent.onnx",
+        [("area", "float32", ["n", 1]), ("district", "str", ["n", 1])],
+        [("rent", "float32", ["n", 1])],
+        [("Identity", ["area"], ["rent"])],
+        {},
+    )
+    rows = [[i / 2, ["north", "south"][i % 2], i * 3.5] for i in range(90)]
+    table(tmp_path / "test.csv", ["area", "district", "rent"], rows)
+    contract = contract_of(propose(tmp_path)).parts
+    assert contract.data.label == "rent"
+    assert contract.data.slices == ("district",)
+
+
 def sequence_model(path, classes, *, tokens="tokens"):
     """An ONNX model of token ids [b, t] that says of each, as scores [b, t, C], the class that the id modulo C is."""
     table = np.eye(classes, dtype=np.float32)[np.arange(40) % classes]

@@ -233,7 +233,9 @@ class Dataset:
     def _raw_columns(self, inputs: Mapping[str, Sequence[str] | str] | None) -> tuple[str, ...]:
         source = self._source
         roles = {self.label, self.group, *self.slices}
-        free = [name for name in source.columns if name not in roles]
+        specs = self._signature.inputs if self._signature and self._function is None else ()
+        feeding = {spec.name for spec in specs} - {self.label}  # a slice or group may feed the model, too
+        free = [name for name in source.columns if name not in roles or name in feeding]
         if self._function is not None and inputs:
             named = [
                 name for value in inputs.values() for name in ([value] if isinstance(value, str) else value)

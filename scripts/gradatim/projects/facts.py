@@ -94,6 +94,9 @@ def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
         label, slices = told, tuple(name for name in slices if name != told)
     free = [name for name in free if name not in (*slices, group, label, "path", "sampling_rate")]
     inputs, unfed, left = _feeding(specs, free, heads, is_table=_is_table(path))
+    if len(specs) > 1:  # of a table: what feeds the model may tell its rows apart, too
+        words = [spec.name for spec in specs if spec.dtype == "str" and spec.name in free]
+        slices += tuple(_of_few_values(path, root, [name for name in words if heads[name].ndim == 1]))
     fed = [spec for spec in specs if spec.name not in unfed]
     if label is None and len(left) == 1 and fed and not is_folder:
         label = left[0]  # nothing else is left to be right
@@ -193,8 +196,6 @@ def _roles(
     heads: Mapping[str, NDArray[Any]],
 ) -> tuple[tuple[str, ...], str | None]:
     """Columns to slice by, and the one that says what belongs together."""
-    from gradatim.data import open_data
-
     named = {spec.name.lower() for spec in specs}
     idle = [name for name in free if name.lower() not in named and heads[name].ndim == 1]
     group = next((name for name in idle if _names_a_group(name) and _repeats(heads[name])), None)
@@ -204,15 +205,24 @@ def _roles(
     if specs and all(spec.dtype == "str" for spec in specs if spec.name not in free):
         keep = 1 if any(spec.name not in free for spec in specs) else 0
         texts = texts if len(texts) > keep else []
-    slices = []
-    for name in texts:
-        values = open_data(path, root=root, label=None, slices=[name]).slice_values(name)
-        distinct = len(np.unique(values))
-        if 2 <= distinct <= _MOST_VALUES and distinct * _LEAST_ROWS <= len(values):
-            slices.append(name)
+    slices = _of_few_values(path, root, texts)
     if len(slices) == len(free):
         slices = slices[1:]  # something must be left to feed the model with
     return tuple(slices), group
+
+
+def _of_few_values(path: str, root: Path, names: Sequence[str]) -> list[str]:
+    """Those of the columns that have few values, each in rows enough to say something of it."""
+    from gradatim.data import open_data
+
+    found = []
+    for name in names:
+        values = open_data(path, root=root, label=None, slices=[name]).slice_values(name)
+        if 2 <= (distinct := len(np.unique(values))) <= _MOST_VALUES and distinct * _LEAST_ROWS <= len(
+            values
+        ):
+            found.append(name)
+    return found
 
 
 def _label_among(path: str, root: Path, slices: Sequence[str], signature: Signature | None) -> str | None:
