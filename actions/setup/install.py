@@ -1,7 +1,8 @@
 """Install the kit at its own commit into an environment of its own, and put that on PATH for the steps that follow.
 
 Everything but the kit itself and the user's own requirements comes from the locks beside this file, with hashes; the kit is the
-commit of this very action, built with what the locks name. torch comes without CUDA unless `gpu` is among the extras.
+commit of this very action, built with what the locks name. torch comes without CUDA unless `gpu` is among the extras. Where
+GRADATIM_KIT is set and empty nothing is installed: the runner holds the kit.
 
 Standard library only: this runs before anything is installed. Inputs come by environment: EXTRAS, REQUIREMENTS, CACHED.
 """
@@ -20,6 +21,9 @@ LOCKS = Path(__file__).resolve().parent / "locks"
 
 
 def main() -> None:
+    if os.environ.get("GRADATIM_KIT") == "":
+        use_what_is_there()
+        return
     began = time.monotonic()
     if sys.version_info < (3, 10):  # noqa: UP036 (whatever python3 the runner has)
         found = ".".join(map(str, sys.version_info[:2]))
@@ -47,6 +51,16 @@ def main() -> None:
         say(f"Installed gradatim[{extras}] in {time.monotonic() - began:.1f} s.")
     with Path(os.environ["GITHUB_PATH"]).open("a", encoding="utf-8") as path:
         path.write(f"{binaries}\n")
+
+
+def use_what_is_there() -> None:
+    """Where the caller says `kit: ""`, the runner or the container holds the kit."""
+    found = shutil.which("gradatim")
+    if not found:
+        stop(
+            'The caller says `kit: ""`, and there is no gradatim on PATH here. Install the kit in the image or on the runner.'
+        )
+    say(f"Uses {found}, which was here already.")
 
 
 def install(environment: Path, binaries: Path, extras: str, requirements: str) -> bool:

@@ -125,7 +125,7 @@ def test_an_extra_without_a_lock_is_refused(tmp_path: Path) -> None:
         _set_up(tmp_path, "onnx,none")
 
 
-def _set_up(folder: Path, extras: str, requirements: str = "") -> list[list[str]]:
+def _set_up(folder: Path, extras: str, requirements: str = "", **more: str) -> list[list[str]]:
     """What the setup action gives to uv, call by call."""
     log, uv = folder / "log", folder / "bin/uv"
     uv.parent.mkdir(exist_ok=True)
@@ -137,11 +137,12 @@ def _set_up(folder: Path, extras: str, requirements: str = "") -> list[list[str]
         cwd=folder,
         env={
             **os.environ,
-            "PATH": f"{uv.parent}:{os.environ['PATH']}",
+            "PATH": f"{uv.parent}:/usr/bin:/bin",
             "RUNNER_TEMP": str(folder),
             "GITHUB_PATH": str(folder / "path"),
             "EXTRAS": extras,
             "REQUIREMENTS": requirements,
+            **more,
         },
         capture_output=True,
         text=True,
@@ -214,3 +215,22 @@ def _with_secrets(system: str, text: str) -> list[str]:
             found.append(str(said[".gradatim-job"]["variables"]))
     assert found
     return found
+
+
+def test_a_runner_that_holds_the_kit_installs_nothing_and_one_that_does_not_says_so(tmp_path: Path) -> None:
+    for name in ("release", "checks", "models"):
+        said = yaml.safe_load(rendered()[f".github/workflows/{name}.yml"])
+        assert said["env"] == {"GRADATIM_KIT": "${{ inputs.kit }}"}
+        assert said[True]["workflow_call"]["inputs"]["kit"]["default"] == "own"
+    with pytest.raises(AssertionError, match="there is no gradatim on PATH"):
+        _set_up(tmp_path, "onnx", GRADATIM_KIT="")
+    (tmp_path / "bin/gradatim").symlink_to(sys.executable)
+    assert _set_up(tmp_path, "onnx", GRADATIM_KIT="") == []
+    assert len(_set_up(tmp_path, "onnx", GRADATIM_KIT="own")) == 2
+
+
+def test_every_job_that_runs_the_kit_runs_in_the_callers_container_if_there_is_one() -> None:
+    for name in ("release", "checks", "models"):
+        for job, said in yaml.safe_load(rendered()[f".github/workflows/{name}.yml"])["jobs"].items():
+            kit = any("$/actions/" in step.get("uses", "") for step in said.get("steps", ()))
+            assert (said.get("container") == "${{ inputs.container }}") == kit, job
