@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "diff": "What changed between two releases.",
     "package": "Lay a released model out for a model server.",
     "canary": "Prove a candidate on traffic, recorded or live.",
+    "deploy": "Put what a stage holds where it serves.",
     "monitor": "Watch a release: rules, dashboard, drift.",
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",

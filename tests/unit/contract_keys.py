@@ -255,6 +255,8 @@ EXAMPLES = {
     ),
     **{f"{step}.runner": Example(ABSENT, "big") for step in ("test", "evaluate", "benchmark")},
     "compress.runner": Example(ABSENT, "big", _SEARCHED),
+    "stages.*.deploy.folder": Example("served/one", "served/other"),
+    "stages.*.deploy.command": Example("./one {version}", "./other {version}"),
     "stages.*.soak": Example(0, "30 days"),
     "stages.*.fresh": Example(ABSENT, "5 days"),
     "signing.key": Example("keys/one.pub", "keys/two.pub"),

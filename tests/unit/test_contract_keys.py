@@ -55,6 +55,7 @@ from gradatim.progress import Advance, Silent
 from gradatim.publishers.retrieval import committed_paths
 from gradatim.registry.state import status
 from gradatim.registry.tagging import announce
+from gradatim.releasing.deploying import words_of
 from gradatim.releasing.signing import signatures_of, signing_for
 from gradatim.rendering.workflows import caller_of, render_caller
 from gradatim.report.bom import render_bom
@@ -258,6 +259,15 @@ def places(candidate: Candidate) -> object:
     return [place.location for place in candidate.publishers()], candidate.repository.remote
 
 
+def deployed(candidate: Candidate) -> object:
+    """What `gradatim deploy` would do."""
+    return [
+        (stage.deploy.kind, words_of(stage.deploy.address, "v1.0.0", name, "files", "0"))
+        for name, stage in candidate.contract.parts.stages.items()
+        if stage.deploy is not None
+    ]
+
+
 def signing(candidate: Candidate) -> object:
     stages = candidate.contract.ladder
     return signatures_of(candidate.contract), [signing_for(candidate.contract, stage, {}) for stage in stages]
@@ -375,6 +385,7 @@ LOOKS = (
     planned,
     ci,
     places,
+    deployed,
     signing,
     lineage,
     trained,

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from gradatim.contract.compress import Compress
+from gradatim.contract.delivery import CanaryGate, Deploy
 from gradatim.contract.stores import STORES, Store
 from gradatim.contract.subject import CardSection, DataSection, LineageSource, ModelSection, TaskSection
 from gradatim.contract.values import (
@@ -129,30 +130,6 @@ class BenchmarkSection(Section):
     threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
 
 
-class CanaryGate(Section):
-    """One rule that a candidate must prove on real traffic."""
-
-    at_least: Any = Field(None, description="Bound from below: `90%`, `0.9`, or `99% of baseline`.")
-    at_most: Any = Field(None, description="Bound from above: `1%`, `5 MB`, `10 ms`, or `110% of baseline`.")
-    not_worse_than: Literal["baseline"] | None = Field(
-        None, description="Compare with the release that would be replaced."
-    )
-    not_slower_than: Literal["baseline"] | None = Field(
-        None, description="The same, for latency and throughput."
-    )
-    by: Any = Field(
-        None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency."
-    )
-    confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
-
-    @field_validator("confidence")
-    @classmethod
-    def _open_interval(cls, confidence: float) -> float:
-        if not 0.5 <= confidence < 1:
-            raise ValueError("a confidence lies between 50% and 100%, 100% excluded")
-        return confidence
-
-
 class GateSection(CanaryGate):
     """One rule that a release must prove."""
 
@@ -200,6 +177,9 @@ class Stage(Section):
     signed: bool = Field(
         False,
         description="Whether its releases must be signed, as `signing` says; an unsigned one is refused.",
+    )
+    deploy: Deploy | None = Field(
+        None, description="Where its release serves; `gradatim deploy STAGE` puts it there."
     )
     soak: Days = Field(
         0, description="How long a release stays on the stage below before it may be promoted: `3 days`."

@@ -1,0 +1,70 @@
+"""gradatim deploy: what a stage holds, put where it serves."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from gradatim.commands import options
+
+
+@click.command("deploy", short_help="Put what a stage holds where it serves.")
+@click.argument("stage")
+@options.contract
+@options.dry_run
+@options.as_json
+def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: bool) -> int:
+    """Put the release that STAGE holds where the contract says, as `deploy` of the stage: a folder, or your own command.
+
+    The release is verified first, and who deployed which bytes when and where is kept in git beside it. After a
+    rollback the same command deploys what the stage holds then.
+
+    \b
+    Examples:
+      gradatim deploy production --dry-run
+      gradatim deploy production
+    """
+    from gradatim.commands.opening import open_candidate
+    from gradatim.errors import BrokenEvidence, UsageError
+    from gradatim.releasing.deploying import deploy, deployments_of
+    from gradatim.releasing.verification import verify_version
+
+    candidate = open_candidate(contract_path, stage)
+    said = candidate.contract.parts.stages[stage].deploy
+    if said is None:
+        raise UsageError(
+            f"{candidate.contract.where('stages', stage)}: `{stage}` does not say where to. Add, for example, "
+            "deploy: {folder: /srv/models/NAME}"
+        )
+    holder = candidate.registry.model(candidate.name).holder(stage)
+    release = holder.release if holder else None
+    if release is None or release.manifest is None:
+        raise UsageError(f"{stage} holds no release that gradatim made: there is nothing to deploy.")
+    verified = verify_version(candidate.repository, candidate.registry, release, sync=candidate.sync)
+    if not verified.holds:
+        raise BrokenEvidence(
+            f"{release.tag} is not deployed, since it does not verify. {verified.findings[0]}"
+        )
+    if dry_run:
+        record = {"stage": stage, "version": str(release), said.kind: said.address, "dry_run": True}
+        options.answer(json_wanted, record, f"would deploy {release} of {stage}: {said.kind} {said.address}")
+        return 0
+    before = [one for one in deployments_of(candidate.repository, release.manifest) if one.stage == stage]
+    candidate.workspace.prepare()
+    done = deploy(
+        candidate.repository,
+        release,
+        stage,
+        said.kind,
+        said.address,
+        root=candidate.root,
+        retrieved=candidate.workspace.retrieved(release.manifest),
+        told=candidate.approval(stage).told,
+    )
+    day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(before[-1].at)) if before else None
+    again = f", as before ({day} by {before[-1].by})" if before else ""
+    options.answer(
+        json_wanted, {**vars(done), "dry_run": False}, f"deployed {release} of {stage}: {done.place}{again}"
+    )
+    return 0

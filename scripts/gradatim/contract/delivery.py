@@ -1,0 +1,64 @@
+"""The parts of a contract about a release at work: what it must prove on traffic, and where it serves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from gradatim.contract.values import Fraction, Section, Text
+
+
+class CanaryGate(Section):
+    """One rule that a candidate must prove on real traffic."""
+
+    at_least: Any = Field(None, description="Bound from below: `90%`, `0.9`, or `99% of baseline`.")
+    at_most: Any = Field(None, description="Bound from above: `1%`, `5 MB`, `10 ms`, or `110% of baseline`.")
+    not_worse_than: Literal["baseline"] | None = Field(
+        None, description="Compare with the release that would be replaced."
+    )
+    not_slower_than: Literal["baseline"] | None = Field(
+        None, description="The same, for latency and throughput."
+    )
+    by: Any = Field(
+        None, description="How much worse is tolerated: `1%` is one point of a fraction, 1 % of a latency."
+    )
+    confidence: Fraction = Field(0.95, description="One-sided confidence of the verdict.")
+
+    @field_validator("confidence")
+    @classmethod
+    def _open_interval(cls, confidence: float) -> float:
+        if not 0.5 <= confidence < 1:
+            raise ValueError("a confidence lies between 50% and 100%, 100% excluded")
+        return confidence
+
+
+class Deploy(Section):
+    """Where a stage's release serves: exactly one of these keys."""
+
+    folder: Text | None = Field(
+        None,
+        description="A folder, relative to this file: versions lie in `versions/`, and the link `current` is swapped in one move.",
+        examples=["/srv/models/digits"],
+    )
+    command: Text | None = Field(
+        None,
+        description="Your own command; `{version}`, `{stage}`, `{folder}` (of the verified files) and `{manifest}` are filled in.",
+        examples=["./deploy.sh {version} {folder}"],
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Deploy:
+        if (self.folder is None) == (self.command is None):
+            raise ValueError("a deployment names one of `folder` and `command`")
+        return self
+
+    @property
+    def kind(self) -> Literal["folder", "command"]:
+        """The key that is given."""
+        return "folder" if self.folder is not None else "command"
+
+    @property
+    def address(self) -> str:
+        """Its value."""
+        return str(self.folder or self.command)

@@ -1,0 +1,145 @@
+"""A stage's release where it serves: whole, the very bytes, and kept in git with who did it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from registry_examples import act_as_ada, commit_file, new_repository, registry_of, release_files
+
+from gradatim.cli import cli
+from gradatim.contract.reading import contract_of
+from gradatim.errors import BrokenEvidence, ContractError, EnvironmentLacks, UsageError
+from gradatim.registry.tagging import announce
+from gradatim.releasing.deploying import deployments_of
+from gradatim.subversion import checkout
+
+CONTRACT = """
+model: {name: digits, path: model.onnx}
+stages:
+  beta: {branch: staging}
+  production: {branch: main, deploy: {%s}}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``v1.0.0`` in production, with a remote beside it."""
+    act_as_ada(monkeypatch)
+    root = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+    monkeypatch.chdir(root)
+    commit_file(root, ".gitignore", b".gradatim/\nserved\nlog\n")
+    told(root, "folder: served")
+    released(root, "v1.0.0", b"one")
+    return root
+
+
+def told(root: Path, how: str) -> None:
+    (root / "gradatim.yml").write_text(CONTRACT % how)
+
+
+def released(root: Path, version: str, data: bytes) -> None:
+    commit_file(root, "model/digits.onnx", data)
+    files = release_files(root, version, data)
+    announce(checkout.open(root), files.record, files.manifest, files.kept)
+
+
+def deploy(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["deploy", "production", *arguments], standalone_mode=False)
+
+
+def test_a_folder_serves_the_released_bytes_and_git_keeps_who_put_them_there(root: Path) -> None:
+    done = deploy("--json")
+    assert done.return_value == 0, done.exception
+    assert (root / "served" / "current" / "digits.onnx").read_bytes() == b"one"
+    release = registry_of(root, "digits").find("v1.0.0")
+    [kept] = deployments_of(checkout.open(root), str(release.manifest))
+    assert (kept.stage, kept.version, kept.kind, kept.manifest) == (
+        "production",
+        "v1.0.0",
+        "folder",
+        release.manifest,
+    )
+    assert kept.by == "Ada"
+    assert json.loads(done.stdout)["place"] == kept.place == str(root / "served" / "current")
+
+
+def test_a_reader_of_the_link_never_finds_half_a_version(root: Path) -> None:
+    deploy()
+    seen: set[bytes] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add((root / "served" / "current" / "digits.onnx").read_bytes())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for version, data in (("v1.1.0", b"two"), ("v1.2.0", b"three")):
+        released(root, version, data)
+        assert deploy().return_value == 0
+    stop.set()
+    reader.join()
+    assert seen <= {b"one", b"two", b"three"}
+    assert (root / "served" / "current" / "digits.onnx").read_bytes() == b"three"
+    assert sorted(path.name for path in (root / "served" / "versions").iterdir()) == [
+        "v1.0.0",
+        "v1.1.0",
+        "v1.2.0",
+    ]
+
+
+def test_after_a_rollback_the_same_command_deploys_what_the_stage_holds_then(root: Path) -> None:
+    released(root, "v1.1.0", b"two")
+    deploy()
+    done = CliRunner().invoke(cli, ["rollback", "production", "--reason", "slow"], standalone_mode=False)
+    assert done.return_value == 0, done.exception
+    assert "deployed v1.0.0" in deploy().output
+    assert (root / "served" / "current" / "digits.onnx").read_bytes() == b"one"
+
+
+def test_a_current_that_is_no_link_is_left_alone(root: Path) -> None:
+    (root / "served" / "current").mkdir(parents=True)
+    (root / "served" / "current" / "mine").write_text("x")
+    assert isinstance(deploy().exception, EnvironmentLacks)
+    assert (root / "served" / "current" / "mine").read_text() == "x"
+
+
+def test_bytes_that_were_changed_where_they_serve_are_put_right(root: Path) -> None:
+    deploy()
+    (root / "served" / "versions" / "v1.0.0" / "digits.onnx").write_bytes(b"evil")
+    assert deploy().return_value == 0
+    assert (root / "served" / "current" / "digits.onnx").read_bytes() == b"one"
+
+
+def test_a_command_is_told_version_and_files_and_a_failure_is_not_recorded(root: Path) -> None:
+    told(root, "command: 'sh -c \"cat $2/digits.onnx > log; echo $1 >> log\" - {version} {folder}'")
+    assert deploy().return_value == 0
+    assert (root / "log").read_text() == "onev1.0.0\n"
+    manifest = str(registry_of(root, "digits").find("v1.0.0").manifest)
+    assert len(deployments_of(checkout.open(root), manifest)) == 1
+    told(root, "command: sh -c 'echo no room >&2; exit 3'")
+    failed = deploy()
+    assert "ended with 3, so nothing is recorded" in str(failed.exception)
+    assert "no room" in str(failed.exception)
+    assert len(deployments_of(checkout.open(root), manifest)) == 1
+
+
+def test_nothing_is_deployed_that_is_not_said_or_does_not_verify(root: Path) -> None:
+    done = deploy("--dry-run")
+    assert (done.return_value, "would deploy v1.0.0" in done.output) == (0, True)
+    assert not (root / "served").exists()
+    nowhere = CliRunner().invoke(cli, ["deploy", "beta"], standalone_mode=False)
+    assert isinstance(nowhere.exception, UsageError)
+    with pytest.raises(ContractError, match="one of `folder` and `command`"):
+        contract_of(CONTRACT % "folder: a, command: b", root / "gradatim.yml")
+    from registry_examples import git
+
+    manifest = registry_of(root, "digits").find("v1.0.0").manifest
+    git(root, "update-ref", "-d", f"refs/gradatim/releases/{manifest}")
+    git(root, "push", "-q", "origin", f":refs/gradatim/releases/{manifest}")
+    assert isinstance(deploy().exception, BrokenEvidence)
+    assert not (root / "served").exists()
