@@ -46,8 +46,8 @@ def noise(bound, amount, **more):
         (noise("at_least", 0.99, severity=3), 299),
         (noise("at_least", 0.95, severity=3), 59),
         (noise("not_worse", 0.01), 299),
-        (noise("at_least", 0.95, strict=True), 510),
-        (noise("not_worse", 0.05, strict=True), 1020),
+        (noise("at_least", 0.95, strict=True), 174),
+        (noise("not_worse", 0.05, strict=True), 346),
     ],
     ids=lambda value: getattr(value, "key", value),
 )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics.intervals import clopper_pearson
+from gradatim.metrics.intervals import clopper_pearson, unseen
 
 POWER = 0.8
 """The power that is planned for."""
@@ -86,6 +86,12 @@ def samples_all_right(threshold: float, alpha: float = 0.05) -> int | None:
     if threshold <= 0:
         return 1
     return math.ceil(math.log(alpha) / math.log(threshold) - 1e-9)
+
+
+def samples_without_fault(n: int, rest: float, room: float, alpha: float = 0.05) -> float:
+    """How many samples leave no more than ``room`` to what was never seen, where n that vary in nothing leave ``rest``."""
+    reach = rest / unseen(n, alpha)
+    return math.ceil(math.log(alpha) / math.log1p(-room / reach) - 1e-9) if 0 < room < reach else n + 1
 
 
 def samples_for_power(threshold: float, true: float, alpha: float = 0.05, wanted: float = 0.8) -> int | None:

@@ -9,7 +9,15 @@ from gradatim.gates.case import Case
 from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import POWER_QUANTILE
 from gradatim.gates.gate import Gate, settle
-from gradatim.gates.quality import counted, few_positives, foreign, realistic, samples_of, unmeasured
+from gradatim.gates.quality import (
+    counted,
+    few_positives,
+    foreign,
+    realistic,
+    samples_of,
+    unmeasured,
+    without_samples,
+)
 from gradatim.gates.rule import kept
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals
@@ -49,7 +57,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     case = counted(case, new)
     detectable, needed = _plan(found, margin, gate.alpha)
     against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
-    text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}"
+    text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}{without_samples(new)}"
     numbers |= {"low": found.low, "high": found.high, "detectable": detectable}
     if gate.veto:
         return gate.result(verdict, text, **numbers)

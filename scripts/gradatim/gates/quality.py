@@ -31,6 +31,11 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
     )
 
 
+def without_samples(samples: MetricSamples) -> str:
+    """The classes that a mean goes over and the data do not hold, in words; empty where there are none."""
+    return f" The data have {samples.reason}." if samples.value is not None and samples.reason else ""
+
+
 def counted(case: Case, samples: MetricSamples) -> Case:
     """The case with the noun of what counts as one: groups, where samples come in such."""
     return case if samples.units is None else replace(case, noun="groups")

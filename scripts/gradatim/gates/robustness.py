@@ -169,10 +169,8 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
         f"{likely(gate, (value, low, high), '' if ratio == 1 else f' than {100 * ratio:.4g} % of that')}"
     )
     needed = None
-    if verdict is Verdict.INCONCLUSIVE and abs(value + margin) > 1e-9 and spread > 0:
-        about = wording.about(((intervals.normal(gate.alpha) + _POWER) * spread / (value + margin)) ** 2)
-        needed = about if n < about <= 1000 * max(n, 100) else None
     if verdict is Verdict.INCONCLUSIVE:
+        needed = _needed(gate, n, spread, value - low, value + margin)
         text += settle(needed, n, case, met=value >= -margin)
     if verdict is Verdict.FAIL:
         text += " Even at best the loss is larger than allowed."
@@ -207,13 +205,21 @@ def _up_to_severity(gate: Gate, scores: CorruptionScores, case: Case) -> GateRes
         f"{gate.name}: wanted {gate.wanted}; {reached}. At severity {severities[judged]} it is {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} "
         f"on {wording.count(n, case.noun)}."
     )
+    needed = None
     if verdict is Verdict.INCONCLUSIVE:
-        needed = exact.samples_for_power(rule.amount, value, gate.alpha) if rule.amount < value < 1 else None
-        text += settle(
-            None if needed is None else wording.about(max(needed, n + 1)), n, case, met=value >= rule.amount
-        )
+        found = exact.samples_for_power(rule.amount, value, gate.alpha) if rule.amount < value <= 1 else None
+        needed = None if found is None else wording.about(max(found, n + 1))
+        text += settle(needed, n, case, met=value >= rule.amount)
     return gate.result(
-        verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
+        verdict,
+        text,
+        value=value,
+        low=low,
+        high=high,
+        threshold=rule.amount,
+        n=n,
+        needed=needed,
+        candidate=value,
     )
 
 
@@ -231,6 +237,8 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
             n=n,
         )
     low, high = found
+    if _in_unit_range(scores):
+        low, high = max(low, 0.0), min(high, 1.0)
     verdict = (
         decide(low, high, rule.amount) if rule.bound == "at_least" else decide(-high, -low, -rule.amount)
     )
@@ -238,16 +246,39 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
         f"{gate.name} {wording.number(value, gate.meaning)}{wording.interval(low, high, gate.meaning)} on average over "
         f"severities {scores.severities[0]} to {scores.severities[-1]}, wanted {gate.wanted}."
     )
+    needed = None
     if verdict is Verdict.INCONCLUSIVE:
-        gap, spread = abs(value - rule.amount), (high - low) / 2 / intervals.normal(gate.alpha)
-        about = (
-            ((intervals.normal(gate.alpha) + _POWER) * spread / gap) ** 2 * n if gap > spread / 100 else 0.0
-        )
-        needed = wording.about(max(about, n + 1)) if about else None
+        rest = max(value - low, high - value)
+        needed = _needed(gate, n, float(means.std(ddof=1)), rest, abs(value - rule.amount))
         text += settle(needed, n, case, met=meets(gate, value))
     return gate.result(
-        verdict, text, value=value, low=low, high=high, threshold=rule.amount, n=n, candidate=value
+        verdict,
+        text,
+        value=value,
+        low=low,
+        high=high,
+        threshold=rule.amount,
+        n=n,
+        needed=needed,
+        candidate=value,
     )
+
+
+def _needed(gate: Gate, n: int, spread: float, rest: float, room: float) -> int | None:
+    """Items that would settle it if what was seen is the truth; None where no reasonable number would.
+
+    Args:
+        spread: standard deviation of an item; where nothing varies, what was never seen falls with n and not with its root.
+        rest: what the n items leave open.
+        room: how far what was seen is from the bound.
+    """
+    factor = intervals.normal(gate.alpha) + _POWER
+    if spread > 0:
+        about = (factor * spread / room) ** 2 if abs(room) > 1e-9 else 0.0
+    else:
+        about = exact.samples_without_fault(n, rest, room, gate.alpha) if room > 0 else 0.0
+    found = wording.about(about)
+    return found if n < found <= 1000 * max(n, 100) else None
 
 
 def _in_unit_range(scores: CorruptionScores) -> bool:

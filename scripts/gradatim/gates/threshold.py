@@ -11,7 +11,15 @@ from gradatim.gates.case import Case
 from gradatim.gates.compare import Told
 from gradatim.gates.exact import POWER_QUANTILE, decide
 from gradatim.gates.gate import Gate, null_verdict, settle
-from gradatim.gates.quality import counted, few_positives, foreign, realistic, samples_of, unmeasured
+from gradatim.gates.quality import (
+    counted,
+    few_positives,
+    foreign,
+    realistic,
+    samples_of,
+    unmeasured,
+    without_samples,
+)
 from gradatim.gates.runtime import contradicts, meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
@@ -79,7 +87,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
             candidate=value,
         )
     seen = _Seen(value, *bounds, n, samples.successes, samples.trials)
-    verdict, text = seen.verdict(gate), seen.headline(gate)
+    verdict, text = seen.verdict(gate), seen.headline(gate) + without_samples(samples)
     if gate.veto:
         return gate.result(verdict, text, **seen.numbers(gate))
     if samples.metric == "negative_flips":
@@ -193,6 +201,12 @@ def _needed(gate: Gate, seen: _Seen) -> int | None:
             needed = exact.samples_for_power(target, share, gate.alpha)
             return None if needed is None else realistic(max(needed, seen.trials + 1), seen.n)
     gap = abs(value - amount)
+    if gate.meaning.fraction and value in (
+        0.0,
+        1.0,
+    ):  # nothing varies: what was never seen falls with n, not with its root
+        rest = max(value - seen.low, seen.high - value)
+        return realistic(max(seen.n + 1, exact.samples_without_fault(seen.n, rest, gap, gate.alpha)), seen.n)
     width = (seen.high - seen.low) / 2
     if not gap > width / 100:
         return None

@@ -13,7 +13,7 @@ from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
 from gradatim.metrics.columns import PIECE_BYTES, chunks, pieces
 from gradatim.metrics.diagnostics import CalibrationBin
-from gradatim.metrics.interpret import Classified, classify, truth_of
+from gradatim.metrics.interpret import Classified, classify, listed, truth_of
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import (
     DECISIONS,
@@ -198,8 +198,20 @@ class ClassificationScorer:
             statistic=statistic,
             by_row=(truth == predicted).astype(np.float64),
             effect=_worst_move(metric, totals, width, truth.shape[0]),
+            reason=self._without_samples(metric, totals[:width] if metric != "precision" else totals[width:]),
             **DECISIONS,
         )
+
+    def _without_samples(self, metric: str, counts: Floats) -> str | None:
+        """The classes that count as zero in a mean for want of any sample; None where there are none."""
+        names = [str(self.labels[place]) for place, n in zip(self.over, counts, strict=False) if not n]
+        if not names or metric == "f1_weighted":
+            return None
+        few = (
+            names[0] if len(names) == 1 else f"{len(names)} of {len(self.over)} classes ({listed(names, 5)})"
+        )
+        kind = "answer" if metric == "precision" else "sample"
+        return f"no {kind} of {few}, which {'counts' if len(names) == 1 else 'count'} as 0 in this mean"
 
     def _roc_auc(
         self, rows: Rows, truth: NDArray[np.int32], place: int | None, units: Units

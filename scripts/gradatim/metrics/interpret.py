@@ -303,17 +303,18 @@ def _labels_of_truth(predictions: Predictions, count: int) -> tuple[Label, ...]:
     if truth is not None and truth.names is not None:
         raise InvalidInput(
             "The labels are texts, and nothing says in which order the model scores them. "
-            f"List them under `task` in that order, for example `labels: [{_some(sorted(truth.names), 12)}]`."
+            f"List them under `task` in that order, for example `labels: [{listed(sorted(truth.names), 12)}]`."
         )
     return tuple(range(count))
 
 
 def _outside(whose: str, unknown: list[str], labels: tuple[Label, ...]) -> str:
-    known = _some(labels, 12)
-    return f"{whose[0].upper()}{whose[1:]} hold {_some(unknown, 5)}, which is not among the declared labels ({known})."
+    known = listed(labels, 12)
+    return f"{whose[0].upper()}{whose[1:]} hold {listed(unknown, 5)}, which is not among the declared labels ({known})."
 
 
-def _some(names: Sequence[Label], most: int) -> str:
+def listed(names: Sequence[Label], most: int) -> str:
+    """``a, b, c, ...``"""
     return ", ".join(str(name) for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
