@@ -101,6 +101,9 @@ def test_nothing_is_granted_at_the_top_and_only_outward_jobs_may_write_contents(
             wanted = {"contents"} if pushes else {"pull-requests"} if name == "comment" else set()
             wanted |= {"id-token"} if name in ("tag", "promote") else set()
             wanted |= {"contents", "pull-requests"} if name == "propose" else set()  # of new locks
+            wanted |= (
+                {"id-token", "attestations"} if path.endswith("/publish.yml") and name == "upload" else set()
+            )
             assert writes == wanted, (path, name)
 
 
@@ -403,6 +406,21 @@ def test_the_kits_own_ci_covers_every_python_both_processors_and_the_mac() -> No
     assert jobs["unit"]["steps"][-1]["run"].endswith("nox -s unit")
     assert jobs["mac"]["runs-on"].startswith("macos-")
     assert (TOP / ".github/dependabot.yml").is_file()
+
+
+def test_the_kit_is_released_by_trusted_publishing_with_an_attestation_and_no_password() -> None:
+    said = WORKFLOWS[".github/workflows/publish.yml"]
+    assert said[True] == {"push": {"tags": ["v*"]}}
+    assert "secrets." not in RENDERED[".github/workflows/publish.yml"]
+    build, upload = said["jobs"]["build"], said["jobs"]["upload"]
+    assert build["permissions"] == {"contents": "read"}, "what builds holds nothing that could publish"
+    assert upload["environment"] == "pypi"
+    used = [step.get("uses", "").partition("@")[0] for step in upload["steps"]]
+    assert used.index("actions/download-artifact") < used.index("actions/attest") < len(used) - 1
+    assert upload["steps"][-1]["run"].endswith('uv" publish --trusted-publishing always dist/*')
+    for job in (build, upload):
+        installs = [step["run"] for step in job["steps"] if "pip" in step.get("run", "")]
+        assert all("install --require-hashes --no-deps" in line for line in installs)
 
 
 def test_the_kits_own_ci_runs_its_tests_its_linters_and_every_action_of_a_walk_on_the_demo() -> None:

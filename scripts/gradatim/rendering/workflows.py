@@ -43,6 +43,7 @@ CALLER = ".github/workflows/release.yml"
 """Where a consumer's caller workflow lies."""
 
 PINS = {
+    "attest": "1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2",
     "create-github-app-token": "fee1f7d63c2ff003460e3d139729b119787bc349 # v2.2.2",
     "checkout": "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
     "setup-python": "5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
@@ -188,7 +189,8 @@ def rendered() -> dict[str, str]:
     files["action.yml"] = _render("root.yml.j2", inputs=given, last_check=CHECKS[-1].name)
     walked = tuple(step for step in GRAPH if not step.asked)
     files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
-    files[".github/workflows/locks.yml"] = _render("locks.yml.j2")
+    for name in ("locks", "publish"):
+        files[f".github/workflows/{name}.yml"] = _render(f"{name}.yml.j2")
     files[".github/workflows/release.yml"] = _workflow("release", outward=True)
     files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
     files[".github/workflows/models.yml"] = _models(files[".github/workflows/release.yml"])
