@@ -115,6 +115,11 @@ def _on(gate: str, **others: Any) -> dict[str, Any]:
     return {"gates": {gate: others}}
 
 
+def _deployed(**how: str) -> dict[str, Any]:
+    """A contract whose production is deployed."""
+    return {"stages": {**BASE["stages"], "production": {**BASE["stages"]["production"], "deploy": how}}}
+
+
 def _on_traffic(gate: str, **others: Any) -> dict[str, Any]:
     """A contract with one gate on traffic."""
     return {"canary": {gate: others}}
@@ -257,6 +262,9 @@ EXAMPLES = {
     "compress.runner": Example(ABSENT, "big", _SEARCHED),
     "stages.*.deploy.folder": Example("served/one", "served/other"),
     "stages.*.deploy.command": Example("./one {version}", "./other {version}"),
+    "stages.*.deploy.kubernetes": Example("argo-rollouts", "deployment", _deployed(image="one:{version}")),
+    "stages.*.deploy.image": Example("one:{version}", "two:{version}", _deployed(kubernetes="deployment")),
+    "stages.*.deploy.storage": Example("s3://one", "s3://two", _deployed(kubernetes="kserve")),
     "stages.*.soak": Example(0, "30 days"),
     "stages.*.fresh": Example(ABSENT, "5 days"),
     "signing.key": Example("keys/one.pub", "keys/two.pub"),

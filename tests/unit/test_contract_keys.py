@@ -262,7 +262,11 @@ def places(candidate: Candidate) -> object:
 def deployed(candidate: Candidate) -> object:
     """What `gradatim deploy` would do."""
     return [
-        (stage.deploy.kind, words_of(stage.deploy.address, "v1.0.0", name, "files", "0"))
+        (
+            stage.deploy.kind,
+            stage.deploy.kubernetes,
+            words_of(stage.deploy.address, "v1.0.0", name, "files", "0"),
+        )
         for name, stage in candidate.contract.parts.stages.items()
         if stage.deploy is not None
     ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from registry_examples import act_as_ada, commit_file, new_repository, registry_of, release_files
 
@@ -134,7 +137,7 @@ def test_nothing_is_deployed_that_is_not_said_or_does_not_verify(root: Path) -> 
     assert not (root / "served").exists()
     nowhere = CliRunner().invoke(cli, ["deploy", "beta"], standalone_mode=False)
     assert isinstance(nowhere.exception, UsageError)
-    with pytest.raises(ContractError, match="one of `folder` and `command`"):
+    with pytest.raises(ContractError, match="one of `folder`, `command` and `kubernetes`"):
         contract_of(CONTRACT % "folder: a, command: b", root / "gradatim.yml")
     from registry_examples import git
 
@@ -143,3 +146,86 @@ def test_nothing_is_deployed_that_is_not_said_or_does_not_verify(root: Path) -> 
     git(root, "push", "-q", "origin", f":refs/gradatim/releases/{manifest}")
     assert isinstance(deploy().exception, BrokenEvidence)
     assert not (root / "served").exists()
+
+
+GATES = "canary: {errors: {at_most: 0.5%}, latency_p95: {at_most: 250 ms}}"
+
+
+def rendered(root: Path, kind: str) -> list[dict[str, Any]]:
+    source = "storage: 's3://models/{version}'" if kind == "kserve" else "image: 'ghcr.io/t/d:{version}'"
+    told(root, f"kubernetes: {kind}, {source}")
+    (root / "gradatim.yml").write_text((root / "gradatim.yml").read_text() + GATES)
+    done = deploy("--dry-run")
+    assert done.return_value == 0, done.exception
+    assert done.output == deploy("--dry-run").output
+    assert "&id" not in done.output
+    return list(yaml.safe_load_all(done.output))
+
+
+def test_a_deployment_runs_as_nobody_and_its_selector_outlives_versions(root: Path) -> None:
+    deployment, service = rendered(root, "deployment")
+    assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
+    pods = deployment["spec"]["template"]
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= pods["metadata"]["labels"].items()
+    assert service["spec"]["selector"] == selector
+    assert "v1.0.0" not in selector.values()
+    assert pods["metadata"]["labels"]["app.kubernetes.io/version"] == "v1.0.0"
+    [container] = pods["spec"]["containers"]
+    assert container["image"] == "ghcr.io/t/d:v1.0.0"
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+    assert pods["spec"]["securityContext"]["runAsNonRoot"]
+    assert {"readinessProbe", "livenessProbe", "resources"} <= set(container)
+
+
+def test_an_argo_analysis_takes_no_missing_measurement_for_a_success(root: Path) -> None:
+    rollout, stable, canary, analysis = rendered(root, "argo-rollouts")
+    strategy = rollout["spec"]["strategy"]["canary"]
+    assert [step["setWeight"] for step in strategy["steps"] if "setWeight" in step] == [5, 25, 50]
+    assert (strategy["stableService"], strategy["canaryService"]) == (
+        stable["metadata"]["name"],
+        canary["metadata"]["name"],
+    )
+    assert strategy["analysis"]["templates"] == [{"templateName": analysis["metadata"]["name"]}]
+    assert [metric["name"] for metric in analysis["spec"]["metrics"]] == ["errors", "latency-p95"]
+    for metric in analysis["spec"]["metrics"]:
+        assert metric["failureLimit"] == metric["consecutiveErrorLimit"] == 0
+        assert "len(result) > 0 && !isNaN(result[0])" in metric["successCondition"]
+
+
+def test_a_cluster_is_told_by_kubectl_and_what_it_refuses_is_not_recorded(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered(root, "deployment")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked; cat > {tmp_path}/given\n')
+    kubectl.chmod(0o755)
+    assert deploy().return_value == 0
+    assert (tmp_path / "asked").read_text() == "apply --filename -\n"
+    assert next(yaml.safe_load_all((tmp_path / "given").read_text()))["kind"] == "Deployment"
+    manifest = str(registry_of(root, "digits").find("v1.0.0").manifest)
+    [kept] = deployments_of(checkout.open(root), manifest)
+    assert (kept.kind, kept.place) == ("kubernetes", "ghcr.io/t/d:v1.0.0")
+    kubectl.write_text("#!/bin/sh\necho forbidden >&2; exit 1\n")
+    assert "forbidden" in str(deploy().exception)
+    assert len(deployments_of(checkout.open(root), manifest)) == 1
+
+
+def test_kserve_is_given_the_files_where_they_are_stored() -> None:
+    from gradatim.rendering.kubernetes import Served, render_manifests
+    from gradatim.rendering.monitoring import language_model
+
+    served = Served("Big_Model.v2", "production", "v1.0.0", "0" * 64, "s3://models/v1.0.0")
+    [service] = yaml.safe_load_all(render_manifests("kserve", served, language_model("m", "version"), ()))
+    assert service["metadata"]["name"] == "big-model-v2-production"
+    assert service["spec"]["predictor"]["model"]["storageUri"] == "s3://models/v1.0.0"
+
+
+@pytest.mark.parametrize(
+    "how", ["kubernetes: kserve, image: a", "kubernetes: deployment", "folder: a, image: b"]
+)
+def test_a_deployment_that_cannot_be_is_told_at_once(how: str, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="belongs to"):
+        contract_of(CONTRACT % how, tmp_path / "gradatim.yml")

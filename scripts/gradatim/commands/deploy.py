@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from gradatim.commands import options
+
+if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Candidate
+    from gradatim.contract.delivery import Deploy
+    from gradatim.registry.history import Release
 
 
 @click.command("deploy", short_help="Put what a stage holds where it serves.")
@@ -15,7 +21,8 @@ from gradatim.commands import options
 @options.dry_run
 @options.as_json
 def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: bool) -> int:
-    """Put the release that STAGE holds where the contract says, as `deploy` of the stage: a folder, or your own command.
+    """Put the release that STAGE holds where the contract says, as `deploy` of the stage: a folder, your own command, or a
+    cluster, whose manifests --dry-run prints.
 
     The release is verified first, and who deployed which bytes when and where is kept in git beside it. After a
     rollback the same command deploys what the stage holds then.
@@ -24,6 +31,7 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
     Examples:
       gradatim deploy production --dry-run
       gradatim deploy production
+      gradatim deploy production --dry-run > manifests/production.yaml    # on Kubernetes, for GitOps
     """
     from gradatim.commands.opening import open_candidate
     from gradatim.errors import BrokenEvidence, UsageError
@@ -46,9 +54,12 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
         raise BrokenEvidence(
             f"{release.tag} is not deployed, since it does not verify. {verified.findings[0]}"
         )
+    address = said.address.replace("{version}", str(release)) if said.kubernetes else said.address
+    manifests = _manifests(candidate, stage, said, release, address) if said.kubernetes else ""
     if dry_run:
-        record = {"stage": stage, "version": str(release), said.kind: said.address, "dry_run": True}
-        options.answer(json_wanted, record, f"would deploy {release} of {stage}: {said.kind} {said.address}")
+        record = {"stage": stage, "version": str(release), said.kind: address, "dry_run": True}
+        told = manifests.rstrip() or f"would deploy {release} of {stage}: {said.kind} {address}"
+        options.answer(json_wanted, {**record, "manifests": manifests or None}, told)
         return 0
     before = [one for one in deployments_of(candidate.repository, release.manifest) if one.stage == stage]
     candidate.workspace.prepare()
@@ -57,10 +68,11 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
         release,
         stage,
         said.kind,
-        said.address,
+        address,
         root=candidate.root,
         retrieved=candidate.workspace.retrieved(release.manifest),
         told=candidate.approval(stage).told,
+        manifests=manifests,
     )
     day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(before[-1].at)) if before else None
     again = f", as before ({day} by {before[-1].by})" if before else ""
@@ -68,3 +80,24 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
         json_wanted, {**vars(done), "dry_run": False}, f"deployed {release} of {stage}: {done.place}{again}"
     )
     return 0
+
+
+def _manifests(candidate: Candidate, stage: str, said: Deploy, release: Release, source: str) -> str:
+    from gradatim.checks.canary import rules_of
+    from gradatim.checks.prometheus import Series
+    from gradatim.errors import UsageError
+    from gradatim.releasing.packaging import format_of
+    from gradatim.releasing.servers import SERVERS
+    from gradatim.rendering.kubernetes import Served, render_manifests
+    from gradatim.rendering.monitoring import Watched
+
+    plain = Series()
+    watched = Watched(candidate.name, plain.requests, plain.failed, plain.latency, plain.label, {})
+    format_ = "onnx"
+    if said.kubernetes == "kserve":
+        found, known = format_of(candidate.repository, release), SERVERS["kserve"].formats
+        if found not in known:
+            raise UsageError(f"KServe serves {', '.join(known)}, and {release.tag} is {found}.")
+        format_ = known[found]
+    served = Served(candidate.name, stage, str(release), str(release.manifest), source, format_)
+    return render_manifests(str(said.kubernetes), served, watched, rules_of(candidate.contract, stage))

@@ -47,18 +47,41 @@ class Deploy(Section):
         examples=["./deploy.sh {version} {folder}"],
     )
 
+    kubernetes: Literal["kserve", "argo-rollouts", "deployment"] | None = Field(
+        None,
+        description="Manifests for a cluster, applied by kubectl: KServe's InferenceService (needs `storage`), an Argo Rollout with "
+        "its analysis, or a Deployment and a Service (both need `image`).",
+    )
+    image: Text | None = Field(
+        None,
+        description="The image that runs, `{version}` filled in; see `gradatim package --for docker`.",
+        examples=["ghcr.io/team/digits:{version}"],
+    )
+    storage: Text | None = Field(
+        None,
+        description="Where KServe finds the model's files, `{version}` filled in.",
+        examples=["s3://models/digits/{version}"],
+    )
+
     @model_validator(mode="after")
     def _one(self) -> Deploy:
-        if (self.folder is None) == (self.command is None):
-            raise ValueError("a deployment names one of `folder` and `command`")
+        if sum(one is not None for one in (self.folder, self.command, self.kubernetes)) != 1:
+            raise ValueError("a deployment names one of `folder`, `command` and `kubernetes`")
+        wanted = {None: None, "kserve": "storage"}.get(self.kubernetes, "image")
+        for key in ("image", "storage"):
+            if (getattr(self, key) is not None) != (key == wanted):
+                belongs = "KServe" if key == "storage" else "`argo-rollouts` and `deployment`"
+                raise ValueError(f"`{key}` belongs to {belongs}, and is needed there")
         return self
 
     @property
-    def kind(self) -> Literal["folder", "command"]:
+    def kind(self) -> Literal["folder", "command", "kubernetes"]:
         """The key that is given."""
+        if self.kubernetes is not None:
+            return "kubernetes"
         return "folder" if self.folder is not None else "command"
 
     @property
     def address(self) -> str:
-        """Its value."""
-        return str(self.folder or self.command)
+        """Its value; on Kubernetes the image, or where the model's files are."""
+        return str(self.folder or self.command or self.image or self.storage)

@@ -33,8 +33,8 @@ class Deployment:
 
     Attributes:
         stage, version, manifest: what was deployed, for which stage.
-        kind: ``folder`` or ``command``.
-        place: the folder, or the command as it ran.
+        kind: ``folder``, ``command`` or ``kubernetes``.
+        place: the folder, the command as it ran, or what the cluster runs.
         by: who did it.
         at: when, seconds since 1970.
         told: what a platform says of who let it through; may be empty.
@@ -69,17 +69,19 @@ def deploy(
     root: Path,
     retrieved: Path,
     told: Mapping[str, str],
+    manifests: str = "",
 ) -> Deployment:
     """Deploy a release that was verified, and keep who did it, when, which bytes and where, beside its evidence.
 
     What fails is not recorded. What is in place already is put there again, which changes nothing.
 
     Args:
-        kind: ``folder`` or ``command``.
-        address: the folder, or the command.
+        kind: ``folder``, ``command`` or ``kubernetes``.
+        address: the folder, the command, or what the cluster runs.
         root: what a relative folder is relative to, and where the command runs.
         retrieved: where the model's files are put for a command.
         told: who let it through, as the platform says.
+        manifests: what kubectl applies.
 
     Raises:
         BrokenEvidence: the bytes are not what was released, or its tag names none.
@@ -90,6 +92,9 @@ def deploy(
     version, manifest = str(release), release.manifest
     if kind == "folder":
         place = str(swap(repository, release, root / address))
+    elif kind == "kubernetes":
+        _run(["kubectl", "apply", "--filename", "-"], root, manifests)
+        place = address
     else:
         retrieve(repository, release.commit, retrieved, manifest=manifest, version=version)
         words = words_of(address, version, stage, str(retrieved), manifest)
@@ -147,11 +152,11 @@ def swap(repository: Repository, release: Release, folder: Path) -> Path:
     return link
 
 
-def _run(words: list[str], root: Path) -> None:
+def _run(words: list[str], root: Path, given: str = "") -> None:
     try:
-        done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=3600)
+        done = subprocess.run(words, cwd=root, input=given, capture_output=True, text=True, timeout=3600)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentLacks(f"The deploy command could not run: {error}.") from error
+        raise EnvironmentLacks(f"The deploy command `{words[0]}` could not run: {error}.") from error
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise EnvironmentLacks(

@@ -122,6 +122,17 @@ def lay_down(
     return Package(into, tuple(found), begin, server.then)
 
 
+def format_of(repository: Repository, release: Release) -> str:
+    """The format of a released model, as its evidence says.
+
+    Raises:
+        BrokenEvidence: there is none.
+    """
+    ledger = open_ledger(repository, str(release.manifest))
+    record = ReleaseRecord.from_bytes(ledger.read(f"{release}/{RECORD_FILE}"))
+    return str(_told(ledger, record, release)["format"])
+
+
 def _told(ledger: Ledger, record: ReleaseRecord, release: Release) -> dict[str, Any]:
     """What templates may say of a release."""
     evidence = Bundle.from_bytes(ledger.read(f"{release}/{EVIDENCE_FILE}"))

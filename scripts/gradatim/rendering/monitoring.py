@@ -133,6 +133,12 @@ def render_dashboard(watched: Watched, rules: Sequence[Rule]) -> str:
     return json.dumps(board, indent=2, sort_keys=True) + "\n"
 
 
+def recorded_name(watched: Watched, rule: Rule) -> str | None:
+    """The recorded series that a gate is about; None where live traffic does not tell."""
+    what = _what(rule)
+    return None if what is None else _name(watched, *what)
+
+
 def _recorded(watched: Watched, rules: Sequence[Rule]) -> list[dict[str, str]]:
     by = f"sum by ({watched.label})"
     total = f"{by} (rate({watched.requests}[{_WINDOW}]))"
@@ -157,10 +163,9 @@ def _record(watched: Watched, what: str, how: str, expression: str) -> dict[str,
 def _alerts(watched: Watched, rules: Sequence[Rule], runbook: str) -> list[dict[str, Any]]:
     found = []
     for rule in rules:
-        what = _what(rule)
-        if what is None:
+        series = recorded_name(watched, rule)
+        if series is None:
             continue
-        series = _name(watched, *what)
         unit = "% of requests" if rule.metric == "errors" else "s"
         value = (
             "{{ $value | humanizePercentage }}"
