@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist tells its workers 80 columns; a pipe has none
 
 
 def pytest_configure() -> None:
