@@ -224,3 +224,12 @@ def test_a_merge_request_shows_what_changed_in_numbers(jobs: dict[str, dict[str,
     reports = jobs["gate"]["artifacts"]["reports"]
     assert reports["metrics"] == ".gradatim/metrics.txt"
     assert {"junit", "codequality", "metrics"} == set(reports)
+
+
+def test_a_deployment_leads_to_the_release_that_its_environment_holds(
+    jobs: dict[str, dict[str, Any]],
+) -> None:
+    """https://docs.gitlab.com/ci/environments/#set-a-dynamic-environment-url"""
+    for name in ("tag", "promote", "rollback"):
+        assert jobs[name]["environment"]["url"] == "https://$CI_SERVER_FQDN/$CI_PROJECT_PATH/-/tags/$TAG"
+        assert jobs[name]["artifacts"]["reports"]["dotenv"] == ".gradatim/outputs.env"

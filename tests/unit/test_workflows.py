@@ -320,6 +320,15 @@ def test_whoever_deploys_is_told_what_and_where_by_every_verb() -> None:
             assert f"jobs.{verb}.outputs.{name}" in outputs[name]["value"]
 
 
+def test_a_deployment_leads_to_the_release_that_its_environment_holds() -> None:
+    for name in ("tag", "promote", "rollback"):
+        shown = RELEASE[name]["environment"]
+        assert shown["name"] == "${{ needs.plan.outputs.environment }}"
+        tag = f"steps.{name}.outputs.tag"
+        page = f"format('{{0}}/{{1}}/releases/tag/{{2}}', github.server_url, github.repository, {tag})"
+        assert shown["url"] == f"${{{{ {tag} && {page} || '' }}}}"
+
+
 def test_a_run_that_releases_is_never_cut_short() -> None:
     for workflow in REUSABLE.values():
         assert workflow["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
