@@ -96,6 +96,21 @@ def test_a_much_slower_candidate_is_refused_and_a_faster_one_recognised(project,
     assert PairedResult.from_json(kept, "benchmark.json") == result
 
 
+def test_a_question_is_asked_until_it_is_decided_and_no_longer(project, batch):
+    contestants = [
+        Contestant(name, project / model, project)
+        for name, model in (("baseline", "small.onnx"), ("slow", "large.onnx"), ("same", "small.onnx"))
+    ]
+    asked = [Question("slow", "baseline"), Question("same", "baseline", margin=1e-9, alarm=0.0)]
+    slow, same = compare(contestants, batch, questions=asked, rounds=7).comparisons
+    for found in (slow, same):
+        (answer,) = found.answers
+        *before, last = [look.decision for look in answer.looks]
+        assert set(before) <= {Decision.UNDECIDED}
+        assert last is not Decision.UNDECIDED or answer.looks[-1].rounds == 7
+    assert len(slow.answers[0].looks) == 1
+
+
 def spent() -> float:
     """Processor seconds of the processes that ended: what was done, however busy the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,0 +1,227 @@
+"""Values, last tries and ends of loops: what no verdict shows, and what a wrong digit or a lost error would pass by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from registry_examples import act_as_ada, clone, commit_file, git, new_repository, registry_of, release_files
+from scipy.stats import binom
+
+from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.gates import exact
+from gradatim.gates.case import Case
+from gradatim.gates.judge import judge
+from gradatim.gates.latency import level_bounds
+from gradatim.gates.paired import regression_p
+from gradatim.gates.planning import plan
+from gradatim.gates.reuse import UseLedger
+from gradatim.gates.rule import Rule
+from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
+from gradatim.registry import ledger, tagging
+from gradatim.registry import sync as following
+from gradatim.registry.git import PushRejected, Repository
+from gradatim.registry.history import LEDGER
+from gradatim.registry.ledger import keep, open_ledger
+from gradatim.registry.sync import sync, sync_ledger
+from gradatim.registry.tagging import announce, assign
+from gradatim.registry.versions import Change, Level, next_version
+from gradatim.timing.decision import LOOKS, Decision, look, looks_until
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    act_as_ada(monkeypatch)
+    for module in (ledger, tagging, following):
+        monkeypatch.setattr(module, "pause", lambda attempt: None)
+    return new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+
+
+def release(place: Path, version: str, data: bytes = b"weights", name: str = "digits") -> str:
+    """Tag a release; its manifest digest."""
+    files = release_files(place, version, data, name=name)
+    announce(Repository.find(place), files.record, files.manifest, files.kept)
+    return files.manifest.digest
+
+
+def test_every_verb_that_loses_each_race_says_that_it_lost(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = release(repo, "v1.0.0")
+    first = registry_of(repo, "digits").find("v1.0.0")
+    tries = []
+
+    def lost(self: Repository, remote: str, updates: object) -> bool:
+        tries.append(remote)
+        raise PushRejected("somebody else was first")
+
+    monkeypatch.setattr(Repository, "push", lost)
+    repository = Repository.find(repo)
+    files = release_files(repo, "v1.1.0", b"other")
+    for verb in (
+        lambda: announce(repository, files.record, files.manifest, files.kept),
+        lambda: assign(repository, first, "alpha"),
+        lambda: keep(repository, digest, {"v1.0.0/note": b"x"}, first.commit),
+    ):
+        tries.clear()
+        with pytest.raises(PushRejected, match="somebody else was first"):
+            verb()
+        assert len(tries) == 5
+    assert "v1.1.0" not in git(repo, "tag").split()
+
+
+def test_evidence_that_went_two_ways_is_broken_and_says_how_to_follow_the_remote(
+    repo: Path, tmp_path: Path
+) -> None:
+    digest = release(repo, "v1.0.0")
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    there, here = Repository.find(other), Repository.find(repo)
+    sync(there)
+    commit = git(repo, "rev-parse", "HEAD")
+    keep(there, digest, {"v1.0.0/there": b"x"}, commit)
+    update = open_ledger(here, digest, fetch=False).adding({"v1.0.0/here": b"y"}, "1 +0000")
+    assert update is not None
+    here.update_refs([update])
+    with pytest.raises(BrokenEvidence, match=rf"differs here and on origin.*update-ref -d {LEDGER}{digest}"):
+        sync(here)
+    with pytest.raises(BrokenEvidence, match="differs here and on origin"):
+        sync_ledger(here, sync(here, evidence=False), digest)
+
+
+def test_a_fetch_that_fails_on_its_last_try_is_told(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(repo, "v1.0.0")
+    other = clone(tmp_path / "remote.git", tmp_path / "other", "--no-tags")
+    tries = []
+
+    def locked(self: Repository, remote: str, what: object) -> None:
+        tries.append(what)
+        raise EnvironmentLacks("cannot lock ref 'refs/tags/v1.0.0'")
+
+    monkeypatch.setattr(Repository, "fetch", locked)
+    with pytest.raises(EnvironmentLacks, match="cannot lock ref"):
+        sync(Repository.find(other), required=True)
+    assert len(tries) == 8
+
+
+def test_a_reference_that_another_git_moves_each_time_is_told(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = release(repo, "v1.0.0")
+    other = clone(tmp_path / "remote.git", tmp_path / "other")
+    there = Repository.find(other)
+    sync(there)
+    keep(Repository.find(repo), digest, {"v1.0.0/more": b"x"}, git(repo, "rev-parse", "HEAD"))
+
+    def moved(self: Repository, updates: object) -> None:
+        raise PushRejected("moved meanwhile")
+
+    monkeypatch.setattr(Repository, "update_refs", moved)
+    with pytest.raises(PushRejected, match="moved meanwhile"):
+        sync(there)
+
+
+def test_tags_stay_bare_or_named_as_they_began_whatever_else_comes(repo: Path) -> None:
+    release(repo, "v1.0.0")
+    release(repo, "v1.0.0", b"a face", name="faces")
+    commit_file(repo, "x", b"x")
+    release(repo, "v1.1.0", b"better")
+    release(repo, "v1.1.0", b"a better face", name="faces")
+    assert set(git(repo, "tag").split()) >= {"v1.0.0", "faces@v1.0.0", "v1.1.0", "faces@v1.1.0"}
+    assert "digits@v1.1.0" not in git(repo, "tag").split()
+
+
+def test_a_breaking_change_raises_the_major_version_by_one(repo: Path) -> None:
+    release(repo, "v1.4.2")
+    model = registry_of(repo, "digits").model("digits")
+    assert str(next_version(model, Change(Level.MAJOR, ("why",))).version) == "v2.0.0"
+    assert str(next_version(model, Change(Level.MINOR, ("why",))).version) == "v1.5.0"
+    assert str(next_version(model, Change(Level.PATCH, ("why",))).version) == "v1.4.3"
+
+
+def test_a_stage_by_hand_on_a_commit_with_several_versions_is_the_newest_of_them(repo: Path) -> None:
+    for version in ("v1.0.0-rc.1", "v1.0.0"):
+        git(repo, "tag", "-a", "-m", "by hand", version)
+    git(repo, "tag", "-a", "-m", "by hand", "digits#production#1")
+    assert str(registry_of(repo, "digits").find("production", "digits")) == "v1.0.0"
+
+
+@pytest.mark.parametrize("text", [b"nonsense\n", b"{\n", b"[]\n", b"null\n", b"\xff\n"])
+def test_a_ledger_whose_first_line_is_no_charge_is_broken(text: bytes) -> None:
+    with pytest.raises(BrokenEvidence):
+        UseLedger(text)
+
+
+def test_the_p_value_of_a_proven_regression_is_that_of_the_formula() -> None:
+    """By hand: with many changes Tango's normal tail, with few the exact one, which is larger."""
+    seen = {
+        counts: regression_p(*counts, 0.01)
+        for counts in [(5, 9, 400), (1, 9, 60), (10, 8, 800), (2, 14, 300), (40, 90, 2000)]
+    }
+    wanted = [0.5, 0.008479, 0.984416, 0.011508, 0.003682]
+    assert list(seen.values()) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_both_bounds_of_a_quantile_are_the_order_statistics_of_the_binomial() -> None:
+    samples = np.arange(1.0, 101.0)
+    assert exact.quantile_bounds(samples, 0.5) == (42, 59)  # P(B <= 41) = 4.4 %, P(B <= 42) = 6.7 %
+    assert exact.quantile_bounds(samples, 0.95) == (91, 99)
+    assert exact.quantile_bounds(samples, 0.9, 0.001) == (80, 99)
+    assert level_bounds("latency_p99", list(samples), 0.05) == (50.5, 42, 59)
+
+
+def test_a_tail_whose_lower_bound_lies_above_the_limit_fails_and_one_below_does_not() -> None:
+    rounds = {"latency_p95": tuple(0.010 + 0.0001 * i for i in range(20))}
+    gate = Rule("latency_p95", "latency_p95", "at_most", 0.0104)
+    assert judge([gate], Case("v", rounds=rounds))[0].verdict is Verdict.FAIL
+    gate = Rule("latency_p95", "latency_p95", "at_most", 0.0108)
+    assert judge([gate], Case("v", rounds=rounds))[0].verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("n", "bound"), [(300, 0.9), (3000, 0.99), (120, 0.5)])
+def test_what_is_called_detectable_passes_four_times_in_five(n: int, bound: float) -> None:
+    reached, forgiven = exact.detectable(n, bound, 0.05, 0.8), exact.forgiven(n, bound, 0.05)
+    assert reached is not None
+    assert binom.cdf(forgiven, n, 1 - reached) == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize(("bound", "truth"), [(0.9, 0.95), (0.99, 0.995), (0.5, 0.6)])
+def test_what_is_called_needed_is_enough_and_a_quarter_less_is_not(bound: float, truth: float) -> None:
+    def passes(n: int) -> float:
+        forgiven = exact.forgiven(n, bound, 0.05)
+        return 0.0 if forgiven is None else float(binom.cdf(forgiven, n, 1 - truth))
+
+    needed = exact.samples_for_power(bound, truth, 0.05, 0.8)
+    assert needed is not None
+    assert passes(needed) >= 0.8
+    assert passes(int(needed * 0.75)) < 0.8
+
+
+@pytest.mark.parametrize(("low", "high", "alpha", "verdict"), [
+    (0.91, 0.97, 0.05, Verdict.PASS), (0.80, 0.97, 0.05, Verdict.INCONCLUSIVE), (0.70, 0.89, 0.05, Verdict.FAIL),
+    (0.91, 0.97, 0.01, Verdict.INCONCLUSIVE), (None, None, 0.05, Verdict.INCONCLUSIVE),
+])  # fmt: skip
+def test_a_measurement_with_an_interval_and_no_counts_is_judged_by_it(
+    low: float | None, high: float | None, alpha: float, verdict: Verdict
+) -> None:
+    value = 0.94 if low is None or high is None else (low + high) / 2
+    measured = Measurement("f1_macro", "v", value, n=400, low=low, high=high)
+    (found,) = judge([Rule("f1_macro", "f1_macro", "at_least", 0.9, alpha=alpha)], Case("v", [measured]))
+    assert found.verdict is verdict, found.text
+
+
+def test_a_feasible_upper_bound_is_planned_as_possible() -> None:
+    gates = [Rule("negative_flips", "negative_flips", "at_most", amount) for amount in (0.05, 0.2)]
+    assert [row.possible for row in plan(gates, {"": 400}, task="classification")] == [True, True]
+    assert [row.least for row in plan(gates, {"": 400}, task="classification")] == [59, 14]
+
+
+def test_rounds_go_on_while_undecided_and_stop_once_decided() -> None:
+    assert look([(-1) ** i * 0.2 for i in range(6)]).decision is Decision.UNDECIDED
+    assert look([0.3 + 0.001 * i for i in range(6)]).decision is Decision.SLOWER
+    assert look([0.001 * (-1) ** i for i in range(6)]).decision is Decision.NOT_SLOWER
+    assert look([-0.3 + 0.001 * i for i in range(6)]).decision is Decision.FASTER
+    assert looks_until(20) == (*(n for n in LOOKS if n < 20), 20)
