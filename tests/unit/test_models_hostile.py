@@ -29,7 +29,7 @@ from gradatim.cli import main
 from gradatim.errors import InvalidInput
 from gradatim.models import inspect_model, open_model
 from gradatim.models.exported_program import check_program
-from gradatim.models.pickles import holds_pickle
+from gradatim.models.pickles import doubt, holds_pickle
 from gradatim.models.unpickling import bytes_reach_out
 
 pytest.importorskip("torch")
@@ -426,3 +426,11 @@ def test_what_an_onnx_model_keeps_outside_is_looked_at_too(tmp_path: Path) -> No
     assert inspect_model(outside, root=tmp_path).pickles == (data.name,)
     with pytest.raises(InvalidInput, match=data.name):
         open_model(outside, root=tmp_path)
+
+
+@pytest.mark.parametrize("length", range(6, 12))
+def test_an_array_that_is_cut_off_in_its_first_bytes_is_doubted_without_a_traceback(
+    tmp_path: Path, length: int
+) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"[:length])
+    assert doubt(tmp_path / "a.npy") is not None

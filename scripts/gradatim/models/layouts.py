@@ -83,9 +83,11 @@ def is_plain_array(file: IO[bytes], size: int) -> bool:
     import numpy as np
 
     head = file.read(8)
+    if len(head) < 8 or not head.startswith(b"\x93NUMPY") or head[7]:
+        return False
     width = {1: 2, 2: 4, 3: 4}.get(head[6], 0)
     length = int.from_bytes(file.read(width), "little")
-    if not head.startswith(b"\x93NUMPY") or head[7] or not 0 < length <= _LONGEST_ARRAY_HEADER:
+    if not 0 < length <= _LONGEST_ARRAY_HEADER:
         return False
     try:
         header = ast.literal_eval(file.read(length).decode("utf-8" if head[6] == 3 else "latin-1"))
