@@ -96,7 +96,7 @@ _SIGNED = {"signing": {"identity": ["ada"], "issuer": "https://one"}}
 
 _SPEAKS: dict[str, Any] = {
     "model": {"name": "another", "factory": "speaking:make"},
-    "data": {"evaluation": {"path": "prompts.jsonl"}},
+    "data": {"evaluation": {"path": "prompts.jsonl"}, "calibration": {"path": "prompts.jsonl"}},
     "task": {
         "type": "generation",
         "scorers": {"exact_match": {}},
@@ -183,9 +183,9 @@ EXAMPLES = {
     "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),
     "task.scorers.*.by": Example("exact_match", "contains", _scored("right")),
     "task.scorers.*.function": Example("speaking:ones", "speaking:twos", _scored("mine")),
-    "task.scorers.*.pattern": Example(r"\d", r"\w", _scored("regex_match")),
+    "task.scorers.*.pattern": Example(r"\d+", r"\d{3}", _scored("regex_match")),
     "task.scorers.*.take": Example("first", "last", _scored("regex_match", pattern=r"\d")),
-    "task.scorers.*.words": Example(["a"], ["z"], _scored("contains")),
+    "task.scorers.*.words": Example(["1"], ["z"], _scored("contains")),
     "task.scorers.*.json_schema": Example({"type": "integer"}, {"type": "string"}, _scored("json_valid")),
     **{
         f"task.generation.{key}": Example(one, other, _SPEAKS)
