@@ -106,6 +106,13 @@ _SPEAKS: dict[str, Any] = {
     "stages": {"production": {"branch": "main"}},
 }
 
+_IMPORTED = {
+    **_SPEAKS,
+    "data": {},
+    "task": {"type": "generation", "scorers": {"acc": {}}},
+    "evaluate": {"import": {"path": "first.jsonl", "baseline": "first.jsonl"}},
+}
+
 
 def _scored(name: str, **said: Any) -> dict[str, Any]:
     return {**_SPEAKS, "task": {"type": "generation", "scorers": {name: said}}}
@@ -202,6 +209,8 @@ EXAMPLES = {
             ("cut_off", "fail", "score"),
         )
     },
+    "evaluate.import.path": Example("first.jsonl", "second.jsonl", _IMPORTED),
+    "evaluate.import.baseline": Example("first.jsonl", "nowhere.jsonl", _IMPORTED),
     "task.renamed": Example({}, {"2": "two"}),
     "lineage.mlflow.run": Example("a", "b", _MLFLOW),
     "lineage.mlflow.experiment": Example("a", "b", _MLFLOW),

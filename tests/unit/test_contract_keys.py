@@ -71,7 +71,11 @@ pytestmark = pytest.mark.xdist_group("contract_keys")  # the project is released
 KEYS = tuple(keys_of())
 ROWS = 24
 
+_SAMPLE = '{{"doc_id": {0}, "target": "a", "filtered_resps": ["a"], "metrics": ["acc"], "prompt_hash": "{0}", "acc": {1}}}\n'
+
 FILES = {
+    "first.jsonl": "".join(_SAMPLE.format(row, row % 2) for row in range(ROWS)),
+    "second.jsonl": "".join(_SAMPLE.format(row, 1) for row in range(ROWS)),
     "prompts.jsonl": '{"prompt": "a", "label": "12"}\n{"prompt": "b", "label": "1"}\n' * 6,
     "speaking.py": """\
 import json

@@ -131,8 +131,8 @@ class Model:
         def specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
             return tuple(TensorSpec(name, t.dtype or "unknown", t.shape) for name, t in tensors.items())
 
-        task = self.machine.parts.task
-        if task is not None and task.type == "generation":
+        task, imported = self.machine.parts.task, self.machine.parts.evaluate.imported
+        if task is not None and task.type == "generation" and imported is None:
             return Signature((TensorSpec(REQUEST, "str", ("batch",)),), specs(model.outputs))
         if not (model.inputs or model.outputs):
             return None

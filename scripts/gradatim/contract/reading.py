@@ -247,7 +247,20 @@ def _contradictions(
         yield at("a ladder needs at least one stage", "stages")
     task, own = _task(parts)
     needing = [rule for rule in rules if _on_predictions(rule, task, own)]
-    if needing and parts.data.evaluation is None:
+    imported = parts.evaluate.imported
+    if imported is not None and (parts.data.evaluation is not None or parts.compress is not None):
+        yield at(
+            "`import` brings the answers with it: it goes with no `data.evaluation` and no `compress`",
+            "evaluate",
+            "import",
+        )
+    if imported is not None and task != "generation":
+        yield at(
+            "`import` needs `task: {type: generation, scorers: ...}`, which names the scores",
+            "evaluate",
+            "import",
+        )
+    if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
         yield at("`data.evaluation` needs `task`, for example `task: classification`", "data", "evaluation")

@@ -47,6 +47,15 @@ class Tolerance(Section):
     )
 
 
+class ImportSection(Section):
+    """Results of lm-eval (`--log_samples`), Inspect or promptfoo, on the same rows asked the same way."""
+
+    path: Text = Field(
+        description="The candidate's results: a samples .jsonl of lm-eval, an Inspect log, promptfoo's output."
+    )
+    baseline: Text | None = Field(None, description="Those of the release that would be replaced.")
+
+
 class EvaluateSection(Section):
     """How the model is asked for its answers on the evaluation data."""
 
@@ -54,6 +63,31 @@ class EvaluateSection(Section):
         None,
         description=f"{RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
         examples=["gpu"],
+    )
+
+    @property
+    def imported(self) -> ImportSection | None:
+        """The key ``import``, a word that Python keeps for itself."""
+        found: ImportSection | None = getattr(self, "import")
+        return found
+
+
+if not TYPE_CHECKING:
+    EvaluateSection = create_model(
+        "EvaluateSection",
+        __base__=EvaluateSection,
+        __doc__=EvaluateSection.__doc__,
+        **{
+            "import": (
+                Annotated[ImportSection, shorthand("path", ImportSection)] | None,
+                Field(
+                    None,
+                    description="Take the answers from another harness's results: `task.scorers` names their scores, and `by` says "
+                    "what each one is.",
+                    examples=["results.jsonl"],
+                ),
+            )
+        },
     )
 
 

@@ -175,6 +175,23 @@ class FormEvaluated:
 
 
 @dataclass(frozen=True)
+class ImportedRun:
+    """Results that another harness measured.
+
+    Attributes:
+        variant: whose: of a variant, or the baseline.
+        harness: ``lm-eval``, ``inspect`` or ``promptfoo``.
+        digest: hex SHA-256 of the file.
+        settings: how the model was asked, as JSON.
+    """
+
+    variant: str
+    harness: str
+    digest: str
+    settings: str
+
+
+@dataclass(frozen=True)
 class CountedUse:
     """The candidate's use of the evaluation data.
 
@@ -201,6 +218,7 @@ class Evaluated(Found):
         variants: by name, the baseline among them.
         weak_slices: where the preferred variant does worse than elsewhere.
         uses: None where the contract does not say how long the data must last.
+        imported: where the answers came from, if not from the models themselves.
     """
 
     rows: int
@@ -208,6 +226,7 @@ class Evaluated(Found):
     variants: Mapping[str, FormEvaluated]
     weak_slices: tuple[WeakSlice, ...]
     uses: CountedUse | None = None
+    imported: tuple[ImportedRun, ...] = ()
 
 
 @dataclass(frozen=True)

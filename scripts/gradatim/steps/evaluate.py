@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
@@ -45,6 +46,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate)]),
         "code": candidate.digests.code(),
         **tries(candidate),
+        **({"imported": imports_digest(candidate)} if candidate.contract.parts.evaluate.imported else {}),
     }
 
 
@@ -54,6 +56,8 @@ def run(candidate: Candidate) -> Outcome:
     Where shards left the predictions in the workspace, those are merged.
     """
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
+    if candidate.contract.parts.evaluate.imported is not None:
+        return _from_elsewhere(candidate, subjects)
     if candidate.contract.parts.data.evaluation is None:
         return Outcome("no evaluation data in the contract", subjects)
     task = candidate.rows.task()
@@ -91,6 +95,23 @@ def run(candidate: Candidate) -> Outcome:
         summary=outcome.summary + _counted(candidate, uses) + without,
         measurements=(*outcome.measurements, *beside),
         elsewhere=elsewhere(shards),
+    )
+
+
+def _from_elsewhere(candidate: Candidate, subjects: dict[str, str]) -> Outcome:
+    """Measured from the answers that another harness collected."""
+    task = candidate.rows.task()
+    runs = import_answers(candidate, task)
+    names = {run.variant: None for run in runs}
+    nothing = dict.fromkeys(names, UNSEEN)
+    with candidate.contract.blamed("task"):
+        outcome = _measured(candidate, task, names, nothing, subjects, None)
+    found = outcome.found
+    assert isinstance(found, Evaluated)  # noqa: S101 (for the type checker)
+    return replace(
+        outcome,
+        summary=f"{outcome.summary}, as {runs[0].harness} measured it",
+        found=replace(found, imported=runs),
     )
 
 

@@ -285,7 +285,8 @@ def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Ev
     from gradatim.metrics.common import evaluate_beside
     from gradatim.metrics.evaluation import Evaluation
 
-    if candidate.contract.parts.data.evaluation is None:
+    parts = candidate.contract.parts
+    if parts.data.evaluation is None and parts.evaluate.imported is None:
         return None, None
     task, load = candidate.rows.task(), candidate.workspace.predictions
     if candidate.replaced.release is None:

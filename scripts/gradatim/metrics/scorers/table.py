@@ -108,6 +108,9 @@ _ROWS = (
         "bits_per_byte", "bits that a byte of the reference costs", "choosing:bits", "ratio", reads="target",
         higher_is_better=False, unit="bit", fraction=False,
     ),
+    ScorerKind(
+        "imported", "a score from 0 to 1 that another harness gave", "matching:exact", "share"
+    ),
 )  # fmt: skip
 
 SCORERS: Mapping[str, ScorerKind] = {row.name: row for row in _ROWS}
