@@ -223,6 +223,16 @@ def test_a_schedule_is_for_all_and_a_dispatch_for_the_one_that_is_chosen(reposit
             ask(repository, "workflow_dispatch", {"inputs": inputs})
 
 
+def test_a_contract_that_was_published_with_a_release_is_no_model_of_the_repository(repository: Path) -> None:
+    """As it lies in the folder that `init` proposes, which nothing tells git to ignore."""
+    released = repository / "models/a/releases/v1.0.0"
+    write(released / "gradatim.yml", (repository / "models/a/gradatim.yml").read_text(encoding="utf-8"))
+    write(released / "release.json", "{}")
+    found = find_contracts(Repository.find(repository))
+    assert [str(entry.path) for entry in found] == ["models/a/gradatim.yml", "models/b/gradatim.yml"]
+    refuse_clashes(found)
+
+
 def test_models_whose_tags_could_be_taken_for_one_another_are_refused_at_their_line(repository: Path) -> None:
     found = Repository.find(repository)
     refuse_clashes(find_contracts(found))

@@ -12,6 +12,9 @@ from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Prob
 from gradatim.registry.git import Repository
 from gradatim.subversion import checkout
 
+_RELEASED = "release.json"
+"""What lies beside a contract that was published with a release, as ``evidence.release_record`` names it."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -39,6 +42,8 @@ class Entry:
 def find_contracts(repository: Repository) -> list[Entry]:
     """Every ``gradatim.yml`` of a repository that git does not ignore, in the order of their paths.
 
+    One that was published with a release is none of the repository's models.
+
     Raises:
         UsageError: a path is not UTF-8, so that no workflow could name it.
     """
@@ -48,7 +53,8 @@ def find_contracts(repository: Repository) -> list[Entry]:
             path = PurePosixPath(os.fsencode(name).decode())
         except UnicodeDecodeError as error:
             raise UsageError(f"The path {name!r} of a contract is not UTF-8. Rename it.") from error
-        if (repository.root / path).is_file():
+        lies = repository.root / path
+        if lies.is_file() and not lies.with_name(_RELEASED).is_file():
             found.append(Entry(path, _read(repository.root / path)))
     return found
 
