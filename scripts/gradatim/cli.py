@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "canary": "Prove a candidate on traffic, recorded or live.",
     "deploy": "Put what a stage holds where it serves.",
     "monitor": "Watch a release: rules, dashboard, drift.",
+    "feedback": "Join what users said to versions.",
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",
     "schema": "The contract's JSON Schema, for editors.",

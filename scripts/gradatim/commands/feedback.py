@@ -1,0 +1,78 @@
+"""gradatim feedback: what users said, joined to the versions that they used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gradatim.commands import options
+
+
+@click.group("feedback", short_help="Join what users said to versions.")
+def command() -> None:
+    """Join what users said to the versions that they used.
+
+    \b
+    Example:
+      gradatim feedback import feedback.jsonl
+    """
+
+
+@command.command("import", short_help="Count feedback by version and slice; propose golden cases.")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--propose", metavar="FILE", type=click.Path(path_type=Path), help="Write the failures with a known right answer as rows, for a person to judge.")  # fmt: skip
+@options.contract
+@options.as_json
+def import_(file: Path, propose: Path | None, contract_path: str | None, json_wanted: bool) -> int:
+    """Read FILE (jsonl or csv: `version`, `good`, perhaps `expected`, inputs and slices) and count who was not served well.
+
+    Nothing personal is kept: counts, and with --propose the numbers that the model was given. Text never is, nor any
+    other column. Nothing becomes a test by itself.
+
+    \b
+    Examples:
+      gradatim feedback import feedback.csv
+      gradatim feedback import feedback.jsonl --propose golden-proposed.jsonl
+    """
+    import json
+
+    from gradatim.checks.feedback import read_feedback
+    from gradatim.commands.opening import open_candidate
+    from gradatim.files import write_text
+
+    candidate = open_candidate(contract_path)
+    versions = {str(release) for release in candidate.registry.model(candidate.name).releases}
+    data = candidate.contract.data_set("evaluation")
+    inputs: tuple[str, ...] = ()
+    slices: dict[str, set[str]] = {}
+    if data is not None:
+        rows = candidate.rows.dataset("evaluation", None)
+        slices = {column: set(rows.slice_values(column).tolist()) for column in rows.slices}
+        inputs = tuple(c for c in rows.columns if c not in (rows.label, rows.group, *slices))
+    task = candidate.contract.parts.task
+    labels = [str(label) for label in task.labels] if task else []
+    found = read_feedback(file, versions, inputs, slices, (data.label if data else None) or "label", labels)
+    if propose is not None:
+        write_text(propose, "".join(json.dumps(row) + "\n" for row in found.proposed))
+    if json_wanted:
+        options.print_json(
+            {"shares": [vars(share) for share in found.shares], "proposed": len(found.proposed),
+             "unknown": found.unknown, "left_out": list(found.left_out)}
+        )  # fmt: skip
+        return 0
+    for share in found.shares:
+        head = f"{share.version} {share.where}".strip()
+        bounds = f"({100 * share.low:.1f} .. {100 * share.high:.1f})"
+        click.echo(
+            f"  {head}: {share.bad} of {share.n} not served well, {100 * share.bad / share.n:.1f} % {bounds}"
+        )
+    if found.unknown:
+        click.echo(f"{found.unknown} lines name no released version, and are not counted.")
+    if found.left_out:
+        click.echo(f"Not kept: {', '.join(found.left_out)}.")
+    where = f" in {options.shown(propose)}" if propose else "; --propose FILE writes them"
+    click.echo(
+        f"{len(found.proposed)} failures with a known right answer{where}. They become tests when a person says so."
+    )
+    return 0
