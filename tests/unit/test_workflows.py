@@ -18,7 +18,7 @@ from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.rendering.actions import all_needs, inputs_of, runs_user_code
-from gradatim.rendering.workflows import Caller, caller_of, render_caller, rendered
+from gradatim.rendering.workflows import Caller, caller_of, render_caller, rendered, vendored
 from gradatim.shard import MOST
 
 TOP = Path(__file__).resolve().parents[2]
@@ -210,12 +210,13 @@ def test_a_job_that_holds_a_writing_token_runs_no_code_of_the_repository_and_no_
             assert not runs_user_code(step)
             assert "requirements" not in ACTIONS[step.name]["inputs"]
             setup = ACTIONS[step.name]["runs"]["steps"][0]
-            assert "cached" not in setup["with"]
+            assert "CACHED" not in setup["env"]
+            assert "actions/cache" not in RENDERED[f"actions/{step.name}/action.yml"]
     assert ACTIONS["setup"]["inputs"]["cached"]["default"] == "false"
     count = ACTIONS["count"]
     assert {"requirements", "extras"}.isdisjoint(count["inputs"])
-    assert "with" not in count["runs"]["steps"][0]
-    commands = [step["run"].split()[:3] for step in count["runs"]["steps"] if "run" in step]
+    assert set(count["runs"]["steps"][0]["env"]) == {"KIT"}
+    commands = [step["run"].split()[:3] for step in count["runs"]["steps"][1:] if "run" in step]
     assert commands == [["gradatim", "ci", "unpack"], ["gradatim", "ci", "count"]]
 
 
@@ -247,8 +248,8 @@ def test_credentials_fetch_the_baseline_in_a_job_that_runs_no_code_of_the_reposi
     assert baseline["permissions"] == {"contents": "read"}
     action = ACTIONS["baseline"]
     assert "requirements" not in action["inputs"]
-    assert "cached" not in action["runs"]["steps"][0]["with"]
-    commands = [step["run"].split()[:3] for step in action["runs"]["steps"] if "run" in step]
+    assert set(action["runs"]["steps"][0]["env"]) == {"KIT", "EXTRAS"}
+    commands = [step["run"].split()[:3] for step in action["runs"]["steps"][1:] if "run" in step]
     assert commands == [["gradatim", "ci", "baseline"], ["gradatim", "ci", "pack"]]
     secret = [
         name
@@ -373,6 +374,23 @@ def test_a_caller_has_at_most_15_lines_and_speaks_of_every_stage() -> None:
     assert on["workflow_dispatch"]["inputs"]["stage"]["options"] == ["alpha", "beta", "production"]
     assert said["permissions"] == {}
     assert text.rstrip().endswith(f"release.yml@{'a' * 40} # v1.0.0")
+
+
+@pytest.mark.parametrize("models", [(), ("digits", "words")])
+def test_a_vendored_caller_calls_every_action_by_owner_and_commit(models: tuple[str, ...]) -> None:
+    commit = "a" * 40
+    files = vendored(Caller(("main",), ("production",), models=models, ref=commit, version="v1.0.0"))
+    copies = {
+        f".github/workflows/gradatim-{name}.yml" for name in ("release", *(("models",) if models else ()))
+    }
+    assert set(files) == {".github/workflows/release.yml", *copies}
+    used = [line for text in files.values() for line in re.findall(r"uses: (\S+.*)", text)]
+    assert not [line for line in used if line.startswith("$")]
+    ours = [line for line in used if line.startswith("gradatim/")]
+    assert ours
+    assert all(re.fullmatch(rf"gradatim/gradatim/actions/[a-z]+@{commit} # v1.0.0", line) for line in ours)
+    assert {line for line in used if line.startswith("./")} == {f"./{path}" for path in copies}
+    assert all("$/" not in text for path, text in YAML.items() if path.startswith("actions/")), "nor do they"
 
 
 def test_a_caller_of_one_model_among_several_names_its_contract() -> None:

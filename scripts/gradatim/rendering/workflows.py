@@ -42,6 +42,9 @@ KIT = REPOSITORY
 CALLER = ".github/workflows/release.yml"
 """Where a consumer's caller workflow lies."""
 
+VENDORED = ".github/workflows"
+"""Where copies of the kit's workflows lie in a consumer's repository: GitHub finds them nowhere else."""
+
 PINS = {
     "attest": "1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2",
     "create-github-app-token": "fee1f7d63c2ff003460e3d139729b119787bc349 # v2.2.2",
@@ -101,10 +104,7 @@ class Caller:
 
 def render(project: Consumer, there: str = "") -> str | None:
     """The caller for a project and whatever others its repository holds; None where a person wrote what is there."""
-    contracts = sorted(
-        [project.contract, *project.others],
-        key=lambda one: one.path.resolve().relative_to(project.top.resolve()).as_posix(),
-    )
+    contracts = _contracts(project)
     text = render_caller(caller_of(contracts, project.top, project.commit))
     others = [one for one in contracts if one.path != project.contract.path]
     # what an earlier call wrote, before this contract was there, is replaced; what a person wrote is not
@@ -116,6 +116,17 @@ def render(project: Consumer, there: str = "") -> str | None:
     )
 
 
+def render_vendored(project: Consumer) -> dict[str, str]:
+    """The caller for a project with copies of what it calls, by path."""
+    return vendored(caller_of(_contracts(project), project.top, project.commit))
+
+
+def _contracts(project: Consumer) -> list[ReadContract]:
+    top = project.top.resolve()
+    every = [project.contract, *project.others]
+    return sorted(every, key=lambda one: one.path.resolve().relative_to(top).as_posix())
+
+
 def render_caller(caller: Caller) -> str:
     """The one workflow file that a team adds: at most 15 lines."""
     settings = {
@@ -125,6 +136,30 @@ def render_caller(caller: Caller) -> str:
     }
     version = f" # {caller.version}" if caller.version else ""
     return _render("caller.yml.j2", caller=caller, settings=settings, version=version)
+
+
+def vendored(caller: Caller) -> dict[str, str]:
+    """A caller and copies of the workflows that it calls, by path: for servers that do not know ``$/``.
+
+    The copies call the kit's actions by owner and commit.
+    """
+    version = f" # {caller.version}" if caller.version else ""
+    release = _workflow("release", outward=True)
+    copies = {"release": release, **({"models": _models(release)} if caller.models else {})}
+    files = {}
+    for name, text in copies.items():
+        text = re.sub(r"uses: \$/(actions/\S+)", rf"uses: {caller.kit}/\1@{caller.ref}{version}", text)
+        text = text.replace(
+            "uses: $/.github/workflows/release.yml", f"uses: ./{VENDORED}/gradatim-release.yml"
+        )
+        head, _, body = text.partition("\n")
+        files[f"{VENDORED}/gradatim-{name}.yml"] = (
+            f"{head.partition('. Do not edit')[0]}, for servers without `$/`.\n{body}"
+        )
+    called = "models" if caller.models else "release"
+    ours = f"uses: {caller.kit}/.github/workflows/{called}.yml@{caller.ref}{version}"
+    files[CALLER] = render_caller(caller).replace(ours, f"uses: ./{VENDORED}/gradatim-{called}.yml")
+    return files
 
 
 def caller_of(contracts: Sequence[ReadContract], top: Path, commit: str | None = None) -> Caller:
