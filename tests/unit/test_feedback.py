@@ -46,7 +46,7 @@ def test_counts_by_version_and_slice_and_nothing_that_tells_who(project: GatePro
     lines = (
         [line(True)] * 8
         + [line(False, expected=2)] * 2
-        + [line("👎", site="rome")]
+        + [line("👎", site="rome"), line(False, site="ada@example.org", expected="I am Ada")]
         + [line(True, version="v9.9.9")]
     )
     Path("f.jsonl").write_text("\n".join(lines))
@@ -55,9 +55,10 @@ def test_counts_by_version_and_slice_and_nothing_that_tells_who(project: GatePro
     told = json.loads(done.stdout)
     shares = {(one["version"], one["where"]): (one["bad"], one["n"]) for one in told["shares"]}
     assert shares == {
-        ("v1.0.0", ""): (3, 11),
+        ("v1.0.0", ""): (4, 12),
         ("v1.0.0", "site=oslo"): (2, 10),
         ("v1.0.0", "site=rome"): (1, 1),
+        ("v1.0.0", "site=other"): (1, 1),
     }
     assert (told["unknown"], told["left_out"]) == (1, ["mail", "comment"])
     assert all(0 <= one["low"] <= one["bad"] / one["n"] <= one["high"] <= 1 for one in told["shares"])
