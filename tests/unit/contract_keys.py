@@ -209,6 +209,9 @@ EXAMPLES = {
             ("cut_off", "fail", "score"),
         )
     },
+    "model.differs": Example(
+        [], ["same_tokenizer"], {**_SPEAKS, "model": {"name": "another", "path": "talker"}}
+    ),
     "evaluate.import.path": Example("first.jsonl", "second.jsonl", _IMPORTED),
     "evaluate.import.baseline": Example("first.jsonl", "nowhere.jsonl", _IMPORTED),
     "task.renamed": Example({}, {"2": "two"}),

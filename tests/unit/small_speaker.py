@@ -22,7 +22,9 @@ def question(country: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"capital of {country} ?"}]
 
 
-def write_speaker(folder: Path, *, steps: int = 80, seed: int = 0, template: str | None = TEMPLATE) -> Path:
+def write_speaker(
+    folder: Path, *, layers: int = 1, steps: int = 80, seed: int = 0, template: str | None = TEMPLATE
+) -> Path:
     """Save a model that knows the capitals (after about 80 steps on one thread) with its tokenizer."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -43,7 +45,7 @@ def write_speaker(folder: Path, *, steps: int = 80, seed: int = 0, template: str
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=layers,
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64, bos_token_id=0, eos_token_id=5,
         pad_token_id=2, tie_word_embeddings=False,
     )  # fmt: skip

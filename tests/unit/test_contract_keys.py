@@ -74,6 +74,9 @@ ROWS = 24
 _SAMPLE = '{{"doc_id": {0}, "target": "a", "filtered_resps": ["a"], "metrics": ["acc"], "prompt_hash": "{0}", "acc": {1}}}\n'
 
 FILES = {
+    "talker/config.json": '{"architectures": ["SomeForCausalLM"]}',
+    "talker/tokenizer_config.json": "{}",
+    "talker/model.safetensors": "\x40" + "\0" * 7 + "{}".ljust(64),
     "first.jsonl": "".join(_SAMPLE.format(row, row % 2) for row in range(ROWS)),
     "second.jsonl": "".join(_SAMPLE.format(row, 1) for row in range(ROWS)),
     "prompts.jsonl": '{"prompt": "a", "label": "12"}\n{"prompt": "b", "label": "1"}\n' * 6,

@@ -124,6 +124,19 @@ class ModelSection(Section):
     tokenizer: TokenizerSection | None = Field(
         None, description="How a Hugging Face folder's own tokenizer makes tokens of a column of text."
     )
+    differs: tuple[
+        Literal[
+            "same_tokenizer",
+            "same_special_tokens",
+            "same_chat_template",
+            "same_bos",
+            "same_generation_settings",
+        ],
+        ...,
+    ] = Field(
+        (),
+        description="What of a language model may differ from the release, by the name of the check that `inspect` makes.",
+    )
     inputs: dict[str, InputSection] = Field(
         default_factory=dict,
         description="Inputs that the data does not feed, or that cannot be read off the model.",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.files import reading
+from gradatim.metrics.answers import REQUEST
 from gradatim.models.layouts import safetensors_header
 from gradatim.signature import Inspection, Signature
 
@@ -105,6 +106,12 @@ def pieces_of(path: Path, first: int, length: int) -> Iterator[bytes]:
             yield piece
 
 
+def _asked(source: ModelSource) -> Signature | None:
+    """That of a model that is asked for text, which is the same for all of them."""
+    declared = source.signature
+    return declared if source.path.is_dir() and declared and declared.input(REQUEST) else None
+
+
 def look_at_safetensors(
     known: Inspection, source: ModelSource, signature: Callable[[], Signature]
 ) -> Inspection:
@@ -136,7 +143,7 @@ def look_at_safetensors(
         parameters=parameters or None,
         nonfinite=tuple(nonfinite),
         producer=producer,
-        signature=(signature_of(source) or signature())
+        signature=(_asked(source) or signature_of(source) or signature())
         if folder or source.factory is not None
         else source.signature,
     )

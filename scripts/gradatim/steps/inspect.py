@@ -12,6 +12,7 @@ from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement, multiple
+from gradatim.models.language_files import AGAINST, check_language_files
 from gradatim.models.opening import said_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,18 @@ if TYPE_CHECKING:
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
     model = {"model": candidate.forms.original.manifest.digest, "contract": candidate.digests.part("model")}
-    return {**model, **training.digests(candidate)}
+    return {**model, **training.digests(candidate), **_beside(candidate)}
+
+
+def _beside(candidate: Candidate) -> dict[str, str]:
+    """The release that a language model's files are held against."""
+    release = candidate.replaced.release if _speaks(candidate) else None
+    return {"baseline": release.digest} if release else {}
+
+
+def _speaks(candidate: Candidate) -> bool:
+    path = candidate.model.path
+    return candidate.contract.parts.model.factory is None and (path / "tokenizer_config.json").is_file()
 
 
 def run(candidate: Candidate) -> Outcome:
@@ -31,7 +43,7 @@ def run(candidate: Candidate) -> Outcome:
     line, _ = candidate.contract.source.locate(("model", "path"), key=True)
     lineage = training.lineage_of(candidate)
     leaked = training.leak_gates(candidate, lineage) if lineage else ()
-    gates = (*_gates(found, model.allow_pickle, line), *leaked)
+    gates = (*_gates(found, model.allow_pickle, line), *_language_gates(candidate, line), *leaked)
     measurements = [Measurement("size", ORIGINAL, float(found.size), "B")]
     if found.parameters is not None:
         measurements.append(Measurement("parameters", ORIGINAL, float(found.parameters)))
@@ -63,6 +75,20 @@ def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateRes
             "damaged: such a model loads without a word and answers nonsense. Train or export it again.",
             value=float(len(found.nonfinite)), threshold=0.0, line=line,
         )  # fmt: skip
+
+
+def _language_gates(candidate: Candidate, line: int) -> Iterator[GateResult]:
+    """What the files of a language model say of one another, and of those that users have now."""
+    if not _speaks(candidate):
+        return
+    baseline, accepted = candidate.replaced.path, candidate.contract.parts.model.differs
+    for check in check_language_files(candidate.model.path, baseline, accepted):
+        verdict = Verdict.FAIL if check.fault else Verdict.PASS
+        way = f" If that is meant, say `model.differs: [{check.name}]`." if check.name in AGAINST else ""
+        text = f"{check.name}: {check.fault}{way}" if check.fault else f"{check.name}: nothing is wrong."
+        yield GateResult(
+            check.name, check.name, verdict, ORIGINAL, check.name.replace("_", " "), text, line=line
+        )
 
 
 def _summary(found: Inspection) -> str:

@@ -1,0 +1,163 @@
+"""What users report after the release of a language model, found before it: each fault by name, none on a whole model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_examples import commit_file, git, new_repository
+from small_speaker import TEMPLATE, write_speaker
+
+from gradatim.candidate.candidate import Candidate
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
+from gradatim.models.language_files import AGAINST, check_language_files
+from gradatim.steps import inspect
+
+pytest.importorskip("transformers")
+CONTRACT = """
+model: {name: capitals, path: model}
+task: {type: generation, scorers: [exact_match]}
+stages: {production: {branch: main}}
+"""
+Fault = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model in shards."""
+    from transformers import AutoModelForCausalLM
+
+    folder = write_speaker(tmp_path_factory.mktemp("whole") / "model", layers=2, steps=0)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="12KB")
+    assert (folder / "model.safetensors.index.json").is_file()
+    return folder
+
+
+def rewritten(name: str, change: Callable[[Any], None]) -> Fault:
+    def fault(folder: Path) -> None:
+        said = json.loads((folder / name).read_text())
+        change(said)
+        (folder / name).write_text(json.dumps(said))
+
+    return fault
+
+
+def set_to(name: str, **values: Any) -> Fault:
+    return rewritten(name, lambda said: said.update(values))
+
+
+def first_shard_gone(folder: Path) -> None:
+    sorted(folder.glob("model-*.safetensors"))[0].unlink()
+
+
+def another_dtype(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for path in sorted(folder.glob("model-*.safetensors")):
+        tensors = load_file(path)
+        for name in tensors:
+            if "layers.1.mlp.up_proj" in name:
+                save_file({**tensors, name: tensors[name].half()}, path, {"format": "pt"})
+                return
+    raise AssertionError
+
+
+def templated(text: str) -> Fault:
+    return lambda folder: (folder / "chat_template.jinja").write_text(text) and None
+
+
+def wrong_place(index: Any) -> None:
+    files = sorted(set(index["weight_map"].values()))
+    name = next(name for name, file in index["weight_map"].items() if file == files[0])
+    index["weight_map"][name] = files[-1]
+
+
+FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "a shard is missing": (first_shard_gone, "shards", "is not there"),
+    "the index names another file": (rewritten("model.safetensors.index.json", wrong_place), "shards", "The index says"),
+    "layers are lost": (set_to("config.json", num_hidden_layers=3), "tensors_match_config", "3 layers"),
+    "the config is another model's": (set_to("config.json", vocab_size=99), "tensors_match_config", "vocab_size"),
+    "dtypes are mixed": (another_dtype, "one_dtype", "F16"),
+    "another tokenizer": (
+        rewritten("tokenizer.json", lambda said: said["model"]["vocab"].update({"new": 900})), "tokenizer_fits", "900",
+    ),
+    "the tokenizer was changed": (
+        rewritten("tokenizer.json", lambda said: said.update(normalizer={"type": "Lowercase"})), "same_tokenizer", "normalizer",
+    ),
+    "a special token is lost": (set_to("tokenizer_config.json", pad_token=None), "same_special_tokens", "pad_token"),
+    "the end token is another": (set_to("config.json", eos_token_id=3), "same_special_tokens", "eos_token_id"),
+    "the chat template is missing": (lambda folder: (folder / "chat_template.jinja").unlink(), "same_chat_template", "no chat"),
+    "the chat template is wrong": (templated(TEMPLATE.replace("<|end|>", "")), "same_chat_template", "rendered otherwise"),
+    "the chat template fails": (templated("{{ raise_exception('no') }}"), "chat_template_works", "fails"),
+    "the first token is doubled": (templated("{{ bos_token }}" + TEMPLATE), "one_bos", "twice"),
+    "the tokenizer no longer begins": (
+        rewritten("tokenizer.json", lambda said: said.update(post_processor=None)), "same_bos", "begins",
+    ),
+    "generation settings changed": (
+        set_to("generation_config.json", repetition_penalty=1.3), "same_generation_settings", "repetition_penalty",
+    ),
+}  # fmt: skip
+
+
+def test_nothing_is_wrong_with_the_untouched_model(whole: Path) -> None:
+    found = check_language_files(whole, whole)
+    assert [check.fault for check in found] == [None] * len(found)
+    assert len(found) == 11
+    assert [check.fault for check in check_language_files(whole, None)] == [
+        None
+    ] * 11  # nothing to differ from
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_found_by_name(name: str, whole: Path, tmp_path: Path) -> None:
+    plant, check, said = FAULTS[name]
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    plant(folder)
+    found = {one.name: one.fault for one in check_language_files(folder, whole) if one.fault}
+    assert said in (found.get(check) or ""), found
+
+
+def test_a_difference_that_is_meant_is_let_pass(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "model")
+    templated(TEMPLATE.replace("<|end|>", ""))(tmp_path / "model")
+    found = check_language_files(tmp_path / "model", whole, ("same_chat_template",))
+    assert {check.name for check in found} >= set(AGAINST) - {"same_chat_template"}
+    assert [check.fault for check in found if check.fault] == []
+
+
+def test_a_candidate_with_another_chat_template_is_refused_before_it_runs(
+    whole: Path, tmp_path: Path
+) -> None:
+    root = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+    shutil.copytree(whole, root / "model")
+    (root / "gradatim.yml").write_text(CONTRACT)
+    git(root, "add", ".")
+    commit_file(root, ".gitignore", b".gradatim/\n")
+    git(root, "tag", "-a", "v1.0.0", "-m", "The first")
+    git(root, "push", "-q", "origin", "v1.0.0")
+    templated(TEMPLATE.replace("<|end|>", ""))(root / "model")
+    for contract, verdict in (
+        (CONTRACT, "FAIL"),
+        (CONTRACT.replace("path: model", "path: model, differs: [same_chat_template]"), "PASS"),
+    ):
+        (root / "gradatim.yml").write_text(contract)
+        outcome = inspect.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production"))
+        assert outcome.verdict.name == verdict
+        refused = [gate for gate in outcome.gates if gate.refuses]
+        assert [gate.gate for gate in refused] == ["same_chat_template"][: verdict == "FAIL"]
+        assert all("Of 3 fixed conversations 3" in gate.text and "differs" in gate.text for gate in refused)
+
+
+def test_a_template_cannot_leave_its_sandbox(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "model")
+    templated("{{ ''.__class__.__mro__[1].__subclasses__() }}")(tmp_path / "model")
+    found = {check.name: check.fault for check in check_language_files(tmp_path / "model", None)}
+    assert "unsafe" in (found["chat_template_works"] or "")
