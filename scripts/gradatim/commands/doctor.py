@@ -51,7 +51,9 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
         click.echo(options.row(f"  {label}  ", f"{finding.where}: {finding.trap}"))
         click.echo(options.row("        ", finding.text))
     looked = "files, branches, tags" + (" and settings" if asked else "")
-    click.echo(f"{len(serious)} traps, {len(findings) - len(serious)} notes in {looked}.")
+    count = {"trap": len(serious), "note": len(findings) - len(serious)}
+    counted = ", ".join(f"{number} {word}{'s' * (number != 1)}" for word, number in count.items())
+    click.echo(f"{counted} in {looked}.")
     if not asked and not offline and not candidate.repository.central:
         unasked = (
             "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)"
