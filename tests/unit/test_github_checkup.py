@@ -23,7 +23,7 @@ from gradatim.ci.github_settings import Reviewer, pending, settings_of
 from gradatim.contract.schema import Contract
 from gradatim.registry.git import Repository
 from gradatim.registry.reading import read
-from gradatim.rendering.workflows import CALLER, Caller, render_caller
+from gradatim.rendering.workflows import CALLER, Caller, render_caller, vendored
 
 CONTRACT = Contract.model_validate(
     {
@@ -89,6 +89,15 @@ def test_a_trap_names_the_line_of_the_file_and_the_edit(tmp_path: Path) -> None:
         assert path == CALLER
         assert lines[int(number) - 1] == line
         assert edit in found[trap].text
+
+
+@pytest.mark.parametrize(("ref", "found"), [("a" * 40, set()), ("v1", {"not pinned"})])
+def test_a_caller_with_copies_of_what_it_calls_is_known_and_held_to_pins(ref: str, found: set[str]) -> None:
+    caller = Caller(("staging", "main"), ("beta", "production"), ref=ref, version="v1.0.0")
+    files = vendored(caller)
+    text = files.pop(CALLER)
+    assert _traps(text, *files.items()) == found
+    assert "permission missing" in _traps(text.replace("contents: write", "contents: read"), *files.items())
 
 
 def test_a_repository_without_a_caller_is_told_how_to_get_one() -> None:
