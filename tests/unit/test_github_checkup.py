@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ def test_a_caller_with_copies_of_what_it_calls_is_known_and_held_to_pins(ref: st
     text = files.pop(CALLER)
     assert _traps(text, *files.items()) == found
     assert "permission missing" in _traps(text.replace("contents: write", "contents: read"), *files.items())
+    several = vendored(replace(caller, models=("digits", "words"), named=True))
+    assert _traps(several.pop(CALLER), *several.items()) - {"tag not listed"} == found
 
 
 def test_a_repository_without_a_caller_is_told_how_to_get_one() -> None:

@@ -20,6 +20,9 @@ from gradatim.registry.history import Registry
 from gradatim.registry.tags import SemVer, version_tag
 
 _CALLED = re.compile(r"[\w.-]+/[\w.-]+/\.github/workflows/(release|checks|models)\.yml@(.+)")
+_COPIED = re.compile(r"\./\.github/workflows/gradatim-(release|models)\.yml()")
+"""A copy beside the caller; it names no ref itself."""
+_LOOSE = re.compile(r"uses: (\S+/actions/\w+@(?![0-9a-f]{40}\b)\S+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PUSHES_ALL = re.compile(r"git push\b[^\n]*--tags")
 
@@ -59,8 +62,9 @@ class Workflow:
         jobs = self.data.get("jobs") or {}
         found = []
         for name, job in jobs.items() if isinstance(jobs, dict) else ():
-            match = _CALLED.fullmatch(str(job.get("uses", ""))) if isinstance(job, dict) else None
-            if match and "gradatim" in str(job["uses"]).split("/.github/")[0]:
+            used = str(job.get("uses", "")) if isinstance(job, dict) else ""
+            match = _CALLED.fullmatch(used) or _COPIED.fullmatch(used)
+            if match and (not match[2] or "gradatim" in used.split("/.github/")[0]):
                 found.append((str(name), job, match[1], match[2]))
         return found
 
@@ -80,7 +84,8 @@ def read_workflows(top: Path) -> list[Workflow]:
 
 def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[Surprise]:
     """What the workflow files get wrong, or what has drifted from the contract."""
-    callers = [workflow for workflow in workflows if workflow.calls]
+    copies = [workflow for workflow in workflows if _COPIED.fullmatch(f"./{workflow.path}")]
+    callers = [workflow for workflow in workflows if workflow.calls and workflow not in copies]
     if not callers:
         yield Surprise(
             "no workflow",
@@ -93,6 +98,12 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[S
         for name, job, which, ref in workflow.calls:
             yield from _check_call(workflow, name, job, which, ref)
     own = {workflow.path for workflow in callers}
+    for workflow in copies:
+        if loose := _LOOSE.search(workflow.text):
+            yield Surprise(
+                "not pinned", workflow.path,
+                f"It calls `{loose[1]}`, which can be moved. Write it again with a kit that knows its commit.", serious=False,
+            )  # fmt: skip
     for workflow in workflows:
         if _PUSHES_ALL.search(workflow.text):
             yield Surprise(
@@ -275,7 +286,7 @@ def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise
 def _check_call(
     workflow: Workflow, name: str, job: Mapping[str, Any], which: str, ref: str
 ) -> Iterator[Surprise]:
-    if not _COMMIT.fullmatch(ref.split()[0]):
+    if ref and not _COMMIT.fullmatch(ref.split()[0]):
         yield Surprise(
             "not pinned", workflow.at("jobs", name, "uses"),
             f"The job `{name}` calls gradatim at `{ref}`, which can be moved. Pin the commit: @COMMIT # {ref}", serious=False,
