@@ -29,7 +29,7 @@ QUERIES = 2000
 """Retrieval asks for the neighbours of at most this many items, evenly spread; among all items."""
 
 FEW_LABELS = 20
-"""From so many labels on, the items of one label count together where the data name no group."""
+"""With fewer labels these are kinds: how they differ tells the spread, and what was never seen comes row by row."""
 
 
 class EmbeddingScorer:
@@ -154,12 +154,13 @@ class EmbeddingScorer:
 
     def _units_of(self, asked: NDArray[np.int64], rows: NDArray[np.int64], units: Units) -> Units:
         """The units of some of the rows: as the data group them, else by label, for queries with the same label look for
-        the same items. Where labels are but a few kinds they are no units, and rows count."""
+        the same items."""
         if units.codes is not None:
             return Units.of(units.codes[np.searchsorted(rows, asked)], asked.shape[0])
-        if self.truth is None or np.unique(self.truth[asked]).shape[0] < FEW_LABELS:
+        if self.truth is None:
             return Units(None, asked.shape[0])
-        return Units.of(self.truth[asked], asked.shape[0])
+        found = Units.of(self.truth[asked], asked.shape[0])
+        return replace(found, kinds=found.count < FEW_LABELS)
 
     @cached_property
     def _unit_vectors(self) -> NDArray[np.float32]:
