@@ -174,7 +174,8 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise Unbelievable(f"Prometheus refused `{query}`: {_why(error)}.") from error
         except (OSError, ValueError) as error:
-            raise Unbelievable(f"Prometheus did not answer: {error}.") from error
+            why = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise Unbelievable(f"Prometheus at {self._url} did not answer: {why}.") from error
         data = told.get("data") if isinstance(told, dict) and told.get("status") == "success" else None
         if not isinstance(data, dict) or data.get("resultType") != kind:
             raise Unbelievable(f"Prometheus answered `{query}` with no {kind}.")
