@@ -16,6 +16,7 @@ from gradatim.code.surroundings import allowed, is_credential
 from gradatim.contract.reading import read_contract
 from gradatim.errors import UsageError
 from gradatim.pipeline.step import run_step
+from gradatim.projects.trial import Tryout
 
 SECRETS = {
     "GRADATIM_SIGNING_KEY": "-----BEGIN EC PRIVATE KEY-----",
@@ -95,6 +96,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "import sys\nsys.path.insert(0, '.')\nfrom spy import note\n\ndef test_it():\n    note('pytest')\n"
     )
     return root
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="the kernel tells no process's environment"
+)
+def test_what_init_tries_was_started_without_a_credential(project: Path) -> None:
+    """Nor is one in what the kernel tells of it: without namespaces the user's code may ask."""
+    with Tryout(project / "gradatim.yml") as trial:
+        trial.opened(CONTRACT.replace(*FACTORY))
+        process = trial._process
+        assert process is not None
+        told = Path(f"/proc/{process.pid}/environ").read_text()
+    assert "PATH=" in told
+    assert not {name for name in SECRETS if f"{name}=" in told}
 
 
 @pytest.mark.timeout(120)
