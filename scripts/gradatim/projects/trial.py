@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.checks.rehearsal import Seen
-from gradatim.checks.rehearsal_worker import read_seen
+from gradatim.checks.rehearsal_worker import read_seen, surroundings
 from gradatim.errors import EnvironmentLacks
 from gradatim.signature import Signature
 
@@ -124,7 +124,7 @@ class Tryout:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=self._scratch.name,  # no file of the user's can shadow a module
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # to look is to leave nothing behind
+            env=surroundings(),
             start_new_session=True,
         )
 
