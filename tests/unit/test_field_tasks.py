@@ -265,7 +265,9 @@ def test_a_class_for_each_pixel_is_recognised(tmp_path, column):
     sizes = ["b", 3, 8, 6]
     network(tmp_path / "model.onnx", ("x", "float32", sizes), ("out", "float32", sizes), weights, nodes)
     np.savez(tmp_path / "test.npz", **{"x": x, column: x.argmax(axis=1).astype(np.uint8)})
+    np.savez(tmp_path / "calibration.npz", **{"x": 0.5 * x[:20], column: x[:20].argmax(axis=1)})
     contract = contract_of(propose(tmp_path)).parts
+    assert contract.compress.keep == {"miou": 0.99}
     assert (contract.task.type, contract.task.labels) == ("segmentation", (0, 1, 2))
     assert contract.data.label == column
     assert "miou" in contract.gates

@@ -179,6 +179,10 @@ def _draft(
     return replace(proposal, keep=_keep(proposal))
 
 
+_OWN = {"classification": "accuracy", "multilabel_classification": "f1_micro", "segmentation": "miou"}
+"""The metric of a task that compression is to keep."""
+
+
 def _keep(proposal: Proposal) -> dict[str, str] | None:
     """What compression must keep: the task's own metric where the calibration data have labels, else likeness."""
     from gradatim.data import open_data
@@ -186,17 +190,13 @@ def _keep(proposal: Proposal) -> dict[str, str] | None:
     model, facts = proposal.choice.model, proposal.choice.facts
     if proposal.calibration is None or model is None or model.format != "onnx":
         return None
-    if (
-        proposal.task is not None
-        and proposal.task.type == "classification"
-        and facts is not None
-        and facts.label
-    ):
+    own = _OWN.get(proposal.task.type) if proposal.task is not None else None
+    if own is not None and facts is not None and facts.label:
         try:
             open_data(proposal.calibration, root=proposal.root, label=facts.label)
         except GradatimError:
             return {"fidelity": "95%"}
-        return {"accuracy": "99%"}
+        return {own: "99%"}
     return {"fidelity": "95%"}
 
 
