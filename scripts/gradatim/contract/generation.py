@@ -122,7 +122,7 @@ def _by_name(written: Any) -> Any:
     """``scorers: [bleu, chrf]`` for ``scorers: {bleu: {}, chrf: {}}``."""
     if isinstance(written, str):
         written = [written]
-    if isinstance(written, list | tuple):
+    if isinstance(written, list | tuple) and all(isinstance(one, str) for one in written):
         return {one: {} for one in written}
     return (
         {name: {} if said is None else said for name, said in written.items()}
