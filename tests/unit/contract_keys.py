@@ -108,6 +108,7 @@ _SPEAKS: dict[str, Any] = {
 
 _IMPORTED = {
     **_SPEAKS,
+    "model": {"name": "small", "path": "model.onnx"},
     "data": {},
     "task": {"type": "generation", "scorers": {"acc": {}}},
     "evaluate": {"import": {"path": "first.jsonl", "baseline": "first.jsonl"}},
@@ -190,8 +191,8 @@ EXAMPLES = {
     "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),
     "task.scorers.*.by": Example("exact_match", "contains", _scored("right")),
     "task.scorers.*.function": Example("speaking:ones", "speaking:twos", _scored("mine")),
-    "task.scorers.*.pattern": Example(r"\d+", r"\d{3}", _scored("regex_match")),
-    "task.scorers.*.take": Example("first", "last", _scored("regex_match", pattern=r"\d")),
+    "task.scorers.*.regex": Example(r"\d+", r"\d{3}", _scored("regex_match")),
+    "task.scorers.*.take": Example("first", "last", _scored("regex_match", regex=r"\d")),
     "task.scorers.*.words": Example(["1"], ["z"], _scored("contains")),
     "task.scorers.*.json_schema": Example({"type": "integer"}, {"type": "string"}, _scored("json_valid")),
     **{
@@ -212,7 +213,7 @@ EXAMPLES = {
     "model.differs": Example(
         [], ["same_tokenizer"], {**_SPEAKS, "model": {"name": "another", "path": "talker"}}
     ),
-    "evaluate.import.path": Example("first.jsonl", "second.jsonl", _IMPORTED),
+    "evaluate.import.path": Example("first.jsonl", "second.jsonl", {**_IMPORTED, "model": _SPEAKS["model"]}),
     "evaluate.import.baseline": Example("first.jsonl", "nowhere.jsonl", _IMPORTED),
     "task.renamed": Example({}, {"2": "two"}),
     "lineage.mlflow.run": Example("a", "b", _MLFLOW),

@@ -196,7 +196,7 @@ def test_the_way_of_asking_is_part_of_what_evidence_rests_on(tmp_path: Path) -> 
         ("{type: classification, scorers: [exact_match]}", "no other task"),
         ("{type: generation, scorers: {pass_at_5: {by: exact_match}}}", "samples: 5"),
         ("{type: generation, scorers: [wer], generation: {top_k: 3}}", "temperature"),
-        ("{type: generation, scorers: {regex_match: {pattern: '('}}}", "regular expression"),
+        ("{type: generation, scorers: {regex_match: {regex: '('}}}", "regular expression"),
     ],
 )
 def test_a_contract_that_asks_for_nonsense_is_refused_by_its_line(

@@ -78,11 +78,11 @@ def test_matches_are_letter_by_letter_or_normalised(
 def test_a_regular_expression_takes_the_part_that_counts_and_numbers_as_numbers() -> None:
     pattern = r"#### (-?[\d.,]+)"
     worked = "6 times 7 is 42 ... #### 1,000"
-    assert matching.extracted(worked, ["so it is\n#### 1000.0"], pattern=pattern)
-    assert not matching.extracted("#### 999", ["#### 1000"], pattern=pattern)
-    assert not matching.extracted("no number", ["#### 1000"], pattern=pattern)
-    assert matching.extracted("first 3, then 4", ["4"], pattern=r"\d", take="last")
-    assert not matching.extracted("first 3, then 4", ["4"], pattern=r"\d")
+    assert matching.extracted(worked, ["so it is\n#### 1000.0"], regex=pattern)
+    assert not matching.extracted("#### 999", ["#### 1000"], regex=pattern)
+    assert not matching.extracted("no number", ["#### 1000"], regex=pattern)
+    assert matching.extracted("first 3, then 4", ["4"], regex=r"\d", take="last")
+    assert not matching.extracted("first 3, then 4", ["4"], regex=r"\d")
 
 
 def test_words_are_looked_for_in_the_references_or_in_the_contract() -> None:
@@ -276,9 +276,9 @@ def test_a_bleu_gate_is_paired_by_rows() -> None:
         ("exactmatch", {}, "there is no scorer"),
         ("pass_at_1", {}, "`by` or `function`"),
         ("pass_at_1", {"by": "bleu"}, "right"),
-        ("regex_match", {}, "needs `pattern`"),
+        ("regex_match", {}, "needs `regex`"),
         ("exact_match", {"words": ["x"]}, "does not take `words`"),
-        ("mine", {"function": "a:b", "pattern": "x"}, "nothing else"),
+        ("mine", {"function": "a:b", "regex": "x"}, "nothing else"),
     ],
 )
 def test_a_scorer_that_makes_no_sense_is_refused(name: str, section: dict[str, Any], match: str) -> None:

@@ -61,7 +61,7 @@ class ScorerSection(Section):
         description="`module:function(references, answers)`: gives a number, or True or False, for each answer. References are "
         "as the data have them.",
     )
-    pattern: Text | None = Field(
+    regex: Text | None = Field(
         None, description="`regex_match`: what to look for; its first group counts, else all of it."
     )
     take: Literal["first", "last"] | None = Field(
@@ -74,14 +74,14 @@ class ScorerSection(Section):
         None, description="`json_valid`: the JSON schema that an answer must be of."
     )
 
-    @field_validator("pattern")
+    @field_validator("regex")
     @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
+    def _compiles(cls, regex: str | None) -> str | None:
         try:
-            re.compile(pattern or "")
+            re.compile(regex or "")
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
-        return pattern
+        return regex
 
     def scoring(self, name: str, *, higher_is_better: bool = True) -> Scoring:
         """What it means under its name; an own function is still to be loaded.
@@ -90,7 +90,7 @@ class ScorerSection(Section):
             ValueError: there is no such scorer, or it does not know a setting, or lacks one.
         """
         said = {
-            "pattern": self.pattern,
+            "regex": self.regex,
             "take": self.take,
             "words": self.words,
             "json_schema": self.json_schema,

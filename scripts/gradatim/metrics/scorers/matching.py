@@ -29,21 +29,21 @@ def _plain(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
-def extracted(answer: str, references: Sequence[str], *, pattern: str, take: str = "first") -> bool:
+def extracted(answer: str, references: Sequence[str], *, regex: str, take: str = "first") -> bool:
     """Whether the part that the pattern finds (its first group, else all of it) is a reference.
 
     Of a reference in which the pattern is found that part counts, as of the answer. Numbers are compared as such: 1,000.0
     is 1000.
     """
-    found = _found(answer, pattern, take)
+    found = _found(answer, regex, take)
     if found is None:
         return False
-    wanted = (_found(reference, pattern, take) or reference for reference in references)
+    wanted = (_found(reference, regex, take) or reference for reference in references)
     return any(_same(found, one) for one in wanted)
 
 
-def _found(text: str, pattern: str, take: str) -> str | None:
-    matches = list(re.finditer(pattern, text))
+def _found(text: str, regex: str, take: str) -> str | None:
+    matches = list(re.finditer(regex, text))
     if not matches:
         return None
     match = matches[-1 if take == "last" else 0]

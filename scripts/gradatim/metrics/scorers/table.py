@@ -64,8 +64,8 @@ _ROWS = (
         "regex_match",
         "share of answers whose part that a regular expression finds is a reference",
         "matching:extracted",
-        takes=("pattern", "take"),
-        needs=("pattern",),
+        takes=("regex", "take"),
+        needs=("regex",),
     ),
     ScorerKind(
         "contains", "share of answers in which a reference stands", "matching:contains", takes=("words",)
