@@ -21,6 +21,7 @@ from gradatim.models import open_model
 from gradatim.pipeline.step import run_step
 from gradatim.signature import Signature, TensorSpec
 from gradatim.steps import evaluate
+from gradatim.steps.gate import plan_gates
 
 pytest.importorskip("transformers")
 
@@ -239,3 +240,10 @@ def test_rows_that_ask_nothing_are_refused_by_their_number(
     (candidate.root / "test.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(InvalidInput, match=match):
         list(candidate.rows.dataset("evaluation", ASKED).batches(2))
+
+
+def test_the_plan_says_what_so_many_prompts_can_prove(tmp_path: Path) -> None:
+    candidate = project(tmp_path / "repo", OF_A_FUNCTION.replace("at_least: 15%", "at_least: 95%"), None)
+    (row,) = [row for row in plan_gates(candidate) if row.gate == "match"]
+    assert row.least is not None
+    assert row.least > 40

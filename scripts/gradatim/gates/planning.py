@@ -351,8 +351,10 @@ def _timing(asked: _Asked) -> PlanRow:
 
 def _counts(rule: Rule, meaning: catalogue.Metric) -> bool:
     """Whether the metric is a plain share of samples, judged exactly."""
-    if rule.metric in ("accuracy", "f1_micro", "negative_flips", "agreement") or rule.metric.startswith(
-        "recall_at_"
+    if (
+        meaning.counted
+        or rule.metric in ("accuracy", "f1_micro", "negative_flips", "agreement")
+        or rule.metric.startswith("recall_at_")
     ):
         return True
     if meaning.kind == "robustness":

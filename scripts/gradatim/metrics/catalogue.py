@@ -45,6 +45,7 @@ class Metric:
         by_class: whether ``name[class=LABEL]`` means something.
         by: ``module:function`` over (labels, answers), as own metrics are, where no scorer measures it; its interval is a
             bootstrap's.
+        counted: whether a scorer says right or wrong of every row, so that its share is judged exactly.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Metric:
     fraction: bool = True
     by_class: bool = False
     by: str = ""
+    counted: bool = False
 
     @property
     def on_samples(self) -> bool:

@@ -162,7 +162,7 @@ class Scoring:
                 self.name, "own scorer, mean over the answers", self.higher_is_better, fraction=False
             )
         return Metric(
-            self.name, self.kind.description, self.kind.higher_is_better, unit=self.kind.unit, fraction=self.kind.fraction
+            self.name, self.kind.description, self.kind.higher_is_better, unit=self.kind.unit, fraction=self.kind.fraction, counted=self.kind.shape == "decision"
         )  # fmt: skip
 
 
