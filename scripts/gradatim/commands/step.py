@@ -139,7 +139,7 @@ def _run(
         )
         click.echo(candidate.platform.harmless("\n".join(step_lines(result))))
     if not done.skipped or name == "gate":
-        _tell_platform(candidate, done, record)
+        _tell_platform(name, candidate, done, record)
     return done.code
 
 
@@ -149,11 +149,11 @@ def _show_log(name: str, candidate: Candidate) -> None:
         candidate.platform.show(log.name, log.read_text(encoding="utf-8", errors="replace"))
 
 
-def _tell_platform(candidate: Candidate, done: StepRun, record: dict[str, Any]) -> None:
+def _tell_platform(name: str, candidate: Candidate, done: StepRun, record: dict[str, Any]) -> None:
     """Outputs and annotations, where there is a CI system to hear them."""
     for refusal in record["refusals"]:
         options.refuse(candidate, refusal)
     where = {"stage": candidate.stage or ""} if "tag" in done.outputs else {}
     candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs, **where})
-    if STEPS[done.statement.step].outward:
-        options.summarise(candidate, done.statement.step, done.summary)
+    if STEPS[name].outward:  # the statement of a shard bears its part in its step's name
+        options.summarise(candidate, name, done.summary)
