@@ -158,6 +158,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
             extras |= {"parquet"} if parquet else {"image"} if folder else set()
     if contract.lineage is not None and contract.lineage.kind != "file":
         extras.add(contract.lineage.kind)
+    if contract.task is not None and contract.task.type == "generation":
+        extras.add("text")
     if contract.compress is not None:
         extras.add("onnx")
     if model.device.startswith("cuda"):
