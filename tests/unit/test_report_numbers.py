@@ -14,8 +14,8 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import blocks, numbers
 from gradatim.report.pictures.gate import draw_gate, higher_is_better
 from gradatim.report.scale import Scale, extent, spread_apart
-from gradatim.report.sentences import detectable_text, gate_format
 from gradatim.report.text import fitting, one_line, width_of
+from gradatim.report.verdicts import detectable_text, gate_format
 
 
 def parsed(xml: str | bytes) -> ET.Element:
