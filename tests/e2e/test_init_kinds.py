@@ -303,7 +303,7 @@ KINDS: dict[str, tuple[Callable[[Project], None], str]] = {
     ".pt2": (exported, "classification"),
     "a function with weights": (with_weights, "classification"),
 }
-ASKED = {"own metric": (notes, "metrics: {score: judging:pitch_accuracy}")}
+ASKED = {"own metric": (notes, "metrics: {score: 'judging:pitch_accuracy'}")}
 
 
 def _init(project: Project) -> dict[str, Any]:

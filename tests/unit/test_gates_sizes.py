@@ -41,7 +41,7 @@ def test_a_perfectly_calibrated_model_is_not_refused_for_being_measured_on_few_s
     assert share(Verdict.FAIL, Rule("ece", "ece", "at_most", bound), confident(n, 0.0, 200)) <= 0.04
 
 
-@pytest.mark.parametrize("n", [200, 1000])
+@pytest.mark.parametrize("n", [200, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_calibration_error_on_the_bound_rarely_passes_and_rarely_fails(n):
     rule = Rule("ece", "ece", "at_most", 0.06)
     assert share(Verdict.PASS, rule, confident(n, 0.06, 200)) <= 0.07
@@ -199,7 +199,7 @@ def correct(n: int, p: np.ndarray, generator: np.random.Generator, common: float
     ]
 
 
-@pytest.mark.parametrize("forms", [2, 5, 10])
+@pytest.mark.parametrize("forms", [2, 5, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_choice_among_forms_that_all_stand_on_the_bound_rarely_finds_one(forms):
     generator, rule = np.random.default_rng(forms), Rule("accuracy", "accuracy", "at_least", 0.9)
     found = 0

@@ -209,7 +209,15 @@ def team(request: pytest.FixtureRequest, tmp_path: Path, path: str, released: Pa
     return made
 
 
-@pytest.mark.parametrize("team", SYSTEMS, indirect=True)
+# one system here and every other by `nox -s slow`: they share the graph, and tests/unit/test_platforms.py holds all to one table
+OFTEN = ("gitlab",)
+
+
+@pytest.mark.parametrize(
+    "team",
+    [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS],
+    indirect=True,
+)
 def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(team: Team) -> None:
     team.candidate(2)
     codes = team.run(Event("push", "main"))
