@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -43,3 +48,42 @@ def test_a_number_and_its_unit_stay_on_one_line() -> None:
         for line in wrapped(text, columns):
             assert not line.startswith(("%", "ms", "points")), line
     assert " ".join(wrapped(text, 30)) == text
+
+
+BARS = """
+import time
+from gradatim.commands.display import Display
+from gradatim.pipeline.graph import STEPS
+from gradatim.progress import Event
+
+display = Display()
+with display.live():
+    display.started(STEPS["benchmark"])
+    display.progressed(STEPS["benchmark"], Event("benchmark", 3, 36, "a form of the model (measuring), " * 5))
+    time.sleep(0.3)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a terminal of POSIX")
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_long_note_beside_a_bar_leaves_the_steps_name_and_count_whole(columns: int) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "COLUMNS")}
+    lead, follow = pty.openpty()
+    fcntl.ioctl(follow, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    done = subprocess.run(
+        [sys.executable, "-c", BARS], stderr=follow, timeout=60, env={**kept, "TERM": "xterm"}, check=True
+    )
+    os.close(follow)
+    said = os.read(lead, 1 << 16).decode()
+    os.close(lead)
+    assert done.returncode == 0
+    shown = [re.sub(r"\x1b\[[\d;?]*\w", "", line) for line in re.split(r"[\r\n]+", said)]
+    (last,) = {line.strip() for line in shown if "3/36" in line}
+    assert re.match(r"benchmark\b.* 3/36 \d:\d\d:\d\d a form of", last)
+    assert last.endswith("…")
+    assert len(last) <= columns

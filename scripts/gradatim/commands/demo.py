@@ -120,7 +120,7 @@ def _release(paths: DemoPaths, title: str) -> int:
     from gradatim.commands.run import run_release
     from gradatim.projects.demo import push
 
-    _say(f"\n{click.style(title, bold=True)}\n$ gradatim run")
+    _say(f"\n{click.style(options.row('', title), bold=True)}\n$ gradatim run")
     code = run_release(str(paths.contract))
     if code == 0:
         push(paths)

@@ -40,16 +40,18 @@ class Display:
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
+        bar = 24 if width() >= 70 else 10
         columns = (
-            TextColumn("  {task.description:<10}"),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            TextColumn("  {task.description:<10}", table_column=Column(no_wrap=True, min_width=12)),
+            BarColumn(bar, table_column=Column(min_width=bar)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=3)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            # what is long and changes gives way: it is cut, and the others keep their place
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
         )
-        with Progress(
-            *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True
-        ) as bars:
+        with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
             self._bars = bars
             yield self
             self._bars = None
@@ -61,8 +63,8 @@ class Display:
 
     def progressed(self, step: Step, event: Event) -> None:
         if self._bars is not None:
-            bar = self._running[step.name]
-            self._bars.update(bar, completed=event.done, total=event.total, note=event.note or event.task)
+            note = event.note or (event.task if event.task != step.name else "")
+            self._bars.update(self._running[step.name], completed=event.done, total=event.total, note=note)
 
     def finished(self, result: StepResult) -> None:
         with self._lock:

@@ -68,7 +68,8 @@ def run(candidate: Candidate) -> Outcome:
     places = candidate.publishers()
     with candidate.progress.task("publish", len(places) or None) as advance:
         done = publish(candidate.repository, files, places, progress=lambda note: advance(0, note))
-    where = ", ".join(publication.location for publication in done.publications)
+    here = f"{candidate.root.resolve()}/"  # as the contract writes its folders
+    where = ", ".join(publication.location.removeprefix(here) for publication in done.publications)
     said = (
         f"{tagged.tag} in {where}"
         if where
