@@ -120,7 +120,7 @@ def _release(paths: DemoPaths, title: str) -> int:
     from gradatim.commands.run import run_release
     from gradatim.projects.demo import push
 
-    _say(f"\n{click.style(options.row('', title), bold=True)}\n$ gradatim run")
+    _say(f"\n{click.style(title, bold=True)}\n$ gradatim run")
     code = run_release(str(paths.contract))
     if code == 0:
         push(paths)
@@ -141,12 +141,14 @@ def _point_onwards(paths: DemoPaths) -> None:
     _say(
         f"\nLook at the report: {options.shown(paths.project / '.gradatim' / 'report.html')}\n"
         f"Go on in the project: cd {options.shown(paths.project)}\n"
-        "  gradatim history             every release, and every move between stages\n"
-        "  gradatim verify v1.1.0       every byte, against tag and evidence\n"
-        "  gradatim diff v1.0.0 v1.1.0  what changed\n"
+        "  gradatim history              every release and move\n"
+        "  gradatim verify v1.1.0        every byte, against tag\n"
+        "  gradatim diff v1.0.0 v1.1.0   what changed\n"
         "See bad models refused: gradatim demo --bad"
     )
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    """Prose fits the terminal; a command stays whole, to be copied."""
+    lines = (line if line.startswith("$ ") else options.row("", line) for line in text.split("\n"))
+    click.echo("\n".join(lines), err=True)

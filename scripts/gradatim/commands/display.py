@@ -42,7 +42,8 @@ class Display:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.table import Column
 
-        bar = 24 if width() >= 70 else 10
+        console = Console(stderr=True)
+        bar = 24 if console.width >= 70 else 10
         columns = (
             TextColumn("  {task.description:<10}", table_column=Column(no_wrap=True, min_width=12)),
             BarColumn(bar, table_column=Column(min_width=bar)),
@@ -51,7 +52,7 @@ class Display:
             # what is long and changes gives way: it is cut, and the others keep their place
             TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
+        with Progress(*columns, console=console, transient=True, expand=True) as bars:
             self._bars = bars
             yield self
             self._bars = None
