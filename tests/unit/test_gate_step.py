@@ -17,6 +17,7 @@ from gradatim.commands.plan import show_plan
 from gradatim.contract.rules import read_rule
 from gradatim.contract.schema import GateSection
 from gradatim.evidence.found import Tested as Behaviour
+from gradatim.gates.exact import forgiven
 from gradatim.gates.planning import PlanRow
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
@@ -371,6 +372,19 @@ def test_a_plan_tells_what_evaluation_would_stop_at_though_no_gate_waits_for_it(
     assert " ok " in size
     assert "would stop" in task
     assert "needs the tags" in task
+
+
+def test_a_plan_forgives_as_many_misses_as_the_verdicts_of_two_forms_do(project: GateProject) -> None:
+    project.contract("recall[class=0]: {at_least: 60%}")
+    (alone,) = plan_gates(project.release())
+    path = project.root / "gradatim.yml"
+    path.write_text(
+        path.read_text().replace("test.npz, ", "test.npz, calibration: test.npz, ") + "compress: {}\n"
+    )
+    (shared,) = plan_gates(project.release())
+    told = [int(re.findall(r"forgive (\d+) misses", row.text)[0]) for row in (alone, shared)]
+    assert told == [forgiven(80, 0.6, 0.05), forgiven(80, 0.6, 0.025)]
+    assert told[1] < told[0]
 
 
 def test_a_plan_tells_what_compression_and_corruption_would_stop_at(

@@ -85,6 +85,7 @@ def plan(
     task: str = "classification",
     own: Iterable[catalogue.Metric] = (),
     alpha: float | None = None,
+    forms: int = 1,
     noun: str = "samples",
     severities: Iterable[int] | None = None,
     rows: Mapping[str, int] | None = None,
@@ -98,6 +99,7 @@ def plan(
         task: of the contract.
         own: the user's own metrics.
         alpha: the alpha that a budgeted test set leaves (``reuse.alpha_after``), None for each rule's own.
+        forms: among how many forms of the candidate one will be chosen: they share the error, as in the verdicts (Holm).
         severities: the severities that the test step measures, where known.
         rows: samples by slice where ``counts`` counts groups of them, None where each sample stands alone.
     """
@@ -120,7 +122,8 @@ def plan(
             positives = None
             if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
                 key, n, positives = "", counts.get(""), n
-            asked = _Asked(rule, meaning, where, n, effective, noun)
+            shared = effective if rule.family == "veto" else effective / forms
+            asked = _Asked(rule, meaning, where, n, shared, noun)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)

@@ -113,6 +113,9 @@ def plan_gates(candidate: Candidate) -> list[PlanRow]:
         task=task.type if task else "",
         own=task.own if task else (),
         alpha=None if uses is None else alpha_after(uses),
+        forms=1
+        if candidate.contract.parts.compress is None
+        else 2,  # the best that it leaves, and the original
         noun=_noun(candidate),
         severities=SEVERITIES,
         rows=_counts(candidate, grouped=False) if _grouped(candidate) else None,
