@@ -101,6 +101,17 @@ def test_a_model_that_hangs_fails_the_checks_of_test(project: FunctionProject) -
     assert any("no answer for 1 s" in gate.text for gate in statement.gates)
 
 
+def test_an_abnormal_input_may_take_no_longer_than_any_other_call(project: FunctionProject) -> None:
+    project.write(
+        "entry.py",
+        HEAD + "    return lambda i: time.sleep(600) if not np.isfinite(i['x']).all() else scores(i)\n",
+    )
+    began = time.monotonic()
+    told = [gate.text for gate in project.step("test").gates]
+    assert any("no answer for 1 s" in text for text in told), told
+    assert time.monotonic() - began < 45
+
+
 def test_an_onnx_loop_without_end_is_ended(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
