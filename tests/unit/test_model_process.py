@@ -106,6 +106,8 @@ def test_an_abnormal_input_may_take_no_longer_than_any_other_call(project: Funct
         "entry.py",
         HEAD + "    return lambda i: time.sleep(600) if not np.isfinite(i['x']).all() else scores(i)\n",
     )
+    contract = (project.root / "gradatim.yml").read_text()
+    project.write("gradatim.yml", contract.replace("abnormal: skip", "abnormal: lenient"))
     began = time.monotonic()
     told = [gate.text for gate in project.step("test").gates]
     assert any("no answer for 1 s" in text for text in told), told

@@ -13,7 +13,7 @@ from gradatim.candidate.forms import ORIGINAL, Variant
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, elsewhere
-from gradatim.checks.abnormal import abnormal_checks
+from gradatim.checks.abnormal import SECONDS, abnormal_checks
 from gradatim.checks.behaviour import self_flips, unit_checks
 from gradatim.checks.check import GROUPS, failed
 from gradatim.checks.comparison import Allowance
@@ -175,6 +175,7 @@ def _behaviour(
             candidate.model.contestant(variant.name, variant.path),
             example,
             strict=settings.abnormal == "strict",
+            seconds=min(SECONDS, candidate.contract.parts.model.limits.call),
             known=settings.known_failures,
         )
     return checks, found
