@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from gradatim.models.filling import FILLED
 from gradatim.models.predictor import RuntimeModel, failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
 from gradatim.models.torch_program import import_torch, module_predictor, quiet
+from gradatim.models.variables import variables
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
@@ -178,20 +179,9 @@ def _probe(
     return tuple(outputs)
 
 
-@contextlib.contextmanager
-def offline() -> Iterator[None]:
+def offline() -> AbstractContextManager[None]:
     """Let nothing inside ask the Hub."""
-    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return variables(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
 
 @contextlib.contextmanager

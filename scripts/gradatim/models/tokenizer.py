@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missi
 from gradatim.files import read_json
 from gradatim.models.hugging_face import offline, silent
 from gradatim.models.predictor import Arrays, Predictor, describe_array, failed
+from gradatim.models.variables import variables
 from gradatim.signature import Signature, TensorSpec
 
 TEXT = TensorSpec("text", "str", ("batch",))
@@ -194,16 +194,6 @@ def _lacking(error: ImportError, folder: Path) -> EnvironmentLacks:
     )
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> AbstractContextManager[None]:
     """Tokenizers run on every processor unless told otherwise, and a model's threads are counted."""
-    name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    return variables(TOKENIZERS_PARALLELISM="false")

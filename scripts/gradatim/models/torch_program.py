@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from gradatim.models.operators import check_script
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, names_of, refine
 from gradatim.models.python_callable import call_factory
 from gradatim.models.torch_signature import SCALARS, named_leaves, program_signature, script_signature
+from gradatim.models.variables import variables
 from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -115,19 +116,9 @@ def quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-@contextlib.contextmanager
-def _tensors_only() -> Iterator[None]:
+def _tensors_only() -> AbstractContextManager[None]:
     """Force ``weights_only=True`` on every ``torch.load`` inside, whoever calls it."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    return variables(TORCH_FORCE_WEIGHTS_ONLY_LOAD="1")
 
 
 def _load_module(torch: Any, source: ModelSource) -> Any:
