@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from gradatim.contract.model_formats import FORMATS
+from gradatim.metrics.catalogue import TASKS
 from gradatim.quantity import parse_quantity
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -51,19 +52,11 @@ RUNNER = "Which of `runners` does it in CI; the stage's when left out, else the 
 DataFormat = Literal["npz", "parquet", "csv", "jsonl", "folder", "function"]
 if TYPE_CHECKING:
     Format: TypeAlias = str
+    TaskType: TypeAlias = str
 else:
     Format = Literal[tuple(FORMATS)]
+    TaskType = Literal[TASKS]
 Device = Annotated[str, StringConstraints(pattern=_DEVICE)]
-TaskType = Literal[
-    "classification",
-    "multilabel_classification",
-    "token_classification",
-    "segmentation",
-    "regression",
-    "embedding",
-    "language_modelling",
-    "generation",
-]
 
 
 def _is_no_truth(written: Any) -> Any:
