@@ -305,3 +305,13 @@ def test_fp16_halves_a_model(tmp_path):
         path, tmp_path / "out", calibration=lambda: iter([inputs]), methods=["fp16"], slowest=20
     )
     assert result.best.size_ratio == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_contract_takes_the_methods_that_there_are() -> None:
+    """Two rooms spell them, since neither may look into the other."""
+    from typing import get_args
+
+    from gradatim.compression.recipe import METHODS
+    from gradatim.contract.compress import Method
+
+    assert get_args(Method) == METHODS
