@@ -136,7 +136,7 @@ def test_a_matcher_of_failures_that_matches_no_label_never_passes(tmp_path: Path
 
 def test_a_server_that_is_not_there_never_passes(tmp_path: Path) -> None:
     seen: list[Glance] = []
-    server = Prometheus("http://127.0.0.1:9", timeout=1)
+    server = Prometheus("http://127.0.0.1:9")
     ended = walk(
         Progression(OLD, NEW), lambda at: look_at(server, Series(), [ERRORS], at), clock=server.now,
         shift=lambda percent: None, wait=lambda: False, record=tmp_path / "r.json", show=seen.append,

@@ -68,22 +68,28 @@ class Unbelievable(InvalidInput):
         self.reset = reset
 
 
+MAX_AGE = 120.0
+"""Seconds: two scrapes at the usual interval of one minute, or eight at a quarter of one."""
+
+_TIMEOUT = 10.0
+
+
 class Prometheus:
     """A server's HTTP API.
 
     Args:
         url: ``http://127.0.0.1:9090``.
-        max_age: seconds after which a sample is stale.
+        max_age: seconds after which a sample is stale; more than two intervals between scrapes.
 
     Raises:
         UsageError: the address is none of http.
     """
 
-    def __init__(self, url: str, *, max_age: float = 120, timeout: float = 10) -> None:
+    def __init__(self, url: str, *, max_age: float = MAX_AGE) -> None:
         if not re.fullmatch(r"https?://\S+", url):
             raise UsageError(f"--prometheus {url} is no address. Say, for example, http://127.0.0.1:9090")
         self._url = url.rstrip("/") + "/api/v1/query"
-        self._max_age, self._timeout = max_age, timeout
+        self._max_age = max_age
 
     def now(self) -> float:
         """Its own clock, seconds since 1970.
@@ -169,7 +175,7 @@ class Prometheus:
         given = {"query": query} | ({} if now is None else {"time": f"{now:.3f}"})
         address = f"{self._url}?{urllib.parse.urlencode(given)}"
         try:
-            with urllib.request.urlopen(address, timeout=self._timeout) as answer:  # noqa: S310 (http, looked at)
+            with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:  # noqa: S310 (http, looked at)
                 told = json.load(answer)
         except urllib.error.HTTPError as error:
             raise Unbelievable(f"Prometheus refused `{query}`: {_why(error)}.") from error

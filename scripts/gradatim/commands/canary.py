@@ -13,7 +13,7 @@ from gradatim.commands import options
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
     from gradatim.checks.live import Glance, Progression
-    from gradatim.checks.prometheus import Series
+    from gradatim.checks.prometheus import Prometheus, Series
 
 
 @click.command("canary", short_help="Prove a candidate on traffic, recorded or live.")
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--latency", metavar="NAME", help="The histogram of seconds. Default: http_request_duration_seconds.")  # fmt: skip
 @click.option("--label", metavar="LABEL", help="The label that holds the version. Default: version.")
 @click.option("--every", metavar="SECONDS", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Between two looks.")  # fmt: skip
+@click.option("--stale", metavar="SECONDS", type=click.FloatRange(min=1), default=120, show_default=True, help="A sample older than this proves nothing; more than two intervals between scrapes.")  # fmt: skip
 @click.option("--patience", metavar="SECONDS", type=click.FloatRange(min=0), default=3600, show_default=True, help="Stop after so long in one step; 0 looks once. The same command goes on.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Begin anew, whatever was done before.")
 @options.stage
@@ -37,6 +38,7 @@ def command(
     url: str | None,
     shift: str | None,
     every: float,
+    stale: float,
     patience: float,
     force: bool,
     stage: str | None,
@@ -56,7 +58,7 @@ def command(
       gradatim canary v1.1.0 --replay access.log.jsonl --stage production
       gradatim canary --prometheus http://127.0.0.1:9090 --stage production --shift "./split.sh {percent}"
     """
-    from gradatim.checks.prometheus import Series
+    from gradatim.checks.prometheus import Prometheus, Series
     from gradatim.commands.opening import open_candidate
     from gradatim.errors import UsageError
 
@@ -68,7 +70,9 @@ def command(
     if recording is not None:
         return _replayed(candidate, version, recording, force, json_wanted)
     series = Series(**{name: value for name, value in named.items() if value is not None})
-    canary = _Live(candidate, str(url), series, shift, every, patience, json_wanted)
+    canary = _Live(
+        candidate, Prometheus(str(url), max_age=stale), series, shift, every, patience, json_wanted
+    )
     return canary.run(version, force)
 
 
@@ -118,13 +122,11 @@ class _Live:
     """A canary on live traffic, from the command line."""
 
     def __init__(
-        self, candidate: Candidate, url: str, series: Series, shift: str | None, every: float, patience: float,
+        self, candidate: Candidate, server: Prometheus, series: Series, shift: str | None, every: float, patience: float,
         json_wanted: bool,
     ) -> None:  # fmt: skip
-        from gradatim.checks.prometheus import Prometheus
-
         self.candidate, self.series, self.command = candidate, series, shift
-        self.server = Prometheus(url)
+        self.server = server
         self.every, self.patience, self.json_wanted = every, patience, json_wanted
         self.stage = candidate.stage or candidate.contract.ladder[-1]
         self.looks: list[Any] = []

@@ -15,7 +15,6 @@ LOOKS = (6, 10, 16, 24, 36)
 """Rounds after which the question may be answered."""
 
 MARGIN = 0.03
-ALARM = 0.01
 
 
 class Decision(enum.Enum):
