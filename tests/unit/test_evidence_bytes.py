@@ -201,7 +201,7 @@ def _plain(value: Any, key: str) -> Any:
     if isinstance(value, list):
         return [_plain(inner, "") for inner in value]
     if isinstance(value, str):
-        value = re.sub(r"\S+/releases/", "<releases>/", value.replace(__version__, "<version>"))
+        value = re.sub(r"(\S+/)?\breleases/", "<releases>/", value.replace(__version__, "<version>"))
         return re.sub(r"\b[0-9a-f]{64}\b", "<sha256>", re.sub(r"\b[0-9a-f]{40}\b", "<commit>", value))
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
