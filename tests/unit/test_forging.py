@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,7 @@ _done = []
 def once():
     if not _done:
         _done.append(1)
+        W.with_name("began").touch()
         try:
             attack()
         except Exception as error:
@@ -150,36 +153,106 @@ def opened(root: Path) -> Candidate:
     return Candidate(read_contract(root / "gradatim.yml"), ci.detect(), "production")
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.skipif(
-    isolation() != "namespace", reason="this kernel lets nobody make namespaces: SECURITY.md says so"
-)
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_no_attack_from_the_users_code_turns_a_fail_into_a_pass(
-    project: Path, tmp_path: Path, attack: str
-) -> None:
-    root = shutil.copytree(project, tmp_path / "p") / "repo"
-    git(root, "remote", "set-url", "origin", str(tmp_path / "p" / "remote.git"))
+def attacked(project: Path, folder: Path, attack: str) -> Path:
+    """A copy of the candidate whose code holds an attack."""
+    root = shutil.copytree(project, folder / "p") / "repo"
+    git(root, "remote", "set-url", "origin", str(folder / "p" / "remote.git"))
     lines = "\n".join(f"    {line}" for line in ATTACKS[attack].splitlines())
     (root / "attack.py").write_text(
         EVERYWHERE.format(workspace=str(root / ".gradatim"), attack=lines), encoding="utf-8"
     )
-    try:
-        for step in ("inspect", "evaluate"):
-            run_step(step, opened(root))
-        outcome = gate.run(opened(root))
-    except GradatimError:
-        if attack not in REFUSED:
-            raise
-        return
-    assert outcome.verdict is not Verdict.PASS, attack
+    return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """What lies in a workspace, a link in its place among that."""
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+    return {**found, "": os.fsencode(os.readlink(folder))} if folder.is_symlink() else found
+
+
+def held(root: Path) -> None:
+    """The judge saw the answers as they were, and nothing of the attack."""
+    outcome = gate.run(opened(root))
+    assert outcome.verdict is not Verdict.PASS
     (accuracy,) = [result for result in outcome.gates if result.gate == "accuracy"]
     assert accuracy.value == pytest.approx(0.8)
     assert not (root / ".gradatim").is_symlink()
     assert not (root / ".gradatim" / "reached").exists()
     assert not (root / "traced").exists(), "the judge was traced"
+
+
+namespaces = pytest.mark.skipif(
+    isolation() != "namespace", reason="this kernel lets nobody make namespaces: SECURITY.md says so"
+)
+
+
+@pytest.mark.timeout(120)
+@namespaces
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_attack_from_the_users_code_turns_a_fail_into_a_pass(
+    project: Path, tmp_path: Path, attack: str
+) -> None:
+    root = attacked(project, tmp_path, attack)
+    try:
+        for step in ("inspect", "evaluate"):
+            run_step(step, opened(root))
+        held(root)
+    except GradatimError:
+        if attack not in REFUSED:
+            raise
+        return
+    finally:
+        assert (root / "began").exists(), "the attack never ran"
     evaluated = opened(root).workspace.evidence("evaluate")
     assert evaluated.environment["isolation"] == "namespace"
+
+
+@pytest.mark.timeout(120)
+@namespaces
+@pytest.mark.parametrize(
+    "attack", ["rewrite the evidence", "rewrite it at exit", "put a link in place of the workspace"]
+)
+def test_no_attack_from_a_test_of_the_users_turns_a_fail_into_a_pass(
+    project: Path, tmp_path: Path, attack: str
+) -> None:
+    root = attacked(project, tmp_path, attack)
+    (root / "gradatim.yml").write_text(
+        CONTRACT.replace(', preprocess: "attack:prepare"', "")
+        .replace(', metrics: {cost: "attack:cost"}', "")
+        .replace("  cost: {at_least: 0}\n", "")
+    )
+    for step in ("inspect", "evaluate", "test"):
+        run_step(step, opened(root))
+    assert (root / "began").exists(), "the attack never ran"
+    held(root)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "rewrite the evidence",
+        "rewrite it at exit",
+        "forge the predictions",
+        "put a link in place of the workspace",
+    ],
+)
+def test_the_same_attacks_succeed_where_nothing_holds_them_back(
+    project: Path, tmp_path: Path, attack: str
+) -> None:
+    """Else the tests above would prove nothing."""
+    root = attacked(project, tmp_path, "change the environment")
+    for step in ("inspect", "evaluate"):
+        run_step(step, opened(root))
+    outcome = gate.run(opened(root))
+    release = opened(root)
+    release.workspace.save(outcome.statement(release, "gate", gate.depends_on(release), 0.0))
+    before = content(root / ".gradatim")
+    lines = "\n".join(f"    {line}" for line in ATTACKS[attack].splitlines())
+    (root / "attack.py").write_text(EVERYWHERE.format(workspace=str(root / ".gradatim"), attack=lines))
+    subprocess.run([sys.executable, "-c", "import attack; attack.once()"], cwd=root, check=True, timeout=60)
+    assert content(root / ".gradatim") != before
 
 
 def test_what_kept_the_users_code_apart_is_said_where_nothing_but_a_process_did(
