@@ -169,7 +169,7 @@ def content(folder: Path) -> dict[str, bytes]:
     found = {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
-    return {**found, "": os.fsencode(os.readlink(folder))} if folder.is_symlink() else found
+    return {**found, "": os.fsencode(folder.readlink())} if folder.is_symlink() else found
 
 
 def held(root: Path) -> None:
