@@ -15,6 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradatim.compression import graph
+from gradatim.compression.batches import write_batches
+from gradatim.compression.calibration import Calibrated
+from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.quantise import quantise
+from gradatim.compression.recipe import Recipe
 from gradatim.compression.search import compress
 from gradatim.models import open_model
 
@@ -160,6 +166,25 @@ def test_a_depthwise_net_with_clips_keeps_its_answers_in_integers(tmp_path: Path
         methods=["int8-static"], slowest=9,
     )  # fmt: skip
     assert next(trial.quality["fidelity"] for trial in result.trials if trial.name == "int8-static") > 0.97
+
+
+def test_a_depthwise_net_keeps_its_answers_on_rows_that_it_was_not_calibrated_on(tmp_path: Path) -> None:
+    for seed in (3, 4, 6, 11):
+        DRAW.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        model = depthwise(tmp_path / "depthwise.onnx")
+        seen, *held_out = [{"x": DRAW.normal(size=(32, 3, 32, 32)).astype(np.float32)} for _ in range(4)]
+        (tmp_path / str(seed)).mkdir()
+        paths, _ = write_batches(iter([seen]), tmp_path / str(seed))
+        calibrated = Calibrated(graph.prepare(model), paths, tmp_path / f"{seed}.npz")
+        graph.save(quantise(Recipe("int8-static"), calibrated), tmp_path / "static.onnx")
+        found = Fidelity()
+        with (
+            open_model(model, root=tmp_path) as before,
+            open_model(tmp_path / "static.onnx", root=tmp_path) as after,
+        ):
+            for batch in held_out:
+                found.add(before(batch), after(batch))
+        assert found.result()["fidelity"] > 0.97, seed
 
 
 def test_channels_of_uneven_ranges_are_equalised_before_a_depthwise_convolution(tmp_path: Path) -> None:
