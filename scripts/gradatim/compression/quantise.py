@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gradatim.compression.calibration import Calibrated
+from gradatim.compression.centring import centre
 from gradatim.compression.forms import FORMS, fitting, take
 from gradatim.compression.recipe import FORMS_OF, Recipe, forms_of
 from gradatim.errors import InvalidInput
@@ -26,7 +27,11 @@ def quantise(recipe: Recipe, calibration: Calibrated) -> ModelProto:
     model = copy.deepcopy(calibration.model)
     if recipe.method == "fp16":
         return _half(model)
-    return take(model, _forms(model, recipe), calibration)
+    forms = _forms(model, recipe)
+    model = take(model, forms, calibration)
+    if any(FORMS[form].outputs for form in forms.values()):
+        centre(model, calibration.model, calibration.batches)
+    return model
 
 
 def _forms(model: ModelProto, recipe: Recipe) -> Mapping[str, str]:
