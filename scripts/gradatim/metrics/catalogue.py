@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
@@ -18,6 +18,7 @@ TASKS = (
     "token_classification",
     "segmentation",
     "regression",
+    "ranking",
     "embedding",
     "language_modelling",
     "generation",
@@ -141,6 +142,13 @@ _REGRESSION = _table(
     Metric("r2", "share of the target's variance that is explained", True),
 )
 
+_RANKING = _table(
+    Metric("ndcg_at_10", "gain of the 10 highest items of a list, as a share of the best order's (any k)", True),
+    Metric("mrr", "mean of 1 over the place of a list's first relevant item", True),
+    Metric("map", "mean over lists of the average precision at their relevant items", True),
+    Metric("hit_rate_at_10", "share of lists with a relevant item among the 10 highest (any k)", True, counted=True),
+)
+
 _EMBEDDING = _table(
     Metric("cosine", "mean cosine between an item's embedding and the baseline's", True, "comparison"),
     Metric("recall_at_10", "share of items with a same-label item among their 10 nearest (any k)", True),
@@ -159,6 +167,7 @@ _BY_TASK = {
     "token_classification": _TOKEN_CLASSIFICATION,
     "segmentation": _SEGMENTATION,
     "regression": _REGRESSION,
+    "ranking": _RANKING,
     "embedding": _EMBEDDING,
     "language_modelling": _LANGUAGE_MODELLING,
 }
@@ -223,7 +232,7 @@ _ON_TRAFFIC = {
 _ALONE = ("quality", "own")
 """Kinds of metrics that one model has by itself, from labelled samples."""
 
-_AT_K = re.compile(r"(recall|ndcg)_at_([1-9]\d{0,4})")
+_AT_K = re.compile(r"(recall|ndcg|hit_rate)_at_([1-9]\d{0,4})")
 
 
 def own_metrics(names: Iterable[str], lower_is_better: Container[str] = ()) -> tuple[Metric, ...]:
@@ -247,12 +256,12 @@ def known(task: str, own: Iterable[Metric] = ()) -> dict[str, Metric]:
 
 def find(name: str, task: str, own: Iterable[Metric] = ()) -> Metric | None:
     """The metric of this name, ``recall_at_5`` and the like included; None when the task has none such."""
-    found = known(task, own).get(name)
-    if found is None and task == "embedding" and (match := _AT_K.fullmatch(name)):
-        template = _EMBEDDING[f"{match[1]}_at_10"]
-        k = match[2]
-        description = template.description.replace("10", k).replace(" (any k)", "")
-        return Metric(name, description, template.higher_is_better, template.kind)
+    known_here = known(task, own)
+    found, match = known_here.get(name), _AT_K.fullmatch(name)
+    template = known_here.get(f"{match[1]}_at_10") if match else None
+    if found is None and match is not None and template is not None:
+        description = template.description.replace("10", match[2]).replace(" (any k)", "")
+        return replace(template, name=name, description=description)
     return found
 
 

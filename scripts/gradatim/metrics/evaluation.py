@@ -20,6 +20,7 @@ from gradatim.metrics.language import LanguageScorer
 from gradatim.metrics.multilabel import MultilabelScorer
 from gradatim.metrics.outputs import SEEN
 from gradatim.metrics.predictions import Predictions, check_slices
+from gradatim.metrics.ranking import RankingScorer
 from gradatim.metrics.regression import RegressionScorer
 from gradatim.metrics.samples import MetricSamples, Units, absent, proportion_samples
 from gradatim.metrics.segmentation import SegmentationScorer
@@ -51,6 +52,7 @@ _SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
     "token_classification": TokenScorer,
     "segmentation": SegmentationScorer,
     "regression": RegressionScorer,
+    "ranking": RankingScorer,
     "embedding": EmbeddingScorer,
     "language_modelling": LanguageScorer,
     "generation": GenerationScorer,

@@ -21,7 +21,10 @@ LABELS = (
 )  # fmt: skip
 """Names that a label column goes by, the surest first."""
 
-_GROUPS = ("user", "patient", "subject", "speaker", "document", "session", "customer", "person", "group")
+QUERIES = ("query", "qid")
+"""Words in the name of a column whose rows of one value are a list to be ranked."""
+
+_GROUPS = (*QUERIES, "user", "patient", "subject", "speaker", "document", "session", "customer", "person", "group")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _HEAD = 256
 _MOST_VALUES = 20
@@ -198,7 +201,8 @@ def _roles(
     """Columns to slice by, and the one that says what belongs together."""
     named = {spec.name.lower() for spec in specs}
     idle = [name for name in free if name.lower() not in named and heads[name].ndim == 1]
-    group = next((name for name in idle if _names_a_group(name) and _repeats(heads[name])), None)
+    groups = [name for name in idle if names_one(name, _GROUPS) and _repeats(heads[name])]
+    group = next((name for name in groups if names_one(name, QUERIES)), next(iter(groups), None))
     if group is not None and len(idle) == 1 and len(free) == 1:
         group = None  # the only column feeds the model, whatever its name
     texts = [name for name in idle if _is_text(heads[name]) and name not in (group, "path")]
@@ -242,8 +246,9 @@ def _label_among(path: str, root: Path, slices: Sequence[str], signature: Signat
     return fitting[-1] if fitting else None
 
 
-def _names_a_group(name: str) -> bool:
-    return any(word in _GROUPS for word in re.split(r"[^a-z]+", name.lower()))
+def names_one(name: str, words: Sequence[str]) -> bool:
+    """Whether one of these words is a part of a column's name."""
+    return any(word in words for word in re.split(r"[^a-z]+", name.lower()))
 
 
 def _repeats(values: NDArray[Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradatim.checks.rehearsal import Seen
 from gradatim.projects.classes import EMBEDDING_WIDTH, order_of, readings_of_one_label
-from gradatim.projects.facts import DataFacts
+from gradatim.projects.facts import QUERIES, DataFacts, names_one
 from gradatim.projects.outputs import EMBEDDINGS, UNKNOWN, OutputFacts, outputs_of
 from gradatim.projects.reading import Reading, TaskGuess, spelled
 from gradatim.signature import Signature
@@ -19,6 +20,9 @@ VOID = 255
 """Marks a pixel that does not count."""
 
 _SETS = "multilabel_classification"
+
+_ITEMS = ("item", "product", "movie", "doc", "document", "passage", "article", "song", "book", "video")
+"""Words in the name of a column of what is ranked or recommended."""
 
 
 def recognise(
@@ -43,8 +47,11 @@ def recognise(
     readings: list[Reading] = []
     if labels is not None and (labels.dtype == object or labels.ndim > 1):
         readings += _of_many_labels(labels, asked, outputs, names)
-    elif labels is not None:
-        readings += readings_of_one_label(labels, asked, outputs, names)
+    elif labels is not None and facts is not None:
+        lists = list(_lists(facts, labels, outputs))
+        alone = readings_of_one_label(labels, asked, outputs, names)
+        sure = any(reading.sure for reading in lists)
+        readings += lists + alone if sure else [replace(each, sure=not lists) for each in alone] + lists
     readings += _without_labels(facts, outputs, seen)
     kinds: dict[str, Reading] = {}
     for reading in readings:
@@ -56,6 +63,20 @@ def _squeezed(labels: NDArray[Any]) -> NDArray[Any]:
     """[n] for labels that stand in a column of their own, [n, 1]."""
     alone = labels.dtype != object and labels.ndim == 2 and labels.shape[1] == 1
     return labels[:, 0] if alone else labels
+
+
+def _lists(
+    facts: DataFacts, labels: NDArray[Any], outputs: Sequence[OutputFacts]
+) -> Iterator[Reading]:
+    """One score for each item of a list, which a query names; or a user, where a column names items, too."""
+    if facts.group is None or labels.dtype.kind not in "iufb" or (labels < 0).any():
+        return
+    asked = names_one(facts.group, QUERIES)
+    items = any(names_one(name, _ITEMS) for name in facts.columns if name != facts.group)
+    for output in outputs or [UNKNOWN]:
+        if output.floats and output.width in (1, None) and (asked or items):
+            why = f"the rows of one `{facts.group}` have a score each"
+            yield Reading(TaskGuess("ranking", output=output.stated), why, asked)
 
 
 def _of_many_labels(

@@ -27,6 +27,7 @@ _SUPERVISED = (
     "token_classification",
     "segmentation",
     "regression",
+    "ranking",
 )
 _MODEL = "model"
 _METRICS = 2000

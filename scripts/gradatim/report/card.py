@@ -38,6 +38,7 @@ _PIPELINES = {
     ("multilabel_classification", "text"): "text-classification",
     ("multilabel_classification", "audio"): "audio-classification",
     ("regression", "tabular"): "tabular-regression",
+    ("ranking", "text"): "text-ranking",
 }
 _PIPELINES_OF_TASK = {
     "token_classification": "token-classification",

@@ -133,9 +133,15 @@ def hopeless_gates(candidate: Candidate) -> list[PlanRow]:
 
 
 def _grouped(candidate: Candidate) -> bool:
-    """Whether the samples come in groups."""
-    known = candidate.contract.data_set("evaluation") is not None
-    return known and candidate.rows.dataset("evaluation", None).group is not None
+    """Whether the samples come in groups; a list of items, each a row, is one sample."""
+    if candidate.contract.data_set("evaluation") is None or _ranks(candidate):
+        return False
+    return candidate.rows.dataset("evaluation", None).group is not None
+
+
+def _ranks(candidate: Candidate) -> bool:
+    task = candidate.contract.parts.task
+    return task is not None and task.type == "ranking"
 
 
 def _counts(candidate: Candidate, *, grouped: bool = True) -> dict[str, int]:
@@ -166,6 +172,8 @@ def _distinct(values: list[Any], units: list[Any]) -> Counter[str]:
 
 
 def _noun(candidate: Candidate) -> str:
+    if _ranks(candidate):
+        return "lists"
     return _NOUNS.get(candidate.contract.parts.test.modality or "", "samples")
 
 
