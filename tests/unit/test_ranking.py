@@ -147,7 +147,8 @@ def test_lists_of_queries_are_recognised(tmp_path):
         rows = csv.writer(file)
         rows.writerow(["query_id", "doc_id", "a", "b", "c", "relevance"])
         rows.writerows(
-            [f"q{i // 6}", f"d{i}", *draw.normal(size=3).round(3), int(draw.integers(0, 3))] for i in range(120)
+            [f"q{i // 6}", f"d{i}", *draw.normal(size=3).round(3), int(draw.integers(0, 3))]
+            for i in range(120)
         )
     contract = contract_of(propose(tmp_path)).parts
     assert (contract.task.type, contract.data.group) == ("ranking", "query_id")

@@ -143,10 +143,17 @@ _REGRESSION = _table(
 )
 
 _RANKING = _table(
-    Metric("ndcg_at_10", "gain of the 10 highest items of a list, as a share of the best order's (any k)", True),
+    Metric(
+        "ndcg_at_10", "gain of the 10 highest items of a list, as a share of the best order's (any k)", True
+    ),
     Metric("mrr", "mean of 1 over the place of a list's first relevant item", True),
     Metric("map", "mean over lists of the average precision at their relevant items", True),
-    Metric("hit_rate_at_10", "share of lists with a relevant item among the 10 highest (any k)", True, counted=True),
+    Metric(
+        "hit_rate_at_10",
+        "share of lists with a relevant item among the 10 highest (any k)",
+        True,
+        counted=True,
+    ),
 )
 
 _EMBEDDING = _table(

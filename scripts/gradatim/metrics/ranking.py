@@ -200,7 +200,7 @@ class _Lists:
         last = np.repeat(place[ties] + alike - 1, alike)
         hit = relevance > 0
         so_far = np.cumsum(hit)
-        before = np.repeat(so_far[starts] - hit[starts], counts)
+        before: Ints = np.repeat(so_far[starts] - hit[starts], counts)
         found = np.repeat(so_far[ties + alike - 1], alike) - before
         precision = np.where(hit, found / last, 0.0)
         if not starts.shape[0]:

@@ -24,7 +24,9 @@ LABELS = (
 QUERIES = ("query", "qid")
 """Words in the name of a column whose rows of one value are a list to be ranked."""
 
-_GROUPS = (*QUERIES, "user", "patient", "subject", "speaker", "document", "session", "customer", "person", "group")
+_GROUPS = (
+    *QUERIES, "user", "patient", "subject", "speaker", "document", "session", "customer", "person", "group",
+)  # fmt: skip
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _HEAD = 256
 _MOST_VALUES = 20

@@ -51,7 +51,9 @@ def recognise(
         lists = list(_lists(facts, labels, outputs))
         alone = readings_of_one_label(labels, asked, outputs, names)
         sure = any(reading.sure for reading in lists)
-        readings += lists + alone if sure else [replace(each, sure=not lists) for each in alone] + lists
+        readings += (
+            lists + alone if sure else [replace(each, sure=each.sure and not lists) for each in alone] + lists
+        )
     readings += _without_labels(facts, outputs, seen)
     kinds: dict[str, Reading] = {}
     for reading in readings:
@@ -65,9 +67,7 @@ def _squeezed(labels: NDArray[Any]) -> NDArray[Any]:
     return labels[:, 0] if alone else labels
 
 
-def _lists(
-    facts: DataFacts, labels: NDArray[Any], outputs: Sequence[OutputFacts]
-) -> Iterator[Reading]:
+def _lists(facts: DataFacts, labels: NDArray[Any], outputs: Sequence[OutputFacts]) -> Iterator[Reading]:
     """One score for each item of a list, which a query names; or a user, where a column names items, too."""
     if facts.group is None or labels.dtype.kind not in "iufb" or (labels < 0).any():
         return
