@@ -128,6 +128,6 @@ def test_a_place_that_cannot_be_is_refused_at_its_line(tmp_path: Path, entry: st
 def test_a_place_that_can_be_is_read(tmp_path: Path, entry: str) -> None:
     path = tmp_path / "gradatim.yml"
     path.write_text(f"model: {{name: digits, path: digits.onnx}}\npublish:\n  {entry}\n")
-    (place,) = read_contract(path).parts.publish
+    (place,) = read_contract(path).parts.publish.to
     kind, _, address = entry.removeprefix("- ").partition(": ")
     assert (place.kind, place.address) == (kind, address or None)

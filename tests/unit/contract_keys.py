@@ -283,12 +283,13 @@ EXAMPLES = {
     "signing.key": Example("keys/one.pub", "keys/two.pub"),
     "signing.identity": Example("one", "other", _SIGNED),
     "signing.issuer": Example("https://one", "https://other", _SIGNED),
-    "publish[].s3": Example("s3://one/models", "s3://other/models"),
-    "publish[].oci": Example("ghcr.io/team/one", "ghcr.io/team/other"),
-    "publish[].github": Example("team/one", "team/other"),
-    "publish[].gitlab": Example("team/one", "team/other"),
-    "publish[].huggingface": Example("team/one", "team/other"),
-    "publish[].mlflow": Example("https://one.org", "https://other.org"),
+    "publish.outcomes": Example(False, True),
+    "publish.to[].s3": Example("s3://one/models", "s3://other/models"),
+    "publish.to[].oci": Example("ghcr.io/team/one", "ghcr.io/team/other"),
+    "publish.to[].github": Example("team/one", "team/other"),
+    "publish.to[].gitlab": Example("team/one", "team/other"),
+    "publish.to[].huggingface": Example("team/one", "team/other"),
+    "publish.to[].mlflow": Example("https://one.org", "https://other.org"),
     "iteration.cron": Example("1 2 * * *", "2 3 * * *"),
     "registry.remote": Example("origin", "upstream"),
 }
@@ -311,7 +312,7 @@ EXAMPLES |= {
 
 
 def keys_of(model: type[BaseModel] = Contract, before: str = "") -> Iterator[str]:
-    """``model.path``, ``stages.*.gates.*.by``, ``publish[].s3``: every key that holds a value, not further keys."""
+    """``model.path``, ``stages.*.gates.*.by``, ``publish.to[].s3``: every key that holds a value, not further keys."""
     for name, found in model.model_fields.items():
         section, many = _section(found.annotation)
         if section is None:

@@ -331,3 +331,27 @@ def test_a_wrong_value_of_any_key_is_told_at_its_line_in_our_own_words(tmp_path:
 def test_a_wrong_value_is_told_in_plain_words(write, old: str, new: str, told: str) -> None:
     assert old in GOOD
     assert any(told in line for line in problems(write(GOOD.replace(old, new, 1))))
+
+
+@pytest.mark.parametrize(("publish", "said"), [
+    ("\n  - folder: releases/\n  - s4: x", "4:5: unknown key `s4`. Known here: folder, s3"),
+    ("\n  - s3: nonsense", "3:9: `publish.0.s3`: an address such as"),
+    ("\n  to: [oci: Q]\n  outcomes: maybe", "4:13: `publish.outcomes`: expected true or false, got 'maybe'"),
+    (" 3", "2:10: `publish`: expected a list, got 3"),
+])  # fmt: skip
+def test_a_mistake_in_a_list_that_stands_for_a_section_is_told_where_it_is_written(
+    write, publish: str, said: str
+) -> None:
+    assert any(
+        said in one for one in problems(write(f"model: {{name: a, path: m.onnx}}\npublish:{publish}\n"))
+    )
+
+
+def test_places_may_be_a_list_or_stand_beside_what_a_release_tells(write) -> None:
+    model = "model: {name: a, path: m.onnx}\n"
+    plain = read_contract(write(f"{model}publish: [folder: releases/, github]\n")).parts.publish
+    telling = read_contract(
+        write(f"{model}publish: {{to: [folder: releases/, github], outcomes: true}}\n")
+    ).parts.publish
+    assert [place.kind for place in plain.to] == ["folder", "github"]
+    assert (telling.to, plain.outcomes, telling.outcomes) == (plain.to, False, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import pytest
 from gate_project import GateProject, lay_down
 from registry_examples import act_as_ada, commit_file
 
+from gradatim import ci
+from gradatim.candidate.candidate import Candidate
 from gradatim.contract.policy import read_policy
+from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, ContractError
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.finding import Finding
@@ -216,6 +220,58 @@ def test_a_policy_that_says_nothing_or_something_wrong_is_refused_as_a_contract_
     path.write_text(text)
     with pytest.raises(ContractError, match=r"theirs\.yml:[123]"):
         read_policy(path, None)
+
+
+@pytest.fixture(scope="module")
+def telling(project: GateProject) -> Bundle:
+    """The evidence of the same candidate where the contract lets its releases tell of each row."""
+    path = project.root / "telling.yml"
+    path.write_text((project.root / "gradatim.yml").read_text() + "publish: {outcomes: true}\n")
+    candidate = Candidate(read_contract(path), ci.detect(), None)
+    run_step("gate", candidate)
+    statements = [candidate.workspace.statement(step) for step in STEPS]
+    run_step("gate", project.release())  # and judged again without
+    return Bundle(tuple(statement for statement in statements if statement is not None))
+
+
+def rows_of(text: str, n: int) -> np.ndarray:
+    """As anybody reads them who has nothing but the documentation."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
+
+
+def test_a_release_may_tell_of_each_row_whether_it_was_right_and_the_verdicts_are_made_from_that(
+    telling: Bundle, evidence: Bundle
+) -> None:
+    told, findings = replayed(telling, "original")
+    assert findings == []
+    assert "agreement and f1_micro and negative_flips and recall" in told
+    assert told.endswith("from one bit a row")
+    assert "bit" not in replayed(evidence, "original")[0]
+    (gate,) = telling.of("gate")
+    samples = gate.to_json()["predicate"]["details"]["grounds"]
+    both = first(samples, "f1_micro")["beside"]["outcomes"]
+    assert (rows_of(both["candidate"], 600) == (misses(10, 100) == LABELS)).all()
+    assert (rows_of(both["baseline"], 600) == (misses(30, 0) == LABELS)).all()
+    ones = rows_of(first(samples, "recall", "class=1")["outcomes"]["candidate"], 200)
+    assert (ones == (misses(10, 100) == LABELS)[LABELS == 1]).all()
+
+
+def flipped(text: str) -> str:
+    """The same rows but the first, which is right where it was wrong."""
+    data = bytearray(base64.b64decode(text))
+    data[0] ^= 0x80
+    return base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize("whose", ["candidate", "baseline"])
+@pytest.mark.parametrize("change", [flipped, lambda text: text[4:], lambda text: "", lambda text: "%%"])
+def test_rows_that_are_not_what_was_counted_are_named(telling: Bundle, whose: str, change: Any) -> None:
+    def alter(predicate: Any) -> None:
+        both = first(predicate["details"]["grounds"], "f1_micro")["beside"]["outcomes"]
+        both[whose] = change(both[whose])
+
+    _, findings = replayed(altered(telling, alter), "original")
+    assert ("altered verdict", "f1_micro") in names(findings)
 
 
 def verify(*arguments: str) -> tuple[int, str]:

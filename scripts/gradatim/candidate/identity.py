@@ -161,7 +161,7 @@ class Identity:
 
         return [
             open_publisher(place.kind, place.address, root=self.root, repository=self.repository)
-            for place in self.contract.parts.publish
+            for place in self.contract.parts.publish.to
         ]
 
     def approval(self, stage: str) -> Approval:

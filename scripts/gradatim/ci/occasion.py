@@ -107,7 +107,7 @@ def occasion(
     named = {step: contract.runner_of(step, stage) if trusted else None for step in HEAVY}
     runners = {step: _runs_on(contract.runners[name]) if name else (runner,) for step, name in named.items()}
     environment = (rung.environment or stage) if rung else None
-    places = [STORES[place.kind] for place in contract.publish]
+    places = [STORES[place.kind] for place in contract.publish.to]
     needed = {place.extra for place in places if place.extra}
     extras = tuple(sorted({*extras_of(contract), *needed}))
     publishers = tuple(sorted({*needed, "sign"} if contract.signing else needed))

@@ -71,7 +71,7 @@ def project_of(contract: ReadContract, platform: str) -> Consumer:
     repository = checkout.open(contract.root)
     repository.require_git(f"A pipeline of {SYSTEMS[platform].title}")
     parts = contract.parts
-    stores = {STORES[place.kind].extra for place in parts.publish}
+    stores = {STORES[place.kind].extra for place in parts.publish.to}
     extras = {*extras_of(parts), *stores, "sign" if parts.signing else None} - {None}
     model = parts.model
     committed = model.path is None or model.build is None or repository.tracks(contract.root / model.path)

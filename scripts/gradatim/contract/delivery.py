@@ -1,11 +1,13 @@
-"""The parts of a contract about a release at work: what it must prove on traffic, and where it serves."""
+"""The parts of a contract about a release once it is judged: where it goes, what it must prove on traffic, and where it serves."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, field_validator, model_validator
 
+from gradatim.contract.stores import STORES, Store
 from gradatim.contract.values import Fraction, Section, Text
 
 
@@ -85,3 +87,68 @@ class Deploy(Section):
     def address(self) -> str:
         """Its value; on Kubernetes the image, or where the model's files are."""
         return str(self.folder or self.command or self.image or self.storage)
+
+
+class Destination(Section):
+    """One place where releases are published: exactly one of these keys."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Destination:
+        if len(self.model_fields_set) != 1:
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(f"each entry names one place, by one of: {known}")
+        if self.address is None and not STORES[self.kind].of_the_remote:
+            example = STORES[self.kind].example
+            raise ValueError(f"`{self.kind}` needs to know where: `- {self.kind}: {example}`")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The key that is given: ``folder``, ``s3``, ..."""
+        return next(iter(self.model_fields_set))
+
+    @property
+    def address(self) -> str | None:
+        """Its value; None for the repository that the git remote is of."""
+        written: str | None = getattr(self, self.kind)
+        return written
+
+
+def _key(store: Store) -> Any:
+    """The key of a kind of place, as a field of ``Destination``."""
+
+    def check(written: str) -> str:
+        if not re.fullmatch(store.address, written):
+            raise ValueError(f"an address such as `{store.example}` is wanted, got `{written}`")
+        return written
+
+    return (
+        Annotated[Text, AfterValidator(check)] | None,
+        Field(None, description=store.described, examples=[store.example]),
+    )
+
+
+if not TYPE_CHECKING:  # a key for each row of the table; code asks for `kind` and `address` alone
+    Destination = create_model(
+        "Destination",
+        __base__=Destination,
+        __doc__=Destination.__doc__,
+        **{kind: _key(store) for kind, store in STORES.items()},
+    )
+
+
+def _destination(written: Any) -> Any:
+    return {written: None} if isinstance(written, str) else written
+
+
+class Publish(Section):
+    """Where releases go, and what they tell of themselves."""
+
+    to: tuple[
+        Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str | Destination)], ...
+    ] = Field((), description="The places.")
+    outcomes: bool = Field(
+        False,
+        description="Whether the evidence tells of each row, in the order of the data and without the row, if each gated metric that "
+        "is right or wrong held on it: one bit a row for the candidate and one for the baseline, from which anybody counts again.",
+    )

@@ -59,6 +59,20 @@ def told(error: ValidationError, source: ContractText) -> Iterator[Problem]:
         yield _problem(detail, tuple(part for part in detail["loc"] if part != "[key]"), source)
 
 
+def _as_written(place: Place, data: Any) -> Place:
+    """A place without the keys that a shorthand left out: ``publish.0`` where the schema says ``publish.to.0``."""
+    written: list[str | int] = []
+    for part in place:
+        if isinstance(part, str) and isinstance(data, list | str | int | float):
+            continue
+        written.append(part)
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            data = None
+    return tuple(written)
+
+
 def kind(value: Any) -> str:
     """What stands there, in a word or two."""
     if isinstance(value, dict):
@@ -70,10 +84,11 @@ def kind(value: Any) -> str:
 
 def _problem(detail: Any, place: Place, source: ContractText) -> Problem:
     key = "[key]" in detail["loc"]
+    written = _as_written(place, source.data)
     if detail["type"] == "extra_forbidden":
         known = _keys_at(place[:-1])
         return Problem(
-            unknown("key", _shown(str(place[-1])), known, context=" here"), *source.locate(place, key=True)
+            unknown("key", _shown(str(place[-1])), known, context=" here"), *source.locate(written, key=True)
         )
     if detail["type"] == "missing" and isinstance(place[-1], int):
         length = (
@@ -84,7 +99,9 @@ def _problem(detail: Any, place: Place, source: ContractText) -> Problem:
         where = source.locate(place[:-1], key=True)
         return Problem(f"`{_dotted(place)}` is missing: {_description(place)}", *where)
     said = _plain(detail, place)
-    return Problem(f"`{_shown(_dotted(place))}`: {said}" if place else said, *source.locate(place, key=key))
+    return Problem(
+        f"`{_shown(_dotted(written))}`: {said}" if place else said, *source.locate(written, key=key)
+    )
 
 
 def _plain(detail: Any, place: Place) -> str:

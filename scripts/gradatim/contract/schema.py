@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     create_model,
     field_validator,
@@ -16,8 +14,7 @@ from pydantic import (
 )
 
 from gradatim.contract.compress import Compress
-from gradatim.contract.delivery import CanaryGate, Deploy
-from gradatim.contract.stores import STORES, Store
+from gradatim.contract.delivery import CanaryGate, Deploy, Destination, Publish
 from gradatim.contract.subject import CardSection, DataSection, LineageSource, ModelSection, TaskSection
 from gradatim.contract.values import (
     RUNNER,
@@ -316,58 +313,6 @@ class RegistrySection(Section):
     )
 
 
-class Destination(Section):
-    """One place where releases are published: exactly one of these keys."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Destination:
-        if len(self.model_fields_set) != 1:
-            known = ", ".join(type(self).model_fields)
-            raise ValueError(f"each entry names one place, by one of: {known}")
-        if self.address is None and not STORES[self.kind].of_the_remote:
-            example = STORES[self.kind].example
-            raise ValueError(f"`{self.kind}` needs to know where: `- {self.kind}: {example}`")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """The key that is given: ``folder``, ``s3``, ..."""
-        return next(iter(self.model_fields_set))
-
-    @property
-    def address(self) -> str | None:
-        """Its value; None for the repository that the git remote is of."""
-        written: str | None = getattr(self, self.kind)
-        return written
-
-
-def _key(store: Store) -> Any:
-    """The key of a kind of place, as a field of ``Destination``."""
-
-    def check(written: str) -> str:
-        if not re.fullmatch(store.address, written):
-            raise ValueError(f"an address such as `{store.example}` is wanted, got `{written}`")
-        return written
-
-    return (
-        Annotated[Text, AfterValidator(check)] | None,
-        Field(None, description=store.described, examples=[store.example]),
-    )
-
-
-if not TYPE_CHECKING:  # a key for each row of the table; code asks for `kind` and `address` alone
-    Destination = create_model(
-        "Destination",
-        __base__=Destination,
-        __doc__=Destination.__doc__,
-        **{kind: _key(store) for kind, store in STORES.items()},
-    )
-
-
-def _destination(written: Any) -> Any:
-    return {written: None} if isinstance(written, str) else written
-
-
 class Contract(Section):
     """gradatim.yml: what a model is, what it must prove, and where it goes."""
 
@@ -405,9 +350,9 @@ class Contract(Section):
     signing: SigningSection | None = Field(
         None, description="Whose signatures of releases are believed; nobody's when left out."
     )
-    publish: tuple[
-        Annotated[Destination, BeforeValidator(_destination, json_schema_input_type=str | Destination)], ...
-    ] = Field((), description="Where releases go.")
+    publish: Annotated[Publish, shorthand("to", Publish, list[str | Destination])] = Field(
+        default_factory=lambda: Publish(), description="Where releases go, and what they tell; a list names the places alone."
+    )  # fmt: skip
     runners: dict[Name, Annotated[Runner, shorthand("labels", Runner, str | list[str])]] = Field(
         default_factory=dict, description="CI runners by name: `cpu`, `gpu`."
     )

@@ -10,7 +10,7 @@ from gradatim.errors import InvalidInput
 from gradatim.evidence.finding import Finding, Verification
 from gradatim.evidence.found import Judged
 from gradatim.evidence.statement import Bundle, Statement
-from gradatim.gates.grounds import Grounds
+from gradatim.gates.grounds import Grounds, Sampled
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
@@ -57,7 +57,13 @@ def replayed(evidence: Bundle, variant: str) -> tuple[str, list[Finding]]:
         if key not in made and key not in kept
     ]
     findings += _step(statement)
-    return f"{len(again)} verdicts, made again from the evidence", findings
+    told = sorted({one.metric for one in grounds.samples if _row_by_row(one)})
+    rows = f", those on {' and '.join(told)} from one bit a row" if told else ""
+    return f"{len(again)} verdicts, made again from the evidence{rows}", findings
+
+
+def _row_by_row(one: Sampled) -> bool:
+    return one.outcomes is not None or (one.beside is not None and one.beside.outcomes is not None)
 
 
 def judged_by(

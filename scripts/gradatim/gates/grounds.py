@@ -19,6 +19,19 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class RowByRow:
+    """Right or wrong, one bit a row in the order of the data, and nothing of the row.
+
+    Attributes:
+        candidate, baseline: eight rows a byte, the first in the highest bit, as base64; 1 is right. No baseline where the rows
+            are not compared.
+    """
+
+    candidate: str
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
 class Beside:
     """A metric of the candidate and of the baseline on the same samples.
 
@@ -32,6 +45,7 @@ class Beside:
         bounds: its interval.
         spread: standard deviation of a unit's difference.
         by, p: of a veto: chance of a difference like that where nothing is worse than ``by``.
+        outcomes: of both, row by row, where the contract lets a release tell them.
     """
 
     candidate: float | None
@@ -47,6 +61,7 @@ class Beside:
     spread: float | None = None
     by: float | None = None
     p: float | None = None
+    outcomes: RowByRow | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class Sampled:
         bounds: its interval, where no counts give it.
         amount, p: of a veto: chance of a value like that where it holds ``amount``.
         beside: the same of both models.
+        outcomes: row by row, as in ``beside``, where that has not all of the rows.
     """
 
     metric: str
@@ -76,6 +92,7 @@ class Sampled:
     amount: float | None = None
     p: float | None = None
     beside: Beside | None = None
+    outcomes: RowByRow | None = None
 
 
 @dataclass(frozen=True)

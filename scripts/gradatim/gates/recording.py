@@ -1,15 +1,17 @@
-"""From a case that was judged to the grounds of its verdicts: counts, rounds and intervals, and no row."""
+"""From a case that was judged to the grounds of its verdicts: counts, rounds and intervals, and no row of the data."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gradatim.errors import InvalidInput
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.gate import Gate, expand
-from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, Grounds, Sampled, Scored, Timed
+from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, Grounds, RowByRow, Sampled, Scored, Timed
 from gradatim.gates.judge import regression_p
 from gradatim.gates.noninferiority import terms
 from gradatim.gates.rule import Rule, with_guards
@@ -25,7 +27,12 @@ _MOST_ROWS = 4096
 
 
 def grounds_of(
-    rules: Sequence[Rule], case: Case, results: Sequence[GateResult], *, on_inconclusive: str
+    rules: Sequence[Rule],
+    case: Case,
+    results: Sequence[GateResult],
+    *,
+    on_inconclusive: str,
+    outcomes: bool = False,
 ) -> Grounds:
     """What the verdicts rest on.
 
@@ -34,7 +41,11 @@ def grounds_of(
         case: what was judged.
         results: the verdicts.
         on_inconclusive: as it was judged.
+        outcomes: whether to tell of each row, for the gated metrics that are right or wrong on it.
     """
+    gated = list(_gated(rules, case, results))
+    asked = {(one.metric, one.where) for one in gated} if outcomes else ()
+    told = dict.fromkeys([*gated, *_counted(case)])
     return Grounds(
         tuple(rules),
         on_inconclusive,
@@ -45,7 +56,7 @@ def grounds_of(
         case.first_release and case.candidate is not None and case.candidate.reference is not None,
         case.reuse,
         None if case.candidate is None else _asked(case.candidate),
-        tuple(dict.fromkeys([*_gated(rules, case, results), *_counted(case)])),
+        tuple(_row_by_row(one, case) if (one.metric, one.where) in asked else one for one in told),
         {name: _scored(scores) for name, scores in case.robustness.items()},
         Timed(
             {metric: tuple(rounds) for metric, rounds in case.rounds.items() if rounds},
@@ -148,6 +159,25 @@ def _of_counts(new: MetricSamples, old: MetricSamples) -> Beside | None:
     return Beside(
         new.value, old.value, new.n, new.positives, gains=gains, losses=losses, right=int(mine.sum())
     )
+
+
+def _row_by_row(told: Sampled, case: Case) -> Sampled:
+    """The same with one bit a row, where a row is right or wrong."""
+    assert case.candidate is not None  # noqa: S101 (it was sampled)
+    beside = told.beside
+    pair = _pair(case, told.metric, told.where) if beside is not None and beside.gains is not None else None
+    if beside is not None and pair is not None:
+        told = replace(told, beside=replace(beside, outcomes=RowByRow(*map(_bits, pair))))
+        if beside.n == told.trials:
+            return told
+    samples = case.candidate.samples(told.metric, told.where)
+    return told if samples.outcomes is None else replace(told, outcomes=RowByRow(_bits(samples)))
+
+
+def _bits(samples: MetricSamples) -> str:
+    assert samples.outcomes is not None  # noqa: S101 (counts come from outcomes)
+    right = np.equal(samples.outcomes, samples.higher_is_better)
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
 
 
 def _counted(case: Case) -> Iterator[Sampled]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.gates.case import BASELINE, Case, CorruptionScores
@@ -176,6 +178,9 @@ def _told(found: Sequence[Sampled], pairs: Sequence[Beside], higher_is_better: b
         raise InvalidInput(
             f"{one.successes} of {one.trials} are not {one.value}: the evidence of {one.metric} is broken."
         )
+    if one.outcomes is not None:
+        right = one.successes if higher_is_better else (one.trials or 0) - (one.successes or 0)
+        _held(one, right, _rows(one, one.outcomes.candidate, one.trials))
     told = Told(
         one.metric, one.value, higher_is_better, one.n, one.where, reason=one.reason, successes=one.successes,
         trials=one.trials, positives=one.positives,
@@ -212,13 +217,43 @@ def _side(one: Sampled, pairs: Sequence[Beside], higher_is_better: bool, *, of_c
         raise InvalidInput(
             f"The counts of {one.metric} beside the baseline cannot be: its evidence is broken."
         )
-    right = (True, True, False, False) if of_candidate else (True, False, True, False)
-    outcomes = np.repeat(right, (both, pair.gains, pair.losses, neither)) == higher_is_better
+    mine = np.repeat((True, True, False, False), (both, pair.gains, pair.losses, neither))
+    theirs = np.repeat((True, False, True, False), (both, pair.gains, pair.losses, neither))
+    if pair.outcomes is not None:
+        mine, theirs = (
+            _rows(one, bits, pair.n) for bits in (pair.outcomes.candidate, pair.outcomes.baseline)
+        )
+        _held(one, pair.gains, mine & ~theirs)
+        _held(one, pair.losses, theirs & ~mine)
+        _held(one, pair.right, mine)
+    outcomes = (mine if of_candidate else theirs) == higher_is_better
     if not _same(value, float(outcomes.mean())):
         raise InvalidInput(
             f"The counts of {one.metric} beside the baseline are not {value}: its evidence is broken."
         )
     return replace(told, outcomes=outcomes, effect=1.0, **DECISIONS)
+
+
+def _rows(one: Sampled, bits: str | None, n: int | None) -> NDArray[np.bool_]:
+    """Right or wrong, row by row.
+
+    Raises:
+        InvalidInput: these are not the bits of so many rows.
+    """
+    try:
+        data = base64.b64decode(bits or "", validate=True)
+    except ValueError:
+        data = b""
+    if not n or len(data) != (n + 7) // 8:
+        raise InvalidInput(f"The rows of {one.metric} are not {n} bits: its evidence is broken.")
+    return np.unpackbits(np.frombuffer(data, np.uint8), count=n).astype(bool)
+
+
+def _held(one: Sampled, count: int | None, rows: NDArray[np.bool_]) -> None:
+    if count != int(rows.sum()):
+        raise InvalidInput(
+            f"The evidence of {one.metric} counts {count}, and its rows are {int(rows.sum())}: it is broken."
+        )
 
 
 _MOST = 10**9

@@ -132,7 +132,7 @@ class Consumer:
 
 def jobs_of(contract: Contract) -> tuple[Job, ...]:
     """Every job of a contract, in the order of the graph."""
-    stores = [STORES[place.kind] for place in contract.publish]
+    stores = [STORES[place.kind] for place in contract.publish.to]
     credentials = tuple(dict.fromkeys(variable for store in stores for variable in store.variables))
     signing = tuple(given.variable for given in SIGNING) if contract.signing and contract.signing.key else ()
     found: list[Job] = []

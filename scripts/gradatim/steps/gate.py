@@ -32,8 +32,10 @@ _NOUNS = {"image": "images", "audio": "recordings", "text": "texts", "tabular": 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
     paths = {step: candidate.workspace.evidence_path(step) for step in MEASURING}
     evidence = {step: sha256_bytes(path.read_bytes()) for step, path in paths.items() if path.exists()}
+    told = {"outcomes": digest_of(True)} if candidate.contract.parts.publish.outcomes else {}
     return {
         **evidence,
+        **told,
         "contract": candidate.digests.part("card", "gates", "stages", "task"),
         "uses": digest_of(candidate.contract.parts.data.uses),
         "stage": digest_of(candidate.stage),
@@ -88,6 +90,7 @@ def run(candidate: Candidate) -> Outcome:
                 cases[chosen.name],
                 results,
                 on_inconclusive=_on_inconclusive(candidate),
+                outcomes=candidate.contract.parts.publish.outcomes,
             ),
         ),
     )

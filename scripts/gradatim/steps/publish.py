@@ -48,7 +48,7 @@ def intention(candidate: Candidate) -> dict[str, str]:
         UsageError: nothing is tagged.
         EnvironmentLacks: a place cannot be reached, or there are no credentials for it.
     """
-    if not candidate.contract.parts.publish:
+    if not candidate.contract.parts.publish.to:
         return {"places": "no place: the contract names no publisher"}
     files = _files(candidate, _tagged_and_proven(candidate))
     _refuse_unsigned(candidate, files)
