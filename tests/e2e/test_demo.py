@@ -190,3 +190,18 @@ class TestBad:
         record = json.loads((bad.project / ".gradatim/evidence/inspect.json").read_text(encoding="utf-8"))
         refused = [gate for gate in record["predicate"]["gates"] if gate["verdict"] == "FAIL"]
         assert [(gate["gate"], gate["value"]) for gate in refused] == [("no_pickle", 1.0)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_after_the_release_a_canary_lets_v1_1_0_out_and_rolls_v1_2_0_back_by_itself(tmp_path: Path) -> None:
+    deployed = _demo(tmp_path, "--deploy")
+    assert deployed.code == 0, deployed.said
+    said = " ".join(deployed.said.split())
+    assert "v1.1.0-beta.1 beside v1.0.0, 480 requests" in said
+    assert "digits-v1.1.0-docker" in said
+    assert "v1.2.0 is out: production is back at v1.1.0. It serves there again" in said
+    assert (deployed.project.parent / "serving/current").resolve().name == "v1.1.0"
+    moves = _gradatim("history", at=deployed.project).stdout
+    assert re.findall(r"(v[\d.]+) +into production", moves) == ["v1.0.0", "v1.1.0", "v1.2.0", "v1.1.0"]
+    assert "agreement" in moves

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from gate_project import GateProject, lay_down, write_model
-from registry_examples import IDENTITY
+from registry_examples import IDENTITY, commit_file, release_files
 
 from gradatim.checks.canary import judge_replay, rules_of
 from gradatim.checks.replay import Exchange
 from gradatim.cli import cli
 from gradatim.contract.reading import contract_of
+from gradatim.errors import UsageError
 from gradatim.gates.verdict import Verdict
+from gradatim.registry.tagging import announce
+from gradatim.subversion import checkout
 
 ANSWERS = np.arange(240) % 3
 LAX = "\ncanary: {errors: {not_worse_than: baseline, by: 5%}, agreement: {at_least: 90%}}\n"
@@ -94,6 +97,34 @@ def test_requests_of_a_protocol_an_access_log_and_a_browser_are_understood(proje
     (project.root / "seen.har").write_text(json.dumps({"log": {"entries": [{"request": {}}, *entries]}}))
     found = told(canary("--replay", "seen.har"))
     assert (found["requests"], found["failed"], found["verdict"]) == (240, 0, "PASS")
+
+
+def test_what_recorded_traffic_proves_worse_is_put_back_where_it_serves_and_nothing_else_is(
+    project: GateProject,
+) -> None:
+    path = project.root / "gradatim.yml"
+    told_there = {"name: small, path: model.onnx": "name: digits, path: model/digits.onnx",
+                  "{branch: main}": "{branch: main, deploy: {folder: ../served}}"}  # fmt: skip
+    for old, new in told_there.items():
+        path.write_text(path.read_text().replace(old, new))
+    commit_file(project.root, "gradatim.yml", path.read_bytes())
+    for version, turned in (("v1.1.0", False), ("v1.2.0", True)):
+        project.another_candidate(0.5, turned=turned)
+        data = (project.root / "model.onnx").read_bytes()
+        commit_file(project.root, "model/digits.onnx", data)
+        files = release_files(project.root, version, data)
+        announce(checkout.open(project.root), files.record, files.manifest, files.kept)
+        assert CliRunner().invoke(cli, ["deploy", "production"], standalone_mode=False).return_value == 0
+    served = project.root.parent / "served" / "current"
+    asked = ("v1.2.0", "--replay", "requests.jsonl", "--stage", "production")
+    assert (canary(*asked).return_value, served.resolve().name) == (1, "v1.2.0")  # unasked it only tells
+    found = told(canary(*asked, "--roll-back"))
+    assert "production is back at v1.1.0. It serves there again" in found["rolled_back"]
+    assert served.resolve().name == "v1.1.0"
+    assert "canary on requests.jsonl: agreement" in CliRunner().invoke(cli, ["history"]).output
+    assert "does not hold it" in told(canary(*asked, "--roll-back"))["rolled_back"]
+    for narrower in (asked[1:], asked[:3]):
+        assert isinstance(canary(*narrower, "--roll-back").exception, UsageError)
 
 
 @pytest.mark.parametrize("recording", ["", "\n\n", '{"request_body": "-"}\n', '{"x": [1, 2'])

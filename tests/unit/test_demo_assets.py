@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,18 @@ from gradatim.contract.reading import read_contract
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.files import sha256_file, template_folder
 from gradatim.lineage.reading import Origin, read_lineage
-from gradatim.projects.demo import BAD, BETTER, FIRST, commit_candidate, lay_down, push
+from gradatim.projects.demo import (
+    BAD,
+    BETTER,
+    CLEANED,
+    FIRST,
+    PENCIL_REQUESTS,
+    REQUESTS,
+    commit_candidate,
+    lay_down,
+    push,
+    record_traffic,
+)
 
 PROJECT = template_folder("projects") / "digits"
 CANDIDATES = template_folder("projects") / "digits-candidates"
@@ -40,7 +52,7 @@ def models(tmp_path_factory):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     found = {}
-    for name in ("first", "better", "mislabelled", "slow"):
+    for name in ("first", "better", "mislabelled", "slow", "cleaned"):
         folder = tmp_path_factory.mktemp(name)
         (folder / "weights").mkdir()
         source = PROJECT if name == "first" else CANDIDATES / name
@@ -93,7 +105,7 @@ def test_the_data_are_scikit_learns_digits_split_without_overlap():
 
 
 def test_the_releases_prove_every_digits_recall(misses):
-    for name in ("first", "better", "slow"):
+    for name in ("first", "better", "slow", "cleaned"):
         assert min(recall_interval(missed)[0] for missed in misses[name]) >= 0.85, name
 
 
@@ -124,6 +136,23 @@ def test_the_slow_candidate_is_as_good_and_takes_more_than_twice_the_time(models
     assert fastest("better") < 0.8 * fastest("first")
 
 
+def test_the_cleaned_candidate_is_as_good_on_the_test_images_and_blind_to_a_pencil(models, misses, tmp_path):
+    assert misses["cleaned"].sum() <= misses["better"].sum() + 4
+    paths = lay_down(tmp_path / "demo")
+    record_traffic(paths)
+    same = {}
+    for name in (REQUESTS, PENCIL_REQUESTS):
+        lines = (paths.folder / name).read_text().splitlines()
+        images = np.array([json.loads(line)["image"] for line in lines], np.float32)
+        read = {
+            by: models[by].run(None, {"image": images})[0].argmax(axis=1)
+            for by in ("first", "better", "cleaned")
+        }
+        same[name] = (read["first"] == read["better"]).mean(), (read["better"] == read["cleaned"]).mean()
+    assert min(same[REQUESTS]) > 0.95
+    assert same[PENCIL_REQUESTS][1] < 0.7
+
+
 def test_an_export_gives_the_same_bytes_each_time(tmp_path):
     pytest.importorskip("onnx")
     digests = set()
@@ -138,7 +167,10 @@ def test_an_export_gives_the_same_bytes_each_time(tmp_path):
 
 
 def test_a_lineage_names_the_recipe_and_the_data_it_was_made_with():
-    for name, folder in {"first": PROJECT, **{n: CANDIDATES / n for n in ("better", "slow")}}.items():
+    for name, folder in {
+        "first": PROJECT,
+        **{n: CANDIDATES / n for n in ("better", "slow", "cleaned")},
+    }.items():
         lineage = read_lineage(Origin("file", "lineage.json"), folder)
         weights = read_npz(folder / "weights" / "digits.npz")
         assert lineage.parameters["recipe"] == name
@@ -229,7 +261,7 @@ def test_inside_a_git_hook_the_demo_refuses_to_touch_that_repository(nobody, mon
 def test_each_candidate_is_a_commit_that_changes_only_its_model(nobody):
     paths = lay_down(nobody / "demo")
     start = git(paths.project, "rev-parse", "HEAD")
-    for candidate in (BETTER, *BAD, BETTER):
+    for candidate in (BETTER, CLEANED, *BAD, BETTER):
         commit = commit_candidate(paths, candidate.name)
         assert git(paths.project, "rev-parse", "HEAD") == commit
         assert git(paths.project, "status", "--porcelain") == ""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--every", metavar="SECONDS", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Between two looks.")  # fmt: skip
 @click.option("--stale", metavar="SECONDS", type=click.FloatRange(min=1), default=120, show_default=True, help="A sample older than this proves nothing; more than two intervals between scrapes.")  # fmt: skip
 @click.option("--patience", metavar="SECONDS", type=click.FloatRange(min=0), default=3600, show_default=True, help="Stop after so long in one step; 0 looks once. The same command goes on.")  # fmt: skip
+@click.option("--roll-back", is_flag=True, help="With --replay: where a gate is broken and the stage holds VERSION, put the stage back.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Begin anew, whatever was done before.")
 @options.stage
 @options.contract
@@ -40,6 +41,7 @@ def command(
     every: float,
     stale: float,
     patience: float,
+    roll_back: bool,
     force: bool,
     stage: str | None,
     contract_path: str | None,
@@ -48,7 +50,8 @@ def command(
 ) -> int:
     """Judge errors, agreement and latency of a candidate beside the release that it would replace, by the gates under `canary`.
 
-    --replay sends recorded requests through both: VERSION, or the model here. --prometheus reads what both versions did on
+    --replay sends recorded requests through both: VERSION, or the model here; with --roll-back a stage that holds a version
+    which is proven worse is put back, and what was deployed there with it. --prometheus reads what both versions did on
     live traffic, step by step: VERSION, or what the stage holds; where a gate is broken, the stage is rolled back.
     Without traffic nothing ever passes. What was killed in the middle goes on where it was.
 
@@ -56,6 +59,7 @@ def command(
     Examples:
       gradatim canary --replay requests.jsonl
       gradatim canary v1.1.0 --replay access.log.jsonl --stage production
+      gradatim canary v1.2.0 --replay today.jsonl --stage production --roll-back
       gradatim canary --prometheus http://127.0.0.1:9090 --stage production --shift "./split.sh {percent}"
     """
     from gradatim.checks.prometheus import Prometheus, Series
@@ -66,9 +70,13 @@ def command(
         raise UsageError(
             "Name the traffic: --replay FILE for recorded requests, or --prometheus URL for live ones."
         )
+    if roll_back and (recording is None or version is None or stage is None):
+        raise UsageError(
+            "--roll-back belongs to --replay, and wants VERSION and --stage: which one is out, and where."
+        )
     candidate = open_candidate(contract_path, stage)
     if recording is not None:
-        return _replayed(candidate, version, recording, force, json_wanted)
+        return _replayed(candidate, version, recording, force, roll_back, json_wanted)
     series = Series(**{name: value for name, value in named.items() if value is not None})
     canary = _Live(
         candidate, Prometheus(str(url), max_age=stale), series, shift, every, patience, json_wanted
@@ -77,7 +85,12 @@ def command(
 
 
 def _replayed(
-    candidate: Candidate, version: str | None, recording: Path, force: bool, json_wanted: bool
+    candidate: Candidate,
+    version: str | None,
+    recording: Path,
+    force: bool,
+    roll_back: bool,
+    json_wanted: bool,
 ) -> int:
     from gradatim.checks.canary import judge_replay, rules_of
     from gradatim.checks.replay import replay, sides_of
@@ -97,10 +110,16 @@ def _replayed(
     results = judge_replay(rules_of(candidate.contract, candidate.stage), exchanges, baseline.label)
     verdict = Verdict.worst(result.verdict for result in results)
     first = next((exchange.error for exchange in exchanges if exchange.candidate is None), "")
+    broken = [result.text for result in results if result.verdict is Verdict.FAIL]
+    undone = None
+    if roll_back and verdict is Verdict.FAIL:  # requests that the release itself cannot take prove nothing
+        reason = f"canary on {recording.name}: {' '.join(broken)}"
+        undone = _put_back(candidate, str(candidate.stage), mine.label, baseline.label, reason)
     if json_wanted:
         options.print_json(
             {"baseline": baseline.label, "candidate": mine.label, "requests": len(exchanges), "verdict": verdict.value,
              "failed": sum(exchange.candidate is None for exchange in exchanges), "first_failure": first or None,
+             "rolled_back": undone,
              "gates": [{"gate": r.gate, "verdict": r.verdict.value, "text": r.text, "value": r.value, "low": r.low,
                         "high": r.high, "n": r.n, "line": r.line} for r in results]}
         )  # fmt: skip
@@ -110,12 +129,39 @@ def _replayed(
             _show(result)
         if first:
             click.echo(options.row("  first failure: ", first))
+        if undone:
+            click.echo(options.row("", f"{mine.label} is out: {undone}"))
     return 0 if verdict is Verdict.PASS else 1
 
 
 def _show(result: Any) -> None:
     shown = options.coloured(f"{result.verdict.value:13}", result.verdict.value)
     click.echo(options.row(f"  {shown}", result.text))
+
+
+def _put_back(candidate: Candidate, stage: str, out: str, base: str, reason: str) -> str:
+    """Give a stage back to the release before, where it holds the one that is out, and deploy that again where the other was."""
+    from gradatim.commands.deploy import deploy_held
+    from gradatim.errors import GradatimError
+    from gradatim.releasing.deploying import deployments_of
+    from gradatim.steps import rollback
+
+    fresh = candidate.anew(same_registry=False)
+    holder = fresh.registry.model(fresh.name).holder(stage)
+    if holder is None or holder.release is None or holder.label != out:
+        return f"{stage} does not hold it, so the registry is as it was."
+    planned = rollback.plan(fresh, stage, base, out=out, reason=reason)
+    rollback.run(fresh, planned, reason)
+    told = [f"{stage} is back at {planned.target}.", *rollback.follow(fresh, planned)]
+    served = deployments_of(fresh.repository, str(holder.release.manifest))
+    if fresh.contract.parts.stages[stage].deploy and any(one.stage == stage for one in served):
+        try:
+            told.append(
+                f"It serves there again: {deploy_held(fresh.anew(same_registry=False), stage).place}."
+            )
+        except GradatimError as error:
+            told.append(str(error))
+    return " ".join(told)
 
 
 class _Live:
@@ -192,23 +238,16 @@ class _Live:
     def _roll_back(self, ended: Progression) -> str:
         """Traffic first, then what the registry says that the stage holds."""
         from gradatim.errors import GradatimError
-        from gradatim.steps import rollback
 
         told = []
         try:
             self._shift(0)
         except GradatimError as error:
             told.append(str(error))
-        fresh = self.candidate.anew(same_registry=False)
-        holder = fresh.registry.model(fresh.name).holder(self.stage)
-        if holder is None or holder.label != ended.candidate:
-            told.append(f"{self.stage} does not hold it, so the registry is as it was.")
-            return " ".join(told)
         reason = f"canary at {ended.percent} %: {' '.join(ended.why)}"
-        planned = rollback.plan(fresh, self.stage, ended.baseline, out=ended.candidate, reason=reason)
-        rollback.run(fresh, planned, reason)
-        told += [f"{self.stage} is back at {planned.target}.", *rollback.follow(fresh, planned)]
-        return " ".join(told)
+        return " ".join(
+            [*told, _put_back(self.candidate, self.stage, ended.candidate, ended.baseline, reason)]
+        )
 
     def _shift(self, percent: int) -> None:
         import shlex

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -12,32 +13,41 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
-from gradatim.errors import GradatimError, missing_package
+from gradatim.errors import GradatimError, UsageError, missing_package
 
 if TYPE_CHECKING:
-    from gradatim.projects.demo import DemoPaths
+    from gradatim.projects.demo import DemoPaths, Offer
 
 
 @click.command("demo", short_help="Lay down a small real project and release it, start to end.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--bad", is_flag=True, help="Offer three bad candidates in turn, and see each refused.")
-def command(folder: Path | None, bad: bool) -> int:
+@click.option("--deploy", "deployed", is_flag=True, help="Go on after the release: package, canary, deployment, rollback.")  # fmt: skip
+def command(folder: Path | None, bad: bool, deployed: bool) -> int:
     """Lay down a git repository with a real model of handwritten digits and a bare remote, then release twice.
 
     v1.0.0 is the first release; then a better model climbs from alpha over beta to production as v1.1.0, and a rollback
     is tried. With --bad three candidates follow v1.0.0 instead: one worse on a single digit, one slower, one that brings
-    a pickle. Each is refused.
+    a pickle. Each is refused, and the command ends with 1.
+
+    With --deploy each release serves from a folder: v1.1.0 is held against v1.0.0 on recorded requests, promoted, packaged
+    and deployed; then v1.2.0 passes every gate and goes out, and the next day's requests roll it back. Ends with 0 where
+    v1.1.0 serves again.
 
     \b
     Examples:
       gradatim demo
       gradatim demo /tmp/digits
       gradatim demo --bad
+      gradatim demo --deploy
     """
-    from gradatim.projects.demo import BAD, DEFAULT_FOLDER, FIRST, keep_report, lay_down
+    from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, keep_report, lay_down
 
+    if bad and deployed:
+        raise UsageError("--bad and --deploy are two stories: tell one at a time.")
     _require_its_extra()
-    paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}-bad" if bad else DEFAULT_FOLDER))
+    story = "-bad" if bad else "-deploy" if deployed else ""
+    paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}{story}"))
     _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
     code = _release(paths, f"{FIRST.title}. The first release: nothing to compare with yet.")
     if code:
@@ -49,20 +59,22 @@ def command(folder: Path | None, bad: bool) -> int:
             keep_report(paths, candidate.name)
         _say_what_was_shown(paths, codes)
         return max(codes.values())
-    code = _climb(paths)
+    if deployed:
+        return _deliver(paths)
+    code = _climb(paths, BETTER) or _drill(paths)
     if code == 0:
         _point_onwards(paths)
     return code
 
 
-def _climb(paths: DemoPaths) -> int:
-    """A better model through the stages: alpha, beta, its time there, production, and a rollback that is taken back."""
+def _climb(paths: DemoPaths, offer: Offer, canary: tuple[str, ...] = ()) -> int:
+    """A model through the stages: alpha, beta, its time there, perhaps a canary, production."""
     from gradatim.contract.reading import read_contract
-    from gradatim.projects.demo import BETTER, BRANCH, enter
+    from gradatim.projects.demo import BRANCH, enter
     from gradatim.registry.state import SECONDS_PER_DAY
 
     enter(paths, "develop")
-    if code := _offer(paths, BETTER.name, f"On develop: {BETTER.title[:1].lower()}{BETTER.title[1:]}"):
+    if code := _offer(paths, offer.name, f"On develop: {offer.title[:1].lower()}{offer.title[1:]}"):
         return code
     enter(paths, "staging", merging="develop")
     if code := _release(paths, "develop is merged to staging: the same bytes, so their evidence holds."):
@@ -70,32 +82,66 @@ def _climb(paths: DemoPaths) -> int:
     soaked = (
         time.monotonic() + read_contract(paths.contract).parts.stages["production"].soak * SECONDS_PER_DAY
     )
-    _say(
-        f"\n{click.style('Up to production, the same bytes again, once they were in beta for a while.', bold=True)}"
-    )
+    if canary:
+        _head("What users sent, through the release and the candidate, one beside the other.")
+        if code := _typed(paths, *canary):
+            return code
+    _head("Up to production, the same bytes again, once they were in beta for a while.")
     if _typed(paths, "promote", "production"):
         time.sleep(max(0.0, soaked - time.monotonic()) + 1)  # tags know whole seconds
         if code := _typed(paths, "promote", "production"):
             return code
     enter(paths, BRANCH, merging="staging")
-    if code := _release(paths, "staging is merged to main: all is proven, and v1.1.0 is out already."):
-        return code
-    _say(f"\n{click.style('A fire drill: back to the release before, and forth again.', bold=True)}")
+    return _release(paths, "staging is merged to main: all is proven, and it is out already.")
+
+
+def _drill(paths: DemoPaths) -> int:
+    _head("A fire drill: back to the release before, and forth again.")
     for way in (("--reason", "a drill"), ("--to", "v1.1.0", "--reason", "the drill is over")):
         if code := _typed(paths, "rollback", "production", *way):
             return code
     return _typed(paths, "status")
 
 
+def _deliver(paths: DemoPaths) -> int:
+    """v1.1.0 proven on traffic, packaged and deployed; then v1.2.0, which only traffic finds out, and the way back."""
+    from gradatim.projects.demo import BETTER, CLEANED, PENCIL_REQUESTS, REQUESTS, record_traffic
+
+    record_traffic(paths)
+    _head("v1.0.0 goes where it serves.")
+    if code := _typed(paths, "deploy", "production"):
+        return code
+    before = ("canary", "v1.1.0-beta.1", "--replay", f"../{REQUESTS}", "--stage", "production")
+    if code := _climb(paths, BETTER, before):
+        return code
+    _head("v1.1.0 for a model server, and in the place of v1.0.0.")
+    if code := _typed(paths, "package", "v1.1.0", "--for", "docker") or _typed(paths, "deploy", "production"):
+        return code
+    if code := _climb(paths, CLEANED) or _typed(paths, "deploy", "production"):
+        return code
+    _head("v1.2.0 passed every gate and serves. The next day some people write with a pencil.")
+    after = ("canary", "v1.2.0", "--replay", f"../{PENCIL_REQUESTS}", "--stage", "production", "--roll-back")
+    refused = _typed(paths, *after)
+    if code := _typed(paths, "status"):
+        return code
+    serves = (paths.folder / "serving" / "current").resolve().name
+    _say(f"\nserving/current is {serves}. Who deployed and who rolled back is in git: gradatim history")
+    return 0 if refused == 1 and serves == "v1.1.0" else 1
+
+
 def _typed(paths: DemoPaths, name: str, *arguments: str) -> int:
     """A command as a person types it in the project; what it refuses is told, and its exit code given back."""
     typed = import_module(f"gradatim.commands.{name}").command
     _say(f"$ gradatim {shlex.join((name, *arguments))}")
+    here = Path.cwd()
+    os.chdir(paths.project)
     try:
-        code = typed.main([*arguments, "--contract", str(paths.contract)], standalone_mode=False)
+        code = typed.main([*arguments], standalone_mode=False)
     except GradatimError as error:
         _say(f"error: {error}")
         code = error.exit_code
+    finally:
+        os.chdir(here)
     sys.stdout.flush()
     return int(code or 0)
 
@@ -127,6 +173,10 @@ def _release(paths: DemoPaths, title: str) -> int:
     return code
 
 
+def _head(title: str) -> None:
+    _say(f"\n{click.style(title, bold=True)}")
+
+
 def _say_what_was_shown(paths: DemoPaths, codes: dict[str, int]) -> None:
     from gradatim.projects.demo import BAD, report_of
 
@@ -144,7 +194,8 @@ def _point_onwards(paths: DemoPaths) -> None:
         "  gradatim history              every release and move\n"
         "  gradatim verify v1.1.0        every byte, against tag\n"
         "  gradatim diff v1.0.0 v1.1.0   what changed\n"
-        "See bad models refused: gradatim demo --bad"
+        "See bad models refused: gradatim demo --bad\n"
+        "What comes after a release: gradatim demo --deploy"
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
     from gradatim.contract.delivery import Deploy
     from gradatim.registry.history import Release
+    from gradatim.releasing.deploying import Deployment
 
 
 @click.command("deploy", short_help="Put what a stage holds where it serves.")
@@ -34,11 +35,58 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
       gradatim deploy production --dry-run > manifests/production.yaml    # on Kubernetes, for GitOps
     """
     from gradatim.commands.opening import open_candidate
-    from gradatim.errors import BrokenEvidence, UsageError
-    from gradatim.releasing.deploying import deploy, deployments_of
-    from gradatim.releasing.verification import verify_version
+    from gradatim.releasing.deploying import deployments_of
 
     candidate = open_candidate(contract_path, stage)
+    said, release = _held(candidate, stage)
+    address, manifests = _where(candidate, stage, said, release)
+    if dry_run:
+        record = {"stage": stage, "version": str(release), said.kind: address, "dry_run": True}
+        told = manifests.rstrip() or f"would deploy {release} of {stage}: {said.kind} {address}"
+        options.answer(json_wanted, {**record, "manifests": manifests or None}, told)
+        return 0
+    before = [
+        one for one in deployments_of(candidate.repository, str(release.manifest)) if one.stage == stage
+    ]
+    done = deploy_held(candidate, stage)
+    day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(before[-1].at)) if before else None
+    again = f", as before ({day} by {before[-1].by})" if before else ""
+    options.answer(
+        json_wanted, {**vars(done), "dry_run": False}, f"deployed {release} of {stage}: {done.place}{again}"
+    )
+    return 0
+
+
+def deploy_held(candidate: Candidate, stage: str) -> Deployment:
+    """Put what a stage holds where the contract says; its release is verified first.
+
+    Raises:
+        UsageError: the stage says no place, or holds nothing.
+        BrokenEvidence: the release does not verify.
+        EnvironmentLacks: the place cannot be written, or the command fails.
+    """
+    from gradatim.releasing.deploying import deploy
+
+    said, release = _held(candidate, stage)
+    address, manifests = _where(candidate, stage, said, release)
+    candidate.workspace.prepare()
+    return deploy(
+        candidate.repository,
+        release,
+        stage,
+        said.kind,
+        address,
+        root=candidate.root,
+        retrieved=candidate.workspace.retrieved(str(release.manifest)),
+        told=candidate.approval(stage).told,
+        manifests=manifests,
+    )
+
+
+def _held(candidate: Candidate, stage: str) -> tuple[Deploy, Release]:
+    from gradatim.errors import BrokenEvidence, UsageError
+    from gradatim.releasing.verification import verify_version
+
     said = candidate.contract.parts.stages[stage].deploy
     if said is None:
         raise UsageError(
@@ -54,32 +102,15 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
         raise BrokenEvidence(
             f"{release.tag} is not deployed, since it does not verify. {verified.findings[0]}"
         )
-    address = said.address.replace("{version}", str(release)) if said.kubernetes else said.address
-    manifests = _manifests(candidate, stage, said, release, address) if said.kubernetes else ""
-    if dry_run:
-        record = {"stage": stage, "version": str(release), said.kind: address, "dry_run": True}
-        told = manifests.rstrip() or f"would deploy {release} of {stage}: {said.kind} {address}"
-        options.answer(json_wanted, {**record, "manifests": manifests or None}, told)
-        return 0
-    before = [one for one in deployments_of(candidate.repository, release.manifest) if one.stage == stage]
-    candidate.workspace.prepare()
-    done = deploy(
-        candidate.repository,
-        release,
-        stage,
-        said.kind,
-        address,
-        root=candidate.root,
-        retrieved=candidate.workspace.retrieved(release.manifest),
-        told=candidate.approval(stage).told,
-        manifests=manifests,
-    )
-    day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(before[-1].at)) if before else None
-    again = f", as before ({day} by {before[-1].by})" if before else ""
-    options.answer(
-        json_wanted, {**vars(done), "dry_run": False}, f"deployed {release} of {stage}: {done.place}{again}"
-    )
-    return 0
+    return said, release
+
+
+def _where(candidate: Candidate, stage: str, said: Deploy, release: Release) -> tuple[str, str]:
+    """The address, and on Kubernetes the manifests."""
+    if not said.kubernetes:
+        return said.address, ""
+    address = said.address.replace("{version}", str(release))
+    return address, _manifests(candidate, stage, said, release, address)
 
 
 def _manifests(candidate: Candidate, stage: str, said: Deploy, release: Release, source: str) -> str:

@@ -91,7 +91,7 @@ def deploy(
         raise BrokenEvidence(f"The tag {release.tag} names no manifest: nothing proves which bytes it means.")
     version, manifest = str(release), release.manifest
     if kind == "folder":
-        place = str(swap(repository, release, root / address))
+        place = str(swap(repository, release, (root / address).resolve()))
     elif kind == "kubernetes":
         _run(["kubectl", "apply", "--filename", "-"], root, manifests)
         place = address

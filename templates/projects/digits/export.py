@@ -36,6 +36,8 @@ def graph_of(layers: list[str], weights: dict[str, np.ndarray]) -> onnx.GraphPro
                 node = helper.make_node(
                     "Conv", inputs, [result], pads=[1] * 4, strides=[step, step], kernel_shape=[3, 3]
                 )
+            case ["threshold", level]:
+                node = helper.make_node("ThresholdedRelu", inputs, [result], alpha=float(level))
             case ["relu"]:
                 node = helper.make_node("Relu", inputs, [result])
             case ["pool"]:
