@@ -86,6 +86,12 @@ _TWO = {
     "data": {"evaluation": {"path": "test.npz", "label": "site"}, "inputs": {"x": "x"}},
     "task": {"type": "classification", "labels": [0, 1]},
 }
+_AHEAD: dict[str, Any] = {
+    "model": _FUNCTION["model"],
+    "task": {"type": "forecasting", "output": "scores", "history": "x", "quantiles": [0.1, 0.5, 0.9]},
+    "gates": {},
+    "stages": {"production": {"branch": "main"}},
+}
 _SCORED = {"card": {"benchmark": {"dataset": "team/small", "task": "default", "metric": "accuracy"}}}
 _GOLDEN = {"test": {"abnormal": "skip", "golden": "golden.npz", "tolerance": {"absolute": 0, "relative": 0}}}
 _ROBUST = {"test": {"abnormal": "skip", "robustness": ["feature_noise"], "items": 4}}
@@ -186,6 +192,9 @@ EXAMPLES = {
     "task.labels": Example([0, 1, 2], [2, 1, 0]),
     "task.output": Example("scores", "next", _FUNCTION),
     "task.positive": Example(0, 1, _TWO),
+    "task.history": Example("x", None, _AHEAD),
+    "task.season": Example(1, 2, _AHEAD),
+    "task.quantiles": Example([0.1, 0.5, 0.9], [0.2, 0.5, 0.8], _AHEAD),
     "task.metrics.*.function": Example("scoring:cost", "scoring:gain", _METRIC),
     "task.metrics.*.outputs": Example([], "another", _METRIC),
     "task.lower_is_better": Example(["cost"], [], {**_OWN, **_on("cost", at_most="105% of baseline")}),

@@ -193,6 +193,8 @@ class Rows:
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
         taken = {**dict(task), "labels": task.labels or None, "called": called or {}}
         taken |= {"samples": task.generation.samples, "cut_off": task.generation.cut_off}
+        if judge:  # both errors are measured by the same season
+            taken |= {"season": judge.season, "history": task.history or judge.history}
         taken["scorers"] = judge.scorers if judge else self._scorings(task)
         del taken["metrics"], taken["renamed"], taken["generation"]
         return Task(**taken, own=own, seen=seen)

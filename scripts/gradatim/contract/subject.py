@@ -235,6 +235,19 @@ class TaskSection(Section):
         default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
     )
     lower_is_better: Texts = Field((), description="Own metrics and scorers where less is better.")
+    history: Text | None = Field(
+        None,
+        description="`forecasting`: the input of the model that holds the values before the forecast, in the unit of the "
+        "labels. MASE measures errors by how these change.",
+    )
+    season: int = Field(
+        1, ge=1, description="`forecasting`: after how many steps values come again: 12 for months of a year."
+    )
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (),
+        description="`forecasting`: the levels of the model's quantiles, in the order of its output's last axis.",
+        examples=[[0.1, 0.5, 0.9]],
+    )
     scorers: Scorers = Field(
         default_factory=dict,
         description="`generation`: how answers are scored, by names of the table of scorers (a list will do) or by functions of "
@@ -281,6 +294,13 @@ class TaskSection(Section):
                     f"`{scoring.name}` needs `generation: {{samples: {scoring.k}}}` or more, and a `temperature`"
                 )
         return self
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rising(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if list(quantiles) != sorted(set(quantiles)):
+            raise ValueError("quantiles rise from the lowest to the highest, each once")
+        return quantiles
 
     @model_validator(mode="after")
     def _renamed_labels(self) -> TaskSection:

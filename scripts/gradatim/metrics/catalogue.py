@@ -18,6 +18,7 @@ TASKS = (
     "token_classification",
     "segmentation",
     "regression",
+    "forecasting",
     "ranking",
     "embedding",
     "language_modelling",
@@ -142,6 +143,19 @@ _REGRESSION = _table(
     Metric("r2", "share of the target's variance that is explained", True),
 )
 
+_FORECASTING = _table(
+    Metric(
+        "mase",
+        "mean absolute error over that of the seasonal naive forecast in the history",
+        False,
+        fraction=False,
+    ),
+    Metric("smape", "mean of 2 |error| / (|truth| + |forecast|), from 0 to 200 %", False),
+    Metric("pinball", "mean pinball loss of the quantiles, in the unit of the target", False, fraction=False),
+    _REGRESSION["mae"],
+    _REGRESSION["rmse"],
+)
+
 _RANKING = _table(
     Metric(
         "ndcg_at_10", "gain of the 10 highest items of a list, as a share of the best order's (any k)", True
@@ -174,6 +188,7 @@ _BY_TASK = {
     "token_classification": _TOKEN_CLASSIFICATION,
     "segmentation": _SEGMENTATION,
     "regression": _REGRESSION,
+    "forecasting": _FORECASTING,
     "ranking": _RANKING,
     "embedding": _EMBEDDING,
     "language_modelling": _LANGUAGE_MODELLING,

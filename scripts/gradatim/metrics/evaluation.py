@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.embedding import EmbeddingScorer
+from gradatim.metrics.forecasting import ForecastingScorer
 from gradatim.metrics.generation import GenerationScorer
 from gradatim.metrics.language import LanguageScorer
 from gradatim.metrics.multilabel import MultilabelScorer
@@ -52,6 +53,7 @@ _SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
     "token_classification": TokenScorer,
     "segmentation": SegmentationScorer,
     "regression": RegressionScorer,
+    "forecasting": ForecastingScorer,
     "ranking": RankingScorer,
     "embedding": EmbeddingScorer,
     "language_modelling": LanguageScorer,

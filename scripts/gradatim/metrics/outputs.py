@@ -15,6 +15,9 @@ from gradatim.metrics.task import Task
 SEEN = "seen:"
 """What the names of outputs begin with that are kept, as they are, for own metrics to see."""
 
+SCALE = f"{SEEN}{SEEN}scale"
+"""The output that holds what each item's forecast is measured by."""
+
 IGNORED = -100
 """The label of a position that does not count (the usual convention of token tasks)."""
 
@@ -70,8 +73,8 @@ def reduce_batch(
     Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
     each token, segmentation the best class of each pixel. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
     where there is one. A map (a number for each pixel) is laid flat, so that items may differ in size. Language
-    models keep each item's summed negative log-likelihood and its number of scored tokens; of generated text its scores are
-    kept beside it. What own metrics name is kept as it is, under names of its own.
+    models keep each item's summed negative log-likelihood and its number of scored tokens; a forecast
+    the change from season to season in its history; of generated text its scores are kept beside it. What own metrics name is kept as it is, under names of its own.
 
     Args:
         outputs: by name, [b, ...].
@@ -105,6 +108,8 @@ def _kept_for_the_task(
     mask = inputs.get("attention_mask")
     if task.type == "regression":
         return {name: _laid_flat(values)}
+    if task.type == "forecasting" and task.history is not None:
+        return {name: values, SCALE: _naive_error(task, task.history, inputs)}
     if task.type == "segmentation":
         return {name: _laid_flat(_best_classes(task, values, labels, name))}
     if task.type == "embedding" and values.ndim == 3:
@@ -131,6 +136,27 @@ def reduce_labels(task: Task, labels: Any) -> Any:
     return (
         _laid_flat(labels) if task.type in ("regression", "segmentation") and labels is not None else labels
     )
+
+
+def _naive_error(task: Task, history: str, inputs: Mapping[str, Array]) -> NDArray[np.float64]:
+    """Mean absolute error of the seasonal naive forecast within each item's history, [b]: MASE's denominator [1]_.
+
+    .. [1] Hyndman, Koehler (2006), International Journal of Forecasting 22(4).
+    """
+    if history not in inputs:
+        raise InvalidInput(
+            f"The model has no input `{history}`. It takes: {', '.join(inputs)}. Name the one that holds the values before the "
+            "forecast under `task: history:`, or leave that out and do without MASE."
+        )
+    past = np.asarray(inputs[history], np.float64)
+    if past.ndim > 2 and max(past.shape[1:]) * past.shape[0] == past.size:  # one series, beside axes of 1
+        past = past.reshape(past.shape[0], -1)
+    if past.ndim != 2 or past.shape[1] <= task.season:
+        raise InvalidInput(
+            f"The history `{history}` is {list(past.shape)}; MASE needs one series an item, [items, steps], of more steps than "
+            f"the season ({task.season}). Say `task: {{season: 1}}` or name another input, or leave `history` out."
+        )
+    return np.asarray(np.abs(past[:, task.season :] - past[:, : -task.season]).mean(axis=1))
 
 
 def _laid_flat(rows: Array) -> Any:

@@ -37,8 +37,8 @@ class RegressionScorer:
         if column.names or truth.names:
             whose = f"`{name}` gives" if column.names else "the labels are"
             raise InvalidInput(f"Regression needs numbers, and {whose} text.")
-        self._said, self._wanted = _flat(column), _flat(truth)
-        _refuse_other_sizes(name, self._said, self._wanted)
+        self._said, self._wanted = flat(column), flat(truth)
+        refuse_other_sizes(name, self._said, self._wanted)
         finite(self._said.values, name)
         finite(self._wanted.values, "label")
         self._is_map = self._said.offsets is not None or self._said.values.shape[1] > _MOST_TARGETS
@@ -52,7 +52,7 @@ class RegressionScorer:
     def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Labels and predictions as an own metric gets them: [n]; [n, d] for several numbers an item; where their
         count differs, an object array [n] of arrays [d]."""
-        return _plain(self._wanted), _plain(self._said)
+        return plain(self._wanted), plain(self._said)
 
     def samples(self, metric: str, rows: NDArray[np.int64], place: int | None, units: Units) -> MetricSamples:
         """One metric on some rows."""
@@ -62,16 +62,7 @@ class RegressionScorer:
             return mean_samples(metric, self._items[rows, 1], units, False, low_limit=0.0)
         squares = self._items[rows, 2]
         if metric == "rmse":
-            terms = units.sums([np.ones(rows.shape[0]), squares])
-            return MetricSamples(
-                metric,
-                float(np.sqrt(squares.mean())),
-                False,
-                units.count,
-                terms=terms,
-                statistic=_root,
-                low_limit=0.0,
-            )
+            return root_mean_square(squares, units)
         if metric == "r2":
             return self._r2_of_map(rows, units) if self._is_map else self._r2(rows, units)
         return absent(metric, True, f"{metric} is not known for regression")
@@ -123,6 +114,13 @@ class RegressionScorer:
         )
 
 
+def root_mean_square(squares: Floats, units: Units) -> MetricSamples:
+    """``rmse`` out of the mean squared error of each row, float64 [rows]."""
+    terms = units.sums([np.ones(squares.shape[0]), squares])
+    value = float(np.sqrt(squares.mean()))
+    return MetricSamples("rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0)
+
+
 def _root(sums: Floats) -> Floats:
     return np.asarray(np.sqrt(sums[:, 1] / np.maximum(sums[:, 0], 1)))
 
@@ -133,7 +131,7 @@ def _share_explained(sums: Floats) -> Floats:
     return np.asarray(1 - sums[:, 3] / spread)
 
 
-def _flat(column: Column) -> Column:
+def flat(column: Column) -> Column:
     """The numbers of every item side by side: [n, d], or [sum of counts] with offsets."""
     values = column.values
     if column.offsets is None:
@@ -143,8 +141,13 @@ def _flat(column: Column) -> Column:
     return Column(values.reshape(-1), column.offsets * int(np.prod(values.shape[1:])))
 
 
-def _refuse_other_sizes(name: str, said: Column, wanted: Column) -> None:
-    counts, other = _counts(said), _counts(wanted)
+def refuse_other_sizes(name: str, said: Column, wanted: Column) -> None:
+    """Answers and labels need as many numbers in each item, and one at least.
+
+    Raises:
+        InvalidInput: they have not; names the row.
+    """
+    counts, other = counts_of(said), counts_of(wanted)
     if np.array_equal(counts, other):
         if not counts.all():
             raise InvalidInput(f"Row {int(np.argmin(counts))} of `{name}` has no number to judge.")
@@ -156,7 +159,8 @@ def _refuse_other_sizes(name: str, said: Column, wanted: Column) -> None:
     )
 
 
-def _counts(column: Column) -> NDArray[np.int64]:
+def counts_of(column: Column) -> NDArray[np.int64]:
+    """How many numbers each item of a flat column has, [n]."""
     if column.offsets is not None:
         return np.diff(column.offsets)
     return np.full(column.values.shape[0], column.values.shape[1], np.int64)
@@ -164,14 +168,14 @@ def _counts(column: Column) -> NDArray[np.int64]:
 
 def _by_item(said: Column, wanted: Column) -> Floats:
     """[n, 5]: see ``RegressionScorer._items``; read piece by piece."""
-    counts = _counts(said)
+    counts = counts_of(said)
     found = np.empty((counts.shape[0], 5))
     found[:, 0] = counts
     row_bytes = 8 * int(counts.mean()) if counts.shape[0] else 1
     for rows in chunks(counts.shape[0], row_bytes):
         starts = np.concatenate([[0], np.cumsum(counts[rows])[:-1]])
-        truth = _numbers(wanted, rows)
-        errors = _numbers(said, rows) - truth
+        truth = numbers_of(wanted, rows)
+        errors = numbers_of(said, rows) - truth
         parts = (np.abs(errors), errors**2, truth, truth**2)
         for place, numbers in enumerate(parts, 1):
             found[rows, place] = np.add.reduceat(numbers, starts)
@@ -181,7 +185,7 @@ def _by_item(said: Column, wanted: Column) -> Floats:
     return found
 
 
-def _numbers(column: Column, rows: slice) -> Floats:
+def numbers_of(column: Column, rows: slice) -> Floats:
     """The numbers of some items, one after the other."""
     if column.offsets is not None:
         first, last = int(column.offsets[rows.start]), int(column.offsets[rows.stop])
@@ -189,7 +193,8 @@ def _numbers(column: Column, rows: slice) -> Floats:
     return np.asarray(column.values[rows], np.float64).reshape(-1)
 
 
-def _plain(column: Column) -> NDArray[Any]:
+def plain(column: Column) -> NDArray[Any]:
+    """A flat column as an own metric gets it: [n], [n, d], or an object array [n] of arrays [d]."""
     if column.offsets is not None:
         rows = np.empty(len(column), object)
         rows[:] = [column.item(row) for row in range(len(column))]

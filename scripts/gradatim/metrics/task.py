@@ -39,6 +39,9 @@ class Task:
         over: the labels that means over classes go over, where a model is compared with one that knows others; None
             takes every label there is.
         called: what the candidate calls labels of the release that it would replace, by the name there.
+        history: forecasting: the input that holds the values before the forecast.
+        season: forecasting: steps after which values come again.
+        quantiles: forecasting: the levels of the model's quantiles, in their order; empty for a point forecast.
         causal: language modelling: position t predicts token t + 1 (False: token t, as masked models do).
     """
 
@@ -51,6 +54,9 @@ class Task:
     seen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
     neighbours: tuple[int, ...] = (10,)
+    history: str | None = None
+    season: int = 1
+    quantiles: tuple[float, ...] = ()
     causal: bool = True
     scorers: tuple[Scoring, ...] = ()
     samples: int = 1

@@ -18,6 +18,7 @@ from gradatim.signature import Signature, TensorSpec
 LABELS = (
     "label", "labels", "target", "targets", "y", "class", "category", "y_test", "y_true", "species", "sentiment", "intent",
     "answer", "truth", "ground_truth", "gold", "tags", "ner_tags", "mask", "masks", "segmentation", "segmentation_mask", "seg",
+    "future", "horizon",
 )  # fmt: skip
 """Names that a label column goes by, the surest first."""
 
@@ -25,7 +26,7 @@ QUERIES = ("query", "qid")
 """Words in the name of a column whose rows of one value are a list to be ranked."""
 
 _GROUPS = (
-    *QUERIES, "user", "patient", "subject", "speaker", "document", "session", "customer", "person", "group",
+    *QUERIES, "user", "patient", "subject", "speaker", "document", "session", "customer", "person", "group", "series",
 )  # fmt: skip
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _HEAD = 256

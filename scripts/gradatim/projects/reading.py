@@ -12,11 +12,12 @@ _SPELLED_OUT = 40  # longer lists of mere numbers stay out of the contract: the 
 
 @dataclass(frozen=True)
 class TaskGuess:
-    """A task as the contract states it: ``labels`` and ``output`` are empty where they go without saying."""
+    """A task as the contract states it: what goes without saying is empty."""
 
     type: str
     labels: tuple[Label, ...] = ()
     output: str | None = None
+    history: str | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ VOID = 255
 
 _SETS = "multilabel_classification"
 
+_HISTORY = ("history", "past", "context", "lookback")
+"""Words in the name of an input that holds the values before a forecast."""
+
 _ITEMS = ("item", "product", "movie", "doc", "document", "passage", "article", "song", "book", "video")
 """Words in the name of a column of what is ranked or recommended."""
 
@@ -45,6 +48,9 @@ def recognise(
     labels = None if facts is None or facts.labels is None else _squeezed(facts.labels)
     asked = None if seen is None or seen.labels is None else _squeezed(seen.labels)
     readings: list[Reading] = []
+    known = seen.signature if seen is not None else signature
+    if labels is not None and facts is not None and known is not None:
+        readings += _forecasts(facts, labels, outputs, known)
     if labels is not None and (labels.dtype == object or labels.ndim > 1):
         readings += _of_many_labels(labels, asked, outputs, names)
     elif labels is not None and facts is not None:
@@ -77,6 +83,20 @@ def _lists(facts: DataFacts, labels: NDArray[Any], outputs: Sequence[OutputFacts
         if output.floats and output.width in (1, None) and (asked or items):
             why = f"the rows of one `{facts.group}` have a score each"
             yield Reading(TaskGuess("ranking", output=output.stated), why, asked)
+
+
+def _forecasts(
+    facts: DataFacts, labels: NDArray[Any], outputs: Sequence[OutputFacts], signature: Signature
+) -> Iterator[Reading]:
+    """The steps that follow a history, [n, steps], each with its number."""
+    history = next((spec.name for spec in signature.inputs if names_one(spec.name, _HISTORY)), None)
+    series = facts.group is not None and names_one(facts.group, ("series",))
+    if history is None and not series:
+        return
+    for output in outputs or [UNKNOWN]:
+        if output.floats and labels.dtype.kind == "f" and output.width in (labels[0].size, None):
+            why = f"`{history}` holds what came before" if history else "the rows belong to series"
+            yield Reading(TaskGuess("forecasting", output=output.stated, history=history), why)
 
 
 def _of_many_labels(

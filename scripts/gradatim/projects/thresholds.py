@@ -59,6 +59,8 @@ def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]
         return {"f1_micro": {"not_worse_than": "baseline", "by": margin}}
     if kind == "segmentation":
         return {"miou": {"not_worse_than": "baseline", "by": "2%"}}
+    if kind == "forecasting":
+        return {"mase" if reading.task.history else "smape": {"not_worse_than": "baseline", "by": "3%"}}
     if kind == "ranking":
         return {"ndcg_at_10": {"not_worse_than": "baseline", "by": "2%"}}
     if kind == "regression":

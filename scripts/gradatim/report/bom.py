@@ -27,6 +27,7 @@ _SUPERVISED = (
     "token_classification",
     "segmentation",
     "regression",
+    "forecasting",
     "ranking",
 )
 _MODEL = "model"
