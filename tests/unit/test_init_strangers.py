@@ -1,0 +1,98 @@
+"""`gradatim init` on projects that nobody tuned it for, each the trait of a real one that it did not understand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from init_project import contract_of, graph_file, questions, table
+
+from gradatim.projects.init import propose
+
+
+def test_two_columns_of_text_are_a_pair_for_a_model_that_brings_its_tokenizer(tmp_path):
+    """As models of entailment and paraphrase: a premise and a hypothesis, in the order of the file."""
+    pytest.importorskip("transformers")
+    from small_transformer import texts, write_bert
+
+    write_bert(tmp_path / "model")
+    found, truth = texts(("sport", "money"), 40, seed=3)
+    other, _ = texts(("sport", "money"), 40, seed=4)
+    rows = [
+        {"pairID": f"p{place}", "premise": one, "hypothesis": two, "gold_label": label}
+        for place, (one, two, label) in enumerate(zip(found, other, truth, strict=True))
+    ]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    proposal = propose(tmp_path)
+    data = contract_of(proposal).parts.data
+    assert data.inputs == {"text": ["premise", "hypothesis"]}
+    assert data.label == "gold_label"
+    assert proposal.corruptions
+    assert not proposal.notes
+
+
+def test_the_texts_are_found_among_other_columns(tmp_path):
+    pytest.importorskip("transformers")
+    from small_transformer import texts, write_bert
+
+    write_bert(tmp_path / "model")
+    found, truth = texts(("sport", "money"), 60, seed=3)
+    stars = np.random.default_rng(0).integers(1, 6, 60)
+    rows = [[place, one, star, label] for place, (one, star, label) in enumerate(zip(found, stars, truth, strict=True))]
+    table(tmp_path / "test.csv", ["id", "review_body", "stars", "topic"], rows)
+    proposal = propose(tmp_path)
+    data = contract_of(proposal).parts.data
+    assert (data.inputs, data.label) == ({"text": "review_body"}, "topic")
+    assert not proposal.notes
+
+
+def test_the_label_of_a_network_that_says_no_width_is_the_column_without_which_it_answers(tmp_path):
+    """As weights with code: nothing but trying tells that the last column of a table is no feature."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 1), torch.nn.Sigmoid())
+    save_file(net.state_dict(), str(tmp_path / "weights.safetensors"))
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self):\n"
+        "        super().__init__(nn.Linear(6, 1), nn.Sigmoid())\n"
+    )
+    rows = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    with torch.no_grad():
+        truth = (net(torch.from_numpy(rows))[:, 0].numpy() > 0.5).astype(int)
+    header = [*(f"v{place}" for place in range(6)), "is_fraud"]
+    table(tmp_path / "test.csv", header, [[*row, label] for row, label in zip(rows.tolist(), truth, strict=True)])
+    proposal = propose(tmp_path)
+    parts = contract_of(proposal).parts
+    assert (parts.data.label, parts.task.type) == ("is_fraud", "classification")
+    assert not proposal.notes
+    assert not questions(proposal)
+
+
+def test_names_of_tags_are_read_from_the_list_beside(tmp_path):
+    draw = np.random.default_rng(0)
+    tokens = draw.integers(0, 5, (80, 6))
+    graph_file(
+        tmp_path / "tagger.onnx", [("ids", "int64", ["batch", 6])], [("logits", "float32", ["batch", 6, 5])],
+        [("Gather", ["table", "ids"], ["logits"])], {"table": np.eye(5, dtype=np.float32)},
+    )  # fmt: skip
+    (tmp_path / "tags.txt").write_text("O\nPER\nLOC\nORG\nMISC\n")
+    np.savez(tmp_path / "test.npz", ids=tokens, tags=tokens)
+    task = contract_of(propose(tmp_path)).parts.task
+    assert (task.type, task.labels) == ("token_classification", ("O", "PER", "LOC", "ORG", "MISC"))
+
+
+def test_data_that_are_no_use_are_told_with_the_reason(tmp_path):
+    """As pictures beside a table of their names: nothing was said but that no data were found."""
+    graph_file(
+        tmp_path / "model.onnx", [("image", "float32", ["batch", 4])], [("points", "float32", ["batch", 4])],
+        [("Identity", ["image"], ["points"])], {},
+    )  # fmt: skip
+    table(tmp_path / "labels.csv", ["file", "x1", "y1"], [[f"images/{n}.png", n / 9, n / 7] for n in range(30)])
+    np.save(tmp_path / "sensors.npy", np.zeros((30, 4), np.float32))
+    notes = " ".join(propose(tmp_path).notes)
+    assert "labels.csv" in notes
+    assert "sensors.npy" in notes
+    assert ".npz" in notes
