@@ -26,7 +26,7 @@ def test_two_columns_of_text_are_a_pair_for_a_model_that_brings_its_tokenizer(tm
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     proposal = propose(tmp_path)
     data = contract_of(proposal).parts.data
-    assert data.inputs == {"text": ["premise", "hypothesis"]}
+    assert data.inputs == {"text": ("premise", "hypothesis")}
     assert data.label == "gold_label"
     assert proposal.corruptions
     assert not proposal.notes
@@ -39,11 +39,14 @@ def test_the_texts_are_found_among_other_columns(tmp_path):
     write_bert(tmp_path / "model")
     found, truth = texts(("sport", "money"), 60, seed=3)
     stars = np.random.default_rng(0).integers(1, 6, 60)
-    rows = [[place, one, star, label] for place, (one, star, label) in enumerate(zip(found, stars, truth, strict=True))]
+    rows = [
+        [place, one, star, label]
+        for place, (one, star, label) in enumerate(zip(found, stars, truth, strict=True))
+    ]
     table(tmp_path / "test.csv", ["id", "review_body", "stars", "topic"], rows)
     proposal = propose(tmp_path)
     data = contract_of(proposal).parts.data
-    assert (data.inputs, data.label) == ({"text": "review_body"}, "topic")
+    assert (data.inputs, data.label) == ({"text": ("review_body",)}, "topic")
     assert not proposal.notes
 
 
@@ -63,7 +66,11 @@ def test_the_label_of_a_network_that_says_no_width_is_the_column_without_which_i
     with torch.no_grad():
         truth = (net(torch.from_numpy(rows))[:, 0].numpy() > 0.5).astype(int)
     header = [*(f"v{place}" for place in range(6)), "is_fraud"]
-    table(tmp_path / "test.csv", header, [[*row, label] for row, label in zip(rows.tolist(), truth, strict=True)])
+    table(
+        tmp_path / "test.csv",
+        header,
+        [[*row, label] for row, label in zip(rows.tolist(), truth, strict=True)],
+    )
     proposal = propose(tmp_path)
     parts = contract_of(proposal).parts
     assert (parts.data.label, parts.task.type) == ("is_fraud", "classification")
@@ -90,9 +97,11 @@ def test_data_that_are_no_use_are_told_with_the_reason(tmp_path):
         tmp_path / "model.onnx", [("image", "float32", ["batch", 4])], [("points", "float32", ["batch", 4])],
         [("Identity", ["image"], ["points"])], {},
     )  # fmt: skip
-    table(tmp_path / "labels.csv", ["file", "x1", "y1"], [[f"images/{n}.png", n / 9, n / 7] for n in range(30)])
+    table(
+        tmp_path / "labels.csv", ["file", "x1", "y1"], [[f"images/{n}.png", n / 9, n / 7] for n in range(30)]
+    )
     np.save(tmp_path / "sensors.npy", np.zeros((30, 4), np.float32))
     notes = " ".join(propose(tmp_path).notes)
     assert "labels.csv" in notes
-    assert "sensors.npy" in notes
+    assert "The single files in this folder" in notes
     assert ".npz" in notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,7 +177,9 @@ def _with_data(
         return replace(next(iter((*fed, *usable)), choice), notes=tuple(notes))
     troubles: list[Trouble] = []
     # the last may be fed all the same: a folder of a language model brings what makes tokens of text
-    for made in (*fed[:_MOST_TRIED], *_preprocessed(usable, functions), *usable[: not fed]):
+    for made in (
+        *fed[:_MOST_TRIED], *_labelled(root, fed), *_preprocessed(usable, functions), *usable[: not fed]
+    ):  # fmt: skip
         made, seen = _asked(made, trial)
         if isinstance(seen, Seen):
             told = (*notes, *_about(made))
@@ -259,12 +262,28 @@ def _usable(
         try:
             facts = look_into(data.path, root, choice.signature)
         except GradatimError as error:
-            if data.role is not None:
-                notes.append(f"{data.path} was left out: {error}")
+            notes.append(f"{data.path} was left out: {error}")
             continue
         if data.role is None and facts.label is None and (not choice.exists or facts.unfed):
+            lacking = ", ".join(f"`{name}`" for name in facts.unfed)
+            feeds = f", and none feeds {lacking}" if lacking else ""
+            notes.append(
+                f"{data.path} was left out: no column of it is known to be the label{feeds}. A row an item, with every input "
+                "and its label, is what is judged; for one file of all that: .npz, .csv, .parquet or .jsonl."
+            )
             continue
         yield data, facts
+
+
+def _labelled(root: Path, fed: Sequence[Choice]) -> Iterator[Choice]:
+    """Tables without a known label for a model that says no width: but for their last, or first, number they may fit."""
+    for made in fed:
+        facts, inputs = made.facts, made.signature.inputs if made.signature else ()
+        if facts is None or facts.label is not None or len(inputs) != 1 or inputs[0].shape is not None:
+            continue
+        for column in (facts.columns[-1], facts.columns[0]):
+            with contextlib.suppress(GradatimError):
+                yield replace(made, facts=look_into(str(made.evaluation), root, made.signature, column))
 
 
 def _preprocessed(usable: Sequence[Choice], functions: tuple[FoundFunction, ...]) -> Iterator[Choice]:

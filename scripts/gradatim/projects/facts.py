@@ -22,6 +22,13 @@ LABELS = (
 )  # fmt: skip
 """Names that a label column goes by, the surest first."""
 
+_PAIRS = {
+    ("premise", "hypothesis"), ("question", "context"), ("question", "sentence"), ("question", "answer"),
+    ("question", "passage"), ("query", "passage"), ("query", "document"), ("query", "text"), ("claim", "evidence"),
+    ("source", "target"), ("anchor", "positive"), ("left", "right"),
+}  # fmt: skip
+"""Names of two columns that are read together; those that end in 1 and 2, or a and b, are as well."""
+
 QUERIES = ("query", "qid")
 """Words in the name of a column whose rows of one value are a list to be ranked."""
 
@@ -75,11 +82,12 @@ class DataFacts:
         return 0 if self.labels is None or self.labels.ndim != 1 else len(np.unique(self.labels))
 
 
-def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
+def look_into(path: str, root: Path, signature: Signature | None, label: str | None = None) -> DataFacts:
     """Read a data set's columns, its labels, and a few rows as the model would get them.
 
     Args:
         signature: what the model takes; None, or without inputs, when that is not known.
+        label: the label column, where it is to be tried; else it is recognised.
 
     Raises:
         InvalidInput: it is broken or empty.
@@ -90,16 +98,21 @@ def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
     is_folder = (root / path).is_dir()
     plain = open_data(path, root=root, label=_label_of_folder(path, root) if is_folder else None)
     specs = () if signature is None else signature.inputs
-    label = plain.label or _named_label(plain.columns, specs)
+    text = None if signature is None else signature.text
+    label = label or plain.label or _named_label(plain.columns, specs)
     heads = _heads(path, root, plain.lengths, label)
     free = [name for name in heads if name != label]
     slices, group = _roles(path, root, free, specs, heads)
+    if text is not None and slices and not [n for n in free if _is_text(heads[n]) and n not in slices]:
+        slices = slices[:-1]  # something must be left to read
     if label is None and (last := _last_number(specs, [n for n in free if n not in (*slices, group)], heads)):
         label = last
     if label is None and slices and (told := _label_among(path, root, slices, signature)):
         label, slices = told, tuple(name for name in slices if name != told)
     free = [name for name in free if name not in (*slices, group, label, "path", "sampling_rate")]
     inputs, unfed, left = _feeding(specs, free, heads, is_table=_is_table(path))
+    if text is not None and unfed and (read := _texts(text, free, heads)) is not None:
+        inputs, unfed, left = read, (), []
     if len(specs) > 1:  # of a table: what feeds the model may tell its rows apart, too
         words = [spec.name for spec in specs if spec.dtype == "str" and spec.name in free]
         slices += tuple(_of_few_values(path, root, [name for name in words if heads[name].ndim == 1]))
@@ -119,7 +132,7 @@ def look_into(path: str, root: Path, signature: Signature | None) -> DataFacts:
                 slices=slices,
                 group=group,
             )
-            example = opened.head(_HEAD).inputs[specs[0].name]
+            example = next(iter(opened.head(_HEAD).inputs.values()))
         except GradatimError:
             unfed = tuple(spec.name for spec in specs)
     rows = plain.lengths[label] if label else max(plain.lengths.values(), default=0)
@@ -287,6 +300,24 @@ def _feeding(
             left.remove(chosen)
     unfed = tuple(spec.name for spec in unnamed if spec.name not in inputs)
     return inputs, unfed, left
+
+
+def _texts(
+    text: TensorSpec, free: Sequence[str], heads: Mapping[str, NDArray[Any]]
+) -> dict[str, str | list[str]] | None:
+    """The column that a model with a tokenizer reads, or the pair of columns; None where there is no text."""
+    if text.name in free:
+        return {}
+    words = [name for name in free if heads[name].ndim == 1 and _is_text(heads[name])]
+    words = [name for name in words if not re.search(r"(id|index|key)$", name.lower())] or words
+    if len(words) == len(free) == 1:
+        return {}
+    if tuple(name.lower() for name in words) in _PAIRS or (
+        len(words) == 2 and re.sub(r"[\W_]*[12ab]$", "", words[0]) == re.sub(r"[\W_]*[12ab]$", "", words[1])
+    ):
+        return {text.name: words}
+    sizes = {name: sum(len(value) for value in heads[name].tolist()) for name in words}
+    return {text.name: max(words, key=lambda name: sizes[name])} if words else None
 
 
 def _richest(names: Sequence[str], heads: Mapping[str, NDArray[Any]], *, alone: bool) -> str | None:

@@ -38,9 +38,10 @@ def corruptions_for(signature: Signature | None, facts: DataFacts | None) -> tup
         return ()
     from gradatim.perturb.modality import modality_of
 
-    unsaid = TensorSpec("", "unknown", None)
+    read = signature.text if facts.example.dtype.kind in "UO" else None
+    taken = read or next(iter(signature.inputs), TensorSpec("", "unknown", None))
     try:
-        return _CORRUPTIONS[modality_of(next(iter(signature.inputs), unsaid), facts.example).kind]
+        return _CORRUPTIONS[modality_of(taken, facts.example).kind]
     except GradatimError:
         return ()
 

@@ -87,6 +87,7 @@ class Findings:
         label_lists: files that may hold the names of labels.
         weights: files that only a function of the user's could make a model of.
         contracts: contracts in folders below, which hold models of their own that are not among ``models``.
+        loose: folders of images, sounds or arrays that are no class folders: their labels are not known.
         notes: sentences for the user.
     """
 
@@ -96,6 +97,7 @@ class Findings:
     label_lists: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     contracts: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[FoundData, ...]:
@@ -152,8 +154,9 @@ class _Sorting:
 
     def findings(self) -> Findings:
         class_folders = [folder.parent for folder in self._with_items if folder.parts]
-        for parent in {one for one in class_folders if class_folders.count(one) > 1}:
-            self._data.append(FoundData(str(parent), role_of(str(parent))))
+        parents = {one for one in class_folders if class_folders.count(one) > 1}
+        self._data += [FoundData(str(parent), role_of(str(parent))) for parent in parents]
+        loose = sorted(str(folder) for folder in self._with_items if folder.parent not in parents)
         return Findings(
             tuple(sorted(self._models, key=_model_order)),
             tuple(sorted(self._pickles)),
@@ -161,6 +164,7 @@ class _Sorting:
             tuple(sorted(self._labels)),
             tuple(sorted(self._weights, key=lambda path: (len(PurePosixPath(path).parts), path))),
             tuple(sorted(self.contracts)),
+            tuple(loose),
             tuple(self.notes),
         )
 

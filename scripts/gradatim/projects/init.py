@@ -130,6 +130,12 @@ def _draft(
             "No data for evaluation were found, whose names say test, eval, validation or holdout: nothing but the size is "
             "judged without them."
         )
+        if found.loose:
+            where = ", ".join("this folder" if name == "." else name for name in found.loose[:3])
+            notes.append(
+                f"The single files in {where} are no data set, since nothing says what is right for each: put them into one "
+                "subfolder a class, or their arrays and labels into one .npz, a row an item."
+            )
     if choice.evaluation and reading is None:
         notes.append(
             f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-WORDS = ("label", "class", "categor", "names", "synset", "id2label")
+WORDS = ("label", "class", "categor", "names", "tags", "synset", "id2label")
 """Words that the name of such a file holds."""
 
 SUFFIXES = (".txt", ".json", ".names", ".labels")
