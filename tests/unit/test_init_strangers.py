@@ -105,3 +105,34 @@ def test_data_that_are_no_use_are_told_with_the_reason(tmp_path):
     assert "labels.csv" in notes
     assert "The single files in this folder" in notes
     assert ".npz" in notes
+
+
+@pytest.mark.parametrize("scale", ["0 to 1", "-1 to 1"])
+def test_what_stands_between_pictures_and_a_model_is_found_by_trying_and_written(tmp_path, scale):
+    """As any classifier of photographs: files in class folders, larger than the model's input, and a scale nobody noted."""
+    image = pytest.importorskip("PIL.Image")
+    draw = np.random.default_rng(0)
+    for name, channel in (("apple", 0), ("leaf", 1), ("sky", 2)):
+        for place in range(20):
+            pixels = draw.integers(0, 60, (12, 10, 3)).astype(np.uint8)
+            pixels[..., channel] += 60
+            path = tmp_path / "data" / "test" / name / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.fromarray(pixels).save(path)
+    # a channel scores where its mean is about that of the bright ones in one scale; in any other the last class always wins
+    middle = {"0 to 1": 0.353, "-1 to 1": -0.294}[scale]
+    graph_file(
+        tmp_path / "model.onnx", [("pixels", "float32", ["n", 3, 8, 8])], [("scores", "float32", ["n", 3])],
+        [("GlobalAveragePool", ["pixels"], ["pooled"]), ("Flatten", ["pooled"], ["flat"]), ("Sub", ["flat", "middle"], ["off"]),
+         ("Abs", ["off"], ["far"]), ("Min", ["far", "reach"], ["cut"]), ("Sub", ["bias", "cut"], ["scores"])],
+        {"middle": np.array([middle], np.float32), "reach": np.array([0.1], np.float32),
+         "bias": np.array([0, 0.005, 0.01], np.float32)},
+    )  # fmt: skip
+    proposal = propose(tmp_path)
+    assert not (tmp_path / "pictures.py").exists()
+    contract = contract_of(proposal)
+    assert contract.parts.data.preprocess == "pictures:prepare"
+    assert f"scaled {scale}." in (tmp_path / "pictures.py").read_text()
+    assert contract.parts.task.labels == ("apple", "leaf", "sky")
+    assert contract.parts.test.robustness
+    assert not proposal.notes, proposal.notes

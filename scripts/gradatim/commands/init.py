@@ -47,6 +47,7 @@ def command(folder: Path | None, force: bool, task: str | None, ci: str | None, 
       gradatim init models/digits --ci gitlab
     """
     from gradatim.projects.init import CONTRACT, propose, refuse_if_there, write
+    from gradatim.projects.pictures import MODULE
     from gradatim.projects.text import render
 
     root = (folder or Path.cwd()).absolute()
@@ -60,6 +61,9 @@ def command(folder: Path | None, force: bool, task: str | None, ci: str | None, 
         return 0
     path = write(proposal, force=force)
     click.echo(f"wrote {options.shown(path)}", err=True)
+    if proposal.choice.module is not None:
+        told = f"{options.shown(path.with_name(MODULE))}, which makes the model's numbers of pictures"
+        click.echo(f"wrote {told}", err=True)
     for line in _seen(proposal):
         click.echo(options.row(f"  {line[:7]}", line[7:]), err=True)
     if proposal.versioned:

@@ -12,6 +12,7 @@ import yaml
 
 from gradatim.checks.rehearsal import Seen
 from gradatim.errors import GradatimError
+from gradatim.projects import pictures
 from gradatim.projects.facts import DataFacts, look_into
 from gradatim.projects.feeding import given_inputs
 from gradatim.projects.finding import Findings, FoundData, FoundModel
@@ -44,6 +45,7 @@ class Choice:
         given: inputs that the data do not feed, by name: ``carry`` an output, or a constant ``value``.
         guessed: whether nothing but their contents says that the data are for evaluation.
         preprocess: the function between the data and the model.
+        module: the source of that function, where it is to be written (``pictures.MODULE``).
         seen: what the model said to some rows; None when it could not be asked.
         further: paths of other data that it could be evaluated on.
         grave: why it could not be asked, where it is no fault of the data's.
@@ -60,6 +62,7 @@ class Choice:
     given: dict[str, dict[str, Any]] | None = None
     guessed: bool = False
     preprocess: str | None = None
+    module: str | None = None
     seen: Seen | None = None
     further: tuple[str, ...] = ()
     grave: tuple[str, ...] = ()
@@ -184,10 +187,17 @@ def _with_data(
         if isinstance(seen, Seen):
             told = (*notes, *_about(made))
             made = replace(made, seen=seen, further=_further(made, fed), notes=told)
-            return made if made.signature and made.signature.inputs else _declared(made, seen.signature)
+            if made.signature is None or not made.signature.inputs:
+                return _declared(made, seen.signature)
+            answered = made.signature.outputs or seen.signature.outputs
+            return replace(made, signature=replace(made.signature, outputs=answered))
         troubles.append(seen)
         if seen.grave:
             break
+    if not any(trouble.grave for trouble in troubles):
+        pictured = _pictured(root, usable[0], trial)
+        if pictured is not None:
+            return replace(pictured, notes=(*notes, *_about(pictured), *pictured.notes))
     chosen = (*fed, *usable)[0]
     grave = tuple(trouble.reason for trouble in troubles if trouble.grave)
     return replace(chosen, grave=grave, notes=(*notes, *_about(chosen), *_not_fed(chosen, troubles)))
@@ -236,6 +246,38 @@ def _declared(choice: Choice, signature: Signature) -> Choice:
         for spec in signature.inputs
     }
     return replace(choice, signature=signature, given=given)
+
+
+def _pictured(root: Path, choice: Choice, trial: Tryout) -> Choice | None:
+    """The model with a module that makes numbers of pictures, where by one way of it the model is right."""
+    from gradatim.models import model_files
+
+    facts = choice.facts
+    if (
+        choice.model is None
+        or facts is None
+        or "image" not in facts.columns
+        or (root / pictures.MODULE).exists()
+    ):
+        return None
+    files = [file.relative_to(root).as_posix() for file in model_files(root / choice.model.path)]
+    bare = replace(facts, inputs={}, unfed=())
+    made = replace(choice, facts=bare, given={}, preprocess=pictures.REFERENCE)
+    tried: list[tuple[pictures.Preparation, Seen, Path]] = []
+    for place, way in enumerate(pictures.preparations(choice.signature)):
+        twin = pictures.lay_beside(root, files, way.source, trial.scratch / f"twin-{place}")
+        trial.move(twin)
+        seen = trial.look(made.text())
+        if isinstance(seen, Seen):
+            tried.append((way, seen, twin))
+    best = pictures.best([(way, pictures.rightness(seen)) for way, seen, _ in tried])
+    if best is None:
+        trial.move(root)
+        return None
+    way, doubt = best
+    seen, twin = next((seen, twin) for each, seen, twin in tried if each is way)
+    trial.move(twin)
+    return replace(made, module=way.source, seen=seen, notes=(doubt,) if doubt else ())
 
 
 def _evaluated_on(choice: Choice, data: FoundData, facts: DataFacts) -> Choice:

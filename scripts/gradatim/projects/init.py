@@ -10,7 +10,7 @@ from pathlib import Path
 from gradatim.ci import contracts
 from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
 from gradatim.files import cannot_write, write_text
-from gradatim.projects import ladder
+from gradatim.projects import ladder, pictures
 from gradatim.projects.choosing import Choice, choose
 from gradatim.projects.feeding import corruptions_for
 from gradatim.projects.finding import Findings, FoundModel, look_around
@@ -66,7 +66,7 @@ def propose(root: Path, task: str | None = None) -> Proposal:
 
 
 def write(proposal: Proposal, *, force: bool = False) -> Path:
-    """Write the contract into the proposal's folder.
+    """Write the contract into the proposal's folder, and the module that it names where that was proposed, too.
 
     Args:
         proposal: what ``propose`` found.
@@ -83,6 +83,8 @@ def write(proposal: Proposal, *, force: bool = False) -> Path:
             shutil.copyfile(path, path.with_name(f"{CONTRACT}.bak"))
         except OSError as error:
             raise cannot_write(path.with_name(f"{CONTRACT}.bak"), error) from error
+    if proposal.choice.module is not None:
+        write_text(path.with_name(pictures.MODULE), proposal.choice.module)
     write_text(path, render(proposal))
     return path
 

@@ -68,6 +68,15 @@ class Tryout:
         self._log.close()
         self._scratch.cleanup()
 
+    @property
+    def scratch(self) -> Path:
+        """A folder that is removed in the end."""
+        return Path(self._scratch.name)
+
+    def move(self, folder: Path) -> None:
+        """Try contracts of another folder from now on."""
+        self._path = folder / self._path.name
+
     def opened(self, text: str) -> Signature | Trouble:
         """What the model of a contract says of its inputs and outputs."""
         found = self._ask("open", text)
@@ -91,7 +100,7 @@ class Tryout:
 
     @property
     def _arrays(self) -> Path:
-        return Path(self._scratch.name) / "arrays.npz"
+        return self.scratch / "arrays.npz"
 
     def _ask(self, do: str, text: str) -> dict[str, Any] | Trouble:
         process = self._process = self._process or self._start()
