@@ -39,12 +39,13 @@ stages:
 
 @dataclass
 class Runner(Laptop):
-    """A laptop that may say that it runs a pull request from a fork."""
+    """A laptop that may say that it runs a pull request, from a fork or of the repository's own."""
 
     fork: bool = False
+    pull: bool = False
 
     def place(self) -> Place | None:
-        return Place(branch="topic", target="main", fork=True) if self.fork else None
+        return Place(branch="topic", target="main", fork=self.fork) if self.fork or self.pull else None
 
 
 @dataclass
