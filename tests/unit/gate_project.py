@@ -45,7 +45,9 @@ class Runner(Laptop):
     pull: bool = False
 
     def place(self) -> Place | None:
-        return Place(branch="topic", target="main", fork=self.fork) if self.fork or self.pull else None
+        if not (self.fork or self.pull):
+            return None
+        return Place(branch="topic", target="main", fork=self.fork, bare=self.pull)
 
 
 @dataclass

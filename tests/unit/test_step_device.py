@@ -47,9 +47,12 @@ def pull_request(project: GateProject) -> Candidate:
 def test_a_pull_request_of_a_model_for_a_gpu_passes_with_its_timings_waiting_and_a_release_does_not(
     project: GateProject,
 ) -> None:
-    project.contract("accuracy: {at_least: 50%}\nlatency_p50: {at_most: 20 ms}\nlatency_floor: {not_slower_than: baseline, by: 3%}")
+    project.contract(
+        "accuracy: {at_least: 50%}\nlatency_p50: {at_most: 20 ms}\nlatency_floor: {not_slower_than: baseline, by: 3%}"
+    )
     path = project.root / "gradatim.yml"
     path.write_text(path.read_text().replace("path: model.onnx", "path: model.onnx, device: cuda"))
+    path.write_text(path.read_text() + "evaluate: {runner: gpu}\nrunners: {gpu: [self-hosted, gpu]}\n")
     for step in ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate"):
         done = run_step(step, pull_request(project))
         assert done.code == 0, done.summary
@@ -57,7 +60,7 @@ def test_a_pull_request_of_a_model_for_a_gpu_passes_with_its_timings_waiting_and
     assert waiting.keys() == {"latency_p50", "latency_floor", "latency_mean", "latency_p95"}
     assert "waits for a GPU" in waiting["latency_p50"].text
     judged = run_step("gate", project.release())
-    assert judged.code != 0, "evidence that waits is no evidence for a release"
+    assert judged.code != 0, "what waits is no evidence for a release"
     with pytest.raises(EnvironmentLacks, match="GPU"):
         run_step("benchmark", project.release())
 

@@ -18,6 +18,8 @@ from gradatim.progress import Progress, Silent
 if TYPE_CHECKING:
     from gradatim.metrics.task import Task
 
+_WAITS = "it waits for a GPU, which no pull request gets; it is measured once this is merged"
+
 
 @dataclass
 class Candidate(Identity):
@@ -69,6 +71,11 @@ class Candidate(Identity):
     def replaced(self) -> Replaced:
         """The release that it would replace."""
         return Replaced(self, self.forms, self.workspace)
+
+    @property
+    def waits(self) -> str | None:
+        """Why what a GPU alone can measure may be missing, in a pull request, which may get none; None where it must be there."""
+        return _WAITS if self.bare and self.device("benchmark") != "cpu" else None
 
     def model_of(self, name: str) -> Model:
         """How a form of the candidate is opened, or the baseline: by its name."""

@@ -63,7 +63,19 @@ class Identity:
     @property
     def machine(self) -> ReadContract:
         """The contract whose device and threads count at the step at work."""
-        return self.contract.at(self.step, self.stage) if self.step else self.contract
+        return self.contract.on(self.device(self.step)) if self.step else self.contract
+
+    @property
+    def bare(self) -> bool:
+        """Whether a pull request is at work that gets no runner of the contract's choosing."""
+        place = self.place_if_any()
+        return place.bare or place.fork
+
+    def device(self, step: str) -> str:
+        """Where a step runs the model; without a runner of its own on the processor, timing apart."""
+        if self.bare and step != "benchmark":
+            return "cpu"
+        return self.contract.parts.device_of(step, self.stage)
 
     @property
     def name(self) -> str:

@@ -53,6 +53,11 @@ class Workspace:
         return self.folder / ".lock"
 
     @property
+    def selftest(self) -> Path:
+        """What this machine's own timings said of it."""
+        return self.folder / "selftest.json"
+
+    @property
     def build_log(self) -> Path:
         """What the build command printed."""
         return self.folder / "build.log"

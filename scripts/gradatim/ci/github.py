@@ -47,6 +47,7 @@ class GitHub:
             tag=env.get("GITHUB_REF_NAME") if is_tag else None,
             target=env.get("GITHUB_BASE_REF") or queued.removeprefix("refs/heads/") or None,
             fork=bool(pull) and head.get("full_name") != base.get("full_name"),
+            bare=bool(pull or queued),
             actor=env.get("GITHUB_ACTOR"),
             url=self._run_url(),
         )

@@ -18,6 +18,7 @@ class Place:
         tag: the tag that started the run, if one did.
         target: the branch that a pull request would merge into.
         fork: whether the code comes from a fork, and so must not be trusted with anything.
+        bare: whether it gets no runner that the contract names, for its code is not reviewed yet; so it may have no GPU.
         actor: who started the run, to be recorded with promotions and rollbacks.
         url: the run's page.
     """
@@ -26,6 +27,7 @@ class Place:
     tag: str | None = None
     target: str | None = None
     fork: bool = False
+    bare: bool = False
     actor: str | None = None
     url: str | None = None
 

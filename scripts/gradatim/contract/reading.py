@@ -55,9 +55,8 @@ class ReadContract:
         """Stage names, lowest first."""
         return tuple(self.parts.stages)
 
-    def at(self, step: str, stage: str | None) -> ReadContract:
-        """The contract as a step takes it: the model on the device that the step runs it on."""
-        device = self.parts.device_of(step, stage)
+    def on(self, device: str) -> ReadContract:
+        """The contract with the model on another device, as a step may run it."""
         if device == self.parts.model.device:
             return self
         model = self.parts.model.model_copy(update={"device": device})

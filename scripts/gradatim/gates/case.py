@@ -85,6 +85,7 @@ class Case:
         forms: among how many forms of the candidate, none of them proven yet, the one to release may be chosen.
         noun: what an item is: ``samples``, ``images``, ``documents``.
         baseline_name: what the baseline is called in texts: ``v1.0.0``.
+        waits: why what a GPU alone can measure may wait; None where it must be there.
     """
 
     variant: str
@@ -100,6 +101,7 @@ class Case:
     forms: int = 1
     noun: str = "samples"
     baseline_name: str = "the baseline"
+    waits: str | None = None
 
     def measurement(self, label: str, variant: str | None = None) -> Measurement | None:
         """The measurement of this name, ``recall[class=8]``, None when nobody took it.

@@ -51,7 +51,7 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
     _prove_failures(results, proving, case)
     results += _vetoes(vetoes, case)
     if on_inconclusive == "warn":
-        results = [replace(r, blocking=r.verdict is not Verdict.INCONCLUSIVE) for r in results]
+        results = [replace(r, blocking=False) if r.verdict is Verdict.INCONCLUSIVE else r for r in results]
     return results
 
 

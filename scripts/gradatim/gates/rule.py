@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from gradatim.metrics import catalogue
 from gradatim.metrics.catalogue import Metric
 
 Bound = Literal["at_least", "at_most", "not_worse", "keep"]
@@ -16,6 +17,9 @@ FLOOR = "latency_floor"
 
 GUARDS = ("latency_mean", "latency_p95")
 """What stands beside a comparison of the floor, unless the contract has a gate of its own on it."""
+
+USUAL_MARGIN = 0.03
+"""How much slower a candidate may be where nobody says."""
 
 _COMPARING = ("cosine", "agreement", "negative_flips")
 
@@ -106,6 +110,18 @@ def tolerated(rule: Rule, meaning: Metric) -> float:
     """How much more time than the baseline's a comparison of timings lets pass: 0.03; less than 0 where it must be faster."""
     factor = share(rule, meaning)
     return (1 / factor if meaning.higher_is_better else factor) - 1
+
+
+def paired_margins(rules: Iterable[Rule]) -> dict[str, float]:
+    """The strictest margin of time that a gate sets on each metric, as a fraction; the usual one of the floor where none does."""
+    found: dict[str, float] = {}
+    for rule in rules:
+        meaning = catalogue.find(rule.metric, "")
+        if rule.bound in ("not_worse", "keep") and meaning is not None and meaning.slower:
+            margin = tolerated(rule, meaning)
+            if margin > 0:  # "faster by" is no question of this kind
+                found[rule.metric] = min(margin, found.get(rule.metric, margin))
+    return found or {FLOOR: USUAL_MARGIN}
 
 
 def kept(amount: float, *, higher_is_better: bool) -> float:

@@ -20,13 +20,13 @@ def limit(gate: Gate, case: Case) -> GateResult:
     """A plain number against a plain number: size, parameters, memory."""
     mine = case.measurement(gate.name)
     if mine is None or mine.value is None:
-        return _missing(gate, mine)
+        return _missing(gate, case, mine)
     rule, meaning = gate.rule, gate.meaning
     threshold, old = rule.amount, None
     if gate.compares:
         theirs = case.measurement(gate.name, BASELINE)
         if theirs is None or theirs.value is None:
-            return _missing(gate, theirs, f"{case.baseline_name} has no measured {gate.noun}")
+            return _missing(gate, case, theirs, f"{case.baseline_name} has no measured {gate.noun}")
         old = theirs.value
         threshold = old * share(rule, meaning)
     at_most = rule.bound == "at_most" or (rule.bound != "at_least" and not meaning.higher_is_better)
@@ -55,7 +55,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
         unmeasured = (case.measurement(gate.name, whose) for whose in (case.variant, BASELINE))
         lacking = next((found for found in unmeasured if found is not None and found.reason), None)
         if lacking is not None:
-            return _missing(gate, lacking)
+            return _missing(gate, case, lacking)
         return gate.result(
             null_verdict(gate.rule),
             f"There is no paired timing of {gate.rule.metric}. Run `gradatim benchmark`, which times candidate and baseline side by side.",
@@ -144,7 +144,7 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
     elif mine is not None and mine.value is not None:
         value, n, low, high = mine.value, mine.n, mine.low, mine.high
     else:
-        return _missing(gate, mine)
+        return _missing(gate, case, mine)
     if low is None or high is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
@@ -187,7 +187,10 @@ def meets(gate: Gate, value: float) -> bool:
     return value >= gate.rule.amount if gate.rule.bound == "at_least" else value <= gate.rule.amount
 
 
-def _missing(gate: Gate, found: Measurement | None, what: str | None = None) -> GateResult:
+def _missing(gate: Gate, case: Case, found: Measurement | None, what: str | None = None) -> GateResult:
+    if case.waits is not None and found is not None and found.reason == case.waits:
+        text = f"{gate.name}: {case.waits}."
+        return gate.result(Verdict.INCONCLUSIVE, text, blocking=False)
     step = _STEPS.get(gate.meaning.kind, "evaluate")
     if gate.rule.metric == "memory":
         step = "benchmark"

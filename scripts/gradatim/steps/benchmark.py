@@ -11,18 +11,15 @@ from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.files import digest_of, write_json
-from gradatim.gates.rule import FLOOR, tolerated
+from gradatim.gates.rule import paired_margins
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics import catalogue
-from gradatim.timing.machine import this_machine
+from gradatim.timing.machine import has_gpu, this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
 
     from gradatim.timing.paired import Question
     from gradatim.timing.result import PairedResult
-
-_MARGIN = 0.03
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
@@ -34,18 +31,28 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "contract": candidate.digests.part("model", "benchmark"),
         "margins": digest_of(_margins(candidate)),
         "code": candidate.digests.code(),
-        "machine": this_machine().kind,
+        "machine": digest_of(candidate.waits) if _waits(candidate) else this_machine().kind,
     }
+
+
+def _waits(candidate: Candidate) -> bool:
+    """Whether there is no GPU here and need not be one."""
+    return candidate.waits is not None and not has_gpu()
 
 
 def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
     from gradatim.timing.decision import LOOKS
     from gradatim.timing.paired import compare
+    from gradatim.timing.result import unmeasured
 
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.data_set("evaluation") is None:
         return Outcome("no evaluation data in the contract to time with", subjects)
+    if _waits(candidate):
+        candidate.workspace.benchmark.unlink(missing_ok=True)
+        nothing = tuple(one for name in subjects for one in unmeasured(name, str(candidate.waits)))
+        return Outcome("waits for a GPU, which no pull request gets", subjects, measurements=nothing)
     settings = candidate.contract.parts.benchmark
     variants = {variant.name: variant.path for variant in candidate.forms.all}
     baseline = candidate.replaced.path
@@ -113,15 +120,8 @@ def _questions(variants: Iterable[str], margins: Mapping[str, float], *, release
 
 
 def _margins(candidate: Candidate) -> dict[str, float]:
-    """The strictest margin of time that a gate sets on each metric; the usual one of the floor where none does."""
-    found: dict[str, float] = {}
-    for rule in candidate.contract.rules_for(candidate.stage):
-        meaning = catalogue.find(rule.metric, "")
-        if rule.bound in ("not_worse", "keep") and meaning is not None and meaning.slower:
-            margin = tolerated(rule, meaning)
-            if margin > 0:  # "faster by" is no question of this kind
-                found[rule.metric] = min(margin, found.get(rule.metric, margin))
-    return found or {FLOOR: _MARGIN}
+    """The margin of each metric that a question is about."""
+    return paired_margins(candidate.contract.rules_for(candidate.stage))
 
 
 def _summary(result: PairedResult, against: str) -> str:

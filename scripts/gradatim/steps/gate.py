@@ -281,6 +281,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         reuse=_reuse(candidate),
         noun=_noun(candidate),
         baseline_name=base.label if base else "the baseline",
+        waits=candidate.waits,
     )
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from gradatim.errors import UsageError
 from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds
+from gradatim.gates.rule import USUAL_MARGIN
 from gradatim.gates.verdict import Verdict
 
 LOOKS = (6, 10, 16, 24, 36)
 """Rounds after which the question may be answered."""
 
-MARGIN = 0.03
+MARGIN = USUAL_MARGIN
 
 
 class Decision(enum.Enum):
@@ -70,14 +71,17 @@ def look(differences: Sequence[float], margin: float = MARGIN, alarm: float | No
             f"The alarm ({alarm:g}) and the margin ({margin:g}) of a comparison must be 0 <= alarm <= margin."
         )
     mean, low, high = mean_bounds(differences, SEQUENTIAL_ALPHA)
-    decision = Decision.UNDECIDED
-    if low > math.log1p(alarm):
-        decision = Decision.SLOWER
-    elif high < 0:
-        decision = Decision.FASTER
-    elif high < math.log1p(margin):
-        decision = Decision.NOT_SLOWER
+    decision = decide(low, high, margin, alarm)
     return Look(len(differences), math.exp(mean), math.exp(low), math.exp(high), decision)
+
+
+def decide(low: float, high: float, margin: float, alarm: float) -> Decision:
+    """What an interval of ln(candidate / baseline) says, by ``look``'s rule."""
+    if low > math.log1p(alarm):
+        return Decision.SLOWER
+    if high < 0:
+        return Decision.FASTER
+    return Decision.NOT_SLOWER if high < math.log1p(margin) else Decision.UNDECIDED
 
 
 def default_alarm(margin: float) -> float:

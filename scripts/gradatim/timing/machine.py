@@ -68,6 +68,11 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def has_gpu() -> bool:
+    """Whether a GPU of NVIDIA's is attached, as its driver shows one: also to WSL, and on a Jetson."""
+    return any(found for kind in ("nvidia[0-9]*", "dxg", "nvgpu") for found in Path("/dev").glob(kind))
+
+
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 
 

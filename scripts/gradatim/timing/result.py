@@ -257,10 +257,18 @@ def _ratios(pair: PairedComparison) -> Iterator[Measurement]:
         )
 
 
+_UNITS = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", "energy": "J"}
+
+
+def unmeasured(name: str, reason: str) -> tuple[Measurement, ...]:
+    """All that a benchmark measures of a contestant, where it measured nothing."""
+    units = {**_UNITS, "memory": "B"}
+    return tuple(Measurement(metric, name, None, unit, reason=reason) for metric, unit in units.items())
+
+
 def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
     """Every statistic of a call, ``throughput``, ``memory``, ``energy``."""
-    units = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", "energy": "J"}
-    for metric, unit in units.items():
+    for metric, unit in _UNITS.items():
         rounds = len(one.by_round.get("latency_mean" if metric == "throughput" else metric, ()))
         level = one.level(metric)
         if level is not None:
