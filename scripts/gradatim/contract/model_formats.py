@@ -73,6 +73,7 @@ _ROWS = (
         suffixes=(".pt2",),
         extra="torch",
         packages=("torch",),
+        modules=("torch.export.pt2_archive._package", "torch.export._trace"),
         library="pytorch",
     ),
     ModelFormat(
