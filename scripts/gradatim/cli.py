@@ -39,6 +39,7 @@ VERBS: dict[str, str] = {
     "report": "Render the report of the last run again.",
     "schema": "The contract's JSON Schema, for editors.",
     "protect": "Set branch rules, tag rules and environments on GitHub.",
+    "selftest": "How far can this machine's timings be trusted?",
     "doctor": "Find traps in the CI around the contract.",
     "completion": "Let your shell complete gradatim's commands and options.",
     "render": "Write the file of a CI system for the contract.",

@@ -15,7 +15,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +25,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from small_models import digits, write_cnn
 
-from gradatim.gates.latency import paired_timing
-from gradatim.gates.rule import GUARDS
+from gradatim.gates.rule import FLOOR
+from gradatim.timing.chances import Trials
 from gradatim.timing.contestant import Contestant, save_inputs
-from gradatim.timing.decision import LOOKS, Decision, look
+from gradatim.timing.decision import LOOKS
 from gradatim.timing.machine import this_machine
 from gradatim.timing.paired import Question, compare
 
 SLOWDOWNS = (0.0, 0.01, 0.03, 0.05, 0.1)
 TRIALS = 1000
 MARGIN = 0.03
-_STRETCH = 3
 _RUN = 6
 Array = NDArray[np.float64]
 
@@ -64,24 +63,6 @@ def measure(rounds: int) -> tuple[dict[str, Array], dict[str, Array], float]:
         {who: np.asarray(values) for who, values in means.items()},
         each,
     )
-
-
-def ours(differences: Mapping[str, Array], slowdown: float, draw: np.random.Generator) -> tuple[str, int]:
-    """The gate's verdict on one trial, and after how many rounds."""
-    n = len(differences["latency_floor"])
-    starts = draw.integers(0, n, LOOKS[-1] // _STRETCH)
-    places = (starts[:, None] + np.arange(_STRETCH)).ravel() % n
-    floor = differences["latency_floor"][places] + math.log1p(slowdown)
-    for rounds in LOOKS:
-        decision = look(list(floor[:rounds]), MARGIN).decision
-        if decision is not Decision.UNDECIDED:
-            break
-    for guard in GUARDS:
-        series = differences[guard][places[:rounds]] + math.log1p(slowdown)
-        bounds = paired_timing(list(series), 1.0).bounds()
-        if bounds is not None and bounds[1] > math.log1p(MARGIN):
-            return "FAIL", rounds
-    return decision.verdict.value, rounds
 
 
 def others() -> dict[str, Callable[[Array, Array], bool]]:
@@ -124,12 +105,11 @@ def main(rounds: int = 72) -> int:
     heads = ["rule", *(f"+{100 * slowdown:g} %" for slowdown in SLOWDOWNS)]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     found = []
+    trials = Trials(differences, FLOOR, LOOKS[-1], TRIALS)
     for slowdown in SLOWDOWNS:
-        draw = np.random.default_rng(int(1000 * slowdown))
-        verdicts = [ours(differences, slowdown, draw) for _ in range(TRIALS)]
-        shares = [100 * sum(v == which for v, _ in verdicts) / TRIALS for which in ("FAIL", "INCONCLUSIVE")]
-        seconds = each * float(np.mean([rounds for _, rounds in verdicts]))
-        found.append((f"{shares[0]:.1f} %", f"{shares[1]:.1f} %", f"{seconds:.0f} s"))
+        chance = trials.chance(MARGIN, slowdown)
+        shares = (f"{100 * share:.1f} %" for share in (chance.refused, chance.undecided))
+        found.append((*shares, f"{each * chance.rounds:.0f} s"))
     for what, row in zip(("refused", "undecided", "mean time"), zip(*found, strict=True), strict=True):
         print(f"| this gate, 3 %: {what} | {' | '.join(row)} |")
     for name, alarms in others().items():

@@ -32,7 +32,7 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
 
     rows = plan_gates(candidate)
     obstacles = rehearse(candidate)
-    rows = [_held_up(candidate, row, obstacles) for row in rows]
+    rows = [_as_measured_here(candidate, _held_up(candidate, row, obstacles)) for row in rows]
     beside = [o for o in obstacles if not any(str(o.error) in row.text for row in rows)]
     code = (
         2 if any(not row.possible for row in rows) else max((o.error.exit_code for o in obstacles), default=0)
@@ -77,6 +77,15 @@ def _held_up(candidate: Candidate, row: PlanRow, obstacles: Sequence[Obstacle]) 
                 row, possible=False, text=f"{row.wanted}; one batch already stops: {obstacle.error}"
             )
     return row
+
+
+def _as_measured_here(candidate: Candidate, row: PlanRow) -> PlanRow:
+    """The row of a comparison of timings with what `gradatim selftest benchmark` found on this machine, where it was run."""
+    from gradatim.checks.selftest import Selftest
+
+    found = Selftest.read(candidate.workspace.selftest) if row.possible and row.needed else None
+    told = None if found is None else found.of(row.gate)
+    return row if told is None else replace(row, text=f"{row.text} {told}")
 
 
 def _mark(row: PlanRow) -> tuple[str, str]:
