@@ -53,6 +53,8 @@ def test_a_pull_request_of_a_model_for_a_gpu_passes_with_its_timings_waiting_and
     path = project.root / "gradatim.yml"
     path.write_text(path.read_text().replace("path: model.onnx", "path: model.onnx, device: cuda"))
     path.write_text(path.read_text() + "evaluate: {runner: gpu}\nrunners: {gpu: [self-hosted, gpu]}\n")
+    path.write_text(path.read_text().replace("test: {", "test: {pytest: test_mine.py, runner: gpu, "))
+    (project.root / "test_mine.py").write_text("def test_mine(model):\n    assert model.device == 'cpu'\n")
     for step in ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate"):
         done = run_step(step, pull_request(project))
         assert done.code == 0, done.summary

@@ -31,6 +31,10 @@ class Digests:
         """Digest of some parts of the contract."""
         return digest_of(self.contract.parts.model_dump(mode="json", include=set(parts)))
 
+    def device(self, device: str) -> str | None:
+        """Digest of the device that a step runs the model on; None for the processor."""
+        return None if device == "cpu" else digest_of(device)
+
     def data(self, which: str) -> str:
         """Digest of a data set's bytes and of how it is read."""
         chosen = self.contract.data_set(which)

@@ -93,6 +93,7 @@ def check_release(candidate: Candidate, shards: Sequence[Part] = ()) -> Outcome:
                 top=candidate.top,
                 model=variant.path,
                 baseline=baseline,
+                device=candidate.device("test"),
                 timeout=settings.timeout,
                 log=candidate.workspace.test_log(variant.name),
             )

@@ -25,6 +25,7 @@ MODEL_VARIABLE = "GRADATIM_MODEL"
 """Environment variable: the model file or folder that the fixture ``model`` opens."""
 
 BASELINE_VARIABLE = "GRADATIM_BASELINE"
+DEVICE_VARIABLE = "GRADATIM_DEVICE"
 """Environment variable: the file or folder that the fixture ``baseline`` opens; empty when nothing was released."""
 
 _GROUP = "pytest"
@@ -57,6 +58,7 @@ def run_user_tests(
     top: Path,
     model: Path | str,
     baseline: Path | str | None,
+    device: str = "cpu",
     timeout: float,
     log: Path | None = None,
 ) -> list[Check]:
@@ -74,6 +76,7 @@ def run_user_tests(
         top: the folder above which nothing is the user's own: the repository around the contract.
         model: what the fixture ``model`` opens.
         baseline: what the fixture ``baseline`` opens; None when nothing was released before.
+        device: what both run on.
         timeout: seconds for all of them together.
         log: the file that keeps all that pytest printed.
 
@@ -94,7 +97,7 @@ def run_user_tests(
         ]
         began = time.perf_counter()
         code, output = _run(command, contract.parent, Path(scratch) / "output", timeout, {
-            MODEL_VARIABLE: str(model), BASELINE_VARIABLE: str(baseline or ""),
+            MODEL_VARIABLE: str(model), BASELINE_VARIABLE: str(baseline or ""), DEVICE_VARIABLE: device,
         })  # fmt: skip
         if log is not None:
             write_text(log, output)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gradatim.checks.user_tests import BASELINE_VARIABLE, MODEL_VARIABLE
+from gradatim.checks.user_tests import BASELINE_VARIABLE, DEVICE_VARIABLE, MODEL_VARIABLE
 from gradatim.errors import BrokenEvidence, GradatimError
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def gradatim_release(pytestconfig: pytest.Config) -> Candidate:
 
     with _in_words():
         contract = read_contract(find_contract(pytestconfig.getoption("--gradatim-contract")))
-        return Candidate(contract, ci.detect())
+        device = os.environ.get(DEVICE_VARIABLE)
+        return Candidate(contract.on(device) if device else contract, ci.detect())
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from typing import Protocol, cast
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
-from gradatim.files import digest_of
 from gradatim.pipeline.graph import STEPS
 from gradatim.shard import Shard
 
@@ -49,5 +48,5 @@ def step_module(name: str) -> StepModule:
 def inputs_of(name: str, candidate: Candidate) -> dict[str, str]:
     """Hex digest by name of everything that a step's evidence rests on, this kit among it."""
     found = {**step_module(name).depends_on(candidate), "gradatim": candidate.digests.kit}
-    device = candidate.device(name) if STEPS[name].heavy else "cpu"
-    return found if device == "cpu" else {**found, "device": digest_of(device)}
+    device = candidate.digests.device(candidate.device(name)) if STEPS[name].heavy else None
+    return {**found, "device": device} if device else found
