@@ -378,6 +378,7 @@ def told(found: Outcome, candidate: Candidate) -> object:
         [(check["name"], check["verdict"]) for check in details.get("checks", ())],
         [(trial["name"], trial.get("size"), trial.get("quality")) for trial in details.get("trials", ())],
         [(one["name"], one["threads"], one["items"], len(one["by_round"]["latency_floor"])) for one in timed],
+        [one["metric"] for one in details.get("grounds", {}).get("samples", ()) if "outcomes" in f"{one}"],
         [amount for amount, where in work if not timed and "trials" not in details],
         [(path.name, arrays(path)) for path in files.values() if path.suffix == ".npz"],
     ]
@@ -390,6 +391,7 @@ def arrays(path: Path) -> dict[str, Any]:
 
 RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "compress", "benchmark")}
 RUNS["test of a compressed form"] = compressed
+RUNS["publish, as gate lets it tell"] = step("gate")
 LOOKS = (
     rules,
     surroundings,
