@@ -189,7 +189,9 @@ def test_a_release_rebuilt_around_another_model_fails_by_its_signature_alone(
     assert verify_folder(folder, signatures=Signatures()).findings, "it covers other bytes, whoever signed"
     assert problems(verify_folder(folder, signatures=demanding(key))) == {"bad signature"}
     other = write_key(tmp_path / "other", "other")
-    (folder / SIGNATURE_FILE).write_bytes(signing_with(other)(forged) or b"")
+    signed = signing_with(other)(forged)
+    for name, data in {SIGNATURE_FILE: signed.signature or b"", **signed.attested}.items():
+        (folder / name).write_bytes(data)
     assert verify_folder(folder).holds, "without a key nobody can tell"
     found = verify_folder(folder, signatures=demanding(key))
     assert problems(found) == {"bad signature"}
@@ -461,7 +463,7 @@ def test_whoever_loses_a_race_for_the_same_release_takes_the_winners_signature(
     publishers = {place: FolderPublisher(tmp_path / "releases", root=place) for place in (repo, other)}
     sign = signing_with(key)
 
-    def sign_late(release: ReleaseFiles) -> bytes | None:
+    def sign_late(release: ReleaseFiles) -> ReleaseFiles:
         publish(Repository.find(other), release_files(other, OLDER), [publishers[other]], sign=sign)
         return sign(release)
 
@@ -475,8 +477,9 @@ def test_a_signature_that_somebody_left_in_the_ledger_first_does_not_pass(tmp_pa
     repo = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
     files = release_files(repo, OLDER)
     other = signing_with(write_key(tmp_path / "other", "other"))(files)
+    left = {SIGNATURE_FILE: other.signature or b"", **other.attested}
     ledger = open_ledger(Repository.find(repo), files.manifest.digest)
-    update = ledger.adding({f"{OLDER}/{SIGNATURE_FILE}": other or b""}, "1 +0000")
+    update = ledger.adding({f"{OLDER}/{name}": data for name, data in left.items()}, "1 +0000")
     assert update is not None
     git(repo, "update-ref", update.ref, update.new)
     with pytest.raises(BrokenEvidence, match="another key"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from gradatim.evidence.manifest import FileEntry, Manifest, hash_files, refuse_collisions, safe_path
 from gradatim.evidence.release_record import (
+    ATTESTATION_FILES,
     EVIDENCE_FILE,
     MANIFEST_FILE,
     RECORD_FILE,
@@ -32,6 +33,7 @@ class ReleaseFiles:
         manifest: the model's files.
         sources: where each file's bytes come from, by its path in the release.
         signature: the file ``release.sig``; None for an unsigned release.
+        attested: the attestations that were signed with it, by the name of the file.
     """
 
     tag: str
@@ -39,11 +41,12 @@ class ReleaseFiles:
     manifest: Manifest
     sources: Mapping[str, Source]
     signature: bytes | None = None
+    attested: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def signable(self) -> tuple[FileEntry, ...]:
         """What a signature covers: every file but itself, ``release.json`` included, sorted by path."""
-        return signable(self.manifest, self.record)
+        return signable(self.manifest, self.record, self.attested)
 
     @cached_property
     def entries(self) -> tuple[FileEntry, ...]:
@@ -59,25 +62,32 @@ class ReleaseFiles:
         kept = {
             entry.path: self._read(entry.path) for entry in self.record.files if entry.path != MANIFEST_FILE
         }
+        kept |= self.attested
         return kept if self.signature is None else {**kept, SIGNATURE_FILE: self.signature}
 
-    def with_signature(self, signature: bytes | None) -> ReleaseFiles:
-        """The same release, signed; with None, unsigned."""
-        sources = {path: source for path, source in self.sources.items() if path != SIGNATURE_FILE}
-        if signature is not None:
-            sources[SIGNATURE_FILE] = signature
-        return replace(self, sources=sources, signature=signature)
+    def with_signature(
+        self, signature: bytes | None, attested: Mapping[str, bytes] | None = None
+    ) -> ReleaseFiles:
+        """The same release, signed, with what was attested of it; with None, unsigned."""
+        given = dict(attested or {})
+        signed = given if signature is None else {**given, SIGNATURE_FILE: signature}
+        others = (SIGNATURE_FILE, *ATTESTATION_FILES)
+        sources = {path: source for path, source in self.sources.items() if path not in others}
+        return replace(self, sources={**sources, **signed}, signature=signature, attested=given)
 
     def _read(self, path: str) -> bytes:
         source = self.sources[path]
         return source if isinstance(source, bytes) else source.read_bytes()
 
 
-def signable(manifest: Manifest, record: ReleaseRecord) -> tuple[FileEntry, ...]:
+def signable(
+    manifest: Manifest, record: ReleaseRecord, attested: Mapping[str, bytes]
+) -> tuple[FileEntry, ...]:
     """Every file of a release but its signature, ``release.json`` included, sorted by path."""
     data = record.to_bytes()
     own = FileEntry(RECORD_FILE, len(data), record.digest)
-    return tuple(sorted([*manifest.files, *record.files, own], key=lambda entry: entry.path))
+    others = [FileEntry(path, len(data), sha256_bytes(data)) for path, data in attested.items()]
+    return tuple(sorted([*manifest.files, *record.files, own, *others], key=lambda entry: entry.path))
 
 
 def assemble(
@@ -127,6 +137,14 @@ def assemble(
         committed or {},
     )
     # Not through a dictionary: it would lose a model's file that is called like one of ours.
-    refuse_collisions([RECORD_FILE, SIGNATURE_FILE, *additional, *(entry.path for entry in manifest.files)])
+    refuse_collisions(
+        [
+            RECORD_FILE,
+            SIGNATURE_FILE,
+            *ATTESTATION_FILES,
+            *additional,
+            *(entry.path for entry in manifest.files),
+        ]
+    )
     sources: dict[str, Source] = {entry.path: root / entry.path for entry in manifest.files}
     return ReleaseFiles(tag, record, manifest, {**sources, **additional, RECORD_FILE: record.to_bytes()})

@@ -24,6 +24,10 @@ BOM_FILE = "ml-bom.cdx.json"
 SCORE_FILE = ".eval_results/gradatim.yaml"
 SIGNATURE_FILE = "release.sig"
 """Over every other file, so no record can list it; the tag's message names its digest."""
+PROVENANCE_FILE = "provenance.sigstore.json"
+TEST_RESULT_FILE = "test-result.sigstore.json"
+ATTESTATION_FILES = (PROVENANCE_FILE, TEST_RESULT_FILE)
+"""Signed one by one, so no record can list them; the signature covers them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.manifest import strict_json
-from gradatim.evidence.release_record import SIGNATURE_FILE
+from gradatim.evidence.release_record import ATTESTATION_FILES, SIGNATURE_FILE
 
-_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
-_PAYLOAD = "application/vnd.in-toto+json"
+PAYLOAD = "application/vnd.in-toto+json"
 _MOST_BYTES = 16 << 20
 
 
@@ -50,11 +50,17 @@ def subject_of(name: str, version: str) -> str:
 
 
 def read_signature(path: Path) -> bytes | None:
-    """The file ``release.sig``; None where there is none. No more of it is read than a signature may have."""
+    """A signed file, as ``release.sig``; None where there is none. No more of it is read than a signature may have."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
         return file.read(_MOST_BYTES + 1)
+
+
+def read_attested(folder: Path) -> dict[str, bytes]:
+    """The attestations that lie in a folder, by name."""
+    found = {name: read_signature(folder / name) for name in ATTESTATION_FILES}
+    return {name: data for name, data in found.items() if data is not None}
 
 
 def read_content(data: bytes) -> SignedContent:
@@ -71,7 +77,7 @@ def read_content(data: bytes) -> SignedContent:
         envelope = bundle["dsseEnvelope"]
         known = bundle.keys() == {"mediaType", "verificationMaterial", "dsseEnvelope"}
         known &= envelope.keys() == {"payload", "payloadType", "signatures"}
-        known &= (bundle["mediaType"], envelope["payloadType"]) == (_BUNDLE, _PAYLOAD)
+        known &= (bundle["mediaType"], envelope["payloadType"]) == (BUNDLE, PAYLOAD)
         payload = base64.b64decode(envelope["payload"], validate=True)
         statement = strict_json(payload, f"the statement in {name}")
         predicate = statement["predicate"]

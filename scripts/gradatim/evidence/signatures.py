@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
@@ -77,9 +77,13 @@ class Signatures:
         return self.demanded or record.stage in self.demanding or suffix in self.suffixes
 
     def judge(
-        self, signature: bytes | None, record: ReleaseRecord, manifest: Manifest
+        self,
+        signature: bytes | None,
+        record: ReleaseRecord,
+        manifest: Manifest,
+        attested: Mapping[str, bytes],
     ) -> tuple[bool, str, list[Finding]]:
-        """Hold a signature, or the lack of one, against a release.
+        """Hold a signature, or the lack of one, against a release and the attestations beside it.
 
         Returns:
             whether it holds, what to say about it, and every reason not to believe the release.
@@ -91,10 +95,13 @@ class Signatures:
         wanted = self.wanted(record)
         if signature is None:
             text = f"{record.name} {record.version} is unsigned, and a signature is demanded."
-            return False, UNSIGNED, [Finding("unsigned", SIGNATURE_FILE, text)] if wanted else []
+            if wanted:
+                return False, UNSIGNED, [Finding("unsigned", SIGNATURE_FILE, text)]
+            beside = f"is not part of {record.name} {record.version}, which is unsigned."
+            return False, UNSIGNED, [Finding("extra file", path, f"{path} {beside}") for path in attested]
         subject = subject_of(record.name, record.version)
         try:
-            found = check_signature(signature, signable(manifest, record), subject, self.trust)
+            found = check_signature(signature, signable(manifest, record, attested), subject, self.trust)
         except EnvironmentLacks as error:
             if wanted:
                 raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,8 @@ from gradatim.errors import EnvironmentLacks, needs
 from gradatim.evidence.authenticity import fingerprint, known_files
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.release_record import SIGNATURE_FILE
+from gradatim.evidence.signature_bundle import BUNDLE, PAYLOAD
+from gradatim.files import canonical_json
 
 KEY_VARIABLE = "GRADATIM_SIGNING_KEY"
 PASSWORD_VARIABLE = "GRADATIM_SIGNING_PASSWORD"  # noqa: S105 (a variable's name)
@@ -28,6 +32,13 @@ class Signer(Protocol):
 
     def sign(self, subject: str, entries: Iterable[FileEntry]) -> bytes:
         """The file ``release.sig``.
+
+        Raises:
+            EnvironmentLacks: the key, a package or the network fails.
+        """
+
+    def attest(self, subject: str, statement: bytes) -> bytes:
+        """A sigstore bundle with a statement of in-toto in its envelope.
 
         Raises:
             EnvironmentLacks: the key, a package or the network fails.
@@ -97,6 +108,23 @@ class KeySigner:
             )
             return _signed(config, subject, entries, Path(folder))
 
+    def attest(self, subject: str, statement: bytes) -> bytes:
+        """See ``Signer.attest``."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        private = load_pem_private_key(self.pem, self.password.encode() if self.password else None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)  # noqa: S101 (loading it looked)
+        way = {256: hashes.SHA256(), 384: hashes.SHA384()}.get(private.curve.key_size, hashes.SHA512())
+        said = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(statement), statement)
+        signature = {"sig": _text(private.sign(said, ec.ECDSA(way))), "keyid": ""}
+        return canonical_json({
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": self.fingerprint}, "tlogEntries": []},
+            "dsseEnvelope": {"payload": _text(statement), "payloadType": PAYLOAD, "signatures": [signature]},
+        })  # fmt: skip
+
 
 @dataclass(frozen=True)
 class IdentitySigner:
@@ -114,23 +142,40 @@ class IdentitySigner:
 
     def sign(self, subject: str, entries: Iterable[FileEntry]) -> bytes:
         """See ``Signer.sign``."""
-        _require()
-        from model_signing import signing
+        with self._identified(subject) as token, tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
+            from model_signing import signing
 
+            config = signing.Config().use_sigstore_signer(identity_token=token)
+            return _signed(config, subject, entries, Path(folder))
+
+    def attest(self, subject: str, statement: bytes) -> bytes:
+        """See ``Signer.attest``."""
+        with self._identified(subject) as token:
+            from sigstore.dsse import Statement
+            from sigstore.models import ClientTrustConfig
+            from sigstore.oidc import IdentityToken
+            from sigstore.sign import SigningContext
+
+            context = SigningContext.from_trust_config(ClientTrustConfig.production())
+            with context.signer(IdentityToken(token)) as signer:
+                return str(signer.sign_dsse(Statement(statement)).to_json()).encode()
+
+    @contextlib.contextmanager
+    def _identified(self, subject: str) -> Iterator[str]:
+        """A token of the job to sign with, and what goes wrong with it in words."""
+        _require()
         token = self.token()
         if token is None:
             raise EnvironmentLacks("The CI system gives this job no identity any more. Run it again.")
-        with tempfile.TemporaryDirectory(prefix="gradatim-") as folder:
-            try:
-                config = signing.Config().use_sigstore_signer(identity_token=token)
-                return _signed(config, subject, entries, Path(folder))
-            except Exception as error:  # whatever a network, an authority or a log answers
-                said = (str(error).splitlines() or [""])[0].rstrip(".")
-                raise EnvironmentLacks(
-                    f"sigstore did not sign {subject} ({type(error).__name__}{': ' if said else ''}{said}). "
-                    "It needs tuf-repo-cdn.sigstore.dev, fulcio.sigstore.dev and rekor.sigstore.dev. "
-                    "Nothing was tagged: run it again."
-                ) from error
+        try:
+            yield token
+        except Exception as error:  # whatever a network, an authority or a log answers
+            said = (str(error).splitlines() or [""])[0].rstrip(".")
+            raise EnvironmentLacks(
+                f"sigstore did not sign {subject} ({type(error).__name__}{': ' if said else ''}{said}). "
+                "It needs tuf-repo-cdn.sigstore.dev, fulcio.sigstore.dev and rekor.sigstore.dev. "
+                "Nothing was tagged: run it again."
+            ) from error
 
 
 def _signed(config: object, subject: str, entries: Iterable[FileEntry], folder: Path) -> bytes:
@@ -138,6 +183,10 @@ def _signed(config: object, subject: str, entries: Iterable[FileEntry], folder: 
     files = {entry.path: entry.sha256 for entry in entries}
     config.set_hashing_config(known_files(subject, files)).sign(folder, target)  # type: ignore[attr-defined]
     return target.read_bytes()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _require() -> None:

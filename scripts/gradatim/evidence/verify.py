@@ -10,13 +10,14 @@ from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.finding import Finding, Problem, Verification
 from gradatim.evidence.manifest import FileEntry, Manifest, hash_files
 from gradatim.evidence.release_record import (
+    ATTESTATION_FILES,
     EVIDENCE_FILE,
     MANIFEST_FILE,
     RECORD_FILE,
     SIGNATURE_FILE,
     ReleaseRecord,
 )
-from gradatim.evidence.signature_bundle import read_signature
+from gradatim.evidence.signature_bundle import read_attested, read_signature
 from gradatim.evidence.signatures import Signatures
 from gradatim.evidence.statement import Bundle
 from gradatim.files import list_files, sha256_bytes
@@ -55,15 +56,16 @@ def verify_folder(folder: Path, *, signatures: Signatures | None = None) -> Veri
         text = f"{folder} holds {record.name} {record.version}, not {named}: another release is in its place."
         findings.append(Finding("other release", str(folder), text))
     checked, problems = check_files(
-        folder, [*manifest.files, *record.files], also=(RECORD_FILE, SIGNATURE_FILE)
+        folder, [*manifest.files, *record.files], also=(RECORD_FILE, SIGNATURE_FILE, *ATTESTATION_FILES)
     )
     findings += problems
     if evidence is not None:
         findings += check_evidence(evidence, record.manifest, record.variant)
     signature = read_signature(folder / SIGNATURE_FILE)
-    signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest)
+    attested = read_attested(folder)
+    signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest, attested)
     if signed:
-        checked.append(SIGNATURE_FILE)
+        checked += [SIGNATURE_FILE, *attested]
     return Verification(
         record.name,
         record.version,

@@ -20,6 +20,7 @@ from gradatim.errors import InvalidInput
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry, Manifest
 from gradatim.evidence.release_record import (
+    ATTESTATION_FILES,
     CARD_FILE,
     MANIFEST_FILE,
     RECORD_FILE,
@@ -129,7 +130,11 @@ class HuggingFacePublisher(ProjectPublisher):
             return set()
         record = ReleaseRecord.from_bytes(b"".join(self.read(there[RECORD_FILE])))
         manifest = Manifest.from_bytes(b"".join(self.read(there[MANIFEST_FILE])))
-        return {SIGNATURE_FILE, *(entry.path for entry in (*record.files, *manifest.files))}
+        return {
+            SIGNATURE_FILE,
+            *ATTESTATION_FILES,
+            *(entry.path for entry in (*record.files, *manifest.files)),
+        }
 
     def _commit(
         self,

@@ -14,7 +14,7 @@ from gradatim.contract.stores import STORES
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, missing_package
 from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry, strict_json
-from gradatim.evidence.release_record import RECORD_FILE, SIGNATURE_FILE
+from gradatim.evidence.release_record import ATTESTATION_FILES, RECORD_FILE, SIGNATURE_FILE
 from gradatim.files import canonical_json, sha256_bytes
 from gradatim.publishers.transfer import is_entry, not_the_release, save
 from gradatim.registry.git import Repository, pause
@@ -229,7 +229,7 @@ class Publisher(ABC):
         wanted, there = self.names(release), self.drafted(place, release)
         missing = {name: wanted[name] for name in self.lacking(there, wanted)}
         # A signature joins a draft last: another run may just have put it there.
-        whole = {*wanted, SIGNATURE_FILE} - missing.keys()
+        whole = {*wanted, SIGNATURE_FILE, *ATTESTATION_FILES} - missing.keys()
         stale = {name: file for name, file in there.items() if name not in whole}
         uploaded = self.put(place, release, missing, stale)
         for name in self.lacking(uploaded, missing):

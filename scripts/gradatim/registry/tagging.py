@@ -10,6 +10,7 @@ from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.found import Promoted
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import (
+    ATTESTATION_FILES,
     EVIDENCE_FILE,
     MANIFEST_FILE,
     RECORD_FILE,
@@ -275,11 +276,10 @@ def _complete(
     ours = repository.local_refs("refs/tags")
     updates = [RefUpdate(ref, ours[ref]) for ref in mine if ref not in state.refs]
     ledger = open_ledger(repository, existing.manifest or "", fetch=False)
-    mine_to_add = {
-        path: data
-        for path, data in files.items()
-        if not path.endswith(SIGNATURE_FILE) or sha256_bytes(data) == existing.signature  # made once
-    }
+    signed = {f"{existing}/{name}" for name in (SIGNATURE_FILE, *ATTESTATION_FILES)}  # made once
+    signature = files.get(f"{existing}/{SIGNATURE_FILE}", b"")
+    theirs = signed if sha256_bytes(signature) != existing.signature else ()
+    mine_to_add = {path: data for path, data in files.items() if path not in theirs}
     added = ledger.adding(mine_to_add, repository.commit_date(existing.commit))
     head = added.new if added else ledger.head
     if head is not None and state.refs.get(ledger.ref) != head:

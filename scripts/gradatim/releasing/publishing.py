@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError
 from gradatim.evidence.assembly import ReleaseFiles
-from gradatim.evidence.release_record import SIGNATURE_FILE
+from gradatim.evidence.release_record import ATTESTATION_FILES, SIGNATURE_FILE
 from gradatim.publishers.publisher import Draft, Publication, Publisher, StagePointers
 from gradatim.registry.git import Repository
-from gradatim.registry.ledger import keep, open_ledger
+from gradatim.registry.ledger import Ledger, keep, open_ledger
 from gradatim.registry.reading import read
 from gradatim.registry.sync import sync
 from gradatim.registry.tagging import Announcement, announce
 
-Sign = Callable[[ReleaseFiles], bytes | None]
+Sign = Callable[[ReleaseFiles], ReleaseFiles]
 """Gives a release's signature, the one that it has already or a new one; None where there is nobody to sign."""
 
 
@@ -172,7 +172,7 @@ def sign_and_tag(
         EnvironmentLacks: the remote cannot be reached, or the signature cannot be made.
     """
     if sign is not None:
-        release = release.with_signature(sign(release))
+        release = sign(release)
     named = "@" in release.tag
     announcement = announce(
         repository, release.record, release.manifest, release.kept, named=named, told=told
@@ -184,7 +184,15 @@ def as_kept(repository: Repository, release: ReleaseFiles) -> ReleaseFiles:
     """The release with the signature that git keeps of it, without one where git keeps none."""
     ledger = open_ledger(repository, release.record.manifest)
     path = f"{release.record.version}/{SIGNATURE_FILE}"
-    return release.with_signature(ledger.read(path) if path in ledger.blobs else None)
+    if path not in ledger.blobs:
+        return release.with_signature(None)
+    return release.with_signature(ledger.read(path), attested_of(ledger, release.record.version))
+
+
+def attested_of(ledger: Ledger, version: str) -> dict[str, bytes]:
+    """The attestations that git keeps of a version, by name."""
+    paths = {name: f"{version}/{name}" for name in ATTESTATION_FILES}
+    return {name: ledger.read(path) for name, path in paths.items() if path in ledger.blobs}
 
 
 def record_publications(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from gradatim.ci.identity import identity_token
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.evidence.assembly import ReleaseFiles
+from gradatim.evidence.attestations import attestations
 from gradatim.evidence.authenticity import Trust, public_fingerprint
 from gradatim.evidence.finding import UNSIGNED
+from gradatim.evidence.release_record import EVIDENCE_FILE
 from gradatim.evidence.signature_bundle import subject_of
 from gradatim.evidence.signatures import Signatures, check_signature
 from gradatim.evidence.signing import (
@@ -21,6 +23,7 @@ from gradatim.evidence.signing import (
     KeySigner,
     Signer,
 )
+from gradatim.evidence.statement import Bundle
 
 if TYPE_CHECKING:
     from gradatim.contract.reading import ReadContract
@@ -60,25 +63,33 @@ class Signing:
         """In words: ``signed with the key in GRADATIM_SIGNING_KEY``, or ``unsigned``."""
         return f"signed {self.signer.description}" if self.signer else UNSIGNED
 
-    def __call__(self, release: ReleaseFiles) -> bytes | None:
-        """The signature of a release: the one that it has, else a new one, held against the contract before it counts.
+    def __call__(self, release: ReleaseFiles) -> ReleaseFiles:
+        """The release with its signature: the one that it has, else a new one, held against the contract before it counts.
 
         Raises:
             EnvironmentLacks: it cannot be made, or not be checked.
             BrokenEvidence: the contract does not believe it.
         """
         subject = subject_of(release.record.name, release.record.version)
-        signature = release.signature
-        if signature is None and self.signer is not None:
-            signature = self.signer.sign(subject, release.signable)
-        if signature is None:
-            return None
-        found = check_signature(signature, release.signable, subject, self.trust)
+        if release.signature is None and self.signer is not None:
+            release = self._signed(release, self.signer, subject)
+        if release.signature is None:
+            return release
+        found = check_signature(release.signature, release.signable, subject, self.trust)
         if found.problems:
             raise BrokenEvidence(
                 f"The signature of {subject} is none that the contract believes. {found.problems[0]} Nothing was tagged."
             )
-        return signature
+        return release
+
+    @staticmethod
+    def _signed(release: ReleaseFiles, signer: Signer, subject: str) -> ReleaseFiles:
+        """Attested first, so that the signature covers the attestations."""
+        evidence = Bundle.from_bytes(release.kept.get(EVIDENCE_FILE, b""))
+        stated = attestations(release.record, release.manifest, evidence)
+        attested = {name: signer.attest(subject, statement) for name, statement in stated.items()}
+        release = release.with_signature(None, attested)
+        return release.with_signature(signer.sign(subject, release.signable), attested)
 
 
 def signing_for(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, Registry, Release
 from gradatim.registry.ledger import Ledger, open_ledger
 from gradatim.registry.sync import Sync
+from gradatim.releasing.publishing import attested_of
 
 
 def verify_version(
@@ -73,7 +74,8 @@ def verify_version(
         findings += _check_tag(repository, release, record, signature)
     if record is not None and manifest is not None:
         checked.append(f"evidence in {LEDGER}{release.manifest[:12]}")
-        is_signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest)
+        attested = attested_of(ledger, str(release))
+        is_signed, said, problems = (signatures or Signatures()).judge(signature, record, manifest, attested)
         findings += problems
         if is_signed:
             checked.append(f"signature of every file, {said.removeprefix('signed ')}")
@@ -83,7 +85,7 @@ def verify_version(
         else:
             compared = _check_commit(repository, release, record, manifest, findings)
         checked += compared
-        known = _Known(registry, release, record, manifest, signature)
+        known = _Known(registry, release, record, manifest, signature, attested)
         public, unreachable = _check_publications(repository, ledger, known, findings)
         downloads = [line for folder in folders for line in known.check(folder, findings)]
         checked += [*public, *downloads]
@@ -179,11 +181,12 @@ class _Known:
         record: ReleaseRecord,
         manifest: Manifest,
         signature: bytes | None,
+        attested: Mapping[str, bytes],
     ) -> None:
         self.registry = registry
         self.release = release
         self.record = record
-        self.entries = list(signable(manifest, record))
+        self.entries = list(signable(manifest, record, attested))
         if signature is not None:
             self.entries.append(FileEntry(SIGNATURE_FILE, len(signature), sha256_bytes(signature)))
 

@@ -18,7 +18,7 @@ from gradatim.publishers.places import publications_of
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.history import Release as TaggedRelease
 from gradatim.registry.ledger import Ledger, open_ledger
-from gradatim.releasing.publishing import publish
+from gradatim.releasing.publishing import attested_of, publish
 from gradatim.releasing.signing import signatures_of
 
 
@@ -127,7 +127,11 @@ def _files(candidate: Candidate, tagged: TaggedRelease) -> ReleaseFiles:
         )
         local = {name: found.folder / name for name in found.files}
     files = ReleaseFiles(tagged.tag, record, manifest, {**sources, **local})
-    return files if tagged.signature is None else files.with_signature(_signature(ledger, tagged))
+    return (
+        files
+        if tagged.signature is None
+        else files.with_signature(_signature(ledger, tagged), attested_of(ledger, str(tagged.version)))
+    )
 
 
 def _signature(ledger: Ledger, tagged: TaggedRelease) -> bytes:
@@ -144,7 +148,7 @@ def _refuse_unsigned(candidate: Candidate, files: ReleaseFiles) -> None:
     """A stage that demands a signature takes no tag without a good one, whoever pushed it."""
     signatures = signatures_of(candidate.contract)
     if signatures.wanted(files.record):
-        _, _, findings = signatures.judge(files.signature, files.record, files.manifest)
+        _, _, findings = signatures.judge(files.signature, files.record, files.manifest, files.attested)
         if findings:
             raise BrokenEvidence(f"{files.tag} may not be published. {findings[0]}")
 
