@@ -1,0 +1,128 @@
+"""PyTorch models are written as ONNX, shown to answer as before, and then made smaller like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from gradatim.candidate.candidate import Candidate
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
+from gradatim.evidence.found import Compressed
+from gradatim.evidence.trial import Trial
+from gradatim.pipeline.step import run_step
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("safetensors")
+
+NETWORK = '''
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.Linear(1024, 10)
+
+    def forward(self, image):
+        return {"scores": self.last(torch.relu(self.first(image)).flatten(1))}
+
+
+class OnlyScores(Network):
+    def forward(self, image):
+        return super().forward(image)["scores"]
+
+
+class FourRows(Network):
+    """What it computes depends on how many rows there were when it was traced."""
+
+    def forward(self, image):
+        return {"scores": self.last(torch.relu(self.first(image)).flatten(1)) * float(len(image))}
+
+
+def make():
+    torch.manual_seed(0)
+    return Network()
+
+
+def four():
+    return FourRows()
+'''
+
+
+def network(name: str = "Network") -> Any:
+    found: dict[str, Any] = {}
+    exec(NETWORK, found)  # noqa: S102 (it is written above)
+    torch.manual_seed(0)
+    return found[name]().eval()
+
+
+def as_script(path: Path) -> dict[str, str]:
+    torch.jit.trace(network(), torch.zeros(2, 1, 8, 8), strict=False).save(str(path / "m.pt"))
+    return {"path": "m.pt"}
+
+
+def as_program(path: Path) -> dict[str, str]:
+    free = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(network("OnlyScores"), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=free)
+    torch.export.save(program, path / "m.pt2")
+    return {"path": "m.pt2"}
+
+
+def as_weights(path: Path) -> dict[str, str]:
+    from safetensors.torch import save_model
+
+    save_model(network(), path / "m.safetensors")
+    return {"path": "m.safetensors", "factory": "net:make"}
+
+
+def lay_down(root: Path, model: dict[str, str]) -> Path:
+    """A project of 40 calibration rows that asks for int8."""
+    (root / "net.py").write_text(NETWORK)
+    rows = np.random.default_rng(0).normal(size=(40, 1, 8, 8)).astype(np.float32)
+    np.savez(root / "rows.npz", image=rows)
+    contract = {
+        "model": {"name": "m", **model},
+        "data": {"calibration": "rows.npz"},
+        "compress": {"keep": {"fidelity": "95%"}, "methods": ["int8-static"]},
+    }
+    (root / "gradatim.yml").write_text(yaml.safe_dump(contract))
+    return root / "gradatim.yml"
+
+
+def compressed(contract: Path) -> tuple[Candidate, Compressed, dict[str, Trial]]:
+    candidate = Candidate(read_contract(contract), Laptop())
+    found = Compressed.of(run_step("compress", candidate).statement)
+    return candidate, found, {trial.name: trial for trial in found.trials or ()}
+
+
+@pytest.mark.parametrize("made", [as_script, as_program, as_weights])
+def test_a_pytorch_model_becomes_a_smaller_onnx_that_answers_as_it_did(
+    tmp_path: Path, made: Callable[[Path], dict[str, str]]
+) -> None:
+    candidate, found, trials = compressed(lay_down(tmp_path, made(tmp_path)))
+    assert trials["onnx"].quality["parity"] < 1e-5
+    assert found.variants[0].name == "int8-static"
+    assert trials["int8-static"].size_ratio is not None
+    assert trials["int8-static"].size_ratio < 0.4
+    form, original = candidate.anew(same_registry=True).forms.all
+    assert form.path.suffix == ".onnx"
+    rows = np.random.default_rng(1).normal(size=(9, 1, 8, 8)).astype(np.float32)
+    with candidate.model.open(original.path) as before, candidate.model.open(form.path) as after:
+        for some in (rows, rows[:1]):
+            (wanted,), (given) = before({"image": some}).values(), after({"image": some})
+            assert list(given) == list(before({"image": some}))
+            assert np.abs(wanted - next(iter(given.values()))).max() < 0.2
+
+
+def test_an_export_that_fixed_what_was_free_is_refused_and_the_model_kept(tmp_path: Path) -> None:
+    model = {**as_weights(tmp_path), "factory": "net:four"}
+    _, found, trials = compressed(lay_down(tmp_path, model))
+    assert "answers otherwise" in trials["onnx"].reason
+    assert list(trials) == ["onnx"]
+    assert [form.name for form in found.variants] == ["original"]
