@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from registry_examples import new_repository
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
+from gradatim.compression.parity import check_parity
 from gradatim.contract.reading import read_contract
+from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Compressed
 from gradatim.evidence.trial import Trial
+from gradatim.models import export_model, open_model
 from gradatim.pipeline.step import run_step
 
 torch = pytest.importorskip("torch")
@@ -101,11 +105,9 @@ def compressed(contract: Path) -> tuple[Candidate, Compressed, dict[str, Trial]]
     return candidate, found, {trial.name: trial for trial in found.trials or ()}
 
 
-@pytest.mark.parametrize("made", [as_script, as_program, as_weights])
-def test_a_pytorch_model_becomes_a_smaller_onnx_that_answers_as_it_did(
-    tmp_path: Path, made: Callable[[Path], dict[str, str]]
-) -> None:
-    candidate, found, trials = compressed(lay_down(tmp_path, made(tmp_path)))
+def test_weights_and_their_network_become_a_smaller_onnx_that_answers_alike(tmp_path: Path) -> None:
+    root = new_repository(tmp_path / "m")
+    candidate, found, trials = compressed(lay_down(root, as_weights(root)))
     assert trials["onnx"].quality["parity"] < 1e-5
     assert found.variants[0].name == "int8-static"
     assert trials["int8-static"].size_ratio is not None
@@ -114,15 +116,33 @@ def test_a_pytorch_model_becomes_a_smaller_onnx_that_answers_as_it_did(
     assert form.path.suffix == ".onnx"
     rows = np.random.default_rng(1).normal(size=(9, 1, 8, 8)).astype(np.float32)
     with candidate.model.open(original.path) as before, candidate.model.open(form.path) as after:
-        for some in (rows, rows[:1]):
-            (wanted,), (given) = before({"image": some}).values(), after({"image": some})
-            assert list(given) == list(before({"image": some}))
-            assert np.abs(wanted - next(iter(given.values()))).max() < 0.2
+        wanted, given = before({"image": rows}), after({"image": rows})
+    assert list(given) == list(wanted) == ["scores"]
+    assert np.abs(wanted["scores"] - given["scores"]).max() < 0.2
 
 
-def test_an_export_that_fixed_what_was_free_is_refused_and_the_model_kept(tmp_path: Path) -> None:
-    model = {**as_weights(tmp_path), "factory": "net:four"}
-    _, found, trials = compressed(lay_down(tmp_path, model))
-    assert "answers otherwise" in trials["onnx"].reason
-    assert list(trials) == ["onnx"]
-    assert [form.name for form in found.variants] == ["original"]
+@pytest.mark.parametrize("made", [as_script, as_program])
+def test_a_saved_program_is_exported_with_its_names_and_its_free_sizes(
+    tmp_path: Path, made: Callable[[Path], dict[str, str]]
+) -> None:
+    path = tmp_path / made(tmp_path)["path"]
+    rows = np.random.default_rng(1).normal(size=(5, 1, 8, 8)).astype(np.float32)
+    with open_model(path, root=tmp_path) as before:
+        export_model(before, path, {"image": rows}, tmp_path / "m.onnx")
+        with open_model(tmp_path / "m.onnx", root=tmp_path) as after:
+            assert check_parity(before, after, [{"image": rows}, {"image": rows[:3]}]) < 1e-5
+            assert after.signature.inputs[0].shape is not None
+            assert after.signature.inputs[0].shape[0] == "batch"
+
+
+def test_an_export_that_fixed_what_was_free_is_refused(tmp_path: Path) -> None:
+    root, rows = tmp_path, np.random.default_rng(1).normal(size=(4, 1, 8, 8)).astype(np.float32)
+    (tmp_path / "net.py").write_text(NETWORK)
+    as_weights(tmp_path)
+    with open_model(tmp_path / "m.safetensors", root=root, factory="net:four") as before:
+        export_model(before, tmp_path / "m.safetensors", {"image": rows}, tmp_path / "m.onnx")
+        with (
+            open_model(tmp_path / "m.onnx", root=root) as after,
+            pytest.raises(InvalidInput, match="answers otherwise"),
+        ):
+            check_parity(before, after, [{"image": rows}])

@@ -142,7 +142,9 @@ class Model:
         """What ``models.open_model`` is told of a form of the model."""
         model = self.contract.parts.model
         place, root, files = path, self.contract.root, tuple[Path, ...]()
-        if model.factory is not None:
+        alone = self._stands_alone(path)
+        factory = None if alone else model.factory
+        if factory is not None:
             root = self.restored or Workspace(root).alone(self.folder, self.files)
             files = tuple(root / file.relative_to(self.folder) for file in self.files)
             if model.path is not None and path == self.path:
@@ -150,16 +152,26 @@ class Model:
         return {
             "path": place,
             "root": root,
-            "project": None if model.factory is None else self.contract.root.resolve(),
+            "project": None if factory is None else self.contract.root.resolve(),
             "files": files,
             "format": model.format if path == self.path else None,
-            "factory": model.factory,
-            "command": list(model.command or ()),
+            "factory": factory,
+            "command": [] if alone else list(model.command or ()),
             "signature": self.signature,
             "device": self.machine.parts.model.device,
             "threads": self.machine.parts.model.threads,
             "allow_pickle": model.allow_pickle,
         }
+
+    def _stands_alone(self, path: Path) -> bool:
+        """Whether a form is of another format than the contract's model: neither factory nor program belongs to it."""
+        return path != self.path and path.suffix != self.path.suffix
+
+    def described(self, path: Path) -> dict[str, Any]:
+        """How a form is opened, for a process of its own."""
+        from gradatim.timing.contestant import described
+
+        return described(**self._settings(path))
 
     @property
     def _limits(self) -> CallLimits:

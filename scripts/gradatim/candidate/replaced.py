@@ -194,7 +194,7 @@ class Replaced:
         found = self._retrieved
         if found is None:
             return None
-        if self.model.restored is not None:
+        if self.model.restored is not None and self.model.path.exists():
             return self.model.path
         model = self.forms.model
         from gradatim.models import detect_format

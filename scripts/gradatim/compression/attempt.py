@@ -18,13 +18,15 @@ from gradatim.code import explaining, load_function
 from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.parity import check_parity
 from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Recipe
 from gradatim.compression.sensitivity import sensitivities
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
-from gradatim.timing.contestant import load_inputs
+from gradatim.models import export_model
+from gradatim.timing.contestant import load_inputs, open_described
 from gradatim.timing.worker import die_with
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def main(request: Path, answer: Path) -> None:
     die_with(wanted.pop("parent"))
     _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
-    works: dict[str, Callable[..., dict[str, Any]]] = {"try": _try, "rank": _rank, "original": _original}
+    works: dict[str, Callable[..., dict[str, Any]]] = {
+        "try": _try, "export": _export, "rank": _rank, "original": _original,
+    }  # fmt: skip
     work = works[wanted.pop("do")]
     try:
         found = work(**wanted)
@@ -80,6 +84,19 @@ def _try(
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
+def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, seed: int) -> dict[str, Any]:
+    """Write the model as ONNX; refused unless it answers as before, whatever the number of rows."""
+    started = time.perf_counter()
+    with open_described(opened) as original:
+        export_model(original, Path(opened["path"]), load_inputs(Path(batches[0])), Path(out))
+        made = time.perf_counter() - started
+        with _opened(Path(out), opened["threads"]) as exported:
+            parity = check_parity(original, exported, (load_inputs(path) for path in _paths(batches)))
+            fidelity = _fidelity(original, exported, _paths(batches))
+            ratio = _latency_ratio(original, exported, load_inputs(Path(timing)), seed)
+    return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
+
+
 def _carry_out(reference: str, root: Path, model: Path, out: Path) -> None:
     """Let the user's own function write another model."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -100,10 +117,10 @@ def _rank(model: str, batches: list[str], ranges: str, reduce_range: bool, secon
     return sensitivities(Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits), seconds)
 
 
-def _original(model: str, batches: list[str], threads: int) -> dict[str, Any]:
+def _original(opened: dict[str, Any], batches: list[str]) -> dict[str, Any]:
     """Does the calibration data fit the model at all, and what of its outputs can be compared?"""
     fidelity = Fidelity()
-    with _opened(Path(model), threads) as predictor:
+    with open_described(opened) as predictor:
         for path in _paths(batches):
             outputs = predictor(load_inputs(path))
             fidelity.add(outputs, outputs)

@@ -24,6 +24,9 @@ and Gemm with activations in uint8 by ranges seen on calibration data, weights i
 int8.
 """
 
+EXPORT = "onnx"
+"""The recipe that writes a model of another format as ONNX, from which the methods go on."""
+
 DEFAULT_METHODS: tuple[Method, ...] = ("int8-dynamic", "int8-static", "int8-weights", "int4-weights")
 
 _STORED = {

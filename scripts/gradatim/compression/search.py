@@ -16,17 +16,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gradatim.code import closure_digest
 from gradatim.compression import choice
 from gradatim.compression.batches import Batch, size_and_digest, write_batches
-from gradatim.compression.budget import Budget
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import (
     DEFAULT_METHODS,
+    EXPORT,
     FORMS_OF,
     METHODS,
     REVISION,
@@ -36,11 +36,13 @@ from gradatim.compression.recipe import (
 )
 from gradatim.compression.result import Result, pareto
 from gradatim.compression.sandbox import Limits, attempt
-from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError, missing_package
+from gradatim.compression.terms import Terms, promises
+from gradatim.contract.model_formats import FORMATS
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
 from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, sha256_file, write_json, writing
 from gradatim.timing.child import free_memory
-from gradatim.timing.contestant import save_inputs
+from gradatim.timing.contestant import described, save_inputs
 from gradatim.timing.machine import this_machine
 
 Quality = Callable[[Path], Mapping[str, float]]
@@ -51,7 +53,6 @@ DEFAULT_KEEP: Mapping[str, float] = {"fidelity": 0.95}
 
 _MIXED_TRIALS = 6
 _CAREFUL = 0.8
-_WORTH = 0.98
 
 
 def compress(
@@ -65,6 +66,7 @@ def compress(
     methods: Sequence[str] = DEFAULT_METHODS,
     passes: Sequence[str] = (),
     root: Path | None = None,
+    opened: Mapping[str, Any] | None = None,
     timing: Batch | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -82,8 +84,8 @@ def compress(
     result so far, and ``trials.jsonl``, by which a second run, or one after a crash, re-uses what was done.
 
     Args:
-        model: the model's file. A format that the methods cannot compress is kept as it is, which the result
-            says.
+        model: the model's file. PyTorch's formats are written as ONNX first, a form like any other, from which the others are
+            made. A format that cannot be is kept as it is, which the result says.
         calibration: gives the batches, each with the model's inputs; not those that the gates judge on.
         quality: metrics of a model file, measured on calibration data.
         keep: metric -> the share of the original's value that must be kept (0.99); ``fidelity``, ``cosine``
@@ -91,6 +93,7 @@ def compress(
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
         methods: names of ``recipe.METHODS``.
         passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
+        opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
         timing: the batch by which latency is compared; by default the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
@@ -108,12 +111,15 @@ def compress(
     recipes = recipes_for(tuple(methods), machine.flags)
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
     original = _original(model, name)
-    if (kind := _format_of(model)) != "onnx":
+    kind = _format_of(model)
+    if kind != "onnx" and (opened is None or kind not in FORMATS or FORMATS[kind].exports is None):
         reason = (
             f"{model.name} is of a format ({kind}) which no installed method compresses: they work on "
             "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
         )
         return Result(replace(original, reason=reason), (), (), reason)
+    if kind != "onnx":
+        recipes.insert(0, Recipe(EXPORT))
     _need_packages()
     with _scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
@@ -126,8 +132,8 @@ def compress(
         end = seconds and started + seconds
         limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, end)
         search = _Search(
-            model.absolute(), out, scratch, limits, batches, timed or batches[0], seed, quality, Budget(keep or DEFAULT_KEEP, lower_is_better),
-            root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
+            model.absolute(), opened or _plain(model.absolute(), threads), out, scratch, limits, batches, timed or batches[0], seed, quality,
+            keep or DEFAULT_KEEP, lower_is_better, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
         )  # fmt: skip
         return search.run(original, recipes)
 
@@ -151,6 +157,7 @@ class _TimeIsUp(Exception):
 @dataclass
 class _Search:
     model: Path
+    opened: Mapping[str, Any]
     out: Path
     scratch: Path
     limits: Limits
@@ -158,19 +165,24 @@ class _Search:
     timing: Path
     seed: int
     quality: Quality | None
-    budget: Budget
+    keep: Mapping[str, float]
+    lower_is_better: Collection[str]
     root: Path
     slowest: float
     journal: Journal
     basis: Mapping[str, Any]
     progress: Progress | None
+    pace: float = 1.0
+    """The latency of the model that the methods work on, as a part of the original's."""
+    trials: list[Trial] = field(default_factory=list)
 
     def run(self, original: Trial, recipes: Sequence[Recipe]) -> Result:
-        self.trials: list[Trial] = []
+        self.file = f"{self.model.stem}.onnx" if recipes and recipes[0].method == EXPORT else self.model.name
         self.expected = len(recipes)
         self.original, self.over = original, ""
         try:
             self.original = self._measure_original(original)
+            self.terms = Terms.of(self.original, self.keep, self.lower_is_better, self.slowest)
             self._save()
             self._try_all(recipes)
         except _TimeIsUp:
@@ -182,13 +194,22 @@ class _Search:
         plain = []
         for recipe in recipes:
             trial = self._try(recipe)
+            if recipe.method == EXPORT and not self._go_on_from(trial):
+                return
             plain.append((recipe, trial))
-            if recipe.method == "int8-weights" and self._only_slow(trial):
+            if recipe.method == "int8-weights" and self.terms.only_slow(trial):
                 self.expected += 1
                 self._try(replace(recipe, unpacked=True))
         for recipe, trial in sorted(plain, key=lambda one: one[1].score or math.inf):
-            if recipe.method in FORMS_OF and self._only_quality_lacks(trial) and self._promises(trial):
+            if recipe.method in FORMS_OF and self.terms.only_quality_lacks(trial) and self._promises(trial):
                 self._mix(recipe, trial)
+
+    def _go_on_from(self, export: Trial) -> bool:
+        """Let the methods work on the exported model; False when there is none."""
+        if export.latency_ratio is None:
+            return False
+        self.model, self.pace = self.out / export.name / self.file, export.latency_ratio
+        return True
 
     def _measure_original(self, original: Trial) -> Trial:
         key = digest_of({**self.basis, "do": "original", "revision": REVISION})
@@ -196,9 +217,7 @@ class _Search:
         started = time.monotonic()
         if found is None:
             self._announce(original.name)
-            answer = self._attempt(
-                do="original", batches=[*map(str, self.batches)], threads=self.limits.threads
-            )
+            answer = self._attempt(do="original", opened=self.opened, batches=[*map(str, self.batches)])
             if "reason" in answer:
                 raise InvalidInput(
                     f"The model {self.model} cannot be run on the calibration data: {answer['reason']} Compression needs both; see that the data has every input of the model."
@@ -207,11 +226,6 @@ class _Search:
             found = {**answer, "quality": _finite(quality, f"the metrics of {self.model.name}")}
             self.journal.put(key, found)
         measured = {**found["quality"], **found["likeness"]}
-        if unknown := set(self.budget.keep) - set(measured):
-            raise UsageError(
-                f"compress.keep names {', '.join(sorted(unknown))}, which is not measured here. "
-                f"Measured are: {', '.join(sorted(measured))}."
-            )
         return replace(original, quality=measured, seconds=time.monotonic() - started)
 
     def _try(self, recipe: Recipe) -> Trial:
@@ -226,7 +240,7 @@ class _Search:
             if not found.pop("transient", False):  # a limit that was passed may be a higher one next time
                 self.journal.put(key, found)
         trial = replace(self._judge(recipe, found), reused=reused)
-        if not trial.accepted:
+        if not trial.accepted and recipe.method != EXPORT:
             shutil.rmtree(self.out / recipe.name, ignore_errors=True)
         self.trials.append(trial)
         self._save()
@@ -236,18 +250,20 @@ class _Search:
         """Carry out a recipe and measure it; the model is moved to its place once all is known."""
         folder = self.scratch / "candidate"
         shutil.rmtree(folder, ignore_errors=True)
-        path = folder / self.model.name
-        found = self._attempt(
-            do="try",
-            out=str(path),
-            recipe=asdict(recipe),
-            root=str(self.root),
-            batches=[*map(str, self.batches)],
-            ranges=str(self._ranges()),
-            timing=str(self.timing),
-            threads=self.limits.threads,
-            seed=self.seed,
-        )
+        path = folder / self.file
+        common = {
+            "out": str(path),
+            "batches": [*map(str, self.batches)],
+            "timing": str(self.timing),
+            "seed": self.seed,
+        }
+        if recipe.method == EXPORT:
+            found = self._attempt(do="export", opened=self.opened, **common)
+        else:
+            found = self._attempt(
+                do="try", model=str(self.model), recipe=asdict(recipe), root=str(self.root), ranges=str(self._ranges()),
+                threads=self.limits.threads, **common,
+            )  # fmt: skip
         if "reason" in found:
             return found
         size, digest = size_and_digest(path)
@@ -266,6 +282,7 @@ class _Search:
 
     def _judge(self, recipe: Recipe, found: Mapping[str, Any]) -> Trial:
         """Accept or refuse what was measured; anew at each run, since ``keep`` may change in between."""
+        latency = found.get("latency_ratio")
         trial = Trial(
             name=recipe.name,
             recipe=recipe.record(),
@@ -273,67 +290,33 @@ class _Search:
             reason=found.get("reason", ""),
             size=found.get("size"),
             size_ratio=found["size"] / self.original.size if "size" in found and self.original.size else None,
-            latency_ratio=found.get("latency_ratio"),
+            latency_ratio=None if latency is None else self.pace * latency,
             quality={**found.get("quality", {}), **found.get("fidelity", {})},
             digest=found.get("digest"),
             seconds=found.get("seconds", 0.0),
         )
-        if trial.reason:
-            return trial
-        if lacking := self._lacking(trial):
-            return replace(trial, reason=lacking)
-        size, latency = trial.size_ratio or 1.0, trial.latency_ratio or 1.0
-        if latency > self.slowest:
-            return replace(
-                trial, reason=f"it takes {latency:.2f} times as long; at most {self.slowest:g} is allowed"
-            )
-        if size > _WORTH and latency > _WORTH:
-            return replace(trial, reason=f"it is neither smaller ({size:.2f}) nor faster ({latency:.2f})")
-        path = self.out / recipe.name / self.model.name
-        return replace(
-            trial, accepted=True, reason=f"{size:.2f} of the size in {latency:.2f} of the time", path=path
-        )
-
-    def _lacking(self, trial: Trial) -> str:
-        return self.budget.lacking(self.original.quality, trial.quality)
-
-    def _only_quality_lacks(self, trial: Trial) -> bool:
-        return (
-            not trial.accepted
-            and trial.latency_ratio is not None
-            and trial.latency_ratio <= self.slowest
-            and trial.reason == self._lacking(trial)
-        )
+        return self.terms.judged(trial, self.out / recipe.name / self.file)
 
     def _promises(self, trial: Trial) -> bool:
-        """Whether leaving nodes out, which saves neither size nor time, could still give the best variant."""
-        best = min((found.score or 1.0 for found in self.trials if found.accepted), default=1.0)
-        return trial.score is not None and trial.score < best
-
-    def _only_slow(self, trial: Trial) -> bool:
-        return (
-            trial.latency_ratio is not None
-            and trial.latency_ratio > self.slowest
-            and not self._lacking(trial)
-        )
+        return promises(trial, self.trials)
 
     def _mix(self, recipe: Recipe, trial: Trial) -> None:
         """Let nodes take other forms, until the quality holds; then fewer of them, while it does."""
         way = self._way(recipe)
         low, high = 0, len(way.changes) + 1
-        share = self.budget.share(self.original.quality, trial.quality)
+        share = self.terms.share(trial)
         for _ in range(_MIXED_TRIALS):
             count = way.between(low, high, _CAREFUL * share)
             if not low < count < high:
                 return
             self.expected += 1
             mixed = self._try(replace(recipe, fallback=way.changes[:count]))
-            if not self._only_quality_lacks(
+            if not self.terms.only_quality_lacks(
                 mixed
             ):  # it holds, or with so many changes it is too slow, or nothing is left
                 high = count
             elif self._promises(mixed):
-                low, share = count, self.budget.share(self.original.quality, mixed.quality)
+                low, share = count, self.terms.share(mixed)
             else:
                 return
 
@@ -344,6 +327,7 @@ class _Search:
             self._announce("which nodes lose the quality")
             found = self._attempt(
                 do="rank",
+                model=str(self.model),
                 batches=[*map(str, self.batches)],
                 ranges=str(self._ranges()),
                 reduce_range=recipe.reduce_range,
@@ -355,9 +339,7 @@ class _Search:
         return choice.way(found, forms_of(recipe, found["operators"], found["able"]))
 
     def _attempt(self, **request: Any) -> dict[str, Any]:
-        found = (
-            {} if self.limits.over() else attempt(self.scratch, self.limits, model=str(self.model), **request)
-        )
+        found = {} if self.limits.over() else attempt(self.scratch, self.limits, **request)
         if self.limits.over() and (not found or "reason" in found):
             raise _TimeIsUp
         return found
@@ -367,9 +349,9 @@ class _Search:
 
     def _still_good(self, recipe: Recipe, found: Mapping[str, Any]) -> bool:
         """Whether an earlier attempt holds: it failed, is refused, or its file is intact."""
-        if not self._judge(recipe, found).accepted:
+        if "reason" in found or not (recipe.method == EXPORT or self._judge(recipe, found).accepted):
             return True
-        path = self.out / recipe.name / self.model.name
+        path = self.out / recipe.name / self.file
         try:
             return path.is_file() and size_and_digest(path) == (found["size"], found["digest"])
         except InvalidInput:  # it is no model any more
@@ -394,7 +376,8 @@ class _Search:
     def _remove_stale(self) -> None:
         """Remove variants that an earlier search left and this one did not accept."""
         kept = {trial.name for trial in self.trials if trial.accepted}
-        pattern = re.compile(rf"({'|'.join(METHODS)})(-unpacked)?(-mixed-\d+)?")
+        kept.add(EXPORT if self.model.parent.name == EXPORT else "")
+        pattern = re.compile(rf"({'|'.join((EXPORT, *METHODS))})(-unpacked)?(-mixed-\d+)?")
         for path in self.out.iterdir():
             if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
@@ -412,6 +395,14 @@ def _format_of(model: Path) -> str:
         return detect_format(model)
     except UnknownFormat:
         return "that only its function or program knows"
+
+
+def _plain(model: Path, threads: int) -> dict[str, Any]:
+    """How an ONNX model is opened of which nothing else is known."""
+    return described(
+        path=model, root=model.parent, project=None, signature=None, format="onnx", factory=None, command=[], device="cpu",
+        threads=threads, allow_pickle=False,
+    )  # fmt: skip
 
 
 def _original(model: Path, name: str) -> Trial:

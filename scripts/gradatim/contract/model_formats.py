@@ -22,6 +22,8 @@ class ModelFormat:
         generates: the same for a model that is asked for text; None where its models cannot be.
         looks: ``module:function`` below ``gradatim.models`` that completes an Inspection without running the model; None
             where the model itself is loaded and tells its signature.
+        exports: ``module:function`` below ``gradatim.models`` that writes an opened model as ONNX, of model, batch and path;
+            None where none can be.
         suffixes: how its files' names end.
         magic: bytes that all its files have at a place, where those tell it; whatever reads such a file runs nothing of it.
         extra: the extra of the kit that brings its runtime.
@@ -34,6 +36,7 @@ class ModelFormat:
     opens: str
     generates: str | None = None
     looks: str | None = None
+    exports: str | None = None
     suffixes: tuple[str, ...] = ()
     magic: tuple[int, bytes] | None = None
     extra: str | None = None
@@ -70,6 +73,7 @@ _ROWS = (
         name="pt2",
         opens="torch_program:open_torch",
         looks="torch_program:look_at_torch",
+        exports="onnx_export:export_torch",
         suffixes=(".pt2",),
         extra="torch",
         packages=("torch",),
@@ -80,6 +84,7 @@ _ROWS = (
         name="torchscript",
         opens="torch_program:open_torch",
         looks="torch_program:look_at_torch",
+        exports="onnx_export:export_torch",
         suffixes=(".torchscript", ".ts", ".pt", ".pth"),
         extra="torch",
         packages=("torch",),
@@ -99,6 +104,7 @@ _ROWS = (
         name="safetensors",
         opens="torch_program:open_torch",
         looks="weights:look_at_safetensors",
+        exports="onnx_export:export_torch",
         suffixes=(".safetensors",),
         extra="torch",
         packages=("torch", "safetensors"),
@@ -110,6 +116,7 @@ _ROWS = (
         name="pickle",
         opens="torch_program:open_torch",
         looks="torch_program:look_at_torch",
+        exports="onnx_export:export_torch",
         extra="torch",
         packages=("torch",),
     ),

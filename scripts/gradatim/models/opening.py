@@ -13,7 +13,7 @@ from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
 from gradatim.metrics.answers import REQUEST
 from gradatim.models import formats, pickles
-from gradatim.models.predictor import Predictor
+from gradatim.models.predictor import Arrays, Predictor
 from gradatim.models.source import Means, ModelSource
 from gradatim.signature import Signature
 
@@ -168,3 +168,22 @@ def function_of(reference: str) -> Any:
     """A function of this room by a row's ``module:function``."""
     module, _, name = reference.partition(":")
     return getattr(import_module(f"gradatim.models.{module}"), name)
+
+
+def export_model(model: Predictor, path: Path, batch: Arrays, out: Path) -> None:
+    """Write an opened model as ONNX.
+
+    Args:
+        model: as ``open_model`` gives it.
+        path: where it lies.
+        batch: its inputs.
+        out: the file to write.
+
+    Raises:
+        InvalidInput: its format cannot be, or this model.
+        EnvironmentLacks: a package is missing.
+    """
+    known = FORMATS[formats.detect_format(path)]
+    if known.exports is None:
+        raise InvalidInput(f"models of the format {known.name} cannot be written as ONNX")
+    function_of(known.exports)(model, batch, out)

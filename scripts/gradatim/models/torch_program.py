@@ -29,6 +29,18 @@ if TYPE_CHECKING:
     from gradatim.models.source import ModelSource
 
 
+class TorchModel(RuntimeModel):
+    """A network of PyTorch's.
+
+    Attributes:
+        module: the network.
+        forward: what it gives for named tensors.
+    """
+
+    module: Any
+    forward: Callable[[dict[str, Any]], Any]
+
+
 def open_torch(source: ModelSource) -> RuntimeModel:
     """Load a PyTorch model of any form, in evaluation mode.
 
@@ -209,7 +221,7 @@ def module_predictor(
     def forward(tensors: dict[str, Any]) -> Any:
         return module(**tensors, **options)
 
-    return _predictor(torch, source, signature, forward)
+    return _predictor(torch, source, signature, forward, module)
 
 
 def _forward_inputs(source: ModelSource, module: Any) -> tuple[TensorSpec, ...]:
@@ -238,7 +250,7 @@ def _open_script(torch: Any, source: ModelSource) -> RuntimeModel:
         positional = [values.pop(name) for name in required]
         return script(*positional, **values)
 
-    return _predictor(torch, source, signature, forward)
+    return _predictor(torch, source, signature, forward, script)
 
 
 def _open_program(torch: Any, source: ModelSource) -> RuntimeModel:
@@ -251,7 +263,7 @@ def _open_program(torch: Any, source: ModelSource) -> RuntimeModel:
         args, kwargs = arrange(tensors)
         return module(*args, **kwargs)
 
-    return _predictor(torch, source, signature, forward)
+    return _predictor(torch, source, signature, forward, module)
 
 
 def _renamed(own: Signature, source: ModelSource) -> Signature:
@@ -266,8 +278,12 @@ def _renamed(own: Signature, source: ModelSource) -> Signature:
 
 
 def _predictor(
-    torch: Any, source: ModelSource, signature: Signature, forward: Callable[[dict[str, Any]], Any]
-) -> RuntimeModel:
+    torch: Any,
+    source: ModelSource,
+    signature: Signature,
+    forward: Callable[[dict[str, Any]], Any],
+    module: Any,
+) -> TorchModel:
     order = [spec.name for spec in signature.inputs]
     names = [spec.name for spec in signature.outputs]
     device = source.device
@@ -280,7 +296,9 @@ def _predictor(
             leaves = [(name, _to_array(torch, value)) for name, value in named_leaves(given, "")]
         return _named(source.name, leaves, names, signature)
 
-    return RuntimeModel(source.name, signature, call, device=device, threads=source.threads)
+    model = TorchModel(source.name, signature, call, device=device, threads=source.threads)
+    model.module, model.forward = module, forward
+    return model
 
 
 def _to_tensor(torch: Any, name: str, array: NDArray[Any], device: str) -> Any:

@@ -65,13 +65,18 @@ def run(candidate: Candidate) -> Outcome:
             methods=settings.methods or DEFAULT_METHODS,
             passes=settings.passes,
             root=candidate.root,
+            opened=candidate.model.described(original.path),
             seed=candidate.contract.parts.test.seed,
             threads=candidate.contract.parts.model.threads,
             memory_limit=int(settings.memory) if settings.memory else None,
             seconds_per_trial=settings.timeout,
             seconds=settings.seconds,
             context=digest_of(
-                [candidate.digests.data("calibration"), candidate.digests.code(("calibration",))]
+                [
+                    original.manifest.digest,
+                    candidate.digests.data("calibration"),
+                    candidate.digests.code(("calibration",)),
+                ]
             ),
             name=ORIGINAL,
             progress=lambda name, done, total: advance(1, f"{name} {done}/{total}"),

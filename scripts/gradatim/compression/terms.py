@@ -1,0 +1,89 @@
+"""On which terms a trial is accepted: what it must keep, and what it must gain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gradatim.compression.budget import Budget
+from gradatim.errors import UsageError
+from gradatim.evidence.trial import Trial
+
+_WORTH = 0.98
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of one search.
+
+    Attributes:
+        original: what every trial stands beside.
+        budget: what must be kept.
+        slowest: the highest latency ratio that a smaller variant may cost.
+    """
+
+    original: Trial
+    budget: Budget
+    slowest: float
+
+    @classmethod
+    def of(
+        cls, original: Trial, keep: Mapping[str, float], lower_is_better: Collection[str], slowest: float
+    ) -> Terms:
+        """The terms, once the original was measured.
+
+        Raises:
+            UsageError: a metric is to be kept that is not measured.
+        """
+        if unknown := set(keep) - set(original.quality):
+            raise UsageError(
+                f"compress.keep names {', '.join(sorted(unknown))}, which is not measured here. "
+                f"Measured are: {', '.join(sorted(original.quality))}."
+            )
+        return cls(original, Budget(keep, lower_is_better), slowest)
+
+    def judged(self, trial: Trial, path: Path) -> Trial:
+        """The trial accepted, with the path of its model, or refused with the reason; one with a reason is refused already."""
+        if trial.reason:
+            return trial
+        if lacking := self.lacking(trial):
+            return replace(trial, reason=lacking)
+        size, latency = trial.size_ratio or 1.0, trial.latency_ratio or 1.0
+        if latency > self.slowest:
+            return replace(
+                trial, reason=f"it takes {latency:.2f} times as long; at most {self.slowest:g} is allowed"
+            )
+        if size > _WORTH and latency > _WORTH:
+            return replace(trial, reason=f"it is neither smaller ({size:.2f}) nor faster ({latency:.2f})")
+        reason = f"{size:.2f} of the size in {latency:.2f} of the time"
+        return replace(trial, accepted=True, reason=reason, path=path)
+
+    def lacking(self, trial: Trial) -> str:
+        """What of the quality to keep is not kept; empty when all is."""
+        return self.budget.lacking(self.original.quality, trial.quality)
+
+    def share(self, trial: Trial) -> float:
+        """About what part of a trial's error may stay."""
+        return self.budget.share(self.original.quality, trial.quality)
+
+    def only_quality_lacks(self, trial: Trial) -> bool:
+        """Whether a trial was refused for its quality and nothing else."""
+        return (
+            not trial.accepted
+            and trial.latency_ratio is not None
+            and trial.latency_ratio <= self.slowest
+            and trial.reason == self.lacking(trial)
+        )
+
+    def only_slow(self, trial: Trial) -> bool:
+        """Whether a trial was refused for its time and nothing else."""
+        return (
+            trial.latency_ratio is not None and trial.latency_ratio > self.slowest and not self.lacking(trial)
+        )
+
+
+def promises(trial: Trial, trials: Sequence[Trial]) -> bool:
+    """Whether leaving nodes out, which saves neither size nor time, could still give the best variant."""
+    best = min((found.score or 1.0 for found in trials if found.accepted), default=1.0)
+    return trial.score is not None and trial.score < best
