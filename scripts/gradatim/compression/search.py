@@ -37,7 +37,6 @@ from gradatim.compression.recipe import (
 from gradatim.compression.result import Result, pareto
 from gradatim.compression.sandbox import Limits, attempt
 from gradatim.compression.terms import Terms, promises
-from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
 from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, sha256_file, write_json, writing
@@ -112,7 +111,7 @@ def compress(
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
     original = _original(model, name)
     kind = _format_of(model)
-    if kind != "onnx" and (opened is None or kind not in FORMATS or FORMATS[kind].exports is None):
+    if kind != "onnx" and (opened is None or not _exportable(kind)):
         reason = (
             f"{model.name} is of a format ({kind}) which no installed method compresses: they work on "
             "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
@@ -395,6 +394,12 @@ def _format_of(model: Path) -> str:
         return detect_format(model)
     except UnknownFormat:
         return "that only its function or program knows"
+
+
+def _exportable(kind: str) -> bool:
+    from gradatim.models import exportable
+
+    return exportable(kind)
 
 
 def _plain(model: Path, threads: int) -> dict[str, Any]:

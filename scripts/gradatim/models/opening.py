@@ -170,6 +170,11 @@ def function_of(reference: str) -> Any:
     return getattr(import_module(f"gradatim.models.{module}"), name)
 
 
+def exportable(kind: str) -> bool:
+    """Whether models of a format can be written as ONNX; no format of that name is none."""
+    return kind in FORMATS and FORMATS[kind].exports is not None
+
+
 def export_model(model: Predictor, path: Path, batch: Arrays, out: Path) -> None:
     """Write an opened model as ONNX.
 
