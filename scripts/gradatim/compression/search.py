@@ -111,13 +111,9 @@ def compress(
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
     original = _original(model, name)
     kind = _format_of(model)
-    if kind != "onnx" and (opened is None or not _exportable(kind)):
-        reason = (
-            f"{model.name} is of a format ({kind}) which no installed method compresses: they work on "
-            "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
-        )
-        return Result(replace(original, reason=reason), (), (), reason)
     if kind != "onnx":
+        if opened is None or not _exportable(kind):
+            return _as_it_is(original, model.name, kind)
         recipes.insert(0, Recipe(EXPORT))
     _need_packages()
     with _scratch_in(out) as scratch:
@@ -394,6 +390,14 @@ def _format_of(model: Path) -> str:
         return detect_format(model)
     except UnknownFormat:
         return "that only its function or program knows"
+
+
+def _as_it_is(original: Trial, model: str, kind: str) -> Result:
+    reason = (
+        f"{model} is of a format ({kind}) which no installed method compresses: they work on "
+        "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
+    )
+    return Result(replace(original, reason=reason), (), (), reason)
 
 
 def _exportable(kind: str) -> bool:
