@@ -34,6 +34,8 @@ PARTS = {
     "Install the kit": "install",
     "Fetch what earlier jobs left": "hand over",
     "Check it and take it over": "hand over",
+    "Fetch what its shards left": "hand over",
+    "Take that over, too": "hand over",
     "Pack what later jobs need": "hand over",
     "Hand it to them": "hand over",
 }

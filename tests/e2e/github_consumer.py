@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from github_runner import REF, Consumer, git
+from github_runner import REF, Consumer, Run, git
 
 from gradatim.files import template_folder
 from gradatim.rendering.workflows import CALLER, Caller, render_caller
@@ -100,6 +102,13 @@ def push(consumer: Consumer, message: str, branch: str = "staging") -> Any:
     git(consumer.project, "push", "-q", "origin", branch)
     after = git(consumer.project, "rev-parse", "HEAD")
     return consumer.run("push", {"ref": f"refs/heads/{branch}", "before": before, "after": after})
+
+
+def planned(run: Run) -> dict[str, Any]:
+    """What the job `plan` said."""
+    (said,) = set(re.findall(r"set-output:: plan=(\{.*\})", run.of("plan")))
+    found: dict[str, Any] = json.loads(said)
+    return found
 
 
 def commit(project: Path, message: str) -> None:

@@ -1,8 +1,7 @@
 """act in host mode: the real workflows and actions of this checkout, called from a consumer's repository.
 
 act runs no ``$/`` references and no artifact actions. So the kit is copied with ``$/X`` spelled out, and two stand-ins
-copy artifacts to and from a folder. Of a matrix act keeps only the outputs of the part that ends first, where GitHub keeps
-those of every part: a third stand-in adds the others, as the parts said them. Everything else runs as it stands.
+copy artifacts to and from a folder. Everything else runs as it stands.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradatim.rendering.workflows import KIT, PINS
+from gradatim.rendering.github_templates import PINS
+from gradatim.rendering.workflows import KIT
 
 TOP = Path(__file__).resolve().parents[2]
 REF = "v1"
@@ -32,7 +32,7 @@ inputs: {name: {description: n, required: true}, path: {description: p, required
 runs:
   using: composite
   steps:
-    - {shell: bash, run: 'mkdir -p "$ARTIFACTS/$NAME" "$ARTIFACTS/.digests" && cp "$FILE" "$ARTIFACTS/$NAME/" && sha256sum "$FILE" > "$ARTIFACTS/.digests/$NAME"', env: {NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}"}}
+    - {shell: bash, run: 'mkdir -p "$ARTIFACTS/$NAME" && cp "$FILE" "$ARTIFACTS/$NAME/"', env: {NAME: "${{ inputs.name }}", FILE: "${{ inputs.path }}"}}
 """
 _DOWNLOAD = """name: download stand-in
 description: Copies out of a folder.
@@ -56,15 +56,8 @@ description: Never reached, for act's machine is not one of GitHub's.
 inputs: {path: {description: p}, key: {description: k}}
 runs: {using: composite, steps: [{shell: bash, run: "true"}]}
 """
-_JOIN = """import json, os, pathlib
-needs = json.loads(os.environ["NEEDS"])
-for said in pathlib.Path(os.environ["ARTIFACTS"], ".digests").glob("shard-*"):
-    step, number, _, _ = said.name.rpartition("+")[2].split("-")
-    if f"{step}-shards" in needs:
-        needs[f"{step}-shards"]["outputs"][f"workspace-{number}"] = said.read_text().split()[0]
-print(json.dumps(needs))
-"""
-_MERGES = "Fetch what its shards left"
+_TOLD = 'NEEDS="${NEEDS//Outputs/outputs}" '
+"""act spells `outputs` otherwise in what a called workflow tells of its jobs."""
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -96,12 +89,8 @@ def lay_kit(folder: Path) -> dict[str, Path]:
         shutil.copy(TOP / name, kit / name)
     for path in (*kit.glob("actions/*/action.yml"), *kit.glob(".github/workflows/*.yml")):
         text = path.read_text(encoding="utf-8")
-        if _MERGES in text:
-            text = text.replace(
-                "run: gradatim ci unpack", f"run: NEEDS=$(python3 {folder}/join.py) gradatim ci unpack"
-            )
+        text = text.replace("run: gradatim ci unpack", f"run: {_TOLD}gradatim ci unpack")
         path.write_text(re.sub(r"uses: \$/(\S+)\n", rf"uses: {KIT}/\1@{REF}\n", text), encoding="utf-8")
-    (folder / "join.py").write_text(_JOIN, encoding="utf-8")
     found = {f"{KIT}@{REF}": kit}
     stand_ins = {
         "upload-artifact": _UPLOAD,

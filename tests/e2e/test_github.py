@@ -20,6 +20,7 @@ from github_consumer import (
     SHORT,
     commit,
     lay_consumer,
+    planned,
     pull_request,
     push,
     shorten,
@@ -95,8 +96,9 @@ def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say
     assert run.code == 0, run.text[-4000:]
     jobs = {"plan", "build", "inspect", "compress", "test", "evaluate", "benchmark", "gate", "passed"}
     assert run.results == dict.fromkeys(jobs, "success")
-    assert 'set-output:: runner=["ubuntu-latest"]' in run.text
-    assert "set-output:: kind=check" in run.text
+    plan = planned(run)
+    assert plan["runner"] == ["ubuntu-latest"]
+    assert plan["kind"] == "check"
     assert "set-output:: verdict=PASS" in run.of("gate")
     assert "## ✅ digits: PASS" in run.of("gate")
     assert "token-of-the-run" not in run.text
@@ -154,7 +156,7 @@ def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consu
         "counted by the one job that may push and runs none of our code"
     )
     assert git(project, "ls-remote", "origin", "refs/gradatim/uses/*")
-    assert 'set-output:: runner=["gpu"]' in first.text
+    assert planned(first)["runner"] == ["gpu"]
     (tag,) = _tags(consumer)
     assert "-beta.1" in tag
     assert f"set-output:: tag={tag}" in first.of("tag")

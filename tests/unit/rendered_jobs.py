@@ -310,77 +310,115 @@ def _started(rules: list[dict[str, str]], event: Event) -> bool:
     return False
 
 
-def github(files: Mapping[str, str], outputs: Mapping[str, str], event: Event) -> list[Found]:
+def github(files: Mapping[str, str], plan: Mapping[str, Any], event: Event) -> list[Found]:
     """The jobs of the release's workflow, and of what it calls, whose `if` holds.
 
     Args:
         files: the kit's rendered files by path.
-        outputs: what the job `plan` said of the event.
+        plan: what the job `plan` said of the event.
     """
     names = {"push": "push", "tag": "push", "pull": "pull_request", "hand": "workflow_dispatch"}
-    return _called(files, ".github/workflows/release.yml", outputs, names[event.kind], {})
+    return _called(files, ".github/workflows/release.yml", plan, names[event.kind], {})
 
 
 def _called(
     files: Mapping[str, str],
     path: str,
-    outputs: Mapping[str, str],
+    plan: Mapping[str, Any],
     event_name: str,
     given: Mapping[str, str],
 ) -> list[Found]:
     results: dict[str, str] = {}
     found: list[Found] = []
+    inner: dict[str, tuple[str, ...]] = {}
     left: dict[str, Any] = yaml.safe_load(files[path])["jobs"]
     while left:
         name = next(name for name, job in left.items() if results.keys() >= {*job.get("needs", [])})
         job = left.pop(name)
         needs = job.get("needs", [])
-        values = {f"needs.plan.outputs.{key}": value for key, value in outputs.items()}
-        values |= {f"needs.{need}.result": results[need] for need in needs}
+        values = {f"needs.{need}.result": results[need] for need in needs}
         values |= {f"inputs.{key}": value for key, value in given.items()}
         values["github.event_name"] = event_name
-        runs = _expression(job.get("if", "success()"), values, [results[need] for need in needs])
+        runs = _expression(job.get("if", "success()"), values, plan, [results[need] for need in needs])
         results[name] = "success" if runs else "skipped"
         if not runs:
             continue
         if job.get("uses", "").startswith("$/"):
-            found += _called(files, job["uses"][2:], outputs, event_name, job.get("with", {}))
+            called = _called(files, job["uses"][2:], plan, event_name, job.get("with", {}))
+            inner[name] = tuple(one.name for one in called)  # its output `left` tells what these left
+            found += called
         used = [step for step in job.get("steps", ()) if step.get("uses", "").startswith("$/actions/")]
         if len(used) == 1 and name != "plan":
-            found.append(_action(files, name, job, outputs))
+            whole = [one for need in needs for one in inner.get(need, (need,))]
+            found.append(_action(files, name, tuple(whole), used[0], plan))
     return found
 
 
-def _action(files: Mapping[str, str], name: str, job: Mapping[str, Any], outputs: Mapping[str, str]) -> Found:
+def _action(
+    files: Mapping[str, str],
+    name: str,
+    needs: tuple[str, ...],
+    used: Mapping[str, Any],
+    plan: Mapping[str, Any],
+) -> Found:
     """A job that is one action: what the action's own steps run, with its inputs filled in."""
-    (used,) = (step for step in job["steps"] if step.get("uses", "").startswith("$/actions/"))
     said = yaml.safe_load(files[f"actions/{used['uses'].rpartition('/')[2]}/action.yml"])
     inputs = {key: str(given.get("default", "")) for key, given in said["inputs"].items()}
+    assert {*used["with"]} <= {*inputs}
     inputs |= {key: str(value) for key, value in used["with"].items()}
-    lines, variables, secrets = [], dict[str, str](), []
+    lines, variables = [], dict[str, str]()
+    secrets = [key for key, value in used.get("env", {}).items() if "secrets." in value]
     for step in said["runs"]["steps"]:
-        if not step.get("run", "").startswith("gradatim") or "GITHUB_STEP_SUMMARY" in step["run"]:
+        shown = "GITHUB_STEP_SUMMARY" in step.get("run", "") or "shards" in step.get("run", "")
+        if not step.get("run", "").startswith("gradatim") or shown:
             continue
-        lines.append(step["run"])
+        own = {}
         for variable, value in step["env"].items():
-            given = inputs.get(value.strip("${} ").removeprefix("inputs."), "")
-            if "secrets." in given or "steps.app." in given:
+            filled = _filled(value, inputs, plan, name)
+            if "secrets." in filled or "steps.app." in filled:
                 secrets.append(variable)
-            elif not variable.startswith("GIT_CONFIG"):
-                planned = given.strip("${} ").removeprefix("needs.plan.outputs.")
-                if "${{" not in given or planned in outputs:
-                    variables[variable] = outputs.get(planned, given)
-    needs = tuple(job["needs"])
+            elif not variable.startswith("GIT_CONFIG") and "${{" not in filled:
+                own[variable] = filled
+        lines.append(step["run"].replace('"$STEP"', own.pop("STEP", "")))
+        variables |= own
     return Found(name, tuple(lines), needs, tuple(secrets), needs, variables, tolerated=True)
 
 
-def _expression(text: str, values: Mapping[str, str], results: list[str]) -> bool:
+def _filled(text: str, inputs: Mapping[str, str], plan: Mapping[str, Any], job: str) -> str:
+    """The value of an expression in an action: the first of its alternatives that says anything."""
+    text = text.strip("${} ")
+    if text.startswith("toJSON("):
+        return text
+    for one in re.sub(r"\S+ && format\(.*?\) \|\| ", "", text).split(" || "):
+        if planned := re.fullmatch(r"fromJSON\(inputs\.plan \|\| '\{\}'\)\.([\w-]+)", one):
+            found = str(plan.get(planned[1], ""))
+        elif one.startswith("inputs."):
+            found = inputs.get(one.removeprefix("inputs."), "")
+            found = job if found.strip("${} ") == "github.job" else found
+        else:
+            found = job if one == "github.job" else one if one.startswith("steps.") else ""
+        if found:
+            return found
+    return ""
+
+
+def _expression(text: str, values: Mapping[str, str], plan: Mapping[str, Any], results: list[str]) -> bool:
     """https://docs.github.com/en/actions/reference/workflows-and-actions/expressions"""
     text = " ".join(text.strip().removeprefix("${{").removesuffix("}}").split())
     if not re.search(r"(cancelled|always)\(\)", text) and any(result != "success" for result in results):
         return False  # without a word about it, a job runs only after success
+
+    def planned(found: re.Match[str]) -> str:
+        value = plan[found[1]]
+        return repr(value if isinstance(value, str) else bool(value))
+
     text = text.replace("!cancelled()", "True").replace("always()", "True").replace("success()", "True")
     text = text.replace("github.event.pull_request.head.repo.full_name == github.repository", "True")
+    text = re.sub(
+        r"fromJSON\((?:inputs\.plan \|\| )?needs\.plan\.outputs\.plan(?: \|\| '\{\}')?\)\.([\w-]+)(?:\[0\])?",
+        planned,
+        text,
+    )
     text = re.sub(r"[\w.-]*(?:needs|inputs|github)\.[\w.-]+", lambda f: repr(values.get(f[0], "")), text)
     plain = (
         text.replace("&&", " and ")

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradatim.candidate.workspace import Workspace
-from gradatim.ci.archive import Places, digests_of, pack, unpack
-from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.ci.archive import Places, digests_of, digests_told, pack, unpack
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.files import sha256_file
 
 
@@ -187,10 +187,23 @@ def test_only_jobs_that_ended_and_left_something_count() -> None:
             digests_of(wrong)
 
 
-def test_every_part_of_a_matrix_says_a_digest_of_its_own() -> None:
-    said = {"workspace-1": "ab", "workspace-2": "cd", "workspace-3": "", "verdict": "PASS"}
-    needs = {"evaluate-shards": {"result": "success", "outputs": said}}
-    assert digests_of(json.dumps(needs)) == {"evaluate-shards 1": "ab", "evaluate-shards 2": "cd"}
+def test_a_workflow_that_was_called_tells_what_each_of_its_jobs_left_and_its_caller_what_came_before() -> (
+    None
+):
+    left = {
+        "build": {"result": "success", "outputs": {"workspace": "ab"}},
+        "folded": {"result": "skipped", "outputs": {}},
+        "gate": {"result": "failure", "outputs": {"workspace": "cd", "verdict": "FAIL"}},
+    }
+    needs = {"checks": {"result": "failure", "outputs": {"verdict": "FAIL", "left": json.dumps(left)}}}
+    before = {"baseline": {"result": "success", "outputs": {"workspace": "ef"}}}
+    assert digests_of(json.dumps(needs)) == {"build": "ab", "gate": "cd"}
+    told = digests_told({"NEEDS": json.dumps(needs), "BEFORE": json.dumps(before)})
+    assert told == {"baseline": "ef", "build": "ab", "gate": "cd"}
+    with pytest.raises(UsageError, match="toJSON"):
+        digests_of(json.dumps({"checks": {"outputs": {"left": "no JSON"}}}))
+    with pytest.raises(EnvironmentLacks, match="NEEDS"):
+        digests_told({"BEFORE": json.dumps(before)})
 
 
 @pytest.mark.parametrize(

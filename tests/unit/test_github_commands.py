@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -59,10 +60,13 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_plan_tells_the_workflow_what_to_do(gradatim: Command, runner: Path) -> None:
     found = gradatim("ci", "plan", "--json")
-    assert json.loads(found.output)["kind"] == "release"
-    said = (runner / "output").read_text(encoding="utf-8")
-    assert "\nrelease\n" in said
-    assert '\n["ubuntu-latest"]\n' in said
+    (said,) = re.findall(
+        r"^plan<<(end-\w+)\n(.*)\n\1$", (runner / "output").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    plan = json.loads(said[1])
+    assert plan == json.loads(found.output)
+    assert (plan["kind"], plan["runner"]) == ("release", ["ubuntu-latest"])
+    assert (plan["contract"], plan["requirements"]) == ("gradatim.yml", "")
 
 
 def test_plan_is_of_no_use_on_a_laptop_and_says_so(gradatim: Command) -> None:

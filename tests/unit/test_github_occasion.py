@@ -87,10 +87,16 @@ def jobs_on(contract: dict[str, Any], event: str, place: Place) -> dict[str, Any
     """Where each job of the rendered workflow runs, by the runner that it asks for."""
     found = occasion(Contract.model_validate(contract), place, event, {}, "ubuntu-latest", "folded")
     assert found.jobs == ("split" if event == "push" else "folded")
-    outputs, runners = found.outputs(), {}
-    for name, job in yaml.safe_load(rendered()[".github/workflows/release.yml"])["jobs"].items():
-        asked = re.search(r"fromJSON\(needs.plan.outputs.([a-z-]+)\)", job["runs-on"])
-        runners[name] = json.loads(outputs[asked[1]]) if asked and event != "pull_request" else "plain"
+    said, runners = json.loads(json.dumps(found.plan())), {}
+    jobs = {
+        name: job
+        for path in ("release", "checks")
+        for name, job in yaml.safe_load(rendered()[f".github/workflows/{path}.yml"])["jobs"].items()
+        if "uses" not in job
+    }
+    for name, job in jobs.items():
+        asked = re.search(r"\)\.([a-z-]*runner) ", job["runs-on"])
+        runners[name] = said[asked[1]] if asked and event != "pull_request" else "plain"
     return runners
 
 
@@ -121,7 +127,13 @@ def test_a_runner_of_a_step_comes_before_that_of_the_stage_and_only_steps_that_r
     }
     on = jobs_on(contract, "push", Place(branch="main"))
     assert on["benchmark"] == ["gpu"]
-    assert on["evaluate"] == on["test"] == on["compress"] == on["test-shards"] == ["big"]
+    assert on["evaluate"] == on["test"] == on["compress"] == ["big"]
+    shared = {**contract, "shards": 2, "data": {"evaluation": "test.npz"}, "task": "classification"}
+    found = occasion(Contract.model_validate(shared), Place(branch="main"), "push", {}, "ubuntu-latest")
+    assert [tuple(one.values()) for one in found.plan()["shards"]] == [
+        ("evaluate", "1-of-2", ("big",)),
+        ("evaluate", "2-of-2", ("big",)),
+    ]
     assert {on[name] for name in ("plan", "build", "inspect", "gate", "tag", "publish")} == {"plain"}
     assert tuple(step.name for step in GRAPH if step.heavy) == HEAVY
 
@@ -152,8 +164,8 @@ def test_a_tag_is_published_when_it_is_a_version_of_this_model(
 
 
 def test_a_schedule_reports_and_checks_nothing(tmp_path: Path) -> None:
-    outputs = _ask(tmp_path, "schedule", {}, **_branch("main")).outputs()
-    assert (outputs["kind"], outputs["checks"]) == ("report", "false")
+    outputs = _ask(tmp_path, "schedule", {}, **_branch("main")).plan()
+    assert (outputs["kind"], outputs["checks"]) == ("report", False)
 
 
 def test_a_dispatch_says_what_and_where(tmp_path: Path) -> None:
@@ -174,16 +186,16 @@ def test_a_dispatch_that_makes_no_sense_is_refused(tmp_path: Path, inputs: dict[
 @pytest.mark.parametrize(
     ("event", "head", "build", "wanted", "counted", "jobs"),
     [
-        ("push", "", None, "split", "true", "split"),
-        ("push", "", None, "folded", "true", "folded"),
-        ("push", "", "python train.py", "folded", "true", "split"),
-        ("pull_request", "acme/digits", None, "folded", "true", "folded"),
-        ("pull_request", "stranger/digits", None, "split", "false", "split"),
-        ("schedule", "", None, "split", "false", "split"),
+        ("push", "", None, "split", True, "split"),
+        ("push", "", None, "folded", True, "folded"),
+        ("push", "", "python train.py", "folded", True, "split"),
+        ("pull_request", "acme/digits", None, "folded", True, "folded"),
+        ("pull_request", "stranger/digits", None, "split", False, "split"),
+        ("schedule", "", None, "split", False, "split"),
     ],
 )
 def test_a_use_of_the_data_is_counted_where_the_contract_says_so_and_never_for_a_fork(
-    tmp_path: Path, event: str, head: str, build: str | None, wanted: str, counted: str, jobs: str
+    tmp_path: Path, event: str, head: str, build: str | None, wanted: str, counted: bool, jobs: str
 ) -> None:
     contract = Contract.model_validate(
         {
@@ -201,7 +213,7 @@ def test_a_use_of_the_data_is_counted_where_the_contract_says_so_and_never_for_a
     path = tmp_path / "event.json"
     path.write_text(json.dumps(pull if head else {}), encoding="utf-8")
     github = GitHub({"GITHUB_EVENT_PATH": str(path), **_branch("main")})
-    said = occasion(contract, github.place(), event, github.event(), "ubuntu-latest", wanted).outputs()
+    said = occasion(contract, github.place(), event, github.event(), "ubuntu-latest", wanted).plan()
     assert (said["count"], said["jobs"]) == (counted, jobs)
 
 
@@ -214,27 +226,27 @@ def test_a_committed_model_is_counted_and_checked_in_one_job_though_it_could_be_
 
 
 def test_a_contract_that_counts_nothing_asks_for_no_count(tmp_path: Path) -> None:
-    said = _ask(tmp_path, "push", {}, **_branch("main")).outputs()
-    assert (said["count"], said["jobs"]) == ("false", "split")
+    said = _ask(tmp_path, "push", {}, **_branch("main")).plan()
+    assert (said["count"], said["jobs"]) == (False, "split")
 
 
 @pytest.mark.parametrize(
     ("publish", "event", "fetched"),
     [
-        ({"s3": "s3://models/digits"}, "push", "true"),
-        ({"oci": "ghcr.io/acme/digits"}, "push", "true"),
-        ({"github": None}, "push", "false"),
-        ({"folder": "releases"}, "push", "false"),
-        ({"s3": "s3://models/digits"}, "schedule", "false"),
+        ({"s3": "s3://models/digits"}, "push", True),
+        ({"oci": "ghcr.io/acme/digits"}, "push", True),
+        ({"github": None}, "push", False),
+        ({"folder": "releases"}, "push", False),
+        ({"s3": "s3://models/digits"}, "schedule", False),
     ],
 )
 def test_a_baseline_is_fetched_apart_only_where_reading_it_may_take_credentials(
-    tmp_path: Path, publish: dict[str, str | None], event: str, fetched: str
+    tmp_path: Path, publish: dict[str, str | None], event: str, fetched: bool
 ) -> None:
     model = {"name": "digits", "path": "m.onnx"}
     contract = Contract.model_validate({"model": model, "publish": [publish]})
     place = GitHub(_branch("main")).place()
-    assert occasion(contract, place, event, {}, "ubuntu-latest").outputs()["fetch"] == fetched
+    assert occasion(contract, place, event, {}, "ubuntu-latest").plan()["fetch"] == fetched
 
 
 def test_a_way_to_run_jobs_that_there_is_not_is_refused(tmp_path: Path) -> None:
@@ -280,8 +292,8 @@ def test_checks_and_publishing_get_the_extras_of_the_publishers(tmp_path: Path) 
         }
     )
     found = occasion(contract, GitHub({"GITHUB_REF_NAME": "main"}).place(), "push", {}, "ubuntu-latest")
-    assert found.outputs()["publishers"] == "github,s3"
-    assert found.outputs()["extras"] == "github,onnx,s3"
+    assert found.plan()["publishers"] == "github,s3"
+    assert found.plan()["extras"] == "github,onnx,s3"
 
 
 def test_the_plan_names_every_part_that_shares_a_steps_rows() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rendered_jobs
@@ -72,7 +73,7 @@ def started(name: str, project: Consumer, event: Event) -> list[Found]:
     return reader(text, event)
 
 
-def _planned(project: Consumer, event: Event) -> dict[str, str]:
+def _planned(project: Consumer, event: Event) -> dict[str, Any]:
     environment = {
         "GITHUB_REF_TYPE": "tag" if event.tag else "branch",
         "GITHUB_REF_NAME": event.tag or event.branch,
@@ -81,7 +82,7 @@ def _planned(project: Consumer, event: Event) -> dict[str, str]:
     names = {"push": "push", "tag": "push", "pull": "pull_request", "hand": "workflow_dispatch"}
     said = {"inputs": {"do": event.do, "stage": event.stage, "reason": "it was slow"}}
     place = GitHub(environment).place()
-    return occasion(project.contract.parts, place, names[event.kind], said, "any").outputs()
+    return occasion(project.contract.parts, place, names[event.kind], said, "any").plan()
 
 
 def _include() -> str:

@@ -147,8 +147,7 @@ def unpack(places: Places, folder: Path, digests: Mapping[str, str]) -> int:
 def digests_of(needs: str) -> dict[str, str]:
     """Hex digest by job out of GitHub's ``toJSON(needs)``; jobs that left nothing are not in it.
 
-    A job of several parts says one digest a part: the output ``workspace-2`` of ``evaluate-shards`` is the digest of
-    ``evaluate-shards 2``.
+    A job that is a workflow of its own tells what its jobs left in its output ``left``.
 
     Raises:
         UsageError: the text is nothing of the kind.
@@ -156,15 +155,27 @@ def digests_of(needs: str) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         for job, said in json.loads(needs or "{}").items():
+            outputs = said.get("outputs") or {}
             if said.get("result") in ("skipped", "cancelled"):
                 continue
-            for name, digest in (said.get("outputs") or {}).items():
-                whose, dash, part = name.partition("-")
-                if digest and whose == "workspace":
-                    found[f"{job} {part}" if dash else job] = str(digest)
-    except (ValueError, AttributeError) as error:
+            if outputs.get("workspace"):
+                found[job] = str(outputs["workspace"])
+            found |= digests_of(outputs.get("left") or "")
+    except (ValueError, AttributeError, TypeError) as error:
         raise UsageError("`needs` takes what `toJSON(needs)` gives.") from error
     return found
+
+
+def digests_told(environment: Mapping[str, str]) -> dict[str, str]:
+    """Hex digest by job of what the workflow passed on as ``NEEDS``, and its caller as ``BEFORE``.
+
+    Raises:
+        EnvironmentLacks: it passed nothing.
+        UsageError: a variable holds anything else.
+    """
+    if not environment.get("NEEDS"):
+        raise EnvironmentLacks("The environment variable NEEDS is empty: let the job pass `toJSON(needs)`.")
+    return digests_of(environment.get("BEFORE", "")) | digests_of(environment["NEEDS"])
 
 
 def digests_in(folder: Path) -> dict[str, str]:
@@ -252,14 +263,3 @@ def _belongs(path: PurePosixPath, model: PurePosixPath) -> bool:
         path.name.startswith(start) and _DATA.fullmatch(path.name[len(start) :])
         for start in (model.name, model.stem)
     )
-
-
-def needs_variable(environment: Mapping[str, str]) -> str:
-    """What the workflow passed on as ``NEEDS``.
-
-    Raises:
-        EnvironmentLacks: it passed nothing.
-    """
-    if not environment.get("NEEDS"):
-        raise EnvironmentLacks("The environment variable NEEDS is empty: let the job pass `toJSON(needs)`.")
-    return environment["NEEDS"]

@@ -20,7 +20,7 @@ from gradatim.registry.history import Registry
 from gradatim.registry.tags import SemVer, version_tag
 
 _CALLED = re.compile(r"[\w.-]+/[\w.-]+/\.github/workflows/(release|checks|models)\.yml@(.+)")
-_COPIED = re.compile(r"\./\.github/workflows/gradatim-(release|models)\.yml()")
+_COPIED = re.compile(r"\./\.github/workflows/gradatim-(release|checks|models)\.yml()")
 """A copy beside the caller; it names no ref itself."""
 _LOOSE = re.compile(r"uses: (\S+/actions/\w+@(?![0-9a-f]{40}\b)\S+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

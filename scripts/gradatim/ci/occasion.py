@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -36,6 +35,7 @@ class Occasion:
         name: the model's name.
         fetched: whether the baseline may lie where only credentials lead.
         counted: whether the use of the evaluation data is to be counted before it is evaluated.
+        built: whether the model is built before that, for the count is of its bytes.
         jobs: ``split`` for a job a step, ``folded`` for one job of all checks.
         shards: the parts that share the rows of a step, by its name; none when nobody shares them.
     """
@@ -49,26 +49,32 @@ class Occasion:
     name: str
     fetched: bool = False
     counted: bool = False
+    built: bool = False
     jobs: Jobs = "split"
     shards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     runners: Mapping[str, RunsOn] = field(default_factory=dict)
 
-    def outputs(self) -> dict[str, str]:
-        """As outputs of a CI job."""
+    def plan(self) -> dict[str, Any]:
+        """As one JSON object, which the jobs of a workflow read."""
         return {
             "kind": self.kind,
-            "checks": str(self.kind in ("check", "release")).lower(),
+            "checks": self.kind in ("check", "release"),
             "name": self.name,
             "stage": self.stage or "",
             "environment": self.environment or "",
-            "runner": json.dumps(self.runner),
-            **{f"{step}-runner": json.dumps(where) for step, where in self.runners.items()},
+            "runner": self.runner,
+            **{f"{step}-runner": where for step, where in self.runners.items()},
             "extras": ",".join(self.extras),
             "publishers": ",".join(self.publishers),
-            "fetch": str(self.fetched).lower(),
-            "count": str(self.counted).lower(),
+            "fetch": self.fetched,
+            "count": self.counted,
+            "built": self.built,
             "jobs": self.jobs,
-            **{f"{step}-shards": json.dumps(parts) for step, parts in self.shards.items()},
+            "shards": [
+                {"step": step, "shard": part, "runner": self.runners[step]}
+                for step, parts in self.shards.items()
+                for part in parts
+            ],
         }
 
 
@@ -113,7 +119,8 @@ def occasion(
     publishers = tuple(sorted({*needed, "sign"} if contract.signing else needed))
     wanted = contract.data.uses is not None and contract.data.evaluation is not None
     checked = kind in ("check", "release") and not place.fork
-    apart = jobs == "split" or (wanted and contract.model.build is not None and not committed)
+    built = wanted and contract.model.build is not None and not committed
+    apart = jobs == "split" or built
     apart = apart or len(set(named.values())) > 1  # one job is on one runner
     return Occasion(
         kind,
@@ -125,6 +132,7 @@ def occasion(
         contract.model.name,
         checked and any(place.credentials for place in places),  # a forge takes the job's own token
         checked and wanted,
+        checked and built,
         "split" if apart else "folded",
         shards_of(contract),
         runners,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,11 @@ def command() -> None:
 @click.option(
     "--jobs", default="split", metavar="HOW", help="`split`: a job a step; `folded`: one of all checks."
 )
+@click.option(
+    "--requirements", default="", metavar="FILE", help="Your own requirements file, for the jobs of the plan."
+)
 @options.as_json
-def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -> int:
+def plan(contract_path: str | None, runner: str, jobs: str, requirements: str, json_wanted: bool) -> int:
     """Read event and contract, and say what is to be done, for which stage, on which runner.
 
     \b
@@ -45,6 +49,7 @@ def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -
       gradatim ci plan --runner ubuntu-24.04
     """
     from gradatim.ci.occasion import occasion
+    from gradatim.contract.lookup import DEFAULT_PATH
     from gradatim.contract.reading import find_contract, read_contract
 
     github = options.github()
@@ -52,10 +57,11 @@ def plan(contract_path: str | None, runner: str, jobs: str, json_wanted: bool) -
     event, path = github.event(), read.parts.model.path
     committed = path is not None and _is_committed(read.root / path)
     found = occasion(read.parts, github.place(), github.event_name, event, runner, jobs, committed=committed)
-    github.output(found.outputs())
+    said = {"contract": contract_path or DEFAULT_PATH, "requirements": requirements, **found.plan()}
+    github.output({"plan": json.dumps(said)})
     where = f" for {found.stage}" if found.stage else ""
     told = f"{found.name}: {found.kind}{where}, on {', '.join(found.runner)}"
-    options.answer(json_wanted, found.outputs(), told)
+    options.answer(json_wanted, said, told)
     return 0
 
 
@@ -107,7 +113,7 @@ def pack(contract_path: str | None, archive: Path, json_wanted: bool) -> int:
 )
 @options.as_json
 def unpack(contract_path: str | None, folder: Path, every: bool, json_wanted: bool) -> int:
-    """Check the archives of earlier jobs against the digests in NEEDS, and put their files in place.
+    """Check the archives of earlier jobs against the digests in NEEDS and BEFORE, and put their files in place.
 
     \b
     Example:
@@ -116,9 +122,7 @@ def unpack(contract_path: str | None, folder: Path, every: bool, json_wanted: bo
     from gradatim.ci import archive as archives
     from gradatim.contract.lookup import find_contract
 
-    digests = (
-        archives.digests_in(folder) if every else archives.digests_of(archives.needs_variable(os.environ))
-    )
+    digests = archives.digests_in(folder) if every else archives.digests_told(os.environ)
     files = archives.unpack(_places(find_contract(contract_path)), folder, digests)
     told = f"{files} files of {', '.join(sorted(digests)) or 'no job'}"
     options.answer(json_wanted, {"jobs": sorted(digests), "files": files}, told)

@@ -16,7 +16,7 @@ class Credential:
 
     Attributes:
         variable: the environment variable that its programs expect: ``HF_TOKEN``.
-        secret: what it is called as an input of an action and a secret of a workflow: ``huggingface-token``.
+        secret: what it is called as a secret of a workflow: ``huggingface-token``.
         meaning: what it is, in a line.
     """
 

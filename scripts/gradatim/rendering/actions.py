@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gradatim.contract.stores import STORES
 from gradatim.pipeline.graph import GRAPH, STEPS, Step
 
 CONTRACT = "gradatim.yml"
+PLANNED = "fromJSON(inputs.plan || '{}')"
+"""What the action `plan` said, as the expressions of an action read it."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Input:
         argument: how the shell puts it on the command line, with ``$VARIABLE`` for the value; empty when an earlier
             step of the action consumes it.
         carried_as: the environment variable that programs expect it in, where it never stands on the command line.
+        planned_as: the key of a plan that says it for all jobs of a workflow.
+        read_as: the expression for it, where that is not the input itself.
     """
 
     name: str
@@ -28,11 +33,18 @@ class Input:
     default: str | None = ""
     argument: str = ""
     carried_as: str = ""
+    planned_as: str = ""
+    read_as: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable that carries it into the step."""
         return self.carried_as or self.name.upper().replace("-", "_")
+
+    def value(self, given: Collection[str]) -> str:
+        """The expression for it in an action that takes so many inputs, by name."""
+        own = self.read_as or f"inputs.{self.name}"
+        return f"{PLANNED}.{self.planned_as} || {own}" if self.planned_as and "plan" in given else own
 
     @property
     def carried(self) -> bool:
@@ -47,12 +59,20 @@ class Output:
     name: str
     description: str
 
+    def value(self, step: str) -> str:
+        """The expression for it, out of what a step of the action said."""
+        said = f"steps.{'leave' if self.name == 'workspace' else step}.outputs"
+        return f"toJSON({said})" if self.name == "held" else f"{said}.{self.name}"
 
-_CONTRACT = Input("contract", "Path of the contract.", CONTRACT, '--contract "$CONTRACT"')
+
+_CONTRACT = Input(
+    "contract", "Path of the contract.", CONTRACT, '--contract "$CONTRACT"', planned_as="contract"
+)
 _STAGE = Input(
     "stage",
     "The stage. Left out: the one whose branch is checked out.",
     argument='${STAGE:+--stage "$STAGE"}',
+    planned_as="stage",
 )
 _VERSION = Input(
     "version",
@@ -64,14 +84,24 @@ _SHARD = Input(
     "One part of the rows, as in `2-of-4`. Left out: all of them, or what such parts left, merged.",
     argument='${SHARD:+--shard "$SHARD"}',
 )
-_EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.", "onnx,test")
-_NO_EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.")
-_REQUIREMENTS = Input("requirements", "Your own requirements file, for code that the contract names.")
+_EXTRAS = Input(
+    "extras", "Extras of the kit to install, as in `onnx,test`.", "onnx,test", planned_as="extras"
+)
+_NO_EXTRAS = Input("extras", "Extras of the kit to install, as in `onnx,test`.", planned_as="publishers")
+_REQUIREMENTS = Input(
+    "requirements",
+    "Your own requirements file, for code that the contract names.",
+    planned_as="requirements",
+)
+_PLAN = Input(
+    "plan", "What the action `plan` said: contract, stage, extras and requirements are taken from it."
+)
 _NEEDS = Input(
     "needs",
     "`toJSON(needs)` of the job: takes over what those jobs left, checked against their digests, and leaves its own. "
     "Left out: the workspace is this job's alone.",
 )
+_BEFORE = Input("before", "`toJSON(needs)` of the job that called this job's workflow, to the same end.")
 _TOKEN = Input(
     "token",
     "Token for git's remote and for GitHub's releases.",
@@ -83,7 +113,7 @@ CREDENTIALS = tuple(
     for store in STORES.values()
     for given in store.credentials
 )
-"""What publishers need; jobs that run code of the repository never get it."""
+"""What publishers need, in the environment of the steps that get it; jobs that run code of the repository never do."""
 
 SIGNING = (
     Input(
@@ -100,6 +130,7 @@ _WORKSPACE = Output("workspace", "SHA-256 of what this step leaves for later job
 _TAG = Output("tag", "The tag, as in `v1.4.0-beta.2`.")
 _VERSION_OUT = Output("version", "The version without its `v`.")
 
+_HELD_WHOLE = Output("held", "All of this, as JSON.")
 HELD = (
     _VERSION_OUT,
     _TAG,
@@ -126,14 +157,14 @@ def runs_user_code(step: Step) -> bool:
 def inputs_of(step: Step) -> tuple[Input, ...]:
     """The inputs of a step's action, in the order they are shown."""
     if step.name == "promote":
-        stage = Input("stage", "The stage to promote to.", None, '-- "$STAGE"')
+        stage = Input("stage", "The stage to promote to.", "", '-- "$STAGE"', planned_as="stage")
         version = Input(
             "version",
             "The release to promote. Left out: what the stage below holds.",
             "",
             '${VERSION:+"$VERSION"}',
         )
-        return (_CONTRACT, stage, version, _NO_EXTRAS, _TOKEN, *CREDENTIALS, *SIGNING)
+        return (_CONTRACT, stage, version, _NO_EXTRAS, _PLAN, _TOKEN, *SIGNING)
     if step.name == "rollback":
         reason = Input("reason", "Why, for the history.", None, '--reason "$REASON"')
         version = Input(
@@ -142,19 +173,48 @@ def inputs_of(step: Step) -> tuple[Input, ...]:
             "",
             '${VERSION:+--to "$VERSION"}',
         )
-        stage = Input("stage", "The stage to put back.", None, '-- "$STAGE"')
-        return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _TOKEN, *CREDENTIALS)
+        stage = Input("stage", "The stage to put back.", "", '-- "$STAGE"', planned_as="stage")
+        return (_CONTRACT, reason, version, stage, _NO_EXTRAS, _PLAN, _TOKEN)
     version_too = (_VERSION,) if step.name == "tag" else (_SHARD,) if step.shared else ()
     mine = (_EXTRAS, _REQUIREMENTS) if runs_user_code(step) else (_NO_EXTRAS,)
-    credentials = (*CREDENTIALS, *(SIGNING if step.signs else ())) if step.outward else ()
-    return (_CONTRACT, _STAGE, *version_too, *mine, _NEEDS, _TOKEN, *credentials)
+    before = () if step.outward else (_BEFORE,)
+    return (
+        _CONTRACT,
+        _STAGE,
+        *version_too,
+        *mine,
+        _PLAN,
+        _NEEDS,
+        *before,
+        _TOKEN,
+        *(SIGNING if step.signs else ()),
+    )
+
+
+_PART = "fromJSON(inputs.part || '{}')"
+STEP = Input("step", "The check, as in `evaluate`.", None, '"$STEP"', read_as=f"{_PART}.step || inputs.step")
+PART = Input(
+    "part",
+    "In a matrix of shards `toJSON(matrix)`, which says `step` and `shard`.",
+    argument=_SHARD.argument,
+    carried_as="SHARD",
+    read_as=f"{_PART}.shard",
+)
+CHECK = "Run one of the checks."
+"""One action for any of them: what the jobs of a workflow have in common stands in it once."""
 
 
 def outputs_of(step: Step) -> tuple[Output, ...]:
-    """The outputs of a step's action."""
+    """What a step tells the jobs after it."""
     verdict = () if step.asked else (_VERDICT,)
     workspace = (_WORKSPACE,) if leaves(step) else ()
     return (*verdict, *_OUTPUTS.get(step.name, ()), *workspace)
+
+
+def outputs_of_action(step: Step) -> tuple[Output, ...]:
+    """The outputs of a step's action: what it tells, and at once what a stage holds now."""
+    told = outputs_of(step)
+    return (*told, _HELD_WHOLE) if set(HELD) <= set(told) else told
 
 
 def leaves(step: Step) -> bool:
@@ -212,39 +272,25 @@ VERBS: dict[str, Verb] = {
                     '--runner "$RUNNER"',
                 ),
                 Input("jobs", "`split` or `folded`, as the caller wishes.", "split", '--jobs "$JOBS"'),
+                Input(
+                    "requirements",
+                    "Your own requirements file, for the plan to hand on.",
+                    argument='--requirements "$REQUIREMENTS"',
+                ),
                 _TOKEN,
             ),
             (
-                Output("kind", "check, release, publish, promote, rollback, report or nothing."),
-                Output("checks", "Whether the candidate is to be checked: `true` or `false`."),
-                Output("name", "The model's name."),
-                Output("stage", "The stage, empty where none belongs to the branch."),
-                Output("environment", "The deployment environment of the stage."),
-                Output("runner", "Labels of the runner for one job of all checks, as JSON."),
-                *(
-                    Output(f"{step.name}-runner", f"The same for `{step.name}`.")
-                    for step in GRAPH
-                    if step.heavy
-                ),
-                Output("extras", "Extras of the kit that the checks need."),
                 Output(
-                    "evaluate-shards",
-                    "The parts that share the rows of `evaluate`, as JSON; `[]` when nobody shares them.",
+                    "plan",
+                    "As JSON: `kind` (check, release, publish, promote, rollback, report or nothing), whether to make the `checks`, "
+                    "how (`jobs`), for which `name`, `stage` and `environment`, on which runners, with which extras, in which `shards`.",
                 ),
-                Output("test-shards", "The same for the robustness in `test`."),
-                Output("publishers", "Extras of the kit that publishing needs."),
-                Output(
-                    "fetch",
-                    "Whether the baseline may lie where only credentials lead: `true` or `false`.",
-                ),
-                Output("count", "Whether a use of the evaluation data is to be counted: `true` or `false`."),
-                Output("jobs", "`split` or `folded`, as the contract allows."),
             ),
         ),
         Verb(
             "baseline",
             "Fetch the release that would be replaced, where credentials are needed to read it.",
-            (_CONTRACT, _STAGE, _NO_EXTRAS, _NEEDS, _TOKEN, *CREDENTIALS),
+            (_CONTRACT, _STAGE, _NO_EXTRAS, _PLAN, _NEEDS, _TOKEN),
             (_WORKSPACE,),
             leaves=True,
             trusted=True,
@@ -252,7 +298,7 @@ VERBS: dict[str, Verb] = {
         Verb(
             "count",
             "Count a use of the evaluation data, before it is evaluated (`data.uses`).",
-            (_CONTRACT, _NEEDS, _TOKEN),
+            (_CONTRACT, _PLAN, _NEEDS, _TOKEN),
             (Output("number", "Which use of the data this is."),),
             takes_over=True,
             trusted=True,
@@ -276,9 +322,9 @@ VERBS: dict[str, Verb] = {
         Verb(
             "comment",
             "Say the result in one comment of the pull request, updated in place.",
-            (_CONTRACT, _NEEDS, _TOKEN),
+            (_CONTRACT, _PLAN, _NEEDS, _TOKEN),
             takes_over=True,
         ),
-        Verb("report", "Show what every stage holds and what happened to it.", (_CONTRACT, _TOKEN)),
+        Verb("report", "Show what every stage holds and what happened to it.", (_CONTRACT, _PLAN, _TOKEN)),
     )
 }

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ import yaml
 
 from gradatim.contract.reading import ReadContract
 from gradatim.contract.schema import Contract
-from gradatim.files import template_folder, write_text
-from gradatim.pipeline.graph import CHECKS, GRAPH, STEPS
+from gradatim.files import write_text
+from gradatim.pipeline.graph import CHECKS, GRAPH
 from gradatim.rendering.actions import (
     CONTRACT,
     CREDENTIALS,
@@ -28,13 +27,12 @@ from gradatim.rendering.actions import (
     Input,
     all_needs,
     inputs_of,
-    leaves,
-    outputs_of,
-    runs_user_code,
+    outputs_of_action,
 )
+from gradatim.rendering.composite import composite_actions, described_checks
+from gradatim.rendering.github_templates import render_template
 from gradatim.rendering.jobs import Consumer
 from gradatim.rendering.kit import REF, REPOSITORY
-from gradatim.shard import MOST
 
 KIT = REPOSITORY
 """What holds the actions and the reusable workflows."""
@@ -45,17 +43,6 @@ CALLER = ".github/workflows/release.yml"
 VENDORED = ".github/workflows"
 """Where copies of the kit's workflows lie in a consumer's repository: GitHub finds them nowhere else."""
 
-PINS = {
-    "attest": "1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2",
-    "create-github-app-token": "fee1f7d63c2ff003460e3d139729b119787bc349 # v2.2.2",
-    "checkout": "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
-    "setup-python": "5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
-    "upload-artifact": "043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
-    "download-artifact": "3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
-    "cache": "55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
-}
-"""Actions of others, each at a commit."""
-
 _CADENCES = {
     "daily": "17 5 * * *",
     "weekly": "17 5 * * 1",
@@ -64,6 +51,49 @@ _CADENCES = {
 }
 """Not at the full hour, when GitHub drops scheduled runs."""
 
+_INPUTS: dict[str, dict[str, Any]] = {
+    "contract": {"description": "Path of the contract.", "default": CONTRACT},
+    "requirements": {
+        "description": "Your own requirements file, for code that the contract names.",
+        "default": "",
+    },
+    "runner": {
+        "description": "The runner of every job whose stage declares none, and of every pull request.",
+        "default": "ubuntu-latest",
+    },
+    "jobs": {
+        "description": "`split` runs every step in a job of its own; `folded` runs all checks in one, which costs fewer minutes.",
+        "default": "split",
+    },
+    "timeout-minutes": {"description": "How long one job may take.", "default": 60},
+    "kit": {
+        "description": "`own` installs the kit at this workflow's commit; empty: the runner or the container holds it, and nothing is "
+        "installed.",
+        "default": "own",
+    },
+    "container": {
+        "description": "An image to run every job in, on runners that have a container engine.",
+        "default": "",
+    },
+    "app-id": {
+        "description": "Number of a GitHub App that may create tags where a ruleset restricts that. Left out, the workflow's own token "
+        "does.",
+        "default": "",
+        "only": "release",
+    },
+    "plan": {
+        "description": "What the action `plan` said, where the caller has asked it already.",
+        "default": "",
+        "only": "checks",
+    },
+    "before": {
+        "description": "`toJSON(needs)` of the caller's job, whose jobs left something for these.",
+        "default": "",
+        "only": "checks",
+    },
+}
+"""What the reusable workflows take; `only` names the one that alone takes it."""
+
 _REASONS = {
     "contents": "tags and evidence",
     "pull-requests": "one comment on a pull request",
@@ -71,6 +101,9 @@ _REASONS = {
     "actions": "who approved a promotion or a rollback",
 }
 """What a grant of the workflow for a model is for."""
+
+
+_ANCHOR = re.compile(r"(?<!&)&([a-z]+)")
 
 
 @dataclass(frozen=True)
@@ -135,7 +168,7 @@ def render_caller(caller: Caller) -> str:
         if value is not None
     }
     version = f" # {caller.version}" if caller.version else ""
-    return _render("caller.yml.j2", caller=caller, settings=settings, version=version)
+    return render_template("caller.yml.j2", caller=caller, settings=settings, version=version)
 
 
 def vendored(caller: Caller) -> dict[str, str]:
@@ -144,13 +177,18 @@ def vendored(caller: Caller) -> dict[str, str]:
     The copies call the kit's actions by owner and commit.
     """
     version = f" # {caller.version}" if caller.version else ""
-    release = _workflow("release", outward=True)
-    copies = {"release": release, **({"models": _models(release)} if caller.models else {})}
+    release = _workflow("release")
+    copies = {
+        "release": release,
+        "checks": _workflow("checks"),
+        **({"models": _models(release)} if caller.models else {}),
+    }
     files = {}
     for name, text in copies.items():
-        text = re.sub(r"uses: \$/(actions/\S+)", rf"uses: {caller.kit}/\1@{caller.ref}{version}", text)
-        text = text.replace(
-            "uses: $/.github/workflows/release.yml", f"uses: ./{VENDORED}/gradatim-release.yml"
+        text = _without_aliases(text)
+        text = re.sub(r"uses: \$/\.github/workflows/(\w+\.yml)", rf"uses: ./{VENDORED}/gradatim-\1", text)
+        text = re.sub(
+            r"uses: \$/(actions/[\w-]+)(.*)", rf"uses: {caller.kit}/\1@{caller.ref}\2{version}", text
         )
         head, _, body = text.partition("\n")
         files[f"{VENDORED}/gradatim-{name}.yml"] = (
@@ -160,6 +198,30 @@ def vendored(caller: Caller) -> dict[str, str]:
     ours = f"uses: {caller.kit}/.github/workflows/{called}.yml@{caller.ref}{version}"
     files[CALLER] = render_caller(caller).replace(ours, f"uses: ./{VENDORED}/gradatim-{called}.yml")
     return files
+
+
+def _without_aliases(text: str) -> str:
+    """A workflow with every alias written out, for servers that know none."""
+    lines = text.splitlines(keepends=True)
+    anchors: dict[str, tuple[str, str]] = {}
+    for number, line in enumerate(lines):
+        if named := _ANCHOR.search(line):
+            end = number + 1
+            while end < len(lines) and _depth(lines[end]) > _depth(line):
+                end += 1
+            anchors[named[1]] = line[named.end() :].rstrip("\n"), "".join(lines[number + 1 : end])
+
+    def written(found: re.Match[str]) -> str:
+        rest, below = anchors[found[2]]
+        return f"- {below.lstrip()}" if found[1] == "- " else f"{found[1].rstrip()}{rest}{found[3]}{below}"
+
+    while re.search(r"(- |: )\*\w", text):
+        text = re.sub(r"(- |: )\*(\w+)([,}\n])", written, text)
+    return re.sub(rf" ?{_ANCHOR.pattern}", "", re.sub(rf"(- ){_ANCHOR.pattern}\n +", r"\1", text))
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def caller_of(contracts: Sequence[ReadContract], top: Path, commit: str | None = None) -> Caller:
@@ -198,36 +260,13 @@ def _crons(parts: Contract) -> tuple[str, ...]:
 
 def rendered() -> dict[str, str]:
     """Every rendered file of the kit, by its path in the repository."""
-    files = {
-        f"actions/{step.name}/action.yml": _render(
-            "action.yml.j2",
-            step=step,
-            inputs=inputs_of(step),
-            outputs=outputs_of(step),
-            user_code=runs_user_code(step),
-            transport=not step.asked,
-            leaves=leaves(step),
-            command=_command(f"gradatim {step.name}", inputs_of(step)),
-        )
-        for step in GRAPH
-    }
-    for verb in VERBS.values():
-        command = _command(f"gradatim ci {verb.name}", verb.inputs)
-        files[f"actions/{verb.name}/action.yml"] = _render(
-            "verb.yml.j2",
-            verb=verb,
-            command=command,
-            extras=any(given.name == "extras" for given in verb.inputs),
-        )
-    files["actions/setup/action.yml"] = _render("setup.yml.j2")
-    given = tuple(given for given in inputs_of(CHECKS[-1]) if given.name != "needs")
-    files["action.yml"] = _render("root.yml.j2", inputs=given, last_check=CHECKS[-1].name)
+    files = composite_actions()
     walked = tuple(step for step in GRAPH if not step.asked)
-    files[".github/workflows/ci.yml"] = _render("ci.yml.j2", walked=walked)
+    files[".github/workflows/ci.yml"] = render_template("ci.yml.j2", walked=walked)
     for name in ("locks", "publish"):
-        files[f".github/workflows/{name}.yml"] = _render(f"{name}.yml.j2")
-    files[".github/workflows/release.yml"] = _workflow("release", outward=True)
-    files[".github/workflows/checks.yml"] = _workflow("checks", outward=False)
+        files[f".github/workflows/{name}.yml"] = render_template(f"{name}.yml.j2")
+    files[".github/workflows/release.yml"] = _workflow("release")
+    files[".github/workflows/checks.yml"] = _workflow("checks")
     files[".github/workflows/models.yml"] = _models(files[".github/workflows/release.yml"])
     files["docs/how-to/github.md"] = _documentation(files[".github/workflows/release.yml"])
     files["docs/reference/actions.md"] = _actions()
@@ -240,7 +279,7 @@ def _documentation(workflow: str) -> str:
     demo = Caller(
         ("develop", "staging", "main"), ("alpha", "beta", "production"), crons=(_CADENCES["weekly"],)
     )
-    return _render(
+    return render_template(
         "github.md.j2",
         caller=render_caller(demo),
         workflow_inputs=triggers["workflow_call"]["inputs"],
@@ -252,8 +291,9 @@ def _documentation(workflow: str) -> str:
 
 def _actions() -> str:
     """The page on the actions, its tables from the same source as the actions themselves."""
-    described = {step.name: (step.question, inputs_of(step), outputs_of(step)) for step in GRAPH}
+    described = {step.name: (step.question, inputs_of(step), outputs_of_action(step)) for step in GRAPH}
     described |= {verb.name: (verb.description, verb.inputs, verb.outputs) for verb in VERBS.values()}
+    described |= described_checks()
     rows = [
         {
             "name": name,
@@ -267,36 +307,37 @@ def _actions() -> str:
     for _, inputs, _ in described.values():
         for given in inputs:
             every.setdefault(given.name, given)  # as the steps of the walk describe it
-    return _render("actions.md.j2", actions=rows, inputs=list(every.values()), kit=KIT)
+    return render_template("actions.md.j2", actions=rows, inputs=list(every.values()), kit=KIT)
 
 
-def _workflow(name: str, *, outward: bool) -> str:
-    outward_steps = tuple(step for step in GRAPH if step.outward and not step.asked)
-    asked = tuple(step for step in GRAPH if step.asked)
-    jobs = [step.name for step in CHECKS] + ["folded"]
-    jobs += [f"{step.name}-shards" for step in CHECKS if step.shared]
-    jobs += (
-        [step.name for step in (*outward_steps, *asked)] + ["baseline", "count", "report"] if outward else []
-    )
-    return _render(
-        "workflow.yml.j2",
-        name=name,
-        outward=outward,
-        plan=VERBS["plan"],
-        checks=CHECKS,
+def _workflow(name: str) -> str:
+    outward = name == "release"
+    steps = tuple(step for step in GRAPH if step.outward == outward)
+    around = ["baseline", "built", "count", "checks", "report"] if outward else ["shards", "folded"]
+    only = "release" if outward else "checks"
+    return render_template(
+        f"{name}.yml.j2",
+        inputs={key: given for key, given in _INPUTS.items() if given.get("only", only) == only},
+        outputs=_outputs(),
+        steps=steps,
         last_check=CHECKS[-1].name,
-        outward_steps=outward_steps,
-        asked_steps=asked,
-        all_jobs=jobs,
+        before_shards=next(step for step in CHECKS if step.shared).needs[-1],
+        all_jobs=[*around, *(step.name for step in steps)],
         needs_of=all_needs,
-        inputs_of=inputs_of,
-        outputs_of=outputs_of,
-        credentials=(*CREDENTIALS, *SIGNING),
+        unsafe=[step.name for step in CHECKS if step.unsafe_to_pass],
+        credentials=CREDENTIALS,
+        signing=SIGNING,
         held=HELD,
-        fetching=[given for given in VERBS["baseline"].inputs if given in CREDENTIALS],
-        steps=STEPS,
-        most_shards=MOST,
     )
+
+
+def _outputs() -> dict[str, dict[str, str]]:
+    """What a release tells whoever called it: what stands in its stage now, whichever job put it there."""
+    putting = [step.name for step in GRAPH if step.outward and step.name != "publish"]
+    held = " || ".join(f"jobs.{name}.outputs.held" for name in putting)
+    values = {given.name: f"fromJSON({held} || '{{}}').{given.name}" for given in HELD}
+    values["tag"] += " || jobs.publish.outputs.tag"
+    return {given.name: {"description": given.description, "value": values[given.name]} for given in HELD}
 
 
 def _models(release: str) -> str:
@@ -307,7 +348,7 @@ def _models(release: str) -> str:
         for scope, level in job["permissions"].items():
             grants[scope] = "write" if "write" in (level, grants.get(scope)) else level
     settings = called[True]["workflow_call"]  # YAML 1.1 reads the key `on` as true
-    return _render(
+    return render_template(
         "models.yml.j2",
         inputs={name: given for name, given in settings["inputs"].items() if name != "contract"},
         secrets=settings["secrets"],
@@ -315,43 +356,6 @@ def _models(release: str) -> str:
         reasons=_REASONS,
         models=VERBS["models"],
     )
-
-
-def _command(start: str, inputs: Sequence[Input]) -> str:
-    return " ".join([start, *(given.argument for given in inputs if given.argument)])
-
-
-def _render(template: str, **values: Any) -> str:
-    text: str = _templates().get_template(template).render(pins=PINS, **values)
-    return text
-
-
-def _templates() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(  # noqa: S701 (YAML, not HTML: values are quoted where they need it)
-        loader=FileSystemLoader(template_folder("github")),
-        undefined=StrictUndefined,
-        block_start_string="[%",
-        block_end_string="%]",
-        variable_start_string="[[",
-        variable_end_string="]]",
-        comment_start_string="[#",
-        comment_end_string="#]",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["quoted"] = _quoted
-    made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return made
-
-
-def _quoted(value: str) -> str:
-    """A YAML scalar: plain where that is safe, else in double quotes."""
-    plain = re.fullmatch(r"[A-Za-z][\w./-]*|\$\{\{ [\w.]+ \}\}", value)
-    ambiguous = value.lower() in ("true", "false", "yes", "no", "on", "off", "null")
-    return value if plain and not ambiguous else json.dumps(value, ensure_ascii=False)
 
 
 def main(arguments: Sequence[str]) -> int:
