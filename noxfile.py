@@ -144,6 +144,13 @@ def lineage(session: nox.Session) -> None:
 
 
 @nox.session
+def delivery(session: nox.Session) -> None:
+    """What is rendered for KServe, read into the types of its own SDK, whose pins contradict ours."""
+    session.install("-e", ".[onnx,test]", "jsonschema", "kserve", "kubernetes-validate", "pytest-timeout")
+    session.run("pytest", "tests/unit/test_delivery_schemas.py", "-p", "no:xdist", *session.posargs)
+
+
+@nox.session
 def servers(session: nox.Session) -> None:
     """Publishing to a real MLflow server, which is too heavy for CI (850 MB)."""
     _install(session, "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")
