@@ -127,7 +127,6 @@ def render_dashboard(watched: Watched, rules: Sequence[Rule]) -> str:
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "",
         "title": f"{watched.name}: gates on traffic",
-        "uid": None,
         "version": 1,
     }
     return json.dumps(board, indent=2, sort_keys=True) + "\n"
