@@ -189,6 +189,98 @@ def test_queries_of_three_labels_that_all_find_theirs_are_judged_one_by_one():
     assert passed.verdict is Verdict.PASS
 
 
+def hits(labels: np.ndarray, answers: np.ndarray) -> float:
+    """An own metric of which nobody knows that it is a share of right answers."""
+    return float(np.mean(labels == answers))
+
+
+def owned(n: int, wrong: float, lost: float | None = None, draws: int = 200) -> Iterable[Case]:
+    """Models judged by an own metric, wrong on so many rows; the candidate loses ``lost`` of the baseline's."""
+    task, generator = Task("classification", (0, 1), own={"hits": hits}), np.random.default_rng(n)
+    for _ in range(draws):
+        y = generator.integers(0, 2, n)
+        old = np.where(generator.random(n) < wrong, 1 - y, y)
+        if lost is None:
+            yield Case("v", candidate=Evaluation(task, Predictions.of({"label": old}, y)))
+            continue
+        base = Evaluation(task, Predictions.of({"label": old}, y))
+        new = np.where(generator.random(n) < lost, 1 - y, old)
+        yield Case("v", candidate=Evaluation(task, Predictions.of({"label": new}, y), base), baseline=base)
+
+
+def test_a_faultless_own_metric_is_settled_by_enough_rows_and_by_no_fewer():
+    rule = Rule("hits", "hits", "at_least", 0.98)
+    assert share(Verdict.PASS, rule, owned(300, 0.0, draws=1)) == 1
+    assert share(Verdict.INCONCLUSIVE, rule, owned(100, 0.0, draws=1)) == 1
+    worse = Rule("hits", "hits", "not_worse", 0.02)
+    assert share(Verdict.PASS, worse, owned(300, 0.15, 0.0, draws=1)) == 1
+    assert share(Verdict.INCONCLUSIVE, worse, owned(100, 0.15, 0.0, draws=1)) == 1
+
+
+def test_an_own_metric_of_few_errors_holds_the_error():
+    assert share(Verdict.PASS, Rule("hits", "hits", "at_least", 0.99), owned(600, 0.01)) <= 0.07
+    assert share(Verdict.PASS, Rule("hits", "hits", "not_worse", 0.0085), owned(600, 0.15, 0.01)) <= 0.07
+
+
+def rarely_far_off(beside: bool, everywhere: bool, draws: int = 200) -> Iterable[Case]:
+    """200 rows of which one in a hundred is off by 1; others by 0.0001 at the most: a few of them, or all."""
+    generator = np.random.default_rng(3)
+    for _ in range(draws):
+        truth, tiny = generator.normal(0, 1, 200), 1e-4 * generator.random(200)
+        error = np.where(everywhere | (generator.random(200) < 0.02), tiny, 0) + (
+            generator.random(200) < 0.01
+        )
+        usual = np.abs(generator.normal(0, 1, 200)) if beside else np.zeros(200)
+        base = Evaluation(REGRESSION, Predictions.of({"y": truth + usual}, truth))
+        mine = Evaluation(REGRESSION, Predictions.of({"y": truth + usual + error}, truth))
+        yield Case("v", candidate=mine, baseline=base if beside else None)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("everywhere", [False, True], ids=["a few", "all"])
+@pytest.mark.parametrize("rule", [
+    Rule("mae", "mae", "at_most", 0.01), Rule("rmse", "rmse", "at_most", 0.1), Rule("mae", "mae", "not_worse", 0.01),
+], ids=["mae", "rmse", "beside the baseline"])  # fmt: skip
+def test_rows_that_are_far_off_and_too_rare_to_be_seen_do_not_slip_through(rule, everywhere):
+    cases = rarely_far_off(rule.bound == "not_worse", everywhere)
+    assert share(Verdict.PASS, rule, cases) <= 0.07
+
+
+def test_errors_of_a_handful_of_users_tell_no_mean():
+    generator = np.random.default_rng(5)
+    true = float((2 / np.pi) ** 0.5 * np.exp(0.18))
+    cases = []
+    for _ in range(150):
+        codes = np.repeat(np.arange(6), 20)
+        truth, scale = generator.normal(0, 3, 120), np.exp(generator.normal(0, 0.6, 6))[codes]
+        answers = Predictions.of({"y": truth + scale * generator.normal(size=120)}, truth, groups=codes)
+        cases.append(Case("v", candidate=Evaluation(REGRESSION, answers)))
+    assert share(Verdict.PASS, Rule("mae", "mae", "at_most", true), cases) <= 0.07
+
+
+@pytest.mark.parametrize("labels", [3, 5, 10])
+def test_a_mean_over_queries_of_a_few_labels_holds_the_error(labels):
+    generator = np.random.default_rng(labels)
+    cases = []
+    for _ in range(150):
+        base, lost = retrieval(labels, 20, generator), 1 + generator.uniform(0, 0.5, labels)
+        truth = np.repeat(np.arange(labels), 20)
+        noise = (lost[truth, None] - 1) * generator.normal(size=(truth.shape[0], 8))
+        vectors = base.predictions.outputs["e"].values + noise.astype(np.float32)
+        mine = Evaluation(Task("embedding"), Predictions.of({"e": vectors}, truth), base)
+        cases.append(Case("v", candidate=mine, baseline=base))
+    value, before = (
+        float(np.mean([each.samples("ndcg_at_10").value for each in models]))
+        for models in ([case.candidate for case in cases], [case.baseline for case in cases])
+    )
+    for rule in (
+        Rule("n", "ndcg_at_10", "at_least", value),
+        Rule("n", "ndcg_at_10", "not_worse", before - value),
+    ):
+        assert share(Verdict.PASS, rule, cases) <= 0.07
+        assert share(Verdict.FAIL, rule, cases) <= 0.07
+
+
 def correct(n: int, p: np.ndarray, generator: np.random.Generator, common: float = 0.0) -> list[Evaluation]:
     """Models that are right on a share p of n samples each; ``common`` of the samples are luck that all share."""
     labels, shared = np.zeros(n, np.int64), generator.random(n)
