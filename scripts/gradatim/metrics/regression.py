@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,14 +60,25 @@ class RegressionScorer:
         """One metric on some rows."""
         if not rows.shape[0]:
             return absent(metric, metric == "r2", "there is no sample")
+        absolute, squares = self._items[rows, 1:3].T
+        blind = self._blind(rows)
         if metric == "mae":
-            return mean_samples(metric, self._items[rows, 1], units, False, low_limit=0.0)
-        squares = self._items[rows, 2]
+            spoiled = partial(_spoiled, float(absolute.mean()), math.sqrt(blind))
+            return mean_samples(metric, absolute, units, False, low_limit=0.0, spoiled=spoiled)
         if metric == "rmse":
-            return root_mean_square(squares, units)
+            return root_mean_square(squares, units, blind)
         if metric == "r2":
             return self._r2_of_map(rows, units) if self._is_map else self._r2(rows, units)
         return absent(metric, True, f"{metric} is not known for regression")
+
+    def _blind(self, rows: NDArray[np.int64]) -> float:
+        """The mean squared error of a row that is answered by the mean target: of the worst row, where most rows err by the
+        same, to the last bit, so that nothing tells how errors vary."""
+        count, errors, _, total, squares = self._items[rows].T
+        mean = total.sum() / count.sum()
+        off = np.maximum(squares / count - 2 * mean * total / count + mean**2, 0)
+        alike = 2 * np.count_nonzero(errors == np.median(errors)) > errors.shape[0]
+        return float(off.max() if alike else off.mean())
 
     def _r2(self, rows: NDArray[np.int64], units: Units) -> MetricSamples:
         truth = np.asarray(self._wanted.values[rows], np.float64)
@@ -114,15 +127,26 @@ class RegressionScorer:
         )
 
 
-def root_mean_square(squares: Floats, units: Units) -> MetricSamples:
-    """``rmse`` out of the mean squared error of each row, float64 [rows]."""
+def root_mean_square(squares: Floats, units: Units, blind: float | None = None) -> MetricSamples:
+    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row answered blindly."""
     terms = units.sums([np.ones(squares.shape[0]), squares])
     value = float(np.sqrt(squares.mean()))
-    return MetricSamples("rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0)
+
+    def spoiled(share: float) -> float:
+        return math.sqrt(_spoiled(value**2, blind or 0.0, share))
+
+    return MetricSamples(
+        "rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0,
+        spoiled=None if blind is None else spoiled,
+    )  # fmt: skip
+
+
+def _spoiled(value: float, worst: float, share: float) -> float:
+    return (1 - share) * value + share * worst
 
 
 def _root(sums: Floats) -> Floats:
-    return np.asarray(np.sqrt(sums[:, 1] / np.maximum(sums[:, 0], 1)))
+    return np.asarray(np.sqrt(np.maximum(sums[:, 1], 0) / np.maximum(sums[:, 0], 1)))
 
 
 def _share_explained(sums: Floats) -> Floats:

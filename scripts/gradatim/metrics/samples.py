@@ -143,6 +143,7 @@ class MetricSamples:
         resample: value on given rows, for a metric that is only a function.
         effect: the most that one row can take from the value, times the rows; bounds what was never seen.
         reach: how far one row can lie from the value, where its range has ends; None where the tail must tell.
+        spoiled: the value if a share of the rows were answered blindly; where the range has no end.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
         jackknifed: whether the influence is what leaving a unit out changes, of shares that have ends: its spread tells.
@@ -170,6 +171,7 @@ class MetricSamples:
     resample: Callable[[NDArray[np.int64]], float] | None = None
     effect: float | None = None
     reach: float | None = None
+    spoiled: Callable[[float], float] | None = None
     counted: bool = False
     jackknifed: bool = False
     by_row: Floats | None = None
@@ -194,7 +196,8 @@ class MetricSamples:
         assert value is not None  # noqa: S101 (bounds() looked)
         if self.successes is not None and self.trials is not None:
             return intervals.clopper_pearson(self.successes, self.trials, alpha)
-        effect = (self.worth(self.effect) or 0.0) if self.counted else 0.0
+        kinds = self.units is not None and self.units.kinds
+        effect = (self.worth(self.effect) or 0.0) if self.counted or kinds else 0.0
         if self.jackknifed and self.influence is not None:
             return intervals.share_bounds(value, self.influence, alpha) or self._bounds_without_spread(alpha)
         by_unit = self.linearised() if self.tailed else self.influence
@@ -209,9 +212,9 @@ class MetricSamples:
                 if self.tailed
                 else intervals.mean_bounds(by_unit, alpha, effect)
             )
-            return (
-                self._bounds_without_spread(alpha) if found is None else (value + found[0], value + found[1])
-            )
+            if found is None:
+                return self._bounds_without_spread(alpha)
+            return self._spoilt((value + found[0], value + found[1]), alpha)
         draws = self.draws()
         if draws is None:
             return None
@@ -229,16 +232,29 @@ class MetricSamples:
             return False
         return not (self.counted or self.jackknifed) and self.upward is None and self.resample is None
 
+    def _spoilt(self, found: tuple[float, float], alpha: float) -> tuple[float, float]:
+        """Bounds that leave room for rows that are far off and so rare that none was seen, however alike those are that were."""
+        if self.spoiled is None:
+            return found
+        worst = self.spoiled(min(1.0, self.worth(intervals.unseen(self.n, alpha)) or 0.0))
+        return min(found[0], worst), max(found[1], worst)
+
     def _bounds_without_spread(self, alpha: float) -> tuple[float, float] | None:
         """Every unit says the same: what unseen units could change, where a change has a known range."""
         if self.value is None or self.n < 2:
             return None
+        if self.spoiled is not None and math.isclose(self.value, self._best):
+            return self._spoilt((self.value, self.value), alpha)
         if self.effect is None:  # a copy that is like in all: nothing better can be seen
             return (self.value, self.value) if math.isclose(self.value, self.high_limit) else None
         if not self.counted and not (math.isfinite(self.low_limit) and math.isfinite(self.high_limit)):
             return None
         rest = intervals.unseen(self.n, alpha) * (self.worth(self.effect) or 0.0)
         return self.value - rest, self.value + rest
+
+    @property
+    def _best(self) -> float:
+        return self.high_limit if self.higher_is_better else self.low_limit
 
     def worth(
         self, of_row: float | None, other: MetricSamples | None = None, ratio: float = 1.0
@@ -264,7 +280,7 @@ class MetricSamples:
         if self.terms is None or self.statistic is None:
             return None
         sums = self.terms.sum(axis=0)
-        steps = np.maximum(np.abs(sums), 1.0) * 1e-5
+        steps = np.maximum(np.linalg.norm(self.terms, axis=0), 1e-300) * 1e-5
         up, down = self.statistic(sums + np.diag(steps)), self.statistic(sums - np.diag(steps))
         slope = (up - down) / (2 * steps)
         by_unit = self.terms @ slope * self.terms.shape[0]
