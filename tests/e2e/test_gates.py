@@ -135,9 +135,9 @@ def test_gates_that_no_model_could_pass_are_refused_before_anything_runs(demo: D
     accuracy, recall = run.err.strip().splitlines()
     assert "gradatim.yml:26:" in accuracy
     assert "`accuracy` cannot pass" in accuracy
-    assert "there are 900 samples, and even the very same model needs at least 1917 to pass" in accuracy
+    assert "there are 900 samples, and even the very same model needs at least 1497 to pass" in accuracy
     assert "`recall[class=0] .. [class=9]` cannot pass" in recall
-    assert "there are 90 samples, and even with every one right at least 122 are needed to prove it" in recall
+    assert "there are 90 samples, and even with every one right at least 99 are needed to prove it" in recall
     plan = gradatim(demo, "gate", "--plan")
     assert plan.code == 2, plan.said
     assert [line.split("  ")[1] for line in plan.out.splitlines() if "cannot pass" in line] == [

@@ -7,8 +7,10 @@ import pytest
 
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
+from gradatim.gates.planning import plan
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
@@ -85,3 +87,18 @@ def test_a_mean_over_classes_says_which_of_them_the_data_do_not_hold():
     whole = Evaluation(TASK, Predictions.of({"out": truth}, labels=truth))
     (told,) = judge([Rule("f1_macro", "f1_macro", "at_least", 0.9)], Case("original", candidate=whole))
     assert "counts as 0" not in told.text
+
+
+def test_a_plan_never_refuses_what_one_form_alone_could_pass() -> None:
+    """Compression may leave the original alone, which is then judged at the whole error."""
+    rule = Rule("accuracy", "accuracy", "at_least", 0.9)
+    for n, possible in ((28, False), (29, True), (35, True), (36, True)):  # 29 by itself, 36 among two
+        (row,) = plan([rule], {"": n}, forms=2)
+        assert row.possible is possible, row.text
+        assert row.tight is possible
+    assert "at least 29 are needed" in plan([rule], {"": 28}, forms=2)[0].text
+    assert "Forms that share the error need at least 36." in plan([rule], {"": 30}, forms=2)[0].text
+    right = [Measurement("accuracy", "v", 1.0, n=30, successes=30)]
+    assert [judge([rule], Case("v", right, forms=forms))[0].verdict for forms in (1, 2)] == [
+        Verdict.PASS, Verdict.INCONCLUSIVE,
+    ]  # fmt: skip
