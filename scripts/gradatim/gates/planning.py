@@ -99,7 +99,7 @@ def plan(
         task: of the contract.
         own: the user's own metrics.
         alpha: the alpha that a budgeted test set leaves (``reuse.alpha_after``), None for each rule's own.
-        forms: among how many forms of the candidate one will be chosen: they share the error, as in the verdicts (Holm).
+        forms: among how many forms of the candidate one may be chosen: they share the error, as in the verdicts (Holm).
         severities: the severities that the test step measures, where known.
         rows: samples by slice where ``counts`` counts groups of them, None where each sample stands alone.
     """
@@ -122,8 +122,7 @@ def plan(
             positives = None
             if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
                 key, n, positives = "", counts.get(""), n
-            shared = effective if rule.family == "veto" else effective / forms
-            asked = _Asked(rule, meaning, where, n, shared, noun)
+            asked = _Asked(rule, meaning, where, n, effective, noun)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)
@@ -143,7 +142,9 @@ def plan(
                 row = asked.never(f"severity {rule.severity} is never measured (measured: {measured}).")
             else:
                 there = None if rows is None else rows.get(key)
-                row = _plan_one(asked) if there is None else _in_groups(asked, there)
+                row = _planned(asked, there)
+                if forms > 1 and rule.family != "veto":
+                    row = _shared(row, _planned(replace(asked, alpha=effective / forms), there))
                 if effective < rule.alpha:
                     stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
                     row = replace(row, text=row.text + stricter)
@@ -240,6 +241,21 @@ def _plan_one(asked: _Asked) -> PlanRow:
     if rule.bound in ("not_worse", "keep"):
         return _comparison(asked)
     return _threshold(asked) if _counts(rule, asked.meaning) else _estimate(asked)
+
+
+def _planned(asked: _Asked, rows: int | None) -> PlanRow:
+    return _plan_one(asked) if rows is None else _in_groups(asked, rows)
+
+
+def _shared(alone: PlanRow, among: PlanRow) -> PlanRow:
+    """The row of a gate on a form among others, from its rows by itself and at its share of the error.
+
+    Compression may leave one form alone, so that only what a form by itself cannot pass can pass at no time.
+    """
+    if among.possible or not alone.possible:
+        return among if among.possible else alone
+    needed = f" Forms that share the error need at least {among.least}." if among.least is not None else ""
+    return replace(alone, needed=among.needed, text=f"{alone.text}{needed}")
 
 
 def _in_groups(asked: _Asked, rows: int) -> PlanRow:
