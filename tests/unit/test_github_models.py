@@ -265,7 +265,8 @@ def runner(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for key, value in said.items():
             monkeypatch.setenv(key, value)
         monkeypatch.chdir(repository)
-        done = CliRunner().invoke(cli, ["ci", "models", *arguments], standalone_mode=False)
+        verb = () if arguments[:1] == ("held",) else ("models",)
+        done = CliRunner().invoke(cli, ["ci", *verb, *arguments], standalone_mode=False)
         if done.exception is not None:
             raise done.exception
         lines = (tmp_path / "output").read_text(encoding="utf-8").splitlines()
@@ -295,6 +296,42 @@ def test_the_plan_is_a_matrix_that_no_name_can_break_out_of(repository: Path, ru
     assert "\n" not in said["models"]
     assert not list(repository.rglob("pwned"))
     assert not [line for line in said["said"].splitlines() if line.startswith("::")]
+
+
+def test_whoever_deploys_is_told_what_each_models_stage_holds(
+    repository: Path, runner: Any, tmp_path: Path
+) -> None:
+    git(tmp_path, "init", "-q", "--bare", "remote.git")
+    git(repository, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    message = f"a release\n\nmanifest: sha256:{'ab' * 32}"
+    for tag, said in (
+        ("a@v1.0.0-beta.1", message), ("a@v1.0.0", message), ("a@v1.1.0", message),
+        ("a#production#1", "a: v1.0.0\n\nversion: v1.0.0"), ("a#production#2", "a: v1.1.0\n\nversion: v1.1.0\nprevious: v1.0.0"),
+        ("a#beta#1", "a: v1.0.0-beta.1\n\nversion: v1.0.0-beta.1"),
+    ):  # fmt: skip
+        git(repository, "tag", "-a", tag, "-m", said)
+    git(repository, "push", "-q", "origin", "HEAD", "--tags")
+    models = json.dumps([{"contract": f"models/{name}/gradatim.yml"} for name in "ab"])
+    main = {"GITHUB_REF_TYPE": "branch", "GITHUB_REF_NAME": "main"}
+    said = runner("push", {}, "held", "--models", models, **main)
+    found = json.loads(said["releases"])
+    assert found["a"] == {
+        "version": "1.1.0", "tag": "a@v1.1.0", "stage": "production", "previous-version": "1.0.0", "is-prerelease": "false",
+        "manifest": "ab" * 32, "environment": "production", "report": "gradatim-a+gate",
+    }  # fmt: skip
+    assert (found["b"]["tag"], found["b"]["stage"]) == ("", "production")
+    assert "| a | production | a@\u200bv1.1.0 |" in said["summary"], "no name of a team is called up"
+    asked = {"inputs": {"do": "promote", "stage": "beta", "model": "a"}}
+    found = json.loads(
+        runner("workflow_dispatch", asked, "held", "--models", json.dumps(json.loads(models)[:1]), **main)[
+            "releases"
+        ]
+    )
+    assert (found["a"]["version"], found["a"]["is-prerelease"]) == ("1.0.0-beta.1", "true")
+    feature = {**main, "GITHUB_REF_NAME": "feature"}
+    assert json.loads(runner("push", {}, "held", "--models", models, **feature)["releases"]) == {}
+    with pytest.raises(UsageError, match="ci models"):
+        runner("push", {}, "held", "--models", "nothing", **main)
 
 
 def test_an_empty_plan_says_so(repository: Path, runner: Any) -> None:

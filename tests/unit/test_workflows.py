@@ -157,12 +157,13 @@ def test_an_empty_matrix_is_a_success_and_one_that_did_not_run_is_none() -> None
     model, passed = MODELS["model"], MODELS["passed"]
     assert model["if"] == "${{ needs.plan.outputs.any == 'true' }}"
     assert model["strategy"]["fail-fast"] is False
-    assert passed["needs"] == ["plan", "model"]
+    assert passed["needs"] == ["plan", "model", "held"]
     assert passed["if"] == "${{ always() }}"
     (step,) = passed["steps"]
     said = " ".join(step["env"]["PASSED"].split())
     assert said == (
-        "${{ needs.plan.result == 'success' && (needs.model.result == 'success' "
+        "${{ needs.plan.result == 'success' && (needs.held.result == 'success' || needs.held.result == 'skipped') "
+        "&& (needs.model.result == 'success' "
         "|| (needs.plan.outputs.any == 'false' && needs.model.result == 'skipped')) }}"
     )
     assert "'No model was touched.'" in step["env"]["SAID"]
@@ -359,6 +360,16 @@ def test_whoever_deploys_is_told_what_and_where_by_every_verb() -> None:
         for verb in ("tag", "promote", "rollback"):
             assert f"jobs.{verb}.outputs.held" in outputs[name]["value"]
         assert f"|| '{{}}').{name}" in outputs[name]["value"]
+
+
+def test_whoever_deploys_several_models_is_told_what_each_stage_holds_by_one_job_that_may_only_read() -> None:
+    outputs = WORKFLOWS[".github/workflows/models.yml"][True]["workflow_call"]["outputs"]
+    assert outputs["releases"]["value"] == "${{ jobs.held.outputs.releases }}"
+    held = MODELS["held"]
+    assert held["needs"] == ["plan", "model"]
+    assert held["permissions"] == {"contents": "read"}
+    assert "strategy" not in held, "a matrix keeps the outputs of one part"
+    assert "secrets." not in yaml.safe_dump(held)
 
 
 def test_a_deployment_leads_to_the_release_that_its_environment_holds() -> None:

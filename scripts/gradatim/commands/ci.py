@@ -11,6 +11,7 @@ import click
 
 from gradatim.commands import options
 from gradatim.commands.caller import caller
+from gradatim.commands.held import held
 from gradatim.commands.models import models
 
 if TYPE_CHECKING:
@@ -288,3 +289,4 @@ def _built(places: Places, contract: Path) -> list[Path]:
 
 command.add_command(models)
 command.add_command(caller)
+command.add_command(held)

@@ -113,16 +113,19 @@ def refuse(candidate: Candidate, refusal: Mapping[str, Any]) -> None:
 
 def tell(candidate: Candidate, stage: str, tag: str, version: str, previous: str, manifest: str) -> None:
     """Tell later jobs what a stage holds now, as `tag` does."""
-    candidate.platform.output(
-        {
-            "version": version.removeprefix("v"),
-            "tag": tag,
-            "stage": stage,
-            "previous-version": previous.removeprefix("v"),
-            "is-prerelease": str("-" in version).lower(),
-            "manifest": manifest.removeprefix("sha256:"),
-        }
-    )
+    candidate.platform.output(standing(stage, tag, version, previous, manifest))
+
+
+def standing(stage: str, tag: str, version: str, previous: str, manifest: str) -> dict[str, str]:
+    """What whoever deploys must know of a stage, as outputs of a job."""
+    return {
+        "version": version.removeprefix("v"),
+        "tag": tag,
+        "stage": stage,
+        "previous-version": previous.removeprefix("v"),
+        "is-prerelease": str("-" in version).lower(),
+        "manifest": manifest.removeprefix("sha256:"),
+    }
 
 
 def summarise(candidate: Candidate, verb: str, told: str) -> None:

@@ -320,6 +320,21 @@ VERBS: dict[str, Verb] = {
             ),
         ),
         Verb(
+            "held",
+            "Say what each model's stage holds, where this event puts something into one.",
+            (
+                Input("models", "What the action `models` said.", None, '--models "$MODELS"'),
+                _TOKEN,
+            ),
+            (
+                Output(
+                    "releases",
+                    "By model, as JSON: `stage`, `environment`, `tag`, `version`, `previous-version`, "
+                    "`is-prerelease`, `manifest`, `report`.",
+                ),
+            ),
+        ),
+        Verb(
             "comment",
             "Say the result in one comment of the pull request, updated in place.",
             (_CONTRACT, _PLAN, _NEEDS, _TOKEN),

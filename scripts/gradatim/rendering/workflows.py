@@ -355,6 +355,7 @@ def _models(release: str) -> str:
         grants=grants,
         reasons=_REASONS,
         models=VERBS["models"],
+        held=VERBS["held"],
     )
 
 
