@@ -427,3 +427,36 @@ def test_a_table_of_gates_explains_itself_to_ears_and_to_narrow_screens(pages: d
     for word in ("INCONCLUSIVE", "baseline", "interval", "detectable", "negative flips"):
         assert f"<dt>{word}</dt>" in words
     assert "@media (max-width:820px){.gates" in page
+
+
+def test_every_word_that_heads_a_part_or_a_column_of_a_report_is_explained_in_it(
+    pages: dict[str, str],
+) -> None:
+    plain = {
+        "gates", "verdict", "gate", "value", "size", "calls", "kind", "passed", "time", "what_it_found", "measurement", "metric",
+        "contestant", "model", "contract", "data",
+    }  # fmt: skip
+    known = {
+        "95_%_interval": "interval",
+        "p50": "p50, p95",
+        "p95": "p50, p95",
+        "p90": "p50, p95",
+        "p99": "p50, p95",
+    }
+    for name, page in pages.items():
+        if "What these words mean" not in page:  # a report of nothing but a verdict
+            assert not re.search("<th[ >]", page)
+            continue
+        told = {
+            word.lower()
+            for word in re.findall(r"<dt>([^<]*)</dt>", page[page.index("What these words mean") :])
+        }
+        heads = re.findall(r"<(?:h2|th)[^>]*>([^<]+)</", page[: page.index("What these words mean")])
+        for head in (re.sub(r"\W+$", "", head.strip().lower()) for head in heads):
+            if head.replace(" ", "_") in plain or not re.match(r"[a-z]", head):
+                continue
+            word = known.get(head.replace(" ", "_"), head)
+            assert {word, word.removesuffix("s"), {"robustness": "corruption"}.get(word, word)} & told, (
+                name,
+                head,
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import blocks, numbers
+from gradatim.report.model import Curve, Severity, TimedModel
 from gradatim.report.pictures.gate import draw_gate, higher_is_better
+from gradatim.report.pictures.latency import draw_distribution
+from gradatim.report.pictures.robustness import common_extent, draw_curve
 from gradatim.report.scale import Scale, extent, spread_apart
 from gradatim.report.text import fitting, one_line, width_of
 from gradatim.report.verdicts import detectable_text, gate_format
@@ -201,3 +205,20 @@ def test_blocks_draw_what_they_are_told() -> None:
     assert blocks.spark([]) == ""
     assert blocks.whisker(0.5, 0.25, 0.75, (0.0, 1.0), 0.0, 9) == "┆ ├─●─┤  "
     assert math.isclose(len(blocks.whisker(5.0, None, None, (1.0, 1.0))), 40)
+
+
+def test_times_far_apart_are_written_each_in_its_own_unit() -> None:
+    calls = TimedModel("original", {"p50": 7e-6}, ((6.9e-6, 0.01), (7.5e-6, 0.98), (2.1e-2, 1.0)), 1000)
+    written = re.findall(r">([\d.]+) (µs|ms)<", plain(draw_distribution([calls])))
+    assert ("10", "µs") in written
+    assert ("1", "ms") in written
+    assert len(set(written)) == len(written)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.123, 1234.5])
+def test_the_last_value_of_a_curve_is_not_cut_off(value: float) -> None:
+    unit = "1" if value <= 1 else "nat"
+    curve = Curve("contrast", tuple(Severity(n, value) for n in range(6)), "accuracy", unit)
+    root = parsed(draw_curve(curve, "robustness-1", common_extent([curve])))
+    (last,) = [each for each in root.iter("text") if each.get("class") == "candidate small strong"]
+    assert float(last.get("x", "0")) + width_of("".join(last.itertext()), 12) <= float(root.get("width", "0"))

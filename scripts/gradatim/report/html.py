@@ -17,6 +17,7 @@ from gradatim.report.pictures.gate import draw_gate
 from gradatim.report.pictures.slices import SHOWN, weakest_first
 from gradatim.report.sentences import GateRow
 from gradatim.report.text import one_line, printable
+from gradatim.report.words import explained
 
 CAPS = {
     "refused": 8,
@@ -76,6 +77,7 @@ def render_html(report: Report) -> str:
         "place": lambda gate: sentences.place_of(gate, report),
         "number_of": numbers.count,
         "sentences": sentences,
+        "explained": explained(report),
         "facts": facts,
         "slices_lead": overlap.of_baseline(report),
         **_tables(report, pictures),

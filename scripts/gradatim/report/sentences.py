@@ -18,20 +18,6 @@ TONES = {
 }
 """Verdict to its class in the palette."""
 
-GLOSSARY = {
-    "PASS": "proven by the data, not only likely.",
-    "FAIL": "the contrary is proven.",
-    "INCONCLUSIVE": "the data cannot tell; more of them would.",
-    "INVALID": "what was measured is broken or missing, so nothing can be said.",
-    "baseline": "the release in service, which the candidate would replace. Both answer the same samples.",
-    "interval": "where the true value lies, as far as this many samples tell; the text below the table says how sure that is.",
-    "detectable": "the smallest difference that this many samples could prove.",
-    "n": "how many independent samples the value rests on.",
-    "negative flips": "samples that the baseline gets right and the candidate does not.",
-    "p50, p95": "the time within which half of the calls end, or 95 of 100.",
-}
-"""What a reader without statistics needs to know of the words in the table of gates."""
-
 _FEW = 3
 _URGENCY = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 

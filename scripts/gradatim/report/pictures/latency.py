@@ -79,9 +79,10 @@ def draw_distribution(contestants: Sequence[TimedModel]) -> str:
     x = Scale(*((low / 1.1, high * 1.1) if wide else extent(times, 0.04)), _LEFT, WIDTH - 24, wide)
     y = Scale(0.0, 1.0, HEIGHT - _BOTTOM, _TOP)
     form = numbers.number_format(times, "s")
+    write = _in_its_own_unit if wide else axes.tick_format(x, form, 6)
     parts = [
         axes.left(y, PERCENT, _LEFT, WIDTH - 24, about=4),
-        axes.bottom(x, axes.tick_format(x, form, 6), HEIGHT - _BOTTOM, _TOP, about=6, name="time per call"),
+        axes.bottom(x, write, HEIGHT - _BOTTOM, _TOP, about=6, name="time per call"),
         label(_LEFT, 12, "calls done within this time", "muted small"),
     ]
     for contestant in drawn:
@@ -94,6 +95,10 @@ def draw_distribution(contestants: Sequence[TimedModel]) -> str:
         for c in drawn
     )
     return picture("latency-distribution", WIDTH, HEIGHT, "Time per call of each contestant", told, *parts)
+
+
+def _in_its_own_unit(value: float) -> str:
+    return numbers.number_format([value], "s").short(value)
 
 
 def _near(rounds: Sequence[float]) -> bool:

@@ -9,7 +9,7 @@ from gradatim.report.model import Curve
 from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent
 from gradatim.report.svg import circle, label, line, picture, polygon, polyline
-from gradatim.report.text import fitting, one_line
+from gradatim.report.text import fitting, one_line, width_of
 
 WIDTH, HEIGHT = 344, 212
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 34, 32, 24
@@ -30,10 +30,12 @@ def common_extent(curves: Sequence[Curve]) -> tuple[float, float]:
 def draw_curve(curve: Curve, name: str, vertical: tuple[float, float]) -> str:
     """Severity to the right, the metric upwards within ``vertical``."""
     points = sorted(curve.points, key=lambda p: p.severity)
-    right = WIDTH - _RIGHT
+    form = numbers.number_format([p.candidate for p in points], curve.unit, curve.metric)
+    known = [p.baseline for p in points if p.baseline is not None]
+    ends = [form.bare(points[-1].candidate), form.bare(known[-1] if known else None)]
+    right = WIDTH - max(_RIGHT, 12 + max(width_of(text) for text in ends))
     x = Scale(points[0].severity, max(points[-1].severity, points[0].severity + 1), _LEFT + 8, right - 8)
     y = Scale(*vertical, HEIGHT - _BOTTOM, _TOP)
-    form = numbers.number_format([p.candidate for p in points], curve.unit, curve.metric)
     parts = [
         label(0, 14, fitting(curve.corruption.replace("_", " "), WIDTH, 12.5), "strong"),
         axes.left(y, axes.tick_format(y, form, 4), _LEFT, right, about=4),
@@ -55,8 +57,7 @@ def draw_curve(curve: Curve, name: str, vertical: tuple[float, float]) -> str:
         circle(*place, 3.5, "candidate dot", f"severity {p.severity}: {form(p.candidate)}")
         for place, p in zip(now, points, strict=True)
     ]
-    last = form.bare(next((p.baseline for p in reversed(points) if p.baseline is not None), None))
-    parts += _ends(now[-1], before[-1] if before else None, form.bare(points[-1].candidate), last, right)
+    parts += _ends(now[-1], before[-1] if before else None, *ends, right)
     told = "; ".join(f"severity {p.severity}: {form(p.candidate)}" for p in points)
     heading = f"{curve.metric} under {one_line(curve.corruption, 60)}"
     return picture(name, WIDTH, HEIGHT, heading, told, *parts)
