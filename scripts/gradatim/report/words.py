@@ -82,7 +82,8 @@ def explained(report: Report) -> dict[str, str]:
 def _metrics(report: Report) -> Iterator[str]:
     named = [gate.gate for gate in report.gates]
     named += [metric for row in report.variants for metric in row.quality]
-    named += [each.metric for each in (*report.slices, *report.robustness)]
+    named += [each.metric for each in report.slices]
+    named += [each.metric for each in report.robustness]
     named += [each.name for each in report.measurements]
     for name in named:
         yield re.split(r"[\[ ]", name)[0]

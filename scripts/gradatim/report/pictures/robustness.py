@@ -32,8 +32,8 @@ def draw_curve(curve: Curve, name: str, vertical: tuple[float, float]) -> str:
     points = sorted(curve.points, key=lambda p: p.severity)
     form = numbers.number_format([p.candidate for p in points], curve.unit, curve.metric)
     known = [p.baseline for p in points if p.baseline is not None]
-    ends = [form.bare(points[-1].candidate), form.bare(known[-1] if known else None)]
-    right = WIDTH - max(_RIGHT, 12 + max(width_of(text) for text in ends))
+    last, last_before = form.bare(points[-1].candidate), form.bare(known[-1] if known else None)
+    right = WIDTH - max(_RIGHT, 12 + width_of(last), 12 + width_of(last_before))
     x = Scale(points[0].severity, max(points[-1].severity, points[0].severity + 1), _LEFT + 8, right - 8)
     y = Scale(*vertical, HEIGHT - _BOTTOM, _TOP)
     parts = [
@@ -57,7 +57,7 @@ def draw_curve(curve: Curve, name: str, vertical: tuple[float, float]) -> str:
         circle(*place, 3.5, "candidate dot", f"severity {p.severity}: {form(p.candidate)}")
         for place, p in zip(now, points, strict=True)
     ]
-    parts += _ends(now[-1], before[-1] if before else None, *ends, right)
+    parts += _ends(now[-1], before[-1] if before else None, last, last_before, right)
     told = "; ".join(f"severity {p.severity}: {form(p.candidate)}" for p in points)
     heading = f"{curve.metric} under {one_line(curve.corruption, 60)}"
     return picture(name, WIDTH, HEIGHT, heading, told, *parts)
