@@ -120,6 +120,18 @@ _IMPORTED = {
     "evaluate": {"import": {"path": "first.jsonl", "baseline": "first.jsonl"}},
 }
 
+SERVER = "http://127.0.0.1:65535/v1"
+"""Where a model is served, until the test knows better."""
+
+_ENDPOINT = {
+    **_SPEAKS,
+    "model": {"name": "small", "endpoint": {"url": SERVER, "model": "small", "timeout": 1}},
+}
+_BESIDE = {
+    **_SPEAKS,
+    "model": {"name": "small", "endpoint": {"url": SERVER, "timeout": 1, "baseline": {"url": SERVER}}},
+}
+
 
 def _scored(name: str, **said: Any) -> dict[str, Any]:
     return {**_SPEAKS, "task": {"type": "generation", "scorers": {name: said}}}
@@ -160,6 +172,13 @@ EXAMPLES = {
     ),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
     "model.command": Example(["python", "{path}", "1"], ["python", "{path}", "2"], _PROGRAM),
+    "model.endpoint.url": Example(SERVER, "http://127.0.0.1:1/v1", _ENDPOINT),
+    "model.endpoint.model": Example("small", "large", _ENDPOINT),
+    "model.endpoint.key": Example("ONE", "OTHER", _ENDPOINT),
+    "model.endpoint.parallel": Example(2, 3, _ENDPOINT),
+    "model.endpoint.timeout": Example("1 s", "1 us", _ENDPOINT),
+    "model.endpoint.baseline.url": Example(SERVER, "http://127.0.0.1:1/v1", _BESIDE),
+    "model.endpoint.baseline.model": Example("small", "large", _BESIDE),
     "model.files": Example("rules.py", ["rules.py", "gradatim.yml"], _FUNCTION),
     "model.limits.call": Example("10 min", "1 us", _FUNCTION),
     "model.limits.all": Example("6 h", "1 us", _FUNCTION),

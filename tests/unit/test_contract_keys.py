@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract_keys import BASE, EXAMPLES, Example, contract_with, from_the_schema, keys_of
+from contract_keys import BASE, EXAMPLES, SERVER, Example, contract_with, from_the_schema, keys_of
 from gate_project import write_model
+from language_server import serving
 from pydantic import Field
 from registry_examples import IDENTITY, commit_file, git, new_repository
 from signing_examples import write_key
@@ -421,7 +422,16 @@ def observers(key: str) -> tuple[Observer, ...]:
 
 
 @pytest.fixture(scope="module")
-def see(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Observer, str], str]:
+def served() -> Iterator[str]:
+    """Where a model is served."""
+    with serving(lambda body: "12") as asked:
+        yield asked.url
+
+
+@pytest.fixture(scope="module")
+def see(
+    project: Path, served: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Observer, str], str]:
     """What an observer sees of a contract, an error among that; steps work in a copy of the project."""
 
     def see(observe: Observer, contract: str) -> str:
@@ -429,7 +439,7 @@ def see(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Ob
         if observe in RUNS.values():
             root = tmp_path_factory.mktemp("copy") / "repo"
             shutil.copytree(project, root, ignore=shutil.ignore_patterns("__pycache__"))
-        (root / "gradatim.yml").write_text(contract)
+        (root / "gradatim.yml").write_text(contract.replace(SERVER, served))
         try:
             found = repr(observe(candidate_of(root)))
         except GradatimError as error:

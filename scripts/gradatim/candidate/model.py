@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from gradatim.candidate.workspace import Workspace
+from gradatim.contract.endpoint import EndpointSection, is_loopback
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import InvalidInput
-from gradatim.files import list_files
+from gradatim.errors import EnvironmentLacks, InvalidInput
+from gradatim.files import list_files, write_json
 from gradatim.metrics.answers import REQUEST
 from gradatim.signature import Inspection, Signature, TensorSpec
 
@@ -35,16 +39,20 @@ class Model:
         contract: the candidate's, or that of the release that it would replace.
         machine: whose device and threads count: the candidate's contract, so that both are asked alike.
         restored: where the files of a release lie; None for a candidate, whose lie in its project.
+        served: where a release is served; a candidate's contract says that of itself.
     """
 
     contract: ReadContract
     machine: ReadContract
     restored: Path | None = None
+    served: EndpointSection | None = None
 
     @property
     def path(self) -> Path:
         """Where the contract says that the model lies; for a model made by a function alone, ``module:function``."""
         model = self.contract.parts.model
+        if self.unpinned:
+            return Workspace(self.contract.root).unpinned
         return (self.restored or self.contract.root) / model.path if model.path else Path(str(model.factory))
 
     @property
@@ -53,6 +61,12 @@ class Model:
         if self.contract.parts.model.factory is not None:
             return self.restored or self.contract.root.resolve()
         return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def unpinned(self) -> bool:
+        """Whether no more is known of it than where it is asked: the server may hold another one tomorrow."""
+        model = self.contract.parts.model
+        return model.path is None and model.factory is None
 
     @functools.cached_property
     def files(self) -> tuple[Path, ...]:
@@ -65,8 +79,10 @@ class Model:
         from gradatim.models import model_files
 
         said = self.contract.parts.model
+        if self.unpinned and said.endpoint is not None:
+            write_json(self.path, {"endpoint": said.endpoint.url, "model": said.endpoint.model})
         if said.factory is None:
-            return tuple(model_files(self.path, read_by_a_factory=said.command is not None))
+            return tuple(model_files(self.path, read_by_a_factory=said.read_by_others))
         found = set(local_closure(self.folder, said.factory))
         if said.path is not None:
             found |= {self.folder / said.path / name for name in list_files(self.path)} or set(
@@ -111,7 +127,7 @@ class Model:
         from gradatim.timing.held import inspect_held
 
         settings = self._settings(self.path)
-        if not (settings["factory"] or settings["command"]) and detect_format(self.path) == "onnx":
+        if not self.contract.parts.model.read_by_others and detect_format(self.path) == "onnx":
             return inspect_model(**settings)
         return inspect_held(self._limits, **settings)
 
@@ -157,6 +173,7 @@ class Model:
             "format": model.format if path == self.path else None,
             "factory": factory,
             "command": [] if alone else list(model.command or ()),
+            "endpoint": self._asked_at(path),
             "signature": self.signature,
             "device": self.machine.parts.model.device,
             "threads": self.machine.parts.model.threads,
@@ -173,12 +190,32 @@ class Model:
 
         return described(**self._settings(path))
 
+    def _asked_at(self, path: Path) -> dict[str, Any]:
+        """How the server is asked that answers for a form of the model; empty where there is none.
+
+        Raises:
+            EnvironmentLacks: its key is not there.
+        """
+        said = self.served or (self.contract.parts.model.endpoint if path == self.path else None)
+        if said is None:
+            return {}
+        key = os.environ.get(said.key) if said.key else None
+        if said.key and not key:
+            raise EnvironmentLacks(
+                f"{self.machine.where('model', 'endpoint')}: the environment variable `{said.key}`, which holds the key of {said.url}, "
+                "is not set."
+            )
+        told = said.model_dump(include={"url", "model", "parallel", "timeout"})
+        return {**told, "key": key, "loopback": is_loopback(urlsplit(said.url).netloc)}
+
     @property
     def _limits(self) -> CallLimits:
         from gradatim.timing.held import CallLimits
 
-        said = self.machine.parts.model.limits
-        return CallLimits(said.call, said.all)
+        parts = self.machine.parts
+        said, served = parts.model.limits, self.served or parts.model.endpoint
+        waits = served.timeout * (math.ceil(parts.data.batch / served.parallel) + 1) if served else 0.0
+        return CallLimits(max(said.call, waits), said.all)
 
     def _around(self) -> dict[str, Any]:
         """What the data does not feed, as ``models.ready`` takes it: constants, states, and how texts become tokens."""

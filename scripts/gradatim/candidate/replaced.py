@@ -12,6 +12,7 @@ from gradatim.candidate.identity import Identity
 from gradatim.candidate.model import Model
 from gradatim.candidate.rows import Rows
 from gradatim.candidate.workspace import Workspace
+from gradatim.contract.endpoint import EndpointSection
 from gradatim.contract.reading import ReadContract, contract_of
 from gradatim.errors import (
     BrokenEvidence,
@@ -168,7 +169,26 @@ class Replaced:
         """
         contract, found = self.contract, self._retrieved
         whole = found is not None and found.manifest is not None and contract.parts.model.factory is not None
-        return Model(contract, self.identity.machine, found.folder.resolve() if found and whole else None)
+        restored = found.folder.resolve() if found and whole else None
+        return Model(contract, self.identity.machine, restored, self._served)
+
+    @property
+    def _served(self) -> EndpointSection | None:
+        """The server that answers for it; None where its weights are opened here.
+
+        Raises:
+            UsageError: that is the very server that answers for the candidate.
+        """
+        mine, theirs = (c.parts.model.endpoint for c in (self.identity.contract, self.contract))
+        if mine is not None and mine.baseline is not None:
+            return mine.model_copy(update={**dict(mine.baseline), "baseline": None})
+        if mine is not None and theirs is not None and (mine.url, mine.model) == (theirs.url, theirs.model):
+            raise UsageError(
+                f"{self.identity.contract.where('model', 'endpoint')}: {mine.url} answers for the candidate and for "
+                f"{self.release.label if self.release else 'the release'}, which it would be compared with: that is the candidate twice. "
+                "Serve the release beside it and say where: `endpoint: {baseline: {url: ..., model: ...}}`."
+            )
+        return theirs
 
     @property
     def rows(self) -> Rows:
@@ -206,7 +226,7 @@ class Replaced:
         likely = whole if model.path.is_dir() else [*named, *alike, *whole]
         for name in (*likely, *found.files):
             try:
-                detect_format(found.folder / name, factory=self.contract.parts.model.factory is not None)
+                detect_format(found.folder / name, factory=self.contract.parts.model.read_by_others)
             except InvalidInput:
                 continue
             return found.folder / name

@@ -88,7 +88,8 @@ class Rows:
         from gradatim.metrics.answers import REQUEST
 
         said = task.generation.model_dump(exclude_none=True, exclude={"shots", "cut_off"})
-        wants = sorted({scoring.reads for scoring in task.scorings})
+        paired = {"spread"} if any(rule.metric == "kl" for rule in self.contract.all_rules()) else set()
+        wants = sorted({scoring.reads for scoring in task.scorings} | paired)
         return Asking(
             REQUEST,
             {**said, "wants": wants},

@@ -75,6 +75,11 @@ class Workspace:
         """Where compress leaves a folder for each form, and what it tried."""
         return self.folder / "models"
 
+    @property
+    def unpinned(self) -> Path:
+        """What stands for a model of which no more is known than where it is asked."""
+        return self.models / "unpinned" / "endpoint.json"
+
     def model_folder(self, variant: str) -> Path:
         """Where the files of a variant lie."""
         return self.models / variant

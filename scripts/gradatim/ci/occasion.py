@@ -158,7 +158,7 @@ def shards_of(contract: Contract) -> dict[str, tuple[str, ...]]:
 def extras_of(contract: Contract) -> tuple[str, ...]:
     """The extras of the kit that a contract's model, data and tests need."""
     model = contract.model
-    extras = {extra_of(model.path, model.format) or "checks"}
+    extras = {extra_of(model.path, model.opened_as) or "checks"}
     for data in (contract.data.evaluation, contract.data.calibration):
         if data is not None:
             parquet = data.format == "parquet" or data.path.lower().endswith(".parquet")

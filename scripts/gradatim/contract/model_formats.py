@@ -101,6 +101,17 @@ _ROWS = (
         library="tflite",
     ),
     ModelFormat(
+        name="gguf",
+        opens="gguf:open_gguf",
+        generates="gguf:open_gguf",
+        looks="gguf:look_at_gguf",
+        suffixes=(".gguf",),
+        magic=(0, b"GGUF"),
+        extra="gguf",
+        packages=("xllamacpp",),
+        library="gguf",
+    ),
+    ModelFormat(
         name="safetensors",
         opens="torch_program:open_torch",
         looks="weights:look_at_safetensors",
@@ -112,6 +123,13 @@ _ROWS = (
     ),
     ModelFormat(name="python", opens="python_callable:open_python", generates="python_callable:open_python"),
     ModelFormat(name="command", opens="command:open_command", generates="command:open_command"),
+    ModelFormat(
+        name="endpoint",
+        opens="endpoint:open_endpoint",
+        generates="endpoint:open_endpoint",
+        extra="endpoint",
+        packages=("requests",),
+    ),
     ModelFormat(
         name="pickle",
         opens="torch_program:open_torch",

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from gradatim.contract.endpoint import EndpointSection
 from gradatim.contract.generation import GenerationSection, Scorers
 from gradatim.contract.values import (
     HUB_ID,
@@ -106,6 +107,11 @@ class ModelSection(Section):
         description="Program, with its arguments, that answers for the model, in any language: it reads and writes .npz over its "
         "standard streams. `{path}` stands for the file or folder of `path`, which is released.",
     )
+    endpoint: Annotated[EndpointSection, shorthand("url", EndpointSection)] | None = Field(
+        None,
+        description="A server that answers for a language model, by OpenAI's API. `path` names the weights that it serves, which "
+        "are released; without it the model can be judged and never released.",
+    )
     files: Texts = Field(
         (),
         description="Files, folders and globs below the contract's folder that the factory opens besides `path`; they are "
@@ -145,12 +151,24 @@ class ModelSection(Section):
         default_factory=dict, description="Outputs, where they cannot be read off the model."
     )
 
+    @property
+    def opened_as(self) -> str | None:
+        """The format that it is opened as; None where its file must tell."""
+        return "endpoint" if self.endpoint else self.format
+
+    @property
+    def read_by_others(self) -> bool:
+        """Whether something else than a runtime of ours reads its file, whatever that is."""
+        return any(one is not None for one in (self.factory, self.command, self.endpoint))
+
     @model_validator(mode="after")
     def _has_a_source(self) -> ModelSection:
-        if self.path is None and self.factory is None:
+        if self.path is None and self.factory is None and self.endpoint is None:
             raise ValueError(
-                "a model needs `path` (its file), or `factory` (a `module:function` that makes it)"
+                "a model needs `path` (its file), or `factory` (a `module:function` that makes it), or `endpoint` (a server)"
             )
+        if self.endpoint is not None and (self.factory is not None or self.command is not None):
+            raise ValueError("an `endpoint` answers for the model: leave out `factory` and `command`")
         if self.command is not None and (self.path is None or self.factory is not None):
             raise ValueError(
                 "a `command` needs a `path`, which is what is released, and no `factory` beside it"

@@ -23,7 +23,7 @@ class Asking:
     Attributes:
         column: the input of the model, whose name the requests' column bears.
         settings: sampling settings, and in ``wants`` what is asked for: ``text``, ``choices`` (the likelihood of each), ``target``
-            (that of the reference).
+            (that of the reference), ``spread`` (what else was likely in place of its tokens).
         shots: pairs of a prompt and its answer that stand before each prompt.
     """
 
@@ -118,7 +118,7 @@ class PromptSource:
             ):
                 raise InvalidInput(f"{where}: `{self._read['choices']}` must be a list of two texts or more.")
             asked["choices"] = choices
-        if "target" in self._settings.get("wants", ()) and self._label:
+        if {"target", "spread"} & set(self._settings.get("wants", ())) and self._label:
             value = _python(block[self._label][row])
             asked["target"] = value[0] if isinstance(value, list) and value else value
             if not isinstance(asked["target"], str) or not asked["target"]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from gradatim.errors import InvalidInput
 
@@ -15,6 +15,13 @@ REQUEST = "request"
 
 ANSWER = "answer"
 """Its output: each row a line of JSON."""
+
+
+Spread: TypeAlias = tuple[tuple[int, float], ...]
+"""Tokens by their numbers with their log-likelihoods, nat, at one place of a text: the text's own first, then the likeliest."""
+
+LIKELY = 32
+"""So many of the likeliest tokens are told."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class TextAnswer:
         cut: whether each ended because no more tokens were allowed.
         choices: log-likelihood of each choice, nat.
         target: log-likelihood of the reference, nat, and its bytes.
+        spread: what was likely at each token of the reference.
         error: why there is no answer; everything else is empty then.
     """
 
@@ -33,11 +41,18 @@ class TextAnswer:
     cut: tuple[bool, ...] = ()
     choices: tuple[float, ...] = ()
     target: tuple[float, int] | None = None
+    spread: tuple[Spread, ...] = ()
     error: str | None = None
 
     def to_text(self) -> str:
         """The line that it travels as."""
-        said = {"cut": self.cut, "choices": self.choices, "target": self.target, "error": self.error}
+        said = {
+            "cut": self.cut,
+            "choices": self.choices,
+            "target": self.target,
+            "spread": self.spread,
+            "error": self.error,
+        }
         return json.dumps({"texts": self.texts, **{name: value for name, value in said.items() if value}})
 
 
@@ -57,6 +72,7 @@ def read_answer(line: str, row: int) -> TextAnswer:
             tuple(bool(one) for one in said.get("cut") or [False] * len(texts)),
             tuple(float(one) for one in said.get("choices") or ()),
             _target(said.get("target")),
+            tuple(tuple((int(t), float(v)) for t, v in place) for place in said.get("spread") or ()),
             said.get("error") or None,
         )
         if not all(isinstance(text, str) for text in texts) or len(found.cut) != len(texts):
@@ -66,7 +82,8 @@ def read_answer(line: str, row: int) -> TextAnswer:
             f"The answer to row {row + 1} is not one that gradatim can read: {line[:80]!r}. A model of your own gives text in "
             'its output `text`, or lines such as {"texts": ["..."]} in its output `answer`.'
         ) from error
-    numbers = (*found.choices, *((found.target[0],) if found.target else ()))
+    likely = [value for place in found.spread for _, value in place]
+    numbers = (*likely, *found.choices, *((found.target[0],) if found.target else ()))
     if not all(map(math.isfinite, numbers)):
         raise InvalidInput(f"The answer to row {row + 1} has a log-likelihood that is NaN or infinite.")
     return found
@@ -84,3 +101,24 @@ def references_of(label: str) -> list[str]:
     value = json.loads(label)
     listed: Sequence[Any] = value if isinstance(value, list) else [value]
     return [one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in listed]
+
+
+def divergence(old: Sequence[Spread], new: Sequence[Spread]) -> float | None:
+    """Kullback-Leibler divergence of new answers from old, nat, mean over a reference's tokens; None for other tokens.
+
+    Of each only the likeliest tokens are known. One that the new do not list is taken for as likely as the last that they do, and all
+    that the old do not list for one token: so it is a lower bound, and close where the listed ones hold most of the chance.
+    """
+    if [place[0][0] for place in old] != [place[0][0] for place in new] or not old:
+        return None
+    return sum(map(_diverges, old, new)) / len(old)
+
+
+def _diverges(old: Spread, new: Spread) -> float:
+    before, after = dict(old), dict(new)
+    last = min(value for _, value in new[1:])
+    told = sum(math.exp(value) * (value - after.get(token, last)) for token, value in before.items())
+    rest = 1 - sum(map(math.exp, before.values()))
+    others = 1 - sum(math.exp(after[token]) for token in before if token in after)
+    rest, others = max(rest, 1e-12), max(others, 1e-12)
+    return max(0.0, told + rest * math.log(rest / others))

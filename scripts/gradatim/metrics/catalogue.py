@@ -207,12 +207,21 @@ _SAME_NEIGHBOUR = Metric(
     "agreement", "share of items with the same nearest item as under the baseline", True, "comparison"
 )
 
+_DIVERGENCE = Metric(
+    "kl",
+    "Kullback-Leibler divergence of the next token's chances from the baseline's, mean over the tokens of the references",
+    False,
+    "comparison",
+    "nat",
+    False,
+)
+
 _COMPARISONS = {
     "classification": _table(_FLIPS, _AGREEMENT),
     "multilabel_classification": _table(_FLIPS, _AGREEMENT),
     "token_classification": _table(_FLIPS, _AGREEMENT),
     "embedding": _table(_SAME_NEIGHBOUR),
-    "generation": _table(_FLIPS, _AGREEMENT),
+    "generation": _table(_FLIPS, _AGREEMENT, _DIVERGENCE),
 }
 
 _ROBUSTNESS = _table(

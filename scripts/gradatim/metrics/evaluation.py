@@ -207,12 +207,14 @@ class Evaluation:
         return place, np.flatnonzero(chosen)
 
     def _compared(self, metric: str, rows: Rows, units: Units) -> MetricSamples:
-        higher = metric != "negative_flips"
+        higher = metric == "agreement" or metric == "cosine"
         if self.reference is None:
             return absent(metric, higher, "there is no baseline to compare with")
         mine, theirs = self.scorer, self.reference.scorer
         if isinstance(mine, EmbeddingScorer) and isinstance(theirs, EmbeddingScorer):
             return (mine.cosine if metric == "cosine" else mine.agreement)(theirs, rows, units)
+        if metric == "kl" and isinstance(mine, GenerationScorer) and isinstance(theirs, GenerationScorer):
+            return mine.divergence(theirs, rows, units)
         if metric == "negative_flips":
             flips = (theirs.item_scores()[rows] >= 1) & (mine.item_scores()[rows] < 1)
             return proportion_samples(metric, flips, units, False, "there is no sample")
@@ -236,6 +238,8 @@ class Evaluation:
             return np.asarray(names[mine.answers.predicted] == others[theirs.answers.predicted])
         if isinstance(mine, TokenScorer) and isinstance(theirs, TokenScorer):
             return np.asarray(mine.same_tags(theirs))
+        if isinstance(mine, GenerationScorer) and isinstance(theirs, GenerationScorer):
+            return np.asarray(mine.said() == theirs.said())
         a, b = mine.answer_arrays()[1], theirs.answer_arrays()[1]
         if a.shape != b.shape:
             return np.zeros(len(self), np.bool_)

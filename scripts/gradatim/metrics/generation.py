@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.answers import ANSWER
+from gradatim.metrics.answers import ANSWER, divergence, read_answer
 from gradatim.metrics.columns import Column
 from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
@@ -63,6 +64,36 @@ class GenerationScorer:
     def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """References as JSON and what was answered, as text [n]."""
         return np.asarray(self._references.plain(slice(None))), np.asarray(self._answers.plain(slice(None)))
+
+    def said(self) -> NDArray[Any]:
+        """What was answered and chosen, without likelihoods, which two runtimes never share to the last digit, [n]."""
+        lines = [json.loads(str(line)) for line in self.answer_arrays()[1]]
+        chosen = [int(np.argmax(one["choices"])) if one.get("choices") else None for one in lines]
+        return np.array(
+            [json.dumps([one.get("texts"), best]) for one, best in zip(lines, chosen, strict=True)]
+        )
+
+    def divergence(self, baseline: GenerationScorer, rows: NDArray[np.int64], units: Units) -> MetricSamples:
+        """``kl`` on some rows: how far the chances of the references' tokens are from the baseline's."""
+        mine, theirs = (np.asarray(each.answer_arrays()[1])[rows] for each in (self, baseline))
+        pairs = [(read_answer(str(a), 0), read_answer(str(b), 0)) for a, b in zip(mine, theirs, strict=True)]
+        if any(one.error for pair in pairs for one in pair):
+            return absent("kl", False, "a request failed, and so its tokens have no chances to compare")
+        if any(not one.spread for pair in pairs for one in pair):
+            return absent("kl", False, "not every row has a reference whose tokens were asked for")
+        values = [divergence(theirs.spread, mine.spread) for mine, theirs in pairs]
+        if None in values:
+            return absent(
+                "kl", False, "the two make other tokens of the references: `bits_per_byte` compares those"
+            )
+        return mean_samples("kl", np.array(values, np.float64), units, False)
+
+    def failed(self) -> list[str]:
+        """Why requests failed, one for each that did."""
+        found = [
+            json.loads(str(line)).get("error") for line in self.answer_arrays()[1] if '"error"' in str(line)
+        ]
+        return [str(reason) for reason in found if reason]
 
     def samples(self, metric: str, rows: NDArray[np.int64], place: int | None, units: Units) -> MetricSamples:
         """One scorer's metric on some rows."""

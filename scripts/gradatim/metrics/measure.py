@@ -67,7 +67,9 @@ def default_metrics(evaluation: Evaluation) -> list[str]:
     names += [scoring.name for scoring in task.scorers]
     names += task.own
     if evaluation.reference is not None:
-        names += catalogue.comparisons(task.type)
+        names += [
+            name for name in catalogue.comparisons(task.type) if name != "kl"
+        ]  # asked for by a gate alone
     return names
 
 

@@ -14,7 +14,7 @@ from gradatim.files import list_files, reading
 from gradatim.models import pickles
 from gradatim.models.layouts import safetensors_header, walk_protobuf
 
-_KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT and `module:function`"
+_KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT, GGUF and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
 _FOR_A_NETWORK = ("safetensors", "pickle")
 """Weights that are loaded into the network that a factory makes."""

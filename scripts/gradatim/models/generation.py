@@ -11,18 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import GradatimError, InvalidInput, needs
-from gradatim.metrics.answers import ANSWER, REQUEST, TextAnswer
+from gradatim.metrics.answers import ANSWER, LIKELY, REQUEST, Spread, TextAnswer
 from gradatim.models.hugging_face import load_module, offline, silent
 from gradatim.models.predictor import Arrays, RuntimeModel, failed
+from gradatim.models.speech import ASKED
 from gradatim.models.tokenizer import load_tokenizer
 from gradatim.models.torch_program import import_torch, quiet
-from gradatim.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from gradatim.models.source import ModelSource
-
-ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), (TensorSpec(ANSWER, "str", ("batch",)),))
-"""What every model takes and gives that is asked for text."""
 
 
 def open_generator(source: ModelSource) -> RuntimeModel:
@@ -78,6 +75,8 @@ class _Asker:
                 if "target" in request["wants"] and "target" in request:
                     size = len(request["target"].encode())
                     answer["target"] = (self._likelihood(prompt, request["target"]), size)
+                if "spread" in request["wants"] and "target" in request:
+                    answer["spread"] = self._spread(prompt, request["target"])
         return {ANSWER: np.array([TextAnswer(**answer).to_text() for answer in answers], object)}
 
     def _rendered(self, request: Mapping[str, Any]) -> tuple[str, bool]:
@@ -169,7 +168,20 @@ class _Asker:
         return {name: values.to(self._module.device) for name, values in batch.items()}
 
     def _likelihood(self, prompt: tuple[str, bool], text: str) -> float:
-        """Log-likelihood of a text after a prompt, nat: of its tokens in those of both together, as lm-eval takes it.
+        """Log-likelihood of a text after a prompt, nat."""
+        tokens, scores = self._scored(prompt, text)
+        return float(scores.gather(1, tokens[:, None]).double().sum())
+
+    def _spread(self, prompt: tuple[str, bool], text: str) -> tuple[Spread, ...]:
+        """What else was likely in place of each token of a text."""
+        tokens, scores = self._scored(prompt, text)
+        values, likely = scores.topk(min(LIKELY, scores.shape[1]))
+        own = scores.gather(1, tokens[:, None])[:, 0].tolist()
+        rows = zip(tokens.tolist(), own, likely.tolist(), values.tolist(), strict=True)
+        return tuple(((token, value), *zip(*others, strict=True)) for token, value, *others in rows)
+
+    def _scored(self, prompt: tuple[str, bool], text: str) -> tuple[Any, Any]:
+        """A text's tokens [t] in those of prompt and text together, as lm-eval takes it, and log-likelihoods [t, vocabulary].
 
         Where text and prompt grow together into other tokens, the text's own are put behind the prompt's.
         """
@@ -183,8 +195,8 @@ class _Asker:
             whole = [*before, *self._tokens(text, special=False)]
         tokens = self._torch.tensor([whole], device=self._module.device)
         scores = self._module(input_ids=tokens).logits[0, :-1].float().log_softmax(dim=-1)
-        chosen = scores.gather(1, tokens[0, 1:, None])[max(len(before), 1) - 1 :]
-        return float(chosen.double().sum())
+        first = max(len(before), 1)
+        return tokens[0, first:], scores[first - 1 :]
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])

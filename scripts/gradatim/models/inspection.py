@@ -99,7 +99,7 @@ def _files_of(source: ModelSource) -> list[Path]:
     if source.files:
         return list(source.files)
     if source.format != "python":
-        return model_files(source.path, read_by_a_factory=bool(source.command))
+        return model_files(source.path, read_by_a_factory=bool(source.command or source.endpoint))
     if source.path.is_dir():
         return [source.path / name for name in list_files(source.path)]
     if source.path.is_file():

@@ -48,6 +48,7 @@ def find_source(
     format: str | None = None,  # noqa: A002 (the contract's word)
     factory: str | None = None,
     command: Sequence[str] = (),
+    endpoint: Mapping[str, Any] | None = None,
     signature: Signature | None = None,
     device: str = "cpu",
     threads: int = 1,
@@ -66,8 +67,8 @@ def find_source(
     where = path if path.is_absolute() else root / path
     if format == "python":
         found = "python"
-    elif command:
-        found = "command"
+    elif command or endpoint:
+        found = "endpoint" if endpoint else "command"
     else:
         found = formats.detect_format(where, factory=factory is not None)
         if format is not None and found != format:
@@ -88,6 +89,7 @@ def find_source(
         project,
         tuple(files),
         tuple(command),
+        endpoint or {},
     )
 
 
@@ -121,7 +123,7 @@ def doubts(source: ModelSource) -> dict[str, str]:
     outside = read | {data for file in files for data in _outside(source, file)}
     found = {
         _named(file, source, folder): pickles.doubt(
-            file, raw=source.format in ("python", "command") or file in outside
+            file, raw=source.format in ("python", "command", "endpoint") or file in outside
         )
         for file in sorted({*files, *outside})
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from gradatim.signature import Signature
 
@@ -22,6 +22,8 @@ class Means(TypedDict, total=False):
             ``python`` and any file of no known format, the callable itself. It is called with the path if it takes an
             argument.
         command: a program and its arguments that answer for the model; ``{path}`` in them stands for its path.
+        endpoint: how a server that answers for the model is asked: ``url``, ``model``, ``key``, ``parallel``, ``timeout`` in
+            seconds and ``loopback``, whether it is on this machine; empty where the model is opened here.
         signature: what the contract declares; completes what the format does not say, never contradicts it.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that one call may use.
@@ -33,6 +35,7 @@ class Means(TypedDict, total=False):
     format: str | None
     factory: str | None
     command: Sequence[str]
+    endpoint: Mapping[str, Any]
     signature: Signature | None
     device: str
     threads: int
@@ -47,7 +50,7 @@ class ModelSource:
         path: the model's file or folder; for ``python`` it need not exist.
         format: one of ``model_formats.FORMATS``.
         factory: ``module:function`` of the user's code below ``root``, or None.
-        project, files, command: as ``Means`` has them.
+        project, files, command, endpoint: as ``Means`` has them.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class ModelSource:
     project: Path | None = None
     files: tuple[Path, ...] = ()
     command: tuple[str, ...] = ()
+    endpoint: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from gradatim.contract.endpoint import is_loopback
 from gradatim.contract.stores import STORES
 from gradatim.errors import ANSWER_SECONDS, BrokenEvidence
 from gradatim.evidence.assembly import ReleaseFiles, Source
@@ -29,7 +30,7 @@ from gradatim.evidence.manifest import FileEntry, strict_json
 from gradatim.files import canonical_json, sha256_bytes
 from gradatim.publishers.publisher import Found, Publication, Publisher, Wanted
 from gradatim.publishers.transfer import checked_source, not_the_release, sending
-from gradatim.publishers.web import Web, is_loopback
+from gradatim.publishers.web import Web
 
 if TYPE_CHECKING:
     import requests

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from gradatim.errors import CONNECT_SECONDS, patience
 from gradatim.publishers.publisher import Publisher
@@ -109,14 +107,6 @@ class _Header:
         if self._value is not None:
             request.headers["Authorization"] = self._value
         return request
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, with or without a port, is this machine: a server there may speak plain HTTP."""
-    name = urlsplit(f"//{host}").hostname or ""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(name).is_loopback
-    return name == "localhost"
 
 
 def _said(response: requests.Response) -> str:

@@ -20,8 +20,22 @@ def obstacles(candidate: Candidate) -> list[GradatimError]:
     """
     asked: list[Callable[[Candidate], None]] = [_publishers]
     if candidate.place.tag is None:
-        asked = [refuse_uncommitted, _remote, _version, _signature, _publishers]
+        asked = [refuse_unpinned, refuse_uncommitted, _remote, _version, _signature, _publishers]
     return list(_refusals(candidate, asked))
+
+
+def refuse_unpinned(candidate: Candidate) -> None:
+    """Nothing can be released of which no more is known than where it is asked.
+
+    Raises:
+        UsageError: the contract names no weights.
+    """
+    if candidate.model.unpinned:
+        raise UsageError(
+            f"{candidate.contract.where('model', 'endpoint')}: the model is unpinned: the contract names the server that answers for "
+            "it and not the weights, so that no release could say what it is. It can be judged, never released: name the weights "
+            "in `model.path`."
+        )
 
 
 def refuse_uncommitted(candidate: Candidate) -> None:

@@ -158,7 +158,7 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
         stages: those that the file names already; none leaves GitLab's own.
     """
     parts, commit = project.contract.parts, project.commit
-    extra = extra_of(parts.model.path, parts.model.format) or "onnx"
+    extra = extra_of(parts.model.path, parts.model.opened_as) or "onnx"
     branches = "|".join(map(re.escape, project.branches()))
     values: dict[str, str] = {"branches": f"/^({branches})$/"}
     if project.path.parent.name:

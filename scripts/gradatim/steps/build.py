@@ -83,7 +83,7 @@ def _is_tracked(candidate: Candidate) -> bool:
 
 def _shown(candidate: Candidate) -> str:
     model = candidate.contract.parts.model
-    return str(model.path or model.factory)
+    return str(model.path or model.factory or (model.endpoint and model.endpoint.url))
 
 
 def _run(candidate: Candidate, build: Build) -> None:

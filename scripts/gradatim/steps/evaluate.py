@@ -273,8 +273,9 @@ def _measured(
         forms[name] = _form(candidate, name, own, signatures[name], released=BASELINE in names)
     first = next(iter(subjects))
     rows = len(evaluations[first])
+    headline = _headline(candidate, found, first, forms[first].overlap)
     return Outcome(
-        f"{rows} samples, {_headline(candidate, found, first, forms[first].overlap)}",
+        f"{rows} samples, {headline}{_failed(evaluations)}",
         subjects,
         Verdict.PASS,
         tuple(found),
@@ -327,6 +328,18 @@ def _headline(candidate: Candidate, found: list[Measurement], variant: str, both
     text += f"; on the {both.rows} whose label {whom} knows {told(mine)}, {whom} {told(theirs)}"
     listed = (("new", both.new), ("gone", both.gone))
     return text + "".join(f"; {word}: {_few(labels)}" for word, labels in listed if labels)
+
+
+def _failed(evaluations: Mapping[str, Evaluation]) -> str:
+    """How many requests failed, each of them a row that failed, and why the first one did."""
+    from gradatim.metrics.generation import GenerationScorer
+
+    said = ""
+    for name, evaluation in evaluations.items():
+        if isinstance(evaluation.scorer, GenerationScorer) and (reasons := evaluation.scorer.failed()):
+            several = "1 request" if len(reasons) == 1 else f"{len(reasons)} requests"
+            said += f"; {several} failed{'' if name == ORIGINAL else f' of {name}'} ({reasons[0]})"
+    return said
 
 
 def _few(labels: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from gradatim.registry.sync import has_evidence
 from gradatim.registry.tagging import uses_names
 from gradatim.registry.tags import SemVer, version_tag
 from gradatim.registry.versions import Change, NextVersion, compare, next_version
-from gradatim.releasing.preflight import refuse_uncommitted
+from gradatim.releasing.preflight import refuse_uncommitted, refuse_unpinned
 from gradatim.releasing.publishing import as_kept, draft_and_tag, sign_and_tag
 from gradatim.releasing.signing import signing_for
 
@@ -63,6 +63,7 @@ def run(candidate: Candidate) -> Outcome:
         return _outcome(
             candidate, variant, already.tag, str(already.version), f"{already.tag} holds these bytes already"
         )
+    refuse_unpinned(candidate)
     refuse_uncommitted(candidate)
     signing = signing_for(candidate.contract, stage)
     coming = upcoming(candidate, variant, stage)

@@ -28,6 +28,7 @@ _TOLD = (
     "format",
     "factory",
     "command",
+    "endpoint",
     "signature",
     "device",
     "threads",
@@ -40,7 +41,7 @@ class Contestant:
     """A model to be timed, named as a variant is named: ``baseline``, ``fp32``, ``int8-static``.
 
     Attributes:
-        path, root, project, format, factory, command, signature, device, threads, allow_pickle: as for ``models.open_model``;
+        path, root, project, format, factory, command, endpoint, signature, device, threads, allow_pickle: as for ``models.open_model``;
             a relative path is relative to ``root``.
         constants, carries, tokenizer: as for ``models.ready``.
         inputs: its own batch, where the model's inputs differ from those of the other contestants.
@@ -53,6 +54,7 @@ class Contestant:
     format: str | None = None
     factory: str | None = None
     command: Sequence[str] = ()
+    endpoint: Mapping[str, Any] = field(default_factory=dict)
     signature: Signature | None = None
     device: str = "cpu"
     threads: int = 1
@@ -248,7 +250,7 @@ def _means(record: Mapping[str, Any]) -> dict[str, Any]:
         "signature": Signature.from_json(record["signature"]) if record["signature"] else None,
         **{
             name: record[name]
-            for name in ("format", "factory", "command", "device", "threads", "allow_pickle")
+            for name in ("format", "factory", "command", "endpoint", "device", "threads", "allow_pickle")
         },
     }
 

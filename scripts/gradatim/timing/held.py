@@ -54,7 +54,7 @@ class HeldModel:
 
     def __init__(self, limits: CallLimits, **means: Any) -> None:
         self._limits, self._means = limits, means
-        self._name = str(means["factory"] or Path(means["path"]).name)
+        self._name = _called(means)
         self._spent = 0.0
         self._ended: ModelEnded | None = None
         self._process, told = self._open()
@@ -139,7 +139,7 @@ def inspect_held(limits: CallLimits, **means: Any) -> Inspection:
 
 def _asked(limits: CallLimits, do: str, means: Mapping[str, Any]) -> tuple[_Process, dict[str, Any]]:
     """A process that was given a model to open, and what it said."""
-    name = str(means["factory"] or Path(means["path"]).name)
+    name = _called(means)
     process = _idle.pop() if _idle and means["factory"] is None else _Process(means["threads"])
     seconds = min(limits.call, limits.all)
     try:
@@ -158,6 +158,11 @@ def _asked(limits: CallLimits, do: str, means: Mapping[str, Any]) -> tuple[_Proc
     except GradatimError:
         process.end()
         raise
+
+
+def _called(means: Mapping[str, Any]) -> str:
+    """A model's name in messages."""
+    return str(means["factory"] or means.get("endpoint", {}).get("url") or Path(means["path"]).name)
 
 
 class _Stopped(Exception):

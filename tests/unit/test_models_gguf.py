@@ -1,0 +1,64 @@
+"""A GGUF file: read header first, and asked in the process of the model where llama.cpp is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_gguf import SETTINGS, write_gguf
+
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
+from gradatim.metrics.answers import REQUEST
+from gradatim.models import detect_format, inspect_model, open_model
+from gradatim.models.gguf_file import gguf_header
+from gradatim.signature import Signature, TensorSpec
+
+ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), ())
+
+
+def test_a_gguf_file_tells_what_it_is_without_being_loaded(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "small.gguf")
+    header = gguf_header(path)
+    assert header.settings == SETTINGS
+    embedding = header.tensors["token_embd.weight"]
+    assert (embedding.shape, embedding.stored, embedding.size) == ((4, 32), "Q4_1", 80)
+    assert detect_format(path) == "gguf"
+    found = inspect_model(path, root=tmp_path)
+    assert (found.format, found.parameters, found.producer, found.doubts) == (
+        "gguf",
+        4 * 32 + 32,
+        "small",
+        {},
+    )
+
+
+def test_a_gguf_file_that_ends_anywhere_is_refused_in_words(tmp_path: Path) -> None:
+    whole = write_gguf(tmp_path / "small.gguf").read_bytes()
+    path = tmp_path / "cut.gguf"
+    for size in (*range(5, len(whole) - 128, 7), len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InvalidInput, match=r"truncated|GGUF"):
+            gguf_header(path)
+
+
+def test_a_gguf_file_that_announces_more_than_it_has_takes_no_memory(tmp_path: Path) -> None:
+    whole = bytearray(write_gguf(tmp_path / "small.gguf").read_bytes())
+    for place in (8, 16, 24):  # tensors, settings, the length of the first name
+        bent = bytearray(whole)
+        bent[place : place + 8] = (2**60).to_bytes(8, "little")
+        (tmp_path / "bent.gguf").write_bytes(bent)
+        with pytest.raises(InvalidInput, match="damaged"):
+            gguf_header(tmp_path / "bent.gguf")
+
+
+def test_what_a_gguf_file_cannot_be_asked_here_is_said(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "small.gguf")
+    with pytest.raises(InvalidInput, match="type: generation"):
+        open_model(path, root=tmp_path)
+    with pytest.raises(EnvironmentLacks, match=r"model\.endpoint"):
+        open_model(path, root=tmp_path, signature=ASKED, device="cuda")
+
+
+def test_weights_that_llama_cpp_cannot_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(GradatimError, match=r"cannot be loaded by llama\.cpp|gguf"):
+        open_model(write_gguf(tmp_path / "small.gguf"), root=tmp_path, signature=ASKED)
