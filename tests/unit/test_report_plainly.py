@@ -178,3 +178,16 @@ def test_a_gate_that_refuses_or_warns_is_never_folded_away() -> None:
     assert "more like it" not in render_markdown(replace(report, gates=failing))
     few: tuple[GateResult, ...] = report.gates[:4]
     assert "more like it" not in render_markdown(replace(report, gates=few))
+
+
+def test_a_pass_that_was_held_against_nothing_says_so_beside_its_verdict() -> None:
+    unheld = GateResult(
+        "accuracy", "accuracy", Verdict.PASS, "original", "not worse than the baseline by more than 1 point",
+        "Nothing was released before; there is nothing to compare with.",
+    )  # fmt: skip
+    report = replace(examples.passed(), gates=(unheld, *examples.passed().gates))
+    row = re.search(r"<tr>(?:(?!</tr>).)*<code>accuracy</code>.*?</tr>", render_html(report), re.DOTALL)
+    assert row is not None
+    assert "Nothing was released before" in row[0]
+    (line,) = [line for line in render_markdown(report).splitlines() if "`accuracy`<br>" in line]
+    assert "Nothing was released before" in line

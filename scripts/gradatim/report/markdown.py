@@ -184,7 +184,7 @@ def _gate_row(row: GateRow) -> list[str]:
     warns = " (only warns here)" if sentences.warns(gate) else ""
     return [
         f"{ICONS[gate.verdict]} {gate.verdict.value}{warns}",
-        code(gate.gate) + (f"<br>{row.told}" if row.alike else ""),
+        code(gate.gate) + (f"<br>{escape(row.told)}" if row.told else ""),
         form(gate.value),
         form.interval(gate.low, gate.high),
         escape(gate.wanted, 120),

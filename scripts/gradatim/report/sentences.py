@@ -101,7 +101,9 @@ class GateRow:
 
     @property
     def told(self) -> str:
-        """What it stands for."""
+        """What it stands for, and where it was held against nothing, why."""
+        if self.gate.verdict is Verdict.PASS and self.gate.value is None:
+            return one_line(self.gate.text, 120)
         return f"the closest call; {len(self.alike)} more like it pass" if self.alike else ""
 
 
