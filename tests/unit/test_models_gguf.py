@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small_gguf import SETTINGS, write_gguf
+from small_gguf import CHAT, SETTINGS, write_gguf
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.metrics.answers import REQUEST
 from gradatim.models import detect_format, inspect_model, open_model
 from gradatim.models.gguf_file import gguf_header
+from gradatim.models.language_files import check_language_files
 from gradatim.signature import Signature, TensorSpec
 
 ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), ())
@@ -62,3 +64,29 @@ def test_what_a_gguf_file_cannot_be_asked_here_is_said(tmp_path: Path) -> None:
 def test_weights_that_llama_cpp_cannot_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GradatimError, match=r"cannot be loaded by llama\.cpp|gguf"):
         open_model(write_gguf(tmp_path / "small.gguf"), root=tmp_path, signature=ASKED)
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "tensors_match_config": {"layers": 2},
+    "tokenizer_fits": {"tokenizer__ggml__tokens": ["<s>", "</s>", "a", "b", "c"]},
+    "chat_template_works": {"tokenizer__chat_template": "{{ raise_exception('no') }}"},
+    "one_bos": {"tokenizer__chat_template": "<s><s>" + CHAT},
+    "same_tokenizer": {"tokenizer__ggml__tokens": ["<s>", "</s>", "b", "a"]},
+    "same_special_tokens": {"tokenizer__ggml__eos_token_id": 2},
+    "same_chat_template": {"tokenizer__chat_template": CHAT.replace("<|user|>", "").replace("<|", "[")},
+    "same_bos": {"tokenizer__ggml__add_bos_token": True},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_of_a_gguf_file_is_told_by_its_name(name: str, tmp_path: Path) -> None:
+    release = write_gguf(tmp_path / "release.gguf")
+    faults = check_language_files(write_gguf(tmp_path / "bad.gguf", **FAULTS[name]), release)
+    assert name in {check.name for check in faults if check.fault}
+
+
+def test_a_gguf_file_that_is_whole_has_no_fault(tmp_path: Path) -> None:
+    release = write_gguf(tmp_path / "release.gguf")
+    checks = check_language_files(write_gguf(tmp_path / "again.gguf", general__name="renamed"), release)
+    assert {check.name for check in checks} >= FAULTS.keys()
+    assert [check for check in checks if check.fault] == []

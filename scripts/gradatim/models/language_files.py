@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.files import list_files, read_json
+from gradatim.models.formats import detect_format
+from gradatim.models.gguf_file import GgufHeader, gguf_header
 from gradatim.models.layouts import safetensors_header
 
 CONVERSATIONS = (
@@ -30,9 +32,10 @@ CONVERSATIONS = (
 """What every chat template is rendered on, each with the opening of an answer."""
 
 _INDEX = "model.safetensors.index.json"
-_EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings)\.weight$")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+_EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|token_embd)\.weight$")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|blk)\.(\d+)\.")
 _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+_GGUF_NAMES = {"pad_token": "padding_token", "unk_token": "unknown_token"}
 
 
 @dataclass(frozen=True)
@@ -46,27 +49,33 @@ class FileCheck:
 def check_language_files(
     folder: Path, baseline: Path | None, accepted: tuple[str, ...] = ()
 ) -> list[FileCheck]:
-    """Every check of a language model's folder, in a fixed order; none for a folder of another kind.
+    """Every check of a language model's folder or GGUF file, in a fixed order; none for one of another kind.
 
     Args:
-        baseline: the folder of the release that would be replaced; None where there is none, or it is of another format.
+        baseline: that of the release that would be replaced; None where there is none.
         accepted: checks against the baseline that are not made, for the difference is meant.
     """
-    mine = _Files(folder)
+    mine = _files_of(folder)
     if not mine.speaks:
         return []
     alone = {name: check(mine) for name, check in _ALONE.items()}
     found = [FileCheck(name, fault) for name, fault in alone.items()]
-    theirs = _Files(baseline) if baseline is not None else None
+    theirs = _files_of(baseline) if baseline is not None else None
     if theirs is None or not theirs.speaks:
         theirs = mine  # nothing to differ from
+    told = {
+        name: check for name, check in AGAINST.items() if type(mine) is type(theirs) or name in _IN_ANY_FORMAT
+    }
     return found + [
-        FileCheck(name, check(mine, theirs)) for name, check in AGAINST.items() if name not in accepted
+        FileCheck(name, check(mine, theirs)) for name, check in told.items() if name not in accepted
     ]
 
 
 class _Files:
     """A folder as ``save_pretrained`` writes it, read when asked for."""
+
+    mixed = False
+    """Whether its format stores the same weight of several layers in several ways, on purpose."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -155,6 +164,69 @@ class _Files:
         return int(json.dumps(bos) in said or bool(self.tokenizer.get("add_bos_token")))
 
 
+class _GgufFile(_Files):
+    """A GGUF file, whose header says what the files of a folder say."""
+
+    mixed = True
+
+    @cached_property
+    def header(self) -> GgufHeader:
+        return gguf_header(self.folder)
+
+    def _said(self, name: str) -> Any:
+        return self.header.settings.get(f"tokenizer.ggml.{name}")
+
+    def _place(self, name: str) -> Any:
+        return self._said(f"{_GGUF_NAMES.get(name, name)}_id")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        settings = self.header.settings
+        family = settings.get("general.architecture")
+        names = {
+            "vocab_size": "vocab_size",
+            "num_hidden_layers": "block_count",
+            "hidden_size": "embedding_length",
+        }
+        found = {name: settings.get(f"{family}.{theirs}") for name, theirs in names.items()}
+        return found | {f"{name}_id": self._place(name) for name in _SPECIAL}
+
+    @property
+    def speaks(self) -> bool:
+        return isinstance(self._said("tokens"), list)
+
+    @cached_property
+    def tokenizer(self) -> dict[str, Any]:
+        known = self._said("tokens")
+        told = {name: self._place(name) for name in _SPECIAL}
+        special = {
+            name: known[place]
+            for name, place in told.items()
+            if isinstance(place, int) and place < len(known)
+        }
+        return {**special, "add_bos_token": self._said("add_bos_token")}
+
+    @cached_property
+    def words(self) -> dict[str, Any]:
+        tokens = {token: place for place, token in enumerate(self._said("tokens"))}
+        model = {"kind": self._said("model"), "vocab": tokens, "merges": self._said("merges")}
+        return {"model": model, "pre_tokenizer": self._said("pre"), "added_tokens": self._said("token_type")}
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...], str]]:
+        found = self.header.tensors.items()
+        return {name: (tensor.stored, tensor.shape, self.folder.name) for name, tensor in found}
+
+    @cached_property
+    def template(self) -> str | None:
+        said = self.header.settings.get("tokenizer.chat_template")
+        return said if isinstance(said, str) else None
+
+
+def _files_of(path: Path) -> _Files:
+    return _GgufFile(path) if path.is_file() and detect_format(path) == "gguf" else _Files(path)
+
+
 def _times(text: str, token: str) -> int:
     found = 0
     while text.startswith(token):
@@ -195,6 +267,8 @@ def _tensors(mine: _Files) -> str | None:
 
 def _dtypes(mine: _Files) -> str | None:
     """The same weight of several layers is stored alike."""
+    if mine.mixed:
+        return None
     alike: dict[str, dict[str, str]] = defaultdict(dict)
     for name, (dtype, shape, _) in mine.tensors.items():
         if len(shape) > 1:
@@ -303,3 +377,6 @@ AGAINST: Mapping[str, Callable[[_Files, _Files], str | None]] = {
     "same_generation_settings": _same_settings,
 }
 """Checks against the release, by name."""
+
+_IN_ANY_FORMAT = ("same_chat_template", "same_bos")
+"""Those that also mean something where the release was of another format."""

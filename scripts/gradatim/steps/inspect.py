@@ -32,7 +32,8 @@ def _beside(candidate: Candidate) -> dict[str, str]:
 
 def _speaks(candidate: Candidate) -> bool:
     path = candidate.model.path
-    return candidate.contract.parts.model.factory is None and (path / "tokenizer_config.json").is_file()
+    speaks = path.suffix == ".gguf" or (path / "tokenizer_config.json").is_file()
+    return candidate.contract.parts.model.factory is None and speaks
 
 
 def run(candidate: Candidate) -> Outcome:
