@@ -69,6 +69,35 @@ def test_plan_tells_the_workflow_what_to_do(gradatim: Command, runner: Path) -> 
     assert (plan["contract"], plan["requirements"]) == ("gradatim.yml", "")
 
 
+def test_dependabots_pull_request_ends_with_a_clear_word_and_asks_for_nothing_that_its_token_cannot_do(
+    gradatim: Command, project: Path, runner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"repo": {"full_name": "acme/digits"}}
+    pull = {"number": 7, "user": {"login": "dependabot[bot]"}, "head": one, "base": one}
+    (runner / "event.json").write_text(json.dumps({"pull_request": pull}), encoding="utf-8")
+    contract = project / "gradatim.yml"
+    contract.write_text(
+        contract.read_text(encoding="utf-8") + "publish: [{s3: s3://models/m}]\n", encoding="utf-8"
+    )
+    for name, value in (
+        ("GITHUB_EVENT_NAME", "pull_request"), ("GITHUB_EVENT_PATH", str(runner / "event.json")),
+        ("GITHUB_STEP_SUMMARY", str(runner / "page")), ("GITHUB_ACTOR", "ada"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert json.loads(gradatim("ci", "plan", "--json").output)["fetch"]
+    assert not (runner / "page").exists()
+    monkeypatch.setenv("GITHUB_ACTOR", "dependabot[bot]")
+    plan = json.loads(gradatim("ci", "plan", "--json").output)
+    assert (plan["kind"], plan["checks"], plan["fetch"], plan["count"]) == ("check", True, False, False)
+    page = (runner / "page").read_text(encoding="utf-8")
+    assert page.startswith(
+        "This pull request is Dependabot's. GitHub gives its run a token that can only read, and no secrets"
+    )
+    said = gradatim("ci", "comment")
+    assert said.exception is None
+    assert "No comment was written." in said.output
+
+
 def test_plan_is_of_no_use_on_a_laptop_and_says_so(gradatim: Command) -> None:
     assert isinstance(gradatim("ci", "plan").exception, UsageError)
 

@@ -12,7 +12,7 @@ from gradatim.gates.reuse import Charge, Reuse
 from gradatim.registry.history import LEDGER
 from gradatim.registry.uses import charge
 
-_FORK = "a pull request from a fork may not write to this repository."
+_FORK = "a pull request from a fork, or of Dependabot, may not write to this repository."
 
 
 def count_use(candidate: Candidate) -> CountedUse | None:

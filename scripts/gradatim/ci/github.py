@@ -46,7 +46,7 @@ class GitHub:
             branch=env.get("GITHUB_HEAD_REF") or (None if is_tag else env.get("GITHUB_REF_NAME")),
             tag=env.get("GITHUB_REF_NAME") if is_tag else None,
             target=env.get("GITHUB_BASE_REF") or queued.removeprefix("refs/heads/") or None,
-            fork=bool(pull) and head.get("full_name") != base.get("full_name"),
+            fork=bool(pull) and (head.get("full_name") != base.get("full_name") or self.dependabot),
             bare=bool(pull or queued),
             actor=env.get("GITHUB_ACTOR"),
             url=self._run_url(),
@@ -72,6 +72,11 @@ class GitHub:
             and environment in (entry.get("name") for entry in review.get("environments") or ())
         }
         return Approval(by, run, environment, tuple(sorted(names)), tells=True)
+
+    @property
+    def dependabot(self) -> bool:
+        """Whether Dependabot started the run: GitHub treats it like a fork's, with a token that reads and no secrets."""
+        return self._environment.get("GITHUB_ACTOR") == "dependabot[bot]"
 
     @property
     def event_name(self) -> str:

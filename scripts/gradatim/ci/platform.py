@@ -17,7 +17,7 @@ class Place:
         branch: the branch under work; None on a detached head or a tag.
         tag: the tag that started the run, if one did.
         target: the branch that a pull request would merge into.
-        fork: whether the code comes from a fork, and so must not be trusted with anything.
+        fork: whether the code comes from a fork, or from a bot that is treated like one, and so must not be trusted with anything.
         bare: whether it gets no runner that the contract names, for its code is not reviewed yet; so it may have no GPU.
         actor: who started the run, to be recorded with promotions and rollbacks.
         url: the run's page.

@@ -17,6 +17,12 @@ from gradatim.commands.models import models
 if TYPE_CHECKING:
     from gradatim.ci.archive import Places
 
+_READS = (
+    "GitHub gives its run a token that can only read, and no secrets: it is checked like any other and its result stands on this page; "
+    "no comment is written, no use of the data is counted, and a baseline in a private store is not read."
+)
+"""What whoever looks at a pull request from outside must know."""
+
 
 @click.group("ci", short_help="What CI workflows call around the steps.")
 def command() -> None:
@@ -60,6 +66,9 @@ def plan(contract_path: str | None, runner: str, jobs: str, requirements: str, j
     found = occasion(read.parts, github.place(), github.event_name, event, runner, jobs, committed=committed)
     said = {"contract": contract_path or DEFAULT_PATH, "requirements": requirements, **found.plan()}
     github.output({"plan": json.dumps(said)})
+    if github.place().fork:
+        whose = "This pull request is Dependabot's" if github.dependabot else "This pull request is a fork's"
+        github.summarise(f"{whose}. {_READS}\n\n")
     where = f" for {found.stage}" if found.stage else ""
     told = f"{found.name}: {found.kind}{where}, on {', '.join(found.runner)}"
     options.answer(json_wanted, said, told)
@@ -203,6 +212,9 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
     from gradatim.report.model import Report
 
     candidate = open_candidate(contract_path)
+    if candidate.place.fork:
+        options.answer(json_wanted, {"comment": None}, f"No comment was written. {_READS}")
+        return 0
     pull = options.github().event().get("pull_request")
     if not isinstance(pull, dict):
         raise UsageError("This run was not started by a pull request, so there is nothing to comment on.")
