@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from github_consumer import ACT, SHORT, commit, lay_consumer, pull_request, shorten
-from github_runner import lay_kit, off_ci
+from github_runner import git, lay_kit, off_ci
 
 from gradatim.files import sha256_file
 
@@ -31,6 +31,9 @@ def test_a_sharded_evaluation_is_the_unsharded_one_bit_for_bit(tmp_path: Path) -
     consumer = lay_consumer(tmp_path, lay_kit(tmp_path / "github"))
     shorten(consumer.project, text=SHORT + ROBUST)
     commit(consumer.project, "Three jobs share the rows")
+    git(consumer.project, "push", "-q", "origin", "main")
+    (consumer.project / "notes.txt").write_text("a change", encoding="utf-8")
+    commit(consumer.project, "A change")
     run = consumer.run("pull_request", pull_request(consumer, "stranger/digits"))
     assert run.code == 0, run.text[-4000:]
     jobs = {"shards", "evaluate", "test", "gate", "passed"}

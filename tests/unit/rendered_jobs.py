@@ -386,6 +386,8 @@ def _action(
 
 def _filled(text: str, inputs: Mapping[str, str], plan: Mapping[str, Any], job: str) -> str:
     """The value of an expression in an action: the first of its alternatives that says anything."""
+    if "${{" not in text:
+        return text
     text = text.strip("${} ")
     if text.startswith("toJSON("):
         return text
