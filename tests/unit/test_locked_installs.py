@@ -28,7 +28,11 @@ else:
 TOP = Path(__file__).resolve().parents[2]
 LOCKS = TOP / "actions/setup/locks"
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LOCKED = [*sorted(LOCKS.glob("*.txt")), *sorted((TOP / "templates/package/requirements").glob("*.txt"))]
+LOCKED = [
+    *sorted(LOCKS.glob("*.txt")),
+    *sorted(LOCKS.glob("tools/*.txt")),
+    *sorted((TOP / "templates/package/requirements").glob("*.txt")),
+]
 OWN = '--no-deps --no-build-isolation "$GRADATIM_KIT"'
 USERS = 'test -z "$GRADATIM_REQUIREMENTS" || '
 CONTRACT = """

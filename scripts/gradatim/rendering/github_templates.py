@@ -15,6 +15,8 @@ PINS = {
     "setup-python": "5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
     "upload-artifact": "043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
     "download-artifact": "3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
+    "codeql-action": "9e907b5e64f6b83e7804b09294d44122997950d6 # v4.32.3",
+    "scorecard-action": "4eaacf0543bb3f2c246792bd56e8cdeffafb205a # v2.4.3",
     "cache": "55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
 }
 """Actions of others, each at a commit."""
