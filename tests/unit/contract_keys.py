@@ -287,6 +287,10 @@ EXAMPLES = {
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
     "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),
     "compress.passes": Example(ABSENT, ["rules:halved"], _SEARCHED),
+    "compress.split.parts": Example(2, 3, {"compress": {**_SEARCHED["compress"], "split": {"parts": 2}}}),
+    "compress.split.by": Example(
+        "size", "time", {"compress": {**_SEARCHED["compress"], "split": {"parts": 2}}}
+    ),
     "compress.rows": Example(3, 4, _SEARCHED),
     "compress.memory": Example("8 GB", "1 MB", _SEARCHED),
     "compress.timeout": Example(600, 0.01, _SEARCHED),

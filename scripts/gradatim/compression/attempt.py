@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradatim.code import explaining, load_function
 from gradatim.compression import graph
@@ -22,10 +22,11 @@ from gradatim.compression.parity import check_parity
 from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Recipe
 from gradatim.compression.sensitivity import sensitivities
+from gradatim.compression.splitting import memory_of, split
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
-from gradatim.models import export_model
+from gradatim.models import export_model, open_model
 from gradatim.timing.contestant import load_inputs, open_described
 from gradatim.timing.worker import die_with
 
@@ -41,7 +42,7 @@ def main(request: Path, answer: Path) -> None:
     _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {
-        "try": _try, "export": _export, "rank": _rank, "original": _original,
+        "try": _try, "export": _export, "split": _split, "rank": _rank, "original": _original,
     }  # fmt: skip
     work = works[wanted.pop("do")]
     try:
@@ -97,6 +98,29 @@ def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, s
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
+def _split(
+    model: str, whole: str, parts: int, by: Literal["size", "time"], out: str, batches: list[str], timing: str, threads: int, seed: int
+) -> dict[str, Any]:  # fmt: skip
+    """Cut a form into stages, which must answer as it does; and see what memory each takes."""
+    started = time.perf_counter()
+    inputs = load_inputs(Path(timing))
+    paths = split(Path(whole), Path(out), parts, by, inputs)
+    made = time.perf_counter() - started
+    with (
+        _opened(Path(model), threads) as original,
+        open_model(Path(out), root=Path(out), threads=threads) as stages,
+    ):
+        with _opened(Path(whole), threads) as uncut:
+            parity = check_parity(uncut, stages, (load_inputs(path) for path in _paths(batches)))
+        fidelity = _fidelity(original, stages, _paths(batches))
+        ratio = _latency_ratio(original, stages, inputs, seed)
+    return {
+        "fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made,
+        "sizes": [path.stat().st_size for path in paths], "memory": memory_of(paths, inputs, threads),
+        "memory_whole": memory_of([Path(whole)], inputs, threads)[0],
+    }  # fmt: skip
+
+
 def _carry_out(reference: str, root: Path, model: Path, out: Path) -> None:
     """Let the user's own function write another model."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -144,8 +168,6 @@ def _latency_ratio(original: Predictor, candidate: Predictor, inputs: dict[str, 
 
 
 def _opened(path: Path, threads: int) -> Predictor:
-    from gradatim.models import open_model
-
     return open_model(path, root=path.parent, format="onnx", threads=threads)
 
 

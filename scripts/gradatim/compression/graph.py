@@ -68,7 +68,7 @@ def prepare(path: Path) -> ModelProto:
             model = onnx.version_converter.convert_version(model, _PER_CHANNEL_OPSET)
     model = _optimised(model)
     del model.graph.value_info[:]
-    _name_nodes(model.graph)
+    name_nodes(model.graph)
     _own_biases(model)
     _drop_unused(model)
     return model
@@ -260,7 +260,7 @@ def _optimised(model: ModelProto) -> ModelProto:
     return optimised
 
 
-def _name_nodes(graph: GraphProto) -> None:
+def name_nodes(graph: GraphProto) -> None:
     taken: set[str] = set()
     for index, node in enumerate(graph.node):
         if not node.name or node.name in taken:

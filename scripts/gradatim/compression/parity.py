@@ -1,4 +1,4 @@
-"""Does a model that was written in another format answer as it did?"""
+"""Does a model that was written in another format, or cut into stages, answer as it did?"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_parity(original: Predictor, other: Predictor, batches: Iterable[Batch]
             found = other(inputs)
             for name, array in wanted.items():
                 if name not in found or found[name].shape != array.shape:
-                    raise InvalidInput(f"the export's output {name} is missing or of another shape")
+                    raise InvalidInput(f"its output {name} is missing or of another shape")
                 if not array.size:
                     continue
                 if array.dtype.kind not in "fc":
@@ -45,14 +45,14 @@ def check_parity(original: Predictor, other: Predictor, batches: Iterable[Batch]
                     continue
                 if (np.isfinite(array) != np.isfinite(found[name])).any():
                     raise InvalidInput(
-                        f"the export's output {name} is finite where the original's is not, or not where it is"
+                        f"its output {name} is finite where the original's is not, or not where it is"
                     )
                 whole = np.where(np.isfinite(array), array, 0)
                 far = np.abs(np.where(np.isfinite(array), found[name], 0) - whole).max()
                 worst = max(worst, float(far / max(np.abs(whole).max(), 1e-9)))
     if worst > _MOST:
         raise InvalidInput(
-            f"the export answers otherwise: its outputs differ by up to {worst:.2g} of their largest number, "
+            f"it answers otherwise: its outputs differ by up to {worst:.2g} of their largest number, "
             f"and {_MOST:g} is allowed"
         )
     return worst

@@ -45,8 +45,16 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 6
+REVISION = 7
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Into how many stages a form is cut that run one after another, and what they share evenly."""
+
+    parts: int
+    by: Literal["size", "time"]
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,14 @@ class Recipe:
     """A method with its settings.
 
     Attributes:
-        method: one of METHODS, or the user's own.
+        method: one of METHODS, or the user's own; with ``stages``, the form that is cut.
         fallback: nodes that take another form than the method's, and which, since the quality cannot bear it there; of two
             forms for one node the later one counts. ``float``: none.
         reduce_range: 7-bit weights, for x86 processors without VNNI, whose 16-bit sums overflow otherwise.
         unpacked: for ``int8-weights``: all weights are unpacked when the model is opened. The file is small,
             the model as fast as before; for large batches and small products, on which blocks are slow.
-        code: digest of the user's code, where the method is a ``module:function`` of theirs.
+        code: digest of the user's code, where the method is a ``module:function`` of theirs; of the form that is cut.
+        stages: into which that is.
     """
 
     method: str
@@ -68,17 +77,21 @@ class Recipe:
     reduce_range: bool = False
     unpacked: bool = False
     code: str = ""
+    stages: Stages | None = None
 
     @property
     def name(self) -> str:
         """``int8-static``; with other forms for some nodes, ``int8-static-mixed-4`` says how many changes that took."""
         name = re.sub(r"[:.]", "-", self.method) + ("-unpacked" if self.unpacked else "")
+        if self.stages is not None:
+            return f"{name}-split-{self.stages.parts}"
         return f"{name}-mixed-{len(self.fallback)}" if self.fallback else name
 
     def record(self) -> dict[str, Any]:
         """As it stands in the evidence."""
-        found = asdict(self)
-        return found if self.code else {name: value for name, value in found.items() if name != "code"}
+        return {
+            name: value for name, value in asdict(self).items() if value or name not in ("code", "stages")
+        }
 
     @property
     def digest(self) -> str:

@@ -31,17 +31,27 @@ from gradatim.compression.recipe import (
     METHODS,
     REVISION,
     Recipe,
+    Stages,
     forms_of,
     recipes_for,
 )
 from gradatim.compression.result import Result, pareto
 from gradatim.compression.sandbox import Limits, attempt
+from gradatim.compression.subject import (
+    as_it_is,
+    exports,
+    format_of,
+    need_packages,
+    original_of,
+    plain,
+    versions,
+)
 from gradatim.compression.terms import Terms, promises
-from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, sha256_file, write_json, writing
 from gradatim.timing.child import free_memory
-from gradatim.timing.contestant import described, save_inputs
+from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
 
 Quality = Callable[[Path], Mapping[str, float]]
@@ -64,6 +74,7 @@ def compress(
     lower_is_better: Collection[str] = (),
     methods: Sequence[str] = DEFAULT_METHODS,
     passes: Sequence[str] = (),
+    stages: Stages | None = None,
     root: Path | None = None,
     opened: Mapping[str, Any] | None = None,
     timing: Batch | None = None,
@@ -92,6 +103,7 @@ def compress(
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
         methods: names of ``recipe.METHODS``.
         passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
+        stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
         timing: the batch by which latency is compared; by default the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
@@ -109,26 +121,26 @@ def compress(
     started, machine = time.monotonic(), this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
-    original = _original(model, name)
-    kind = _format_of(model)
+    original = original_of(model, name)
+    kind = format_of(model)
     if kind != "onnx":
-        if opened is None or not _exportable(kind):
-            return _as_it_is(original, model.name, kind)
+        if opened is None or not exports(kind):
+            return as_it_is(original, model.name, kind)
         recipes.insert(0, Recipe(EXPORT))
-    _need_packages()
+    need_packages()
     with _scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
         timed = None if timing is None else save_inputs(scratch / "timing.npz", timing)
         basis = {
             "model": original.digest, "calibration": digest, "timing": sha256_file(timed) if timed else None, "seed": seed,
-            "threads": threads, "machine": machine.kind, "versions": _versions(), "context": context,
+            "threads": threads, "machine": machine.kind, "versions": versions(), "context": context,
             "quality": quality is not None,
         }  # fmt: skip
         end = seconds and started + seconds
         limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, end)
         search = _Search(
-            model.absolute(), opened or _plain(model.absolute(), threads), out, scratch, limits, batches, timed or batches[0], seed, quality,
-            keep or DEFAULT_KEEP, lower_is_better, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
+            model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, timed or batches[0], seed, quality,
+            keep or DEFAULT_KEEP, lower_is_better, stages, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
         )  # fmt: skip
         return search.run(original, recipes)
 
@@ -162,6 +174,7 @@ class _Search:
     quality: Quality | None
     keep: Mapping[str, float]
     lower_is_better: Collection[str]
+    stages: Stages | None
     root: Path
     slowest: float
     journal: Journal
@@ -180,6 +193,7 @@ class _Search:
             self.terms = Terms.of(self.original, self.keep, self.lower_is_better, self.slowest)
             self._save()
             self._try_all(recipes)
+            self._cut_best()
         except _TimeIsUp:
             self.over = "The time for the search was over; "
         self._remove_stale()
@@ -198,6 +212,14 @@ class _Search:
         for recipe, trial in sorted(plain, key=lambda one: one[1].score or math.inf):
             if recipe.method in FORMS_OF and self.terms.only_quality_lacks(trial) and self._promises(trial):
                 self._mix(recipe, trial)
+
+    def _cut_best(self) -> None:
+        """Cut the best form into stages, where these are asked for; without any, the model that the methods work on."""
+        best = next(iter(pareto(self.trials)), self.original)
+        whole = self.model if best is self.original else best.path
+        if self.stages is not None and whole is not None and whole.suffix == ".onnx":
+            self.whole = whole
+            self._try(Recipe(best.name, code=best.digest or "", stages=self.stages))
 
     def _go_on_from(self, export: Trial) -> bool:
         """Let the methods work on the exported model; False when there is none."""
@@ -245,7 +267,7 @@ class _Search:
         """Carry out a recipe and measure it; the model is moved to its place once all is known."""
         folder = self.scratch / "candidate"
         shutil.rmtree(folder, ignore_errors=True)
-        path = folder / self.file
+        path = self._model_in(folder, recipe)
         common = {
             "out": str(path),
             "batches": [*map(str, self.batches)],
@@ -254,6 +276,11 @@ class _Search:
         }
         if recipe.method == EXPORT:
             found = self._attempt(do="export", opened=self.opened, **common)
+        elif recipe.stages is not None:
+            found = self._attempt(
+                do="split", model=str(self.model), whole=str(self.whole), threads=self.limits.threads,
+                **asdict(recipe.stages), **common,
+            )  # fmt: skip
         else:
             found = self._attempt(
                 do="try", model=str(self.model), recipe=asdict(recipe), root=str(self.root), ranges=str(self._ranges()),
@@ -290,7 +317,12 @@ class _Search:
             digest=found.get("digest"),
             seconds=found.get("seconds", 0.0),
         )
-        return self.terms.judged(trial, self.out / recipe.name / self.file)
+        path = self._model_in(self.out / recipe.name, recipe)
+        return self.terms.asked_for(trial, path, found) if recipe.stages else self.terms.judged(trial, path)
+
+    def _model_in(self, folder: Path, recipe: Recipe) -> Path:
+        """What is opened of a form: its file, or the folder of its stages."""
+        return folder if recipe.stages else folder / self.file
 
     def _promises(self, trial: Trial) -> bool:
         return promises(trial, self.trials)
@@ -346,15 +378,16 @@ class _Search:
         """Whether an earlier attempt holds: it failed, is refused, or its file is intact."""
         if "reason" in found or not (recipe.method == EXPORT or self._judge(recipe, found).accepted):
             return True
-        path = self.out / recipe.name / self.file
+        path = self._model_in(self.out / recipe.name, recipe)
         try:
-            return path.is_file() and size_and_digest(path) == (found["size"], found["digest"])
+            return path.exists() and size_and_digest(path) == (found["size"], found["digest"])
         except InvalidInput:  # it is no model any more
             return False
 
     def _save(self) -> Result:
         """The result so far, on disk after each trial."""
-        chosen = pareto(self.trials)
+        cut = tuple(trial for trial in self.trials if trial.accepted and trial.recipe.get("stages"))
+        chosen = (*cut, *pareto([trial for trial in self.trials if trial not in cut]))
         result = Result(self.original, tuple(self.trials), chosen, self._summary(chosen))
         write_json(self.out / "search.json", result.to_json())
         return result
@@ -372,7 +405,8 @@ class _Search:
         """Remove variants that an earlier search left and this one did not accept."""
         kept = {trial.name for trial in self.trials if trial.accepted}
         kept.add(EXPORT if self.model.parent.name == EXPORT else "")
-        pattern = re.compile(rf"({'|'.join((EXPORT, *METHODS))})(-unpacked)?(-mixed-\d+)?")
+        names = (EXPORT, re.escape(self.original.name), *METHODS)
+        pattern = re.compile(rf"({'|'.join(names)})(-unpacked)?(-mixed-\d+)?(-split-\d+)?")
         for path in self.out.iterdir():
             if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
@@ -383,58 +417,8 @@ class _Search:
             self.progress(what, done, max(done + 1, getattr(self, "expected", 1)))
 
 
-def _format_of(model: Path) -> str:
-    from gradatim.models.formats import UnknownFormat, detect_format
-
-    try:
-        return detect_format(model)
-    except UnknownFormat:
-        return "that only its function or program knows"
-
-
-def _as_it_is(original: Trial, model: str, kind: str) -> Result:
-    reason = (
-        f"{model} is of a format ({kind}) which no installed method compresses: they work on "
-        "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
-    )
-    return Result(replace(original, reason=reason), (), (), reason)
-
-
-def _exportable(kind: str) -> bool:
-    from gradatim.models import exportable
-
-    return exportable(kind)
-
-
-def _plain(model: Path, threads: int) -> dict[str, Any]:
-    """How an ONNX model is opened of which nothing else is known."""
-    return described(
-        path=model, root=model.parent, project=None, signature=None, format="onnx", factory=None, command=[], device="cpu",
-        threads=threads, allow_pickle=False,
-    )  # fmt: skip
-
-
-def _original(model: Path, name: str) -> Trial:
-    size, digest = size_and_digest(model)
-    return Trial(name, {}, True, "the original", {}, size, 1.0, 1.0, path=model, digest=digest)
-
-
 def _finite(quality: dict[str, float], whose: str) -> dict[str, float]:
     for metric, value in quality.items():
         if not math.isfinite(value):
             raise InvalidInput(f"{whose} hold {metric} = {value}, which is not a finite number.")
     return {metric: float(value) for metric, value in quality.items()}
-
-
-def _need_packages() -> None:
-    from importlib.util import find_spec
-
-    for package in ("onnx", "onnxruntime"):
-        if find_spec(package) is None:
-            raise missing_package(package, "onnx", "Compressing an ONNX model")
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {package: version(package) for package in ("onnx", "onnxruntime", "numpy")}

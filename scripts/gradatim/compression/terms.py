@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gradatim.compression.budget import Budget
 from gradatim.errors import UsageError
@@ -59,6 +60,17 @@ class Terms:
         reason = f"{size:.2f} of the size in {latency:.2f} of the time"
         return replace(trial, accepted=True, reason=reason, path=path)
 
+    def asked_for(self, trial: Trial, path: Path, found: Mapping[str, Any]) -> Trial:
+        """The trial of a model cut into stages, which need not be smaller or faster, but must answer alike."""
+        if reason := trial.reason or self.lacking(trial):
+            return replace(trial, reason=reason)
+        sizes, peaks, whole = found["sizes"], found["memory"], found["memory_whole"]
+        reason = (
+            f"{len(sizes)} stages of {_megabytes(sizes)} MB, which take {_megabytes(peaks)} MB of memory each at their "
+            f"peak and {_megabytes([whole])} MB as one"
+        )
+        return replace(trial, accepted=True, reason=reason, path=path)
+
     def lacking(self, trial: Trial) -> str:
         """What of the quality to keep is not kept; empty when all is."""
         return self.budget.lacking(self.original.quality, trial.quality)
@@ -81,6 +93,10 @@ class Terms:
         return (
             trial.latency_ratio is not None and trial.latency_ratio > self.slowest and not self.lacking(trial)
         )
+
+
+def _megabytes(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number / 1e6:.3g}" for number in numbers)
 
 
 def promises(trial: Trial, trials: Sequence[Trial]) -> bool:

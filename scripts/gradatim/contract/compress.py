@@ -11,6 +11,15 @@ from gradatim.contract.values import RUNNER, Bytes, Name, Reference, Section, Sh
 Method = Literal["int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16"]
 
 
+class Split(Section):
+    """The best form cut into stages that run one after another, each of which takes less memory than the whole."""
+
+    parts: int = Field(ge=2, le=64, description="How many stages.", examples=[2])
+    by: Literal["size", "time"] = Field(
+        "size", description="What they share evenly: the bytes of the weights, or the time of a call."
+    )
+
+
 class Compress(Section):
     """The compression search."""
 
@@ -30,6 +39,10 @@ class Compress(Section):
         (),
         description="Your own, `module:function`: called with the path of the model and a path to write another to. What comes out "
         "is measured and judged like the methods' variants.",
+    )
+    split: Split | None = Field(
+        None,
+        description="Cut the best form into stages, ONNX files that run one after another: the same answers, less memory each. It is preferred to the others then.",
     )
     rows: int = Field(512, ge=1, description="At most so many rows of the calibration data are used.")
     memory: Bytes | None = Field(

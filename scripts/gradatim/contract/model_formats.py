@@ -60,6 +60,13 @@ _ROWS = (
         library="onnx",
     ),
     ModelFormat(
+        name="stages",
+        opens="stages:open_stages",
+        extra="onnx",
+        packages=("onnxruntime",),
+        library="onnx",
+    ),
+    ModelFormat(
         name="huggingface",
         opens="hugging_face:open_hugging_face",
         generates="generation:open_generator",

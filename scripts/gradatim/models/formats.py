@@ -78,6 +78,8 @@ def _folder_format(path: Path) -> str:
     names = list_files(path)
     if not names:
         raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
+    if "stages.json" in names:
+        return "stages"
     weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     if "config.json" in names and weights:
         for name in weights:

@@ -45,7 +45,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 
 def run(candidate: Candidate) -> Outcome:
     """Search on the calibration data; leave the best accepted variant to be judged, and always the original."""
-    from gradatim.compression.recipe import DEFAULT_METHODS
+    from gradatim.compression.recipe import DEFAULT_METHODS, Stages
     from gradatim.compression.search import compress
 
     settings = candidate.contract.parts.compress
@@ -62,8 +62,9 @@ def run(candidate: Candidate) -> Outcome:
             quality=_quality(candidate, settings),
             keep=settings.keep or None,
             lower_is_better=_lower_is_better(candidate, settings),
-            methods=settings.methods or DEFAULT_METHODS,
+            methods=DEFAULT_METHODS if settings.methods is None else settings.methods,
             passes=settings.passes,
+            stages=Stages(settings.split.parts, settings.split.by) if settings.split else None,
             root=candidate.root,
             opened=candidate.model.described(original.path),
             seed=candidate.contract.parts.test.seed,
@@ -89,10 +90,11 @@ def _outcome(candidate: Candidate, result: Result) -> Outcome:
     for trial in result.chosen[:1]:  # the others stay in the report; each one judged costs its benchmark
         if trial.path is None:
             continue
-        files = sorted(path for path in trial.path.parent.rglob("*") if path.is_file())
-        manifest = Manifest.of(candidate.name, trial.path.parent, files)
+        folder, file = (trial.path, ".") if trial.path.is_dir() else (trial.path.parent, trial.path.name)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        manifest = Manifest.of(candidate.name, folder, files)
         subjects[trial.name] = manifest.digest
-        forms.append(FormLeft(trial.name, trial.path.name))
+        forms.append(FormLeft(trial.name, file))
         outputs += files
         sizes.append(Measurement("size", trial.name, float(manifest.size), "B"))
     subjects[ORIGINAL] = candidate.forms.original.manifest.digest
