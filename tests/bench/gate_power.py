@@ -50,7 +50,7 @@ def measure(rounds: int) -> tuple[dict[str, Array], dict[str, Array], float]:
         batch = save_inputs(folder / "batch.npz", {"image": digits()[0][:100]})
         pair = [Contestant(who, model, folder) for who in means]
         while len(means["baseline"]) < rounds:
-            asked = [Question("candidate", "baseline", 0.0)]  # which ends early by chance alone
+            asked = [Question("candidate", "baseline", 0.0)]  # which chance alone answers
             result = compare(pair, batch, questions=asked, seed=len(means["baseline"]))
             for metric, values in result.comparisons[0].differences.items():
                 differences.setdefault(metric, []).extend(values)

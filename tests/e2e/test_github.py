@@ -118,7 +118,7 @@ def test_a_pull_request_of_a_model_for_a_gpu_is_green_with_its_latency_waiting(c
     assert run.code == 0, run.text[-4000:]
     assert {"benchmark": "success", "gate": "success", "passed": "success"}.items() <= run.results.items()
     assert "waits for a GPU" in run.of("benchmark")
-    assert "it waits for a GPU" in run.of("gate")
+    assert "it waits for a GPU" in run.of("gate"), run.of("gate")[-8000:]
 
 
 def test_a_bad_pull_request_is_red_at_the_contracts_line_and_says_so_once(

@@ -61,7 +61,9 @@ def test_a_pull_request_of_a_model_for_a_gpu_passes_with_its_timings_waiting_and
     waiting = {gate.gate: gate for gate in done.statement.gates if gate.verdict is Verdict.INCONCLUSIVE}
     assert waiting.keys() == {"latency_p50", "latency_floor", "latency_mean", "latency_p95"}
     assert "waits for a GPU" in waiting["latency_p50"].text
-    assert "it waits for a GPU" in (project.root / ".gradatim/summary.md").read_text(), "whoever reviews sees it"
+    assert "it waits for a GPU" in (project.root / ".gradatim/summary.md").read_text(), (
+        "whoever reviews sees it"
+    )
     judged = run_step("gate", project.release())
     assert judged.code != 0, "what waits is no evidence for a release"
     with pytest.raises(EnvironmentLacks, match="GPU"):

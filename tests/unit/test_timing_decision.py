@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gradatim.errors import UsageError
 from gradatim.gates.verdict import Verdict
 from gradatim.timing.blocks import plan_blocks
-from gradatim.timing.decision import LOOKS, Decision, look, looks_until
+from gradatim.timing.decision import LOOKS, Decision, look, looks_until, resolvable
 
 SPREAD = 0.009  # between rounds, as it was measured on a shared two-core machine
 
@@ -49,6 +49,26 @@ def test_rounds_that_go_with_the_one_before_raise_no_more_alarms_than_are_promis
         crossed[1] += any(one.low > 1 for one in found)
         crossed[-1] += any(one.high < 1 for one in found)
     assert max(crossed.values()) <= 0.0135 * len(rounds)  # 1 % and two standard errors
+
+
+def test_a_hopelessly_noisy_machine_is_given_up_early_with_what_could_be_told():
+    draw = np.random.default_rng(5)
+    ended = []
+    for _ in range(200):
+        rounds = list(draw.normal(0.0, 0.3, LOOKS[-1]))
+        early = next((n for n in LOOKS[:-1] if resolvable(rounds[:n], 0.03, LOOKS[-1])), LOOKS[-1])
+        ended.append(early)
+    assert np.mean(ended) < 20
+    told = resolvable(rounds[:16], 0.03, LOOKS[-1])
+    assert told is None or 0.1 < told < 0.6
+
+
+@pytest.mark.parametrize("slowdown", [0.0, 0.01, 0.02, 0.03, 0.05])
+def test_an_ordinary_machine_is_not_given_up(slowdown):
+    draw = np.random.default_rng(6)
+    rounds = draw.normal(math.log1p(slowdown), SPREAD, (300, LOOKS[-1]))
+    given_up = [any(resolvable(list(one[:n]), 0.03, LOOKS[-1]) for n in LOOKS[:-1]) for one in rounds]
+    assert np.mean(given_up) <= 0.01
 
 
 def test_a_gain_is_called_faster():

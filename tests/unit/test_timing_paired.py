@@ -20,8 +20,9 @@ from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.decision import Decision
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import Nvml
-from gradatim.timing.paired import Question, compare
+from gradatim.timing.paired import Question, _Answer, compare
 from gradatim.timing.result import PairedResult
+from gradatim.timing.rounds import Log
 
 pytest.importorskip("onnxruntime")
 
@@ -115,6 +116,23 @@ def spent() -> float:
     """Processor seconds of the processes that ended: what was done, however busy the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+class Told(Log):
+    """What one did in its rounds, as given."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.by_round = lambda metric: seconds
+
+
+def test_a_question_that_no_round_to_come_would_answer_is_given_up_with_advice():
+    logs = {"baseline": Told([1.0] * 10), "candidate": Told([1.6, 1 / 1.6] * 5)}
+    answer = _Answer()
+    answer.add(Question("candidate", "baseline"), logs, 36, look_now=True)
+    assert not answer.open
+    assert answer.looks[-1].decision is Decision.UNDECIDED
+    assert "varies by" in answer.given_up
+    assert "gradatim selftest benchmark" in answer.given_up
 
 
 def test_a_single_contestant_is_described_without_a_comparison(project, batch):

@@ -244,7 +244,7 @@ def summary(report: Report) -> str:
         said += f" {_decisive(refused)}"
     elif report.verdict is Verdict.PASS:
         said = (
-            f"Every gate passed. {_decisive(report.gates)}" if report.gates else "Nothing speaks against it."
+            f"{_passed(report)} {_decisive(report.gates)}" if report.gates else "Nothing speaks against it."
         )
     else:
         said = {
@@ -253,6 +253,15 @@ def summary(report: Report) -> str:
             Verdict.INVALID: "Refused: the input is broken.",
         }[report.verdict]
     return f"{said.strip()} {consequence(report)}".strip()
+
+
+def _passed(report: Report) -> str:
+    """That every gate passed, or which did not and why they stop nothing."""
+    open_ones = doubts(report)
+    if not open_ones:
+        return "Every gate passed."
+    told = " ".join(dict.fromkeys(paragraph(gate.text) for gate in open_ones[:2]))
+    return f"Nothing stops it, but {numbers.plural(len(open_ones), 'gate')} did not pass: {told}"
 
 
 def _decisive(gates: tuple[GateResult, ...]) -> str:

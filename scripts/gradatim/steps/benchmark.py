@@ -136,4 +136,5 @@ def _summary(result: PairedResult, against: str) -> str:
         return f"undecided: {first.reason}"
     low, value, high = (f"{(ratio - 1) * 100:+.1f}" for ratio in (first.low, first.ratio, first.high))
     rounds = first.shown.looks[-1].rounds
-    return f"paired, {rounds} rounds, {first.shown.metric} {value} % ({low} .. {high}){whom}"
+    why = f"; ended early: {first.reason}" if first.reason else ""
+    return f"paired, {rounds} rounds, {first.shown.metric} {value} % ({low} .. {high}){whom}{why}"

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import enum
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from gradatim.errors import UsageError
 from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds
 from gradatim.gates.rule import USUAL_MARGIN
 from gradatim.gates.verdict import Verdict
+from gradatim.metrics.intervals import student
 
 LOOKS = (6, 10, 16, 24, 36)
 """Rounds after which the question may be answered."""
 
 MARGIN = USUAL_MARGIN
+
+_WORTH_GOING_ON = 0.1
 
 
 class Decision(enum.Enum):
@@ -82,6 +87,29 @@ def decide(low: float, high: float, margin: float, alarm: float) -> Decision:
     if high < 0:
         return Decision.FASTER
     return Decision.NOT_SLOWER if high < math.log1p(margin) else Decision.UNDECIDED
+
+
+def resolvable(
+    differences: Sequence[float], margin: float, most: int, alarm: float | None = None
+) -> float | None:
+    """The margin that ``most`` rounds could tell, where those so far show that they will not tell this one; None elsewhere.
+
+    The last look is foreseen from these rounds: its mean lies about theirs, as far off as the rounds to come allow, and its
+    interval is as much narrower. It is given up where it would answer in less than one of ten cases.
+
+    Args: as ``look``'s.
+    """
+    n = len(differences)
+    mean, low, high = mean_bounds(differences, SEQUENTIAL_ALPHA)
+    if not LOOKS[1] <= n < most or not high > low:
+        return None
+    narrower = math.sqrt(n / most) * student(most - 1, SEQUENTIAL_ALPHA) / student(n - 1, SEQUENTIAL_ALPHA)
+    half = (high - low) / 2 * narrower
+    ahead = NormalDist(mean, statistics.stdev(differences) * math.sqrt(1 / n - 1 / most))
+    slower = 1 - ahead.cdf(math.log1p(default_alarm(margin) if alarm is None else alarm) + half)
+    if slower + ahead.cdf(math.log1p(margin) - half) >= _WORTH_GOING_ON:
+        return None
+    return math.expm1(abs(mean) + half)
 
 
 def default_alarm(margin: float) -> float:

@@ -27,7 +27,16 @@ from gradatim.gates.rule import FLOOR
 from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.crew import Crew
-from gradatim.timing.decision import LOOKS, MARGIN, Decision, Look, default_alarm, look, looks_until
+from gradatim.timing.decision import (
+    LOOKS,
+    MARGIN,
+    Decision,
+    Look,
+    default_alarm,
+    look,
+    looks_until,
+    resolvable,
+)
 from gradatim.timing.energy import Counter, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
@@ -71,7 +80,8 @@ def compare(
     Each round starts every contestant whose question is open in a fresh process, in random order, warms it up
     for 0.1 s, and has them take turns at blocks of calls, in a random order drawn anew for each tuple of
     blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24
-    and 36 rounds the questions are looked at; a contestant with no open question drops out.
+    and 36 rounds the questions are looked at; a contestant with no open question drops out. A question that no round to come is
+    likely to answer is given up, with what could be told here.
 
     Args:
         contestants: the baseline first, unless ``questions`` says otherwise.
@@ -119,7 +129,7 @@ def compare(
                 logs[name].turns.append(one)
             for question, answer in answers.items():
                 if answer.open:
-                    answer.add(question, logs, look_now=done in steps)
+                    answer.add(question, logs, steps[-1], look_now=done in steps)
             if progress:
                 progress(done, steps[-1], _so_far(answers))
             if asked and not any(answer.open for answer in answers.values()):
@@ -212,15 +222,24 @@ class _Answer:
     def __init__(self) -> None:
         self.slowdowns: list[float] = []
         self.looks: list[Look] = []
+        self.given_up: str | None = None
 
     @property
     def open(self) -> bool:
-        return not self.looks or self.looks[-1].decision is Decision.UNDECIDED
+        undecided = not self.looks or self.looks[-1].decision is Decision.UNDECIDED
+        return undecided and self.given_up is None
 
-    def add(self, question: Question, logs: Mapping[str, Log], *, look_now: bool) -> None:
+    def add(self, question: Question, logs: Mapping[str, Log], most: int, *, look_now: bool) -> None:
         self.slowdowns = slowdowns(question.metric, logs[question.candidate], logs[question.baseline])
         if look_now and len(self.slowdowns) >= 2:
             self.looks.append(look(self.slowdowns, question.margin, question.alarm))
+            told = resolvable(self.slowdowns, question.margin, most, question.alarm) if self.open else None
+            if told is not None:
+                self.given_up = (
+                    f"{question.metric} varies by {100 * statistics.stdev(self.slowdowns):.2g} % between rounds, so not even "
+                    f"{most} would tell {100 * question.margin:.3g} %; they could tell {100 * told:.2g} %. Use a machine with less "
+                    "else to do or a wider margin: gradatim selftest benchmark says what holds here"
+                )
 
     def given(self, question: Question) -> Answer:
         alarm = default_alarm(question.margin) if question.alarm is None else question.alarm
@@ -242,7 +261,8 @@ def _comparisons(
             known[question.metric] = known[question.metric][: len(answer.slowdowns)]
         given = tuple(answer.given(question) for question, answer in mine.items())
         still = any(answer.open for answer in mine.values())
-        found.append(PairedComparison(candidate, baseline, given, known, reason if still else None))
+        given_up = next((answer.given_up for answer in mine.values() if answer.given_up), None)
+        found.append(PairedComparison(candidate, baseline, given, known, reason if still else given_up))
     return tuple(found)
 
 
