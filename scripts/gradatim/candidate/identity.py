@@ -14,15 +14,17 @@ from gradatim.ci import Place, Platform
 from gradatim.code.confinement import guard
 from gradatim.code.surroundings import is_credential, let_through
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import EnvironmentLacks, UsageError
+from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
+from gradatim.registry.ledger import versions_kept
 from gradatim.registry.reading import read
 from gradatim.registry.sync import Sync, sync
 from gradatim.registry.tag_object import identity
 
 if TYPE_CHECKING:
     from gradatim.ci.approval import Approval
+    from gradatim.evidence.trend import Version
     from gradatim.publishers.publisher import Publisher
 
 _OF_THE_REGISTRY = ("repository", "sync", "registry")
@@ -137,6 +139,14 @@ class Identity:
         found = read(self.repository, self.name, named=self.contract.parts.registry.tags == "named")
         found.model(self.name).refuse_contradictions(moved)
         return found
+
+    def versions(self, most: int) -> list[Version]:
+        """The evidence of the newest releases, at most so many, oldest first; none where the tags or it cannot be read."""
+        try:
+            releases = self.registry.model(self.name).releases[-most:]
+            return list(versions_kept(self.repository, releases))
+        except GradatimError:
+            return []
 
     @functools.cached_property
     def sync(self) -> Sync:

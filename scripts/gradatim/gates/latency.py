@@ -45,6 +45,11 @@ def mean_bounds(values: Sequence[float], alpha: float) -> tuple[float, float, fl
     return mean, mean - half, mean + half
 
 
+def narrowing(rounds: int, most: int, alpha: float) -> float:
+    """How wide the interval of a mean will be after ``most`` rounds, as a share of that after ``rounds``."""
+    return math.sqrt(rounds / most) * student(most - 1, alpha) / student(rounds - 1, alpha)
+
+
 def level_bounds(metric: str, rounds: Sequence[float], alpha: float) -> tuple[float, float, float] | None:
     """What a metric was over rounds, with bounds (value, low, high): the round is the unit, not the call.
 

@@ -15,14 +15,18 @@ commits hold no clock and no person: the same additions in the same order have t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gradatim.errors import BrokenEvidence, EnvironmentLacks
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
-from gradatim.registry.history import LEDGER
+from gradatim.registry.history import LEDGER, Release
 from gradatim.registry.sync import sync
 from gradatim.registry.tag_object import IDENTITY
+
+if TYPE_CHECKING:
+    from gradatim.evidence.trend import Version
 
 _ATTEMPTS = 5
 
@@ -117,6 +121,23 @@ def open_ledger(repository: Repository, digest: str, *, fetch: bool = True) -> L
             return Ledger(repository, digest, None, {})
         found = repository.local_refs(ref).get(ref)
     return Ledger(repository, digest, found, repository.tree(found) if found else {})
+
+
+def versions_kept(repository: Repository, releases: Sequence[Release]) -> Iterator[Version]:
+    """The evidence of releases as git has it here, in their order; a release without any is left out. No remote is asked.
+
+    Raises:
+        BrokenEvidence: what is there cannot be read.
+    """
+    from gradatim.evidence.release_record import EVIDENCE_FILE
+    from gradatim.evidence.statement import Bundle
+
+    for release in releases:
+        if release.manifest is not None and release.active:
+            ledger = open_ledger(repository, release.manifest, fetch=False)
+            path = f"{release}/{EVIDENCE_FILE}"
+            if path in ledger.blobs:
+                yield str(release), release.manifest, Bundle.from_bytes(ledger.read(path)).statements
 
 
 def keep(repository: Repository, digest: str, files: Mapping[str, bytes], commit: str) -> bool:

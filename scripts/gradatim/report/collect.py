@@ -13,6 +13,7 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.errors import GradatimError
 from gradatim.evidence.found import Check, Compressed, Evaluated, Inspected, Judged, Tested
 from gradatim.evidence.statement import Statement
+from gradatim.evidence.trend import Trend, trends
 from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _QUANTILES = ("p50", "p90", "p95", "p99")
 _ECDF_POINTS = 100
+_VERSIONS = 24
+"""So many releases are drawn, the newest ones."""
 
 
 def collect(
@@ -99,6 +102,7 @@ def collect(
         slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
         latency=_latency(timings, variant) if timings else None,
+        history=_history(candidate, found, variant, version),
         overlap=_overlap(evaluated, variant),
         confusion=_confusion(evaluated, variant, candidate) if evaluated else None,
         calibration=_calibration(evaluated, variant, measurements) if evaluated else None,
@@ -256,6 +260,19 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
     decision = f"{told.metric}: {pair.decision.value}"
     slower = tuple(-d if told.metric == "throughput" else d for d in pair.differences[told.metric])
     return Latency(contestants, slower, ratio, told.margin, decision, setting)
+
+
+def _history(
+    candidate: Candidate, found: Mapping[str, Statement], chosen: str | None, version: str | None
+) -> tuple[Trend, ...]:
+    """What was released before, and the candidate beside it."""
+    mine = (
+        next((s.subjects[chosen] for s in found.values() if chosen in s.subjects), None) if chosen else None
+    )
+    if mine is None:
+        return ()
+    before = [one for one in candidate.versions(_VERSIONS) if one[0] != version]
+    return trends([*before, (version or "candidate", mine, tuple(found.values()))]) if before else ()
 
 
 def _ecdf(samples: Sequence[float]) -> tuple[tuple[float, float], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradatim.report.model import Report
 from gradatim.report.pictures.calibration import draw_calibration
 from gradatim.report.pictures.confusion import draw_confusion
+from gradatim.report.pictures.history import draw_history
 from gradatim.report.pictures.latency import draw_distribution, draw_rounds
 from gradatim.report.pictures.robustness import common_extent, draw_curve
 from gradatim.report.pictures.slices import draw_slices, weakest_first
@@ -17,13 +18,14 @@ CURVES = 24
 def draw_all(report: Report) -> dict[str, str]:
     """Name to inline SVG, for what the report has data for; ``svg.standalone`` makes a file of one.
 
-    Names: ``variants``, ``latency-rounds``, ``latency-distribution``, ``slices-1``, ..., ``robustness-1``,
+    Names: ``variants``, ``latency-rounds``, ``latency-distribution``, ``history``, ``slices-1``, ..., ``robustness-1``,
     ..., ``confusion``, ``calibration``.
     """
     pictures = {"variants": draw_variants(report.variants)}
     if report.latency:
         pictures["latency-rounds"] = draw_rounds(report.latency)
         pictures["latency-distribution"] = draw_distribution(report.latency.contestants)
+    pictures["history"] = draw_history(report.history)
     for index, slices in enumerate(weakest_first(report.slices)[:SLICE_PICTURES], 1):
         pictures[f"slices-{index}"] = draw_slices(slices, f"slices-{index}")
     curves = [curve for curve in report.robustness if curve.points][:CURVES]

@@ -15,6 +15,7 @@ from gradatim.errors import InvalidInput
 from gradatim.evidence.codec import decode, encode
 from gradatim.evidence.found import Check
 from gradatim.evidence.manifest import FileEntry
+from gradatim.evidence.trend import Trend
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
@@ -300,6 +301,7 @@ class Report:
         contract: path of the contract, for the lines of the gates.
         modality: what the items are, ``image``, ``text``, where the contract says so.
         samples: size of the evaluation data.
+        history: metrics over the versions before it, and its own.
         hints: what stands out but is never gated, such as weak slices.
         budget: a sentence on how often this test set may still be used.
         warnings: what a reader must know to trust the numbers.
@@ -328,6 +330,7 @@ class Report:
     robustness: tuple[Curve, ...] = ()
     worse: tuple[str, ...] = ()
     latency: Latency | None = None
+    history: tuple[Trend, ...] = ()
     overlap: Overlap | None = None
     confusion: Confusion | None = None
     calibration: Calibration | None = None

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from gradatim.errors import UsageError
-from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds
+from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds, narrowing
 from gradatim.gates.rule import USUAL_MARGIN
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics.intervals import student
 
 LOOKS = (6, 10, 16, 24, 36)
 """Rounds after which the question may be answered."""
@@ -103,8 +102,7 @@ def resolvable(
     mean, low, high = mean_bounds(differences, SEQUENTIAL_ALPHA)
     if not LOOKS[1] <= n < most or not high > low:
         return None
-    narrower = math.sqrt(n / most) * student(most - 1, SEQUENTIAL_ALPHA) / student(n - 1, SEQUENTIAL_ALPHA)
-    half = (high - low) / 2 * narrower
+    half = (high - low) / 2 * narrowing(n, most, SEQUENTIAL_ALPHA)
     ahead = NormalDist(mean, statistics.stdev(differences) * math.sqrt(1 / n - 1 / most))
     slower = 1 - ahead.cdf(math.log1p(default_alarm(margin) if alarm is None else alarm) + half)
     if slower + ahead.cdf(math.log1p(margin) - half) >= _WORTH_GOING_ON:

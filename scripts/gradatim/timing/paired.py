@@ -79,9 +79,8 @@ def compare(
 
     Each round starts every contestant whose question is open in a fresh process, in random order, warms it up
     for 0.1 s, and has them take turns at blocks of calls, in a random order drawn anew for each tuple of
-    blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24
-    and 36 rounds the questions are looked at; a contestant with no open question drops out. A question that no round to come is
-    likely to answer is given up, with what could be told here.
+    blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24 and 36 rounds the
+    questions are looked at; a contestant with no open question drops out, and a question that no round will answer is given up.
 
     Args:
         contestants: the baseline first, unless ``questions`` says otherwise.
