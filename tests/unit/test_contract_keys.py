@@ -376,6 +376,7 @@ def told(found: Outcome, candidate: Candidate) -> object:
     return [
         [m for m in found.measurements if not m.name.startswith(_TIMED)],
         [(result.gate, result.verdict, result.variant) for result in found.gates],
+        details.get("flipped", ()),
         [(check["name"], check["verdict"]) for check in details.get("checks", ())],
         [(trial["name"], trial.get("size"), trial.get("quality")) for trial in details.get("trials", ())],
         [(one["name"], one["threads"], one["items"], len(one["by_round"]["latency_floor"])) for one in timed],

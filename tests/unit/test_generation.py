@@ -15,10 +15,15 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError, InvalidInput
+from gradatim.evidence.found import Evaluated
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.answers import REQUEST
+from gradatim.metrics.diagnostics import FlippedAnswer
 from gradatim.models import open_model
 from gradatim.pipeline.step import run_step
+from gradatim.report.html import render_html
+from gradatim.report.markdown import render_markdown
+from gradatim.report.model import Report
 from gradatim.signature import Signature, TensorSpec
 from gradatim.steps import evaluate
 from gradatim.steps.gate import plan_gates
@@ -247,3 +252,22 @@ def test_the_plan_says_what_so_many_prompts_can_prove(tmp_path: Path) -> None:
     (row,) = [row for row in plan_gates(candidate) if row.gate == "match"]
     assert row.least is not None
     assert row.least > 40
+
+
+def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    candidate = project(root, f"{OF_A_FUNCTION}benchmark: {{rounds: 3}}\n", None)
+    for step in ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate", "tag"):
+        assert run_step(step, candidate).statement.verdict is Verdict.PASS
+    (root / "speaking.py").write_text(FUNCTION.replace('"madrid"', '"seville"').replace('"rome"', '"milan"'))
+    (root / "gradatim.yml").write_text(f"{OF_A_FUNCTION}evaluate: {{show: 3}}\n")
+    git(root, "commit", "-qam", "worse")
+    found = evaluate.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")).found
+    assert isinstance(found, Evaluated)
+    assert len(found.flipped) == 3
+    first = found.flipped[0]
+    assert first == FlippedAnswer("capital of spain ?", "madrid", "madrid", "seville", lost=True)
+    report = Report("capitals", Verdict.FAIL, flipped=found.flipped)
+    for shown in (render_markdown(report), render_html(report)):
+        assert "capital of spain ?" in shown
+        assert "seville" in shown

@@ -36,14 +36,15 @@ from gradatim.evidence.found import Check, Corrupted, Tested
 from gradatim.files import write_text
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics.answers import REQUEST
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.progress import Advance
 from gradatim.report.junit import render_junit
 from gradatim.report.model import Report
 
-_ROWS = 32
-"""Rows that the unit checks run over."""
+_ROWS, _PROMPTS = 32, 4
+"""Rows that the unit checks run over; a language model takes seconds for one."""
 
 _NAMED = 3
 """Failed checks that a refusal names; the report lists all."""
@@ -187,7 +188,8 @@ def _ordinary(candidate: Candidate, predictor: Predictor) -> tuple[Dataset | Non
     settings = candidate.contract.parts.test
     if candidate.contract.data_set("evaluation") is not None:
         dataset = candidate.rows.dataset("evaluation", predictor.signature)
-        return dataset, dict(dataset.head(_ROWS).inputs)
+        speaks = predictor.signature.input(REQUEST) is not None
+        return dataset, dict(dataset.head(_PROMPTS if speaks else _ROWS).inputs)
     if settings.golden:
         with contextlib.suppress(InvalidInput):  # the golden check says so
             return None, dict(read_contract_case(candidate.root / settings.golden).inputs)
@@ -203,7 +205,8 @@ def _golden_of_this(candidate: Candidate, variant: Variant) -> Iterator[Path]:
     with candidate.model.open(variant.path) as predictor:
         dataset, inputs = _ordinary(candidate, predictor)
         if dataset is not None and inputs is not None and settings.examples:
-            rows = inputs if settings.examples <= _ROWS else dict(dataset.head(settings.examples).inputs)
+            few = settings.examples <= len(next(iter(inputs.values())))
+            rows = inputs if few else dict(dataset.head(settings.examples).inputs)
             cases += [case] if (case := golden_rows(predictor, rows, settings.examples)) else []
     if golden := candidate.rows.golden_file:
         with contextlib.suppress(InvalidInput):  # the golden check says so

@@ -61,6 +61,11 @@ class EvaluateSection(Section):
         description=f"{RUNNER} With `device: cuda` it is done on the processor unless a runner is named.",
         examples=["gpu"],
     )
+    show: int = Field(
+        0, ge=0, le=50,
+        description="`generation`: at most so many prompts whose answer became wrong or right are shown in the report, with both answers. "
+        "It rides with the release, so whoever gets that reads them.",
+    )  # fmt: skip
 
     @property
     def imported(self) -> ImportSection | None:

@@ -16,7 +16,7 @@ from gradatim.evidence.trial import Trial
 from gradatim.gates.grounds import Grounds
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
-from gradatim.metrics.diagnostics import CalibrationBin, Overlap, WeakSlice
+from gradatim.metrics.diagnostics import CalibrationBin, FlippedAnswer, Overlap, WeakSlice
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ class Evaluated(Found):
         weak_slices: where the preferred variant does worse than elsewhere.
         uses: None where the contract does not say how long the data must last.
         imported: where the answers came from, if not from the models themselves.
+        flipped: prompts that the preferred variant and the baseline do not both answer rightly, as many as the contract shows.
     """
 
     rows: int
@@ -227,6 +228,7 @@ class Evaluated(Found):
     weak_slices: tuple[WeakSlice, ...]
     uses: CountedUse | None = None
     imported: tuple[ImportedRun, ...] = ()
+    flipped: tuple[FlippedAnswer, ...] = ()
 
 
 @dataclass(frozen=True)

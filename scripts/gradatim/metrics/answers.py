@@ -96,6 +96,12 @@ def _target(said: Any) -> tuple[float, int] | None:
     return float(nats), int(size)
 
 
+def last_asked(request: str) -> str:
+    """What a request asks at its end: its prompt, or the last turn of its conversation."""
+    said = json.loads(request)
+    return str(said["messages"][-1]["content"] if "messages" in said else said["prompt"])
+
+
 def references_of(label: str) -> list[str]:
     """The texts that a row's reference allows."""
     value = json.loads(label)

@@ -23,6 +23,25 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True)
+class FlippedAnswer:
+    """A prompt that candidate or baseline answers rightly, and the other not.
+
+    Attributes:
+        prompt: what was asked last.
+        reference: the right answer, as the data have it.
+        before: what the baseline said.
+        after: what the candidate says.
+        lost: whether it was right and is wrong now.
+    """
+
+    prompt: str
+    reference: str
+    before: str
+    after: str
+    lost: bool
+
+
+@dataclass(frozen=True)
 class Overlap:
     """On what a candidate is compared with a release that does not know the same labels.
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.answers import ANSWER, divergence, read_answer
+from gradatim.metrics.answers import ANSWER, divergence, read_answer, references_of
 from gradatim.metrics.columns import Column
+from gradatim.metrics.diagnostics import FlippedAnswer
 from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import (
@@ -88,6 +89,19 @@ class GenerationScorer:
             )
         return mean_samples("kl", np.array(values, np.float64), units, False)
 
+    def flips(self, baseline: GenerationScorer) -> list[int]:
+        """Rows that one of the two answers rightly and the other does not: those first that the baseline does."""
+        mine, theirs = self.item_scores() >= 1, baseline.item_scores() >= 1
+        return [int(row) for some in (theirs & ~mine, mine & ~theirs) for row in np.flatnonzero(some)]
+
+    def flipped(self, baseline: GenerationScorer, row: int, prompt: str) -> FlippedAnswer:
+        """One of those rows, with both answers."""
+        before, after = (_read_aloud(each.answer_arrays()[1][row]) for each in (baseline, self))
+        lost = bool(baseline.item_scores()[row] >= 1)
+        return FlippedAnswer(
+            prompt, ", ".join(references_of(str(self.answer_arrays()[0][row]))), before, after, lost
+        )
+
     def failed(self) -> list[str]:
         """Why requests failed, one for each that did."""
         found = [
@@ -119,6 +133,16 @@ class GenerationScorer:
             return proportion_samples(metric, values == 1, units, higher, "there is no sample")
         known = {"decision": DECISIONS, "share": SHARE}.get(shape, {})
         return mean_samples(metric, values, units, higher, **known)
+
+
+def _read_aloud(line: Any) -> str:
+    """An answer for a person."""
+    answer = read_answer(str(line), 0)
+    if answer.error:
+        return f"[failed: {answer.error}]"
+    if answer.texts:
+        return answer.texts[0]
+    return f"[choice {int(np.argmax(answer.choices))}]" if answer.choices else ""
 
 
 def shape_of(scoring: Scoring) -> str:

@@ -142,8 +142,9 @@ class Speaker:
         if whole[: len(tokens)] != tokens or len(whole) == len(tokens):
             whole = [*tokens, *self._tokens(text, special=False)]
         first = max(len(tokens), 1)
+        asked = "text" in request["wants"]  # just now, so that the prompt is remembered
         return [
-            self._next(whole[:place], whole[place], top, again=place > first)
+            self._next(whole[:place], whole[place], top, again=asked or place > first)
             for place in range(first, len(whole))
         ]
 

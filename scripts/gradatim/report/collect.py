@@ -114,6 +114,7 @@ def collect(
         ),
         data=tuple(_data(candidate, evaluated)),
         card=_card(candidate),
+        flipped=evaluated.flipped if evaluated else (),
         hints=(*_hints(evaluated), *_changed_answers(checks)),
         budget=choice.budget if choice else None,
         warnings=(*moved, *_warnings(choice), *_diverged(inspected)),

@@ -49,6 +49,7 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         _latency(report),
         alike_table(report),
         _folded("Slices", slices_table(report)),
+        _folded("Answers that flipped", flipped_table(report)),
         _folded("Robustness", robustness_table(report)),
         _folded(
             "Confusion",
@@ -315,6 +316,16 @@ def slices_table(report: Report) -> str:
     if report.hints:
         parts += ["Worth a look, though never gated:", _list(escape(text) for text in report.hints[:_NOTES])]
     return "\n\n".join(parts)
+
+
+def flipped_table(report: Report) -> str:
+    """Prompts that one of the two answers rightly, with both answers."""
+    rows = []
+    for one in report.flipped:
+        said = [escape(text, 300) for text in (one.prompt, one.reference, one.before, one.after)]
+        rows.append([*said, "wrong" if one.lost else "right"])
+    columns = ["prompt", "right", escape(report.baseline or "baseline"), "candidate", "now"]
+    return table(columns, rows, "lllll") if rows else ""
 
 
 def _small_whisker(item: Slice, span: tuple[float, float]) -> str:

@@ -19,7 +19,7 @@ from gradatim.evidence.trend import Trend
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
-from gradatim.metrics.diagnostics import CalibrationBin, Overlap
+from gradatim.metrics.diagnostics import CalibrationBin, FlippedAnswer, Overlap
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,7 @@ class Report:
         modality: what the items are, ``image``, ``text``, where the contract says so.
         samples: size of the evaluation data.
         history: metrics over the versions before it, and its own.
+        flipped: prompts that candidate and baseline do not both answer rightly, where the contract shows them.
         hints: what stands out but is never gated, such as weak slices.
         budget: a sentence on how often this test set may still be used.
         warnings: what a reader must know to trust the numbers.
@@ -339,6 +340,7 @@ class Report:
     lineage: Provenance | None = None
     data: tuple[DataSet, ...] = ()
     card: Card | None = None
+    flipped: tuple[FlippedAnswer, ...] = ()
     hints: tuple[str, ...] = ()
     budget: str | None = None
     warnings: tuple[str, ...] = ()

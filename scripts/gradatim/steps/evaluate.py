@@ -25,7 +25,7 @@ from gradatim.shard import Shard
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from gradatim.data import Dataset
-    from gradatim.metrics.diagnostics import Overlap
+    from gradatim.metrics.diagnostics import FlippedAnswer, Overlap
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.task import Task
     from gradatim.models import Predictor
@@ -43,7 +43,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "baseline": baseline.digest if baseline else digest_of(None),
         "evaluation": candidate.digests.data("evaluation"),
         "contract": candidate.digests.part("model", "data", "task"),
-        "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate)]),
+        "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
         "code": candidate.digests.code(),
         **tries(candidate),
         **({"imported": imports_digest(candidate)} if candidate.contract.parts.evaluate.imported else {}),
@@ -280,7 +280,14 @@ def _measured(
         Verdict.PASS,
         tuple(found),
         (),
-        Evaluated(rows, evaluations[first].labels, forms, tuple(weak_slices(evaluations[first])), uses),
+        Evaluated(
+            rows,
+            evaluations[first].labels,
+            forms,
+            tuple(weak_slices(evaluations[first])),
+            uses,
+            flipped=_flipped(candidate, evaluations[first]),
+        ),
         tuple(sorted(p for name in names for p in candidate.workspace.predictions_folder(name).iterdir())),
     )
 
@@ -328,6 +335,31 @@ def _headline(candidate: Candidate, found: list[Measurement], variant: str, both
     text += f"; on the {both.rows} whose label {whom} knows {told(mine)}, {whom} {told(theirs)}"
     listed = (("new", both.new), ("gone", both.gone))
     return text + "".join(f"; {word}: {_few(labels)}" for word, labels in listed if labels)
+
+
+def _shown(candidate: Candidate) -> tuple[int, ...]:
+    """How many flipped answers the contract shows; nothing where it shows none."""
+    return (candidate.contract.parts.evaluate.show,) if candidate.contract.parts.evaluate.show else ()
+
+
+def _flipped(candidate: Candidate, evaluation: Evaluation) -> tuple[FlippedAnswer, ...]:
+    """Prompts that candidate and baseline do not both answer rightly, those first that were lost."""
+    from gradatim.metrics.answers import REQUEST, last_asked
+    from gradatim.metrics.generation import GenerationScorer
+
+    most, base = candidate.contract.parts.evaluate.show, evaluation.reference
+    if not most or base is None or not isinstance(evaluation.scorer, GenerationScorer):
+        return ()
+    assert isinstance(base.scorer, GenerationScorer)  # noqa: S101 (both are of one task)
+    places = evaluation.scorer.flips(base.scorer)[:most]
+    asked: dict[int, str] = {}
+    if candidate.contract.parts.evaluate.imported is None:
+        dataset, start = candidate.rows.dataset("evaluation", candidate.model.signature), 0
+        for block in dataset.blocks(candidate.contract.parts.data.batch):
+            here = [place for place in places if start <= place < start + len(block)]
+            asked |= {place: last_asked(str(block.inputs[REQUEST][place - start])) for place in here}
+            start += len(block)
+    return tuple(evaluation.scorer.flipped(base.scorer, place, asked.get(place, "")) for place in places)
 
 
 def _failed(evaluations: Mapping[str, Evaluation]) -> str:
