@@ -136,3 +136,12 @@ def test_what_stands_between_pictures_and_a_model_is_found_by_trying_and_written
     assert contract.parts.task.labels == ("apple", "leaf", "sky")
     assert contract.parts.test.robustness
     assert not proposal.notes, proposal.notes
+
+
+@pytest.mark.parametrize("name", ["model.h5", "weights.caffemodel", "net.ckpt", "params.msgpack"])
+def test_weights_that_only_other_code_reads_are_named_with_what_can_be_done(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(range(256)) * 8)
+    proposal = propose(tmp_path)
+    (note,) = [note for note in proposal.notes if name in note]
+    for way in ("ONNX", "model.factory", "model.command"):
+        assert way in note

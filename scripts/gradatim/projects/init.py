@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gradatim.ci import contracts
 from gradatim.errors import EnvironmentLacks, GradatimError, UsageError
@@ -120,53 +121,13 @@ def _draft(
     functions: tuple[FoundFunction, ...],
     trial: Tryout,
 ) -> Proposal:
-    reading = readings[0] if readings else None
-    notes = [
-        *found.notes,
-        *(f"{one.path} was left out: {one.problem}" for one in found.models if one.problem),
-    ]
-    notes += [_about_pickle(path, choice.model) for path in found.pickles]
-    notes += choice.notes
-    if choice.exists and not choice.evaluation:
-        notes.append(
-            "No data for evaluation were found, whose names say test, eval, validation or holdout: nothing but the size is "
-            "judged without them."
-        )
-        if found.loose:
-            where = ", ".join("this folder" if name == "." else name for name in found.loose[:3])
-            notes.append(
-                f"The single files in {where} are no data set, since nothing says what is right for each: put them into one "
-                "subfolder a class, or their arrays and labels into one .npz, a row an item."
-            )
-    if choice.evaluation and reading is None:
-        notes.append(
-            f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."
-        )
-    if reading is not None and not reading.ordered:
-        notes.append(
-            "The labels are names, and nothing told which score is whose: see that `task.labels` stand in the order of the "
-            "model's scores."
-        )
     calibration = next(iter((*found.of("calibration"), *found.of("training"))), None)
     path = calibration.path if calibration and calibration.path != choice.evaluation else None
     others = [one.path for one in found.models if one is not choice.model and one.problem is None]
-    elsewhere = sorted(
-        {str(Path(other).parent) for other in others} - {str(Path(choice.model.path).parent)}
-        if choice.model
-        else ()
-    )
-    if elsewhere:
-        notes.append(
-            f"One contract is about one model; this one is about {choice.model.path if choice.model else ''}. For those "
-            f"in {', '.join(elsewhere[:5])} write others, a folder each: gradatim init {elsewhere[0]}"
-        )
     existing = ladder.branches(root)
     beside = contracts.beside(root / CONTRACT)
-    notes += [
-        f"{entry.path} is a contract too: tags of several models must bear their names, so add `registry: {{tags: named}}` there."
-        for entry in beside
-        if entry.read is not None and entry.read.parts.registry.tags == "plain"
-    ]
+    plain = [entry.path for entry in beside if entry.read and entry.read.parts.registry.tags == "plain"]
+    reading = readings[0] if readings else None
     proposal = Proposal(
         root=root,
         name=_name(root, choice.model),
@@ -182,9 +143,58 @@ def _draft(
         others=tuple(others),
         named=bool(beside),
         versioned=_is_versioned(root),
-        notes=tuple(notes),
+        notes=tuple(_notes(found, choice, reading, others, plain)),
     )
     return replace(proposal, keep=_keep(proposal))
+
+
+def _notes(
+    found: Findings, choice: Choice, reading: Reading | None, others: list[str], plain: list[PurePosixPath]
+) -> Iterator[str]:
+    """What a person must know of what was found: what was left out and why, and what nothing told.
+
+    Args:
+        others: models that the contract is not about.
+        plain: contracts beside it whose tags bear no name.
+    """
+    yield from found.notes
+    yield from (f"{one.path} was left out: {one.problem}" for one in found.models if one.problem)
+    yield from (_about_pickle(path, choice.model) for path in found.pickles)
+    yield from choice.notes
+    if not choice.exists and found.weights:
+        yield (
+            f"{found.weights[0]} may hold a model that only other code reads. Export it to ONNX; or name a function of yours "
+            "that returns it (`model.factory: module:function`), or a program that answers for it (`model.command`)."
+        )
+    if choice.exists and not choice.evaluation:
+        yield (
+            "No data for evaluation were found, whose names say test, eval, validation or holdout: nothing but the size is "
+            "judged without them."
+        )
+        if found.loose:
+            where = ", ".join("this folder" if name == "." else name for name in found.loose[:3])
+            yield (
+                f"The single files in {where} are no data set, since nothing says what is right for each: put them into one "
+                "subfolder a class, or their arrays and labels into one .npz, a row an item."
+            )
+    if choice.evaluation and reading is None:
+        yield f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."
+    if reading is not None and not reading.ordered:
+        yield (
+            "The labels are names, and nothing told which score is whose: see that `task.labels` stand in the order of the "
+            "model's scores."
+        )
+    own = choice.model
+    elsewhere = (
+        sorted({str(Path(other).parent) for other in others} - {str(Path(own.path).parent)}) if own else []
+    )
+    if elsewhere and own:
+        yield (
+            f"One contract is about one model; this one is about {own.path}. For those in {', '.join(elsewhere[:5])} write "
+            f"others, a folder each: gradatim init {elsewhere[0]}"
+        )
+    for path in plain:
+        yield f"{path} is a contract too: tags of several models must bear their names, so add `registry: {{tags: named}}` there."
 
 
 _OWN = {"classification": "accuracy", "multilabel_classification": "f1_micro", "segmentation": "miou"}
