@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "deploy": "Put what a stage holds where it serves.",
     "monitor": "Watch a release: rules, dashboard, drift.",
     "feedback": "Join what users said to versions.",
+    "iterate": "Report an iteration, and plan the next.",
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",
     "schema": "The contract's JSON Schema, for editors.",

@@ -324,6 +324,8 @@ EXAMPLES = {
     "publish.to[].gitlab": Example("team/one", "team/other"),
     "publish.to[].huggingface": Example("team/one", "team/other"),
     "publish.to[].mlflow": Example("https://one.org", "https://other.org"),
+    "iteration.drift": Example("drift.json", "other.json"),
+    "iteration.feedback": Example("said/*.jsonl", "told/*.jsonl"),
     "iteration.cron": Example("1 2 * * *", "2 3 * * *"),
     "registry.remote": Example("origin", "upstream"),
 }

@@ -38,6 +38,7 @@ from gradatim.ci.github_settings import Reviewer, settings_of
 from gradatim.ci.laptop import Laptop
 from gradatim.ci.occasion import occasion
 from gradatim.code.surroundings import allowed
+from gradatim.commands.iterate import iteration_of
 from gradatim.commands.registry_view import view_of
 from gradatim.contract.reading import read_contract
 from gradatim.contract.schema import Contract
@@ -75,6 +76,10 @@ ROWS = 24
 _SAMPLE = '{{"doc_id": {0}, "target": "a", "filtered_resps": ["a"], "metrics": ["acc"], "prompt_hash": "{0}", "acc": {1}}}\n'
 
 FILES = {
+    "said/one.jsonl": '{"version": "v0.9.0", "good": false}\n',
+    "told/one.jsonl": '{"version": "v0.9.0", "good": true}\n',
+    "drift.json": '{"columns": []}',
+    "other.json": '{"columns": [{"column": "x", "psi": 1, "test": "KS", "p": 0, "verdict": "FAIL"}]}',
     "talker/config.json": '{"architectures": ["SomeForCausalLM"]}',
     "talker/tokenizer_config.json": "{}",
     "talker/model.safetensors": "\x40" + "\0" * 7 + "{}".ljust(64),
@@ -280,6 +285,13 @@ def deployed(candidate: Candidate) -> object:
     ]
 
 
+def iterated(candidate: Candidate) -> object:
+    """What `gradatim iterate` would tell."""
+    view = view_of(candidate.repository, candidate.registry, candidate.contract)
+    found = iteration_of(view, candidate.contract, None)
+    return found.shares, found.drift, found.uses
+
+
 def signing(candidate: Candidate) -> object:
     stages = candidate.contract.ladder
     return signatures_of(candidate.contract), [signing_for(candidate.contract, stage, {}) for stage in stages]
@@ -401,6 +413,7 @@ LOOKS = (
     ci,
     places,
     deployed,
+    iterated,
     signing,
     lineage,
     trained,

@@ -12,30 +12,13 @@ from typing import Any
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics.intervals import clopper_pearson
+from gradatim.report.iteration import Share
 
 VERSION, GOOD, EXPECTED = "version", "good", "expected"
 """Which version answered, whether the answer was good, and what would have been right, where the user said it."""
 
 _YES = {"true", "1", "yes", "good", "up", "+1", "👍"}
 _NO = {"false", "0", "no", "bad", "down", "-1", "👎"}
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many users of a version were not served well, of all of them or of a slice.
-
-    Attributes:
-        version, where: ``v1.1.0``, ``site=oslo``; empty for all.
-        bad, n: counts.
-        low, high: exact bounds of the share, two-sided 95 %.
-    """
-
-    version: str
-    where: str
-    bad: int
-    n: int
-    low: float
-    high: float
 
 
 @dataclass

@@ -16,6 +16,7 @@ from gradatim.commands.models import models
 
 if TYPE_CHECKING:
     from gradatim.ci.archive import Places
+    from gradatim.commands.registry_view import RegistryView
 
 _READS = (
     "GitHub gives its run a token that can only read, and no secrets: it is checked like any other and its result stands on this page; "
@@ -235,16 +236,31 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
 def report(contract_path: str | None) -> int:
     """Show what every stage holds, and what happened to it lately, on the page of the run.
 
+    Where the contract has an `iteration`, its report is shown, and one issue is opened or updated with the plan.
+
     \b
     Example:
       gradatim ci report
     """
+    from gradatim.commands.iterate import put_plan
     from gradatim.commands.opening import open_candidate
     from gradatim.commands.registry_view import open_registry
+
+    view = open_registry(contract_path, fetch=True)
+    if view.contract is not None and view.contract.parts.iteration is not None:
+        markdown, address = put_plan(view, view.contract)
+        click.echo(f"The plan: {address or 'there is no token, so no issue was opened'}", err=True)
+    else:
+        markdown = _standing(view)
+    open_candidate(contract_path).platform.summarise(markdown)
+    click.echo(markdown, nl=False)
+    return 0
+
+
+def _standing(view: RegistryView) -> str:
     from gradatim.registry.state import history, why
     from gradatim.report.markdown import escape
 
-    view = open_registry(contract_path, fetch=True)
     lines = []
     for state in view.states(view.model):
         lines += [f"## {escape(state.name or 'model')}", "", "| stage | holds | since |", "|---|---|---|"]
@@ -255,10 +271,7 @@ def report(contract_path: str | None) -> int:
         lines.append(
             f"| {options.day(event.date)} | {escape(what)} | {escape(event.stage or '')} | {escape(because)} |"
         )
-    markdown = "\n".join(lines) + "\n"
-    open_candidate(contract_path).platform.summarise(markdown)
-    click.echo(markdown, nl=False)
-    return 0
+    return "\n".join(lines) + "\n"
 
 
 def _places(contract: Path) -> Places:

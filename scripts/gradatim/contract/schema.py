@@ -303,6 +303,16 @@ class Iteration(Section):
     )
     cron: Text | None = Field(None, description="The same as a cron expression.")
     report: bool = Field(True, description="Whether a scheduled run writes a report of the iteration.")
+    feedback: Text | None = Field(
+        None,
+        description="Files of feedback that the report counts, as a pattern relative to this file; see `gradatim feedback import`.",
+        examples=["feedback/*.jsonl"],
+    )
+    drift: Text | None = Field(
+        None,
+        description="What `gradatim monitor drift --json` wrote last, for the report; relative to this file.",
+        examples=["monitoring/drift.json"],
+    )
 
 
 class RegistrySection(Section):

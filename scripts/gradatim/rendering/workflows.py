@@ -97,6 +97,7 @@ _INPUTS: dict[str, dict[str, Any]] = {
 _REASONS = {
     "contents": "tags and evidence",
     "pull-requests": "one comment on a pull request",
+    "issues": "one issue with the plan of the next iteration",
     "id-token": "signatures in the name of this workflow",
     "actions": "who approved a promotion or a rollback",
 }

@@ -1,0 +1,215 @@
+"""The report of an iteration: what went out, how gates moved, what users say, what is undecided; and one issue with the plan."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from registry_examples import act_as_ada, commit_file, evidence_for, new_repository, release_files
+
+from gradatim.ci.issues import put_issue
+from gradatim.cli import cli
+from gradatim.errors import EnvironmentLacks
+from gradatim.evidence.found import Judged
+from gradatim.evidence.statement import Bundle, Statement
+from gradatim.gates.grounds import EvaluatedData, Grounds
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics.intervals import clopper_pearson
+from gradatim.registry.tagging import announce
+from gradatim.report.pictures.history import draw_history
+from gradatim.subversion import checkout
+
+CONTRACT = """
+model: {name: digits, path: model/digits.onnx}
+data: {evaluation: test.npz, slices: [site], uses: 10}
+task: {type: classification, labels: [0, 1, 2]}
+gates: {accuracy: {at_least: 80%}, "accuracy[site=oslo]": {at_least: 75%}}
+stages: {production: {branch: main}}
+iteration: {cadence: weekly, feedback: "feedback/*.jsonl", drift: drift.json}
+"""
+
+
+def judged(manifest: str, right: dict[str, int]) -> Bundle:
+    """The verdicts on a version that got so many of 150 rows right, and of 20 of one site."""
+    sites = EvaluatedData("classification", columns={"site": ("oslo", "rome")}, rows=150)
+    found = Judged("fp32", {}, "production", "", Grounds((), task=sites))
+    gates = []
+    for gate, (n, bound) in {"accuracy": (150, 0.8), "accuracy[site=oslo]": (20, 0.75)}.items():
+        value = right[gate] / n
+        low, high = clopper_pearson(right[gate], n, 0.05)
+        verdict = Verdict.PASS if low > bound else Verdict.INCONCLUSIVE
+        gates.append(
+            GateResult(
+                gate, gate, verdict, "fp32", f"at least {100 * bound:g} %", "", value, low, high, bound, n=n
+            )
+        )
+    [evaluated, _] = evidence_for(manifest).statements
+    told = Statement(
+        "gate", {"fp32": manifest}, Verdict.PASS, "0.1.0", {}, gates=tuple(gates), details=found.to_json()
+    )
+    return Bundle((evaluated, told))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two versions that were judged, with a site of 20 rows that is gated by itself."""
+    act_as_ada(monkeypatch)
+    for key in ("GH_TOKEN", "GITHUB_TOKEN", "CI_API_V4_URL"):
+        monkeypatch.delenv(key, raising=False)
+    root = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+    monkeypatch.chdir(root)
+    np.savez(root / "test.npz", x=np.eye(6), label=np.arange(6) % 3, site=["rome"] * 6)
+    commit_file(root, "gradatim.yml", CONTRACT.encode())
+    for version, right in (("v1.1.0", 135), ("v1.2.0", 142)):
+        data = version.encode()
+        commit_file(root, "model/digits.onnx", data)
+        digest = release_files(root, version, data).manifest.digest
+        evidence = judged(digest, {"accuracy": right, "accuracy[site=oslo]": 19})
+        files = release_files(root, version, data, evidence=evidence)
+        announce(checkout.open(root), files.record, files.manifest, files.kept)
+    return root
+
+
+def iterate(*arguments: str) -> Result:
+    done = CliRunner().invoke(cli, ["iterate", *arguments], standalone_mode=False)
+    assert done.return_value == 0, (done.output, done.exception)
+    return done
+
+
+def test_an_iteration_tells_what_went_out_what_users_say_and_what_cannot_be_decided(
+    project: Path,
+) -> None:
+    folder = project / "feedback"
+    folder.mkdir()
+    said = [
+        {"version": "v1.2.0", "good": n >= 12, "site": "oslo", "who": "ada@example.org"} for n in range(15)
+    ]
+    said += [{"version": "v1.2.0", "good": True, "site": "rome"} for _ in range(60)]
+    (folder / "week.jsonl").write_text("\n".join(map(json.dumps, said)))
+    drifted = {"column": "x[2]", "psi": 0.41, "test": "KS", "p": 1e-9, "verdict": "FAIL"}
+    (project / "drift.json").write_text(json.dumps({"columns": [drifted, {**drifted, "verdict": "PASS"}]}))
+    told = json.loads(iterate("--json").stdout)
+    markdown = told["markdown"]
+    assert "| assigned v1.2.0 | production |" in markdown
+    assert "| v1.2.0 | site=oslo | 12 of 15 | 80.0 % (51.9 .. 95.7) |" in markdown
+    assert "ada" not in markdown
+    assert "Uses of the test set: 0 of 10 planned." in markdown
+    assert re.search(r"\| accuracy\\\[site=oslo\\\] \| 20 \| \d+ \|", markdown), markdown
+    plan = "\n".join(told["plan"])
+    assert "x[2], which changed (PSI 0.41" in plan
+    assert "Ask why site=oslo is served worse by v1.2.0: 12 of 15" in plan
+    assert re.search(r"Collect \d+ more samples for accuracy\[site=oslo\]", plan)
+    page = Path(told["page"]).read_text()
+    assert page.count("<svg") == 2
+    assert "v1.1.0: " in page
+    assert not re.search(r"<(script|link|img)\b", page)
+
+
+def test_a_week_in_which_nothing_happened_says_so_and_a_day_must_be_one(project: Path) -> None:
+    tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 86_400 * 40))
+    assert "Nothing was released or moved in this time." in iterate("--since", tomorrow).stdout
+    done = CliRunner().invoke(cli, ["iterate", "--since", "yesterday"], standalone_mode=False)
+    assert "is no day" in str(done.exception)
+    assert "There is no token" in iterate("--issue").stderr
+    (project / "drift.json").write_text("[]")
+    done = CliRunner().invoke(cli, ["iterate"], standalone_mode=False)
+    assert "is not what `gradatim monitor drift --json` writes" in str(done.exception)
+
+
+class Forge(http.server.BaseHTTPRequestHandler):
+    """Issues as GitHub and GitLab keep them."""
+
+    issues: list[dict[str, Any]]
+    calls: list[tuple[str, str]]
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length) or b"null")
+        path = self.path.partition("?")[0]
+        self.calls.append((self.command, path))
+        said: Any = {"id": 7}
+        if path.endswith("/issues") and self.command == "GET":
+            said = self.issues
+        elif "/issues" in path and self.command != "GET":
+            said = {"html_url": f"https://forge{path}", "web_url": f"https://forge{path}", **body}
+            if self.command == "POST":
+                self.issues.append(
+                    {**body, "number": 3, "iid": 3, "user": {"type": "Bot"}, "author": {"id": 7}}
+                )
+        text = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 (the server's own names)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def forge(*issues: dict[str, Any]) -> Iterator[tuple[str, type[Forge]]]:
+    seen = type("Seen", (Forge,), {"issues": list(issues), "calls": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), seen) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", seen
+        server.shutdown()
+
+
+@pytest.mark.parametrize("which", ["github", "gitlab"])
+def test_the_plan_is_one_issue_that_is_opened_once_and_then_updated_and_a_strangers_is_left_alone(
+    which: str,
+) -> None:
+    marker = "<!-- gradatim iteration: small -->\n"
+    stranger = {"number": 1, "iid": 1, "body": marker, "description": marker, "author_association": "NONE",
+                "user": {"type": "User"}, "author": {"id": 9}}  # fmt: skip
+    with forge(stranger) as (address, seen):
+        environment = {
+            "github": {"GITHUB_TOKEN": "t", "GITHUB_REPOSITORY": "acme/digits", "GITHUB_API_URL": address},
+            "gitlab": {"GRADATIM_TOKEN": "t", "CI_API_V4_URL": address, "CI_PROJECT_ID": "5"},
+        }[which]
+        first = put_issue(environment, "small", "small: plan", "one\n")
+        second = put_issue(environment, "small", "small: plan", "two\n")
+        put_issue(environment, "other", "other: plan", "one\n")
+    assert first is not None
+    assert second == f"{first}/3"
+    assert [method for method, _ in seen.calls if method != "GET"] == [
+        "POST",
+        "PATCH" if which == "github" else "PUT",
+        "POST",
+    ]
+
+
+def test_without_a_token_no_forge_is_asked_and_one_that_is_away_is_said() -> None:
+    assert put_issue({}, "small", "t", "b") is None
+    assert put_issue({"CI_API_V4_URL": "http://127.0.0.1:1"}, "small", "t", "b") is None
+    away = {"GRADATIM_TOKEN": "t", "CI_API_V4_URL": "http://127.0.0.1:1", "CI_PROJECT_ID": "5"}
+    with pytest.raises(EnvironmentLacks, match="GitLab refused GET"):
+        put_issue(away, "small", "t", "b")
+
+
+def test_a_picture_of_a_gate_holds_each_version_with_its_bound_and_its_verdict() -> None:
+    points = [
+        (f"v1.{n}.0", GateResult("accuracy", "accuracy", verdict, "original", "at least 80 %", "", value, value - 0.02,
+                                 value + 0.02, 0.8, n=100))
+        for n, (value, verdict) in enumerate([(0.9, Verdict.PASS), (0.7, Verdict.FAIL), (0.95, Verdict.PASS)])
+    ]  # fmt: skip
+    drawn = ElementTree.fromstring(draw_history(points, "one"))  # noqa: S314 (our own)
+    words = " ".join(drawn.itertext())
+    assert "v1.1.0: 70.0" in words
+    assert "FAIL" not in words  # a diamond; a dot carries its word
+    assert len(drawn.findall(".//line[@class='threshold']")) == 3
+    assert len(drawn.findall(".//polygon")) == 1
+    assert draw_history([("v1.0.0", GateResult("a", "a", Verdict.INVALID, "o", "", ""))], "none") == ""
