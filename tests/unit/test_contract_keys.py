@@ -259,11 +259,9 @@ def ci(candidate: Candidate) -> object:
     contract, stages = candidate.contract, candidate.contract.ladder
     places = [Place(branch=name) for name in ("main", "develop", "other")]
     places += [Place(tag=name) for name in ("v1.0.0", "v1.0.0-rc.1", "small@v1.0.0")]
-    pushes = [occasion(contract.parts, place, "push", {}, "any").outputs() for place in places]
+    pushes = [occasion(contract.parts, place, "push", {}, "any").plan() for place in places]
     asked = [{"inputs": {"do": "promote", "stage": stage}} for stage in stages]
-    dispatches = [
-        occasion(contract.parts, Place(), "workflow_dispatch", ask, "any").outputs() for ask in asked
-    ]
+    dispatches = [occasion(contract.parts, Place(), "workflow_dispatch", ask, "any").plan() for ask in asked]
     settings = settings_of(contract.parts, reviewers=[Reviewer("User", 1)])
     return pushes, dispatches, settings, render_caller(caller_of([contract], candidate.root))
 

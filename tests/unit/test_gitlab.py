@@ -37,8 +37,8 @@ def _resolved() -> str:
 
 
 @pytest.fixture(scope="module")
-def jobs() -> dict[str, dict[str, Any]]:
-    """Jobs by step, with what they extend filled in."""
+def every_job() -> dict[str, dict[str, Any]]:
+    """Jobs by name, with what they extend filled in."""
     found = yaml.safe_load(_resolved())
 
     def whole(job: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +51,23 @@ def jobs() -> dict[str, dict[str, Any]]:
     return {
         name.removeprefix("gradatim-"): whole(job) for name, job in found.items() if not name.startswith(".")
     }
+
+
+@pytest.fixture(scope="module")
+def jobs(every_job: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those of steps."""
+    return {name: job for name, job in every_job.items() if name != "iterate"}
+
+
+def test_a_schedule_runs_the_report_of_the_iteration_and_no_step(
+    every_job: dict[str, dict[str, Any]],
+) -> None:
+    scheduled = '$CI_PIPELINE_SOURCE == "schedule"'
+    rules = {name: job["rules"] for name, job in every_job.items()}
+    assert [name for name, said in rules.items() if {"if": scheduled} in said] == ["iterate"]
+    assert rules["iterate"] == [{"if": "$GRADATIM_DO", "when": "never"}, {"if": scheduled}]
+    assert every_job["iterate"]["script"] == ['gradatim ci report --contract "$GRADATIM_CONTRACT"']
+    assert every_job["iterate"]["needs"] == []
 
 
 def test_the_checked_in_include_is_what_the_graph_renders() -> None:

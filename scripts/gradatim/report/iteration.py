@@ -49,7 +49,7 @@ class IterationReport:
         holds: (stage, version, since when), top of the ladder first.
         events: (day, what, stage, why) of the iteration, oldest first.
         gates: by gate, (version, verdict), oldest version first.
-        voices: what users said; empty where nobody was asked.
+        shares: what users said; empty where nobody was asked.
         proposed: how many failures with a known right answer wait to become golden cases.
         drift: (column, what was found) of what changed, proven and large enough to matter; None where nobody looked.
         uses: how often the test set was used, and for how often it is planned; None where it is not planned.
@@ -63,7 +63,7 @@ class IterationReport:
     holds: tuple[tuple[str, str, str], ...]
     events: tuple[tuple[str, str, str, str], ...]
     gates: Mapping[str, tuple[tuple[str, GateResult], ...]]
-    voices: tuple[Share, ...] = ()
+    shares: tuple[Share, ...] = ()
     proposed: int = 0
     drift: tuple[tuple[str, str], ...] | None = None
     uses: tuple[int, int] | None = None
@@ -80,11 +80,11 @@ class IterationReport:
             yield f"Make a new test set: {self.uses[0]} of {self.uses[1]} planned uses are spent."
         for column, told in self.drift or ():
             yield f"Look at {column}, which changed ({told}); collect and label rows of today."
-        overall = {voice.version: voice for voice in self.voices if not voice.where}
-        for voice in self.voices:
-            whole = overall.get(voice.version)
-            if voice.where and whole is not None and voice.low > whole.bad / whole.n:
-                yield f"Ask why {voice.where} is served worse by {voice.version}: {voice.bad} of {voice.n} were not served well."
+        overall = {share.version: share for share in self.shares if not share.where}
+        for share in self.shares:
+            whole = overall.get(share.version)
+            if share.where and whole is not None and share.low > whole.bad / whole.n:
+                yield f"Ask why {share.where} is served worse by {share.version}: {share.bad} of {share.n} were not served well."
         for row in self.undecided:
             wanted = f"{row.needed - (row.n or 0)} more samples" if row.needed else "more samples"
             yield f"Collect {wanted} for {row.gate}: it has {row.n}, and {row.needed or 'more'} would tell."
@@ -120,7 +120,7 @@ def _lines(report: IterationReport) -> Iterator[str]:
     yield from _table("Gates over versions", ("gate", "first", "before", "now", "wanted now"), _moved(report))
     shares = [
         (v.version, v.where or "all", f"{v.bad} of {v.n}", f"{100 * v.bad / v.n:.1f} % ({100 * v.low:.1f} .. {100 * v.high:.1f})")
-        for v in report.voices
+        for v in report.shares
     ]  # fmt: skip
     yield from _table("Not served well, as users say", ("version", "slice", "of", "share"), shares)
     if report.drift is not None:
