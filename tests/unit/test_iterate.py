@@ -27,7 +27,7 @@ from gradatim.gates.grounds import EvaluatedData, Grounds
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics.intervals import clopper_pearson
 from gradatim.registry.tagging import announce
-from gradatim.report.pictures.history import draw_history
+from gradatim.report.pictures.gate_history import draw_gate_history
 from gradatim.subversion import checkout
 
 CONTRACT = """
@@ -206,10 +206,10 @@ def test_a_picture_of_a_gate_holds_each_version_with_its_bound_and_its_verdict()
                                  value + 0.02, 0.8, n=100))
         for n, (value, verdict) in enumerate([(0.9, Verdict.PASS), (0.7, Verdict.FAIL), (0.95, Verdict.PASS)])
     ]  # fmt: skip
-    drawn = ElementTree.fromstring(draw_history(points, "one"))  # noqa: S314 (our own)
+    drawn = ElementTree.fromstring(draw_gate_history(points, "one"))  # noqa: S314 (our own)
     words = " ".join(drawn.itertext())
     assert "v1.1.0: 70.0" in words
     assert "FAIL" not in words  # a diamond; a dot carries its word
     assert len(drawn.findall(".//line[@class='threshold']")) == 3
     assert len(drawn.findall(".//polygon")) == 1
-    assert draw_history([("v1.0.0", GateResult("a", "a", Verdict.INVALID, "o", "", ""))], "none") == ""
+    assert draw_gate_history([("v1.0.0", GateResult("a", "a", Verdict.INVALID, "o", "", ""))], "none") == ""

@@ -98,7 +98,8 @@ class IterationReport:
 def pictures_of(report: IterationReport) -> dict[str, str]:
     """Name to SVG: each gate over the versions that it judged."""
     drawn = {
-        f"gate-{i}": draw_gate_history(points, f"gate-{i}") for i, points in enumerate(report.gates.values(), 1)
+        f"gate-{i}": draw_gate_history(points, f"gate-{i}")
+        for i, points in enumerate(report.gates.values(), 1)
     }
     return {name: svg for name, svg in list(drawn.items())[:PICTURES] if svg}
 
