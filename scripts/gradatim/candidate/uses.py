@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from gradatim.candidate.candidate import Candidate
+from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks
 from gradatim.evidence.found import CountedUse, Evaluated
 from gradatim.evidence.release_record import EVIDENCE_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.files import digest_of
 from gradatim.gates.reuse import Charge, Reuse
+from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER
-from gradatim.registry.uses import charge
+from gradatim.registry.uses import charge, count
 
 _FORK = "a pull request from a fork, or of Dependabot, may not write to this repository."
 
@@ -28,7 +30,7 @@ def count_use(candidate: Candidate) -> CountedUse | None:
     """
     if candidate.contract.parts.data.uses is None or candidate.contract.data_set("evaluation") is None:
         return None
-    data, answers = _data(candidate), _answers(candidate)
+    data, answers = _data(candidate.contract), _answers(candidate)
     found, reason = None, _FORK
     try:
         fork = candidate.place.fork
@@ -54,13 +56,26 @@ def reuse_of(candidate: Candidate, evaluate: Statement | None) -> Reuse | None:
     return Reuse(Charge(use.data, use.candidate, use.number, fresh=False), planned)
 
 
-def _data(candidate: Candidate) -> str:
+def uses_spent(contract: ReadContract, repository: Repository) -> int | None:
+    """How many candidates were evaluated on the evaluation data; None where the contract does not say how long they must last.
+
+    Raises:
+        BrokenEvidence: the ledger lost lines.
+        EnvironmentLacks: the remote cannot be reached.
+        InvalidInput: the data cannot be read.
+    """
+    if contract.parts.data.uses is None or contract.data_set("evaluation") is None:
+        return None
+    return count(repository, _data(contract))
+
+
+def _data(contract: ReadContract) -> str:
     """Digest of the evaluation data's bytes alone: to rename the file or to slice it otherwise makes no new data."""
     from gradatim.data import data_digest
 
-    chosen = candidate.contract.data_set("evaluation")
+    chosen = contract.data_set("evaluation")
     assert chosen is not None  # noqa: S101 (the caller looked)
-    return data_digest(chosen.path, root=candidate.root, format=chosen.format)
+    return data_digest(chosen.path, root=contract.root, format=chosen.format)
 
 
 def _answers(candidate: Candidate) -> str:

@@ -265,15 +265,11 @@ def _drift(contract: ReadContract) -> tuple[tuple[str, str], ...] | None:
 
 def _uses(view: RegistryView, contract: ReadContract) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """How often the test set was used, of how often it is planned for; and why that cannot be told."""
-    from gradatim.data import data_digest
+    from gradatim.candidate.uses import uses_spent
     from gradatim.errors import GradatimError
-    from gradatim.registry.uses import count
 
-    planned, chosen = contract.parts.data.uses, contract.data_set("evaluation")
-    if planned is None or chosen is None:
-        return None, ()
     try:
-        data = data_digest(chosen.path, root=contract.root, format=chosen.format)
-        return (count(view.repository, data), planned), ()
+        spent = uses_spent(contract, view.repository)
     except GradatimError as error:
         return None, (f"How often the test set was used cannot be told: {error}",)
+    return None if spent is None else (spent, contract.parts.data.uses or 0), ()
