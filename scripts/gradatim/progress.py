@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import threading
 import time
@@ -23,6 +24,18 @@ _SECONDS_BETWEEN_EVENTS = 0.1
 _SECONDS_BETWEEN_COUNTS = 0.3
 _WORTH_SHOWING = 1 << 28
 """Bytes that take long enough for somebody to wonder."""
+
+
+def about(seconds: float) -> str:
+    """``about 14 s``, ``about 3 min``: how long work will take, as a note on it."""
+    told = f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+    return f"about {told}"
+
+
+def is_long(note: str) -> bool:
+    """Whether a note says that work will take ten seconds or more: then whoever started it wants to know beforehand."""
+    found = re.match(r"about (\d+) (s|min)\b", note)
+    return found is not None and (found[2] == "min" or int(found[1]) >= 10)
 
 
 class Advance(Protocol):
@@ -45,6 +58,23 @@ class Silent:
     @contextlib.contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Advance]:
         yield lambda amount=1, note="": None
+
+
+class Lines(Silent):
+    """One line on how long work will take, where that is worth a line: for a log that nobody watches."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    @contextlib.contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Advance]:
+        def advance(amount: int = 1, note: str = "") -> None:
+            if name not in self._told and is_long(note):
+                self._told.add(name)
+                sys.stderr.write(f"  {name:<11}{note}\n")
+                sys.stderr.flush()
+
+        yield advance
 
 
 class Bar:

@@ -10,9 +10,11 @@ import sys
 import click
 import pytest
 
-from gradatim.commands.display import before_lines, step_lines
+from gradatim.commands.display import Display, before_lines, step_lines
 from gradatim.commands.options import wrapped
+from gradatim.pipeline.graph import STEPS
 from gradatim.pipeline.walk import StepResult
+from gradatim.progress import Event, Lines, about
 
 REFUSED = {
     "text": "recall[class=8] 77.8 % (69.4 .. 84.8), wanted at least 85 %. 20 of 90 samples of class 8 were missed.",
@@ -87,3 +89,21 @@ def test_a_long_note_beside_a_bar_leaves_the_steps_name_and_count_whole(columns:
     assert re.match(r"benchmark\b.* 3/36 \d:\d\d:\d\d a form of", last)
     assert last.endswith("…")
     assert len(last) <= columns
+
+
+def test_how_long_a_long_step_will_take_is_said_once_before_it_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = Display()
+    for note in ("about 3 min in 2 processes", "about 3 min in 2 processes", "3 of 5"):
+        display.progressed(STEPS["test"], Event("test", 0, None, note))
+    display.progressed(STEPS["gate"], Event("gate", 0, None, "about 2 s, as last time"))
+    assert capsys.readouterr().err == "  test       about 3 min in 2 processes\n"
+
+
+def test_a_log_that_nobody_watches_is_told_once_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines().task("benchmark", 36) as advance:
+        advance(0, f"{about(14)}, six times that at most")
+        advance(1, "candidate latency_floor +0.1 % (measuring)")
+        advance(0, about(4))
+    assert capsys.readouterr().err == "  benchmark  about 14 s, six times that at most\n"

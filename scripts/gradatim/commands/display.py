@@ -15,7 +15,7 @@ import click
 from gradatim.commands.options import coloured, wrapped
 from gradatim.pipeline.graph import Step
 from gradatim.pipeline.walk import StepResult
-from gradatim.progress import Event
+from gradatim.progress import Event, is_long
 
 _NAME = 11
 _WIDEST, _NARROWEST = 100, 50
@@ -30,6 +30,7 @@ class Display:
         self._bars: Any = None
         self._running: dict[str, Any] = {}
         self._told: set[str] = set()
+        self._estimated: set[str] = set()
         self._errors: dict[str, str] = dict.fromkeys(before, "said before")
 
     @contextlib.contextmanager
@@ -63,6 +64,10 @@ class Display:
                 self._running[step.name] = self._bars.add_task(step.name, total=None, note="")
 
     def progressed(self, step: Step, event: Event) -> None:
+        if is_long(event.note) and step.name not in self._estimated:
+            self._estimated.add(step.name)
+            with self._lock:
+                self.say(f"  {step.name:<{_NAME}}{event.note}")
         if self._bars is not None:
             note = event.note or (event.task if event.task != step.name else "")
             self._bars.update(self._running[step.name], completed=event.done, total=event.total, note=note)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gradatim.commands import standard
-from gradatim.progress import Bar, Events, Progress, Silent
+from gradatim.progress import Bar, Events, Lines, Progress
 
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
@@ -75,7 +75,7 @@ def progress() -> Progress:
     watched = sys.stderr.isatty() and not os.environ.get(
         "CI"
     )  # a CI runner may offer a terminal that nobody looks at
-    return Bar() if watched else Silent()
+    return Bar() if watched else Lines()
 
 
 def github() -> GitHub:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from gradatim.candidate.sharding import forget
 from gradatim.errors import GradatimError
 from gradatim.pipeline.module import SharedStep, step_module
-from gradatim.progress import read_event
+from gradatim.progress import about, read_event
 from gradatim.shard import MOST, Shard, shards
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ _SECONDS = 8.0
 _MARK = "here"
 
 
-def share_out(candidate: Candidate, step: str) -> None:
+def share_out(candidate: Candidate, step: str) -> bool:
     """Let other processes do the rows of a step, where that is worth it, for the step itself to merge.
 
-    Says before how long it will take. What a process cannot do is left to the step, which says what is wrong. Parts that an
+    Says before how long it will take; whether it could is returned. What a process cannot do is left to the step, which says what is wrong. Parts that an
     ended run of this kind left are dropped; those of CI jobs are theirs.
     """
     mark = candidate.workspace.shards_folder(step).with_suffix(f".{_MARK}")
@@ -41,16 +41,16 @@ def share_out(candidate: Candidate, step: str) -> None:
         forget(candidate, step)
         mark.unlink()
     if candidate.workspace.shards_folder(step).exists() or not candidate.contract.parts.can_share(step):
-        return
+        return False
     seconds = _expected(candidate, step)
     if seconds is None:
-        return
+        return False
     of = max(1, min(_processes(candidate), MOST, int(seconds // _SECONDS)))
-    note = f"about {_told(seconds / of)}" + (f" in {of} processes" if of > 1 else "")
+    note = about(seconds / of) + (f" in {of} processes" if of > 1 else "")
     with candidate.progress.task(step, None) as advance:
         advance(0, note)
         if of == 1:
-            return
+            return True
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         whole = False
@@ -60,6 +60,7 @@ def share_out(candidate: Candidate, step: str) -> None:
             if not whole:
                 forget(candidate, step)
                 mark.unlink(missing_ok=True)
+    return True
 
 
 def merged(candidate: Candidate, step: str) -> None:
@@ -90,10 +91,6 @@ def _expected(candidate: Candidate, step: str) -> float | None:
             return (time.monotonic() - began) / len(rows) * answers
     except GradatimError:
         return None
-
-
-def _told(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 def _run(candidate: Candidate, step: str, parts: Sequence[Shard], advance: Callable[[int], None]) -> bool:

@@ -18,6 +18,7 @@ from gradatim.pipeline.cores import merged, share_out
 from gradatim.pipeline.graph import STEPS
 from gradatim.pipeline.module import SharedStep, inputs_of, step_module
 from gradatim.pipeline.standing import Standing
+from gradatim.progress import about
 from gradatim.shard import Shard
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 1, Verdict.INVALID: 3}
@@ -87,9 +88,11 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
     if STEPS[name].outward and not candidate.place.tag:
         _refuse(name, candidate, known)
     inputs = inputs_of(name, candidate)
+    earlier = _earlier(name, candidate)
     candidate.workspace.forget(name)
-    if STEPS[name].shared:
-        share_out(candidate, name)
+    if not (STEPS[name].shared and share_out(candidate, name)) and earlier:
+        with candidate.progress.task(name, None) as advance:
+            advance(0, earlier)
     outcome = step_module(name).run(candidate)
     seconds = time.monotonic() - began
     statement = outcome.statement(candidate, name, inputs, seconds)
@@ -97,6 +100,22 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
     if STEPS[name].shared:
         merged(candidate, name)
     return StepRun(statement, skipped=False, seconds=seconds)
+
+
+def _earlier(name: str, candidate: Candidate) -> str:
+    """How long a step took before, here or for the last release; empty where nobody knows."""
+    try:
+        statement = candidate.workspace.statement(name)
+    except GradatimError:
+        statement = None
+    if statement is not None and statement.seconds is not None:
+        return f"{about(statement.seconds)}, as last time"
+    released = candidate.versions(1) if STEPS[name].heavy else ()
+    for label, _, statements in released:
+        seconds = next((s.seconds for s in statements if s.step == name), None)
+        if seconds is not None:
+            return f"{about(seconds)}, as for {label}"
+    return ""
 
 
 def refuse_unproven(name: str, candidate: Candidate) -> None:

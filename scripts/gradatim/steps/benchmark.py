@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +63,12 @@ def run(candidate: Candidate) -> Outcome:
         name: candidate.model_of(name).contestant(name, path, settings.threads)
         for name, path in paths.items()
     }
-    batch, readers = _inputs(candidate, paths, settings.batch)
+    batch, readers, round_seconds = _inputs(candidate, paths, settings.batch)
+    rounds = settings.rounds if baseline is not None else min(LOOKS[0], settings.rounds)
     with candidate.progress.task("benchmark", settings.rounds) as advance:
+        more = ", six times that at most" if rounds == LOOKS[-1] else ""
+        expected = round(round_seconds * len(contestants) * min(rounds, LOOKS[0]))
+        advance(0, f"about {expected} s{more}")
 
         def tell(done: int, most: int, known: str) -> None:
             advance(1, known)
@@ -72,7 +78,7 @@ def run(candidate: Candidate) -> Outcome:
             list(contestants.values()),
             batch,
             questions=_questions(variants, _margins(candidate), released=released),
-            rounds=settings.rounds if released else min(LOOKS[0], settings.rounds),
+            rounds=rounds,
             progress=tell,
         )
     path = candidate.workspace.benchmark
@@ -83,22 +89,30 @@ def run(candidate: Candidate) -> Outcome:
 
 def _inputs(
     candidate: Candidate, paths: Mapping[str, Path], rows: int
-) -> tuple[dict[str, NDArray[Any]], frozenset[str]]:
+) -> tuple[dict[str, NDArray[Any]], frozenset[str], float]:
     """The first rows, as candidate and baseline take them: either may know an input that the other does not.
 
     Returns:
-        The inputs, and which of the two are given text: their tokenizer is part of the call that is timed.
+        The inputs; which of the two are given text: their tokenizer is part of the call that is timed; and about how long a
+        round takes for each, in seconds.
     """
+    from gradatim.timing.blocks import round_seconds
+
     found: dict[str, NDArray[Any]] = {}
     readers: dict[str, str] = {}
+    longest = 0.0
     for name in (BASELINE, ORIGINAL):
         path = candidate.forms.original.path if name == ORIGINAL else paths.get(name)
         if path is not None:
+            began = time.monotonic()
             with candidate.model_of(name).open(path) as predictor:
-                found |= candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
+                opening = time.monotonic() - began
+                own = candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
+                found |= own
+                longest = max(longest, opening + round_seconds(partial(predictor, own)))
                 if predictor.signature.text is not None:
                     readers[name] = predictor.signature.text.name
-    return found, frozenset(name for name, text in readers.items() if text in found)
+    return found, frozenset(name for name, text in readers.items() if text in found), longest
 
 
 def _tokenizer_in(readers: frozenset[str], beside: bool) -> str:

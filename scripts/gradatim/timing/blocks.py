@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradatim.errors import GradatimError
+
 Call = Callable[[], object]
 Clock = Callable[[Call, int], list[float]]
 """Runs a call so many times and gives the seconds of each."""
@@ -93,6 +95,17 @@ def interleaved(calls: Mapping[str, Call], seed: int, warm: float = 0.05) -> dic
         for name in order.sample(sorted(calls), len(calls)):
             minima[name].append(min(run_block(calls[name], plan)))
     return minima
+
+
+def round_seconds(call: Call) -> float:
+    """About how long a round's calls take, by the second of two; nothing where the call fails, which the round will tell."""
+    try:
+        call()
+        seconds = wall_clock(call, 1)[0]
+    except GradatimError:
+        return 0.0
+    plan = plan_blocks(seconds)
+    return 0.1 + plan.blocks * (plan.untimed + plan.timed) * seconds
 
 
 def shared_pace(seconds: Sequence[float]) -> float:
