@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradatim.code import explaining, load_function
-from gradatim.compression import graph
+from gradatim.compression import graph, streaming
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.parity import check_parity
@@ -71,7 +71,10 @@ def _try(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     wanted = decode(Recipe, recipe, "recipe")
-    if wanted.code:
+    stored = streaming.BITS.get(wanted.method)
+    if stored and not wanted.unpacked and not wanted.fallback and graph.is_large(Path(model)):
+        streaming.stream(Path(model), Path(out), stored)
+    elif wanted.code:
         _carry_out(wanted.method, Path(root), Path(model), Path(out))
     else:
         bits = 7 if wanted.reduce_range else 8

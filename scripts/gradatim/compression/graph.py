@@ -54,10 +54,14 @@ def prepare(path: Path) -> ModelProto:
     folds constants and batch normalisations, so that each is quantised as it will run.
 
     Raises:
-        InvalidInput: the file is not a readable ONNX model.
+        InvalidInput: the file is not a readable ONNX model, or larger than one message may be.
     """
     import onnx
 
+    if is_large(path):
+        raise InvalidInput(
+            "it is larger than 1.8 GB: of such a model only int8-weights and int4-weights can be made, tensor by tensor"
+        )
     try:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf and onnx raise kinds of their own
@@ -72,6 +76,13 @@ def prepare(path: Path) -> ModelProto:
     _own_biases(model)
     _drop_unused(model)
     return model
+
+
+def is_large(path: Path) -> bool:
+    """Whether a model with its weights is more than one message can hold."""
+    from gradatim.models import model_files
+
+    return sum(file.stat().st_size for file in model_files(path)) > EXTERNAL_ABOVE
 
 
 def save(model: ModelProto, path: Path) -> None:
@@ -118,15 +129,8 @@ def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
     nodes = []
     for node in graph.node:
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        plain = (
-            node.op_type == "Gemm"
-            and (only is None or node.name in only)
-            and node.input[1] in constants
-            and not settings.get("transA", 0)
-            and settings.get("alpha", 1.0) == 1.0
-            and settings.get("beta", 1.0) == 1.0
-        )
-        if not plain:
+        chosen = node.op_type == "Gemm" and (only is None or node.name in only)
+        if not (chosen and node.input[1] in constants and is_product(node)):
             nodes.append(node)
             continue
         weight = node.input[1]
@@ -142,6 +146,13 @@ def gemm_to_matmul(model: ModelProto, only: set[str] | None = None) -> None:
                 helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}.bias")
             )
     replace_nodes(graph, nodes)
+
+
+def is_product(node: NodeProto) -> bool:
+    """Whether a Gemm is the plain product: no transposed input, alpha and beta of one."""
+    settings = {attribute.name: attribute for attribute in node.attribute}
+    turned = "transA" in settings and settings["transA"].i
+    return not turned and all(settings[name].f == 1.0 for name in ("alpha", "beta") if name in settings)
 
 
 def _own_biases(model: ModelProto) -> None:

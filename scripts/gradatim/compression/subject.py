@@ -10,7 +10,7 @@ from gradatim.compression.batches import size_and_digest
 from gradatim.compression.result import Result
 from gradatim.errors import missing_package
 from gradatim.evidence.trial import Trial
-from gradatim.timing.contestant import described
+from gradatim.timing.contestant import Contestant
 
 
 def format_of(model: Path) -> str:
@@ -41,10 +41,7 @@ def as_it_is(original: Trial, model: str, kind: str) -> Result:
 
 def plain(model: Path, threads: int) -> dict[str, Any]:
     """How an ONNX model is opened of which nothing else is known."""
-    return described(
-        path=model, root=model.parent, project=None, signature=None, format="onnx", factory=None, command=[], device="cpu",
-        threads=threads, allow_pickle=False,
-    )  # fmt: skip
+    return Contestant(model.name, model, model.parent, format="onnx", threads=threads).opening
 
 
 def original_of(model: Path, name: str) -> Trial:

@@ -64,11 +64,16 @@ class Contestant:
     tokenizer: Mapping[str, Any] | None = None
     inputs: Path | None = None
 
+    @property
+    def opening(self) -> dict[str, Any]:
+        """How it is opened, as ``described`` tells it."""
+        return described(**{name: getattr(self, name) for name in _TOLD})
+
     def spec(self, inputs: Path) -> dict[str, Any]:
         """What the worker must know, as JSON values."""
         return {
             "name": self.name,
-            **described(**{name: getattr(self, name) for name in _TOLD}),
+            **self.opening,
             "constants": {name: np.asarray(value).tolist() for name, value in self.constants.items()},
             "carries": dict(self.carries),
             "tokenizer": None if self.tokenizer is None else dict(self.tokenizer),

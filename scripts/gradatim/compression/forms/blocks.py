@@ -14,8 +14,8 @@ from gradatim.errors import needs
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_BLOCK = 32
-_ACCURACY = 4  # multiply in int8: three times as fast as in floats, at a cosine of .9996 for MiniLM
+BLOCK = 32
+ACCURACY = 4  # multiply in int8: three times as fast as in floats, at a cosine of .9996 for MiniLM
 
 
 def in_8_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
@@ -41,9 +41,9 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
 
     quantiser = MatMulNBitsQuantizer(
         model,
-        accuracy_level=_ACCURACY,
+        accuracy_level=ACCURACY,
         bits=bits,
-        block_size=_BLOCK,
+        block_size=BLOCK,
         is_symmetric=True,
         nodes_to_exclude=[node.name for node in model.graph.node if node.name not in nodes],
         op_types_to_quantize=("MatMul",),
@@ -55,8 +55,8 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
 
 def _rounded(weight: NDArray[np.float32], axis: int, most: int) -> NDArray[np.float32]:
     columns = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-    short = -columns.shape[1] % _BLOCK
-    blocks = np.pad(columns, ((0, 0), (0, short))).reshape(len(columns), -1, _BLOCK)
+    short = -columns.shape[1] % BLOCK
+    blocks = np.pad(columns, ((0, 0), (0, short))).reshape(len(columns), -1, BLOCK)
     scale = np.abs(blocks).max(axis=2, keepdims=True) / most
     near = np.rint(blocks / np.where(scale > 0, scale, 1)) * scale
     flat = near.reshape(len(columns), -1)[:, : columns.shape[1]]
