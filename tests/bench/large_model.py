@@ -44,7 +44,7 @@ def write_large(path: Path, gigabytes: float) -> None:
                     external_data=[
                         StringStringEntryProto(key=key, value=value) for key, value in told.items()
                     ],
-                )  # fmt: skip
+                )
             )
             given = f"h{number - 1}" if number else "x"
             nodes.append(helper.make_node("MatMul", [given, f"w{number}"], [f"p{number}"]))
