@@ -14,18 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradatim.candidate.candidate import Candidate
+    from gradatim.contract.schema import Contract
     from gradatim.registry.checkup import Surprise
 
 
 @click.command("doctor", short_help="Find traps in the CI around the contract.")
 @options.contract
-@click.option("--repository", metavar="OWNER/NAME", help="On GitHub. Default: where the git remote leads.")
-@click.option("--offline", is_flag=True, help="Look at the files and tags only, not at GitHub's settings.")
+@click.option(
+    "--repository", metavar="OWNER/NAME", help="On GitHub or GitLab. Default: where the git remote leads."
+)
+@click.option("--offline", is_flag=True, help="Look at the files and tags only, at no settings.")
 @options.as_json
 def command(contract_path: str | None, repository: str | None, offline: bool, json_wanted: bool) -> int:
-    """Find what would surprise you on GitHub: workflows that never start, tags that prove nothing, stages unguarded.
+    """Find what would surprise you on GitHub or GitLab: workflows that never start, tags that prove nothing, stages unguarded.
 
-    At the top of a repository of several models it looks at all. Reads the workflow files, the branches and the tags; with a token (GH_TOKEN) also the settings of the repository.
+    At the top of a repository of several models it looks at all. Reads the workflow files, the branches and the tags; with a token (GH_TOKEN, GITLAB_TOKEN) also the settings of the repository.
 
     \b
     Examples:
@@ -33,11 +36,14 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
       gradatim doctor --offline --json | jq '.findings[].trap'
     """
     from gradatim.commands.opening import contracts_here, open_candidate
+    from gradatim.commands.protect import on_gitlab
 
     candidates = [open_candidate(path) for path in contracts_here(contract_path)]
     candidate = candidates[0]
     findings = list(dict.fromkeys(finding for each in candidates for finding in _offline(each)))
-    token = next((name for name in ("GH_TOKEN", "GITHUB_TOKEN") if os.environ.get(name)), None)
+    gitlab = not candidate.repository.central and on_gitlab(candidate.repository)
+    names = ("GITLAB_TOKEN",) if gitlab else ("GH_TOKEN", "GITHUB_TOKEN")
+    token = next((name for name in names if os.environ.get(name)), None)
     asked = not offline and token is not None and not candidate.repository.central
     if asked:
         found = (finding for each in candidates for finding in _online(each, repository))
@@ -55,9 +61,8 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
     counted = ", ".join(f"{number} {word}{'s' * (number != 1)}" for word, number in count.items())
     click.echo(f"{counted} in {looked}.")
     if not asked and not offline and not candidate.repository.central:
-        unasked = (
-            "GitHub's settings were not looked at: there is no token. Set one: GH_TOKEN=$(gh auth token)"
-        )
+        where, one = ("GitLab", "GITLAB_TOKEN=...") if gitlab else ("GitHub", "GH_TOKEN=$(gh auth token)")
+        unasked = f"{where}'s settings were not looked at: there is no token. Set one: {one}"
         click.echo(options.row("", unasked), err=True)
     return 1 if serious else 0
 
@@ -79,9 +84,16 @@ def _offline(candidate: Candidate) -> Iterator[Surprise]:
         check_workflows,
         read_workflows,
     )
+    from gradatim.commands.protect import on_gitlab
 
-    workflows = read_workflows(repository.root)
-    yield from check_workflows(contract, workflows)
+    workflows = []
+    if on_gitlab(repository):
+        from gradatim.ci.gitlab_checkup import check_include
+
+        yield from check_include(contract, repository.root)
+    else:
+        workflows = read_workflows(repository.root)
+        yield from check_workflows(contract, workflows)
     yield from check_contracts(repository)
     yield from check_branches(contract, repository, [workflow for workflow in workflows if workflow.calls])
     yield from check_tags(contract, repository, candidate.registry, candidate.name)
@@ -91,10 +103,14 @@ def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_checkup import check_settings
     from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
-    from gradatim.commands.protect import repository_of
+    from gradatim.commands.protect import on_gitlab, repository_of
     from gradatim.registry.checkup import Surprise
 
-    found = repository or repository_of(candidate.repository.remote_url())
+    url = candidate.repository.remote_url()
+    if on_gitlab(candidate.repository):
+        yield from _in_project(candidate.contract.parts, url, repository)
+        return
+    found = repository or repository_of(url)
     api = GitHubApi.from_environment(os.environ, found)
     contract = candidate.contract.parts
     reviewers: tuple[Reviewer, ...] = approving(contract, api)
@@ -109,3 +125,18 @@ def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
     yield from check_settings(list(pending(settings, api)), contract)
     for note in settings.notes:
         yield Surprise("tags open", "tag rules", note, serious=False)
+
+
+def _in_project(contract: Contract, url: str | None, named: str | None) -> Iterator[Surprise]:
+    """The settings of a project on GitLab; who approves is whoever does now."""
+    from gradatim.ci.gitlab_checkup import check_project
+    from gradatim.ci.gitlab_project import GitLabProject
+    from gradatim.ci.gitlab_settings import approving_in_project, notes_of, pending_in_project
+    from gradatim.registry.checkup import Surprise
+
+    project = GitLabProject.found(os.environ, url, named)
+    yield from check_project(
+        list(pending_in_project(contract, project, approving_in_project(contract, project)))
+    )
+    for note in notes_of(contract, project):
+        yield Surprise("no approvals", "environments", note, serious=False)
