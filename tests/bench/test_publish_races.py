@@ -1,4 +1,4 @@
-"""Fifty races of two publishers, each a process with a clone of its own, on one bare remote and one folder.
+"""A hundred races of two publishers, each a process with a clone of its own, on one bare remote and one folder.
 
     python -m pytest tests/bench/test_publish_races.py -s
 
@@ -20,7 +20,7 @@ from registry_examples import IDENTITY, clone, git, new_repository
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER
 
-RACES = 50
+RACES = 100
 WORKER = """
 import json, sys
 from pathlib import Path
@@ -46,7 +46,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.timeout(1800)
-def test_fifty_races_have_fifty_winners_and_the_losers_leave_nothing(
+def test_a_hundred_races_have_a_hundred_winners_and_the_losers_leave_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for key, value in IDENTITY.items():
