@@ -1,4 +1,5 @@
-"""Two hundred kills of a publish at random moments, to a folder, to moto's S3 and to a real docker-registry, signed or not.
+"""Two hundred kills of a publish at random moments, to a folder, to moto's S3, to a real docker-registry and to a strict
+stand-in of GitHub, signed or not.
 
     pytest tests/bench/test_publish_crashes.py -s
 
@@ -40,7 +41,7 @@ class FolderPlace:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
-@pytest.mark.parametrize("kind", ["folder", "s3", "oci"])
+@pytest.mark.parametrize("kind", ["folder", "s3", "oci", "github"])
 def test_two_hundred_kills_leave_two_hundred_complete_releases(
     kind: str,
     signed: bool,

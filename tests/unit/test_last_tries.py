@@ -9,7 +9,7 @@ import pytest
 from registry_examples import act_as_ada, clone, commit_file, git, new_repository, registry_of, release_files
 from scipy.stats import binom
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, UsageError
 from gradatim.gates import exact
 from gradatim.gates.case import Case
 from gradatim.gates.judge import judge
@@ -132,6 +132,13 @@ def test_tags_stay_bare_or_named_as_they_began_whatever_else_comes(repo: Path) -
     release(repo, "v1.1.0", b"a better face", name="faces")
     assert set(git(repo, "tag").split()) >= {"v1.0.0", "faces@v1.0.0", "v1.1.0", "faces@v1.1.0"}
     assert "digits@v1.1.0" not in git(repo, "tag").split()
+
+
+def test_a_model_that_is_not_here_is_named_beside_those_that_are(repo: Path) -> None:
+    release(repo, "v1.0.0")
+    for asked in ("digit@v1.0.0", "digit#production"):
+        with pytest.raises(UsageError, match=r"no model `digit` in this repository\. Known: digits\."):
+            registry_of(repo, "digits").find(asked, "digits")
 
 
 def test_a_breaking_change_raises_the_major_version_by_one(repo: Path) -> None:
