@@ -4,7 +4,8 @@
 
 The weights are a hole in the file, and read like any others; the copy that is published may take 3 GB of the disk.
 Throughput is by the processor's time, the page cache warm, so that a busy machine slows both alike; what a verb costs on a model of
-nothing is taken off. `tag` reads the model, copies it and reads the copy back; `publish` reads both.
+nothing is taken off. `tag` reads the model, copies it and reads the copy back; `publish` reads both. Where this was written, of sha256sum's
+throughput and in MB: inspect 1.08 and 82, tag 0.71 and 77, publish 1.20 and 77, verify 3.6 and 77.
 """
 
 from __future__ import annotations
@@ -148,8 +149,7 @@ def test_a_model_of_3_gb_is_released_in_little_memory_as_fast_as_it_can_be_read(
             print(f"  {verb:14} {throughput:5.2f} of its throughput, {megabytes:4.0f} MB at most")
     assert all(megabytes < MOST_MEGABYTES for _, megabytes in told.values())
     assert all(told[verb][0] >= 0.9 for verb in ("inspect", "verify v1.0.0", "verify FOLDER"))
-    assert "GB" in shown
-    assert "hash" in shown, "progress"
+    assert "hash" in shown.partition("holds")[0], "no bar while it reads"
 
 
 def killed_in_the_middle(root: Path) -> None:
