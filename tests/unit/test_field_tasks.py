@@ -7,10 +7,14 @@ import json
 import numpy as np
 import pytest
 from init_project import contract_of, graph_file
+from registry_examples import new_repository
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
+from gradatim.candidate.candidate import Candidate
 from gradatim.checks.answers import Study
 from gradatim.checks.robustness import score_models
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
 from gradatim.data import open_data
 from gradatim.errors import InvalidInput
 from gradatim.gates.case import Case
@@ -27,6 +31,7 @@ from gradatim.models.predict import predict
 from gradatim.models.predictor import RuntimeModel
 from gradatim.projects.init import propose
 from gradatim.signature import Signature, TensorSpec
+from gradatim.steps.gate import plan_gates
 
 TAGS = Task("multilabel_classification", ("sun", "rain", "snow", "fog", "wind"))
 MAPS = Task("segmentation", ("road", "tree", "car", "sign"))
@@ -271,3 +276,20 @@ def test_a_class_for_each_pixel_is_recognised(tmp_path, column):
     assert (contract.task.type, contract.task.labels) == ("segmentation", (0, 1, 2))
     assert contract.data.label == column
     assert "miou" in contract.gates
+
+
+def test_a_plan_counts_the_samples_that_hold_each_class(tmp_path):
+    """A gate on every class was called impossible where samples hold several."""
+    truth, (logits, _) = weather(np.random.default_rng(5), 60)
+    root = new_repository(tmp_path / "repo")
+    nodes = [("Identity", ["x"], ["logits"])]
+    network(root / "model.onnx", ("x", "float32", ["b", 5]), ("logits", "float32", ["b", 5]), {}, nodes)
+    np.savez(root / "test.npz", x=logits.astype(np.float32), label=truth)
+    tags = ", ".join(TAGS.labels)
+    (root / "gradatim.yml").write_text(
+        "model: {name: m, path: model.onnx}\ndata: {evaluation: test.npz}\n"
+        f"task: {{type: {TAGS.type}, labels: [{tags}]}}\ngates: {{recall: {{at_least: 10%, slices: every class}}}}\n"
+    )
+    rows = {row.gate: row for row in plan_gates(Candidate(read_contract(root / "gradatim.yml"), Laptop()))}
+    assert [rows[f"recall[class={tag}]"].n for tag in TAGS.labels] == truth.sum(axis=0).tolist()
+    assert all(row.possible for row in rows.values())

@@ -148,7 +148,7 @@ def test_lists_of_queries_are_recognised(tmp_path):
         rows.writerow(["query_id", "doc_id", "a", "b", "c", "relevance"])
         rows.writerows(
             [f"q{i // 6}", f"d{i}", *draw.normal(size=3).round(3), int(draw.integers(0, 3))]
-            for i in range(120)
+            for i in range(240)
         )
     contract = contract_of(propose(tmp_path)).parts
     assert (contract.task.type, contract.data.group) == ("ranking", "query_id")

@@ -301,6 +301,11 @@ def quality(task: str) -> tuple[str, ...]:
     return tuple(_BY_TASK.get(task, {}))
 
 
+def has_classes(task: str) -> bool:
+    """Whether a gate of this task can ask for one class."""
+    return any(metric.by_class for metric in known(task).values())
+
+
 def keepable(task: str, own: Iterable[Metric] = ()) -> tuple[str, ...]:
     """What ``compress.keep`` can name: metrics that a model has by itself, and likeness to the original."""
     alone = (name for name, metric in known(task, own).items() if metric.kind in _ALONE)

@@ -55,6 +55,7 @@ class DataFacts:
         unfed: inputs of the model that no column feeds.
         slices: text columns of few values, to report by.
         group: the column that says which rows belong together, by its name.
+        units: how many values it has; 0 without one.
         example: a few rows of the first input as the model gets it, of the first column where it does not say what it
             takes; None when it cannot be fed.
     """
@@ -67,6 +68,7 @@ class DataFacts:
     unfed: tuple[str, ...]
     slices: tuple[str, ...] = ()
     group: str | None = None
+    units: int = 0
     example: NDArray[Any] | None = None
 
     @property
@@ -136,7 +138,9 @@ def look_into(path: str, root: Path, signature: Signature | None, label: str | N
         except GradatimError:
             unfed = tuple(spec.name for spec in specs)
     rows = plain.lengths[label] if label else max(plain.lengths.values(), default=0)
-    return DataFacts(plain.columns, rows, label, labels, inputs, unfed, slices, group, example)
+    among = open_data(path, root=root, label=None, group=group).group_values() if group else None
+    units = 0 if among is None else len(np.unique(among))
+    return DataFacts(plain.columns, rows, label, labels, inputs, unfed, slices, group, units, example)
 
 
 def _label_of_folder(path: str, root: Path) -> str | None:

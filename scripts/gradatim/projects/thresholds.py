@@ -46,7 +46,7 @@ def items_in_time(seconds: float, corruptions: int) -> int | None:
 
 def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]:
     kind = reading.task.type
-    margin = _provable_margin(facts.rows)
+    margin = _provable_margin(facts.units if kind == "ranking" else facts.rows)
     if kind == "classification" and margin:
         gates: dict[str, dict[str, Any]] = {"accuracy": {"not_worse_than": "baseline", "by": margin}}
         every_class_is_there = facts.classes >= max(reading.classes, len(reading.task.labels))
@@ -57,12 +57,12 @@ def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]
         return {"f1": {"not_worse_than": "baseline", "by": margin}}
     if kind == "multilabel_classification" and margin:
         return {"f1_micro": {"not_worse_than": "baseline", "by": margin}}
-    if kind == "segmentation":
-        return {"miou": {"not_worse_than": "baseline", "by": "2%"}}
+    if kind == "segmentation" and margin:
+        return {"miou": {"not_worse_than": "baseline", "by": margin}}
     if kind == "forecasting":
         return {"mase" if reading.task.history else "smape": {"not_worse_than": "baseline", "by": "3%"}}
-    if kind == "ranking":
-        return {"ndcg_at_10": {"not_worse_than": "baseline", "by": "2%"}}
+    if kind == "ranking" and margin:
+        return {"ndcg_at_10": {"not_worse_than": "baseline", "by": margin}}
     if kind == "regression":
         return {"mae": {"not_worse_than": "baseline", "by": "3%"}}
     if kind == "embedding":

@@ -16,9 +16,11 @@ from gradatim.errors import BrokenEvidence
 from gradatim.evidence.found import Judged
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics import catalogue
 from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    from gradatim.contract.subject import TaskSection
     from gradatim.gates.case import Case
     from gradatim.gates.latency import PairedTiming
     from gradatim.gates.planning import PlanRow
@@ -162,10 +164,28 @@ def _counts(candidate: Candidate, *, grouped: bool = True) -> dict[str, int]:
         declared = [str(label) for label in task.labels] or sorted(seen)
         indices = bool(task.labels) and labels.dtype.kind in "iu" and not set(seen) <= set(declared)
         counts |= {f"class={name}": seen[str(i) if indices else name] for i, name in enumerate(declared)}
+    elif labels is not None and task is not None and catalogue.has_classes(task.type):
+        counts |= _with_class(labels, task, once)
     for column in dataset.slices:
         values = _distinct(dataset.slice_values(column).tolist(), once)
         counts |= {f"{column}={value}": n for value, n in values.items()}
     return counts
+
+
+def _with_class(labels: Any, task: TaskSection, units: list[Any]) -> dict[str, int]:
+    """Samples that hold each class, where a sample may hold several: labels, pixels, tags."""
+    names = [str(label) for label in task.labels]
+    marks = task.type == "multilabel_classification" and labels.dtype != object and labels.ndim == 2
+    found: set[tuple[str, Any]] = set()
+    for row, unit in zip(labels, units, strict=True):
+        values = row.nonzero()[0].tolist() if marks else set(row.reshape(-1).tolist())
+        inside = {names[v] if isinstance(v, int) and 0 <= v < len(names) else str(v) for v in values}
+        found |= {(name, unit) for name in inside}
+    if task.type == "token_classification":  # B-CITY and I-CITY are one kind of entity
+        found = {(name.partition("-")[2], unit) for name, unit in found}
+        names = list(dict.fromkeys(name.partition("-")[2] for name in names if "-" in name))
+    held = Counter(name for name, _ in found)
+    return {f"class={name}": held[name] for name in names or sorted(held)}
 
 
 def _distinct(values: list[Any], units: list[Any]) -> Counter[str]:
