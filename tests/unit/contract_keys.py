@@ -86,6 +86,13 @@ _TWO = {
     "data": {"evaluation": {"path": "test.npz", "label": "site"}, "inputs": {"x": "x"}},
     "task": {"type": "classification", "labels": [0, 1]},
 }
+_BOXES: dict[str, Any] = {
+    "model": {"name": "another", "factory": "rules:boxes", "inputs": {"x": {}}},
+    "data": {"evaluation": {"path": "test.npz", "label": "found"}, "inputs": {"x": "x"}},
+    "task": {"type": "detection", "labels": ["a", "b"], "boxes": {"scores": "sure", "labels": "first"}},
+    "gates": {},
+    "stages": {"production": {"branch": "main"}},
+}
 _AHEAD: dict[str, Any] = {
     "model": _FUNCTION["model"],
     "task": {"type": "forecasting", "output": "scores", "history": "x", "quantiles": [0.1, 0.5, 0.9]},
@@ -213,6 +220,10 @@ EXAMPLES = {
     "task.labels": Example([0, 1, 2], [2, 1, 0]),
     "task.output": Example("scores", "next", _FUNCTION),
     "task.positive": Example(0, 1, _TWO),
+    "task.boxes.scores": Example("sure", "unsure", _BOXES),
+    "task.boxes.labels": Example("first", "second", _BOXES),
+    "task.boxes.form": Example("xyxy", "xywh", _BOXES),
+    "task.boxes.label_form": Example("xyxy", "xywh", _BOXES),
     "task.history": Example("x", None, _AHEAD),
     "task.season": Example(1, 2, _AHEAD),
     "task.quantiles": Example([0.1, 0.5, 0.9], [0.2, 0.5, 0.8], _AHEAD),

@@ -134,6 +134,15 @@ def other():
 def two():
     return lambda inputs: {"scores": inputs["x"][:, :2]}
 
+def boxes():
+    return lambda inputs: {
+        "boxes": np.tile(np.float32([[1, 1, 4, 4], [2, 2, 7, 9]]), (len(inputs["x"]), 1, 1)),
+        "sure": np.tile(np.float32([0.9, 0.1]), (len(inputs["x"]), 1)),
+        "unsure": np.tile(np.float32([0.1, 0.9]), (len(inputs["x"]), 1)),
+        "first": np.zeros((len(inputs["x"]), 2)),
+        "second": np.ones((len(inputs["x"]), 2)),
+    }
+
 
 def halved(model, out):
     out.write_bytes(model.read_bytes())
@@ -152,6 +161,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     labels = np.arange(ROWS) % 3
     x = (np.eye(6)[labels] * 3 + np.random.default_rng(0).normal(size=(ROWS, 6)) / 9).astype(np.float32)
     columns = {"label": labels, "y": labels[::-1], "site": labels // 2, "user": labels, "z": -x}
+    columns["found"] = np.tile(np.float32([1, 1, 4, 4, 0]), (ROWS, 1, 1))
     np.savez(root / "test.npz", x=x, **columns)
     np.savez(root / "calibration.npz", x=x[::-1], **columns)
     np.savez(root / "golden.npz", x=x[:2], expected_scores=x[:2, :3] * 1.5 + 1e-3)

@@ -67,7 +67,7 @@ class Rows:
             inputs=inputs,
             slices=slices,
             group=group,
-            labels=task.labels if task and task.labels else None,
+            labels=task.labels if task and task.labels and task.type != "detection" else None,
             preprocess=preprocess,
             format=chosen.format,
             asked=self._asked(),
@@ -180,6 +180,7 @@ class Rows:
             UsageError: the contract names no task.
         """
         from gradatim.code.apart import Apart
+        from gradatim.metrics.boxes import BoxOutputs
         from gradatim.metrics.task import Task
 
         task = self.contract.parts.task
@@ -193,6 +194,7 @@ class Rows:
                 own = {name: Apart(said.function, root) for name, said in task.metrics.items()}
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
         taken = {**dict(task), "labels": task.labels or None, "called": called or {}}
+        taken["boxes"] = BoxOutputs(**dict(task.boxes))
         taken |= {"samples": task.generation.samples, "cut_off": task.generation.cut_off}
         if judge:  # both errors are measured by the same season
             taken |= {"season": judge.season, "history": task.history or judge.history}

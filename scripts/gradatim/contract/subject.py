@@ -31,6 +31,7 @@ from gradatim.contract.values import (
     Texts,
     shorthand,
 )
+from gradatim.metrics.boxes import Form
 from gradatim.metrics.catalogue import Metric, own_metrics
 from gradatim.metrics.scorers.table import Scoring
 
@@ -235,6 +236,19 @@ class MetricSection(Section):
     )
 
 
+class BoxesSection(Section):
+    """How a detection model says its boxes, and the data theirs."""
+
+    scores: Text | None = Field(None, description="Output of the boxes' scores; by its name when left out.")
+    labels: Text | None = Field(None, description="Output of their classes; by its name when left out.")
+    form: Form = Field(
+        "xyxy",
+        description="What four numbers of the model's boxes are: two corners, a corner and the size (`xywh`), or the centre and "
+        "the size.",
+    )
+    label_form: Form = Field("xyxy", description="The same of the boxes in the data; COCO's are `xywh`.")
+
+
 class TaskSection(Section):
     """What the model does, and so which metrics there are."""
 
@@ -253,6 +267,10 @@ class TaskSection(Section):
         default_factory=dict, description="Own metrics: `module:function(labels, predictions)`."
     )
     lower_is_better: Texts = Field((), description="Own metrics and scorers where less is better.")
+    boxes: BoxesSection = Field(
+        default_factory=BoxesSection,
+        description="`detection`: which outputs go with the boxes, and in what form these are.",
+    )
     history: Text | None = Field(
         None,
         description="`forecasting`: the input of the model that holds the values before the forecast, in the unit of the "

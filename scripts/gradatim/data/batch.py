@@ -60,9 +60,8 @@ class Batch:
             yield self.rows(slice(start, stop))
 
     def ragged(self) -> list[Array]:
-        """The columns, labels among them, whose rows differ in shape."""
-        columns = (*self.inputs.values(), self.labels)
-        return [values for values in columns if values is not None and is_ragged(values)]
+        """The inputs whose rows differ in shape; labels may, for what is called together need not be answered alike."""
+        return [values for values in self.inputs.values() if is_ragged(values)]
 
     def runs_of_equal_shape(self) -> Iterator[Batch]:
         """Consecutive rows that agree in shape, each run stacked."""
@@ -81,5 +80,6 @@ class Batch:
 
 
 def _stacked(values: Array) -> Array:
-    """Rows of one shape as one array."""
-    return np.stack(list(values)) if is_ragged(values) else values
+    """Rows of one shape as one array; labels may differ in it."""
+    alike = is_ragged(values) and len({value.shape for value in values}) == 1
+    return np.stack(list(values)) if alike else values

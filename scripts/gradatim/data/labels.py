@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.data.columns import Array, Kind, Where, is_ragged, typed
+from gradatim.data.columns import Array, Kind, Where, is_ragged, object_array, typed
 from gradatim.errors import InvalidInput
 
 IGNORED = -100
@@ -32,7 +32,7 @@ def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | 
         where.refuse(
             0, f"is {str(values[0])[:40]!r}; a label is an integer, a number, a text or a list of them."
         )
-    result = typed(values, kind, where)
+    result = typed(values, kind, where) if kind != "array" else _lists(values, where)
     if result.dtype == object and not is_ragged(result):
         result = np.array(result.tolist(), dtype=np.str_)
     if result.dtype.kind == "b":
@@ -44,6 +44,17 @@ def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | 
         for offset, row in enumerate(result) if is_ragged(result) else [(0, result)]:
             _refuse_outside(row, labels, Where(where.place, where.column, where.start + offset))
     return result
+
+
+def _lists(values: Array, where: Where) -> Array:
+    """Labels that are lists: a picture may hold nothing, and an item bear no label."""
+    empty = np.array([np.size(value) == 0 for value in values], np.bool_)
+    if not empty.any() or empty.all():
+        return typed(values, "array", where)
+    known = typed(values[~empty], "array", where)
+    nothing = np.zeros((0, *known[0].shape[1:]), known[0].dtype)
+    rest = iter(known)
+    return object_array(nothing if lacks else next(rest) for lacks in empty)
 
 
 def _refuse_outside(values: Array, labels: Sequence[str | int], where: Where) -> None:

@@ -17,6 +17,7 @@ TASKS = (
     "multilabel_classification",
     "token_classification",
     "segmentation",
+    "detection",
     "regression",
     "forecasting",
     "ranking",
@@ -137,6 +138,20 @@ _SEGMENTATION = _table(
     Metric("accuracy", "share of pixels with the right class", True),
 )
 
+_DETECTION = _table(
+    Metric(
+        "map",
+        "average precision of boxes, mean over overlaps from 50 to 95 % (and over the classes in the data)",
+        True,
+        by_class=True,
+    ),
+    Metric("map_50", "the same, at an overlap of 50 %", True, by_class=True),
+    Metric("map_75", "the same, at an overlap of 75 %", True, by_class=True),
+    Metric("map_small", "as `map`, of boxes up to 32 x 32 pixels", True, by_class=True),
+    Metric("map_medium", "as `map`, of boxes from 32 x 32 to 96 x 96 pixels", True, by_class=True),
+    Metric("map_large", "as `map`, of boxes from 96 x 96 pixels on", True, by_class=True),
+)
+
 _REGRESSION = _table(
     Metric("mae", "mean absolute error, in the unit of the target", False, fraction=False),
     Metric("rmse", "root of the mean squared error, in the unit of the target", False, fraction=False),
@@ -187,6 +202,7 @@ _BY_TASK = {
     "multilabel_classification": _MULTILABEL,
     "token_classification": _TOKEN_CLASSIFICATION,
     "segmentation": _SEGMENTATION,
+    "detection": _DETECTION,
     "regression": _REGRESSION,
     "forecasting": _FORECASTING,
     "ranking": _RANKING,

@@ -83,6 +83,8 @@ def evaluate_beside(
     if mine is None or theirs is None or predictions.labels is None or mine == theirs:
         baseline = Evaluation(base_task, base_predictions)
         return Evaluation(task, predictions, baseline), baseline
+    if task.type == "detection":
+        return _beside_on_shared_classes(task, predictions, base_task, base_predictions, mine, theirs)
     names, others = [str(label) for label in mine], [str(label) for label in theirs]
     truth = _by_name(task, predictions.labels, mine)
     rows = np.flatnonzero(_known(truth, np.isin(names, others)))
@@ -144,6 +146,41 @@ def _beside_on_shared_labels(
     baseline = Evaluation(replace(base_task, over=theirs), replace(base_predictions, labels=sets))
     shared = Evaluation(replace(task, over=over), replace(predictions, labels=sets), baseline)
     return Evaluation(task, predictions, common=shared), baseline
+
+
+def _beside_on_shared_classes(
+    task: Task,
+    predictions: Predictions,
+    base_task: Task,
+    base_predictions: Predictions,
+    mine: tuple[Label, ...],
+    theirs: tuple[Label, ...],
+) -> tuple[Evaluation, Evaluation]:
+    """Two models that find boxes: in every picture, of the classes that both know."""
+    assert predictions.labels is not None  # noqa: S101 (evaluate_beside() looked)
+    names, others = [str(label) for label in mine], [str(label) for label in theirs]
+    own = np.array([place if name in others else -1 for place, name in enumerate(names)])
+    known = np.array([names.index(name) if name in names else -1 for name in others])
+    if (own < 0).all():
+        raise InvalidInput(
+            "The baseline and the candidate know no class in common, so nothing can be compared."
+        )
+    truth = _of_other_classes(predictions.labels, own)
+    found = {name: _of_other_classes(column, own) for name, column in predictions.outputs.items()}
+    found_before = {name: _of_other_classes(c, known) for name, c in base_predictions.outputs.items()}
+    baseline = Evaluation(
+        replace(base_task, labels=mine), replace(base_predictions, outputs=found_before, labels=truth)
+    )
+    shared = Evaluation(task, replace(predictions, outputs=found, labels=truth), baseline)
+    return Evaluation(task, predictions, common=shared), baseline
+
+
+def _of_other_classes(boxes: Column, places: NDArray[np.int64]) -> Column:
+    """Boxes whose classes, their last number, stand elsewhere in another list; -1 where it has them not."""
+    values = np.array(boxes.values)
+    there = (values[..., -1] >= 0) & (values[..., -1] < places.shape[0])
+    values[..., -1] = np.where(there, places[np.where(there, values[..., -1], 0).astype(np.int64)], -1)
+    return replace(boxes, values=values)
 
 
 def _sets_of_names(truth: Column, labels: tuple[Label, ...], kept: Container[str]) -> Column:

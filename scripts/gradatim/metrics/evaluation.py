@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics.classification import ClassificationScorer
+from gradatim.metrics.detection import DetectionScorer
 from gradatim.metrics.embedding import EmbeddingScorer
 from gradatim.metrics.forecasting import ForecastingScorer
 from gradatim.metrics.generation import GenerationScorer
@@ -58,6 +59,7 @@ _SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
     "multilabel_classification": MultilabelScorer,
     "token_classification": TokenScorer,
     "segmentation": SegmentationScorer,
+    "detection": DetectionScorer,
     "regression": RegressionScorer,
     "forecasting": ForecastingScorer,
     "ranking": RankingScorer,

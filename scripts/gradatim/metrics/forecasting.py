@@ -130,9 +130,7 @@ class ForecastingScorer:
         if metric == "rmse":
             return root_mean_square(squares, units)
         if metric == "smape":
-            return mean_samples(
-                metric, relative, units, False, low_limit=0.0, high_limit=2.0, effect=None, reach=None
-            )
+            return _mean(metric, relative, units, high_limit=2.0)
         return mean_samples(metric, pinball if metric == "pinball" else errors, units, False, low_limit=0.0)
 
     def _lacks(self, metric: str) -> str | None:
@@ -154,5 +152,18 @@ class ForecastingScorer:
             return absent("mase", False, f"no history in `{self._history}` changes from season to season")
         codes = None if units.codes is None else units.codes[kept]
         local = Units.of(codes, int(kept.sum()))
-        found = mean_samples("mase", errors[kept] / scale[kept], local, False, low_limit=0.0)
-        return replace(found, units=local)
+        return replace(_mean("mase", errors[kept] / scale[kept], local), units=local)
+
+
+def _mean(metric: str, values: Floats, units: Units, **more: float) -> MetricSamples:
+    """A mean of errors that each item measures by its own size, so that no single one carries it."""
+    effect = float(values.max())
+    return mean_samples(
+        metric,
+        values,
+        units,
+        False,
+        low_limit=0.0,
+        jackknifed=True,
+        **{**more, "effect": effect, "reach": None},
+    )

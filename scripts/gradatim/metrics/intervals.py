@@ -76,26 +76,44 @@ def mean_bounds(values: NDArray[np.float64], alpha: float, effect: float = 0.0) 
     return centre - half, centre + half
 
 
-def share_bounds(value: float, influence: NDArray[np.float64], alpha: float) -> tuple[float, float] | None:
+def share_bounds(
+    value: float, influence: NDArray[np.float64], alpha: float, beside: float = 0.0
+) -> tuple[float, float] | None:
     """Bounds of a share that is no count: t on the scale of its log odds, which lean to the side where there is more room.
+
+    ``beside`` is a standard error that comes on top of the units' own.
 
     The degrees of freedom are those of a variance whose squares vary as these do (Satterthwaite [1]_), so that a class that
     few units hold is not taken for one that all do. None when nothing varies, or at either end.
 
     .. [1] Satterthwaite (1946), Biometrics Bulletin 2(6).
     """
-    n = influence.shape[0]
-    if n < 2 or not 0 < value < 1:
+    half = _half_of_leaning(influence, alpha, beside)
+    if half is None or not 0 < value < 1:
         return None
+    half /= value * (1 - value)
+    odds = math.log(value / (1 - value))
+    return 1 / (1 + math.exp(min(700.0, half - odds))), 1 / (1 + math.exp(max(-700.0, -half - odds)))
+
+
+def positive_bounds(value: float, influence: NDArray[np.float64], alpha: float) -> tuple[float, float] | None:
+    """Bounds of a mean of positive numbers, a few of which are large: the same on the scale of its logarithm."""
+    half = _half_of_leaning(influence, alpha)
+    if half is None or not value > 0:
+        return None
+    return value * math.exp(-half / value), value * math.exp(min(700.0, half / value))
+
+
+def _half_of_leaning(influence: NDArray[np.float64], alpha: float, beside: float = 0.0) -> float | None:
+    """Half of a t interval with the degrees of freedom that the influence leaves; None where nothing varies."""
+    n = influence.shape[0]
     squares = influence**2
-    error = math.sqrt(float(squares.mean()) / (n - 1))
+    error = math.sqrt(float(squares.mean()) / (n - 1)) if n > 1 else 0.0
     if not error > 1e-12:
         return None
     lean = float((squares**2).mean() / squares.mean() ** 2) - 1
     df = min(n - 1.0, max(1.0, 2 * n / lean if lean > 0 else n))
-    half = student(df, alpha) * error / (value * (1 - value))
-    odds = math.log(value / (1 - value))
-    return 1 / (1 + math.exp(min(700.0, half - odds))), 1 / (1 + math.exp(max(-700.0, -half - odds)))
+    return student(df, alpha) * math.hypot(error, beside)
 
 
 def unseen(n: int, alpha: float) -> float:

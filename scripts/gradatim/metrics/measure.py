@@ -24,7 +24,7 @@ ALPHA = 0.025
 """Each end of a measurement's interval: together a two-sided 95 % interval."""
 
 
-_OF_A_CLASS = ("precision", "recall", "f1", "miou", "dice")
+_OF_A_CLASS = ("precision", "recall", "f1", "miou", "dice", "map")
 """What is measured of each class, where the task has it."""
 
 _MOST = 5

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.metrics.boxes import detections
 from gradatim.metrics.columns import Array, pieces
 from gradatim.metrics.task import Task
 
@@ -71,7 +72,7 @@ def reduce_batch(
     """What of a batch's outputs must be kept to score it, so that predictions stay small.
 
     Classification and regression keep the chosen output as it is. Token classification keeps the best tag of
-    each token, segmentation the best class of each pixel. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
+    each token, segmentation the best class of each pixel, detection the boxes of each picture. Embeddings with a token axis are averaged over it, weighted by the input ``attention_mask``
     where there is one. A map (a number for each pixel) is laid flat, so that items may differ in size. Language
     models keep each item's summed negative log-likelihood and its number of scored tokens; a forecast
     the change from season to season in its history; of generated text its scores are kept beside it. What own metrics name is kept as it is, under names of its own.
@@ -96,6 +97,9 @@ def reduce_batch(
 def _kept_for_the_task(
     task: Task, outputs: Mapping[str, Array], inputs: Mapping[str, Array], labels: Any
 ) -> dict[str, Any]:
+    if task.type == "detection":
+        items = np.shape(next(iter(inputs.values())))[0] if labels is None else len(labels)
+        return dict([detections(outputs, task.output, task.boxes, items)])
     if len(outputs) == 1 and task.output is None:
         (name,) = outputs
     else:

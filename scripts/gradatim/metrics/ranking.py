@@ -134,7 +134,9 @@ class RankingScorer:
             values = (
                 lists.ndcg(int(depth)) if kind == "ndcg" else 1 / lists.first if kind == "mrr" else lists.ap
             )
-            found = mean_samples(metric, np.asarray(values, np.float64), local, True, **SHARE)
+            found = mean_samples(
+                metric, np.asarray(values, np.float64), local, True, jackknifed=True, **SHARE
+            )
         return replace(found, units=local)
 
 

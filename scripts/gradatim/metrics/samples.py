@@ -146,7 +146,9 @@ class MetricSamples:
         spoiled: the value if a share of the rows were answered blindly; where the range has no end.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
-        jackknifed: whether the influence is what leaving a unit out changes, of shares that have ends: its spread tells.
+        jackknifed: whether the influence is what leaving a unit out changes, of shares or of positive numbers:
+            its spread tells.
+        flattery: by how much few samples let the value look better than many would.
         by_row: what each row adds, in any unit, where rows share a unit: tells how far they go together.
         units: which rows share one.
         positives: for F1, the true positives' total that it rests on.
@@ -174,6 +176,7 @@ class MetricSamples:
     spoiled: Callable[[float], float] | None = None
     counted: bool = False
     jackknifed: bool = False
+    flattery: float = 0.0
     by_row: Floats | None = None
     units: Units | None = None
     positives: int | None = None
@@ -199,7 +202,9 @@ class MetricSamples:
         kinds = self.units is not None and self.units.kinds
         effect = (self.worth(self.effect) or 0.0) if self.counted or kinds else 0.0
         if self.jackknifed and self.influence is not None:
-            return intervals.share_bounds(value, self.influence, alpha) or self._bounds_without_spread(alpha)
+            return self._bounds_of_jackknife(value, self.influence, alpha) or self._bounds_without_spread(
+                alpha
+            )
         by_unit = self.linearised() if self.tailed else self.influence
         if by_unit is not None and self.units is not None:
             apart = self.units.apart(by_unit)
@@ -224,6 +229,15 @@ class MetricSamples:
         return intervals.bootstrap_bounds(value, draws, self.n, effect, alpha) or self._bounds_without_spread(
             alpha
         )
+
+    def _bounds_of_jackknife(
+        self, value: float, influence: Floats, alpha: float
+    ) -> tuple[float, float] | None:
+        if self.high_limit > 1:
+            return intervals.positive_bounds(value, influence, alpha)
+        centre = max(value - self.flattery, value / 10)
+        found = intervals.share_bounds(centre, influence, alpha, self.flattery / 2)
+        return None if found is None else (found[0], max(found[1], value))
 
     @property
     def tailed(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics import catalogue
+from gradatim.metrics.boxes import BoxOutputs
 from gradatim.metrics.scorers.table import Scoring
 
 Label = str | int
@@ -39,6 +40,7 @@ class Task:
         over: the labels that means over classes go over, where a model is compared with one that knows others; None
             takes every label there is.
         called: what the candidate calls labels of the release that it would replace, by the name there.
+        boxes: detection: how boxes are said.
         history: forecasting: the input that holds the values before the forecast.
         season: forecasting: steps after which values come again.
         quantiles: forecasting: the levels of the model's quantiles, in their order; empty for a point forecast.
@@ -54,6 +56,7 @@ class Task:
     seen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
     neighbours: tuple[int, ...] = (10,)
+    boxes: BoxOutputs = field(default_factory=BoxOutputs)
     history: str | None = None
     season: int = 1
     quantiles: tuple[float, ...] = ()

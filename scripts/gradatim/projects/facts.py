@@ -18,7 +18,7 @@ from gradatim.signature import Signature, TensorSpec
 LABELS = (
     "label", "labels", "target", "targets", "y", "class", "category", "y_test", "y_true", "species", "sentiment", "intent",
     "answer", "truth", "ground_truth", "gold", "tags", "ner_tags", "mask", "masks", "segmentation", "segmentation_mask", "seg",
-    "future", "horizon",
+    "future", "horizon", "boxes", "bboxes", "objects",
 )  # fmt: skip
 """Names that a label column goes by, the surest first."""
 

@@ -48,6 +48,8 @@ def recognise(
     labels = None if facts is None or facts.labels is None else _squeezed(facts.labels)
     asked = None if seen is None or seen.labels is None else _squeezed(seen.labels)
     readings: list[Reading] = []
+    if labels is not None:
+        readings += _boxes(labels, outputs, names)
     known = seen.signature if seen is not None else signature
     if labels is not None and facts is not None and known is not None:
         readings += _forecasts(facts, labels, outputs, known)
@@ -97,6 +99,24 @@ def _forecasts(
         if output.floats and labels.dtype.kind == "f" and output.width in (labels[0].size, None):
             why = f"`{history}` holds what came before" if history else "the rows belong to series"
             yield Reading(TaskGuess("forecasting", output=output.stated, history=history), why)
+
+
+def _boxes(
+    labels: NDArray[Any], outputs: Sequence[OutputFacts], names: Sequence[tuple[str, ...]]
+) -> Iterator[Reading]:
+    """Five numbers for each box of a picture, beside an output whose last axis holds four or six."""
+    rows = [np.asarray(each) for each in labels if np.size(each)]
+    if not rows or any(each.ndim != 2 or each.shape[1] != 5 or each.dtype.kind not in "iuf" for each in rows):
+        return
+    classes = np.unique(np.concatenate([each[:, 4] for each in rows]))
+    of_four = [each for each in outputs if each.shape and each.shape[-1] in (4, 6)]
+    if (classes != np.rint(classes)).any() or not of_four:
+        return
+    boxes = next((each for each in of_four if each.called(("box", "det"))), of_four[0])
+    listed = next((each for each in names if len(each) > classes.max()), tuple(range(int(classes.max()) + 1)))
+    yield Reading(
+        TaskGuess("detection", tuple(listed), boxes.stated), "each picture has boxes, and their classes"
+    )
 
 
 def _of_many_labels(

@@ -57,6 +57,8 @@ def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]
         return {"f1": {"not_worse_than": "baseline", "by": margin}}
     if kind == "multilabel_classification" and margin:
         return {"f1_micro": {"not_worse_than": "baseline", "by": margin}}
+    if kind == "detection" and margin:
+        return {"map_50": {"not_worse_than": "baseline", "by": margin}}
     if kind == "segmentation" and margin:
         return {"miou": {"not_worse_than": "baseline", "by": margin}}
     if kind == "forecasting":

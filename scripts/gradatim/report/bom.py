@@ -26,6 +26,7 @@ _SUPERVISED = (
     "multilabel_classification",
     "token_classification",
     "segmentation",
+    "detection",
     "regression",
     "forecasting",
     "ranking",

@@ -43,6 +43,7 @@ _PIPELINES = {
 _PIPELINES_OF_TASK = {
     "token_classification": "token-classification",
     "segmentation": "image-segmentation",
+    "detection": "object-detection",
     "forecasting": "time-series-forecasting",
     "embedding": "feature-extraction",
     "language_modelling": "text-generation",

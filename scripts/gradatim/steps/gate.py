@@ -178,7 +178,8 @@ def _with_class(labels: Any, task: TaskSection, units: list[Any]) -> dict[str, i
     marks = task.type == "multilabel_classification" and labels.dtype != object and labels.ndim == 2
     found: set[tuple[str, Any]] = set()
     for row, unit in zip(labels, units, strict=True):
-        values = row.nonzero()[0].tolist() if marks else set(row.reshape(-1).tolist())
+        of = row[..., -1].astype(int) if task.type == "detection" and row.size else row
+        values = of.nonzero()[0].tolist() if marks else set(of.reshape(-1).tolist())
         inside = {names[v] if isinstance(v, int) and 0 <= v < len(names) else str(v) for v in values}
         found |= {(name, unit) for name in inside}
     if task.type == "token_classification":  # B-CITY and I-CITY are one kind of entity
