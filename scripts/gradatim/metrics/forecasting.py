@@ -157,13 +157,7 @@ class ForecastingScorer:
 
 def _mean(metric: str, values: Floats, units: Units, **more: float) -> MetricSamples:
     """A mean of errors that each item measures by its own size, so that no single one carries it."""
-    effect = float(values.max())
-    return mean_samples(
-        metric,
-        values,
-        units,
-        False,
-        low_limit=0.0,
-        jackknifed=True,
-        **{**more, "effect": effect, "reach": None},
-    )
+    ends = {"low_limit": 0.0, "effect": None, "reach": None, **more}
+    found = mean_samples(metric, values, units, False, jackknifed=True, **ends)
+    assert found.influence is not None  # noqa: S101 (there are values)
+    return replace(found, by_row=None, effect=float(np.abs(found.influence).max()))

@@ -76,32 +76,31 @@ def mean_bounds(values: NDArray[np.float64], alpha: float, effect: float = 0.0) 
     return centre - half, centre + half
 
 
-def share_bounds(
-    value: float, influence: NDArray[np.float64], alpha: float, beside: float = 0.0
+def jackknife_bounds(
+    value: float, influence: NDArray[np.float64], alpha: float, highest: float, flattery: float = 0.0
 ) -> tuple[float, float] | None:
-    """Bounds of a share that is no count: t on the scale of its log odds, which lean to the side where there is more room.
-
-    ``beside`` is a standard error that comes on top of the units' own.
+    """t bounds on the scale of the log odds of a share that is no count, or of the logarithm of a mean of positive numbers:
+    they lean to the side where there is more room.
 
     The degrees of freedom are those of a variance whose squares vary as these do (Satterthwaite [1]_), so that a class that
     few units hold is not taken for one that all do. None when nothing varies, or at either end.
 
+    Args:
+        highest: the end of its range; beyond 1 it is no share.
+        flattery: by how much few samples let it look better than many would, known to a half of it.
+
     .. [1] Satterthwaite (1946), Biometrics Bulletin 2(6).
     """
-    half = _half_of_leaning(influence, alpha, beside)
-    if half is None or not 0 < value < 1:
+    share = highest <= 1
+    centre = max(value - flattery, value / 10)
+    half = _half_of_leaning(influence, alpha, flattery / 2)
+    if half is None or not centre > 0 or (share and not centre < 1):
         return None
-    half /= value * (1 - value)
-    odds = math.log(value / (1 - value))
-    return 1 / (1 + math.exp(min(700.0, half - odds))), 1 / (1 + math.exp(max(-700.0, -half - odds)))
-
-
-def positive_bounds(value: float, influence: NDArray[np.float64], alpha: float) -> tuple[float, float] | None:
-    """Bounds of a mean of positive numbers, a few of which are large: the same on the scale of its logarithm."""
-    half = _half_of_leaning(influence, alpha)
-    if half is None or not value > 0:
-        return None
-    return value * math.exp(-half / value), value * math.exp(min(700.0, half / value))
+    if not share:
+        return centre * math.exp(-half / centre), centre * math.exp(min(700.0, half / centre))
+    half, odds = half / (centre * (1 - centre)), math.log(centre / (1 - centre))
+    low, high = (1 / (1 + math.exp(max(-700.0, min(700.0, end)))) for end in (half - odds, -half - odds))
+    return low, max(high, value)
 
 
 def _half_of_leaning(influence: NDArray[np.float64], alpha: float, beside: float = 0.0) -> float | None:

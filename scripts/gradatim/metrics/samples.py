@@ -202,9 +202,9 @@ class MetricSamples:
         kinds = self.units is not None and self.units.kinds
         effect = (self.worth(self.effect) or 0.0) if self.counted or kinds else 0.0
         if self.jackknifed and self.influence is not None:
-            return self._bounds_of_jackknife(value, self.influence, alpha) or self._bounds_without_spread(
-                alpha
-            )
+            ends = self.high_limit, self.flattery
+            found = intervals.jackknife_bounds(value, self.influence, alpha, *ends)
+            return found or self._bounds_without_spread(alpha)
         by_unit = self.linearised() if self.tailed else self.influence
         if by_unit is not None and self.units is not None:
             apart = self.units.apart(by_unit)
@@ -229,15 +229,6 @@ class MetricSamples:
         return intervals.bootstrap_bounds(value, draws, self.n, effect, alpha) or self._bounds_without_spread(
             alpha
         )
-
-    def _bounds_of_jackknife(
-        self, value: float, influence: Floats, alpha: float
-    ) -> tuple[float, float] | None:
-        if self.high_limit > 1:
-            return intervals.positive_bounds(value, influence, alpha)
-        centre = max(value - self.flattery, value / 10)
-        found = intervals.share_bounds(centre, influence, alpha, self.flattery / 2)
-        return None if found is None else (found[0], max(found[1], value))
 
     @property
     def tailed(self) -> bool:
