@@ -76,11 +76,10 @@ class GateProject:
         """A model of other bytes; of the same answers, or ``turned`` of the class after each."""
         write_model(self.root / "model.onnx", "new", shift, turned=turned)
 
-    def announce(self, version: str) -> None:
-        """Release the candidate with the evidence of its evaluation and its golden answers, as the tag step does."""
+    def announce(self, version: str, *steps: str) -> None:
+        """Release the candidate with the evidence of its evaluation (and what else is named) and its golden answers, as tag does."""
         release = self.release()
-        evaluated = release.workspace.statement("evaluate")
-        assert evaluated is not None
+        statements = [release.workspace.statement(step) for step in ("evaluate", *steps)]
         golden = release.workspace.folder / "golden.npz"
         commit_file(self.root, "notes.md", f"{version}\n".encode())
         commit = release.repository.head()
@@ -88,7 +87,7 @@ class GateProject:
         files = assemble(
             manifest,
             self.root,
-            Bundle((evaluated,)),
+            Bundle(tuple(statement for statement in statements if statement is not None)),
             tag=version,
             version=version,
             stage="production",

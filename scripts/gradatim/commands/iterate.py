@@ -158,18 +158,14 @@ def _day(text: str) -> int:
 
 def _evidence(view: RegistryView) -> Mapping[str, Bundle]:
     """The evidence of each version, oldest first; of versions with the same bytes, of the highest."""
-    from gradatim.evidence.release_record import EVIDENCE_FILE
     from gradatim.evidence.statement import Bundle
-    from gradatim.registry.history import LEDGER
+    from gradatim.registry.ledger import versions_kept
 
-    releases = [r for r in view.registry.model(view.model).releases if r.manifest is not None]
-    releases.sort(key=lambda release: release.version)
-    names = [f"{LEDGER}{r.manifest}:{r.version}/{EVIDENCE_FILE}" for r in releases]
-    found: dict[str | None, tuple[str, Bundle]] = {}
-    for release, name, data in zip(releases, names, view.repository.read_objects(names), strict=True):
-        if data is not None:
-            found.pop(release.manifest, None)
-            found[release.manifest] = str(release), Bundle.from_bytes(data, name)
+    found: dict[str, tuple[str, Bundle]] = {}
+    releases = sorted(view.registry.model(view.model).releases, key=lambda release: release.version)
+    for version, manifest, statements in versions_kept(view.repository, releases):
+        found.pop(manifest, None)
+        found[manifest] = version, Bundle(tuple(statements))
     return dict(list(found.values())[-_VERSIONS:])
 
 

@@ -17,6 +17,7 @@ from gradatim.evidence.trend import Trend, trends
 from gradatim.evidence.trial import Trial
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import Verdict
+from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.diagnostics import CalibrationBin, Overlap
@@ -109,9 +110,7 @@ def collect(
         checks=checks,
         worse=tested.robustness.worse if tested else (),
         inspection=_inspection(inspected.inspection, candidate, variant) if inspected else None,
-        lineage=_lineage(
-            candidate, found, variant, inspected, f"{beside} ({digest[:12]})" if beside and digest else None
-        ),
+        lineage=_lineage(candidate, found, variant, inspected, (beside, digest)),
         data=tuple(_data(candidate, evaluated)),
         card=_card(candidate),
         flipped=evaluated.flipped if evaluated else (),
@@ -338,15 +337,16 @@ def _lineage(
     found: Mapping[str, Statement],
     chosen: str | None,
     inspected: Inspected | None,
-    previous: str | None,
+    beside: tuple[str | None, str | None],
 ) -> Provenance:
+    baseline, digest = beside
     environment = _environment(found)
     packages = _packages(found)
     manifest = next((s.subjects[chosen] for s in found.values() if chosen and chosen in s.subjects), None)
     return Provenance(
         commit=environment.get("commit"),
         branch=environment.get("branch"),
-        previous=previous,
+        previous=f"{baseline} ({digest[:12]})" if baseline and digest else None,
         manifest=manifest,
         contract=sha256_bytes(candidate.contract.text.encode()),
         seed=candidate.contract.parts.test.seed,
@@ -362,7 +362,15 @@ def _lineage(
         },
         evidence={step: sha256_bytes(statement.to_bytes()) for step, statement in found.items()},
         training=inspected.lineage if inspected else None,
+        training_before=_trained_before(candidate, digest) if inspected and inspected.lineage else None,
     )
+
+
+def _trained_before(candidate: Candidate, digest: str | None) -> Training | None:
+    """What training recorded of the release with this manifest, where its evidence is here."""
+    kept = [statements for _, manifest, statements in candidate.versions(_VERSIONS) if manifest == digest]
+    inspected = [Inspected.if_any(one) for statements in kept for one in statements if one.step == "inspect"]
+    return next((found.lineage for found in inspected if found is not None), None)
 
 
 def _packages(found: Mapping[str, Statement]) -> dict[str, str]:

@@ -122,6 +122,7 @@ def _tables(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
         "slice_rows": _slices(report),
         "slices_before": any(item.baseline is not None for item in report.slices),
         "slices_gated": any(item.threshold is not None for item in report.slices),
+        "training": [name for name in pictures if name.startswith("training-")],
         "curves": [name for name in pictures if name.startswith("robustness-")][:CURVES],
         "curves_before": any(p.baseline is not None for curve in report.robustness for p in curve.points),
         "curves_gated": any(curve.threshold is not None for curve in report.robustness),

@@ -226,6 +226,7 @@ class Provenance:
         environment: ``python``, ``onnxruntime``, ``machine``, ... to what was found.
         evidence: step to digest of its statement.
         training: what training recorded of the weights, where it left a record.
+        training_before: the same of the release that it would replace, as its evidence holds it.
     """
 
     commit: str | None = None
@@ -238,6 +239,7 @@ class Provenance:
     environment: Mapping[str, str] = field(default_factory=dict)
     evidence: Mapping[str, str] = field(default_factory=dict)
     training: Training | None = None
+    training_before: Training | None = None
 
 
 @dataclass(frozen=True)
