@@ -290,6 +290,7 @@ EXAMPLES = {
         False, True, _on("recall", not_worse_than="baseline", by="1%", slices="every class")
     ),
     "gates.*.severity": Example(1, 2, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
+    "gates.*.sequential": Example(False, True, _on("accuracy", at_least="80%")),
     "gates.*.strict": Example(False, True, {**_on("robustness[feature_noise]", at_least="50%"), **_ROBUST}),
     "gates.*.because": Example("harder pictures", "older cameras", _on("accuracy", at_least="70%")),
     "stages.*.because": Example("few samples", "old samples"),

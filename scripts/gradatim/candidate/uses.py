@@ -46,9 +46,13 @@ def reuse_of(candidate: Candidate, evaluate: Statement | None) -> Reuse | None:
     Args:
         evaluate: the evidence of the evaluation.
     """
-    planned = candidate.contract.parts.data.uses
     evaluated = Evaluated.if_any(evaluate)
-    use = evaluated.uses if evaluated else None
+    return reuse_counted(candidate, evaluated.uses if evaluated else None)
+
+
+def reuse_counted(candidate: Candidate, use: CountedUse | None) -> Reuse | None:
+    """What a count means for the gates; None when the contract does not say how long the data must last."""
+    planned = candidate.contract.parts.data.uses
     if planned is None or use is None:
         return None
     if use.number is None:

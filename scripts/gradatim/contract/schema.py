@@ -180,6 +180,11 @@ class GateSection(CanaryGate):
     strict: bool = Field(
         False, description="For `robustness`: bounds that hold at any sample size (Maurer-Pontil)."
     )
+    sequential: bool = Field(
+        False,
+        description="Bounds that hold at every look, for a mean over rows: evaluation stops as soon as every gate on rows is decided, "
+        "where all of them are sequential.",
+    )
     required: bool = Field(
         True, description="Whether a measurement that is missing for lack of a device fails."
     )

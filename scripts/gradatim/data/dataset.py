@@ -143,6 +143,19 @@ class Dataset:
             if only is not None and block.start + len(block) >= only.stop < len(self):
                 return
 
+    def picked(self, items: NDArray[np.int64], size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` of the rows at some places, int64 [k], rising.
+
+        Raises:
+            InvalidInput: as ``batches``.
+        """
+        for block in self._read(size):
+            here = np.flatnonzero(np.isin(block.items, items, assume_unique=True))
+            if here.shape[0]:
+                yield from map(self.prepare, self._cut(block.rows(here), size))
+            if block.items[-1] >= items[-1] and block.start + len(block) < len(self):
+                return
+
     def raw_batches(self, size: int) -> Iterator[Batch]:
         """Batches before preprocessing: raw columns by name; ``batches`` where there is none."""
         for block in self._read(size):

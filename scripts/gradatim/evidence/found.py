@@ -213,13 +213,14 @@ class Evaluated(Found):
     """evaluate: how every variant and the baseline answered.
 
     Attributes:
-        rows: of the evaluation data.
+        rows: of the evaluation data that were evaluated.
         labels: in the order of the confusion matrices.
         variants: by name, the baseline among them.
         weak_slices: where the preferred variant does worse than elsewhere.
         uses: None where the contract does not say how long the data must last.
         imported: where the answers came from, if not from the models themselves.
         flipped: prompts that the preferred variant and the baseline do not both answer rightly, as many as the contract shows.
+        offered: rows that there are, where sequential gates were decided before the last.
     """
 
     rows: int
@@ -229,6 +230,7 @@ class Evaluated(Found):
     uses: CountedUse | None = None
     imported: tuple[ImportedRun, ...] = ()
     flipped: tuple[FlippedAnswer, ...] = ()
+    offered: int | None = None
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ class Case:
         self_flips: how often the baseline disagrees with itself.
         reuse: the test set's ledger entry; None when its use is not budgeted.
         forms: among how many forms of the candidate, none of them proven yet, the one to release may be chosen.
+        offered: rows that there are, where the evaluation may have stopped before the last.
         noun: what an item is: ``samples``, ``images``, ``documents``.
         baseline_name: what the baseline is called in texts: ``v1.0.0``.
         waits: why what a GPU alone can measure may wait; None where it must be there.
@@ -99,9 +100,15 @@ class Case:
     self_flips: SelfFlips | None = None
     reuse: Reuse | None = None
     forms: int = 1
+    offered: int | None = None
     noun: str = "samples"
     baseline_name: str = "the baseline"
     waits: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the rows are as many as decided the gates, so that only bounds that hold at every look say anything."""
+        return self.offered is not None and self.candidate is not None and len(self.candidate) < self.offered
 
     def measurement(self, label: str, variant: str | None = None) -> Measurement | None:
         """The measurement of this name, ``recall[class=8]``, None when nobody took it.

@@ -134,6 +134,7 @@ class EvaluatedData:
         columns: what can be sliced by, and its values.
         rows: of the data; ``shared``: those whose label the baseline knows, where these are fewer.
         labels: that both know, where these are fewer.
+        offered: rows that there were, where evaluation stopped before the last.
     """
 
     type: str
@@ -142,6 +143,7 @@ class EvaluatedData:
     rows: int = 0
     shared: int | None = None
     labels: tuple[str, ...] = ()
+    offered: int | None = None
 
 
 @dataclass(frozen=True)

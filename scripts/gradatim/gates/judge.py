@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from gradatim.errors import InvalidInput
-from gradatim.gates import noninferiority, threshold
+from gradatim.gates import looks, noninferiority, threshold
 from gradatim.gates.case import Case
 from gradatim.gates.gate import Gate, chance, expand, settle
 from gradatim.gates.quality import samples_of, unmeasured
@@ -124,11 +124,27 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
             return timing(gate, case)
         if kind == "robustness":
             return robustness(gate, case)
+        if gate.rule.sequential or case.stopped:
+            return looks.judge(gate, case)
         if gate.rule.bound in ("not_worse", "keep"):
             return noninferiority.judge(gate, case)
         return threshold.judge(gate, case)
     except InvalidInput as error:
         return gate.result(Verdict.INVALID, str(error))
+
+
+def settled(rules: Iterable[Rule], case: Case) -> bool:
+    """Whether each gate on rows is decided for good: it passes, or is refuted also among so many gates (``_prove_failures``)."""
+    gates = [gate for rule in rules for gate in expand(rule, case) if isinstance(gate, Gate)]
+    for gate in gates:
+        verdict = _judge_one(gate, case).verdict
+        if verdict is Verdict.FAIL:
+            verdict = _judge_one(
+                replace(gate, alpha=gate.alpha * (1 - gate.alpha) / len(gates)), case
+            ).verdict
+        if verdict is Verdict.INCONCLUSIVE:
+            return False
+    return True
 
 
 def _first(gate: Gate, case: Case) -> GateResult:
@@ -138,7 +154,8 @@ def _first(gate: Gate, case: Case) -> GateResult:
         return gate.result(Verdict.PASS, "Nothing was released before; there is nothing to compare with.")
     if case.reuse is not None and case.reuse.refusal:
         return gate.result(Verdict.INCONCLUSIVE, f"{gate.name}: {case.reuse.refusal}")
-    found = threshold.judge(gate, replace(case, baseline_name="the original"))
+    judged = looks.judge if gate.rule.sequential or case.stopped else threshold.judge
+    found = judged(gate, replace(case, baseline_name="the original"))
     told = f"{found.text} Nothing was released before, so this is against the original, as it was before compression."
     return replace(found, text=told)
 

@@ -27,7 +27,7 @@ from gradatim.metrics.samples import MetricSamples
 
 def judge(gate: Gate, case: Case) -> GateResult:
     """Not worse than the baseline, or a share of its value kept."""
-    pair = _pair(gate, case)
+    pair = pair_of(gate, case)
     if isinstance(pair, GateResult):
         return pair
     new, old = pair
@@ -73,7 +73,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
 
 def veto_p(gate: Gate, case: Case) -> float | GateResult | None:
     """p-value of "no regression beyond the margin"; None where the samples do not tell, a verdict where there are none."""
-    pair = _pair(gate, case)
+    pair = pair_of(gate, case)
     if isinstance(pair, GateResult):
         return pair
     ratio, margin = terms(gate, pair[1].value or 0.0)
@@ -94,7 +94,8 @@ def better(gate: Gate, number: float) -> str:
     return f"{size} {'better' if number > 0 else 'worse'}"
 
 
-def _pair(gate: Gate, case: Case) -> tuple[MetricSamples, MetricSamples] | GateResult:
+def pair_of(gate: Gate, case: Case) -> tuple[MetricSamples, MetricSamples] | GateResult:
+    """The candidate's samples and the baseline's, of the same rows; a verdict where there are none."""
     if case.candidate is None:
         return unmeasured(gate)
     if case.baseline is None:

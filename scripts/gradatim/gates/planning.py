@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from gradatim.gates import exact, wording
+from gradatim.gates import betting, exact, wording
 from gradatim.gates.exact import POWER, POWER_QUANTILE
 from gradatim.gates.gate import wanted
 from gradatim.gates.latency import TAILS
@@ -89,6 +89,7 @@ def plan(
     noun: str = "samples",
     severities: Iterable[int] | None = None,
     rows: Mapping[str, int] | None = None,
+    takes_all: str | None = None,
 ) -> list[PlanRow]:
     """Plan every gate.
 
@@ -102,6 +103,7 @@ def plan(
         forms: among how many forms of the candidate one may be chosen: they share the error, as in the verdicts (Holm).
         severities: the severities that the test step measures, where known.
         rows: samples by slice where ``counts`` counts groups of them, None where each sample stands alone.
+        takes_all: the gate for which every row is evaluated, whatever the sequential ones say; None where these stop it.
     """
     mine = tuple(own)
     known = None if severities is None else tuple(severities)
@@ -145,6 +147,10 @@ def plan(
                 row = _planned(asked, there)
                 if forms > 1 and rule.family != "veto":
                     row = _shared(row, _planned(replace(asked, alpha=effective / forms), there))
+                if rule.sequential and takes_all is not None:
+                    row = replace(
+                        row, text=f"{row.text} Every row is evaluated all the same, for `{takes_all}`."
+                    )
                 if effective < rule.alpha:
                     stricter = f" The data must last (`data.uses`), so each verdict may err in {100 * effective:.2g} % only."
                     row = replace(row, text=row.text + stricter)
@@ -244,7 +250,49 @@ def _plan_one(asked: _Asked) -> PlanRow:
 
 
 def _planned(asked: _Asked, rows: int | None) -> PlanRow:
+    if asked.rule.sequential:
+        return _looked_at(asked) if rows is None or rows == asked.n else asked.never(_GROUPED)
     return _plan_one(asked) if rows is None else _in_groups(asked, rows)
+
+
+_GROUPED = "the rows come in groups (`data.group`), and `sequential` needs rows that stand alone."
+
+
+def _looked_at(asked: _Asked) -> PlanRow:
+    """The row of a gate that is looked at again and again: what settles it on average, beside a number that is fixed before."""
+    rule, fixed = asked.rule, _plan_one(asked)
+    if not fixed.possible and fixed.least is None:
+        return fixed
+    planned = _planned_scores(rule)
+    if planned is None:
+        return asked.row(f"{asked.wanted}, looked at again and again; {asked.have}.", least=fixed.least)
+    (bound, usual), (_, better) = planned
+    rows = [betting.rows_until_proven(scores, bound, asked.alpha) for scores in (usual, better)]
+    least = betting.rows_faultless(better, bound, asked.alpha)
+    text = f"{asked.wanted}, looked at again and again; {asked.have}"
+    if not asked.enough(least):
+        text += f", and even without a single error at least {least} are needed to prove it."
+    else:
+        beside = rule.bound in ("not_worse", "keep")
+        whom = "an equally good model" if beside else "a model with half the tolerated errors"
+        better_one = "better by the margin" if beside else "with a tenth of them"
+        text += (
+            f". About {wording.about(rows[0])} settle it on average for {whom}, {wording.about(rows[1])} for one {better_one}; fixed "
+            f"before, {fixed.needed} are needed in 4 of 5 cases."
+        )
+    return asked.row(text, possible=asked.enough(least), needed=math.ceil(rows[0]), least=least)
+
+
+def _planned_scores(rule: Rule) -> list[tuple[float, betting.Scores]] | None:
+    """The bound and what a row is planned to be: of the model that a number fixed before is planned for, and of a better one;
+    None for scores of which nothing is known."""
+    if rule.metric == "log_loss":
+        return None
+    if rule.bound in ("at_least", "at_most"):
+        share = rule.amount if rule.bound == "at_least" else 1 - rule.amount
+        return [(share, betting.Scores.right_and_wrong(share + room * (1 - share))) for room in (0.5, 0.9)]
+    margin = rule.amount if rule.bound == "not_worse" else 0.9 * abs(1 - rule.amount)
+    return [(-margin, betting.Scores.gained_and_lost(max(DISCORDANCE, gain), gain)) for gain in (0.0, margin)]
 
 
 def _shared(alone: PlanRow, among: PlanRow) -> PlanRow:

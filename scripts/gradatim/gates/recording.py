@@ -55,7 +55,7 @@ def grounds_of(
         None if case.first_release else case.baseline_name,
         case.first_release and case.candidate is not None and case.candidate.reference is not None,
         case.reuse,
-        None if case.candidate is None else _asked(case.candidate),
+        None if case.candidate is None else replace(_asked(case.candidate), offered=case.offered),
         tuple(_row_by_row(one, case) if (one.metric, one.where) in asked else one for one in told),
         {name: _scored(scores) for name, scores in case.robustness.items()},
         Timed(

@@ -63,6 +63,7 @@ def retold(grounds: Grounds, variant: str, measurements: Sequence[Measurement]) 
         self_flips=self_flips_of(measurements, BASELINE),
         reuse=grounds.reuse,
         forms=grounds.forms,
+        offered=None if grounds.task is None else grounds.task.offered,
         noun=grounds.noun,
         baseline_name=grounds.compared or "the baseline",
     )

@@ -52,6 +52,7 @@ class Rule:
             metric that is no fraction (``mae: {not_worse_than: baseline, by: 2%}``).
         strict: for ``robustness``: bounds that hold at any sample size (Maurer-Pontil) in place of Student's
             t.
+        sequential: bounds that hold at every look, so that evaluation may stop when they decide.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Rule:
     line: int | None = None
     relative: bool = False
     strict: bool = False
+    sequential: bool = False
 
     @property
     def compares(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
@@ -33,6 +34,7 @@ def predict(
     batch: int,
     most: int | None = None,
     only: range | None = None,
+    picked: NDArray[np.int64] | None = None,
     advance: Advance = lambda amount=1, note="": None,
 ) -> Predictions:
     """Run a model over a data set and keep of its outputs what the task needs.
@@ -42,13 +44,15 @@ def predict(
         batch: rows per call.
         most: stop after so many rows.
         only: just these rows, whole batches of the walk over all of them; each is called with the rows that it has there.
+        picked: just the rows at these places, int64 [k], rising.
         advance: told of the rows done.
 
     Raises:
         InvalidInput: the data or the model's answers cannot be used; names the row or the output.
     """
     with PredictionsWriter(folder) as writer:
-        for block in _rows(dataset.blocks(batch, only), most):
+        blocks = dataset.blocks(batch, only) if picked is None else dataset.picked(picked, batch)
+        for block in _rows(blocks, most):
             for answers in _answers(predictor, block, batch, dataset.name, advance):
                 for rows, kept in _gathered(task, block, answers):
                     part = block.rows(rows)

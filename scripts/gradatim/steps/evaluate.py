@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
+from gradatim.candidate.stopping import decided, looks, stopping_rules
 from gradatim.candidate.uses import count_use, tries
-from gradatim.errors import InvalidInput
+from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
@@ -24,6 +25,9 @@ from gradatim.metrics import catalogue
 from gradatim.shard import Shard
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gradatim.data import Dataset
     from gradatim.metrics.diagnostics import FlippedAnswer, Overlap
     from gradatim.metrics.evaluation import Evaluation
@@ -37,7 +41,7 @@ _AGAIN = "baseline again"
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
-    baseline = candidate.replaced.release
+    baseline, stops = candidate.replaced.release, stopping_rules(candidate)
     return {
         **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         "baseline": baseline.digest if baseline else digest_of(None),
@@ -46,6 +50,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
         "code": candidate.digests.code(),
         **tries(candidate),
+        **({"stops": digest_of([asdict(replace(rule, line=None)) for rule in stops])} if stops else {}),
         **({"imported": imports_digest(candidate)} if candidate.contract.parts.evaluate.imported else {}),
     }
 
@@ -71,17 +76,26 @@ def run(candidate: Candidate) -> Outcome:
     signatures: dict[str, Signature] = {}
     beside: list[Measurement] = []
     without = ""
+    stops = stopping_rules(candidate)
     with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
-        for name, path in variants.items():
-            with candidate.model_of(name).open(path) as predictor:
-                for run in runs[name]:
-                    folder = candidate.workspace.predictions_folder(run)
-                    if shards:
-                        _merge(shards, run, folder, len(dataset), advance)
-                    else:
-                        _predict(candidate, name, predictor, folder, None, advance)
-                signatures[name] = _signature(candidate, name, predictor)
-                without = without or _without(candidate, name, predictor)
+        for look in looks(candidate, len(dataset)) if stops else (None,):
+            for name, path in variants.items():
+                with candidate.model_of(name).open(path) as predictor:
+                    for run in runs[name]:
+                        folder = candidate.workspace.predictions_folder(run)
+                        if shards:
+                            _merge(shards, run, folder, len(dataset), advance)
+                        elif look is not None:
+                            _predict_more(
+                                candidate, name, predictor, folder, look, advance, name in signatures
+                            )
+                        else:
+                            _predict(candidate, name, predictor, folder, None, advance)
+                    if name not in signatures:
+                        signatures[name] = _signature(candidate, name, predictor)
+                        without = without or _without(candidate, name, predictor)
+            if look is not None and decided(candidate, stops, len(dataset), uses):
+                break
     with candidate.contract.blamed("task"):
         outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if _AGAIN in runs.get(BASELINE, ()):
@@ -123,6 +137,11 @@ def answers(candidate: Candidate) -> int:
 
 def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
     """Predict one part of the rows with every variant and the baseline, for a later run to merge."""
+    if stopping_rules(candidate):
+        raise UsageError(
+            "Sequential gates stop the evaluation when they are decided, so its rows cannot be shared out. Run `gradatim evaluate` "
+            "without shards, or leave out `sequential`."
+        )
     variants = _contestants(candidate)
     total = len(candidate.rows.dataset("evaluation", None))
     rows = shard.rows(total, candidate.contract.parts.data.batch)
@@ -206,6 +225,39 @@ def _predict(
     )
 
 
+def _predict_more(
+    candidate: Candidate,
+    name: str,
+    predictor: Predictor,
+    folder: Path,
+    look: NDArray[np.int64],
+    advance: Advance,
+    again: bool,
+) -> None:
+    """Predict the rows up to the next look, behind those before where there are such, in the order of the looks."""
+    import numpy as np
+
+    from gradatim.metrics.predictions import Predictions
+    from gradatim.metrics.predictions_writer import PredictionsWriter
+    from gradatim.models.predict import predict
+
+    rows = np.sort(look)
+    new = predict(
+        predictor,
+        candidate.rows_of(name).dataset("evaluation", predictor.signature),
+        candidate.task_of(name),
+        folder.with_name(f"{folder.name} looked at"),
+        batch=candidate.contract.parts.data.batch,
+        picked=rows,
+        advance=lambda n=1, note="": advance(n, folder.name),
+    )
+    with PredictionsWriter(folder) as writer:
+        if again:
+            writer.extend(Predictions.load(folder))
+        writer.extend(new.take(np.searchsorted(rows, look)))
+    shutil.rmtree(folder.with_name(f"{folder.name} looked at"))
+
+
 def _merge(shards: Sequence[Part], run: str, folder: Path, rows: int, advance: Advance) -> None:
     import numpy as np
 
@@ -272,10 +324,11 @@ def _measured(
         found += measurements(own, name, metrics=wanted)
         forms[name] = _form(candidate, name, own, signatures[name], released=BASELINE in names)
     first = next(iter(subjects))
-    rows = len(evaluations[first])
+    rows, offered = len(evaluations[first]), _offered(candidate)
+    stopped = offered is not None and rows < offered
     headline = _headline(candidate, found, first, forms[first].overlap)
     return Outcome(
-        f"{rows} samples, {headline}{_failed(evaluations)}",
+        f"{rows}{f' of {offered}' if stopped else ''} samples, {headline}{_failed(evaluations)}",
         subjects,
         Verdict.PASS,
         tuple(found),
@@ -287,9 +340,15 @@ def _measured(
             tuple(weak_slices(evaluations[first])),
             uses,
             flipped=_flipped(candidate, evaluations[first]),
+            offered=offered if stopped else None,
         ),
         tuple(sorted(p for name in names for p in candidate.workspace.predictions_folder(name).iterdir())),
     )
+
+
+def _offered(candidate: Candidate) -> int | None:
+    """How many rows there are, where evaluation may stop before the last."""
+    return len(candidate.rows.dataset("evaluation", None)) if stopping_rules(candidate) else None
 
 
 def _form(

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.forms import ORIGINAL, Variant
+from gradatim.candidate.forms import Variant
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
+from gradatim.candidate.stopping import evaluations, rules_on_rows
 from gradatim.candidate.uses import reuse_of
 from gradatim.errors import BrokenEvidence
-from gradatim.evidence.found import Judged
+from gradatim.evidence.found import Evaluated, Judged
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import catalogue
@@ -124,6 +125,7 @@ def plan_gates(candidate: Candidate) -> list[PlanRow]:
         noun=_noun(candidate),
         severities=SEVERITIES,
         rows=_counts(candidate, grouped=False) if _grouped(candidate) else None,
+        takes_all=next((rule.key for rule in rules_on_rows(candidate) if not rule.sequential), None),
     )
 
 
@@ -284,6 +286,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
     }
     measurements = [m for statement in proven.values() for m in statement.measurements]
     base = candidate.replaced.release
+    evaluated = Evaluated.if_any(proven.get("evaluate"))
     mine, baseline = _evaluations(candidate, variant.name) if "evaluate" in proven else (None, None)
     timings, rounds = _timings(candidate, variant.name) if "benchmark" in proven else ({}, {})
     scores = (
@@ -300,6 +303,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         rounds=rounds,
         self_flips=self_flips_of(measurements, BASELINE),
         reuse=_reuse(candidate),
+        offered=evaluated.offered if evaluated else None,
         noun=_noun(candidate),
         baseline_name=base.label if base else "the baseline",
         waits=candidate.waits,
@@ -318,17 +322,10 @@ def _once(measurements: list[Measurement]) -> list[Measurement]:
 
 
 def _evaluations(candidate: Candidate, name: str) -> tuple[Evaluation | None, Evaluation | None]:
-    from gradatim.metrics.common import evaluate_beside
-    from gradatim.metrics.evaluation import Evaluation
-
     parts = candidate.contract.parts
     if parts.data.evaluation is None and parts.evaluate.imported is None:
         return None, None
-    task, load = candidate.rows.task(), candidate.workspace.predictions
-    if candidate.replaced.release is None:
-        original = None if name == ORIGINAL else Evaluation(task, load(ORIGINAL))
-        return Evaluation(task, load(name), original), None
-    return evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
+    return evaluations(candidate, name)
 
 
 def _timings(
