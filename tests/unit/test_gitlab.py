@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shlex
@@ -124,6 +126,16 @@ def test_a_job_is_one_call_of_its_command(jobs: dict[str, dict[str, Any]]) -> No
         with found.make_context(name, arguments) as context:
             assert context.params["contract_path"] == "gradatim.yml"
             assert context.params.get("shard") == (Shard(2, 4) if "--shard" in line else None)
+
+
+def test_an_include_is_held_to_the_digest_of_the_file_that_the_kit_renders(tmp_path: Path) -> None:
+    path = tmp_path / "gradatim.yml"
+    path.write_text("model: {name: m, path: m.onnx}\n", encoding="utf-8")
+    (include,) = yaml.safe_load(gitlab.render_caller(Consumer(read_contract(path), tmp_path)))["include"]
+    algorithm, _, digest = include["integrity"].partition("-")
+    file = Path(__file__).resolve().parents[2] / gitlab.PATH
+    assert algorithm == "sha256"
+    assert base64.b64decode(digest) == hashlib.sha256(file.read_bytes()).digest()
 
 
 def test_a_refusal_lets_the_walk_go_on_and_the_gate_refuse(jobs: dict[str, dict[str, Any]]) -> None:

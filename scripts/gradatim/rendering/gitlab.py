@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import sys
@@ -187,7 +189,14 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
         if name
     ]
     pinned = f"{commit}/{PATH}  # {REF}" if commit else f"{REF}/{PATH}"
-    return "\n".join(["include:", f"  - remote: {RAW}/{pinned}", "    inputs:", *lines, *own, ""])
+    remote = [f"  - remote: {RAW}/{pinned}", f"    integrity: {integrity()}"]
+    return "\n".join(["include:", *remote, "    inputs:", *lines, *own, ""])
+
+
+def integrity() -> str:
+    """The digest that GitLab holds the include to before it reads it: https://docs.gitlab.com/ci/yaml/#includeintegrity"""
+    digest = hashlib.sha256(render_include().encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _stages(text: str) -> list[str]:
