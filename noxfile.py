@@ -140,7 +140,8 @@ def subversion(session: nox.Session) -> None:
 def lineage(session: nox.Session) -> None:
     """Lineage from files that TensorBoard, Weights & Biases and MLflow write in the test."""
     _install(session, "-e", ".[dev,tensorboard,wandb,mlflow]")
-    session.run("pytest", "tests/unit/test_lineage_trackers.py", "-p", "no:xdist", *session.posargs)
+    tests = ("tests/unit/test_lineage_trackers.py", "tests/unit/test_report_tensorboard.py")
+    session.run("pytest", *tests, "-p", "no:xdist", *session.posargs)
 
 
 @nox.session

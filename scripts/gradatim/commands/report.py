@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from gradatim.commands import options
@@ -14,8 +16,15 @@ from gradatim.commands import options
 @click.option("--markdown", is_flag=True, help="Print the pull request's summary on standard output.")
 @click.option("--card", is_flag=True, help="Print the model card.")
 @click.option("--bom", is_flag=True, help="Print the ML-BOM (CycloneDX).")
+@click.option("--tensorboard", "events", metavar="FOLDER", type=click.Path(path_type=Path), help="Add the run to a folder of TensorBoard event files.")  # fmt: skip
 def command(
-    contract_path: str | None, stage: str | None, json_wanted: bool, markdown: bool, card: bool, bom: bool
+    contract_path: str | None,
+    stage: str | None,
+    json_wanted: bool,
+    markdown: bool,
+    card: bool,
+    bom: bool,
+    events: Path | None,
 ) -> int:
     """Render .gradatim/report.html, summary.md, report.json and junit/gates.xml from the evidence that is there.
 
@@ -24,6 +33,7 @@ def command(
       gradatim report
       gradatim report --markdown >> "$GITHUB_STEP_SUMMARY"
       gradatim report --card
+      gradatim report --tensorboard runs/ && tensorboard --logdir runs/
       gradatim report --json | jq '.gates[] | select(.verdict != "PASS")'
     """
     from gradatim.commands.opening import open_candidate
@@ -41,6 +51,10 @@ def command(
         )
     report = collect(candidate)
     page = write_report(report, candidate.workspace)
+    if events is not None:
+        from gradatim.report.tensorboard import write_run
+
+        click.echo(f"event files: {options.shown(write_run(report, events))}", err=True)
     if json_wanted:
         options.print_json(report.to_json())
     elif markdown:
