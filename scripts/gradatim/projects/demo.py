@@ -1,4 +1,4 @@
-"""The demo project: handwritten digits in a git repository of their own, with a bare remote beside it."""
+"""The demo projects: handwritten digits, or a chat model, in a git repository of their own, with a bare remote beside it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,35 @@ BAD = (
 
 
 @dataclass(frozen=True)
+class Story:
+    """What a demo tells.
+
+    Attributes:
+        project: its folder among the templates, and where it is laid down; `PROJECT-candidates` holds what the offers change.
+        first: what is released first.
+        offers: who may come after that.
+    """
+
+    project: str
+    first: Offer
+    offers: tuple[Offer, ...]
+
+
+DIGITS = Story("digits", FIRST, (BETTER, *BAD, CLEANED))
+CHAT = Story(
+    "smollm2",
+    Offer("first", "Answer questions with SmolLM2-135M-Instruct in four bits"),
+    (
+        Offer("template", "The same weights with the chat template of another family"),
+        Offer("two-bits", "Over-quantised: two bits a weight are left of four"),
+        Offer("smaller", "A good one, 9 MB smaller: the embedding in five bits"),
+    ),
+)
+"""A chat model: two candidates that must be refused, and one that may go out."""
+_STORIES = {story.project: story for story in (DIGITS, CHAT)}
+
+
+@dataclass(frozen=True)
 class DemoPaths:
     """Where the demo lies, all absolute.
 
@@ -70,12 +99,16 @@ class DemoPaths:
     remote: Path
 
     @property
+    def story(self) -> Story:
+        return _STORIES[self.project.name]
+
+    @property
     def contract(self) -> Path:
         return self.project / "gradatim.yml"
 
 
-def lay_down(folder: Path) -> DemoPaths:
-    """Make ``folder/digits``, a repository with the first release's commit, and ``folder/remote.git``.
+def lay_down(folder: Path, story: Story = DIGITS) -> DemoPaths:
+    """Make the story's project in ``folder``, a repository with the first release's commit, and ``folder/remote.git``.
 
     The branch ``main`` is pushed and nothing is tagged yet. The user's own git identity, hooks and signing
     key are left alone: the repository brings its own settings.
@@ -86,11 +119,11 @@ def lay_down(folder: Path) -> DemoPaths:
     """
     folder = folder.absolute()
     _refuse_unless_free(folder)
-    paths = DemoPaths(folder, folder / "digits", folder / "remote.git")
+    paths = DemoPaths(folder, folder / story.project, folder / "remote.git")
     existed = folder.exists()
     try:
         paths.project.mkdir(parents=True)
-        _copy(template_folder("projects") / "digits", paths.project)
+        _copy(template_folder("projects") / story.project, paths.project)
         repository = _repository(paths)
         start = ("init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
         repository.run(*start)
@@ -105,7 +138,7 @@ def lay_down(folder: Path) -> DemoPaths:
         for key, value in settings.items():
             repository.run("config", key, value)
         repository.run("remote", "add", "origin", str(paths.remote))
-        _commit(repository, FIRST.title)
+        _commit(repository, story.first.title)
         repository.run("push", "--quiet", "--no-verify", "--set-upstream", "origin", BRANCH)
     except BaseException as error:
         for made in (paths.project, paths.remote) if existed else (folder,):
@@ -123,7 +156,7 @@ def commit_candidate(paths: DemoPaths, name: str) -> str:
 
     Args:
         paths: what ``lay_down`` gave.
-        name: of ``FIRST``, ``BETTER``, ``CLEANED`` or one of ``BAD``.
+        name: of an offer of the project's story.
 
     Returns:
         The commit's id.
@@ -132,16 +165,17 @@ def commit_candidate(paths: DemoPaths, name: str) -> str:
         UsageError: there is no candidate of this name.
         EnvironmentLacks: git fails, or the project cannot be written.
     """
-    candidates = {candidate.name: candidate for candidate in (FIRST, BETTER, *BAD, CLEANED)}
+    story = paths.story
+    candidates = {candidate.name: candidate for candidate in (story.first, *story.offers)}
     if name not in candidates:
         raise UsageError(f"The demo has no candidate `{name}`. It has: {', '.join(candidates)}.")
     try:
-        _copy(template_folder("projects") / "digits", paths.project)
+        _copy(template_folder("projects") / story.project, paths.project)
         pickled = paths.project / "weights" / "digits.pkl"
         pickled.unlink(missing_ok=True)
         overlay = "better" if name == "pickle" else name
-        if name != FIRST.name:
-            _copy(template_folder("projects") / "digits-candidates" / overlay, paths.project)
+        if name != story.first.name:
+            _copy(template_folder("projects") / f"{story.project}-candidates" / overlay, paths.project)
         if name == "pickle":
             _bring_a_pickle(paths, pickled)
     except OSError as error:
