@@ -215,6 +215,7 @@ EXAMPLES = {
     },
     "data.evaluation.path": Example("test.npz", "calibration.npz"),
     "data.calibration.path": Example("test.npz", "calibration.npz"),
+    "data.training": Example([], ["rules.py"]),
     "data.batch": Example(3, 4),
     "data.uses": Example(ABSENT, 8),
     "task.labels": Example([0, 1, 2], [2, 1, 0]),

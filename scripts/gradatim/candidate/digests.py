@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gradatim import __version__
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import GradatimError, UsageError
-from gradatim.files import digest_of, sha256_bytes
+from gradatim.files import digest_of, sha256_bytes, tree_digest
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,12 @@ class Digests:
         chosen = self.contract.data_set(which)
         if chosen is None:
             return digest_of(None)
-        return digest_of([chosen.model_dump(mode="json"), self.bytes(which)])
+        root, training = (
+            self.contract.root,
+            self.contract.parts.data.training if which == "evaluation" else (),
+        )
+        beside = [tree_digest(root / path) for path in training if (root / path).exists()]
+        return digest_of([chosen.model_dump(mode="json"), self.bytes(which), *beside])
 
     def bytes(self, which: str) -> str:
         """Digest of a data set's bytes alone: of a file, what ``sha256sum`` prints.

@@ -71,6 +71,7 @@ class Rows:
             preprocess=preprocess,
             format=chosen.format,
             asked=self._asked(),
+            training=[contract.root / path for path in contract.parts.data.training if which == "evaluation"],
         )
         if dataset.reads_text and task and task.type == "token_classification":
             raise UsageError(

@@ -206,6 +206,11 @@ class DataSection(Section):
     calibration: Annotated[DataSetSection, shorthand("path", DataSetSection)] | None = Field(
         None, description="Data for compression: calibrates and selects, and is never gated on."
     )
+    training: Texts = Field(
+        (),
+        description="Text that the model was trained on, files or folders. Evaluation rows of which 8 or 13 words in a row stand in it are "
+        "scored apart, as slices by `training_overlap`.",
+    )
     label: Text | None = Field("label", description="Column of the labels.")
     inputs: dict[str, Texts] = Field(
         default_factory=dict, description="Columns that feed each input of the model."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gradatim.code import is_reference
 from gradatim.data.dataset import Dataset
+from gradatim.data.overlap import OVERLAP, OverlapSource
 from gradatim.data.prompts import Asking, PromptSource
 from gradatim.data.source import DataSource, refuse_broken_file
 from gradatim.errors import InvalidInput, did_you_mean
@@ -45,6 +46,7 @@ def open_data(
     preprocess: str | None = None,
     format: str | None = None,  # noqa: A002 - the contract's own word
     asked: Asking | None = None,
+    training: Sequence[Path] = (),
 ) -> Dataset:
     """Open a data set; nothing but its head is read yet.
 
@@ -64,6 +66,7 @@ def open_data(
             of the model's inputs (arrays). Further keys are left out, except the label column's, which replaces
             the labels (aligned with tokens, for example).
         format: one of :data:`FORMATS`, where the name does not tell.
+        training: text that the model was trained on; rows get a slice by how much of them stands in it (``overlap.OVERLAP``).
         asked: how rows become requests, where a language model is asked; ``inputs`` says what their columns are called.
 
     Raises:
@@ -73,6 +76,8 @@ def open_data(
         EnvironmentLacks: a package for the format is not installed.
     """
     opened = _open(source, root, label, format)
+    if training:
+        opened, slices = OverlapSource(opened, training), (*slices, OVERLAP)
     if asked is not None and preprocess is None:
         opened, inputs = PromptSource(opened, label, _single(inputs), asked), None
     return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
