@@ -126,8 +126,6 @@ _IMPORTED = {
     "task": {"type": "generation", "scorers": {"acc": {}}},
     "evaluate": {"import": {"path": "first.jsonl", "baseline": "first.jsonl"}},
 }
-_FLIPPED = {**_IMPORTED, "evaluate": {"import": {"path": "first.jsonl", "baseline": "second.jsonl"}}}
-
 SERVER = "http://127.0.0.1:65535/v1"
 """Where a model is served, until the test knows better."""
 
@@ -180,7 +178,7 @@ EXAMPLES = {
     ),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
     "model.command": Example(["python", "{path}", "1"], ["python", "{path}", "2"], _PROGRAM),
-    "evaluate.show": Example(0, 5, _FLIPPED),
+    "evaluate.show": Example(0, 5, _SPEAKS),
     "model.endpoint.url": Example(SERVER, "http://127.0.0.1:1/v1", _ENDPOINT),
     "model.endpoint.model": Example("small", "large", _ENDPOINT),
     "model.endpoint.key": Example("ONE", "OTHER", _ENDPOINT),

@@ -50,6 +50,10 @@ from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
 from gradatim.evidence.statement import Bundle
 from gradatim.files import read_json
+from gradatim.metrics.answers import ANSWER
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.scored import SCORE
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.pipeline.module import inputs_of, step_module
 from gradatim.pipeline.step import run_step
@@ -64,7 +68,7 @@ from gradatim.report.bom import render_bom
 from gradatim.report.card import render_card
 from gradatim.report.collect import collect
 from gradatim.report.hub_score import render_score
-from gradatim.steps import gate, promote
+from gradatim.steps import evaluate, gate, promote
 from gradatim.steps.tag import upcoming
 
 pytest.importorskip("onnxruntime")
@@ -340,6 +344,21 @@ def documents(candidate: Candidate) -> object:
     return render_card(report), render_bom(report), render_score(report)
 
 
+def shown_of_two(candidate: Candidate) -> object:
+    """Which prompts the report shows of two models, one of which is right about nothing."""
+    task = candidate.contract.parts.task
+    if task is None or task.type != "generation" or candidate.contract.parts.data.evaluation is None:
+        return None
+    scored, rows = candidate.rows.task(), len(candidate.rows.dataset("evaluation", None))
+    said = np.array([json.dumps({"texts": ["12"], "cut": [False]})] * rows, object)
+    columns = [
+        {ANSWER: said, **{SCORE + one.name: np.full(rows, right) for one in scored.scorers}}
+        for right in (1.0, 0.0)
+    ]
+    old, new = (Predictions.of(column, ['"12"'] * rows) for column in columns)
+    return evaluate.flipped(candidate, Evaluation(scored, new, Evaluation(scored, old)))
+
+
 def promoted(candidate: Candidate) -> object:
     return promote.plan(candidate, candidate.contract.ladder[-1])
 
@@ -396,7 +415,6 @@ def told(found: Outcome, candidate: Candidate) -> object:
     return [
         [m for m in found.measurements if not m.name.startswith(_TIMED)],
         [(result.gate, result.verdict, result.variant) for result in found.gates],
-        details.get("flipped", ()),
         [(check["name"], check["verdict"]) for check in details.get("checks", ())],
         [(trial["name"], trial.get("size"), trial.get("quality")) for trial in details.get("trials", ())],
         [(one["name"], one["threads"], one["items"], len(one["by_round"]["latency_floor"])) for one in timed],
@@ -430,6 +448,7 @@ LOOKS = (
     shown,
     documents,
     promoted,
+    shown_of_two,
     lowered,
 )
 

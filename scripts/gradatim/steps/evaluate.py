@@ -339,7 +339,7 @@ def _measured(
             forms,
             tuple(weak_slices(evaluations[first])),
             uses,
-            flipped=_flipped(candidate, evaluations[first]),
+            flipped=flipped(candidate, evaluations[first]),
             offered=offered if stopped else None,
         ),
         tuple(sorted(p for name in names for p in candidate.workspace.predictions_folder(name).iterdir())),
@@ -401,7 +401,7 @@ def _shown(candidate: Candidate) -> tuple[int, ...]:
     return (candidate.contract.parts.evaluate.show,) if candidate.contract.parts.evaluate.show else ()
 
 
-def _flipped(candidate: Candidate, evaluation: Evaluation) -> tuple[FlippedAnswer, ...]:
+def flipped(candidate: Candidate, evaluation: Evaluation) -> tuple[FlippedAnswer, ...]:
     """Prompts that candidate and baseline do not both answer rightly, those first that were lost."""
     from gradatim.metrics.answers import REQUEST, last_asked
     from gradatim.metrics.generation import GenerationScorer
