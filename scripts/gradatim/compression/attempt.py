@@ -26,7 +26,8 @@ from gradatim.compression.splitting import memory_of, split
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
-from gradatim.models import export_model, open_model
+from gradatim.models import batched, export_model, open_model
+from gradatim.models.litert_export import export_litert
 from gradatim.timing.contestant import load_inputs, open_described
 from gradatim.timing.worker import die_with
 
@@ -42,7 +43,7 @@ def main(request: Path, answer: Path) -> None:
     _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {
-        "try": _try, "export": _export, "split": _split, "rank": _rank, "original": _original,
+        "try": _try, "export": _export, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
     }  # fmt: skip
     work = works[wanted.pop("do")]
     try:
@@ -99,6 +100,26 @@ def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, s
             fidelity = _fidelity(original, exported, _paths(batches))
             ratio = _latency_ratio(original, exported, load_inputs(Path(timing)), seed)
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
+
+
+def _litert(
+    opened: dict[str, Any], int8: bool, out: str, batches: list[str], timing: str, seed: int
+) -> dict[str, Any]:
+    """Write the model as LiteRT, run by its own runtime, item by item: its sizes are fixed."""
+    started = time.perf_counter()
+    inputs = {name: array[:1] for name, array in load_inputs(Path(timing)).items()}
+    with open_described(opened) as original:
+        export_litert(original, (load_inputs(path) for path in _paths(batches)), Path(out), int8=int8)
+        made = time.perf_counter() - started
+        with open_model(Path(out), root=Path(out).parent, threads=opened["threads"]) as candidate:
+            each = batched(candidate)
+            fidelity = _fidelity(original, each, _paths(batches))
+            if not int8:
+                fidelity["parity"] = check_parity(
+                    original, each, (load_inputs(path) for path in _paths(batches))
+                )
+            ratio = _latency_ratio(original, candidate, inputs, seed)
+    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
 def _split(

@@ -11,7 +11,9 @@ from typing import Any, Literal, get_args
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
 
-Method = Literal["int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16"]
+Method = Literal[
+    "int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16", "litert", "litert-int8"
+]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 """Every method there is.
@@ -20,9 +22,12 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks of 32 that the runtime computes with.
-``fp16``: half precision, of use on GPUs. The others store embedding tables and the weights of what they leave in floats in
+``fp16``: half precision, of use on GPUs. ``litert`` and ``litert-int8``: a PyTorch model written as .tflite. The others store embedding tables and the weights of what they leave in floats in
 int8.
 """
+
+LITERT = ("litert", "litert-int8")
+"""The methods that work on the model as it was given, and not on ONNX."""
 
 EXPORT = "onnx"
 """The recipe that writes a model of another format as ONNX, from which the methods go on."""

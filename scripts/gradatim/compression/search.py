@@ -28,6 +28,7 @@ from gradatim.compression.recipe import (
     DEFAULT_METHODS,
     EXPORT,
     FORMS_OF,
+    LITERT,
     METHODS,
     REVISION,
     Recipe,
@@ -126,7 +127,8 @@ def compress(
     if kind != "onnx":
         if opened is None or not exports(kind):
             return as_it_is(original, model.name, kind)
-        recipes.insert(0, Recipe(EXPORT))
+        if any(recipe.method not in LITERT for recipe in recipes) or stages:
+            recipes.insert(0, Recipe(EXPORT))
     need_packages()
     with _scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
@@ -204,6 +206,7 @@ class _Search:
         for recipe in recipes:
             trial = self._try(recipe)
             if recipe.method == EXPORT and not self._go_on_from(trial):
+                self._try_all([each for each in recipes if each.method in LITERT])
                 return
             plain.append((recipe, trial))
             if recipe.method == "int8-weights" and self.terms.only_slow(trial):
@@ -276,6 +279,10 @@ class _Search:
         }
         if recipe.method == EXPORT:
             found = self._attempt(do="export", opened=self.opened, **common)
+        elif recipe.method in LITERT and recipe.stages is None:
+            found = self._attempt(
+                do="litert", opened=self.opened, int8=recipe.method == "litert-int8", **common
+            )
         elif recipe.stages is not None:
             found = self._attempt(
                 do="split", model=str(self.model), whole=str(self.whole), threads=self.limits.threads,
@@ -312,7 +319,9 @@ class _Search:
             reason=found.get("reason", ""),
             size=found.get("size"),
             size_ratio=found["size"] / self.original.size if "size" in found and self.original.size else None,
-            latency_ratio=None if latency is None else self.pace * latency,
+            latency_ratio=None
+            if latency is None
+            else latency * (1 if recipe.method in LITERT else self.pace),
             quality={**found.get("quality", {}), **found.get("fidelity", {})},
             digest=found.get("digest"),
             seconds=found.get("seconds", 0.0),
@@ -322,7 +331,9 @@ class _Search:
 
     def _model_in(self, folder: Path, recipe: Recipe) -> Path:
         """What is opened of a form: its file, or the folder of its stages."""
-        return folder if recipe.stages else folder / self.file
+        if recipe.stages:
+            return folder
+        return folder / (f"{Path(self.file).stem}.tflite" if recipe.method in LITERT else self.file)
 
     def _promises(self, trial: Trial) -> bool:
         return promises(trial, self.trials)
