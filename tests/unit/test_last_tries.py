@@ -20,6 +20,10 @@ from gradatim.gates.reuse import UseLedger
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.intervals import unseen
+from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.task import Task
 from gradatim.registry import ledger, tagging
 from gradatim.registry import sync as following
 from gradatim.registry.git import PushRejected, Repository
@@ -160,6 +164,39 @@ def test_a_stage_by_hand_on_a_commit_with_several_versions_is_the_newest_of_them
 def test_a_ledger_whose_first_line_is_no_charge_is_broken(text: bytes) -> None:
     with pytest.raises(BrokenEvidence):
         UseLedger(text)
+
+
+def test_the_fewest_samples_are_those_of_the_binomial_at_every_edge() -> None:
+    """0.9^29 < 5 % < 0.9^28, and one miss more wants the next row of the table; what cannot be proven has no number."""
+    assert [exact.samples_all_right(share) for share in (0.0, 0.9, 1.0)] == [1, 29, None]
+    assert [exact.forgiven(n, 0.9) for n in (0, 28, 29, 46)] == [None, None, 0, 1]
+    assert [exact.samples_forgiving(misses, 0.9) for misses in range(4)] == [29, 46, 61, 76]
+    for misses, n in enumerate((29, 46, 61, 76)):
+        assert binom.cdf(misses, n, 0.1) <= 0.05 < binom.cdf(misses, n - 1, 0.1)
+    assert [exact.samples_for_power(*pair) for pair in ((0.9, 0.95), (0.9, 0.9), (0.9, 0.90001))] == [
+        203,
+        None,
+        None,
+    ]
+    rest = unseen(100, 0.05)
+    assert [exact.samples_without_fault(100, rest, room) for room in (0.03, 0.0, 1.5)] == [99, 101, 101]
+
+
+def test_what_noise_adds_to_a_calibration_error_is_not_counted_again_in_the_samples_that_it_wants() -> None:
+    generator = np.random.default_rng(5)
+    said = generator.uniform(0.6, 1, 400)
+    right = generator.random(400) < said - 0.12
+    answers = Predictions.of({"p": np.stack([1 - said, said], axis=1)}, right.astype(int))
+    evaluation = Evaluation(Task("classification", (0, 1), scores="probabilities"), answers)
+    (found,) = judge([Rule("ece", "ece", "at_most", 0.06)], Case("v", candidate=evaluation))
+    upward = evaluation.samples("ece").upward
+    assert upward is not None
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.value is not None
+    assert found.high is not None
+    beyond = found.value - upward.most
+    assert beyond > 0.04
+    assert found.needed == pytest.approx(400 * ((found.high - beyond) / 0.06) ** 2, rel=0.05)
 
 
 def test_the_p_value_of_a_proven_regression_is_that_of_the_formula() -> None:
