@@ -1,6 +1,7 @@
 """Sessions for developers and CI: ``nox -s tests`` is everything that CI demands."""
 
 import os
+import random
 import shutil
 import sys
 from pathlib import Path
@@ -24,9 +25,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """The fast tests alone, on whichever Python runs this: CI does so on all of them."""
+    """The fast tests alone, in an order drawn anew, on whichever Python runs this: CI does so on all of them."""
     _install(session, "-e", ".[dev]")
-    session.run("pytest", "tests/unit", "-n", "2", "--dist", "loadgroup", *session.posargs)
+    options = ("-n", "2", "--dist", "loadgroup", *_in_any_order(session))
+    session.run("pytest", "tests/unit", *options, *session.posargs)
 
 
 @nox.session
@@ -181,6 +183,13 @@ def _install(session: nox.Session, *what: str) -> None:
     # What is imported is compiled once and kept, also where the shell says otherwise: the tests start thousands of processes.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
     session.install("--no-compile", "-c", "constraints.txt", *what)
+
+
+def _in_any_order(session: nox.Session) -> tuple[str, ...]:
+    """Arguments that shuffle the tests by a seed that is told: ``SEED=... nox -s unit`` runs them in the same order."""
+    seed = os.environ.get("SEED") or str(random.SystemRandom().randrange(1 << 31))
+    session.log(f"The order of the tests is that of SEED={seed}")
+    return ("-p", "randomly", f"--randomly-seed={seed}", "--randomly-dont-reset-seed")
 
 
 def _static(session: nox.Session) -> None:
