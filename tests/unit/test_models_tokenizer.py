@@ -270,3 +270,28 @@ def test_many_texts_are_told_apart_by_a_model_that_learned_to(tmp_path: Path) ->
         answers = model({"text": np.array(found)})["logits"].argmax(axis=1)
     right = np.array(truth) == np.array(["sport", "money"])[answers]
     assert right.mean() > 0.95
+
+
+def test_texts_become_tokens_in_the_process_of_the_model_and_nowhere_else(bert: Path, tmp_path: Path) -> None:
+    """transformers and torch take seconds to import: once is enough."""
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from gradatim.models import ready
+from gradatim.timing.held import CallLimits, HeldModel
+
+folder = Path({str(bert)!r})
+means = dict(root=folder.parent, project=None, files=(), format=None, factory=None, command=[], endpoint={{}}, signature=None)
+held = HeldModel(CallLimits(120, 600), path=folder, device="cpu", threads=1, allow_pickle=False, **means)
+with ready(held, folder, constants={{}}, carries={{}}, tokenizer={{"max_length": 4}}) as model:
+    text = np.array(["team goal match coach league player", "bank"])
+    tokens = model.encoded({{"text": text}})
+    assert tokens["input_ids"].shape == (2, 4), tokens
+    assert np.array_equal(model({{"text": text}})["logits"], model(tokens)["logits"])
+print(sorted({{"torch", "transformers"}} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"

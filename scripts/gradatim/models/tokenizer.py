@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -41,11 +41,71 @@ def settings_in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
 
 
+class TextTokens:
+    """Texts as the tokens of a folder's tokenizer, which the first text loads.
+
+    Args: as ``TextModel``'s.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.settings = {key: value for key, value in settings.items() if value is not None}
+
+    def __call__(self, text: NDArray[Any], wanted: Collection[str]) -> Arrays:
+        """Those of the tokenizer's outputs that are wanted, int64 [b, longest]; raises as ``TextModel.encoded``."""
+        first, second = _columns(np.asarray(text))
+        try:
+            with silent(), _one_thread():
+                made = self._tokenizer(
+                    first,
+                    second,
+                    padding=True,
+                    truncation=self._longest is not None,
+                    max_length=self._longest,
+                    return_attention_mask="attention_mask" in wanted,
+                    return_token_type_ids="token_type_ids" in wanted,
+                    return_tensors="np",
+                )
+        except GradatimError:
+            raise
+        except Exception as error:
+            raise failed(self.folder.name, "has a tokenizer that failed on the texts", error) from error
+        return {name: np.asarray(values, np.int64) for name, values in made.items() if name in wanted}
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        found = load_tokenizer(self.folder)
+        for key in ("truncation", "padding"):
+            if key in self.settings:
+                setattr(found, f"{key}_side", self.settings[key])
+        if found.pad_token is None:
+            last = found.eos_token or found.sep_token or found.unk_token
+            if last is None:
+                raise InvalidInput(
+                    f"The tokenizer of {self.folder} has no token to fill shorter texts up with. Give it a `pad_token` in "
+                    "tokenizer_config.json."
+                )
+            found.pad_token = last
+        return found
+
+    @cached_property
+    def _longest(self) -> int | None:
+        """Tokens that a text may have; None where nobody says."""
+        if "max_length" in self.settings:
+            return int(self.settings["max_length"])
+        own = self._tokenizer.model_max_length
+        if own is not None and own < _ENDLESS:
+            return int(own)
+        positions = (read_json(self.folder / "config.json") or {}).get("max_position_embeddings")
+        return positions if isinstance(positions, int) and positions > 0 else None
+
+
 class TextModel:
     """A Predictor that takes text in place of its tokens, or the tokens themselves, as before.
 
     Its call includes the tokenizer. A longer text than the contract, else the tokenizer, else the model's positions
-    allow is cut; shorter ones of a batch are filled up and masked. The tokenizer is loaded by the first text.
+    allow is cut; shorter ones of a batch are filled up and masked. The tokenizer is loaded by the first text, in the process
+    that holds the model where that is another: its runtime is imported there already.
 
     Args:
         inner: takes the tokens: ``input_ids`` and whatever else of the tokenizer's output its signature names.
@@ -59,8 +119,7 @@ class TextModel:
         self.device, self.threads = inner.device, inner.threads
         own = inner.signature
         self.signature = Signature(own.inputs, own.outputs, TEXT)
-        self._folder = folder
-        self._settings = {key: value for key, value in settings.items() if value is not None}
+        self._tokens = TextTokens(folder, settings)
 
     def __call__(self, inputs: Arrays, /) -> dict[str, NDArray[Any]]:
         return self.inner(self.encoded(inputs))
@@ -78,25 +137,14 @@ class TextModel:
             raise InvalidInput(
                 f"`{TEXT.name}` was given together with `{others[0]}`: a model takes text or tokens."
             )
-        first, second = _columns(np.asarray(inputs[TEXT.name]))
-        wanted = {spec.name for spec in self.inner.signature.inputs}
-        try:
-            with silent(), _one_thread():
-                made = self._tokenizer(
-                    first,
-                    second,
-                    padding=True,
-                    truncation=self._longest is not None,
-                    max_length=self._longest,
-                    return_attention_mask="attention_mask" in wanted,
-                    return_token_type_ids="token_type_ids" in wanted,
-                    return_tensors="np",
-                )
-        except GradatimError:
-            raise
-        except Exception as error:
-            raise failed(self._folder.name, "has a tokenizer that failed on the texts", error) from error
-        return {name: np.asarray(values, np.int64) for name, values in made.items() if name in wanted}
+        wanted = [spec.name for spec in self.inner.signature.inputs]
+        holder: Any = self.inner
+        while holder is not None and not hasattr(holder, "tokens"):
+            holder = getattr(holder, "inner", None)
+        if holder is None:
+            return self._tokens(inputs[TEXT.name], wanted)
+        _columns(np.asarray(inputs[TEXT.name]))  # what is no text is refused here, with its shape
+        return dict(holder.tokens(inputs[TEXT.name], wanted, self._tokens.folder, self._tokens.settings))
 
     def close(self) -> None:
         self.inner.close()
@@ -106,33 +154,6 @@ class TextModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        found = load_tokenizer(self._folder)
-        for key in ("truncation", "padding"):
-            if key in self._settings:
-                setattr(found, f"{key}_side", self._settings[key])
-        if found.pad_token is None:
-            last = found.eos_token or found.sep_token or found.unk_token
-            if last is None:
-                raise InvalidInput(
-                    f"The tokenizer of {self._folder} has no token to fill shorter texts up with. Give it a `pad_token` in "
-                    "tokenizer_config.json."
-                )
-            found.pad_token = last
-        return found
-
-    @cached_property
-    def _longest(self) -> int | None:
-        """Tokens that a text may have; None where nobody says."""
-        if "max_length" in self._settings:
-            return int(self._settings["max_length"])
-        own = self._tokenizer.model_max_length
-        if own is not None and own < _ENDLESS:
-            return int(own)
-        positions = (read_json(self._folder / "config.json") or {}).get("max_position_embeddings")
-        return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def encoded(predictor: Predictor, inputs: Arrays) -> Arrays:

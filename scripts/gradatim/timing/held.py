@@ -9,9 +9,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -63,12 +64,18 @@ class HeldModel:
         self.threads: int = told["threads"]
 
     def __call__(self, inputs: Arrays, /) -> dict[str, NDArray[Any]]:
+        return self._timed(inputs, lambda seconds: self._process.call(inputs, seconds))
+
+    def _timed(
+        self, inputs: Arrays, call: Callable[[float], dict[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[Any]]:
+        """What a call within so many seconds gives; the model has ended for good where it takes longer or breaks off."""
         if self._ended is not None:
             raise self._ended
         began = time.monotonic()
         left = self._limits.all - self._spent
         try:
-            return self._process.call(inputs, min(self._limits.call, left))
+            return call(min(self._limits.call, left))
         except _Stopped as stopped:
             if stopped.late and left < self._limits.call:
                 said = f"`{self._name}` took longer than {self._limits.all:g} s in all and was ended"
@@ -78,6 +85,18 @@ class HeldModel:
             raise self._ended from None
         finally:
             self._spent += time.monotonic() - began
+
+    def tokens(
+        self, text: NDArray[Any], wanted: Sequence[str], folder: Path, settings: Mapping[str, Any]
+    ) -> dict[str, NDArray[Any]]:
+        """Texts as tokens, by the model's own process; as ``models.tokenizer.TextTokens``, and ends as a call does."""
+        asked = {
+            "do": "tokens",
+            "wanted": list(wanted),
+            "folder": str(folder.absolute()),
+            "settings": dict(settings),
+        }
+        return self._timed({"text": text}, lambda seconds: self._process.call({"text": text}, seconds, asked))
 
     def close(self) -> None:
         """Free the model; its process holds the next one, unless code of the user's ran in it."""
@@ -197,11 +216,13 @@ class _Process:
         self._tell(message)
         return self._heard(time.monotonic() + seconds)
 
-    def call(self, inputs: Arrays, seconds: float) -> dict[str, NDArray[Any]]:
-        """Call the model that is open; raises as ``ask`` does."""
+    def call(
+        self, inputs: Arrays, seconds: float, asked: Mapping[str, Any] = MappingProxyType({"do": "call"})
+    ) -> dict[str, NDArray[Any]]:
+        """Call the model that is open, or have something else made of arrays; raises as ``ask`` does."""
         deadline = time.monotonic() + seconds
         told, pieces = packed(inputs, trusted=True)
-        self._tell({"do": "call", "arrays": told}, pieces)
+        self._tell({**asked, "arrays": told}, pieces)
         message = self._heard(deadline)
 
         def fill(view: memoryview) -> None:

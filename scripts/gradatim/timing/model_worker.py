@@ -14,11 +14,13 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
 from gradatim.models import UnreleasedFile
 from gradatim.models.predictor import Predictor
+from gradatim.models.tokenizer import TextTokens
 from gradatim.timing.arrays import packed, unpacked
 from gradatim.timing.contestant import inspect_described, open_described
 from gradatim.timing.worker import claim_stdout, die_with
@@ -47,6 +49,7 @@ class _Server:
     def __init__(self, requests: BinaryIO, answers: int) -> None:
         self._requests, self._answers = requests, answers
         self._model: Predictor | None = None
+        self._reader: TextTokens | None = None
 
     def serve(self, wanted: dict[str, Any]) -> None:
         try:
@@ -58,6 +61,12 @@ class _Server:
                 self._say(asdict(inspect_described(wanted["model"])))
             elif self._model is None:
                 raise UsageError("A model was called before it was opened.")
+            elif wanted["do"] == "tokens":
+                folder, settings = Path(wanted["folder"]), wanted["settings"]
+                if self._reader is None or (self._reader.folder, self._reader.settings) != (folder, settings):
+                    self._reader = TextTokens(folder, settings)
+                told, pieces = packed(self._reader(given["text"], wanted["wanted"]), trusted=False)
+                self._say({"arrays": told}, pieces)
             elif wanted["do"] == "call":
                 told, pieces = packed(self._model(given), trusted=False)
                 self._say({"arrays": told}, pieces)
