@@ -99,7 +99,8 @@ class Consumer:
 
     def preview(self) -> str:
         """The pipeline with the include and its inputs resolved."""
-        return self._call("--preview").stdout
+        said = self._call("--preview").stdout
+        return said[said.index("---\n") :]  # warnings come before
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [

@@ -145,6 +145,16 @@ def test_a_refusal_lets_the_walk_go_on_and_the_gate_refuse(jobs: dict[str, dict[
     assert all(job["artifacts"]["when"] == "always" for job in jobs.values())
 
 
+def test_downloads_are_kept_for_the_jobs_that_hold_no_secret_alone(jobs: dict[str, dict[str, Any]]) -> None:
+    outward = {step.name for step in GRAPH if step.outward}
+    assert {name for name, job in jobs.items() if "cache" in job} == jobs.keys() - outward
+    for name, job in jobs.items():
+        kept = job.get("cache", {}).get("paths")
+        assert kept == (None if name in outward else [".gradatim-downloads/"]), name
+        assert ("GRADATIM_DOWNLOADS" in job["variables"]) == (name not in outward)
+        assert '"${GRADATIM_DOWNLOADS:---no-cache-dir}"' in str(job["before_script"])
+
+
 def test_only_outward_jobs_meet_an_environment_and_none_runs_beside_itself(
     jobs: dict[str, dict[str, Any]],
 ) -> None:

@@ -133,7 +133,11 @@ def render_include() -> str:
         "command": command_of,
         "goes_on": goes_on,
         "outputs_of": _outputs,
-        "install": install('"$CI_PROJECT_DIR.tmp/gradatim"', "kit $GRADATIM_EXTRAS"),
+        "install": install(
+            '"$CI_PROJECT_DIR.tmp/gradatim"',
+            "kit $GRADATIM_EXTRAS",
+            '"${GRADATIM_DOWNLOADS:---no-cache-dir}"',
+        ),
     }
     text: str = environment("gitlab").get_template("release.yml.j2").render(values)
     return text

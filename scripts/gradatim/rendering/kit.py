@@ -34,14 +34,15 @@ def locked(extras: Iterable[str]) -> list[str]:
     return ["kit", *(f"{name}-cpu" if name in light else name for name in every)]
 
 
-def install(folder: str, locks: str) -> list[str]:
+def install(folder: str, locks: str, downloads: str = "--no-cache-dir") -> list[str]:
     """The commands that put the kit on PATH, in an environment outside of the checkout, nothing without a hash but the kit.
 
     Args:
         folder: of the environment, in the shell's words.
         locks: the names of the locks, in the shell's words.
+        downloads: what pip is told of earlier ones, in the shell's words.
     """
-    pip = "python -m pip install --quiet --no-cache-dir"
+    pip = f"python -m pip install --quiet {downloads}"
     return [
         f"python3 -m venv --clear {folder}",
         f". {folder}/bin/activate",
