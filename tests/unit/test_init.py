@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from init_project import contract_of, invoke, knowing, linear_model, model_file, table
+from small_gguf import write_gguf
 
 from gradatim.contract.reading import read_contract
 from gradatim.errors import InvalidInput, UsageError
@@ -458,3 +459,13 @@ def test_stages_come_from_the_branches_there_are(branches, ladder):
 )
 def test_names_say_what_data_is_for(path, role):
     assert role_of(path) == role
+
+
+def test_a_language_model_is_proposed_as_one_that_is_asked_for_text(tmp_path):
+    write_gguf(tmp_path / "small.gguf")
+    rows = [{"messages": [{"role": "user", "content": f"say {n}"}], "label": str(n)} for n in range(300)]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    parts = contract_of(propose(tmp_path)).parts
+    assert parts.task is not None
+    assert (parts.task.type, list(parts.task.scorers)) == ("generation", ["contains"])
+    assert "contains" in parts.gates

@@ -17,6 +17,7 @@ from gradatim.projects.facts import DataFacts, look_into
 from gradatim.projects.feeding import given_inputs
 from gradatim.projects.finding import Findings, FoundData, FoundModel
 from gradatim.projects.functions import FoundFunction, makers_among, models_among, preprocessing_among
+from gradatim.projects.reading import ASKED_FOR_TEXT, is_asked_for_text
 from gradatim.projects.trial import Trouble, Tryout
 from gradatim.signature import Signature
 
@@ -75,9 +76,8 @@ class Choice:
     @property
     def unfed(self) -> tuple[str, ...]:
         """Inputs that neither the data nor a constant feeds."""
-        return tuple(
-            name for name in (self.facts.unfed if self.facts else ()) if name not in (self.given or {})
-        )
+        lacking = self.facts.unfed if self.facts and not is_asked_for_text(self.signature) else ()
+        return tuple(name for name in lacking if name not in (self.given or {}))
 
     def sections(self) -> dict[str, Any]:
         """What a contract would say of model and data, as keys and values."""
@@ -101,7 +101,10 @@ class Choice:
 
     def text(self, task: Mapping[str, Any] | None = None) -> str:
         """A contract of model and data alone; where no task is given it plays no part, as in a look."""
-        sections = {**self.sections(), "task": task or "embedding"}
+        unasked: Mapping[str, Any] | str = "embedding"
+        if is_asked_for_text(self.signature):
+            unasked = {"type": ASKED_FOR_TEXT.type, "scorers": list(ASKED_FOR_TEXT.scorers)}
+        sections = {**self.sections(), "task": task or unasked}
         return yaml.safe_dump(sections, allow_unicode=True, sort_keys=False)
 
 

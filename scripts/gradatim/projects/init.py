@@ -19,7 +19,7 @@ from gradatim.projects.functions import FoundFunction, look_for_functions
 from gradatim.projects.labelling import read_label_lists
 from gradatim.projects.proposal import Proposal
 from gradatim.projects.question import question
-from gradatim.projects.reading import Reading, TaskGuess
+from gradatim.projects.reading import ASKED_FOR_TEXT, Reading, TaskGuess
 from gradatim.projects.recognising import recognise
 from gradatim.projects.text import render
 from gradatim.projects.trial import Trouble, Tryout
@@ -110,7 +110,8 @@ def _readings(root: Path, found: Findings, choice: Choice, task: str | None) -> 
     if task is None:
         return readings
     wanted = [replace(reading, sure=True) for reading in readings if reading.task.type == task]
-    return wanted or [Reading(TaskGuess(task), "you say so")]
+    said = ASKED_FOR_TEXT if task == ASKED_FOR_TEXT.type else TaskGuess(task)
+    return wanted or [Reading(said, "you say so")]
 
 
 def _draft(

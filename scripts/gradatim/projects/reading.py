@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradatim.signature import Signature
+
 Label = str | int
 
 _SPELLED_OUT = 40  # longer lists of mere numbers stay out of the contract: the outputs hold them
@@ -18,6 +20,16 @@ class TaskGuess:
     labels: tuple[Label, ...] = ()
     output: str | None = None
     history: str | None = None
+    scorers: tuple[str, ...] = ()
+
+
+ASKED_FOR_TEXT = TaskGuess("generation", scorers=("contains",))
+"""Of a model that takes requests, which is for nothing else."""
+
+
+def is_asked_for_text(signature: Signature | None) -> bool:
+    """Whether a model takes requests."""
+    return signature is not None and [spec.name for spec in signature.inputs] == ["request"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gradatim.checks.rehearsal import Seen
 from gradatim.projects.classes import EMBEDDING_WIDTH, order_of, readings_of_one_label
 from gradatim.projects.facts import QUERIES, DataFacts, names_one
 from gradatim.projects.outputs import EMBEDDINGS, UNKNOWN, OutputFacts, outputs_of
-from gradatim.projects.reading import Reading, TaskGuess, spelled
+from gradatim.projects.reading import ASKED_FOR_TEXT, Reading, TaskGuess, is_asked_for_text, spelled
 from gradatim.signature import Signature
 
 VOID = 255
@@ -44,6 +44,8 @@ def recognise(
         seen: what the model says to some rows, None when it could not be asked.
         names: lists of label names that lie beside the model, the nearest first.
     """
+    if is_asked_for_text(signature):
+        return [Reading(ASKED_FOR_TEXT, "it is asked for text")]
     outputs = outputs_of(signature, seen)
     labels = None if facts is None or facts.labels is None else _squeezed(facts.labels)
     asked = None if seen is None or seen.labels is None else _squeezed(seen.labels)

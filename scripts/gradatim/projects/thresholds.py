@@ -53,6 +53,8 @@ def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]
         if every_class_is_there and (recall := _provable_recall(facts.fewest, reading.right)):
             gates["recall"] = {"at_least": recall, "slices": "every class"}
         return {**gates, "negative_flips": {"at_most": _percent(2 * float(margin.rstrip("%")) / 100)}}
+    if kind == "generation" and margin:
+        return {reading.task.scorers[0]: {"not_worse_than": "baseline", "by": margin}}
     if kind == "token_classification" and margin:
         return {"f1": {"not_worse_than": "baseline", "by": margin}}
     if kind == "multilabel_classification" and margin:
