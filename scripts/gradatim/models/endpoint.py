@@ -142,7 +142,9 @@ class Endpoint:
             except _Again as reason:
                 wait = pause if reason.after is None else reason.after
                 if time.monotonic() + wait >= deadline:
-                    raise RequestFailed(f"{reason} (after {self._timeout:g} s)", ours=False) from None
+                    raise RequestFailed(
+                        f"{reason} (and nothing better within {self._timeout:g} s)", ours=False
+                    ) from None
                 time.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
