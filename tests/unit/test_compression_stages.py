@@ -11,6 +11,7 @@ from test_calibration import LABELS, lay_down
 from test_compression_strangers import byte_classifier, byte_rows, depthwise
 
 from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.replaced import model_among
 from gradatim.compression.splitting import memory_of, split
 from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Compressed, Judged
@@ -51,6 +52,20 @@ def test_a_list_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
         )
         with pytest.raises(InvalidInput, match=r"stages\.json"):
             open_model(tmp_path / "stages", root=tmp_path)
+
+
+def test_a_release_of_stages_is_opened_as_a_whole_beside_whatever_is_to_replace_it(tmp_path: Path) -> None:
+    model = byte_classifier(tmp_path / "bytes.onnx")
+    stages = split(model, tmp_path / "stages", 2, "size", {"bytes": byte_rows(2)})
+    files = [*(path.name for path in stages), "stages.json"]
+    found = model_among(tmp_path / "stages", files, tmp_path / "bytes.onnx", read_by_others=False)
+    with open_model(found, root=tmp_path) as whole:
+        assert [spec.name for spec in whole.signature.outputs] == ["scores"]
+
+
+def test_what_became_of_weights_with_a_factory_is_opened_without_it(tmp_path: Path) -> None:
+    model = byte_classifier(tmp_path / "m.onnx")
+    assert model_among(tmp_path, ["m.onnx"], Path("/elsewhere/m.safetensors"), read_by_others=False) == model
 
 
 def test_more_stages_than_nodes_are_refused_in_words(tmp_path: Path) -> None:

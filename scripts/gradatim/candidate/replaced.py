@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,23 +217,9 @@ class Replaced:
             return None
         if self.model.restored is not None and self.model.path.exists():
             return self.model.path
-        model = self.forms.model
-        from gradatim.models import detect_format
-
-        # the release may be of another name, or another format, than what is to replace it
-        named = [name for name in found.files if Path(name).name == model.path.name]
-        alike = [name for name in found.files if Path(name).suffix == model.path.suffix]
-        whole = [""]
-        likely = whole if model.path.is_dir() else [*named, *alike, *whole]
-        for name in (*likely, *found.files):
-            try:
-                detect_format(found.folder / name, factory=self.contract.parts.model.read_by_others)
-            except InvalidInput:
-                continue
-            return found.folder / name
-        raise BrokenEvidence(
-            f"The release that would be replaced has no model among its files: {', '.join(found.files)}."
-        )
+        # what compression made of a factory's model is read without the factory
+        others = self.contract.parts.model.read_by_others and self.model.restored is None
+        return model_among(found.folder, found.files, self.forms.model.path, read_by_others=others)
 
     @property
     def files(self) -> list[Path]:
@@ -353,6 +340,37 @@ class Replaced:
             version=base.version,
             path=self.identity.from_top(path) if path else None,
         )
+
+
+def model_among(folder: Path, files: Sequence[str], path: Path, *, read_by_others: bool) -> Path:
+    """What is to be opened of a release: it may be of another name, or another format, than what is to replace it.
+
+    Args:
+        folder: where the release lies.
+        files: its files, relative to that.
+        path: the model that is to replace it.
+        read_by_others: whether a function or a program of the user's reads it, which takes any file.
+
+    Raises:
+        BrokenEvidence: none of them is a model.
+    """
+    from gradatim.models import detect_format
+
+    named = [name for name in files if Path(name).name == path.name]
+    alike = [name for name in files if Path(name).suffix == path.suffix]
+    whole = [""]  # a folder that says itself what it is, of stages for one, is more than any file in it
+    likely = (
+        whole if path.is_dir() else [*named, *alike, *whole] if read_by_others else [*whole, *named, *alike]
+    )
+    for name in (*likely, *files):
+        try:
+            detect_format(folder / name, factory=read_by_others)
+        except InvalidInput:
+            continue
+        return folder / name
+    raise BrokenEvidence(
+        f"The release that would be replaced has no model among its files: {', '.join(files)}."
+    )
 
 
 def _label(contract: ReadContract, name: str) -> Label:
