@@ -58,6 +58,8 @@ def designs() -> Iterator[Design]:
     yield from calibrations()
     yield from tails()
     yield from log_losses()
+    yield from rare_errors()
+    yield from own_metrics()
     yield from groups()
     yield from retrievals()
     yield from choices()
@@ -163,7 +165,68 @@ def _overconfident(n: int, least: float) -> Draw:
     return one
 
 
+def rare_errors() -> Iterator[Design]:
+    """Rows that are off by 1 where all others are alike, to the last bit or to 0.0001."""
+    blind = "rows that are further off than the worst that was seen, or than an answer by the mean"
+    for tiny in ("none", "a few", "all"):
+        for metric, bound, amount in (
+            ("mae", "at_most", 0.01),
+            ("rmse", "at_most", 0.1),
+            ("mae", "not_worse", 0.01),
+        ):
+            rule = Rule(metric, metric, bound, amount)  # type: ignore[arg-type]
+            beside = bound == "not_worse"
+            name = f"{metric} {'beside the baseline' if beside else 'at most'}, 1 % of the rows off by 1, {tiny} by 0.0001"
+            yield Design(name, "size", 200, (rule,), _rarely_off(200, tiny, beside), blind)
+
+
+def _rarely_off(n: int, tiny: str, beside: bool) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        truth, usual = generator.normal(0, 1, n), np.abs(generator.normal(0, 1, n)) * beside
+        touched = generator.random(n) < {"none": 0.0, "a few": 0.02, "all": 1.0}[tiny]
+        error = 1e-4 * touched * generator.random(n) + (generator.random(n) < 0.01)
+        base, mine = (
+            Evaluation(Task("regression"), Predictions.of({"y": truth + e}, truth))
+            for e in (usual, usual + error)
+        )
+        return Case("candidate", candidate=mine, baseline=base if beside else None)
+
+    return one
+
+
+def own_metrics() -> Iterator[Design]:
+    trial = "a row that is worse than another's answer in its place"
+    for n, right in ((200, 0.9), (600, 0.99)):
+        rule = Rule("hits", "hits", "at_least", right)
+        yield Design(f"own metric at least {right}", "size", n, (rule,), _owned(n, 1 - right, None), trial)
+    rule = Rule("hits", "hits", "not_worse", 0.0085)
+    yield Design("own metric, margin 0.0085", "size", 600, (rule,), _owned(600, 0.15, 0.01), trial)
+    rule = Rule("hits", "hits", "at_least", 0.98)
+    yield Design("own metric at least 0.98, faultless", "power", 300, (rule,), _owned(300, 0.0, None), trial)
+
+
+def _hits(labels: Floats, answers: Floats) -> float:
+    return float(np.mean(labels == answers))
+
+
+def _owned(n: int, wrong: float, lost: float | None) -> Draw:
+    task = Task("classification", (0, 1), own={"hits": _hits})
+
+    def one(generator: np.random.Generator) -> Case:
+        y = generator.integers(0, 2, n)
+        old = np.where(generator.random(n) < wrong, 1 - y, y)
+        new = old if lost is None else np.where(generator.random(n) < lost, 1 - y, old)
+        base, mine = (Evaluation(task, Predictions.of({"label": each}, y)) for each in (old, new))
+        return Case("candidate", candidate=mine, baseline=None if lost is None else base)
+
+    return one
+
+
 def groups() -> Iterator[Design]:
+    for count in (6, 10, 20):
+        rule = Rule("mae", "mae", "at_most", float((2 / np.pi) ** 0.5 * np.exp(0.18)))
+        name = f"mae, {count} users whose errors differ (lognormal)"
+        yield Design(name, "size", count, (rule,), _scaled(count), _RARE)
     for count, rows, together in ((20, 20, 0.3), (50, 20, 0.1), (50, 20, 0.3), (50, 10, 0.6), (100, 10, 0.3)):
         rule = Rule("accuracy", "accuracy", "at_least", 0.9)
         name = f"accuracy at least 0.9, {count} groups of {rows}, correlated by {together}"
@@ -187,6 +250,19 @@ def groups() -> Iterator[Design]:
     )
     rule = Rule("accuracy", "accuracy", "not_worse", 0.02)
     yield Design("accuracy, margin 0.02, the same model, 100 groups of 10", "power", 100, (rule,), _same(100, 10), _GROUPS)  # fmt: skip
+
+
+def _scaled(count: int) -> Draw:
+    codes = np.repeat(np.arange(count), 20)
+
+    def one(generator: np.random.Generator) -> Case:
+        truth, scale = generator.normal(0, 3, codes.shape[0]), np.exp(generator.normal(0, 0.6, count))[codes]
+        answers = Predictions.of(
+            {"y": truth + scale * generator.normal(size=codes.shape[0])}, truth, groups=codes
+        )
+        return Case("candidate", candidate=Evaluation(Task("regression"), answers))
+
+    return one
 
 
 def _beta(generator: np.random.Generator, mean: float, together: float, n: int) -> Floats:
@@ -245,6 +321,34 @@ def retrievals() -> Iterator[Design]:
         rule = Rule("recall_at_1", "recall_at_1", "at_least", float(np.mean(seen)))  # type: ignore[arg-type]
         name = f"recall at 1, {labels} labels of {items} items"
         yield Design(name, "size", labels, (rule,), draw, "labels that hang together")
+
+    for labels, items in ((5, 20), (10, 20), (19, 10)):
+        draw_pair = _retrieval_beside(labels, items)
+        generator = np.random.default_rng(0)
+        pairs = [draw_pair(generator) for _ in range(300)]
+        ndcg = [[e.samples("ndcg_at_10").value for e in (c.candidate, c.baseline)] for c in pairs]  # type: ignore[union-attr]
+        new, old = np.mean(np.array(ndcg, np.float64), axis=0)
+        for rule in (
+            Rule("n", "ndcg_at_10", "at_least", float(new)),
+            Rule("n", "ndcg_at_10", "not_worse", float(old - new)),
+        ):
+            name = f"nDCG, {labels} labels of {items} items, {rule.bound.replace('_', ' ')}"
+            yield Design(name, "size", labels, (rule,), draw_pair, "labels that hang together")
+
+
+def _retrieval_beside(labels: int, items: int) -> Draw:
+    truth = np.repeat(np.arange(labels), items)
+    draw = _retrieval(labels, items)
+
+    def one(generator: np.random.Generator) -> Case:
+        base = draw(generator).candidate
+        assert base is not None
+        lost = generator.uniform(0, 0.5, labels)[truth, None] * generator.normal(size=(truth.shape[0], 8))
+        vectors = base.predictions.outputs["e"].values + lost.astype(np.float32)
+        mine = Evaluation(Task("embedding"), Predictions.of({"e": vectors}, truth), base)
+        return Case("candidate", candidate=mine, baseline=base)
+
+    return one
 
 
 def _retrieval(labels: int, items: int) -> Draw:

@@ -102,3 +102,45 @@ def test_a_plan_never_refuses_what_one_form_alone_could_pass() -> None:
     assert [judge([rule], Case("v", right, forms=forms))[0].verdict for forms in (1, 2)] == [
         Verdict.PASS, Verdict.INCONCLUSIVE,
     ]  # fmt: skip
+
+
+def hits(labels: np.ndarray, answers: np.ndarray) -> float:
+    return float(np.mean(labels == answers))
+
+
+def changed(n: int, lost: int, task: Task = TASK) -> Case:
+    """A candidate that loses so many of the baseline's right answers."""
+    truth = np.arange(n) % 2
+    old, new = np.where(np.arange(n) < n // 10, 1 - truth, truth), truth.copy()
+    new[: n // 10 + lost] = 1 - truth[: n // 10 + lost]
+    base, mine = (Evaluation(task, Predictions.of({"label": each}, truth)) for each in (old, new))
+    return Case("v", candidate=mine, baseline=base)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_an_undecided_gate_that_more_samples_settle_is_not_called_too_close(sequential: bool) -> None:
+    """An interval that is wider than the spread of what was seen, for changes are rare, needs more samples for that."""
+    rule = Rule("accuracy", "accuracy", "keep", 0.99, sequential=sequential)
+    task = Task("classification", (0, 1))
+    few, many = (judge([rule], changed(n, n // 500, task))[0] for n in (500, 15000))
+    assert (few.verdict, many.verdict) == (Verdict.INCONCLUSIVE, Verdict.PASS)
+    assert few.needed is not None
+    assert 500 < few.needed <= 15000
+    assert "too close" not in few.text
+
+
+def test_a_faultless_own_metric_needs_as_many_samples_as_a_faultless_accuracy() -> None:
+    truth = np.arange(100) % 2
+    task = Task("classification", (0, 1), own={"hits": hits})
+    case = Case("v", candidate=Evaluation(task, Predictions.of({"label": truth}, truth)))
+    needed = [judge([Rule(name, name, "at_least", 0.99)], case)[0].needed for name in ("hits", "accuracy")]
+    assert needed[0] == pytest.approx(needed[1], rel=0.02)
+
+
+def test_too_few_rows_are_told_how_many_would_begin_to_tell() -> None:
+    truth = np.arange(8.0)
+    case = Case(
+        "v", candidate=Evaluation(Task("regression"), Predictions.of({"y": truth + 0.1 * truth}, truth))
+    )
+    (found,) = judge([Rule("mae", "mae", "at_most", 1.0)], case)
+    assert found.text.endswith("8 samples do not tell how much it varies: 10 are the least.")

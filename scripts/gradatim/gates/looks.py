@@ -119,8 +119,11 @@ def _decided(
     else:
         verdict = Verdict.FAIL if bad >= wanted else Verdict.INCONCLUSIVE
     met = sign * (value - bound) > 0
-    stake = good if met else bad
-    needed = realistic(n * wanted / stake, n) if stake > 0 else None
+    seen = Scores(upward.values, upward.times / n, upward.low, upward.high)
+    rows = betting.rows_until_proven(
+        *((seen, sign * bound) if met else (seen.mirrored, -sign * bound)), gate.alpha
+    )
+    needed = realistic(max(n + 1, rows), n)
     found: dict[str, Any] = {"value": value, "low": low, "high": high, "threshold": bound, "n": n}
     found |= (
         {"candidate": samples.value}

@@ -10,6 +10,7 @@ from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import POWER_QUANTILE
 from gradatim.gates.gate import Gate, settle
 from gradatim.gates.quality import (
+    at_least_few,
     counted,
     few_positives,
     foreign,
@@ -31,6 +32,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     if isinstance(pair, GateResult):
         return pair
     new, old = pair
+    case = counted(case, new)
     ratio, margin = terms(gate, old.value or 0.0)
     found = compare(new, old, margin=margin, ratio=ratio, alpha=gate.alpha)
     numbers = {
@@ -45,7 +47,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     if found.low is None or found.high is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{change} {wording.count(found.n, case.noun)} do not tell how much the difference varies; wanted {gate.wanted}.",
+            f"{change} {wording.count(found.n, case.noun)} do not tell how much the difference varies{at_least_few(new)}; wanted {gate.wanted}.",
             **numbers,
         )
     if math.isnan(found.low) or math.isnan(found.high):
@@ -54,7 +56,6 @@ def judge(gate: Gate, case: Case) -> GateResult:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.FAIL if found.high < -margin else Verdict.INCONCLUSIVE
-    case = counted(case, new)
     detectable, needed = _plan(found, margin, gate.alpha)
     against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
     text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}{without_samples(new)}"
@@ -169,4 +170,10 @@ def _plan(found: Comparison, margin: float, alpha: float) -> tuple[float | None,
         return unseen, realistic(found.n * unseen / room, found.n) if room > 1e-9 else None
     if not room > 1e-9 or not spread:
         return detectable, None
-    return detectable, realistic((factor * spread / room) ** 2, found.n)
+    needed = (factor * spread / room) ** 2
+    if (
+        needed <= found.n and found.low is not None and found.high is not None
+    ):  # rare changes make it wider than its spread
+        half = found.value - found.low if found.value >= -margin else found.high - found.value
+        needed = found.n * (half * factor / intervals.normal(alpha) / room) ** 2
+    return detectable, realistic(needed, found.n)

@@ -10,6 +10,7 @@ from gradatim.gates.case import Case
 from gradatim.gates.gate import Gate, null_verdict
 from gradatim.gates.paired import FEW_POSITIVES
 from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.metrics import tails
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.samples import MetricSamples
 
@@ -34,6 +35,15 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
 def without_samples(samples: MetricSamples) -> str:
     """The classes that a mean goes over and the data do not hold, in words; empty where there are none."""
     return f" The data have {samples.reason}." if samples.value is not None and samples.reason else ""
+
+
+def at_least_few(samples: MetricSamples) -> str:
+    """How many would begin to tell, in words, of a mean without an upper end; empty where that is not what lacks."""
+    return (
+        f": {tails.FEW} are the least"
+        if samples.tailed and samples.reach is None and samples.n < tails.FEW
+        else ""
+    )
 
 
 def counted(case: Case, samples: MetricSamples) -> Case:

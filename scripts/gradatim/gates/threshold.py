@@ -12,6 +12,7 @@ from gradatim.gates.compare import Told
 from gradatim.gates.exact import POWER_QUANTILE, decide
 from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.quality import (
+    at_least_few,
     counted,
     few_positives,
     foreign,
@@ -38,6 +39,7 @@ class _Seen:
     n: int
     successes: int | None
     trials: int | None
+    faultless: bool = False
 
     def numbers(self, gate: Gate) -> dict[str, Any]:
         """What a result says of it."""
@@ -80,13 +82,15 @@ def judge(gate: Gate, case: Case) -> GateResult:
         return gate.result(
             Verdict.INCONCLUSIVE,
             f"{gate.name} {wording.number(value, gate.meaning)}, wanted {gate.wanted}. "
-            f"{wording.count(n, case.noun)} do not tell how much it varies.",
+            f"{wording.count(n, case.noun)} do not tell how much it varies{at_least_few(samples)}.",
             value=value,
             threshold=gate.rule.amount,
             n=n,
             candidate=value,
         )
-    seen = _Seen(value, *bounds, n, samples.successes, samples.trials)
+    seen = _Seen(
+        value, *bounds, n, samples.successes, samples.trials, _faultless(samples, bounds, gate.alpha)
+    )
     verdict, text = seen.verdict(gate), seen.headline(gate) + without_samples(samples)
     if gate.veto:
         return gate.result(verdict, text, **seen.numbers(gate))
@@ -192,6 +196,16 @@ def _settled(
     return gate.result(verdict, text, **seen.numbers(gate), detectable=detectable, needed=needed)
 
 
+def _faultless(samples: MetricSamples, bounds: tuple[float, float], alpha: float) -> bool:
+    """Whether nothing varies, so that the interval is of what was never seen."""
+    rest = intervals.unseen(samples.n, alpha) * (samples.worth(samples.effect) or 0.0)
+    return (
+        samples.resample is not None
+        and rest > 0
+        and math.isclose(bounds[1] - bounds[0], 2 * rest, rel_tol=1e-6)
+    )
+
+
 def _needed(gate: Gate, seen: _Seen) -> int | None:
     """Samples that would settle it if the value seen is the true one."""
     amount, value = gate.rule.amount, seen.value
@@ -201,9 +215,8 @@ def _needed(gate: Gate, seen: _Seen) -> int | None:
             needed = exact.samples_for_power(target, share, gate.alpha)
             return None if needed is None else realistic(max(needed, seen.trials + 1), seen.n)
     gap = abs(value - amount)
-    if gate.meaning.fraction and value in (
-        0.0,
-        1.0,
+    if seen.faultless or (
+        gate.meaning.fraction and value in (0.0, 1.0)
     ):  # nothing varies: what was never seen falls with n, not with its root
         rest = max(value - seen.low, seen.high - value)
         return realistic(max(seen.n + 1, exact.samples_without_fault(seen.n, rest, gap, gate.alpha)), seen.n)
@@ -249,7 +262,9 @@ def _could_prove(gate: Gate, n: int) -> str:
         return f" Even {n} of {n} right would not prove {bound}; at least {least} are needed for that{more}."
     if forgiven == 0:
         return f" With {n} samples only {n} right would prove {bound}{more}."
-    return f" With {n} samples at most {forgiven} misses would prove {bound}."
+    return (
+        f" With {n} samples at most {forgiven} {'miss' if forgiven == 1 else 'misses'} would prove {bound}."
+    )
 
 
 def _roomier(n: int, amount: float, alpha: float) -> int | None:
