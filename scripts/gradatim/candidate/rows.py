@@ -150,7 +150,7 @@ class Rows:
         contract = self.contract
         label, slices, group = chosen.label, chosen.slices or (), chosen.group
         task = contract.parts.task
-        teaches = which == "calibration"
+        teaches = which != "evaluation"
         unlabelled = task is not None and task.type in UNLABELLED and not contract.says("data", "label")
         if not (teaches or (label and unlabelled)) or not (label or slices or group):
             return label, slices, group

@@ -69,9 +69,10 @@ class ReadContract:
     def data_set(self, which: str) -> DataSetSection | None:
         """A data set with what it leaves out taken from ``data`` itself."""
         data = self.parts.data
-        chosen: DataSetSection | None = getattr(data, which)
-        if chosen is None:
+        stated: DataSetSection | str | None = getattr(data, which)
+        if stated is None:
             return None
+        chosen = DataSetSection(path=stated) if isinstance(stated, str) else stated
         common = {name: getattr(data, name) for name in ("label", "inputs", "slices", "group", "preprocess")}
         return chosen.model_copy(update={k: v for k, v in common.items() if k not in chosen.model_fields_set})
 

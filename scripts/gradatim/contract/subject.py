@@ -209,7 +209,7 @@ class DataSection(Section):
     training: Texts = Field(
         (),
         description="Text that the model was trained on, files or folders. Evaluation rows of which 8 or 13 words in a row stand in it are "
-        "scored apart, as slices by `training_overlap`.",
+        "scored apart, as slices by `training_overlap`. Of rows (.npz, .parquet, .csv) those that are in the evaluation data are counted.",
     )
     label: Text | None = Field("label", description="Column of the labels.")
     inputs: dict[str, Texts] = Field(

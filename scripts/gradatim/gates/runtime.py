@@ -12,6 +12,7 @@ from gradatim.gates.latency import level_bounds, not_slower
 from gradatim.gates.rule import share, tolerated
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics.catalogue import TWINS
 
 _STEPS = {"limit": "inspect", "timing": "benchmark"}
 
@@ -192,8 +193,7 @@ def _missing(gate: Gate, case: Case, found: Measurement | None, what: str | None
         text = f"{gate.name}: {case.waits}."
         return gate.result(Verdict.INCONCLUSIVE, text, blocking=False)
     step = _STEPS.get(gate.meaning.kind, "evaluate")
-    if gate.rule.metric == "memory":
-        step = "benchmark"
+    step = {"memory": "benchmark", **dict.fromkeys(TWINS, "evaluate")}.get(gate.rule.metric, step)
     if found is not None and found.reason:
         text = f"{gate.name} could not be measured: {found.reason}."
     else:

@@ -265,6 +265,17 @@ _RUNTIME = _table(
     Metric("energy", "energy of a call", False, "timing", "J", False),
 )
 
+TWINS = ("duplicates", "near_duplicates")
+"""Rows of the evaluation data that the model was made with, too: counted, so that none may be allowed."""
+
+_DATA = _table(
+    Metric(
+        "duplicates", "rows of the evaluation data that are in those of training or calibration, too", False,
+        "limit", "1", False,
+    ),
+    Metric("near_duplicates", "the same, of rows that differ a little", False, "limit", "1", False),
+)  # fmt: skip
+
 ERRORS = Metric("errors", "share of requests that failed", False, "comparison")
 
 _ON_TRAFFIC = {
@@ -298,7 +309,8 @@ def known(task: str, own: Iterable[Metric] = ()) -> dict[str, Metric]:
     """
     if task == TRAFFIC:
         return dict(_ON_TRAFFIC)
-    return {**_BY_TASK.get(task, {}), **_table(*own), **_COMPARISONS.get(task, {}), **_ROBUSTNESS, **_RUNTIME}
+    measured = {**_BY_TASK.get(task, {}), **_table(*own), **_COMPARISONS.get(task, {})}
+    return {**measured, **_ROBUSTNESS, **_RUNTIME, **_DATA}
 
 
 def find(name: str, task: str, own: Iterable[Metric] = ()) -> Metric | None:

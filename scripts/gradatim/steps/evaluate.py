@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
+from gradatim.candidate.leakage import asks_for_twins, twins_of
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
@@ -45,9 +46,16 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     return {
         **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         "baseline": baseline.digest if baseline else digest_of(None),
-        "evaluation": candidate.digests.data("evaluation"),
+        **{which: candidate.digests.data(which) for which in ("evaluation", "training", "calibration")},
         "contract": candidate.digests.part("model", "data", "task"),
-        "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
+        "gates": digest_of(
+            [
+                _extra_metrics(candidate),
+                _wants_self_flips(candidate),
+                asks_for_twins(candidate),
+                *_shown(candidate),
+            ]
+        ),
         "code": candidate.digests.code(),
         **tries(candidate),
         **({"stops": digest_of([asdict(replace(rule, line=None)) for rule in stops])} if stops else {}),
@@ -75,7 +83,7 @@ def run(candidate: Candidate) -> Outcome:
     runs = _runs(candidate, variants)
     signatures: dict[str, Signature] = {}
     beside: list[Measurement] = []
-    without = ""
+    without, fed = "", None
     stops = stopping_rules(candidate)
     with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for look in looks(candidate, len(dataset)) if stops else (None,):
@@ -94,19 +102,22 @@ def run(candidate: Candidate) -> Outcome:
                     if name not in signatures:
                         signatures[name] = _signature(candidate, name, predictor)
                         without = without or _without(candidate, name, predictor)
+                        fed = fed or predictor.signature
             if look is not None and decided(candidate, stops, len(dataset), uses):
                 break
     with candidate.contract.blamed("task"):
         outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate)
+    among, shared = twins_of(candidate, fed) if fed is not None else ([], "")
+    beside += among
     if BASELINE in variants:
         files = candidate.replaced.files
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
     forget(candidate, "evaluate")
     return replace(
         outcome,
-        summary=outcome.summary + _counted(candidate, uses) + without,
+        summary=outcome.summary + _counted(candidate, uses) + without + shared,
         measurements=(*outcome.measurements, *beside),
         elsewhere=elsewhere(shards),
     )

@@ -1,0 +1,66 @@
+"""Whether the model is judged on rows that it was made with."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from gradatim.candidate.candidate import Candidate
+from gradatim.measurement import Measurement
+from gradatim.metrics.catalogue import TWINS
+
+if TYPE_CHECKING:
+    from gradatim.data import Dataset
+    from gradatim.signature import Signature
+
+_CHEAP = 1 << 28
+"""Bytes of inputs up to which rows are compared whether a gate asks for it or not: seconds."""
+
+
+def asks_for_twins(candidate: Candidate) -> bool:
+    """Whether a gate names twins."""
+    return any(rule.metric in TWINS for rule in candidate.contract.all_rules())
+
+
+def twins_of(candidate: Candidate, signature: Signature) -> tuple[list[Measurement], str]:
+    """Rows of the evaluation data that are in the data of training or calibration, for every form; and that in words.
+
+    Counts alone are kept. Nothing where the contract names no such data, or comparing takes long and no gate asks for it.
+    """
+    from gradatim.data import twins
+
+    named = [which for which in ("training", "calibration") if candidate.contract.data_set(which) is not None]
+    asked, forms = asks_for_twins(candidate), [form.name for form in candidate.forms.all]
+    if not named:
+        reason = "the contract names neither `data.training` nor `data.calibration` to look into"
+        return [Measurement(name, form, None, reason=reason) for name in TWINS for form in forms if asked], ""
+    mine = candidate.rows.dataset("evaluation", signature)
+    others = [candidate.rows.dataset(which, signature) for which in named]
+    if not asked and sum(map(_bytes, (mine, *others))) > _CHEAP:
+        return [], ""
+    size = candidate.contract.parts.data.batch
+    found = twins(mine.batches(size), chain.from_iterable(one.batches(size) for one in others))
+    unlike = None if found.near is not None else "its rows are few numbers, or of unequal shape"
+    counts: dict[str, tuple[int | None, str | None]] = {
+        TWINS[0]: (found.exact, None),
+        TWINS[1]: (found.near, unlike),
+    }
+    told = [
+        Measurement(name, form, None if count is None else float(count), n=found.rows, reason=why)
+        for name, (count, why) in counts.items()
+        for form in forms
+        if asked or count is not None
+    ]
+    return told, _in_words(found.exact, found.near, named)
+
+
+def _in_words(exact: int, near: int | None, named: list[str]) -> str:
+    where = " or ".join(f"data.{which}" for which in named)
+    nearly = (near or 0) - exact
+    said = [f"{exact} exactly"] * (exact > 0) + [f"{nearly} nearly"] * (nearly > 0)
+    return f"; rows that are in {where}, too: {', '.join(said)}" if said else ""
+
+
+def _bytes(dataset: Dataset) -> int:
+    first = dataset.head(1)
+    return len(dataset) * sum(getattr(values, "nbytes", 0) for values in first.inputs.values())
