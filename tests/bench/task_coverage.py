@@ -1,6 +1,6 @@
 """How often do the intervals of ranking, forecasting, detection and segmentation hold the truth?
 
-    python tests/bench/task_coverage.py              # about ten minutes on one core
+    python tests/bench/task_coverage.py              # about twenty minutes on one core
     python tests/bench/task_coverage.py --draws 200
 
 Each design draws data whose samples hold many values that hang together (the items of a list, windows of a series, boxes or

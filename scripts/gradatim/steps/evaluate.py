@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
-from gradatim.candidate.leakage import asks_for_twins, twins_of
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
 from gradatim.candidate.stopping import decided, looks, stopping_rules
 from gradatim.candidate.uses import count_use, tries
+from gradatim.checks.leakage import asks_for_twins, twins_of
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated
 from gradatim.files import digest_of
@@ -48,14 +48,8 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "baseline": baseline.digest if baseline else digest_of(None),
         **{which: candidate.digests.data(which) for which in ("evaluation", "training", "calibration")},
         "contract": candidate.digests.part("model", "data", "task"),
-        "gates": digest_of(
-            [
-                _extra_metrics(candidate),
-                _wants_self_flips(candidate),
-                asks_for_twins(candidate),
-                *_shown(candidate),
-            ]
-        ),
+        "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
+        "twins": digest_of(asks_for_twins(candidate)),
         "code": candidate.digests.code(),
         **tries(candidate),
         **({"stops": digest_of([asdict(replace(rule, line=None)) for rule in stops])} if stops else {}),
@@ -109,8 +103,7 @@ def run(candidate: Candidate) -> Outcome:
         outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate)
-    among, shared = twins_of(candidate, fed) if fed is not None else ([], "")
-    beside += among
+    among, shared = twins_of(candidate, fed)
     if BASELINE in variants:
         files = candidate.replaced.files
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
@@ -118,7 +111,7 @@ def run(candidate: Candidate) -> Outcome:
     return replace(
         outcome,
         summary=outcome.summary + _counted(candidate, uses) + without + shared,
-        measurements=(*outcome.measurements, *beside),
+        measurements=(*outcome.measurements, *beside, *among),
         elsewhere=elsewhere(shards),
     )
 

@@ -22,7 +22,7 @@ def asks_for_twins(candidate: Candidate) -> bool:
     return any(rule.metric in TWINS for rule in candidate.contract.all_rules())
 
 
-def twins_of(candidate: Candidate, signature: Signature) -> tuple[list[Measurement], str]:
+def twins_of(candidate: Candidate, signature: Signature | None) -> tuple[list[Measurement], str]:
     """Rows of the evaluation data that are in the data of training or calibration, for every form; and that in words.
 
     Counts alone are kept. Nothing where the contract names no such data, or comparing takes long and no gate asks for it.
