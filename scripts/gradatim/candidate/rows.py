@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from gradatim.metrics.scorers.table import Scoring
     from gradatim.metrics.task import Label, OwnMetric, Task
 
+_OF_ROWS = (".npz", ".parquet", ".pq", ".csv", ".tsv")
+"""What files of rows are called; anything else in ``data.training`` is text."""
+
 UNLABELLED = ("embedding", "language_modelling", "generation")
 """Tasks that can be judged without labels."""
 
@@ -56,7 +59,7 @@ class Rows:
         from gradatim.data import open_data
 
         contract = self.contract
-        inputs, preprocess = self.feeding(which)
+        inputs, preprocess = self.feeding("evaluation" if which == "training" else which)
         task = contract.parts.task
         label, slices, group = self._columns_that_may_lack(which, chosen)
         dataset = open_data(
@@ -71,7 +74,11 @@ class Rows:
             preprocess=preprocess,
             format=chosen.format,
             asked=self._asked(),
-            training=[contract.root / path for path in contract.parts.data.training if which == "evaluation"],
+            training=[
+                contract.root / path
+                for path in contract.parts.data.training
+                if which == "evaluation" and not path.lower().endswith(_OF_ROWS)
+            ],
         )
         if dataset.reads_text and task and task.type == "token_classification":
             raise UsageError(
@@ -79,6 +86,21 @@ class Rows:
                 f"let it return the column `{label}` with one tag for each, -100 where none counts."
             )
         return dataset
+
+    def trained_on(self, signature: Signature) -> list[Dataset]:
+        """The rows that ``data.training`` names beside text, fed to the model like the evaluation data.
+
+        Raises:
+            InvalidInput: they are broken, or have not the columns; names the line of the contract.
+        """
+        data, alike = self.contract.parts.data, self.contract.data_set("evaluation")
+        paths = [path for path in data.training if alike and path.lower().endswith(_OF_ROWS)]
+        with self.contract.blamed("data", "training"):
+            return [
+                self._opened("training", alike.model_copy(update={"path": path, "format": None}), signature)
+                for path in paths
+                if alike
+            ]
 
     def _asked(self) -> Asking | None:
         """How a row becomes a request, where the task is to generate text."""

@@ -29,13 +29,15 @@ def twins_of(candidate: Candidate, signature: Signature | None) -> tuple[list[Me
     """
     from gradatim.data import twins
 
-    named = [which for which in ("training", "calibration") if candidate.contract.data_set(which) is not None]
     asked, forms = asks_for_twins(candidate), [form.name for form in candidate.forms.all]
-    if not named:
-        reason = "the contract names neither `data.training` nor `data.calibration` to look into"
+    trained = [] if signature is None else candidate.rows.trained_on(signature)
+    taught = candidate.contract.data_set("calibration") is not None
+    named = ["training"] * bool(trained) + ["calibration"] * taught
+    if not named or signature is None:
+        reason = "the contract names neither rows in `data.training` nor `data.calibration` to look into"
         return [Measurement(name, form, None, reason=reason) for name in TWINS for form in forms if asked], ""
     mine = candidate.rows.dataset("evaluation", signature)
-    others = [candidate.rows.dataset(which, signature) for which in named]
+    others = [*trained, *([candidate.rows.dataset("calibration", signature)] if taught else [])]
     if not asked and sum(map(_bytes, (mine, *others))) > _CHEAP:
         return [], ""
     size = candidate.contract.parts.data.batch

@@ -69,10 +69,9 @@ class ReadContract:
     def data_set(self, which: str) -> DataSetSection | None:
         """A data set with what it leaves out taken from ``data`` itself."""
         data = self.parts.data
-        stated: DataSetSection | str | None = getattr(data, which)
-        if stated is None:
+        chosen: DataSetSection | None = getattr(data, which)
+        if chosen is None:
             return None
-        chosen = DataSetSection(path=stated) if isinstance(stated, str) else stated
         common = {name: getattr(data, name) for name in ("label", "inputs", "slices", "group", "preprocess")}
         return chosen.model_copy(update={k: v for k, v in common.items() if k not in chosen.model_fields_set})
 

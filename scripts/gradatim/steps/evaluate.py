@@ -46,7 +46,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     return {
         **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
         "baseline": baseline.digest if baseline else digest_of(None),
-        **{which: candidate.digests.data(which) for which in ("evaluation", "training", "calibration")},
+        **{which: candidate.digests.data(which) for which in ("evaluation", "calibration")},
         "contract": candidate.digests.part("model", "data", "task"),
         "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
         "twins": digest_of(asks_for_twins(candidate)),
