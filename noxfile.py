@@ -51,7 +51,7 @@ def bench(session: nox.Session) -> None:
 def github(session: nox.Session) -> None:
     """Every workflow on act, the slow runs too, and what its jobs cost."""
     _install(session, "-e", ".[dev]")
-    tests = [f"tests/e2e/test_github{which}.py" for which in ("", "_monorepo", "_kit", "_shards")]
+    tests = [f"tests/e2e/test_github{which}.py" for which in ("", "_queue", "_monorepo", "_kit", "_shards")]
     session.run(
         "pytest", *tests, "tests/bench/test_pipeline_overhead.py", "-m", "", "-n0", "-s", *session.posargs
     )
