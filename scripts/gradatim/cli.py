@@ -38,6 +38,7 @@ VERBS: dict[str, str] = {
     "iterate": "Report an iteration, and plan the next.",
     "verify": "Is this release complete, proven and untouched?",
     "report": "Render the report of the last run again.",
+    "explain": "What the answers that flipped hang on.",
     "schema": "The contract's JSON Schema, for editors.",
     "protect": "Set branch rules, tag rules and environments on GitHub.",
     "selftest": "How far can this machine's timings be trusted?",

@@ -23,6 +23,7 @@ from gradatim.metrics import catalogue
 from gradatim.metrics.diagnostics import CalibrationBin, Overlap
 from gradatim.pipeline.graph import CHECKS, STEPS
 from gradatim.report.assemble import curves_from, slices_from
+from gradatim.report.explanation import EXPLANATION_FILE, read_explanation
 from gradatim.report.model import (
     Benchmark,
     Calibration,
@@ -114,6 +115,10 @@ def collect(
         data=tuple(_data(candidate, evaluated)),
         card=_card(candidate),
         flipped=evaluated.flipped if evaluated else (),
+        explanation=read_explanation(
+            candidate.workspace.folder / EXPLANATION_FILE,
+            {d for s in found.values() for d in s.subjects.values()},
+        ),
         hints=(*_hints(evaluated), *_changed_answers(checks)),
         budget=choice.budget if choice else None,
         warnings=(*moved, *_warnings(choice), *_diverged(inspected)),

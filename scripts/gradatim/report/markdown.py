@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from gradatim.gates.verdict import Verdict
 from gradatim.report import blocks, facts, numbers, overlap, sentences, verdicts
+from gradatim.report.explanation import CANNOT_TELL
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
 from gradatim.report.pictures.robustness import common_extent
@@ -50,6 +51,7 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         alike_table(report),
         _folded("Slices", slices_table(report)),
         _folded("Answers that flipped", flipped_table(report)),
+        _folded("What flipped answers hang on", explanation_table(report)),
         _folded("Robustness", robustness_table(report)),
         _folded(
             "Confusion",
@@ -326,6 +328,20 @@ def flipped_table(report: Report) -> str:
         rows.append([*said, "wrong" if one.lost else "right"])
     columns = ["prompt", "right", escape(report.baseline or "baseline"), "candidate", "now"]
     return table(columns, rows, "lllll") if rows else ""
+
+
+def explanation_table(report: Report) -> str:
+    """Rows that flipped, with the parts that matter most to either model's score."""
+    if report.explanation is None or not report.explanation.flips:
+        return ""
+    rows = []
+    for flip in report.explanation.flips:
+        parts = "; ".join(f"{p.name} {p.candidate:+.3g} ({p.baseline:+.3g})" for p in flip.parts)
+        rows.append(
+            [escape(text, 300) for text in (str(flip.row), flip.label, flip.before, flip.after, parts)]
+        )
+    columns = ["row", "right", escape(report.baseline or "baseline"), "candidate", "loses without (before)"]
+    return f"{table(columns, rows, 'lllll')}\n\n{CANNOT_TELL}"
 
 
 def _small_whisker(item: Slice, span: tuple[float, float]) -> str:

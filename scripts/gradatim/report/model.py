@@ -20,6 +20,7 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics.diagnostics import CalibrationBin, FlippedAnswer, Overlap
+from gradatim.report.explanation import Explanation
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,7 @@ class Report:
         modality: what the items are, ``image``, ``text``, where the contract says so.
         samples: size of the evaluation data.
         history: metrics over the versions before it, and its own.
+        explanation: what answers that flipped hang on, where `gradatim explain` was asked for this very candidate.
         flipped: prompts that candidate and baseline do not both answer rightly, where the contract shows them.
         hints: what stands out but is never gated, such as weak slices.
         budget: a sentence on how often this test set may still be used.
@@ -343,6 +345,7 @@ class Report:
     data: tuple[DataSet, ...] = ()
     card: Card | None = None
     flipped: tuple[FlippedAnswer, ...] = ()
+    explanation: Explanation | None = None
     hints: tuple[str, ...] = ()
     budget: str | None = None
     warnings: tuple[str, ...] = ()

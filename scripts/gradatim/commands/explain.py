@@ -1,0 +1,53 @@
+"""gradatim explain: what the answers that flipped hang on."""
+
+from __future__ import annotations
+
+import click
+
+from gradatim.commands import options
+
+
+@click.command("explain", short_help="What the answers that flipped hang on.")
+@click.argument("version", metavar="[VERSION]", required=False)
+@click.option("--samples", type=click.IntRange(1, 50), default=6, show_default=True, help="Rows that are explained, the lost ones first.")  # fmt: skip
+@options.stage
+@options.contract
+@options.as_json
+def command(
+    version: str | None, samples: int, stage: str | None, contract_path: str | None, json_wanted: bool
+) -> int:
+    """Take parts of each row away whose answer flipped, one at a time: columns, patches of a picture, words; and see what the
+    scores of both models lose. VERSION, or the model here, beside the release that it would replace.
+
+    What is found of the model here is a folded block of the next `gradatim report`, with what such numbers cannot tell.
+
+    \b
+    Examples:
+      gradatim explain
+      gradatim explain v1.1.0 --samples 3
+    """
+    from gradatim.checks.attribution import explain_flips
+    from gradatim.checks.replay import sides_of
+    from gradatim.commands.opening import open_candidate
+    from gradatim.evidence.codec import encode
+    from gradatim.files import write_json
+    from gradatim.report.explanation import CANNOT_TELL, EXPLANATION_FILE
+
+    candidate = open_candidate(contract_path, stage)
+    baseline, mine = sides_of(candidate, version)
+    found = explain_flips(baseline, mine, samples)
+    candidate.workspace.prepare()
+    record = encode(found)
+    write_json(candidate.workspace.folder / EXPLANATION_FILE, record)
+    if json_wanted:
+        options.print_json(record)
+        return 0
+    click.echo(f"{found.of} of {found.rows} rows: {mine.label} answers otherwise than {baseline.label}.")
+    for flip in found.flips:
+        truth = f", truly {flip.label}" if flip.label else ""
+        click.echo(f"  row {flip.row}{truth}: {flip.before} -> {flip.after}")
+        for part in flip.parts:
+            click.echo(f"    {part.name}: {part.candidate:+.3g} here, {part.baseline:+.3g} before")
+    if found.flips:
+        click.echo(options.row("", CANNOT_TELL))
+    return 0
