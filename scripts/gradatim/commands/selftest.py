@@ -36,13 +36,13 @@ def command(
       gradatim selftest benchmark --seconds 600
       gradatim selftest benchmark --json
     """
-    from gradatim.checks.selftest import keep, selftest
+    from gradatim.checks.selftest import LEAST_ROUNDS, keep, selftest
     from gradatim.commands.opening import open_candidate
     from gradatim.commands.registry_view import contract_nearby
 
     known = contract_nearby(contract_path)
     candidate = None if known is None else open_candidate(str(known.path), stage)
-    click.echo(options.row("  measuring  ", f"about {seconds:.0f} s"), err=True)
+    click.echo(options.row("  measuring  ", f"{seconds:.0f} s, and at least {LEAST_ROUNDS} rounds"), err=True)
     found = selftest(candidate, seconds, options.progress())
     if candidate is not None:
         candidate.workspace.prepare()
