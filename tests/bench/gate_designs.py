@@ -325,7 +325,7 @@ def retrievals() -> Iterator[Design]:
     for labels, items in ((5, 20), (10, 20), (19, 10)):
         draw_pair = _retrieval_beside(labels, items)
         generator = np.random.default_rng(0)
-        pairs = [draw_pair(generator) for _ in range(300)]
+        pairs = [draw_pair(generator) for _ in range(600)]
         ndcg = [[e.samples("ndcg_at_10").value for e in (c.candidate, c.baseline)] for c in pairs]  # type: ignore[union-attr]
         new, old = np.mean(np.array(ndcg, np.float64), axis=0)
         for rule in (
