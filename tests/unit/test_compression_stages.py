@@ -17,6 +17,7 @@ from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Compressed, Judged
 from gradatim.models import open_model
 from gradatim.pipeline.step import run_step
+from gradatim.releasing.packaging import released_format
 
 pytest.importorskip("onnxruntime")
 
@@ -66,6 +67,19 @@ def test_a_release_of_stages_is_opened_as_a_whole_beside_whatever_is_to_replace_
 def test_what_became_of_weights_with_a_factory_is_opened_without_it(tmp_path: Path) -> None:
     model = byte_classifier(tmp_path / "m.onnx")
     assert model_among(tmp_path, ["m.onnx"], Path("/elsewhere/m.safetensors"), read_by_others=False) == model
+
+
+@pytest.mark.parametrize(
+    ("built", "made", "released"),
+    [
+        ("safetensors", [], "safetensors"),
+        ("safetensors", ["m.onnx"], "onnx"),
+        ("pt2", ["m.tflite"], "litert"),
+        ("onnx", ["stage-1.onnx", "stage-2.onnx", "stages.json"], "stages"),
+    ],
+)
+def test_a_package_is_of_the_format_that_was_released(built: str, made: list[str], released: str) -> None:
+    assert released_format(built, made) == released
 
 
 def test_more_stages_than_nodes_are_refused_in_words(tmp_path: Path) -> None:

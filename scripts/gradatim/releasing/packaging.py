@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput, UsageError
-from gradatim.evidence.found import Evaluated, Inspected
-from gradatim.evidence.release_record import EVIDENCE_FILE, RECORD_FILE, ReleaseRecord
+from gradatim.evidence.found import Compressed, Evaluated, Inspected
+from gradatim.evidence.manifest import Manifest
+from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.evidence.statement import Bundle
 from gradatim.files import cannot_write, template_folder
 from gradatim.publishers.places import publications_of
@@ -29,6 +31,9 @@ BASE = "python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed4
 
 _STORED = {"s3": "{location}", "huggingface": "hf://{location}", "oci": "oci://{location}:{version}"}
 """How KServe calls the places that a release may be published to."""
+
+_WRITTEN = {".onnx": "onnx", ".tflite": "litert"}
+"""What compression writes, by its suffix."""
 
 _TRITON = {
     "bool": "TYPE_BOOL", "str": "TYPE_STRING", "float16": "TYPE_FP16", "bfloat16": "TYPE_BF16", "float32": "TYPE_FP32",
@@ -141,19 +146,36 @@ def _told(ledger: Ledger, record: ReleaseRecord, release: Release) -> dict[str, 
         raise BrokenEvidence(f"The evidence of {release} does not say what its model takes and gives.")
     evaluated = next((Evaluated.of(statement) for statement in evidence.of("evaluate")), None)
     form = evaluated.variants.get(record.variant) if evaluated else None
-    signature = inspected.signature
-    if any(spec.shape is None for spec in signature.outputs) or not signature.outputs:
+    signature, manifest = inspected.signature, Manifest.from_bytes(ledger.read(MANIFEST_FILE))
+    compressed = next((Compressed.of(statement) for statement in evidence.of("compress")), Compressed(()))
+    made = any(left.name == record.variant and left.file for left in compressed.variants)
+    files = [file.path for file in manifest.files] if made else []
+    known = all(spec.shape is not None for spec in (*signature.inputs, *signature.outputs))
+    if not known or not signature.outputs:
         signature = form.signature if form else signature
     return {
         "name": record.name,
         "version": str(release),
         "commit": record.commit,
         "manifest": record.manifest,
-        "format": inspected.inspection.format,
+        "format": released_format(inspected.inspection.format, files),
         "inputs": signature.inputs,
         "outputs": signature.outputs,
         "labels": list(form.labels) if form and form.labels else None,
     }
+
+
+def released_format(built: str, made: Sequence[str]) -> str:
+    """The format of what was released: compression may have written the model in another.
+
+    Args:
+        built: the format of the model as it was built.
+        made: the files that compression made; none where the model was released as it was built.
+    """
+    if "stages.json" in made:
+        return "stages"
+    suffixes = {PurePosixPath(name).suffix for name in made}
+    return next((_WRITTEN[suffix] for suffix in _WRITTEN if suffix in suffixes), built)
 
 
 def _not_served(server: ModelServer, format_: str, what: str) -> str:
