@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ from gradatim.registry.ledger import keep, open_ledger
 from gradatim.registry.sync import sync, sync_ledger
 from gradatim.registry.tagging import announce, assign
 from gradatim.registry.versions import Change, Level, next_version
-from gradatim.timing.decision import LOOKS, Decision, look, looks_until
+from gradatim.timing.decision import LOOKS, Decision, Look, look, looks_until
+from gradatim.timing.paired import Question, _Answer
 
 
 @pytest.fixture
@@ -269,3 +271,18 @@ def test_rounds_go_on_while_undecided_and_stop_once_decided() -> None:
     assert look([0.001 * (-1) ** i for i in range(6)]).decision is Decision.NOT_SLOWER
     assert look([-0.3 + 0.001 * i for i in range(6)]).decision is Decision.FASTER
     assert looks_until(20) == (*(n for n in LOOKS if n < 20), 20)
+
+
+def test_the_slowdown_that_a_benchmark_could_tell_is_its_alarm_and_half_an_interval_more() -> None:
+    answer = _Answer()
+    question = Question("new", "old", margin=0.06, alarm=0.02)
+    assert answer.given(question).detectable is None
+    answer.looks = [
+        Look(6, 1.5, 1.0, 2.0, Decision.UNDECIDED),
+        Look(12, 1.03, 0.99, 1.07, Decision.NOT_SLOWER),
+    ]
+    assert answer.given(question).detectable == pytest.approx(1.02 * 1.03 / 0.99 - 1)
+    assert answer.given(replace(question, alarm=None)).detectable == pytest.approx(
+        (1 + 0.06 / 3) * 1.03 / 0.99 - 1
+    )
+    assert not answer.open, "the last look decides"

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gradatim.errors import InvalidInput
 from gradatim.evidence.codec import decode, encode
 from gradatim.files import canonical_json, parse_json
 from gradatim.gates.case import Case, CorruptionScores
-from gradatim.gates.grounds import Grounds
+from gradatim.gates.grounds import EvaluatedData, Grounds
 from gradatim.gates.judge import judge
 from gradatim.gates.latency import paired_timing
 from gradatim.gates.recording import grounds_of
@@ -87,11 +88,12 @@ def rules_of(evaluation: Evaluation) -> Iterator[Rule]:
 
 
 def again(
-    rules: list[Rule], case: Case, on_inconclusive: str = "fail"
+    rules: list[Rule], case: Case, on_inconclusive: str = "fail", *, outcomes: bool = False
 ) -> tuple[list[GateResult], list[GateResult]]:
     """The verdicts, and those that are made from what was written down of them."""
     first = judge(rules, case, on_inconclusive=on_inconclusive)
-    kept = canonical_json(encode(grounds_of(rules, case, first, on_inconclusive=on_inconclusive)))
+    told = grounds_of(rules, case, first, on_inconclusive=on_inconclusive, outcomes=outcomes)
+    kept = canonical_json(encode(told))
     grounds = decode(Grounds, parse_json(kept, "grounds"), "grounds")
     return first, judge(
         grounds.rules, retold(grounds, case.variant, case.measurements), on_inconclusive=on_inconclusive
@@ -141,6 +143,13 @@ def test_a_release_that_passes_many_gates_passes_them_again(kind: str) -> None:
     assert len(first) > 5
 
 
+@pytest.mark.parametrize("kind", MADE)
+def test_one_bit_a_row_gives_the_same_verdicts_as_the_counts(kind: str) -> None:
+    new, old = MADE[kind](np.random.default_rng(2))
+    case = Case("v", candidate=new, baseline=old, baseline_name="v1.0.0")
+    same(*again(list(rules_of(new)), case, outcomes=True))
+
+
 def test_a_first_release_and_one_without_data_say_again_what_they_said() -> None:
     new, _ = classes(np.random.default_rng(5))
     alone = Evaluation(new.task, new.predictions)
@@ -169,3 +178,11 @@ def test_rounds_and_corruptions_say_again_what_they_said() -> None:
             Rule("robustness", "robustness", "keep", 0.9, where="noise", strict=True),
         ]  # fmt: skip
         same(*again(rules, case))
+
+
+def test_a_metric_of_the_contracts_own_is_not_called_where_its_data_are_not() -> None:
+    grounds = Grounds((), task=EvaluatedData("classification", own={"mine": True}, rows=N))
+    candidate = retold(grounds, "original", []).candidate
+    assert candidate is not None
+    with pytest.raises(InvalidInput, match="only its evidence is"):
+        candidate.task.own["mine"](np.zeros(1), np.zeros(1))

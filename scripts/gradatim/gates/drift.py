@@ -104,8 +104,7 @@ def _together(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     rare = expected < _EXPECTED
     if not rare.any():
         return counts
-    kept = np.concatenate([counts[:, ~rare], counts[:, rare].sum(axis=1, keepdims=True)], axis=1)
-    return kept[:, kept.sum(axis=0) > 0]
+    return np.concatenate([counts[:, ~rare], counts[:, rare].sum(axis=1, keepdims=True)], axis=1)
 
 
 def _psi(counts: NDArray[np.int64]) -> float:
