@@ -14,6 +14,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
 from gradatim.data import Batch, twins
+from gradatim.errors import InvalidInput
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
 from gradatim.steps import gate
@@ -61,6 +62,13 @@ def test_of_few_numbers_only_the_very_same_row_is_a_twin():
     rows = np.random.default_rng(2).normal(size=(60, 4)).astype(np.float32)
     found = twins(batches(rows[:30]), batches(np.concatenate([rows[:2], rows[30:]])))
     assert (found.exact, found.near) == (2, None)
+
+
+def test_rows_of_another_precision_are_the_same_and_rows_of_another_kind_are_refused():
+    rows = np.random.default_rng(3).normal(size=(40, 20)).astype(np.float32)
+    assert twins(batches(rows[:10]), batches(rows.astype(np.float64))).exact == 10
+    with pytest.raises(InvalidInput, match="none could be another"):
+        twins(batches(rows), batches(rows.reshape(40, 4, 5)))
 
 
 def test_evaluate_counts_them_and_a_gate_refuses_them(tmp_path):

@@ -41,7 +41,8 @@ def twins_of(candidate: Candidate, signature: Signature | None) -> tuple[list[Me
     if not asked and sum(map(_bytes, (mine, *others))) > _CHEAP:
         return [], ""
     size = candidate.contract.parts.data.batch
-    found = twins(mine.batches(size), chain.from_iterable(one.batches(size) for one in others))
+    with candidate.contract.blamed("data", named[0]):
+        found = twins(mine.batches(size), chain.from_iterable(one.batches(size) for one in others))
     unlike = None if found.near is not None else "its rows are few numbers, or of unequal shape"
     counts: dict[str, tuple[int | None, str | None]] = {
         TWINS[0]: (found.exact, None),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradatim.data.batch import Batch
 from gradatim.data.columns import Array
+from gradatim.errors import InvalidInput
 
 _MOST_NEAR = 50_000
 """Rows of each that near twins are looked for among: their sketches take 256 bytes a row, the others' 8."""
@@ -51,10 +52,19 @@ def twins(mine: Iterable[Batch], others: Iterable[Batch], *, near: bool = True) 
         mine: batches of it, with the model's inputs.
         others: batches of the others.
         near: whether near twins are looked for, among the first 50 000 rows of each.
+
+    Raises:
+        InvalidInput: the two are not fed alike, so that no row could ever be another.
     """
     scale: list[tuple[Array, Array]] = []
     seen = _Sketches.of(others, scale, near=near)
     asked = _Sketches.of(mine, scale, near=near)
+    if asked.fed and seen.fed and asked.fed != seen.fed:
+        mine_said, others_said = (", ".join(each) for each in (asked.fed, seen.fed))
+        raise InvalidInput(
+            f"The rows of training or calibration are fed as {others_said}, those of evaluation as {mine_said}: none could be "
+            "another. Lay them out alike."
+        )
     exact = np.isin(asked.digests, seen.digests)
     alike = None
     if asked.near is not None and seen.near is not None and asked.near.shape[1:] == seen.near.shape[1:]:
@@ -66,18 +76,21 @@ def twins(mine: Iterable[Batch], others: Iterable[Batch], *, near: bool = True) 
 @dataclass(frozen=True)
 class _Sketches:
     """Digests of all rows, uint64 [n], and of the first ones what tells near twins: of text uint32 [k, 64], of numbers
-    float32 [k, 32]; None where there is no telling."""
+    float32 [k, 32]; None where there is no telling. And how the inputs are fed."""
 
     digests: NDArray[np.uint64]
     near: Array | None
     text: bool
+    fed: tuple[str, ...]
 
     @classmethod
     def of(cls, batches: Iterable[Batch], scale: list[tuple[Array, Array]], *, near: bool) -> _Sketches:
         digests: list[NDArray[np.uint64]] = []
         kept: list[Array] = []
         count, text = 0, False
+        fed: tuple[str, ...] = ()
         for batch in batches:
+            fed = fed or _fed(batch)
             digests.append(np.fromiter(_digests(batch), np.uint64, len(batch)))
             if near and count < _MOST_NEAR:
                 text = _is_text(batch)
@@ -86,7 +99,13 @@ class _Sketches:
                 kept += [] if sketch is None else [sketch]
             count += len(batch)
         joined = np.concatenate(kept)[:_MOST_NEAR] if near and kept else None
-        return cls(np.concatenate(digests) if digests else np.zeros(0, np.uint64), joined, text)
+        return cls(np.concatenate(digests) if digests else np.zeros(0, np.uint64), joined, text, fed)
+
+
+def _fed(batch: Batch) -> tuple[str, ...]:
+    """Each input with the number of its axes, in words."""
+    axes = {name: np.ndim(values[0]) for name, values in sorted(batch.inputs.items())}
+    return tuple(f"`{name}` of {count} axes" for name, count in axes.items())
 
 
 def _digests(batch: Batch) -> Iterator[int]:
@@ -99,7 +118,9 @@ def _digests(batch: Batch) -> Iterator[int]:
                 digest.update(f"{name}:{value}\0".encode())
             else:
                 array = np.asarray(value)
-                digest.update(f"{name}:{array.dtype}{array.shape}".encode())
+                if array.dtype.kind in "biuf":  # the same numbers, in whatever precision a file keeps them
+                    array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+                digest.update(f"{name}:{array.shape}".encode())
                 digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
         yield int.from_bytes(digest.digest(), "little")
 
