@@ -40,7 +40,7 @@ VERBS: dict[str, str] = {
     "report": "Render the report of the last run again.",
     "explain": "What the answers that flipped hang on.",
     "schema": "The contract's JSON Schema, for editors.",
-    "protect": "Set branch rules, tag rules and environments on GitHub.",
+    "protect": "Set branch rules, tag rules and environments on GitHub or GitLab.",
     "selftest": "How far can this machine's timings be trusted?",
     "doctor": "Find traps in the CI around the contract.",
     "completion": "Let your shell complete gradatim's commands and options.",

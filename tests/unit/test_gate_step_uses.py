@@ -204,7 +204,10 @@ def test_a_fork_cannot_be_counted_and_proves_nothing_until_somebody_counts_it(
     fork = project.clone(tmp_path / "fork")
     found = fork.judge(fork=True)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "a pull request from a fork may not write to this repository" in named(found, "accuracy").text
+    assert (
+        "a pull request from a fork, or of Dependabot, may not write to this repository"
+        in named(found, "accuracy").text
+    )
     assert "could not be counted" in budget(found)
     assert "gradatim evaluate --force" in named(found, "accuracy").text
     project.judge()  # a maintainer, on a machine that may push
@@ -284,5 +287,5 @@ def test_counting_a_fork_or_for_a_contract_that_does_not_ask_is_refused(
     project.contract(GATES, data="uses: 4")
     refused = count(project, monkeypatch, fork=True).exception
     assert isinstance(refused, EnvironmentLacks)
-    assert "a pull request from a fork may not write to this repository" in str(refused)
+    assert "a pull request from a fork, or of Dependabot, may not write to this repository" in str(refused)
     assert git(project.remote, "for-each-ref", USES) == ""

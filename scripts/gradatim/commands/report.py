@@ -33,7 +33,7 @@ def command(
       gradatim report
       gradatim report --markdown >> "$GITHUB_STEP_SUMMARY"
       gradatim report --card
-      gradatim report --tensorboard runs/ && tensorboard --logdir runs/
+      gradatim report --tensorboard runs/
       gradatim report --json | jq '.gates[] | select(.verdict != "PASS")'
     """
     from gradatim.commands.opening import open_candidate
