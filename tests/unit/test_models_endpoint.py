@@ -262,3 +262,21 @@ def test_an_address_that_would_give_a_secret_away_is_refused(tmp_path: Path, sai
     with pytest.raises(ContractError, match=told) as refused:
         read_contract(tmp_path / "gradatim.yml")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("was", "said", "told"),
+    [
+        ("gates:", "compress: {keep: {exact_match: 90%}}\ngates:", "no form that `compress` makes"),
+        (
+            "{type: generation, scorers: [exact_match]}",
+            "{type: classification, labels: [a, b]}",
+            "is asked for text",
+        ),
+    ],
+)
+def test_what_no_endpoint_can_do_is_said_at_its_line(tmp_path: Path, was: str, said: str, told: str) -> None:
+    contract = CONTRACT.replace("URL", "http://127.0.0.1:1/v1").replace("PATH", ", path: w.bin")
+    (tmp_path / "gradatim.yml").write_text(contract.replace(was, said, 1))
+    with pytest.raises(ContractError, match=rf"yml:2:.*{told}"):
+        read_contract(tmp_path / "gradatim.yml")

@@ -218,6 +218,17 @@ def _task(parts: schema.Contract) -> tuple[str, tuple[Metric, ...]]:
     return (parts.task.type, parts.task.own) if parts.task else ("", ())
 
 
+def _endpoint_cannot(parts: schema.Contract, task: str) -> str | None:
+    """What is asked of an endpoint and no endpoint can do."""
+    if parts.model.endpoint is None:
+        return None
+    if parts.compress is not None:
+        return "an `endpoint` answers for the model as it is: no form that `compress` makes"
+    if task not in ("", "generation"):
+        return f"an `endpoint` is asked for text, and the task is {task}: `task: {{type: generation, scorers: ...}}`"
+    return None
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
@@ -253,6 +264,8 @@ def _contradictions(
             "evaluate",
             "import",
         )
+    if told := _endpoint_cannot(parts, task):
+        yield at(told, "model", "endpoint")
     if imported is not None and task != "generation":
         yield at(
             "`import` needs `task: {type: generation, scorers: ...}`, which names the scores",
