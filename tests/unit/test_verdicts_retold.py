@@ -147,7 +147,8 @@ def test_a_release_that_passes_many_gates_passes_them_again(kind: str) -> None:
 def test_one_bit_a_row_gives_the_same_verdicts_as_the_counts(kind: str) -> None:
     new, old = MADE[kind](np.random.default_rng(2))
     case = Case("v", candidate=new, baseline=old, baseline_name="v1.0.0")
-    same(*again(list(rules_of(new)), case, outcomes=True))
+    for rule in rules_of(new):
+        same(*again([rule], case, outcomes=True))
 
 
 def test_a_first_release_and_one_without_data_say_again_what_they_said() -> None:
