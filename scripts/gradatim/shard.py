@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gradatim.errors import UsageError
 
 MOST = 32
-"""Jobs that may share one step: each hands its digest on in an output of its own, and a workflow names them one by one."""
+"""Jobs that may share one step: more would spend longer on beginning than on rows."""
 
 _SPELLED = re.compile(r"([1-9][0-9]{0,3})(?:/|-of-)([1-9][0-9]{0,3})")
 
