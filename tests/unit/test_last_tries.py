@@ -286,3 +286,11 @@ def test_the_slowdown_that_a_benchmark_could_tell_is_its_alarm_and_half_an_inter
         (1 + 0.06 / 3) * 1.03 / 0.99 - 1
     )
     assert not answer.open, "the last look decides"
+
+
+def test_slices_of_measurements_alone_are_those_of_the_column_that_was_asked_for() -> None:
+    where = ("site=north", "site=south", "age=old", None)
+    measured = [Measurement("accuracy", "v", 0.9, n=100, where=one, successes=90) for one in where]
+    asked = Rule("accuracy", "accuracy", "at_least", 0.5, slices="site")
+    found = [one.gate for one in judge([asked], Case("v", measured))]
+    assert found == ["accuracy", "accuracy[site=north]", "accuracy[site=south]"]
