@@ -39,3 +39,23 @@ def test_a_schedule_shows_what_every_stage_holds_on_the_page_of_the_run(tmp_path
     assert done == {"plan", "report", "passed"}
     assert "| stage | holds | since |" in run.of("report")
     assert "v1.0.0-beta.1" in run.of("report")
+
+
+def test_a_schedule_reports_the_iteration_also_where_the_forge_does_not_take_the_issue(
+    tmp_path: Path,
+) -> None:
+    consumer = lay_consumer(tmp_path, lay_kit(tmp_path / "kit"))
+    contract = consumer.project / "gradatim.yml"
+    contract.write_text(
+        contract.read_text(encoding="utf-8") + "\niteration: {cadence: fortnightly}\n", encoding="utf-8"
+    )
+    git(consumer.project, "commit", "-qam", "Every second week")
+    git(consumer.project, "push", "-q", "origin", "HEAD")
+    git(consumer.project, "tag", "-a", "v1.0.0-beta.1", "-m", "The first")
+    git(consumer.project, "push", "-q", "origin", "v1.0.0-beta.1")
+    run = consumer.run("schedule", {"ref": "refs/heads/main", "schedule": "17 5 1,15 * *"})
+    assert run.results["report"] == "failure"  # no token of GitHub's, and perhaps no way to it
+    said = run.of("report")
+    assert "### Next" in said
+    assert "released v1.0.0-beta.1" in said
+    assert "GitHub does not answer" in said or "GitHub refused" in said

@@ -242,18 +242,21 @@ def report(contract_path: str | None) -> int:
     Example:
       gradatim ci report
     """
-    from gradatim.commands.iterate import put_plan
+    from gradatim.commands.iterate import iteration_of, keep, put_plan
     from gradatim.commands.opening import open_candidate
     from gradatim.commands.registry_view import open_registry
+    from gradatim.report.iteration import render_iteration
 
     view = open_registry(contract_path, fetch=True)
-    if view.contract is not None and view.contract.parts.iteration is not None:
-        markdown, address = put_plan(view, view.contract)
-        click.echo(f"The plan: {address or 'there is no token, so no issue was opened'}", err=True)
-    else:
-        markdown = _standing(view)
+    asked = view.contract is not None and view.contract.parts.iteration is not None
+    found = iteration_of(view, view.contract, None) if asked and view.contract else None
+    markdown = render_iteration(found) if found else _standing(view)
     open_candidate(contract_path).platform.summarise(markdown)
     click.echo(markdown, nl=False)
+    if found is not None and view.contract is not None:  # shown first: the forge may be away
+        keep(found, view.contract.root)
+        address = put_plan(found, markdown)
+        click.echo(f"The plan: {address or 'there is no token, so no issue was opened'}", err=True)
     return 0
 
 

@@ -53,7 +53,7 @@ def command(since: str | None, issue: bool, contract_path: str | None, json_want
     report = iteration_of(view, view.contract, since)
     page = keep(report, view.contract.root)
     markdown = render_iteration(report)
-    address = _put(report, markdown) if issue else None
+    address = put_plan(report, markdown) if issue else None
     record = {"name": report.name, "since": report.since, "until": report.until, "plan": report.plan, "issue": address,
               "page": str(page), "markdown": markdown}  # fmt: skip
     options.answer(json_wanted, record, markdown)
@@ -64,17 +64,8 @@ def command(since: str | None, issue: bool, contract_path: str | None, json_want
     return 0
 
 
-def put_plan(view: RegistryView, contract: ReadContract) -> tuple[str, str | None]:
-    """Write the report of the iteration that ends today, and put its plan into the issue; the markdown, and the issue's address."""
-    from gradatim.report.iteration import render_iteration
-
-    report = iteration_of(view, contract, None)
-    keep(report, contract.root)
-    markdown = render_iteration(report)
-    return markdown, _put(report, markdown)
-
-
-def _put(report: IterationReport, markdown: str) -> str | None:
+def put_plan(report: IterationReport, markdown: str) -> str | None:
+    """Put the plan into the model's issue; its address, None without a token."""
     from gradatim.ci.issues import put_issue
 
     return put_issue(os.environ, report.name, _title(report), markdown)
