@@ -15,6 +15,7 @@ from gradatim.data.harness import read_run
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.found import Evaluated
 from gradatim.gates.verdict import Verdict
+from gradatim.metrics.diagnostics import FlippedAnswer
 from gradatim.steps import evaluate
 
 Change = Callable[[Any], Any]
@@ -193,12 +194,22 @@ def test_a_request_that_failed_stays_a_row(project: GateProject) -> None:
         return said
 
     told(project, promptfoo(GOOD), promptfoo([1] * 200, failed))
-    found = {
-        m.variant: m
-        for m in evaluate.run(project.release()).measurements
-        if m.name == "exact_match" and m.where is None
-    }
+    outcome = evaluate.run(project.release())
+    found = {m.variant: m for m in outcome.measurements if m.name == "exact_match" and m.where is None}
     assert (found["original"].value, found["original"].n) == (0.9, 200)
+    assert "; 20 requests failed (the harness got no answer)" in outcome.summary
+
+
+@pytest.mark.parametrize("harness", WRITERS)
+def test_answers_that_flipped_are_shown_of_any_harness(harness: str, project: GateProject) -> None:
+    told(project, WRITERS[harness](GOOD), WRITERS[harness](WORSE))
+    contract = project.root / "gradatim.yml"
+    contract.write_text(contract.read_text().replace("evaluate: {", "evaluate: {show: 3, "))
+    found = evaluate.run(project.release()).found
+    assert isinstance(found, Evaluated)
+    said = '["a"]' if harness == "lm-eval" else "a"
+    reference = {"lm-eval": " a", "inspect": "a", "promptfoo": "null"}[harness]
+    assert found.flipped == (FlippedAnswer("", reference, said, said, lost=True),) * 3
 
 
 def test_epochs_of_one_question_are_one_unit(project: GateProject) -> None:

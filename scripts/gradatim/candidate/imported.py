@@ -105,11 +105,15 @@ def _write(
 ) -> None:
     import numpy as np
 
-    from gradatim.metrics.answers import ANSWER
+    from gradatim.metrics.answers import ANSWER, TextAnswer
     from gradatim.metrics.predictions_writer import PredictionsWriter
     from gradatim.metrics.scored import SCORE
 
-    outputs: dict[str, Any] = {ANSWER: np.array([row.answer for row in rows], object)}
+    answers = [
+        TextAnswer((row.answer,), (False,)) if row.scores else TextAnswer(error="the harness got no answer")
+        for row in rows
+    ]
+    outputs: dict[str, Any] = {ANSWER: np.array([answer.to_text() for answer in answers], object)}
     for scoring in task.scorers:
         outputs[SCORE + scoring.name] = np.array(
             [_score(row, scoring.name, scoring.metric.higher_is_better) for row in rows]

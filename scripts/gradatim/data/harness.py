@@ -27,7 +27,8 @@ class HarnessRow:
         id: what tells it from the others of its run.
         unit: what several samples of one question share.
         asked: what was asked, as far as the file tells: two runs that are compared must agree.
-        reference, answer: as text, for people.
+        reference: as JSON.
+        answer: as text, for people.
         scores: by name; none where the request failed.
         columns: what can be sliced by.
     """
@@ -141,7 +142,7 @@ def _lm_eval(lines: Sequence[Json], path: Path) -> HarnessRun:
             line.get("prompt_hash") or line.get("doc_hash") or json.dumps(line.get("doc"), sort_keys=True)
         )
         rows[name] = HarnessRow(
-            name, name, prompt, str(line["target"]), json.dumps(line["filtered_resps"]),
+            name, name, prompt, json.dumps(line["target"]), json.dumps(line["filtered_resps"]),
             {**(known.scores if known else {}), **scores}, _flat(line.get("doc")),
         )  # fmt: skip
     return HarnessRun("lm-eval", {**settings, **_beside(path)}, tuple(rows.values()))
