@@ -156,9 +156,11 @@ def test_a_hostile_branch_is_planned_like_any_other(tmp_path: Path, names: dict[
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "output").read_text(encoding="utf-8")
-    outputs = dict(re.findall(r"^([\w-]+)<<(?:end-\w+)\n(.*)\nend-\w+$", text, re.MULTILINE))
-    assert (outputs["kind"], outputs["runner"]) == ("check", '["ubuntu-latest"]')
+    ((name, said),) = re.findall(r"^([\w-]+)<<(?:end-\w+)\n(.*)\nend-\w+$", text, re.MULTILINE)
+    plan = json.loads(said)
+    assert (name, plan["kind"], plan["runner"]) == ("plan", "check", ["ubuntu-latest"])
     assert NASTY not in text
+    assert "spoofed" not in text, "nor a part of it, however it is escaped"
     assert obeyed(done.stdout + done.stderr) == []
     assert not list(tmp_path.rglob("pwned"))
 

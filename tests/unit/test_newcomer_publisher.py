@@ -150,13 +150,17 @@ def test_the_workflow_takes_the_secret_and_hands_it_to_the_jobs_that_publish(pac
     asked = workflow[True]["workflow_call"]["secrets"]["shelf-key"]  # YAML 1.1 reads the key `on` as true
     assert asked["description"] == "For a shelf that the contract publishes to."
     handed = [
-        name
+        (name, step["uses"])
         for name, job in workflow["jobs"].items()
-        if any(
-            step.get("with", {}).get("shelf-key") == "${{ secrets.shelf-key }}"
-            for step in job.get("steps", ())
-        )
+        for step in job.get("steps", ())
+        if step.get("env", {}).get("SHELF_KEY") == "${{ secrets.shelf-key }}"
     ]
-    assert sorted(handed) == ["baseline", "promote", "publish", "rollback", "tag"]
-    action = (package.top / "actions/publish/action.yml").read_text()
-    assert "SHELF_KEY: ${{ inputs.shelf-key }}" in action
+    names = ["baseline", "promote", "publish", "rollback", "tag"]
+    assert sorted(handed) == [(name, f"$/actions/{name}") for name in names], "one step of each"
+    assert yaml.safe_dump(workflow["jobs"], width=10**6).count("secrets.shelf-key") == 1, "nowhere else"
+    for name in (
+        names
+    ):  # the steps of an action inherit the variables of the step that uses it, unless they set their own
+        action = yaml.safe_load((package.top / f"actions/{name}/action.yml").read_text())
+        assert all("SHELF_KEY" not in step.get("env", {}) for step in action["runs"]["steps"]), name
+        assert any("gradatim " in step.get("run", "") for step in action["runs"]["steps"]), name
