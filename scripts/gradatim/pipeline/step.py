@@ -106,10 +106,11 @@ def _earlier(name: str, candidate: Candidate) -> str:
     """How long a step took before, here or for the last release; empty where nobody knows."""
     try:
         statement = candidate.workspace.statement(name)
-    except GradatimError:
-        statement = None
-    if statement is not None and statement.seconds is not None:
-        return f"{about(statement.seconds)}, as last time"
+        last = statement.seconds if statement else None
+    except GradatimError:  # broken evidence is made again
+        last = None
+    if last is not None:
+        return f"{about(last)}, as last time"
     released = candidate.versions(1) if STEPS[name].heavy else ()
     for label, _, statements in released:
         seconds = next((s.seconds for s in statements if s.step == name), None)
