@@ -240,9 +240,9 @@ def test_a_speech_detector_with_state_runs_over_sequences(project: Project, labe
     source = Path(spec.submodule_search_locations[0]) / "data/silero_vad.onnx"
     shutil.copy(source, project.path("model/vad.onnx"))
     draw = np.random.default_rng(0)
-    loud = np.repeat(np.arange(8) % 2, 6).reshape(8, 6)
-    windows = draw.normal(0, 1e-3 + 0.3 * loud[..., None], (8, 6, 576)).astype(np.float32)
-    labels = {"speech": np.zeros((8, 6), np.float32)} if labelled else {}  # noise, loud or not, is no speech
+    loud = np.repeat(np.arange(12) % 2, 6).reshape(12, 6)
+    windows = draw.normal(0, 1e-3 + 0.3 * loud[..., None], (12, 6, 576)).astype(np.float32)
+    labels = {"speech": np.zeros((12, 6), np.float32)} if labelled else {}  # noise, loud or not, is no speech
     np.savez(project.path("data/sound.npz"), input=windows, **labels)
     gate = "mae: {at_most: 0.3}" if labelled else "cosine: {at_least: 99%}"
     project.write(

@@ -70,7 +70,7 @@ def spoiled(name: str) -> Callable[[Copy], None]:
 CHANGES: dict[str, tuple[Callable[[Copy], None], set[str]]] = {
     "the model": (retrained, set(CHECKS)),
     "the evaluation data": (one_more_row(DATA, 200, 1), {"test", "evaluate", "benchmark", "gate"}),
-    "the calibration data": (one_more_row(CALIBRATION, 60, 2), {"compress", "test", "gate"}),
+    "the calibration data": (one_more_row(CALIBRATION, 60, 2), {"compress", "test", "evaluate", "gate"}),
     "the preprocessing": (
         one_more_line("prepare.py"),
         {"compress", "test", "evaluate", "benchmark", "gate"},
