@@ -215,7 +215,8 @@ class Replaced:
         found = self._retrieved
         if found is None:
             return None
-        if self.model.restored is not None and self.model.path.exists():
+        alone = self.contract.parts.model.path is None  # a function, which reads no file or those that it names
+        if self.model.restored is not None and (alone or self.model.path.exists()):
             return self.model.path
         # what compression made of a factory's model is read without the factory
         others = self.contract.parts.model.read_by_others and self.model.restored is None
