@@ -75,6 +75,7 @@ def commands_below(title: str) -> list[str]:
     return [line for line in block[1].splitlines() if line.strip()]
 
 
+@pytest.mark.slow  # `nox -s newcomer`, a job of its own in CI
 @pytest.mark.timeout(900)
 def test_the_commands_of_the_readme_work_as_written_in_a_fresh_clone(newcomer: Newcomer) -> None:
     commands = commands_below("Quick start")

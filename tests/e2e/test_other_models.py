@@ -101,7 +101,7 @@ def test_a_scikit_learn_regression_on_csv_is_released_and_a_better_one_replaces_
 # PyTorch
 
 
-@pytest.mark.parametrize("kind", ["torchscript", "pt2"])
+@pytest.mark.parametrize("kind", [pytest.param("torchscript", marks=pytest.mark.slow), "pt2"])
 def test_a_pytorch_classifier_passes_from_the_file_to_the_gate(project: Project, kind: str) -> None:
     torch = pytest.importorskip("torch")
     rows, labels, test_rows, test_labels = _digits()
