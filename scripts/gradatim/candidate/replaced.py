@@ -215,7 +215,8 @@ class Replaced:
         found = self._retrieved
         if found is None:
             return None
-        alone = self.contract.parts.model.path is None  # a function, which reads no file or those that it names
+        # a function alone reads no file, or those that it names
+        alone = self.contract.parts.model.path is None
         if self.model.restored is not None and (alone or self.model.path.exists()):
             return self.model.path
         # what compression made of a factory's model is read without the factory
