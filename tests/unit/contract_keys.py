@@ -302,7 +302,12 @@ EXAMPLES = {
     "compress.passes": Example(ABSENT, ["rules:halved"], _SEARCHED),
     "compress.split.parts": Example(2, 3, {"compress": {**_SEARCHED["compress"], "split": {"parts": 2}}}),
     "compress.split.by": Example(
-        "size", "time", {"compress": {**_SEARCHED["compress"], "split": {"parts": 2}}}
+        "size",
+        "time",
+        {
+            "model": {"name": "small", "path": "uneven.onnx"},
+            "compress": {"keep": {"accuracy": "50%"}, "methods": [], "split": {"parts": 2}},
+        },
     ),
     "compress.rows": Example(3, 4, _SEARCHED),
     "compress.memory": Example("8 GB", "1 MB", _SEARCHED),

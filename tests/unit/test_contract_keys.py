@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import pickle
@@ -162,6 +163,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     git(folder, "init", "-q", "--bare", str(folder / "upstream.git"))
     git(root, "remote", "add", "upstream", str(folder / "upstream.git"))
     write_model(root / "model.onnx", "old")
+    _write_uneven(root / "uneven.onnx")
     labels = np.arange(ROWS) % 3
     x = (np.eye(6)[labels] * 3 + np.random.default_rng(0).normal(size=(ROWS, 6)) / 9).astype(np.float32)
     columns = {"label": labels, "y": labels[::-1], "site": labels // 2, "user": labels, "z": -x}
@@ -191,6 +193,34 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 run_step(step.name, candidate_of(root, "alpha"))
         patch.delenv("SOURCE_DATE_EPOCH")
         yield root
+
+
+def _write_uneven(path: Path) -> None:
+    """Its time goes to sixty products with one constant, its bytes to a table behind them.
+
+    Stages of even time both hold the constant; of stages of even size only the first does, so that they are smaller together.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    names = ["x", *(f"h{number}" for number in range(10, 70))]
+    nodes = [
+        helper.make_node("Mul", [before, "ones"], [after]) for before, after in itertools.pairwise(names)
+    ]
+    nodes += [
+        helper.make_node("Gather", ["table", "row"], ["weights"]),
+        helper.make_node("MatMul", [names[-1], "weights"], ["scores"]),
+    ]
+    table = np.tile(np.eye(6, 3, dtype=np.float32), (1000, 1, 1))
+    constants = {"ones": np.ones(6, np.float32), "row": np.array(0), "table": table}
+    graph = helper.make_graph(
+        nodes,
+        "uneven",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 def _hold_the_undecided(root: Path) -> None:
