@@ -179,6 +179,7 @@ CONTRACT = """
 model: {name: small, endpoint: {url: URL, model: small, timeout: 2 s}PATH}
 data: {evaluation: test.jsonl}
 task: {type: generation, scorers: [exact_match]}
+benchmark: {rounds: 3}
 gates: {exact_match: {at_least: 60%}}
 stages: {production: {branch: main}}
 """
