@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from gradatim.files import template_folder
+from gradatim.rendering.plain import environment
 
 PINS = {
     "attest": "1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2",
@@ -23,29 +23,10 @@ PINS = {
 
 
 def render_template(template: str, **values: Any) -> str:
-    text: str = _templates().get_template(template).render(pins=PINS, **values)
-    return text
-
-
-def _templates() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(  # noqa: S701 (YAML, not HTML: values are quoted where they need it)
-        loader=FileSystemLoader(template_folder("github")),
-        undefined=StrictUndefined,
-        block_start_string="[%",
-        block_end_string="%]",
-        variable_start_string="[[",
-        variable_end_string="]]",
-        comment_start_string="[#",
-        comment_end_string="#]",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    made = environment("github", ("[", "]"))
     made.filters["quoted"] = _quoted
-    made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return made
+    text: str = made.get_template(template).render(pins=PINS, **values)
+    return text
 
 
 def _quoted(value: str) -> str:

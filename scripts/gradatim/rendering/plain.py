@@ -17,19 +17,20 @@ MARK = "Rendered by gradatim"
 """Stands in the first line of what is rendered whole, and so may be rendered again."""
 
 
-def environment(folder: str) -> Any:
-    """Jinja with delimiters that no CI system uses, for a folder of templates."""
+def environment(folder: str, brackets: tuple[str, str] = ("<", ">")) -> Any:
+    """Jinja for a folder of templates, with delimiters of brackets that its CI system does not use so."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    opened, closed = brackets
     made = Environment(  # noqa: S701 (YAML and Groovy, not HTML: values are quoted where they need it)
         loader=FileSystemLoader(template_folder(folder)),
         undefined=StrictUndefined,
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
+        block_start_string=f"{opened}%",
+        block_end_string=f"%{closed}",
+        variable_start_string=2 * opened,
+        variable_end_string=2 * closed,
+        comment_start_string=f"{opened}#",
+        comment_end_string=f"#{closed}",
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
