@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
 from gradatim import __version__
-from gradatim.cli import STEPS, VERBS
-from gradatim.contract.reading import read_contract
+from gradatim.cli import STEPS, VERBS, cli
+from gradatim.contract.reading import contract_of, read_contract
+from gradatim.contract.schema import Contract
 from gradatim.gates.rule import Rule
 
 TOP = Path(__file__).resolve().parents[2]
@@ -64,6 +67,46 @@ def test_the_contract_of_the_readme_is_accepted(tmp_path: Path) -> None:
     assert all(isinstance(rule, Rule) for rule in contract.rules_for("production"))
 
 
+PARTS: dict[str, dict[str, str]] = {
+    "model": {"name": "small", "path": "model.onnx"},
+    "data": {"evaluation": "test.npz", "calibration": "calibration.npz"},
+}
+"""What a page leaves out where it shows a part of a contract."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_every_contract_that_a_page_shows_is_accepted(page: Path) -> None:
+    found = re.findall(
+        r"^( *)```yaml[^\n]*\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    for indent, block in found:
+        text = re.sub(f"^{indent}", "", block, flags=re.MULTILINE)
+        said = yaml.safe_load(text)
+        if not set(said) <= set(Contract.model_fields):
+            continue  # a CI system's file
+        parts = {**PARTS, "task": _task_of(text), **said}
+        parts["model"] = {**({} if "factory" in text else PARTS["model"]), **parts["model"]}
+        if "import" in said.get("evaluate", {}):
+            del parts["data"]  # the rows come with the results
+        contract_of(yaml.safe_dump(parts, sort_keys=False), TOP / "gradatim.yml")
+
+
+def _task_of(text: str) -> dict[str, object]:
+    spoken = re.search(r"endpoint:|exact_match", text)
+    return {"type": "generation", "scorers": ["exact_match"]} if spoken else {"type": "classification"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_every_option_that_a_page_shows_exists(page: Path) -> None:
+    for line in re.findall(r"\bgradatim ([a-z][^`#|>;&\n]*)", page.read_text(encoding="utf-8")):
+        command, words, context = cli, line.split(), click.Context(cli)
+        while words and isinstance(command, click.Group) and (one := command.get_command(context, words[0])):
+            command, words = one, words[1:]
+        known = {option for each in command.get_params(context) for option in each.opts}
+        named = {word.rstrip(".,:)") for word in words if word.startswith("--")}
+        assert named <= known, f"{page.name}: gradatim {line}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
@@ -102,7 +145,7 @@ def test_no_page_holds_a_placeholder_or_an_old_version(page: Path) -> None:
 def test_no_page_advises_an_index_that_does_not_hold_the_kit() -> None:
     for page in PAGES:
         for line in page.read_text(encoding="utf-8").splitlines():
-            assert not re.search(r"pip install [^`]*[\"' ]gradatim(\[[\w,]+\])?([\"'`]|$)", line), (
+            assert not re.search(r"pip install [^`]*[\"' ]gradatim(\[[\w,-]+\])?([\"'`]|$)", line), (
                 f"{page.name}: {line}"
             )
 
@@ -112,7 +155,7 @@ def test_the_page_on_installing_names_every_extra() -> None:
     table = settings.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
     page = (TOP / "docs/how-to/install.md").read_text(encoding="utf-8")
     rows = " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
-    assert set(re.findall(r"^(\w+) = \[", table, re.MULTILINE)) == set(re.findall(r"`(\w+)`", rows))
+    assert set(re.findall(r"^([\w-]+) = \[", table, re.MULTILINE)) == set(re.findall(r"`([\w-]+)`", rows))
 
 
 CHINESE = [("README.md", "README.zh-CN.md"), ("docs/tutorial.md", "docs/tutorial.zh-CN.md")]
