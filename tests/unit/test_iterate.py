@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from registry_examples import act_as_ada, commit_file, evidence_for, new_reposit
 
 from gradatim.ci.issues import put_issue
 from gradatim.cli import cli
+from gradatim.commands.options import readable
 from gradatim.errors import EnvironmentLacks
 from gradatim.evidence.found import Judged
 from gradatim.evidence.statement import Bundle, Statement
@@ -114,6 +116,21 @@ def test_an_iteration_tells_what_went_out_what_users_say_and_what_cannot_be_deci
     assert page.count("<svg") == 2
     assert "v1.1.0: " in page
     assert not re.search(r"<(script|link|img)\b", page)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_terminal_shows_the_report_within_its_columns_and_a_pipe_gets_the_markdown(
+    project: Path, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    markdown = iterate().stdout
+    assert markdown.startswith("## digits: ")
+    assert readable(markdown) == markdown
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", readable(markdown))
+    assert max(map(len, shown.splitlines())) <= columns < max(map(len, markdown.splitlines()))
+    assert "accuracy[site=oslo]" in shown
+    assert not re.search(r"^\|", shown, re.MULTILINE)
 
 
 def test_a_week_in_which_nothing_happened_says_so_and_a_day_must_be_one(project: Path) -> None:

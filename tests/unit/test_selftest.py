@@ -15,6 +15,7 @@ from gate_project import GateProject, lay_down
 from gradatim.checks import selftest
 from gradatim.checks.selftest import Selftest, keep
 from gradatim.cli import cli
+from gradatim.commands.selftest import show
 from gradatim.gates.rule import FLOOR
 from gradatim.timing.chances import Trials
 from gradatim.timing.machine import this_machine
@@ -60,6 +61,18 @@ def test_the_advice_follows_from_the_noise() -> None:
     assert "asks more than this machine can tell" in noisy
     assert "Say `by: " in noisy
     assert "runner" in told(2.0).advice()[0]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_what_was_found_stays_within_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    show(told(0.008))
+    show(told(0.04))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any(line.split() == ["undecided", *["0.0", "%"] * 5] for line in lines)
 
 
 def test_a_plan_tells_what_was_found_on_this_machine_and_nothing_of_another(

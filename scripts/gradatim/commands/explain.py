@@ -42,12 +42,14 @@ def command(
     if json_wanted:
         options.print_json(record)
         return 0
-    click.echo(f"{found.of} of {found.rows} rows: {mine.label} answers otherwise than {baseline.label}.")
+    told = f"{found.of} of {found.rows} rows: {mine.label} answers otherwise than {baseline.label}."
+    click.echo(options.row("", told))
     for flip in found.flips:
         truth = f", truly {flip.label}" if flip.label else ""
-        click.echo(f"  row {flip.row}{truth}: {flip.before} -> {flip.after}")
+        click.echo(options.row(f"  row {flip.row}", f"{truth}: {flip.before} -> {flip.after}"))
         for part in flip.parts:
-            click.echo(f"    {part.name}: {part.candidate:+.3g} here, {part.baseline:+.3g} before")
+            lost = f"{part.name}: {part.candidate:+.3g} here, {part.baseline:+.3g} before"
+            click.echo(options.row("    ", lost))
     if found.flips:
         click.echo(options.row("", CANNOT_TELL))
     return 0

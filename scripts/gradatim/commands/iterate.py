@@ -56,7 +56,7 @@ def command(since: str | None, issue: bool, contract_path: str | None, json_want
     address = put_plan(report, markdown) if issue else None
     record = {"name": report.name, "since": report.since, "until": report.until, "plan": report.plan, "issue": address,
               "page": str(page), "markdown": markdown}  # fmt: skip
-    options.answer(json_wanted, record, markdown)
+    options.answer(json_wanted, record, options.readable(markdown))
     click.echo(f"With pictures: {options.shown(page)}", err=True)
     if issue:
         told = address or f"There is no token: the issue `{_title(report)}` would be opened or updated."

@@ -175,6 +175,20 @@ def row(head: str, text: str) -> str:
     return f"\n{' ' * indent}".join(lines)
 
 
+def readable(markdown: str) -> str:
+    """Markdown as a person reads it on a terminal, its tables within the columns; in a pipe as it is."""
+    if not sys.stdout.isatty():
+        return markdown
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console(width=max(50, shutil.get_terminal_size().columns))
+    with console.capture() as told:
+        console.print(Markdown(markdown))
+    lines = "\n".join(line.rstrip() for line in told.get().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines)
+
+
 def wrapped(text: str, columns: int) -> list[str]:
     """A text in lines of so many columns, none of them torn between a number and its unit."""
     kept = _UNIT.sub("\N{NO-BREAK SPACE}", text)

@@ -50,11 +50,12 @@ def command(
     if json_wanted:
         options.print_json({**asdict(found), "advice": found.advice()})
         return 0
-    _show(found)
+    show(found)
     return 0
 
 
-def _show(found: Selftest) -> None:
+def show(found: Selftest) -> None:
+    """Tell a person what was measured, what each gate does here, and what to do with it."""
     load = "" if found.load is None else f", load {found.load:.1f}"
     click.echo(options.row("  machine    ", f"{found.machine}{load}"))
     told = f"{found.model} beside itself, {found.rounds} rounds of {found.seconds:.2g} s in {found.jobs} jobs"
@@ -69,7 +70,9 @@ def _show(found: Selftest) -> None:
 
 
 def _table(found: Selftest, gated: Gated) -> list[str]:
-    """What the gate does with an equal model and with slower ones: a column each."""
+    """What the gate does with an equal model and with slower ones: a column each, as wide as the terminal leaves room for."""
+    from gradatim.commands.display import width
+
     margin = f"{100 * gated.chances[0].margin:.3g} %"
     rows = {
         f"{gated.metric}, {margin}": [
@@ -79,4 +82,9 @@ def _table(found: Selftest, gated: Gated) -> list[str]:
         "undecided": [f"{100 * c.undecided:.1f} %" for c in gated.chances],
         "mean time": [f"{c.rounds * found.seconds:.0f} s" for c in gated.chances],
     }
-    return [f"  {name:<22}" + "".join(f"{cell:>10}" for cell in cells) for name, cells in rows.items()]
+    count = len(gated.chances)
+    head = max(*map(len, rows), min(22, width() - 2 - 8 * count))
+    room = max(8, min(10, (width() - 2 - head) // count))
+    return [
+        f"  {name:<{head}}" + "".join(f"{cell:>{room}}" for cell in cells) for name, cells in rows.items()
+    ]
