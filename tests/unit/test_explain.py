@@ -46,6 +46,11 @@ def test_the_column_that_decided_is_found_shown_in_the_report_and_forgotten_with
             who: max(flip["parts"], key=lambda part: part[who])["name"] for who in ("candidate", "baseline")
         }
         assert most == {"candidate": f"x[{3 + (row + 1) % 3}]", "baseline": f"x[{row % 3}]"}
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = CliRunner().invoke(cli, ["explain", "--samples", "1"], standalone_mode=False).stdout
+    assert "5 of 60 rows:" in shown
+    assert max(map(len, shown.splitlines())) <= 60
+    monkeypatch.delenv("COLUMNS")
     for step in ("inspect", "evaluate"):
         run_step(step, project.release())
     report = collect(project.release())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -176,17 +177,30 @@ def row(head: str, text: str) -> str:
 
 
 def readable(markdown: str) -> str:
-    """Markdown as a person reads it on a terminal, its tables within the columns; in a pipe as it is."""
+    """Our markdown as a person reads it on a terminal, a table's row in words that may wrap; in a pipe it stays as it is."""
     if not sys.stdout.isatty():
         return markdown
-    from rich.console import Console
-    from rich.markdown import Markdown
+    told: list[str] = []
+    heads: list[str] = []
+    for line in re.sub(r"^(###.*\n)\n", r"\1", markdown, flags=re.MULTILINE).splitlines():
+        cells = [_plain(cell.strip()) for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if cells and heads:
+            parts = [f"{name}: {cell}" for name, cell in zip(heads, cells, strict=True) if cell.strip("-")]
+            told += [row(f"  {cells[0]}  ", "; ".join(parts[1:]))] if parts else []
+            continue
+        heads = cells
+        if line.startswith("#"):
+            told.append(click.style(_plain(line.lstrip("# ")), bold=True))
+        elif line.startswith("- [ ] "):
+            told.append(row("  - ", _plain(line[6:])))
+        elif not cells:
+            told.append(row("", _plain(line).strip("_")))
+    return "\n".join(told)
 
-    console = Console(width=max(50, shutil.get_terminal_size().columns))
-    with console.capture() as told:
-        console.print(Markdown(markdown))
-    lines = "\n".join(line.rstrip() for line in told.get().splitlines())
-    return re.sub(r"\n{3,}", "\n\n", lines)
+
+def _plain(text: str) -> str:
+    """What `escape` of the report was given."""
+    return html.unescape(re.sub(r"\\(.)", r"\1", text)).replace("\N{ZERO WIDTH SPACE}", "")
 
 
 def wrapped(text: str, columns: int) -> list[str]:
