@@ -68,7 +68,8 @@ def _type(field: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if "anyOf" in field:
         kinds = dict.fromkeys(_type(choice) for choice in field["anyOf"] if choice.get("type") != "null")
-        return " or ".join(kinds)
+        lists_last = sorted(kinds, key=lambda kind: kind.startswith("list"))  # else what follows seems to be in the list
+        return " or ".join(lists_last)
     if field.get("type") == "array":
         items = field.get("items")
         return f"list of {_type(items)}" if items else "list"
