@@ -68,7 +68,8 @@ def _type(field: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if "anyOf" in field:
         kinds = dict.fromkeys(_type(choice) for choice in field["anyOf"] if choice.get("type") != "null")
-        lists_last = sorted(kinds, key=lambda kind: kind.startswith("list"))  # else what follows seems to be in the list
+        # a list comes last, else what follows it seems to stand in it
+        lists_last = sorted(kinds, key=lambda kind: kind.startswith("list"))
         return " or ".join(lists_last)
     if field.get("type") == "array":
         items = field.get("items")
