@@ -123,6 +123,14 @@ def test_alone_it_shows_its_help() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_an_argument_that_is_left_out_is_asked_for_in_one_line() -> None:
+    done, _ = call("selftest")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: Missing argument '{benchmark}'. Choose from: benchmark. See: gradatim selftest --help\n"
+    )
+
+
 def test_shells_can_complete_commands() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gradatim"],
