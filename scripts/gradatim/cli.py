@@ -171,6 +171,7 @@ def _misused(error: click.ClickException) -> int:
     if message.startswith("Usage:"):  # a group without a command: its help
         error.show()
         return error.exit_code
+    message = " ".join(message.split())  # click writes choices a line each
     context = getattr(error, "ctx", None)
     ended = message if message.endswith((".", "?", "--help")) else f"{message}."
     more = f" See: {context.command_path} --help" if context and "--help" not in message else ""

@@ -22,7 +22,7 @@ _VERSIONS = 60
 @options.contract
 @click.option("--model", metavar="NAME", help="Only this model of the repository.")
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N events.")
-@click.option("--plot", is_flag=True, help="Draw size, quality and time of a call over the versions.")
+@click.option("--plot", is_flag=True, help="Draw size, quality and time of a call over the versions, with a gap between what cannot be compared.")  # fmt: skip
 @options.as_json
 def command(
     contract_path: str | None, model: str | None, last: int | None, plot: bool, json_wanted: bool
@@ -33,7 +33,7 @@ def command(
     Examples:
       gradatim history
       gradatim history --last 10
-      gradatim history --plot      times of different machines are never joined
+      gradatim history --plot
       gradatim history --json
     """
     from gradatim.commands.registry_view import open_registry
