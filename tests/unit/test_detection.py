@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from init_project import contract_of, graph_file
 
+from gradatim.candidate.rows import Rows
+from gradatim.contract.reading import read_contract
 from gradatim.data import open_data
 from gradatim.errors import InvalidInput
 from gradatim.gates.case import Case
@@ -19,7 +21,7 @@ from gradatim.gates.verdict import Verdict
 from gradatim.metrics.boxes import BoxOutputs
 from gradatim.metrics.common import evaluate_beside
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.outputs import reduce_batch
+from gradatim.metrics.outputs import SEEN, reduce_batch
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models.predict import predict
@@ -252,3 +254,29 @@ def test_a_detector_is_recognised(tmp_path):
     contract = contract_of(propose(tmp_path)).parts
     assert (contract.task.type, contract.task.labels) == ("detection", TASK.labels)
     assert "map_50" in contract.gates
+
+
+def test_the_boxes_of_the_data_are_the_candidates_to_describe_whatever_the_release_said(tmp_path):
+    """Data that were laid out anew would make any baseline a bad one, and any candidate as good."""
+    text = (
+        "model: {{name: m, path: m.onnx}}\ndata: {{evaluation: t.npz}}\n"
+        "task: {{type: detection, labels: [car, bike], boxes: {{form: {0}, label_form: {1}}}}}\n"
+    )
+    (tmp_path / "mine.yml").write_text(text.format("cxcywh", "xywh"))
+    (tmp_path / "theirs.yml").write_text(text.format("xyxy", "xyxy"))
+    mine, theirs = (read_contract(tmp_path / f"{name}.yml") for name in ("mine", "theirs"))
+    found = Rows(theirs, theirs).task(Rows(mine, mine).task())
+    assert (found.boxes.form, found.boxes.label_form) == ("xyxy", "xywh")
+
+
+def test_what_own_metrics_see_stays_as_it_is_where_the_baseline_knows_other_classes():
+    truth, said = streets(np.random.default_rng(8), 20)
+    seen = np.arange(40.0).reshape(20, 2)
+    known = [each[each[:, 5] > 0] - [0, 0, 0, 0, 0, 1] for each in said]
+    candidate, _ = evaluate_beside(
+        TASK,
+        Predictions.of({"boxes": ragged(said), f"{SEEN}extra": seen}, truth),
+        Task("detection", ("bike", "sign")),
+        Predictions.of({"boxes": ragged(known)}, truth),
+    )
+    assert np.array_equal(candidate.common.predictions.outputs[f"{SEEN}extra"].values, seen)

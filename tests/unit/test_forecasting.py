@@ -163,3 +163,12 @@ def test_a_forecast_is_recognised_by_its_history(tmp_path):
     assert (contract.task.type, contract.task.history, contract.task.season) == ("forecasting", "past", 1)
     assert (contract.data.label, contract.data.group) == ("future", "series")
     assert "mase" in contract.gates
+
+
+def test_one_number_an_item_is_no_forecast_of_quantiles():
+    task = Task("forecasting", quantiles=LEVELS)
+    with pytest.raises(InvalidInput, match=r"It must be \[items, steps, 3\]"):
+        Evaluation(task, Predictions.of({"out": np.zeros(5)}, np.zeros((5, 4))))
+    ahead = np.arange(15.0).reshape(5, 3)
+    one = Evaluation(task, Predictions.of({"out": ahead}, np.zeros((5, 1))))
+    assert one.samples("mae").value == pytest.approx(ahead[:, 1].mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gradatim.errors import UsageError
 from gradatim.evidence.found import Evaluated
 from gradatim.gates.betting import Scores, bounds, rows_until_proven
 from gradatim.gates.case import Case
-from gradatim.gates.judge import judge
+from gradatim.gates.judge import judge, settled
 from gradatim.gates.planning import plan, samples_not_worse
 from gradatim.gates.retold import retold
 from gradatim.gates.rule import Rule
@@ -192,3 +193,55 @@ def test_forms_share_the_error_of_a_sequential_gate_too() -> None:
     rule = Rule("accuracy", "accuracy", "at_least", 0.93, sequential=True)
     alone, among = (judge([rule], Case("v", candidate=found, forms=forms))[0] for forms in (1, 4))
     assert alone.low > among.low
+
+
+def test_a_slice_that_the_rows_so_far_lack_is_waited_for(tmp_path: Path) -> None:
+    """No gate without its slice is decided: a value that is rare would be released unjudged."""
+    pytest.importorskip("onnxruntime")
+    region = np.where(np.arange(2000) % 1000 == 7, "rare", "usual")
+    project = lay_down(tmp_path, *labels_and_answers(2000, 0.9, 0.99), slices={"region": region})
+    gates = "accuracy: {at_least: 90%, slices: every region, sequential: true}"
+    project.contract(gates, data="slices: [region]")
+    found = {result.gate: result.verdict for result in project.judge().gates}
+    assert found["accuracy[region=rare]"] is Verdict.INCONCLUSIVE
+    assert found["accuracy[region=usual]"] is Verdict.PASS
+
+
+def test_a_look_that_cannot_tell_yet_settles_nothing() -> None:
+    """A class that no row has shown is unknown so far, where nothing lists the classes."""
+    truth = np.arange(100) % 2
+    seen = Case("v", candidate=Evaluation(Task("classification"), Predictions.of({"label": truth}, truth)))
+    rules = [Rule(f"recall[class={name}]", "recall", "at_least", 0.9, f"class={name}", sequential=True) for name in (1, 2)]
+    assert settled(rules[:1], seen)
+    assert not settled(rules, seen)
+
+
+def test_a_bound_that_every_score_holds_is_planned_and_passes() -> None:
+    truth = np.zeros(60, np.int64)
+    found = Evaluation(Task("classification", (0, 1)), Predictions.of({"label": truth}, truth))
+    rule = Rule("accuracy", "accuracy", "at_least", 0.0, sequential=True)
+    (row,) = plan([rule], {"": 60})
+    assert (row.possible, row.least) == (True, 1)
+    (result,) = judge([rule], Case("v", candidate=found))
+    assert result.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("key", "task"), [("agreement", "embedding"), ("hit_rate_at_10", "ranking"), ("recall[subclass=1]", "classification")]
+)
+def test_what_hangs_on_other_rows_is_not_sequential(key: str, task: str) -> None:
+    """The nearest of few items is another than that of all; a list may be many rows."""
+    with pytest.raises(Misstated, match="no mean over rows"):
+        read_rule(key, GateSection(at_least="80%", sequential=True), task, (), 3)
+
+
+def test_one_bit_a_row_is_told_in_the_order_of_the_data(clear: GateProject) -> None:
+    clear.contract(GATES)
+    with (clear.root / "gradatim.yml").open("a") as file:
+        file.write("publish: {outcomes: true}\n")
+    (told,) = [one for one in clear.judge().found.grounds.samples if (one.metric, one.where) == ("accuracy", None)]  # type: ignore[union-attr]
+    data, rows = np.load(clear.root / "test.npz"), np.sort(clear.release().workspace.predictions("original").items)
+    right = data["x"][rows, 3:].argmax(axis=1) == data["label"][rows]
+    assert told.outcomes is not None
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(told.outcomes.candidate), np.uint8), count=len(rows))
+    assert np.array_equal(bits.astype(bool), right)

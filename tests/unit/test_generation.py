@@ -267,6 +267,15 @@ def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(t
     assert len(found.flipped) == 3
     first = found.flipped[0]
     assert first == FlippedAnswer("capital of spain ?", "madrid", "madrid", "seville", lost=True)
+    gates = "  match: {at_least: 15%, sequential: true}\n"
+    before, _, after = OF_A_FUNCTION.partition("  match: {at_least")
+    looked = f"{before}{gates}stages{after.partition('stages')[2]}evaluate: {{show: 3}}\n"
+    (root / "gradatim.yml").write_text(looked)
+    found = evaluate.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")).found
+    assert isinstance(found, Evaluated)
+    lost = {("capital of spain ?", "madrid"), ("capital of italy ?", "rome")}
+    assert {(one.prompt, one.before) for one in found.flipped} <= lost  # in whatever order rows were looked at
+    assert len(found.flipped) == 3
     report = Report("capitals", Verdict.FAIL, flipped=found.flipped)
     for shown in (render_markdown(report), render_html(report)):
         assert "capital of spain ?" in shown

@@ -126,3 +126,17 @@ def test_what_was_learnt_by_heart_is_scored_apart(tmp_path: Path) -> None:
     assert None not in (clean.low, clean.high, learnt.low, learnt.high)
     (tmp_path / "corpus.txt").write_text("nothing of it")
     assert Candidate(read_contract(tmp_path / "gradatim.yml"), Laptop()).digests.data("evaluation") != before
+
+
+@pytest.mark.parametrize("depth", [500, 100_000])
+def test_a_line_nested_beyond_measure_is_read_as_text(depth: int, tmp_path: Path) -> None:
+    whole = sentence(random.Random(5), 13)
+    line = "[" * depth + json.dumps(whole) + "]" * depth
+    assert told(tmp_path, [{"prompt": whole}], lines__jsonl=line) == ["13 words"]
+
+
+def test_a_packed_training_text_that_is_broken_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(random.Random(6).randbytes(1000)))
+    packed[20:200] = bytes(180)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        told(tmp_path, [{"prompt": "a"}], corpus__txt__gz=bytes(packed))

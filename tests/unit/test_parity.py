@@ -14,10 +14,11 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.rows import Rows
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
+from gradatim.errors import InvalidInput
 from gradatim.gates.case import Case
 from gradatim.gates.judge import judge
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics.answers import LIKELY, Spread, divergence
+from gradatim.metrics.answers import LIKELY, Spread, divergence, read_answer
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.models.predict import predict
@@ -111,3 +112,9 @@ def test_another_last_digit_is_not_another_answer(speaker: Path) -> None:
         after.scorer.answer_arrays()[1].tolist()
     )
     assert Evaluation(task, after.predictions, before).samples("agreement").value == 1
+
+
+@pytest.mark.parametrize("spread", [[[[5, -0.1]]], [[]], [[[5, 1000.0], [6, -1.0]]]])
+def test_chances_that_say_nothing_are_refused_where_they_are_read(spread: list[object]) -> None:
+    with pytest.raises(InvalidInput, match="row 3"):
+        read_answer(json.dumps({"texts": ["a"], "spread": spread}), 2)

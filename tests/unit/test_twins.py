@@ -96,3 +96,13 @@ def test_evaluate_counts_them_and_a_gate_refuses_them(tmp_path):
     assert by_name["duplicates"].verdict is Verdict.FAIL
     assert by_name["duplicates"].text == "duplicates is 5; wanted at most 0."
     assert by_name["near_duplicates"].verdict is Verdict.FAIL  # what cannot be told never passes
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_how_many_rows_a_batch_has_makes_no_twins(size):
+    """A model may take one row at a time; one row alone tells nothing of how rows vary."""
+    rows = load_digits().data.astype(np.float32)
+    judged = np.concatenate([rows[:100], rows[500:501] + 0.01])
+    found = twins(batches(judged, size), batches(rows[200:], size))
+    assert (found.exact, found.near) == (0, 1)
+    assert twins(batches(rows[:20]), batches(rows[20:21])).near is None  # one row tells nothing
