@@ -32,6 +32,7 @@ from signing_examples import write_key
 from gradatim.candidate import training
 from gradatim.candidate.bar import weakened
 from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.flips import flipped
 from gradatim.candidate.outcome import Outcome
 from gradatim.checks.golden import GoldenCase, write_cases
 from gradatim.ci import Place
@@ -69,7 +70,7 @@ from gradatim.report.bom import render_bom
 from gradatim.report.card import render_card
 from gradatim.report.collect import collect
 from gradatim.report.hub_score import render_score
-from gradatim.steps import evaluate, gate, promote
+from gradatim.steps import gate, promote
 from gradatim.steps.tag import upcoming
 
 pytest.importorskip("onnxruntime")
@@ -386,7 +387,7 @@ def shown_of_two(candidate: Candidate) -> object:
         for right in (1.0, 0.0)
     ]
     old, new = (Predictions.of(column, ['"12"'] * rows) for column in columns)
-    return evaluate.flipped(candidate, Evaluation(scored, new, Evaluation(scored, old)))
+    return flipped(candidate, Evaluation(scored, new, Evaluation(scored, old)))
 
 
 def promoted(candidate: Candidate) -> object:

@@ -211,7 +211,10 @@ def test_a_look_that_cannot_tell_yet_settles_nothing() -> None:
     """A class that no row has shown is unknown so far, where nothing lists the classes."""
     truth = np.arange(100) % 2
     seen = Case("v", candidate=Evaluation(Task("classification"), Predictions.of({"label": truth}, truth)))
-    rules = [Rule(f"recall[class={name}]", "recall", "at_least", 0.9, f"class={name}", sequential=True) for name in (1, 2)]
+    rules = [
+        Rule(f"recall[class={name}]", "recall", "at_least", 0.9, f"class={name}", sequential=True)
+        for name in (1, 2)
+    ]
     assert settled(rules[:1], seen)
     assert not settled(rules, seen)
 
@@ -227,7 +230,8 @@ def test_a_bound_that_every_score_holds_is_planned_and_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "task"), [("agreement", "embedding"), ("hit_rate_at_10", "ranking"), ("recall[subclass=1]", "classification")]
+    ("key", "task"),
+    [("agreement", "embedding"), ("hit_rate_at_10", "ranking"), ("recall[subclass=1]", "classification")],
 )
 def test_what_hangs_on_other_rows_is_not_sequential(key: str, task: str) -> None:
     """The nearest of few items is another than that of all; a list may be many rows."""
@@ -239,8 +243,10 @@ def test_one_bit_a_row_is_told_in_the_order_of_the_data(clear: GateProject) -> N
     clear.contract(GATES)
     with (clear.root / "gradatim.yml").open("a") as file:
         file.write("publish: {outcomes: true}\n")
-    (told,) = [one for one in clear.judge().found.grounds.samples if (one.metric, one.where) == ("accuracy", None)]  # type: ignore[union-attr]
-    data, rows = np.load(clear.root / "test.npz"), np.sort(clear.release().workspace.predictions("original").items)
+    samples = clear.judge().found.grounds.samples  # type: ignore[union-attr]
+    (told,) = [one for one in samples if (one.metric, one.where) == ("accuracy", None) and one.beside is None]
+    data = np.load(clear.root / "test.npz")
+    rows = np.sort(clear.release().workspace.predictions("original").items)
     right = data["x"][rows, 3:].argmax(axis=1) == data["label"][rows]
     assert told.outcomes is not None
     bits = np.unpackbits(np.frombuffer(base64.b64decode(told.outcomes.candidate), np.uint8), count=len(rows))

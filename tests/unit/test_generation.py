@@ -274,7 +274,9 @@ def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(t
     found = evaluate.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")).found
     assert isinstance(found, Evaluated)
     lost = {("capital of spain ?", "madrid"), ("capital of italy ?", "rome")}
-    assert {(one.prompt, one.before) for one in found.flipped} <= lost  # in whatever order rows were looked at
+    assert {
+        (one.prompt, one.before) for one in found.flipped
+    } <= lost  # in whatever order rows were looked at
     assert len(found.flipped) == 3
     report = Report("capitals", Verdict.FAIL, flipped=found.flipped)
     for shown in (render_markdown(report), render_html(report)):

@@ -218,6 +218,8 @@ class Rows:
         # taken over whole: a key of the contract that `Task` does not know is an error here, never lost on the way
         taken = {**dict(task), "labels": task.labels or None, "called": called or {}}
         taken["boxes"] = BoxOutputs(**dict(task.boxes))
+        if judge:  # how the data are laid out is the candidate's contract to say
+            taken["boxes"] = replace(taken["boxes"], label_form=judge.boxes.label_form)
         taken |= {"samples": task.generation.samples, "cut_off": task.generation.cut_off}
         if judge:  # both errors are measured by the same season
             taken |= {"season": judge.season, "history": task.history or judge.history}

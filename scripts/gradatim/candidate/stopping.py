@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from gradatim.candidate.candidate import Candidate
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gradatim.data import Dataset
     from gradatim.metrics.evaluation import Evaluation
+    from gradatim.metrics.predictions import Predictions
 
 _FIRST = 64
 """Rows before the first look; each later look comes after a quarter more, for every look opens the models anew."""
@@ -55,14 +57,38 @@ def looks(candidate: Candidate, rows: int) -> Iterator[NDArray[np.int64]]:
         start, stop = stop, stop + max(1, stop // 4)
 
 
-def decided(candidate: Candidate, rules: tuple[Rule, ...], offered: int, use: CountedUse | None) -> bool:
-    """Whether every gate is decided, on every form of the candidate, by the rows that are predicted so far."""
+def awaited(rules: tuple[Rule, ...], dataset: Dataset) -> dict[str, frozenset[str]]:
+    """The values of each column that rules slice by, of all rows: none may be left unseen, however rare it is."""
+    from gradatim.metrics.evaluation import CLASS
+
+    named = {rule.slices for rule in rules} - {None}
+    columns = set(dataset.slices) if named & {"every", *dataset.slices} else set()
+    found = {column: frozenset(map(str, dataset.slice_values(column))) for column in sorted(columns)}
+    if CLASS in named - columns or ("every" in named and not columns):
+        found[CLASS] = frozenset(map(str, dataset.classes()))
+    return found
+
+
+def decided(
+    candidate: Candidate,
+    rules: tuple[Rule, ...],
+    wanted: Mapping[str, frozenset[str]],
+    offered: int,
+    use: CountedUse | None,
+) -> bool:
+    """Whether every gate is decided, on every form of the candidate, by the rows that are predicted so far.
+
+    Args:
+        wanted: the values of columns that the rows so far must have shown.
+    """
     from gradatim.gates.case import Case
     from gradatim.gates.judge import settled
 
     base, forms = candidate.replaced.release, candidate.forms.all
     for form in forms:
         mine, baseline = evaluations(candidate, form.name)
+        if any(not values <= set(mine.values_of(column)) for column, values in wanted.items()):
+            return False
         case = Case(
             form.name, candidate=mine, baseline=baseline, first_release=base is None, forms=len(forms), offered=offered,
             reuse=reuse_counted(candidate, use),
@@ -73,11 +99,18 @@ def decided(candidate: Candidate, rules: tuple[Rule, ...], offered: int, use: Co
 
 
 def evaluations(candidate: Candidate, name: str) -> tuple[Evaluation, Evaluation | None]:
-    """A form's answers, beside the release's; beside the original's, for likeness, where nothing was released before."""
+    """A form's answers, in the order of the data, beside the release's; beside the original's, for likeness, where nothing was
+    released before."""
+    import numpy as np
+
     from gradatim.metrics.common import evaluate_beside
     from gradatim.metrics.evaluation import Evaluation
 
-    task, load = candidate.rows.task(), candidate.workspace.predictions
+    def load(name: str) -> Predictions:
+        found = candidate.workspace.predictions(name)
+        return found if (np.diff(found.items) > 0).all() else found.take(np.argsort(found.items))
+
+    task = candidate.rows.task()
     if candidate.replaced.release is None:
         original = None if name == ORIGINAL else Evaluation(task, load(ORIGINAL))
         return Evaluation(task, load(name), original), None

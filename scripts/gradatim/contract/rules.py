@@ -61,7 +61,7 @@ def read_rule(key: str, gate: GateSection, task: str, own: Iterable[Metric], lin
         raise Misstated("`severity` belongs to `robustness` with `at_least`", "severity")
     if gate.strict and name != "robustness":
         raise Misstated("`strict` belongs to `robustness`", "strict")
-    _looked_at(gate, metric, task, match["where"] or gate.slices)
+    _looked_at(gate, metric, task, (match["where"] or slices or "").split(","))
     return Rule(
         key=key,
         metric=name,
@@ -84,15 +84,20 @@ _MEANS = {"classification": ("accuracy", "log_loss"), "multilabel_classification
 """Means over rows that have a score between two ends, by task, besides what scorers call right or wrong."""
 
 
-def _looked_at(gate: GateSection, metric: Metric, task: str, where: str | None) -> None:
+def _looked_at(gate: GateSection, metric: Metric, task: str, where: list[str]) -> None:
     """`sequential` is of means over rows."""
     if not gate.sequential:
         return
     if gate.veto:
         raise Misstated("a veto is judged over all slices together, and so is not `sequential`", "sequential")
-    means = (*_MEANS.get(task, ()), "agreement", "negative_flips")
-    of_class = (task, metric.name) == ("classification", "recall") and "class" in (where or "")
-    if not (metric.name in means or metric.counted or of_class):
+    alike = (
+        () if task == "embedding" else ("agreement",)
+    )  # there, the nearest of few items is another than that of all
+    means = (*_MEANS.get(task, ()), *alike, "negative_flips")
+    by_class = any(part.partition("=")[0].strip() == "class" for part in where)
+    of_class = (task, metric.name) == ("classification", "recall") and by_class
+    counted = metric.counted and task != "ranking"  # a list may be many rows
+    if not (metric.name in means or counted or of_class):
         raise Misstated(
             f"{metric.name} is no mean over rows that have a score between two ends, so no bound of it holds at every look: "
             f"leave out `sequential`, which belongs to such as {', '.join(means)}",

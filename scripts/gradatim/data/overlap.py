@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -86,8 +87,11 @@ def _overlaps(rows: tuple[tuple[str, ...], ...], files: tuple[tuple[Path, int], 
     wanted = {n: set().union(*(row[n] for row in runs)) for n in (SHORT, LONG)}
     seen: dict[int, set[int]] = {SHORT: set(), LONG: set()}
     for path, _ in files:
-        for text in _read(path):
-            _look(text, wanted, seen)
+        try:
+            for text in _read(path):
+                _look(text, wanted, seen)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InvalidInput(f"The training text {path} cannot be read: {error}.") from error
     return tuple(
         "too short"
         if not row[SHORT]
@@ -149,25 +153,19 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _read(path: Path) -> Iterator[Iterable[str]]:
-    """The texts of a file, each in pieces: of lines of JSON their texts, of anything else all of it.
-
-    Raises:
-        InvalidInput: it cannot be read.
-    """
+    """The texts of a file, each in pieces: of lines of JSON their texts, of anything else all of it."""
     opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", errors="replace") as file:
-            if path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson")):
-                for line in file:
-                    yield from ([text] for text in _texts(_parsed(line)))
-            else:
-                yield iter(lambda: file.read(_PIECE), "")
-    except (OSError, EOFError) as error:
-        raise InvalidInput(f"The training text {path} cannot be read: {error}.") from error
+    with opened(path, "rt", encoding="utf-8", errors="replace") as file:
+        if path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson")):
+            for line in file:
+                yield from ([text] for text in _of_line(line))
+        else:
+            yield iter(lambda: file.read(_PIECE), "")
 
 
-def _parsed(line: str) -> Any:
+def _of_line(line: str) -> list[str]:
+    """The texts of a line of JSON; all of it where it is none, or nested deeper than Python reads."""
     try:
-        return json.loads(line)
-    except ValueError:
-        return line
+        return list(_texts(json.loads(line)))
+    except (ValueError, RecursionError):
+        return [line]

@@ -26,6 +26,9 @@ _NUMBERS = 16
 """Of rows of fewer numbers some are near by nature: such twins are looked for among longer rows alone."""
 
 _DIMENSIONS = 32
+_LEARNT = 256
+"""Rows, of the first, that tell how much each number varies."""
+
 _APART = 0.01
 """Squared distance of near twins, as a share of their squared size, each number in standard deviations from its mean."""
 
@@ -56,9 +59,8 @@ def twins(mine: Iterable[Batch], others: Iterable[Batch], *, near: bool = True) 
     Raises:
         InvalidInput: the two are not fed alike, so that no row could ever be another.
     """
-    scale: list[tuple[Array, Array]] = []
-    seen = _Sketches.of(others, scale, near=near)
-    asked = _Sketches.of(mine, scale, near=near)
+    seen = _Sketches.of(others, None, near=near)
+    asked = _Sketches.of(mine, seen.along, near=near)
     if asked.fed and seen.fed and asked.fed != seen.fed:
         mine_said, others_said = (", ".join(each) for each in (asked.fed, seen.fed))
         raise InvalidInput(
@@ -76,30 +78,41 @@ def twins(mine: Iterable[Batch], others: Iterable[Batch], *, near: bool = True) 
 @dataclass(frozen=True)
 class _Sketches:
     """Digests of all rows, uint64 [n], and of the first ones what tells near twins: of text uint32 [k, 64], of numbers
-    float32 [k, 32]; None where there is no telling. And how the inputs are fed."""
+    float32 [k, 32]; None where there is no telling. And how the inputs are fed, and along what numbers are told."""
 
     digests: NDArray[np.uint64]
     near: Array | None
     text: bool
     fed: tuple[str, ...]
+    along: _Directions | None
 
     @classmethod
-    def of(cls, batches: Iterable[Batch], scale: list[tuple[Array, Array]], *, near: bool) -> _Sketches:
+    def of(cls, batches: Iterable[Batch], along: _Directions | None, *, near: bool) -> _Sketches:
         digests: list[NDArray[np.uint64]] = []
         kept: list[Array] = []
+        waiting: list[Array] = []  # rows of numbers, as long as too few are there to tell how they vary
         count, text = 0, False
+        width = along.mean.shape if along is not None else ()
         fed: tuple[str, ...] = ()
         for batch in batches:
             fed = fed or _fed(batch)
             digests.append(np.fromiter(_digests(batch), np.uint64, len(batch)))
             if near and count < _MOST_NEAR:
                 text = _is_text(batch)
-                sketch = _runs(batch) if text else _projected(batch, scale)
-                near = sketch is not None and (not kept or sketch.shape[1:] == kept[0].shape[1:])
-                kept += [] if sketch is None else [sketch]
+                rows = _runs(batch) if text else _numbers(batch)
+                waiting += [] if rows is None else [rows]
+                width = width or (rows.shape[1:] if rows is not None else ())
+                near = rows is not None and rows.shape[1:] == width
+                if not text and along is None and count + len(batch) >= _LEARNT and near:
+                    along = _Directions.of(np.concatenate(waiting))
+                if near and (text or along is not None):
+                    kept += waiting if text or along is None else map(along.told, waiting)
+                    waiting = []
             count += len(batch)
+        if near and waiting and (along := _Directions.of(np.concatenate(waiting))) is not None:
+            kept += map(along.told, waiting)
         joined = np.concatenate(kept)[:_MOST_NEAR] if near and kept else None
-        return cls(np.concatenate(digests) if digests else np.zeros(0, np.uint64), joined, text, fed)
+        return cls(np.concatenate(digests) if digests else np.zeros(0, np.uint64), joined, text, fed, along)
 
 
 def _fed(batch: Batch) -> tuple[str, ...]:
@@ -175,23 +188,40 @@ def _by_runs(mine: Array, others: Array) -> NDArray[np.bool_]:
     return found
 
 
-def _projected(batch: Batch, scale: list[tuple[Array, Array]]) -> Array | None:
-    """Each row's numbers in standard deviations, along 32 random directions, float32 [b, 32]; None for few numbers, or rows of
-    unequal shape. What deviates how much is learned of the first rows."""
+def _numbers(batch: Batch) -> Array | None:
+    """Each row's numbers, float32 [b, k]; None for few, or where something else than numbers is fed."""
     tables = [v.reshape(len(batch), -1) for v in batch.inputs.values() if v.dtype.kind in "biuf"]
     if len(tables) != len(batch.inputs):
         return None
     table = np.concatenate(tables, axis=1).astype(np.float32)
-    if table.shape[1] < _NUMBERS:
-        return None
-    if not scale:
-        deviation = table.std(axis=0)
-        scale.append((table.mean(axis=0), np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32)))
-    mean, deviation = scale[0]
-    if mean.shape[0] != table.shape[1]:
-        return None
-    directions = np.random.default_rng(0).standard_normal((table.shape[1], _DIMENSIONS)).astype(np.float32)
-    return np.asarray((table - mean) / deviation @ directions, np.float32)
+    return table if table.shape[1] >= _NUMBERS else None
+
+
+@dataclass(frozen=True)
+class _Directions:
+    """Random directions along which rows are told, in standard deviations from their mean.
+
+    Attributes:
+        mean: float32 [k].
+        directions: float32 [k, 32].
+    """
+
+    mean: Array
+    directions: Array
+
+    @classmethod
+    def of(cls, rows: Array) -> _Directions | None:
+        """From rows that tell how much they vary, float32 [n, k]; None of one alone."""
+        if rows.shape[0] < 2:
+            return None
+        deviation = rows.std(axis=0)
+        deviation = np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32)
+        drawn = np.random.default_rng(0).standard_normal((rows.shape[1], _DIMENSIONS)).astype(np.float32)
+        return cls(rows.mean(axis=0), drawn / deviation[:, None])
+
+    def told(self, rows: Array) -> Array:
+        """float32 [b, 32]."""
+        return np.asarray((rows - self.mean) @ self.directions, np.float32)
 
 
 def _by_distance(mine: Array, others: Array) -> NDArray[np.bool_]:

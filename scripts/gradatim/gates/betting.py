@@ -91,6 +91,8 @@ def _least(scores: Scores, wanted: float) -> float:
 
 def rows_faultless(scores: Scores, mean: float, alpha: float) -> int:
     """The fewest rows that prove that the mean is more than ``mean``, each with the best score that is planned: no loss, no gain."""
+    if mean <= scores.low:
+        return 1
     best = 0.0 if scores.low < 0 else scores.high
     low, high = 0, 1
     while Scores(np.array([best]), np.array([float(high)]), scores.low, scores.high).stake(mean) < -math.log(
@@ -107,11 +109,13 @@ def rows_faultless(scores: Scores, mean: float, alpha: float) -> int:
 
 
 def rows_until_proven(scores: Scores, mean: float, alpha: float) -> float:
-    """About how many rows prove on average that the mean is more than ``mean``; infinite where none do.
+    """About how many rows prove on average that the mean is more than ``mean``; infinite where none do, one where every score is.
 
     Args:
         scores: what a row is planned to be, ``times`` summing to one.
     """
+    if mean <= scores.low:
+        return 1.0
     best = float(scores.gains(mean).max())
     spread = math.log(len(SHARES)) - 0.5  # what the shares that lose have cost; those beside the best help
     return (spread - math.log(alpha)) / best if best > 0 else math.inf

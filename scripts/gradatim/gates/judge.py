@@ -135,14 +135,16 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
 
 def settled(rules: Iterable[Rule], case: Case) -> bool:
     """Whether each gate on rows is decided for good: it passes, or is refuted also among so many gates (``_prove_failures``)."""
-    gates = [gate for rule in rules for gate in expand(rule, case) if isinstance(gate, Gate)]
+    gates = [gate for rule in rules for gate in expand(rule, case)]
     for gate in gates:
+        if isinstance(gate, GateResult):  # what no row has shown so far: a class, a slice
+            return False
         verdict = _judge_one(gate, case).verdict
         if verdict is Verdict.FAIL:
             verdict = _judge_one(
                 replace(gate, alpha=gate.alpha * (1 - gate.alpha) / len(gates)), case
             ).verdict
-        if verdict is Verdict.INCONCLUSIVE:
+        if verdict not in (Verdict.PASS, Verdict.FAIL):
             return False
     return True
 

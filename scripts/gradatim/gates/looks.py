@@ -113,7 +113,9 @@ def _decided(
     low, high = betting.bounds(scores, gate.alpha)
     n = int(scores.times.sum())
     value = float(scores.values @ scores.times) / n
-    if good >= wanted:  # to the last digit of the bisection
+    if (
+        good >= wanted or sign * bound <= upward.low
+    ):  # to the last digit of the bisection; or whatever the scores are
         low, high = (max(low, bound), high) if sign > 0 else (low, min(high, bound))
         verdict = Verdict.PASS
     else:

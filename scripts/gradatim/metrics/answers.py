@@ -24,6 +24,10 @@ LIKELY = 32
 """So many of the likeliest tokens are told."""
 
 
+_ROUNDING = 1e-3
+"""By how much the logarithm of a chance may exceed nought."""
+
+
 @dataclass(frozen=True)
 class TextAnswer:
     """A model's answer to one request.
@@ -86,6 +90,10 @@ def read_answer(line: str, row: int) -> TextAnswer:
     numbers = (*likely, *found.choices, *((found.target[0],) if found.target else ()))
     if not all(map(math.isfinite, numbers)):
         raise InvalidInput(f"The answer to row {row + 1} has a log-likelihood that is NaN or infinite.")
+    if any(len(place) < 2 for place in found.spread) or max(likely, default=0.0) > _ROUNDING:
+        raise InvalidInput(
+            f"The answer to row {row + 1} tells chances that are none: at each token at least two, none likelier than surely."
+        )
     return found
 
 

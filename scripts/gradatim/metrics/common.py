@@ -14,7 +14,7 @@ from gradatim.metrics.diagnostics import Overlap
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.interpret import answer, places_of
 from gradatim.metrics.multilabel import indicator
-from gradatim.metrics.outputs import IGNORED
+from gradatim.metrics.outputs import IGNORED, SEEN
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Label, Task
 
@@ -166,13 +166,21 @@ def _beside_on_shared_classes(
             "The baseline and the candidate know no class in common, so nothing can be compared."
         )
     truth = _of_other_classes(predictions.labels, own)
-    found = {name: _of_other_classes(column, own) for name, column in predictions.outputs.items()}
-    found_before = {name: _of_other_classes(c, known) for name, c in base_predictions.outputs.items()}
+    found = _boxes_of_other_classes(predictions, own)
+    found_before = _boxes_of_other_classes(base_predictions, known)
     baseline = Evaluation(
         replace(base_task, labels=mine), replace(base_predictions, outputs=found_before, labels=truth)
     )
     shared = Evaluation(task, replace(predictions, outputs=found, labels=truth), baseline)
     return Evaluation(task, predictions, common=shared), baseline
+
+
+def _boxes_of_other_classes(predictions: Predictions, places: NDArray[np.int64]) -> dict[str, Column]:
+    """The outputs, what own metrics see as it is."""
+    return {
+        name: column if name.startswith(SEEN) else _of_other_classes(column, places)
+        for name, column in predictions.outputs.items()
+    }
 
 
 def _of_other_classes(boxes: Column, places: NDArray[np.int64]) -> Column:

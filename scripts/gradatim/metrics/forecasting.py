@@ -60,7 +60,7 @@ class ForecastingScorer:
         levels, values = len(self._levels), column.values
         if column.offsets is None and self._wanted.offsets is None:
             n, steps = self._wanted.values.shape
-            if values.shape in ((n, steps, levels), (n, steps * levels)[: 1 + (steps == 1)]):
+            if values.shape == (n, steps, levels) or (steps == 1 and values.shape == (n, levels)):
                 return Column(values.reshape(n, steps, levels))
             if values.shape == (n, levels, steps):
                 return Column(values.transpose(0, 2, 1))

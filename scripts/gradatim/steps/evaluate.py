@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.flips import flipped
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
-from gradatim.candidate.stopping import decided, looks, stopping_rules
+from gradatim.candidate.stopping import awaited, decided, looks, stopping_rules
 from gradatim.candidate.uses import count_use, tries
 from gradatim.checks.leakage import asks_for_twins, twins_of
 from gradatim.errors import InvalidInput, UsageError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from numpy.typing import NDArray
 
     from gradatim.data import Dataset
-    from gradatim.metrics.diagnostics import FlippedAnswer, Overlap
+    from gradatim.metrics.diagnostics import Overlap
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.task import Task
     from gradatim.models import Predictor
@@ -79,6 +80,7 @@ def run(candidate: Candidate) -> Outcome:
     beside: list[Measurement] = []
     without, fed = "", None
     stops = stopping_rules(candidate)
+    wanted = awaited(stops, dataset)
     with candidate.progress.task("evaluate", len(dataset) * sum(map(len, runs.values()))) as advance:
         for look in looks(candidate, len(dataset)) if stops else (None,):
             for name, path in variants.items():
@@ -97,7 +99,7 @@ def run(candidate: Candidate) -> Outcome:
                         signatures[name] = _signature(candidate, name, predictor)
                         without = without or _without(candidate, name, predictor)
                         fed = fed or predictor.signature
-            if look is not None and decided(candidate, stops, len(dataset), uses):
+            if look is not None and decided(candidate, stops, wanted, len(dataset), uses):
                 break
     with candidate.contract.blamed("task"):
         outcome = _measured(candidate, task, variants, signatures, subjects, uses)
@@ -403,26 +405,6 @@ def _headline(candidate: Candidate, found: list[Measurement], variant: str, both
 def _shown(candidate: Candidate) -> tuple[int, ...]:
     """How many flipped answers the contract shows; nothing where it shows none."""
     return (candidate.contract.parts.evaluate.show,) if candidate.contract.parts.evaluate.show else ()
-
-
-def flipped(candidate: Candidate, evaluation: Evaluation) -> tuple[FlippedAnswer, ...]:
-    """Prompts that candidate and baseline do not both answer rightly, those first that were lost."""
-    from gradatim.metrics.answers import REQUEST, last_asked
-    from gradatim.metrics.generation import GenerationScorer
-
-    most, base = candidate.contract.parts.evaluate.show, evaluation.reference
-    if not most or base is None or not isinstance(evaluation.scorer, GenerationScorer):
-        return ()
-    assert isinstance(base.scorer, GenerationScorer)  # noqa: S101 (both are of one task)
-    places = evaluation.scorer.flips(base.scorer)[:most]
-    asked: dict[int, str] = {}
-    if candidate.contract.parts.evaluate.imported is None:
-        dataset, start = candidate.rows.dataset("evaluation", candidate.model.signature), 0
-        for block in dataset.blocks(candidate.contract.parts.data.batch):
-            here = [place for place in places if start <= place < start + len(block)]
-            asked |= {place: last_asked(str(block.inputs[REQUEST][place - start])) for place in here}
-            start += len(block)
-    return tuple(evaluation.scorer.flipped(base.scorer, place, asked.get(place, "")) for place in places)
 
 
 def _failed(evaluations: Mapping[str, Evaluation]) -> str:
