@@ -101,6 +101,15 @@ def no_choices(handler: Handler) -> None:
     handler.say(200, {"model": "small", "object": "something"})
 
 
+def deep(handler: Handler) -> None:
+    """JSON that no reader goes down into."""
+    handler.send(200, b"[" * 200_000)
+
+
+def text_for_a_choice(handler: Handler) -> None:
+    handler.say(200, {"model": "small", "choices": ["text"]})
+
+
 def hangs_up(handler: Handler) -> None:
     handler.close_connection = True
     handler.connection.close()

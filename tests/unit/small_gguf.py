@@ -32,7 +32,13 @@ def value(said: Any) -> bytes:
     if isinstance(said, bool):
         return struct.pack("<I?", 7, said)
     if isinstance(said, int):
-        return struct.pack("<II", 4, said)
+        return (
+            struct.pack("<IQ", 10, said)
+            if said >> 32 > 0
+            else struct.pack("<Ii", 5, said)
+            if said < 0
+            else struct.pack("<II", 4, said)
+        )
     if isinstance(said, list):
         return struct.pack("<IIQ", 9, 8, len(said)) + b"".join(map(text, said))
     return struct.pack("<I", 8) + text(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from gradatim.pipeline.step import run_step
 pytest.importorskip("onnx")
 
 PASSES = '''
+import tempfile
+
 import onnx
 from onnx import helper, numpy_helper, TensorProto
 
@@ -43,6 +46,7 @@ def broken(model, out):
 
 
 def endless(model, out):
+    tempfile.mkdtemp(prefix="left-by-a-pass-")
     while True:
         pass
 
@@ -86,6 +90,7 @@ def test_a_pass_that_fails_hangs_or_writes_nothing_is_a_reason(tmp_path: Path) -
     assert "smaller.py" in trials["smaller-broken"].reason
     assert "division by zero" in trials["smaller-broken"].reason
     assert "longer than 5 s" in trials["smaller-endless"].reason
+    assert not list(Path(tempfile.gettempdir()).glob("left-by-a-pass-*"))
 
 
 def test_a_pass_that_is_not_there_is_told_at_its_line(tmp_path: Path) -> None:

@@ -146,3 +146,20 @@ def test_an_export_that_fixed_what_was_free_is_refused(tmp_path: Path) -> None:
             pytest.raises(InvalidInput, match="answers otherwise"),
         ):
             check_parity(before, after, [{"image": rows}])
+
+
+def test_what_is_not_finite_must_be_so_in_the_same_way() -> None:
+    def giving(*values: float) -> Any:
+        return lambda inputs: {"scores": np.array([values], np.float32)}
+
+    inputs = [{"x": np.zeros((1, 1))}]
+    whole = giving(-np.inf, np.nan, 1.0)
+    assert check_parity(whole, giving(-np.inf, np.nan, 1.0), inputs) == 0
+    for other in (
+        (np.nan, np.nan, 1.0),
+        (np.inf, np.nan, 1.0),
+        (-np.inf, np.nan, np.nan),
+        (-np.inf, 0.0, 1.0),
+    ):
+        with pytest.raises(InvalidInput, match="finite"):
+            check_parity(whole, giving(*other), inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from test_compression_strangers import byte_classifier, byte_rows, depthwise
 
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.replaced import model_among
-from gradatim.compression.splitting import memory_of, split
+from gradatim.compression.recipe import Stages
+from gradatim.compression.search import compress
+from gradatim.compression.splitting import _cuts, memory_of, split
 from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Compressed, Judged
 from gradatim.models import open_model
@@ -117,3 +120,22 @@ def test_a_split_form_is_judged_and_preferred(tmp_path: Path) -> None:
     for step in ("test", "evaluate", "benchmark"):
         run_step(step, project.release())
     assert Judged.of(run_step("gate", project.release()).statement).chosen == "original-split-2"
+
+
+def test_a_model_is_cut_whatever_its_file_is_called(tmp_path: Path) -> None:
+    model = byte_classifier(tmp_path / "bytes.onnx").rename(tmp_path / "bytes.model")
+    rows = {"bytes": byte_rows(4)}
+    found = compress(
+        model, tmp_path / "out", calibration=lambda: iter([rows]), methods=[], stages=Stages(2, "size")
+    )
+    assert [(trial.name, trial.accepted) for trial in found.trials] == [("fp32-split-2", True)], found.reason
+
+
+def test_finding_the_cuts_of_a_long_graph_takes_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        cuts = _cuts([1.0] * 3000, [0] * 3001, 3)
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+    assert cuts == [1000, 2000]

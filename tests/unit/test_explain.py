@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from gate_project import lay_down
-from registry_examples import IDENTITY
+from registry_examples import IDENTITY, new_repository
 
-from gradatim.checks.attribution import _lost, _taken_out
+from gradatim.candidate.candidate import Candidate
+from gradatim.checks.attribution import _lost, _taken_out, explain_flips
+from gradatim.checks.replay import side_of
+from gradatim.ci.laptop import Laptop
 from gradatim.cli import cli
+from gradatim.contract.reading import read_contract
+from gradatim.metrics.task import Task
 from gradatim.pipeline.step import run_step
 from gradatim.report.collect import collect
 from gradatim.report.explanation import CANNOT_TELL
@@ -78,7 +83,7 @@ class Scores:
 def most(second: Any, whole: dict[str, Any], mean: Any) -> str:
     parts = list(_taken_out(whole, {} if mean is None else dict.fromkeys(whole, mean)))
     stacked = {name: np.stack([value, *(taken[name] for _, taken in parts)]) for name, value in whole.items()}
-    lost = _lost(Scores(second), stacked)  # type: ignore[arg-type]
+    lost = _lost(Task("classification"), Scores(second), stacked)  # type: ignore[arg-type]
     return parts[int(lost.argmax())][0]
 
 
@@ -91,3 +96,44 @@ def test_the_patch_of_a_picture_and_the_word_of_a_text_that_decide_are_found() -
     )
     text = np.array("the film was not good at all")
     assert most(lambda said: float("not" in str(said).split()), {"text": text}, None) == 'the word "not"'
+
+
+READER = """
+import numpy as np
+
+
+def make():
+    def call(inputs):
+        said = [{AT}(row).split() for row in inputs["text"]]
+        bad = np.array([{HEEDS} and "not" in words for words in said], np.float32)
+        return {"features": np.eye(len(bad), 4, dtype=np.float32), "scores": np.stack([bad, 1 - bad], axis=1)}
+    return call
+"""
+READING = """
+model: {name: m, factory: entry:make, inputs: {text: {dtype: str, shape: SHAPE}}}
+data: {evaluation: test.csv, label: label, inputs: {text: COLUMNS}}
+task: {type: classification, labels: [bad, good], output: scores}
+stages: {production: {branch: main}}
+"""
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["a text", "a pair of texts"])
+def test_the_word_that_decided_is_found_in_texts_as_the_data_hold_them(tmp_path: Path, pair: bool) -> None:
+    """The model gives features first, which are no scores."""
+    sides = []
+    for name, heeds in (("before", "True"), ("after", "False")):
+        root = new_repository(tmp_path / name)
+        read = READER.replace("{AT}", "(lambda both: str(both[1]))" if pair else "str").replace(
+            "{HEEDS}", heeds
+        )
+        (root / "entry.py").write_text(read)
+        rows = "a film,it was good,good\nthe play,it was not good,bad\n" * 4
+        (root / "test.csv").write_text(f"title,body,label\n{rows}")
+        said = READING.replace("SHAPE", "[batch, 2]" if pair else "[batch]")
+        (root / "gradatim.yml").write_text(said.replace("COLUMNS", "[title, body]" if pair else "body"))
+        sides.append(side_of(Candidate(read_contract(root / "gradatim.yml"), Laptop()), None))
+    found = explain_flips(*sides, most=2)
+    assert (found.of, [(flip.before, flip.after) for flip in found.flips]) == (4, [("bad", "good")] * 2)
+    first = found.flips[0].parts[0]
+    assert first.name.startswith('the word "not"')
+    assert (first.baseline, first.candidate) == (1.0, 0.0)

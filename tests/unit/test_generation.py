@@ -282,3 +282,10 @@ def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(t
     for shown in (render_markdown(report), render_html(report)):
         assert "capital of spain ?" in shown
         assert "seville" in shown
+
+
+def test_a_prompt_that_is_too_long_fails_alone_and_not_with_its_batch(speaker: Path) -> None:
+    short = {"messages": question("peru")}
+    long, found = asked(speaker, {"messages": [{"role": "user", "content": "capital " * 70}]}, short)
+    assert "64" in long["error"]
+    assert found["texts"] == ["lima"]

@@ -9,6 +9,8 @@ import pytest
 from init_project import contract_of, graph_file, questions, table
 
 from gradatim.projects.init import propose
+from gradatim.projects.pictures import preparations
+from gradatim.signature import Signature, TensorSpec
 
 
 def test_two_columns_of_text_are_a_pair_for_a_model_that_brings_its_tokenizer(tmp_path):
@@ -145,3 +147,14 @@ def test_weights_that_only_other_code_reads_are_named_with_what_can_be_done(tmp_
     (note,) = [note for note in proposal.notes if name in note]
     for way in ("ONNX", "model.factory", "model.command"):
         assert way in note
+
+
+def test_the_name_of_an_input_is_written_as_a_name_and_never_as_code():
+    """The name comes out of a model's file, and what is written with it is run."""
+    pytest.importorskip("PIL.Image")
+    for name in ('x": __import__("sys").exit(), "y', "back\\", "two\nlines", "naïve 🙂"):
+        signature = Signature((TensorSpec(name, "float32", ("n", 3, 8, 8)),), ())
+        for way in preparations(signature):
+            module = {}
+            exec(way.source, module)  # noqa: S102 (as `init` does)
+            assert list(module["prepare"]({"image": np.zeros((2, 9, 9, 3), np.uint8)})) == [name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -161,3 +162,21 @@ def test_a_template_cannot_leave_its_sandbox(whole: Path, tmp_path: Path) -> Non
     templated("{{ ''.__class__.__mro__[1].__subclasses__() }}")(tmp_path / "model")
     found = {check.name: check.fault for check in check_language_files(tmp_path / "model", None)}
     assert "unsafe" in (found["chat_template_works"] or "")
+
+
+def test_values_of_another_kind_than_transformers_writes_are_a_fault_and_never_a_crash(
+    whole: Path, tmp_path: Path
+) -> None:
+    """Every key of every json file in turn, in two of the ways each."""
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    ways = itertools.cycle((5, -(2**70), 2**40, "x", ["x", 7], {"x": "y"}, [{"id": "x"}], None, 5))
+    for path in sorted(folder.glob("*.json")):
+        text = path.read_text()
+        for key in json.loads(text):
+            for value in itertools.islice(ways, 2):
+                path.write_text(json.dumps({**json.loads(text), key: value}))
+                for check in check_language_files(folder, whole):
+                    assert check.fault is None or check.fault.strip(), (path.name, key, value)
+        path.write_text(text)
+    assert [check.fault for check in check_language_files(folder, whole) if check.fault] == []

@@ -14,6 +14,7 @@ from language_server import (
     Asked,
     Fault,
     another_model,
+    deep,
     drips,
     half,
     half_chunked,
@@ -23,6 +24,7 @@ from language_server import (
     serving,
     silent,
     status,
+    text_for_a_choice,
 )
 from registry_examples import commit_file, git, new_repository
 
@@ -63,8 +65,10 @@ def ask(server: Asked, rows: int = 1, timeout: float = 5.0, **said: Any) -> list
         "timeout": timeout,
         "loopback": True,
     }
-    lines = [json.dumps({**SETTINGS, "prompt": f"say {row}"}) for row in range(rows)]
-    model = open_model(Path("x"), root=Path(), signature=ASKED, endpoint={**endpoint, **said})
+    how = {key: value for key, value in said.items() if key in endpoint}
+    wanted = {**SETTINGS, **{key: value for key, value in said.items() if key not in endpoint}}
+    lines = [json.dumps({**wanted, "prompt": f"say {row}"}) for row in range(rows)]
+    model = open_model(Path("x"), root=Path(), signature=ASKED, endpoint={**endpoint, **how})
     with model:
         return [json.loads(line) for line in model({REQUEST: np.array(lines, object)})["answer"]]
 
@@ -90,8 +94,24 @@ def test_each_row_gets_its_own_answer_whichever_comes_first(server: Asked) -> No
         no_json,
         no_choices,
         hangs_up,
+        status(429, Retry_After="\xb2"),
+        deep,
+        text_for_a_choice,
     ],
-    ids=["429", "500", "503", "half", "half of chunks", "no json", "no choices", "hangs up"],
+    ids=[
+        *(
+            "429",
+            "500",
+            "503",
+            "half",
+            "half of chunks",
+            "no json",
+            "no choices",
+            "hangs up",
+            "no number of seconds",
+        ),
+        *("deep", "text for a choice"),
+    ],
 )
 def test_what_may_pass_is_asked_again_and_nothing_is_dropped(server: Asked, fault: Fault) -> None:
     server.faults = [fault, fault]
@@ -281,3 +301,35 @@ def test_what_no_endpoint_can_do_is_said_at_its_line(tmp_path: Path, was: str, s
     (tmp_path / "gradatim.yml").write_text(contract.replace(was, said, 1))
     with pytest.raises(ContractError, match=rf"yml:2:.*{told}"):
         read_contract(tmp_path / "gradatim.yml")
+
+
+def test_a_likelihood_that_is_none_says_so_and_is_no_crash(server: Asked) -> None:
+    choices: list[Any] = ["a"]
+    server.faults = [lambda handler: handler.say(200, {"model": "small", "choices": choices})]
+    server.forever = True
+    (found,) = ask(server, timeout=0.4, target="b", wants=["target"])
+    assert "an answer that OpenAI's API does not have" in found["error"]
+    choices[:] = [{"logprobs": {"text_offset": [0], "token_logprobs": ["x"]}}]
+    with pytest.raises(InvalidInput, match="how likely a given text is"):
+        ask(server, timeout=0.4, target="b", wants=["target"])
+
+
+@pytest.mark.parametrize(
+    ("held", "sent"), [("s3cret\n", "Bearer s3cret"), ("s3\ncret", None), ("s3cr\u0119t", None)]
+)
+def test_a_key_that_no_header_can_carry_is_named_and_never_shown(
+    server: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str, sent: str | None
+) -> None:
+    """As a secret that was pasted with the end of its line."""
+    project(tmp_path / "repo", server)
+    contract = tmp_path / "repo" / "gradatim.yml"
+    contract.write_text(contract.read_text().replace("timeout: 2 s", "timeout: 2 s, key: SMALL_KEY"))
+    monkeypatch.setenv("SMALL_KEY", held)
+    candidate = Candidate(read_contract(contract), Laptop(), "production")
+    if sent is not None:
+        evaluate.run(candidate)
+        assert set(server.keys) == {sent}
+        return
+    with pytest.raises(EnvironmentLacks, match=r"yml:2.*SMALL_KEY") as refused:
+        evaluate.run(candidate)
+    assert "s3" not in str(refused.value)

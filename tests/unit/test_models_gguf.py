@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_gguf import CHAT, SETTINGS, write_gguf
+from small_gguf import CHAT, SETTINGS, text, write_gguf
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.metrics.answers import REQUEST
@@ -90,3 +91,36 @@ def test_a_gguf_file_that_is_whole_has_no_fault(tmp_path: Path) -> None:
     checks = check_language_files(write_gguf(tmp_path / "again.gguf", general__name="renamed"), release)
     assert {check.name for check in checks} >= FAULTS.keys()
     assert [check for check in checks if check.fault] == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "check"),
+    [
+        ({"tokenizer__ggml__bos_token_id": -9}, "tokenizer_fits"),
+        ({"llama__block_count": 2**40}, "tensors_match_config"),
+    ],
+)
+def test_a_number_that_no_model_has_is_a_fault_and_costs_nothing(
+    tmp_path: Path, changed: dict[str, Any], check: str
+) -> None:
+    found = check_language_files(
+        write_gguf(tmp_path / "bad.gguf", **changed), write_gguf(tmp_path / "m.gguf")
+    )
+    assert check in {one.name for one in found if one.fault}
+
+
+@pytest.mark.parametrize("length", ["long", -1, 0, 2**60])
+def test_a_context_of_no_length_is_refused_in_words(tmp_path: Path, length: Any) -> None:
+    path = write_gguf(tmp_path / "small.gguf", llama__context_length=length)
+    with pytest.raises(GradatimError, match=r"cannot be loaded by llama\.cpp|gguf"):
+        open_model(path, root=tmp_path, signature=ASKED)
+
+
+def test_a_header_that_takes_the_weights_for_settings_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("x") + struct.pack("<IIQ", 9, 0, 80 << 20)
+    path.write_bytes(head)
+    with path.open("r+b") as file:
+        file.truncate(100 << 20)  # takes no place on the disk
+    with pytest.raises(InvalidInput, match="damaged"):
+        gguf_header(path)

@@ -118,3 +118,21 @@ def _plan() -> dict[str, Any]:
     done = CliRunner().invoke(cli, ["gate", "--plan", "--json"], standalone_mode=False)
     assert done.exception is None, done.exception
     return {row["gate"]: row["text"] for row in json.loads(done.stdout)["gates"]}
+
+
+def test_a_gate_on_a_tail_that_takes_several_rounds_sees_no_more_than_they_tell() -> None:
+    found = rounds(0.008)
+    found["latency_p99"] = found["latency_floor"][:40]  # each of six rounds
+    chance = Trials(found, "latency_p99", 36).chance(0.03, 0.0)
+    assert chance.rounds > 20
+    assert chance.undecided > 0.05
+
+
+def test_a_tail_that_no_job_has_calls_enough_for_is_told_in_words() -> None:
+    for told_of in ([], [0.01]):
+        gated = selftest._gated({**rounds(0.008), "latency_p99": told_of}, "latency_p99", 0.03, 36)
+        assert {chance.undecided for chance in gated.chances} == {1.0}
+        found = Selftest(this_machine().kind, "a machine", 1.0, "a net", 2.0, 18, 3, 0, 36, (gated,))
+        (advice,) = found.advice()
+        assert "latency_p99" in advice
+        assert "calls" in advice
