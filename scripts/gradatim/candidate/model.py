@@ -199,11 +199,14 @@ class Model:
         said = self.served or (self.contract.parts.model.endpoint if path == self.path else None)
         if said is None:
             return {}
-        key = os.environ.get(said.key) if said.key else None
-        if said.key and not key:
+        key = (
+            os.environ.get(said.key, "").strip() if said.key else None
+        )  # pasted secrets often end their line
+        if key is not None and not (key and key.isascii() and key.isprintable()):
+            lacks = "has a character that no key can have" if key else "is not set"
             raise EnvironmentLacks(
                 f"{self.machine.where('model', 'endpoint')}: the environment variable `{said.key}`, which holds the key of {said.url}, "
-                "is not set."
+                f"{lacks}. Set it to the key alone."
             )
         told = said.model_dump(include={"url", "model", "parallel", "timeout"})
         return {**told, "key": key, "loopback": is_loopback(urlsplit(said.url).netloc)}

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Read = Callable[[Mapping[str, Any]], T]
-"""Takes what is wanted out of an answer; a KeyError, IndexError or TypeError says that it is none of OpenAI's API."""
+"""Takes what is wanted out of an answer; any of ``_AMISS`` says that it is none of OpenAI's API."""
 
+_AMISS = (KeyError, IndexError, TypeError, AttributeError)
 _REQUEST_AT_FAULT = (400, 413, 422)
 """What a server says of a request that it cannot answer, such as one that is too long."""
 _FOR_A_WHILE = (408, 409, 425, 429, 500, 502, 503, 504, 529)
@@ -174,7 +175,7 @@ class Endpoint:
             found = json.loads(data)
             if not isinstance(found, dict):
                 raise ValueError("no object")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _Again(f"what is no JSON object: {data[:60]!r}") from None
         return found
 
@@ -183,7 +184,7 @@ class Endpoint:
         said = f"HTTP {response.status_code}{_said(data)}"
         if response.status_code in _FOR_A_WHILE:
             after = response.headers.get("Retry-After", "")
-            return _Again(said, float(after) if after.isdigit() else None)
+            return _Again(said, float(after) if after.isdecimal() else None)
         if response.status_code in _REQUEST_AT_FAULT:
             return RequestFailed(said, ours=True)
         if response.status_code in (401, 403):
@@ -211,7 +212,7 @@ class Endpoint:
 def _taken(read: Read[T], answer: Mapping[str, Any]) -> T:
     try:
         return read(answer)
-    except (KeyError, IndexError, TypeError):
+    except _AMISS:
         raise _Again(f"an answer that OpenAI's API does not have: {json.dumps(answer)[:100]}") from None
 
 
@@ -271,6 +272,6 @@ def _said(data: bytes) -> str:
         said = json.loads(data)
         error = said.get("error", said)
         text = error.get("message") if isinstance(error, dict) else error
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         text = None
     return f": {str(text)[:200]}" if text else ""

@@ -113,7 +113,9 @@ class _Asker:
         batch = self._encoded([text for text, _ in prompts], special=prompts[0][1])
         length, most = batch["input_ids"].shape[1], said["max_new_tokens"]
         if self._most is not None and length + most > self._most:
-            return [self._refused(length, most)] * len(requests)
+            if len(requests) == 1:
+                return [self._refused(length, most)]
+            return [self._generated([one], [its])[0] for one, its in zip(requests, prompts, strict=True)]
         own = self._module.generation_config
         ends = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
         config = self._transformers.GenerationConfig(

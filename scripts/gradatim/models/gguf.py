@@ -45,9 +45,8 @@ def open_gguf(source: ModelSource) -> RuntimeModel:
         import xllamacpp
     said = xllamacpp.CommonParams()
     said.model.path, said.model_alias = str(source.path), {source.name}
-    said.n_ctx = min(
-        int(settings.get(f"{settings.get('general.architecture')}.context_length", _PLACES)), _PLACES
-    )
+    length = settings.get(f"{settings.get('general.architecture')}.context_length")
+    said.n_ctx = min(length, _PLACES) if isinstance(length, int) and length > 0 else _PLACES
     said.n_parallel, said.warmup, said.use_jinja, said.verbosity = 1, False, True, -1
     said.cpuparams.n_threads = said.cpuparams_batch.n_threads = source.threads
     key = secrets.token_urlsafe(16)  # the server listens on this machine, and to us alone

@@ -16,6 +16,8 @@ from typing import IO, Any
 from gradatim.errors import InvalidInput
 
 MAGIC = b"GGUF"
+_MOST = 64 << 20
+"""Bytes of a header: the largest vocabularies take a quarter of that, and weights are none of its settings."""
 _TEXT, _LIST = 8, 9
 _FORMS = {**dict(enumerate("BbHhIif?")), **dict(enumerate("Qqd", 10))}
 """struct's letter of each kind of number."""
@@ -82,12 +84,13 @@ class _Reader:
 
     def __init__(self, file: IO[bytes], path: Path, size: int) -> None:
         self._file, self._path, self.size = file, path, size
+        self._left = min(size, _MOST)
 
     def take(self, count: int) -> bytes:
-        data = self._file.read(count) if count <= self.size else b""
-        if len(data) < count:
-            raise self.broken("an end in the middle of its header")
-        return data
+        self._left -= count
+        if self._left < 0:
+            raise self.broken("an end in the middle of its header, or too long a one")
+        return self._file.read(count)
 
     def broken(self, what: str) -> InvalidInput:
         return InvalidInput(f"{self._path} is truncated or damaged: it has {what}. Fetch it again.")

@@ -58,8 +58,7 @@ def check_language_files(
     mine = _files_of(folder)
     if not mine.speaks:
         return []
-    alone = {name: check(mine) for name, check in _ALONE.items()}
-    found = [FileCheck(name, fault) for name, fault in alone.items()]
+    found = [FileCheck(name, _fault(check, mine)) for name, check in _ALONE.items()]
     theirs = _files_of(baseline) if baseline is not None else None
     if theirs is None or not theirs.speaks:
         theirs = mine  # nothing to differ from
@@ -67,8 +66,15 @@ def check_language_files(
         name: check for name, check in AGAINST.items() if type(mine) is type(theirs) or name in _IN_ANY_FORMAT
     }
     return found + [
-        FileCheck(name, check(mine, theirs)) for name, check in told.items() if name not in accepted
+        FileCheck(name, _fault(check, mine, theirs)) for name, check in told.items() if name not in accepted
     ]
+
+
+def _fault(check: Callable[..., str | None], *files: _Files) -> str | None:
+    try:
+        return check(*files)
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        return f"A value is of another kind than it is written with ({error}). Save the model and its tokenizer again."
 
 
 class _Files:
@@ -92,8 +98,10 @@ class _Files:
     @property
     def speaks(self) -> bool:
         """Whether its config names a class that generates text."""
-        kinds = self.config.get("architectures") or []
-        return any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
+        kinds = self.config.get("architectures")
+        return isinstance(kinds, list) and any(
+            str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds
+        )
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
@@ -202,7 +210,7 @@ class _GgufFile(_Files):
         special = {
             name: known[place]
             for name, place in told.items()
-            if isinstance(place, int) and place < len(known)
+            if isinstance(place, int) and 0 <= place < len(known)
         }
         return {**special, "add_bos_token": self._said("add_bos_token")}
 
@@ -253,7 +261,7 @@ def _shards(mine: _Files) -> str | None:
 def _tensors(mine: _Files) -> str | None:
     config, layers = mine.config, {int(m[1]) for name in mine.tensors if (m := _LAYER.search(name))}
     wanted = config.get("num_hidden_layers", config.get("n_layer"))
-    if isinstance(wanted, int) and layers and layers != set(range(wanted)):
+    if isinstance(wanted, int) and layers and (len(layers), max(layers)) != (wanted, wanted - 1):
         return f"The config has {wanted} layers, and the weights have {len(layers)} (up to number {max(layers)})."
     for name, (_, shape, _) in mine.tensors.items():
         sizes = (config.get("vocab_size"), config.get("hidden_size", config.get("n_embd")))

@@ -168,7 +168,7 @@ class Speaker:
                 raise KeyError(told["id"])
             likely = [(int(one["id"]), float(one["logprob"])) for one in told["top_logprobs"]]
             return ((wanted, float(told["logprob"])), *likely)
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError, ValueError):
             raise _tells_no_likelihood(self._api.name) from None
 
     def _echoed(self, request: Mapping[str, Any], text: str) -> float:
