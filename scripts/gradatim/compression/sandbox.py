@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
     answer.unlink(missing_ok=True)
     write_json(asked, {**request, "memory_limit": limits.memory, "parent": os.getpid()})
     log = scratch / "log"
-    with log.open("wb") as sink:
+    # what it leaves for the moment goes with it, however it ends
+    with log.open("wb") as sink, tempfile.TemporaryDirectory(prefix="gradatim-") as passing:
         process = subprocess.Popen(
             [sys.executable, "-m", "gradatim.compression.attempt", str(asked), str(answer)],
             stdin=subprocess.DEVNULL,
@@ -55,7 +57,7 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
             stderr=sink,
             cwd=scratch,  # no file of the user's can shadow a module
             # quantisers walk through sets: the same bytes each time
-            env={**environment(limits.threads), "PYTHONHASHSEED": "0"},
+            env={**environment(limits.threads), "PYTHONHASHSEED": "0", "TMPDIR": passing},
             start_new_session=True,
         )
         try:

@@ -217,11 +217,12 @@ class _Search:
                 self._mix(recipe, trial)
 
     def _cut_best(self) -> None:
-        """Cut the best form into stages, where these are asked for; without any, the model that the methods work on."""
-        best = next(iter(pareto(self.trials)), self.original)
-        whole = self.model if best is self.original else best.path
-        if self.stages is not None and whole is not None and whole.suffix == ".onnx":
-            self.whole = whole
+        """Cut the best form in ONNX into stages, where these are asked for; without any, the model that the methods work on."""
+        forms = [trial for trial in self.trials if trial.recipe["method"] not in LITERT]
+        export = next((trial for trial in forms if trial.name == EXPORT), self.original)
+        best = next(iter(pareto(forms)), export)
+        self.whole = best.path if best is not export and best.path else self.model
+        if self.stages is not None and format_of(self.whole) == "onnx":
             self._try(Recipe(best.name, code=best.digest or "", stages=self.stages))
 
     def _go_on_from(self, export: Trial) -> bool:

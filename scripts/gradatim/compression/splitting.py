@@ -115,9 +115,10 @@ def _cuts(costs: Sequence[float], crossing: Sequence[int], parts: int) -> list[i
     total = np.concatenate([[0.0], np.cumsum(costs)])
     least, choices = total**2, []
     for _ in range(parts - 1):
-        found = [(least[1:end] + (total[end] - total[1:end]) ** 2) for end in range(2, len(total))]
-        choices.append([0, 0, *(1 + int(each.argmin()) for each in found)])
-        least = np.array([np.inf, np.inf, *(each.min() for each in found)])
+        sums = ((least[1:end] + (total[end] - total[1:end]) ** 2) for end in range(2, len(total)))
+        found = [(1 + int(each.argmin()), each.min()) for each in sums]
+        choices.append([0, 0, *(place for place, _ in found)])
+        least = np.array([np.inf, np.inf, *(value for _, value in found)])
     cuts = [len(costs)]
     for choice in reversed(choices):
         cuts.insert(0, choice[cuts[0]])
