@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from gradatim.checks.comparison import named_answers
 from gradatim.errors import UsageError
+from gradatim.metrics.outputs import choose_output
 from gradatim.models import encoded
 from gradatim.report.explanation import Explanation, Flip, InputPart
 
 if TYPE_CHECKING:
     from gradatim.checks.replay import Side
     from gradatim.data import Batch
+    from gradatim.metrics.task import Task
     from gradatim.models import Predictor
 
 ROWS = 2000
@@ -57,14 +59,14 @@ def explain_flips(baseline: Side, candidate: Side, most: int) -> Explanation:
             before, after = _named(baseline, old, batch), _named(candidate, new, batch)
             means.take(batch)
             for row in np.flatnonzero(np.array(before) != np.array(after)).tolist():
-                whole = {name: values[row] for name, values in batch.inputs.items()}
+                whole = {name: np.asarray(values[row]) for name, values in batch.inputs.items()}
                 flip = Flip(int(batch.items[row]), labels[row], before[row], after[row])
                 (lost if before[row] == labels[row] else others).take(flip, whole)
             rows += len(batch)
             if rows >= ROWS:
                 break
         flips = tuple(
-            replace(flip, parts=_parts(whole, means.values, old, new))
+            replace(flip, parts=_parts(whole, means.values, (candidate.task, new), (baseline.task, old)))
             for flip, whole in (lost.first + others.first)[:most]
         )
     return Explanation(candidate.digest, baseline.digest, flips, lost.count + others.count, rows)
@@ -129,7 +131,7 @@ def _named(side: Side, predictor: Predictor, batch: Batch) -> list[str]:
 
 
 def _parts(
-    whole: Arrays, means: Mapping[str, NDArray[Any]], old: Predictor, new: Predictor
+    whole: Arrays, means: Mapping[str, NDArray[Any]], *models: tuple[Task | None, Predictor]
 ) -> tuple[InputPart, ...]:
     without = [(name, taken) for name, taken in _taken_out(whole, means)]
     if not without:
@@ -138,7 +140,7 @@ def _parts(
         name: np.stack([value, *(taken.get(name, value) for _, taken in without)])
         for name, value in whole.items()
     }
-    lost = [_lost(predictor, stacked) for predictor in (new, old)]
+    lost = [_lost(task, predictor, stacked) for task, predictor in models]
     parts = [
         InputPart(name, *map(float, both))
         for (name, _), both in zip(without, zip(*lost, strict=True), strict=True)
@@ -147,13 +149,12 @@ def _parts(
     return tuple(parts[:_SHOWN])
 
 
-def _lost(predictor: Predictor, stacked: Arrays) -> NDArray[np.float64]:
+def _lost(task: Task | None, predictor: Predictor, stacked: Arrays) -> NDArray[np.float64]:
     """[parts] what the score of the first row's answer loses in each other row."""
     outputs = predictor(encoded(predictor, stacked))
-    scores = next(
-        (values for values in outputs.values() if values.dtype.kind == "f" and values.ndim == 2), None
-    )
-    if scores is None:
+    floating = {name: values.dtype.kind == "f" for name, values in outputs.items()}
+    chosen = task and choose_output(task, {name: values.shape for name, values in outputs.items()}, floating)
+    if not chosen or not floating[chosen] or (scores := outputs[chosen]).ndim != 2:
         raise UsageError("The model gives no scores, so that nothing can be said of what moves them.")
     place = int(scores[0].argmax())
     return np.asarray(scores[0, place] - scores[1:, place], np.float64)
@@ -164,10 +165,13 @@ def _taken_out(whole: Arrays, means: Mapping[str, NDArray[Any]]) -> Iterator[tup
     for name, value in whole.items():
         mean = means.get(name)
         if value.dtype.kind in "UOT":
-            words = str(value).split()
-            for place, word in enumerate(words[:_PARTS]):
-                text = " ".join(words[:place] + words[place + 1 :])
-                yield f'the word "{word}"', {name: np.array(text, value.dtype)}
+            texts = [str(text) for text in value.reshape(-1)]
+            for at, text in enumerate(texts):
+                words = text.split()
+                for place, word in enumerate(words[: _PARTS // len(texts)]):
+                    left = [*texts[:at], " ".join(words[:place] + words[place + 1 :]), *texts[at + 1 :]]
+                    of = f" of text {at + 1}" if texts[1:] else ""
+                    yield f'the word "{word}"{of}', {name: np.array(left, value.dtype).reshape(value.shape)}
         elif mean is not None and value.ndim >= 2 and min(value.shape[-2:]) >= 4:
             yield from _patches(name, value, mean)
         elif mean is not None:

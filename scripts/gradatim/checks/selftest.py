@@ -55,14 +55,14 @@ class Gated:
     """What a gate on one metric would be worth.
 
     Attributes:
-        spread: standard deviation of the metric's logarithm between rounds.
+        spread: standard deviation of the metric's logarithm between rounds; None where they had too few calls to tell it.
         chances: of the contract's margin at each of ``SLOWDOWNS``.
         holds: the smallest margin at which an equal model is refused in at most 1 % and left undecided in at most 5 %; None where
             there is none.
     """
 
     metric: str
-    spread: float
+    spread: float | None
     chances: tuple[Chance, ...]
     holds: Chance | None
 
@@ -112,6 +112,11 @@ class Selftest:
 
     def _advised(self, gated: Gated) -> str:
         margin, holds = gated.chances[0].margin, gated.holds
+        if gated.spread is None:
+            return (
+                f"{gated.metric}: {self.rounds} rounds of this model made too few calls to tell it. Put the gate on latency_floor or "
+                "latency_mean."
+            )
         if holds is None:
             load = "" if self.load is None else f" Its load was {self.load:.1f} while it was measured."
             return (
@@ -189,7 +194,7 @@ def _gated(differences: Mapping[str, list[float]], metric: str, margin: float, m
     trials = Trials(differences, series, most)
     equal = (trials.chance(other, 0.0) for other in sorted({*_MARGINS, margin}))
     holds = (c for c in equal if c.refused <= _MOST_REFUSED and c.undecided <= _MOST_UNDECIDED)
-    spread = statistics.stdev(differences[series])
+    spread = statistics.stdev(differences[series]) if len(differences[series]) > 1 else None
     return Gated(metric, spread, tuple(trials.chance(margin, s) for s in SLOWDOWNS), next(holds, None))
 
 

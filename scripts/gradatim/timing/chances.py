@@ -40,8 +40,8 @@ class Trials:
     """Releases as they could have gone on a machine, by a metric.
 
     Args:
-        differences: ln(candidate / baseline) of each round by metric, of one model as both. A tail may have fewer: so many rounds
-            count as one of it.
+        differences: ln(candidate / baseline) of each round by metric, of one model as both. A tail may have fewer, or none: so many
+            rounds count as one of it.
         metric: what the gate is on.
         most: the most rounds that a benchmark may take.
         trials: how many are drawn.
@@ -59,7 +59,7 @@ class Trials:
         self._looks = looks_until(most)
         self._guards = [g for g in GUARDS if metric == FLOOR and len(differences.get(g, ())) > 1]
         series = {name: np.asarray(differences[name], np.float64) for name in (metric, *self._guards)}
-        draw, n = np.random.default_rng(seed), len(series[metric])
+        draw, n = np.random.default_rng(seed), max(map(len, differences.values()))
         self._drawn: list[list[dict[str, tuple[float, float]]]] = []
         for _ in range(trials):
             starts = draw.integers(0, n, math.ceil(most / _STRETCH))
@@ -97,7 +97,7 @@ class Trials:
 def _bounds(values: np.ndarray, rounds: int, places: np.ndarray) -> tuple[float, float]:
     """Ends of the interval that a look at these rounds gives; endless where they are too few."""
     at = places * len(values) // rounds
-    chosen = values[at[:: max(1, rounds // len(values))]]
+    chosen = values[at[:: rounds // len(values)]] if len(values) else values
     if len(chosen) < 3:
         return -math.inf, math.inf
     _, low, high = mean_bounds(list(chosen), SEQUENTIAL_ALPHA)
