@@ -151,8 +151,11 @@ def _named(
         for column in chosen:
             if column not in columns:
                 raise missing_column(place, column, columns)
-        feed = Feed(spec, chosen, together=not isinstance(named, str))
-        if feed.together and spec.shape is not None and len(spec.shape) == 1:
+        one_axis = spec.shape is not None and len(spec.shape) == 1
+        # a contract's one column is a list, too
+        alone = isinstance(named, str) or (one_axis and len(chosen) == 1)
+        feed = Feed(spec, chosen, together=not alone)
+        if feed.together and one_axis:
             raise InvalidInput(
                 f"The model's input `{spec.name}` has one axis and takes one column, not a list: "
                 f"`inputs: {{{spec.name}: {chosen[0]}}}`."

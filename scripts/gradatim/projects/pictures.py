@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -45,7 +46,7 @@ def prepare(columns):
         for one in columns["image"]
     ]
     values = np.stack(found).astype(np.float32){axis}
-    return {{"{name}": ({scaled}).astype(np.float32){order}}}
+    return {{{name}: ({scaled}).astype(np.float32){order}}}
 '''
 
 
@@ -91,7 +92,7 @@ def _source(
         words=words,
         mode="RGB" if colours else "L",
         axis="" if colours else "[..., None]",
-        name=spec.name,
+        name=json.dumps(spec.name, ensure_ascii=False),  # a model may call its inputs anything: never as code
         scaled=scaled,
         order=".transpose(0, 3, 1, 2)" if first else "",
     )
