@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from gradatim.compression import graph
+from gradatim.compression.attempt import _latency_ratio
 from gradatim.compression.batches import write_batches
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
@@ -146,6 +147,33 @@ def test_biases_of_one_row_are_quantised_like_any_other(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.trials[0].accepted, result.reason
     assert result.best.size_ratio < 0.27
+
+
+def test_rows_that_integers_take_are_looked_up_as_integers(tmp_path: Path) -> None:
+    import onnx
+    from onnxruntime import InferenceSession, SessionOptions
+
+    paths, _ = write_batches(iter([{"bytes": byte_rows(64)}]), tmp_path)
+    prepared = graph.prepare(byte_classifier(tmp_path / "bytes.onnx"))
+    graph.save(
+        quantise(Recipe("int8-static"), Calibrated(prepared, paths, tmp_path / "seen.npz")),
+        tmp_path / "s.onnx",
+    )
+    options = SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "run.onnx"), 4
+    InferenceSession(str(tmp_path / "s.onnx"), options)
+    run = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
+    assert run == ["Gather", "Reshape", "QGemm", "QGemm", "DequantizeLinear"]
+
+
+def test_a_form_is_as_slow_as_it_is_for_one_row_or_for_a_batch() -> None:
+    def taking(one: float, many: float) -> Any:
+        return lambda inputs: time.sleep(one if len(inputs["x"]) == 1 else many)
+
+    batch = {"x": np.zeros((8, 2), np.float32)}
+    original = taking(1e-3, 1e-3)
+    for candidate in (taking(0.5e-3, 2e-3), taking(2e-3, 0.5e-3)):
+        assert 1.5 < _latency_ratio(original, candidate, batch, seed=0) < 2.5
 
 
 def test_convolutions_that_share_a_bias_are_quantised(tmp_path: Path) -> None:
