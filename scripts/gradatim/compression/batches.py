@@ -40,6 +40,11 @@ def write_batches(batches: Iterator[Batch], folder: Path) -> tuple[list[Path], s
     return paths, digest.hexdigest()
 
 
+def first_row(batch: Batch) -> dict[str, NDArray[Any]]:
+    """The batch's first row alone, where the model takes a single one."""
+    return {name: array[:1] if array.ndim else array for name, array in batch.items()}
+
+
 def size_and_digest(model: Path) -> tuple[int, str]:
     """Bytes of all files of a model, and the digest of the file or of the list of files."""
     from gradatim.models import model_files

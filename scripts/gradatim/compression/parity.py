@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradatim.compression.batches import Batch, first_row
 from gradatim.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def check_parity(original: Predictor, other: Predictor, batches: Iterable[Batch]
     """
     worst = 0.0
     for batch in batches:
-        single = {name: array[:1] if array.ndim else array for name, array in batch.items()}
-        for inputs in (batch, single):
+        for inputs in (batch, first_row(batch)):
             try:
                 wanted = original(inputs)
             except InvalidInput:

@@ -106,7 +106,7 @@ def compress(
         passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
         stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
-        timing: the batch by which latency is compared; by default the first of the calibration data.
+        timing: the batch by which latency is compared, and its first row alone; by default the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
         seconds: limit for the whole search, which then ends with the best found so far; none when left out.

@@ -23,7 +23,7 @@ class Trial:
             how like the original it answers.
         size: bytes of all the model's files; None when none came out.
         size_ratio, latency_ratio: candidate / original (0.5 = half as large, half the time); the latency is a
-            quick one, taken in one process: the benchmark judges.
+            quick one, of a batch or of one row, the one where it is slower, taken in one process: the benchmark judges.
         path: the model's file on this machine, for an accepted trial; no evidence holds it.
         digest: SHA-256 of that file (of its folder, where weights lie beside it).
         seconds: how long the trial took.

@@ -11,12 +11,16 @@ from gradatim.compression.calibration import Calibrated
 from gradatim.compression.forms.stored import per_channel
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from onnx import ModelProto
+
+_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
 def in_8_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
-    """In int8, with one scale a row."""
-    return _stored(model, nodes, 8)
+    """In int8, with one scale a row; where the rows are rounded to eight bits anyway, as these, so that they need no unpacking."""
+    return _stored(_rounded(model, nodes), nodes, 8)
 
 
 def in_16_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
@@ -29,7 +33,7 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
 
     constants, packed, changed = graph.weights(model.graph), set(), []
     for node in model.graph.node:
-        if node.name not in nodes:
+        if node.name not in nodes or node.input[0] not in constants:
             changed.append(node)
             continue
         (table, rows), out, name = node.input, node.output[0], node.name
@@ -56,3 +60,41 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
             ]
     graph.replace_nodes(model.graph, changed)
     return model
+
+
+def _rounded(model: ModelProto, nodes: set[str]) -> ModelProto:
+    """Hold tables as what is behind them rounds their rows: the runtime then hands integers on."""
+    from onnx import helper, numpy_helper
+
+    used, held, changed = graph.users(model), {t.name: t for t in model.graph.initializer}, []
+    for node in model.graph.node:
+        changed.append(node)
+        table = node.input[0] if node.name in nodes else ""
+        if used[table] != 1 or (found := _rounding(model, node.output[0], used)) is None:
+            continue
+        scale, zero = (numpy_helper.to_array(held[name]) for name in found)
+        ends = np.iinfo(zero.dtype)
+        whole = np.rint(numpy_helper.to_array(held[table]) / scale) + zero
+        packed = whole.clip(ends.min, ends.max).astype(zero.dtype)
+        model.graph.initializer.append(numpy_helper.from_array(packed, f"{table}.rounded"))
+        node.input[0], out = f"{table}.rounded", node.output[0]
+        node.output[0] = f"{out}.rounded"
+        changed.append(
+            helper.make_node(
+                "DequantizeLinear", [f"{out}.rounded", *found], [out], name=f"{node.name}.unpack"
+            )
+        )
+    graph.replace_nodes(model.graph, changed)
+    return model
+
+
+def _rounding(model: ModelProto, rows: str, used: Counter[str]) -> list[str] | None:
+    """The one scale and zero point by which all that uses these rows rounds them first; they may be moved about before."""
+    users = [node for node in model.graph.node if rows in node.input]
+    found = set()
+    for node in users:
+        moved = node.op_type in _MOVES and node.input[0] == rows
+        behind = _rounding(model, node.output[0], used) if moved else None
+        found.add(tuple(behind or (node.input[1:] if node.op_type == "QuantizeLinear" else ())))
+    one = found.pop() if len(found) == 1 and used[rows] == len(users) else ()
+    return list(one) if len(one) == 2 else None
