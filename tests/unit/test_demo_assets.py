@@ -166,6 +166,11 @@ def test_an_export_gives_the_same_bytes_each_time(tmp_path):
     assert len(digests) == 1
 
 
+def test_the_canary_asks_for_no_time_that_a_slow_machine_could_not_keep():
+    on_traffic = {rule.metric: rule.bound for rule in read_contract(PROJECT / "gradatim.yml").canary}
+    assert on_traffic == {"errors": "not_worse", "agreement": "at_least", "latency_p50": "not_worse"}
+
+
 def test_a_lineage_names_the_recipe_and_the_data_it_was_made_with():
     for name, folder in {
         "first": PROJECT,
