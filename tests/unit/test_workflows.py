@@ -363,6 +363,14 @@ def test_whoever_deploys_is_told_what_and_where_by_every_verb() -> None:
         assert RELEASE[name]["outputs"]["held"] == "${{ steps.step.outputs.held }}"
     outputs = WORKFLOWS[".github/workflows/release.yml"][True]["workflow_call"]["outputs"]
     assert told | {"verdict", "released", "environment", "report"} == set(outputs)
+    for name in ("publish", "promote", "rollback"):
+        assert f"jobs.{name}.outputs.report" in outputs["report"]["value"]
+        assert RELEASE[name]["outputs"]["report"] == "${{ steps.step.outputs.report }}"
+        [kept] = [step["with"] for step in ACTIONS[name]["runs"]["steps"] if "report" in step.get("if", "")]
+        artifact = ACTIONS[name]["outputs"]["report"]["value"]
+        assert kept["path"] == f"${{{{ steps.{name}.outputs.report }}}}"
+        assert f"format('gradatim-{{0}}+{name}', " in artifact
+        assert kept["name"].endswith(f"+{name}")
     for name in told:
         for verb in ("tag", "promote", "rollback"):
             assert f"jobs.{verb}.outputs.held" in outputs[name]["value"]
