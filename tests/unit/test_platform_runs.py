@@ -246,6 +246,7 @@ def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(t
             "STAGE=production",
             "PREVIOUS_VERSION=1.1.0",
             "IS_PRERELEASE=false",
+            "REPORT=.gradatim/held-report.html",
         }
         assert held <= set(said.splitlines())
     else:

@@ -161,6 +161,11 @@ class Workspace:
         return self.folder / REPORT_FILE
 
     @property
+    def held_report(self) -> Path:
+        """The one that a release carries which this run put somewhere."""
+        return self.folder / f"held-{REPORT_FILE}"
+
+    @property
     def report_data(self) -> Path:
         """The same as data."""
         return self.folder / "report.json"

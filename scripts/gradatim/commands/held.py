@@ -69,6 +69,5 @@ def _of(path: str | None) -> tuple[str, dict[str, Any]] | None:
         (holder.trailers.get("previous") or "") if holder else "",
         (release.manifest or "") if release else "",
     )
-    checked = asked.kind == "release"
-    report = f"gradatim-{asked.name}+gate" if checked else ""
+    report = f"gradatim-{asked.name}+{'gate' if asked.kind == 'release' else asked.kind}"
     return asked.name, {**said, "environment": asked.environment or "", "report": report}

@@ -113,8 +113,22 @@ def refuse(candidate: Candidate, refusal: Mapping[str, Any]) -> None:
 
 
 def tell(candidate: Candidate, stage: str, tag: str, version: str, previous: str, manifest: str) -> None:
-    """Tell later jobs what a stage holds now, as `tag` does."""
-    candidate.platform.output(standing(stage, tag, version, previous, manifest))
+    """Tell later jobs what a stage holds now, as `tag` does, and where its report lies."""
+    report = report_of(candidate, manifest, version)
+    candidate.platform.output({**standing(stage, tag, version, previous, manifest), "report": report})
+
+
+def report_of(candidate: Candidate, manifest: str, version: str) -> str:
+    """Take the report that a release carries out of git, for whoever looks at this run; its path, empty where it carries none."""
+    from gradatim.evidence.release_record import REPORT_FILE
+    from gradatim.files import write_bytes
+    from gradatim.registry.ledger import open_ledger
+
+    ledger, path = open_ledger(candidate.repository, manifest), f"{version}/{REPORT_FILE}"
+    if path not in ledger.blobs:
+        return ""
+    write_bytes(candidate.workspace.held_report, ledger.read(path))
+    return shown(candidate.workspace.held_report)
 
 
 def standing(stage: str, tag: str, version: str, previous: str, manifest: str) -> dict[str, str]:

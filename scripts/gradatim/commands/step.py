@@ -154,6 +154,9 @@ def _tell_platform(name: str, candidate: Candidate, done: StepRun, record: dict[
     for refusal in record["refusals"]:
         options.refuse(candidate, refusal)
     where = {"stage": candidate.stage or ""} if "tag" in done.outputs else {}
+    if name == "publish":
+        released = candidate.registry.find(done.outputs["tag"], candidate.name)
+        where["report"] = options.report_of(candidate, str(released.manifest), str(released.version))
     candidate.platform.output({"verdict": done.statement.verdict.value, **done.outputs, **where})
     if STEPS[name].outward:  # the statement of a shard bears its part in its step's name
         options.summarise(candidate, name, done.summary)

@@ -62,6 +62,8 @@ class Output:
     def value(self, step: str) -> str:
         """The expression for it, out of what a step of the action said."""
         said = f"steps.{'leave' if self.name == 'workspace' else step}.outputs"
+        if self.name == "report":
+            return f"{said}.report && format('gradatim-{{0}}+{step}', {PLANNED}.name || 'model') || ''"
         return f"toJSON({said})" if self.name == "held" else f"{said}.{self.name}"
 
 
@@ -130,6 +132,7 @@ _WORKSPACE = Output("workspace", "SHA-256 of what this step leaves for later job
 _TAG = Output("tag", "The tag, as in `v1.4.0-beta.2`.")
 _VERSION_OUT = Output("version", "The version without its `v`.")
 
+_REPORT = Output("report", "The artifact that holds the report which the release carries.")
 _HELD_WHOLE = Output("held", "All of this, as JSON.")
 HELD = (
     _VERSION_OUT,
@@ -143,9 +146,9 @@ HELD = (
 
 _OUTPUTS: dict[str, tuple[Output, ...]] = {
     "tag": (*HELD, Output("commit-sha", "The commit that is tagged.")),
-    "publish": (_TAG, Output("released", "`true` once the release is public.")),
-    "promote": HELD,
-    "rollback": HELD,
+    "publish": (_TAG, Output("released", "`true` once the release is public."), _REPORT),
+    "promote": (*HELD, _REPORT),
+    "rollback": (*HELD, _REPORT),
 }
 
 

@@ -148,6 +148,7 @@ def _action(
         step=_filled(step),
         shows=shows,
         alone=alone,
+        keeps=any(one.name == "report" for one in outputs),
         **more,
     )
 
