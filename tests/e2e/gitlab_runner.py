@@ -114,7 +114,7 @@ class Consumer:
         ]
         return subprocess.run(
             command, cwd=self.project, check=False, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=240, env=self._environment(),
+            stdin=subprocess.DEVNULL, timeout=900, env=self._environment(),
         )  # fmt: skip
 
     def _environment(self) -> dict[str, str]:

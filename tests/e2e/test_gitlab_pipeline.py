@@ -148,6 +148,7 @@ def test_a_push_is_released_and_promoted_and_a_refused_candidate_leaves_no_tag(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_shared_rows_are_merged_to_what_one_job_finds(consumer: Consumer) -> None:
     contract = (consumer.project / "gradatim.yml").read_text(encoding="utf-8")
     contract = contract.replace("test: {", "test: {robustness: [gaussian_noise], items: 100, ")
