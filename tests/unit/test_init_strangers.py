@@ -11,6 +11,7 @@ from init_project import contract_of, graph_file, questions, table
 from gradatim.projects.init import propose
 from gradatim.projects.pictures import preparations
 from gradatim.signature import Signature, TensorSpec
+from gradatim.projects.text import render
 
 
 def test_two_columns_of_text_are_a_pair_for_a_model_that_brings_its_tokenizer(tmp_path):
@@ -158,3 +159,89 @@ def test_the_name_of_an_input_is_written_as_a_name_and_never_as_code():
             module = {}
             exec(way.source, module)  # noqa: S102 (as `init` does)
             assert list(module["prepare"]({"image": np.zeros((2, 9, 9, 3), np.uint8)})) == [name]
+
+
+@pytest.mark.parametrize("sizes", [((12, 10), (12, 10)), ((12, 10), (9, 16))])
+def test_pictures_keep_their_size_for_a_model_of_any_size(tmp_path, sizes):
+    """As classifiers of lines of text: nothing but the pictures themselves tells how large they are to be."""
+    image = pytest.importorskip("PIL.Image")
+    draw = np.random.default_rng(0)
+    for name, channel in (("apple", 0), ("leaf", 1)):
+        for place in range(20):
+            pixels = draw.integers(0, 60, (*sizes[place % 2], 3)).astype(np.uint8)
+            pixels[..., channel] += 60
+            path = tmp_path / "test" / name / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.fromarray(pixels).save(path)
+    graph_file(
+        tmp_path / "model.onnx", [("pixels", "float32", ["n", 3, "h", "w"])], [("scores", "float32", ["n", 2])],
+        [("GlobalAveragePool", ["pixels"], ["pooled"]), ("Flatten", ["pooled"], ["flat"]), ("MatMul", ["flat", "w"], ["scores"])],
+        {"w": np.array([[1, 0], [0, 1], [0, 0]], np.float32)},
+    )  # fmt: skip
+    contract = contract_of(propose(tmp_path))
+    assert contract.parts.data.preprocess == "pictures:prepare"
+    height, width = sizes[0] if sizes[0] == sizes[1] else (224, 224)
+    assert f"HEIGHT, WIDTH = {height}, {width}\n" in (tmp_path / "pictures.py").read_text()
+
+
+def test_answers_that_no_task_reads_are_held_against_the_last_release_or_judged_by_the_users_metric(tmp_path):
+    """As the raw head of a detector: boxes are no label of an item, and yet the data serve."""
+    graph_file(
+        tmp_path / "model.onnx", [("images", "float32", ["n", 3, 8, 8])], [("head", "float32", ["n", 7, 21])],
+        [("Flatten", ["images"], ["flat"]), ("MatMul", ["flat", "w"], ["wide"]), ("Reshape", ["wide", "shape"], ["head"])],
+        {"w": np.random.default_rng(0).random((192, 147), np.float32), "shape": np.array([-1, 7, 21])},
+    )  # fmt: skip
+    draw = np.random.default_rng(1)
+    boxes = np.full((30, 4, 6), -1, np.float32)
+    boxes[:, 0] = draw.random((30, 6))
+    np.savez(tmp_path / "eval.npz", images=draw.random((30, 3, 8, 8), np.float32), boxes=boxes)
+    proposal = propose(tmp_path)
+    contract = contract_of(proposal)
+    assert (contract.parts.task.type, contract.parts.data.label) == ("embedding", None)
+    (asked,) = questions(proposal)
+    assert "a metric of your own" in asked
+    assert "data: {label: boxes}" in asked
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_whole_numbers_are_not_called_a_regression_where_no_model_was_asked(tmp_path, listed):
+    """As a .tflite where its runtime is not installed, or a pickle: labels alone tell classes from numbers only with a list."""
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "test.npz", audio=draw.random((12, 50), np.float32), label=draw.integers(0, 600, 12))
+    if listed:
+        (tmp_path / "labels.txt").write_text("".join(f"bird {place}\n" for place in range(600)))
+    proposal = propose(tmp_path)
+    assert proposal.task is not None
+    assert proposal.task.type == "classification"
+    if listed:
+        assert not questions(proposal)
+    else:
+        (asked,) = questions(proposal)
+        assert "classification or regression" in asked
+
+
+def test_too_few_rows_for_a_gate_on_the_task_are_told(tmp_path):
+    """Nothing but speed and size would be judged, and nothing said so."""
+    graph_file(
+        tmp_path / "model.onnx", [("x", "float32", ["n", 1, 4, 4])], [("map", "float32", ["n", 1, 4, 4])],
+        [("Sigmoid", ["x"], ["map"])], {},
+    )  # fmt: skip
+    draw = np.random.default_rng(0)
+    masks = draw.integers(0, 2, (12, 1, 4, 4)).astype(np.uint8)
+    np.savez(tmp_path / "test.npz", x=draw.normal(size=(12, 1, 4, 4)).astype(np.float32), mask=masks)
+    proposal = propose(tmp_path)
+    assert "miou" not in proposal.gates
+    (note,) = proposal.notes
+    assert "12 rows" in note
+    assert "gradatim gate --plan" in note
+
+
+def test_a_size_that_is_a_formula_stays_out_of_the_contract(tmp_path):
+    formula = "(floor(floor(height/2 - 1/2)/2) + 1)*(floor(floor(width/2 - 1/2)/2) + 1)"
+    graph_file(
+        tmp_path / "model.onnx", [("x", "float32", ["n", 3])], [("y", "float32", ["n", formula])],
+        [("Identity", ["x"], ["y"])], {},
+    )  # fmt: skip
+    text = render(propose(tmp_path))
+    assert "floor" not in text
+    assert "gives y: float32[n, ?]" in text
