@@ -10,6 +10,11 @@ Size = int | str | None
 """One axis: a fixed size, a named dynamic size (``batch``), or None when unknown."""
 
 
+def _shown(axis: Size) -> str:
+    """An axis for a person: exporters write whole formulas for the sizes of feature maps."""
+    return "?" if axis is None or set("()*/") & set(str(axis)) else str(axis)
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """A named tensor: dtype as numpy spells it (``float32``, ``int64``, ``str``) and its axes.
@@ -25,11 +30,7 @@ class TensorSpec:
     optional: str | None = None
 
     def __str__(self) -> str:
-        axes = (
-            "?"
-            if self.shape is None
-            else ", ".join("?" if axis is None else str(axis) for axis in self.shape)
-        )
+        axes = "?" if self.shape is None else ", ".join(map(_shown, self.shape))
         return f"{self.name}: {self.dtype}[{axes}]{' (optional)' if self.optional else ''}"
 
     @classmethod

@@ -136,6 +136,10 @@ def _shows(said: str, shown: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """Words alone: no commit, no number, no unit of time, nothing of how lines are broken."""
+    """Words alone: no commit, no number, no unit of time, nothing of how lines are broken.
+
+    Nor how long a step will take, which is said of long ones: what is long depends on the machine.
+    """
+    text = re.sub(r"^ +\w+ +about .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\b[0-9a-f]{7}\b", "COMMIT", text)
     return " ".join(re.sub(r"\d+([.,]\d+)*( m?s\b)?", "N", text).split())

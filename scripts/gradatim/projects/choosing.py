@@ -258,6 +258,7 @@ def _pictured(root: Path, choice: Choice, trial: Tryout) -> Choice | None:
     facts = choice.facts
     if (
         choice.model is None
+        or choice.evaluation is None
         or facts is None
         or "image" not in facts.columns
         or (root / pictures.MODULE).exists()
@@ -266,8 +267,9 @@ def _pictured(root: Path, choice: Choice, trial: Tryout) -> Choice | None:
     files = [file.relative_to(root).as_posix() for file in model_files(root / choice.model.path)]
     bare = replace(facts, inputs={}, unfed=())
     made = replace(choice, facts=bare, given={}, preprocess=pictures.REFERENCE)
+    own = pictures.usual_size(choice.evaluation, root)
     tried: list[tuple[pictures.Preparation, Seen, Path]] = []
-    for place, way in enumerate(pictures.preparations(choice.signature)):
+    for place, way in enumerate(pictures.preparations(choice.signature, own)):
         twin = pictures.lay_beside(root, files, way.source, trial.scratch / f"twin-{place}")
         trial.move(twin)
         seen = trial.look(made.text())

@@ -41,9 +41,12 @@ def readings_of_one_label(
     for output in outputs or [UNKNOWN]:
         if output.axes is not None and output.axes > 2:
             continue
-        weighed = _scores(labels, seen, output, names) or _single(labels, seen, output, names)
-        if weighed is not None:
-            found.append(weighed)
+        scored = _scores(labels, seen, output, names)
+        # of an output that nobody knows either may be
+        if scored is not None:
+            found.append(scored)
+        if (scored is None or output is UNKNOWN) and (single := _single(labels, seen, output, names)):
+            found.append(single)
     return [reading for _, reading in sorted(found, key=lambda each: -each[0])]
 
 
@@ -55,7 +58,7 @@ def _scores(
     if not output.floats or (width is not None and width < 2) or not _may_be_classes(labels):
         return None
     if width is None:
-        return _unknown_scores(labels, output)
+        return _unknown_scores(labels, output, names)
     order = order_of(labels, seen, output.said, width, names)
     if order is None:
         return None
@@ -118,12 +121,24 @@ def order_of(
     return Order(classes, told, told or classes in names or labels.dtype.kind not in "US", right)
 
 
-def _unknown_scores(labels: NDArray[Any], output: OutputFacts) -> Weighed | None:
-    """An output whose width nobody knows: scores, where the labels are few."""
+def _unknown_scores(
+    labels: NDArray[Any], output: OutputFacts, names: Sequence[tuple[str, ...]]
+) -> Weighed | None:
+    """An output whose width nobody knows: scores, where the labels are few, or places in a list of names beside the model."""
     classes = np.unique(labels).tolist()
-    if len(classes) > max(2, len(labels) // 5):
+    numbers = labels.dtype.kind not in "US"
+    weight = 5.0 if output is UNKNOWN else 0.5
+    listed = next((each for each in names if numbers and classes[0] >= 0 and classes[-1] < len(each)), None)
+    if listed is not None:
+        task = TaskGuess("classification", spelled(listed), output.stated)
+        return weight, Reading(task, "the labels are places in a list of names")
+    if len(classes) <= max(2, len(labels) // 5):
+        task = TaskGuess("classification", spelled(classes), output.stated)
+        return weight, Reading(task, "the labels are few")
+    if labels.dtype.kind not in "iu" or output is not UNKNOWN:
         return None
-    return 0.5, Reading(TaskGuess("classification", spelled(classes), output.stated), "the labels are few")
+    task = TaskGuess("classification", (), output.stated)
+    return weight, Reading(task, "the labels are whole numbers, and no model was asked", sure=False)
 
 
 def _orders(
@@ -222,9 +237,8 @@ def _by_name(labels: NDArray[Any], seen: NDArray[Any] | None, output: OutputFact
 
 
 def _number(output: OutputFacts) -> Reading:
-    return Reading(
-        TaskGuess("regression", output=output.stated), "the labels are numbers, and so is the answer"
-    )
+    why = "the labels are numbers" if output is UNKNOWN else "the labels are numbers, and so is the answer"
+    return Reading(TaskGuess("regression", output=output.stated), why)
 
 
 def _may_be_classes(labels: NDArray[Any]) -> bool:

@@ -22,6 +22,7 @@ from gradatim.projects.question import question
 from gradatim.projects.reading import ASKED_FOR_TEXT, Reading, TaskGuess
 from gradatim.projects.recognising import recognise
 from gradatim.projects.text import render
+from gradatim.projects.thresholds import gates_on_answers
 from gradatim.projects.trial import Trouble, Tryout
 from gradatim.subversion import checkout
 
@@ -178,6 +179,11 @@ def _notes(
                 f"The single files in {where} are no data set, since nothing says what is right for each: put them into one "
                 "subfolder a class, or their arrays and labels into one .npz, a row an item."
             )
+    if reading is not None and choice.facts is not None and not gates_on_answers(reading, choice.facts):
+        yield (
+            f"{choice.facts.rows} rows prove nothing of how good its answers are, so that speed and size alone are judged. See "
+            "how many it takes: add a gate on the task's metric, then gradatim gate --plan"
+        )
     if choice.evaluation and reading is None:
         yield f"Nothing says what is right in {choice.evaluation}: say so with `data.label` and `task`."
     if reading is not None and not reading.ordered:
@@ -228,7 +234,7 @@ def _tried(proposal: Proposal, readings: list[Reading], trial: Tryout) -> Propos
         troubles = trial.rehearse(render(proposal))
         if not troubles:
             return proposal
-        mended = _mended(proposal, troubles[0], left)
+        mended = _mended(proposal, troubles[0], left, trial)
         if mended is None:
             told = f"A run stops here as yet: {troubles[0].reason}"
             return proposal if _was_not_asked(proposal) else replace(proposal, notes=(*proposal.notes, told))
@@ -236,7 +242,7 @@ def _tried(proposal: Proposal, readings: list[Reading], trial: Tryout) -> Propos
     return proposal
 
 
-def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading]) -> Proposal | None:
+def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading], trial: Tryout) -> Proposal | None:
     """The proposal without what it stopped at; None where nothing can be left out."""
     if trouble.grave or (_was_not_asked(proposal) and trouble.part not in ("robustness", "calibration")):
         return None
@@ -246,13 +252,32 @@ def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading]) -> Propos
     if trouble.part == "calibration" and proposal.keep is not None:
         note = f"Compression was left out: {trouble.reason}"
         return replace(proposal, keep=None, notes=(*proposal.notes, note))
-    if trouble.part in ("task", "evaluation") and proposal.reading is not None:
-        if left:
-            proposal = replace(proposal, reading=left.pop(0), question=None)
-            return replace(proposal, keep=_keep(proposal))
-        note = f"{proposal.evaluation} was left out: {trouble.reason}"
-        return replace(proposal, reading=None, question=None, corruptions=(), notes=(*proposal.notes, note))
-    return None
+    if trouble.part not in ("task", "evaluation") or proposal.reading is None:
+        return None
+    if left:
+        proposal = replace(proposal, reading=left.pop(0), question=None)
+        return replace(proposal, keep=_keep(proposal))
+    return _unlabelled(proposal, trial) or _without_data(proposal, trouble)
+
+
+def _unlabelled(proposal: Proposal, trial: Tryout) -> Proposal | None:
+    """Vectors whose data have what is no label of theirs, held against the last release's; a metric may read both."""
+    choice, reading = proposal.choice, proposal.reading
+    if (
+        reading is None
+        or reading.task.type != "embedding"
+        or choice.facts is None
+        or choice.facts.label is None
+    ):
+        return None
+    asked = proposal.question or question([replace(reading, sure=False)], choice, (), trial)
+    bare = replace(choice, facts=replace(choice.facts, label=None, labels=None))
+    return replace(proposal, choice=bare, question=f"{asked} and data: {{label: {choice.facts.label}}}")
+
+
+def _without_data(proposal: Proposal, trouble: Trouble) -> Proposal:
+    note = f"{proposal.evaluation} was left out: {trouble.reason}"
+    return replace(proposal, reading=None, question=None, corruptions=(), notes=(*proposal.notes, note))
 
 
 def _was_not_asked(proposal: Proposal) -> bool:

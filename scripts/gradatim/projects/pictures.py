@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ _SCALES = {
 }
 """How pictures are scaled in the field, the commonest first."""
 
+_CROP = (224, 224)
+_LOOKED_AT = 32
 _ABOVE_CHANCE = 0.2
 _CLEAR = 0.1
 """So much more often right than the next, a scale needs no second look."""
@@ -63,17 +66,32 @@ class Preparation:
     source: str
 
 
-def preparations(signature: Signature | None) -> Iterator[Preparation]:
-    """The ways that there are to feed a model whose only input is a picture of numbers and of a fixed size."""
+def usual_size(path: str, root: Path) -> tuple[int, int]:
+    """Height and width of a data set's pictures; what the field crops photographs to, where the first of them differ."""
+    from gradatim.data import open_data
+
+    alone = Signature((TensorSpec("image", "unknown", None),), ())
+    first = islice(open_data(path, root=root, label=None, signature=alone).batches(1), _LOOKED_AT)
+    sizes = {batch.inputs["image"].shape[1:3] for batch in first}
+    return sizes.pop() if len(sizes) == 1 else _CROP
+
+
+def preparations(signature: Signature | None, own: tuple[int, int]) -> Iterator[Preparation]:
+    """The ways that there are to feed a model whose only input is a picture of numbers.
+
+    Args:
+        own: height and width for a model that takes pictures of any size.
+    """
     specs = () if signature is None else signature.inputs
     if len(specs) != 1 or not specs[0].dtype.startswith("float") or len(specs[0].shape or ()) != 4:
         return
     _, *sizes = specs[0].shape or ()
     channels = sizes[0] if sizes[0] in (1, 3) else sizes[2]
     first = sizes[0] == channels
-    height, width = sizes[1:] if first else sizes[:2]
-    if channels not in (1, 3) or not (isinstance(height, int) and isinstance(width, int)):
+    if channels not in (1, 3):
         return
+    free = sizes[1:] if first else sizes[:2]
+    height, width = (size if isinstance(size, int) else of for size, of in zip(free, own, strict=True))
     for words, scaled in _SCALES.items():
         if channels == 1 and "[" in scaled:
             continue

@@ -23,7 +23,7 @@ def gates_for(
     """Gates by name, in the contract's words; a bound that no sample of this size could prove helps nobody."""
     gates: dict[str, dict[str, Any]] = {}
     if reading is not None and facts is not None:
-        gates |= _on_answers(reading, facts)
+        gates |= gates_on_answers(reading, facts)
         gates["latency_floor"] = {"not_slower_than": "baseline", "by": "5%"}
     if size:
         gates["size"] = {"at_most": _roomy(size)}
@@ -44,7 +44,8 @@ def items_in_time(seconds: float, corruptions: int) -> int | None:
     return None if most >= _ITEMS or not corruptions else max(20, most // 10 * 10)
 
 
-def _on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]:
+def gates_on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, Any]]:
+    """Those on how good the answers are; empty where there are too few rows for any margin worth the name."""
     kind = reading.task.type
     margin = _provable_margin(facts.units if kind == "ranking" else facts.rows)
     if kind == "classification" and margin:
