@@ -104,6 +104,11 @@ def test_a_confusion_matrix_must_be_square() -> None:
         Confusion(("cat", "dog"), ((1, 2),))
 
 
+def test_no_heading_stands_above_nothing_where_nothing_was_confused() -> None:
+    report = Report("tiny", Verdict.PASS, confusion=Confusion(("cat", "dog"), ((3, 0), (0, 2))))
+    assert "Most often confused" not in render_html(report)
+
+
 @EVERY
 def test_the_same_report_gives_the_same_bytes(name: str, pages: dict[str, str]) -> None:
     report = examples.ALL[name]()

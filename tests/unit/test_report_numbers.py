@@ -136,6 +136,14 @@ def test_any_number_can_be_written(value: float, unit: str, metric: str) -> None
     assert "e+" not in shown or abs(value) > 1e15
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_no_axis_of_shares_goes_beyond_all_or_below_none(values: list[float]) -> None:
+    low, high = extent(values, share=True)
+    assert 0 <= low < high <= 1
+    assert low <= min(values)
+    assert high >= max(values)
+
+
 @given(finite, finite, st.integers(2, 9))
 def test_ticks_lie_inside_the_axis_and_are_few(one: float, other: float, about: int) -> None:
     low, high = extent([one, other])

@@ -34,15 +34,21 @@ class Scale:
         return [index * step for index in range(first, last + 1)]
 
 
-def extent(values: Iterable[float | None], padding: float = 0.06) -> tuple[float, float]:
-    """The range of some values, a little wider; never empty."""
+def extent(
+    values: Iterable[float | None], padding: float = 0.06, *, share: bool = False
+) -> tuple[float, float]:
+    """The range of some values, a little wider; never empty.
+
+    Args:
+        share: whether they are shares of something: no axis of theirs goes beyond 0 % or 100 % where they do not.
+    """
     present = [value for value in values if value is not None]
     if not present:
         return 0.0, 1.0
     low, high = min(present), max(present)
-    if low == high:
-        return low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
-    room = (high - low) * padding
+    room = (high - low) * padding or abs(low) * 0.1 or 0.5
+    if share and low >= 0 and high <= 1:
+        return max(low - room, 0.0), min(high + room, 1.0)
     return low - room, high + room
 
 

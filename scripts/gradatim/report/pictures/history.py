@@ -34,7 +34,11 @@ def _panel(trend: Trend, above: float) -> tuple[str, str]:
     points = trend.points
     form = numbers.number_format([point.value for point in points], trend.unit, trend.metric)
     y = Scale(
-        *extent([v for p in points for v in (p.value, p.low, p.high)], 0.08),
+        *extent(
+            [v for p in points for v in (p.value, p.low, p.high)],
+            0.08,
+            share=numbers.is_percent(trend.metric),
+        ),
         above + _PANEL - _BOTTOM,
         above + _TOP,
     )

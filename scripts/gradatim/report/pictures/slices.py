@@ -31,9 +31,7 @@ def draw_slices(slices: Sequence[Slice], name: str) -> str:
     left = min(max(max(width_of(one_line(s.part), 12) for s in shown) + 14, 40.0), 170.0)
     metric, unit = shown[0].metric, shown[0].unit
     values = [v for s in shown for v in (s.value, s.low, s.high, s.baseline, s.threshold)]
-    low, high = extent(values, 0.05)
-    if unit == "1" and numbers.is_percent(metric):
-        low, high = max(low, 0.0), min(high, 1.0)
+    low, high = extent(values, 0.05, share=unit == "1" and numbers.is_percent(metric))
     x = Scale(low, high, left + 8, WIDTH - _VALUES - 8)
     height = _TOP + _ROW * len(shown) + _BOTTOM
     form = numbers.number_format([v for s in shown for v in (s.value, s.low, s.high)], unit, metric)

@@ -51,8 +51,9 @@ def _scatter(variants: list[VariantRow], *, timing: bool) -> str:
         *((min(sizes) / 1.4, max(sizes) * 1.4) if wide else (max(low, 0), high)), _LEFT, WIDTH - _RIGHT, wide
     )
     heights = [h for v in variants for h in _interval(v, timing=timing)]
-    y = Scale(*extent([*heights, 1.0] if timing else heights, 0.1), HEIGHT - _BOTTOM, _TOP)
     metric = next(iter(variants[0].quality), "")
+    shares = not timing and numbers.is_percent(metric)
+    y = Scale(*extent([*heights, 1.0] if timing else heights, 0.1, share=shares), HEIGHT - _BOTTOM, _TOP)
     write_x = numbers.number_format(sizes, "B")
     write_y = numbers.number_format(heights, "s/s") if timing else numbers.number_format(heights, "1", metric)
     parts = [
