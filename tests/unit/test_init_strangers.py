@@ -10,8 +10,8 @@ from init_project import contract_of, graph_file, questions, table
 
 from gradatim.projects.init import propose
 from gradatim.projects.pictures import preparations
-from gradatim.signature import Signature, TensorSpec
 from gradatim.projects.text import render
+from gradatim.signature import Signature, TensorSpec
 
 
 def test_two_columns_of_text_are_a_pair_for_a_model_that_brings_its_tokenizer(tmp_path):
@@ -155,7 +155,7 @@ def test_the_name_of_an_input_is_written_as_a_name_and_never_as_code():
     pytest.importorskip("PIL.Image")
     for name in ('x": __import__("sys").exit(), "y', "back\\", "two\nlines", "naïve 🙂"):
         signature = Signature((TensorSpec(name, "float32", ("n", 3, 8, 8)),), ())
-        for way in preparations(signature):
+        for way in preparations(signature, (9, 9)):
             module = {}
             exec(way.source, module)  # noqa: S102 (as `init` does)
             assert list(module["prepare"]({"image": np.zeros((2, 9, 9, 3), np.uint8)})) == [name]
