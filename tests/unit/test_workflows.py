@@ -355,6 +355,24 @@ def test_one_action_for_any_check_does_what_the_action_of_that_check_does() -> N
         assert [line for line in ours if line not in any_of_them] == []
 
 
+def test_the_page_on_costs_counts_the_jobs_that_a_pull_request_starts() -> None:
+    page = (TOP / "docs/how-to/github.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"the pull request, `(split|folded)` \| (\d+) \|", page))
+    checks = WORKFLOWS[".github/workflows/checks.yml"]["jobs"]
+    rest = {
+        "plan",
+        "comment",
+        "shards",
+    }  # the release's plan is taken over; a stranger's request gets no comment; no rows to share
+    split = set(checks) - rest - {"folded"}
+    folded = {"folded", "passed"}
+    assert {how: int(jobs) for how, jobs in told.items()} == {
+        "split": 2 + len(split),
+        "folded": 2 + len(folded),
+    }
+    assert {"plan", "passed"} <= set(RELEASE), "these two, beside those of the checks"
+
+
 def test_whoever_deploys_is_told_what_and_where_by_every_verb() -> None:
     told = {"version", "tag", "stage", "previous-version", "is-prerelease", "manifest"}
     for name in ("tag", "promote", "rollback"):

@@ -269,14 +269,22 @@ def rendered() -> dict[str, str]:
     files[".github/workflows/release.yml"] = _workflow("release")
     files[".github/workflows/checks.yml"] = _workflow("checks")
     files[".github/workflows/models.yml"] = _models(files[".github/workflows/release.yml"])
-    files["docs/how-to/github.md"] = _documentation(files[".github/workflows/release.yml"])
+    workflows = [files[f".github/workflows/{name}.yml"] for name in ("release", "checks")]
+    files["docs/how-to/github.md"] = _documentation(*workflows)
     files["docs/reference/actions.md"] = _actions()
     return files
 
 
-def _documentation(workflow: str) -> str:
-    """The page on GitHub, its table of inputs from the workflow itself."""
-    triggers = yaml.safe_load(workflow)[True]  # YAML 1.1 reads the key `on` as true
+def _documentation(release: str, checks: str) -> str:
+    """The page on GitHub, its table of inputs and its count of jobs from the workflows themselves."""
+    ours, theirs = yaml.safe_load(release), yaml.safe_load(checks)
+    triggers = ours[True]  # YAML 1.1 reads the key `on` as true
+    always = [
+        name
+        for part in (ours, theirs)
+        for name, job in part["jobs"].items()
+        if "always()" in job.get("if", "")
+    ]
     demo = Caller(
         ("develop", "staging", "main"), ("alpha", "beta", "production"), crons=(_CADENCES["weekly"],)
     )
@@ -287,6 +295,8 @@ def _documentation(workflow: str) -> str:
         credentials=CREDENTIALS,
         signing=SIGNING,
         held=HELD,
+        checks=len(CHECKS),
+        around=len(["plan", *always]),
     )
 
 
