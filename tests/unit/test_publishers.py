@@ -35,7 +35,7 @@ from registry_examples import (
 from gradatim.contract.stores import STORES, Store
 from gradatim.errors import BrokenEvidence, EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.verify import verify_folder
-from gradatim.files import sha256_file
+from gradatim.files import counting, sha256_file
 from gradatim.publishers import mlflow, oci
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.publisher import Publisher
@@ -153,6 +153,46 @@ def test_a_source_that_changes_under_the_copy_is_refused(repo: Path, tmp_path: P
         publish(Repository.find(repo), release, [folder_of(repo)])
     assert not (tmp_path / "releases" / "v1.0.0").exists()
     assert git(repo, "tag") == ""
+
+
+def test_a_source_that_goes_away_under_the_copy_is_named(repo: Path, tmp_path: Path) -> None:
+    release = release_files(repo, "v1.0.0", b"weights")
+    source = release.sources["digits.onnx"]
+    assert isinstance(source, Path)
+    source.unlink()
+    with pytest.raises(InvalidInput, match=f"{source} is gone"):
+        publish(Repository.find(repo), release, [folder_of(repo)])
+    assert git(repo, "tag") == ""
+
+
+def test_a_file_is_copied_to_a_folder_without_being_read_before_and_is_read_back_once(repo: Path) -> None:
+    size, moved = 5_000_000, []
+    release = release_files(repo, "v1.0.0", os.urandom(size))
+    with counting(moved.append):
+        draft = folder_of(repo).draft(release)
+    assert 2 * size <= sum(moved) < 2.1 * size
+    copied = Path(draft.place) / "digits.onnx"
+    assert sha256_file(copied) == next(e.sha256 for e in release.entries if e.path == "digits.onnx")
+
+
+@pytest.mark.parametrize("after", [0, 1, None])
+def test_where_the_kernel_copies_nothing_or_gives_up_halfway_the_copy_is_as_whole(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, after: int | None
+) -> None:
+    data, calls, real = os.urandom(3_000_000), [], getattr(os, "copy_file_range", None)
+
+    def fails(source: int, target: int, _count: int) -> int:
+        calls.append(source)
+        if real is None or after is None or len(calls) > after:
+            raise OSError(18, "Invalid cross-device link")
+        return int(real(source, target, 1_000_000))
+
+    if after is None:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    else:
+        monkeypatch.setattr(os, "copy_file_range", fails, raising=False)
+    draft = folder_of(repo).draft(release_files(repo, "v1.0.0", data))
+    assert (Path(draft.place) / "digits.onnx").read_bytes() == data
 
 
 def test_a_folder_that_cannot_be_written_is_explained_and_nothing_is_tagged(
