@@ -19,7 +19,7 @@ from gradatim.evidence.manifest import hash_files
 from gradatim.files import cannot_write, list_files
 from gradatim.progress import large
 from gradatim.publishers.publisher import Changed, Found, Publication, Publisher, Wanted
-from gradatim.publishers.transfer import checked_source, pieces, save
+from gradatim.publishers.transfer import copy, pieces, save
 from gradatim.registry.git import Repository
 
 
@@ -97,9 +97,12 @@ class FolderPublisher(Publisher):
         for file in stale.values():
             file.unlink()
         for name, entry in missing.items():
-            source = checked_source(release, entry)
+            source = release.sources[entry.path]  # unread: the copy is read back
             with large(f"copy {name}", entry.size):
-                save([source] if isinstance(source, bytes) else pieces(source), Path(place), name)
+                if isinstance(source, bytes):
+                    save([source], Path(place), name)
+                else:
+                    copy(source, Path(place), name)
         return {name: Path(place) / name for name in missing}
 
     def reveal(self, place: str, release: ReleaseFiles) -> None:

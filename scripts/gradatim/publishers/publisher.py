@@ -16,7 +16,7 @@ from gradatim.evidence.assembly import ReleaseFiles
 from gradatim.evidence.manifest import FileEntry, strict_json
 from gradatim.evidence.release_record import ATTESTATION_FILES, RECORD_FILE, SIGNATURE_FILE
 from gradatim.files import canonical_json, sha256_bytes
-from gradatim.publishers.transfer import is_entry, not_the_release, save
+from gradatim.publishers.transfer import checked_source, is_entry, not_the_release, save
 from gradatim.registry.git import Repository, pause
 
 _FIELDS = ("publisher", "location", "name", "version", "manifest")
@@ -233,6 +233,7 @@ class Publisher(ABC):
         stale = {name: file for name, file in there.items() if name not in whole}
         uploaded = self.put(place, release, missing, stale)
         for name in self.lacking(uploaded, missing):
+            checked_source(release, missing[name])
             raise not_the_release(f"{name} in {self.location}", "what was uploaded does not come back.")
 
     def lacking(self, there: Found, wanted: Wanted) -> Iterator[str]:

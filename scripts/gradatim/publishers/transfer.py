@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from gradatim.files import moved, replacing, sha256_bytes, sha256_file
 from gradatim.progress import large
 
 _CHUNK = 1 << 20
+_AT_ONCE = 64 << 20
+"""Bytes that the kernel copies between two signs of life."""
 
 
 def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
@@ -28,14 +31,16 @@ def checked_source(release: ReleaseFiles, entry: FileEntry) -> Source:
         with large(f"check {entry.path}", entry.size):
             found = sha256_bytes(source) if isinstance(source, bytes) else sha256_file(source)
     except OSError as error:
-        raise InvalidInput(
-            f"{error.filename} is gone, although the release needs it. Run it again."
-        ) from error
+        raise _gone(error) from error
     if found != entry.sha256:
         raise InvalidInput(
             f"The source of {entry.path} changed while it was being published. Run the release again."
         )
     return source
+
+
+def _gone(error: OSError) -> InvalidInput:
+    return InvalidInput(f"{error.filename} is gone, although the release needs it. Run it again.")
 
 
 class _Counted(io.BufferedReader):
@@ -89,6 +94,30 @@ def save(chunks: Iterable[bytes], folder: Path, path: str) -> None:
     with replacing(target) as temporary, temporary.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
+            moved(len(chunk))
+
+
+def copy(source: Path, folder: Path, path: str) -> None:
+    """Copy a file to a file of a release below a folder, by the kernel where it can; nobody looks at the bytes.
+
+    Raises:
+        BrokenEvidence: the path would lead out of the folder.
+        InvalidInput: the file is gone.
+        EnvironmentLacks: the folder cannot be written.
+    """
+    target = folder / safe_path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = source.open("rb", buffering=0)
+    except OSError as error:
+        raise _gone(error) from error
+    with file, replacing(target) as temporary, temporary.open("wb") as copied:
+        # Not every system can, nor between any two disks; what is left then goes through our hands.
+        with contextlib.suppress(AttributeError, OSError):
+            while amount := os.copy_file_range(file.fileno(), copied.fileno(), _AT_ONCE):
+                moved(amount)
+        while chunk := file.read(_CHUNK):
+            copied.write(chunk)
             moved(len(chunk))
 
 
