@@ -5,7 +5,9 @@ ci. A mutant that a test fails on, or that makes it take five times the processo
 listed with what was changed and which tests looked at it. Reasons for survivors that mean the same, or that only say
 something else, are in ``EQUIVALENT`` below; the rate is of the others. Exit code 1 below 92 %.
 
-It runs on a copy of the package. The libraries that do the like (mutmut, cosmic-ray) mutate all of a module and run one
+Most are judged quickly: one process imports the tests, forks for each mutant, and runs the tests that reach its line
+(``judging.py``). What survives that, or runs only while a module is imported or in a process of its own, is judged once more on a
+copy of the package, by whole test files. The libraries that do the like (mutmut, cosmic-ray) mutate all of a module and run one
 command for each; a sample of mutants by seed, each against the tests that are near it, is neither's.
 """
 
@@ -14,6 +16,8 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import hashlib
+import json
 import os
 import random
 import resource
@@ -250,6 +254,24 @@ class Bench:
         return None, looked
 
 
+def judged_by_forks(drawn: list[Mutant], place: Path) -> Iterator[tuple[Mutant, str]]:
+    """Each mutant, module by module, and what the quick judge says of it."""
+    ordered = sorted(drawn, key=lambda mutant: (mutant.module, mutant.number))
+    digest = hashlib.sha256()
+    for file in sorted([*PACKAGE.rglob("*.py"), *UNIT.rglob("*.py")]):
+        digest.update(file.read_bytes())
+    asked = [[one.module, one.number, [file.name for file in tests_of(one.module)]] for one in ordered]
+    maps = Path(tempfile.gettempdir()) / f"gradatim-mutation-{digest.hexdigest()[:16]}.json"
+    (place / "asked.json").write_text(json.dumps({"mutants": asked, "maps": str(maps)}))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(UNIT)])}
+    command = [sys.executable, str(HERE / "tests/bench/judging.py"), str(place / "asked.json")]
+    with subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True) as judge:
+        for line in judge.stdout or ():
+            if line.startswith("@ "):
+                number, _, said = line[2:].strip().partition(" ")
+                yield ordered[int(number)], said
+
+
 def main(number: int, seed: int, parts: tuple[str, ...]) -> int:
     """Draw mutants, run them, print what survived and the rate."""
     every = [
@@ -261,18 +283,22 @@ def main(number: int, seed: int, parts: tuple[str, ...]) -> int:
     drawn = random.Random(seed).sample(every, min(number, len(every)))
     print(f"{len(drawn)} of {len(every)} mutants of {', '.join(parts)}, seed {seed}", flush=True)
     survived: list[Mutant] = []
+    doubted: list[Mutant] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        for count, (mutant, said) in enumerate(judged_by_forks(drawn, Path(folder)), 1):
+            print(f"{count:4} {said}: {mutant.name}", flush=True)
+            if not said.startswith("killed") and mutant.change not in EQUIVALENT:
+                doubted.append(mutant)
+            elif not said.startswith("killed"):
+                survived.append(mutant)
+        print(f"{len(doubted)} that no test in the judge's own process kills, each in a process of its own:")
         bench = Bench(Path(folder))
-        for count, mutant in enumerate(drawn, 1):
+        for count, mutant in enumerate(doubted, 1):
             killer, looked = bench.killer(mutant)
             if killer is None:
                 survived.append(mutant)
-                print(
-                    f"{count:4} SURVIVES {mutant.name} ({', '.join(looked) or 'no test imports it'})",
-                    flush=True,
-                )
-            else:
-                print(f"{count:4} killed by {killer}: {mutant.name}", flush=True)
+            by = f"killed by {killer}" if killer else f"SURVIVES {', '.join(looked) or 'no test imports it'}"
+            print(f"{count:4} {by}: {mutant.name}", flush=True)
     alike = [mutant for mutant in survived if mutant.change in EQUIVALENT]
     for mutant in survived:
         print(f"  {mutant.name}: {EQUIVALENT.get(mutant.change, 'NO TEST NOTICES IT')}")
