@@ -257,7 +257,7 @@ class Bench:
 def judged_by_forks(drawn: list[Mutant], place: Path) -> Iterator[tuple[Mutant, str]]:
     """Each mutant, module by module, and what the quick judge says of it."""
     ordered = sorted(drawn, key=lambda mutant: (mutant.module, mutant.number))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(" ".join(sorted({mutant.module.partition("/")[0] for mutant in drawn})).encode())
     for file in sorted([*PACKAGE.rglob("*.py"), *UNIT.rglob("*.py")]):
         digest.update(file.read_bytes())
     asked = [[one.module, one.number, [file.name for file in tests_of(one.module)]] for one in ordered]
