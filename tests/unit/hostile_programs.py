@@ -179,6 +179,14 @@ def with_expression(good: Path, text: str) -> bytes:
     return _archive({**members, "models/model.json": json.dumps(document).encode()})
 
 
+def with_guard(good: Path, text: str) -> bytes:
+    """A program with one more condition on its inputs."""
+    members = _members(good)
+    document = json.loads(members["models/model.json"])
+    document["guards_code"].append(text)
+    return _archive({**members, "models/model.json": json.dumps(document).encode()})
+
+
 def with_each_text(good: Path, text: str) -> Iterator[tuple[str, bytes]]:
     """A program with this text as one value, or as one key, of its tables, for each kind of place; the place's last keys."""
     members = _members(good)

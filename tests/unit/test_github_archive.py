@@ -139,6 +139,16 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
         unpack(_places(tmp_path / "b"), tmp_path / "down", {"x": digest})
 
 
+def test_a_file_of_few_bytes_that_unpacks_to_a_disk_full_of_nothing_is_refused(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("workspace/evidence/build.json")
+    entry.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 31),
+                         "GNU.sparse.name": entry.name}  # fmt: skip
+    digest = _tar(tmp_path / "down/x.tar", (entry, b"0\n".ljust(512, b"\0")))
+    with pytest.raises(BrokenEvidence, match="plain file"):
+        unpack(_places(tmp_path / "b"), tmp_path / "down", {"x": digest})
+    assert not any((tmp_path / "b").rglob("*.json"))
+
+
 def test_nothing_is_written_through_a_link_that_lies_there(tmp_path: Path) -> None:
     digest = pack(_left(tmp_path / "a", evidence__build="{}"), [], tmp_path / "down/x.tar")
     after = _places(tmp_path / "b")

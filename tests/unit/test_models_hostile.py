@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -147,7 +148,7 @@ KINDS: Makers = {
     "torch": hostile_files.torch_files,
     "script": hostile_programs.scripts,
 }
-LEAST = {"pickle": 45, "packed": 10, "arrays": 20, "torch": 4, "script": 8}
+LEAST = {"pickle": 45, "packed": 10, "arrays": 20, "torch": 5, "script": 8}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -255,7 +256,20 @@ def _zip_bomb(mebibytes: int, name: str) -> bytes:
     return local + central + b"PK\x05\x06" + end
 
 
+def _lying_zip(method: int, mebibytes: int) -> bytes:
+    """A zip whose table says that its one member, packed by other means than deflate, has ten bytes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("a.npy", bytes(mebibytes << 20))
+    data = bytearray(made.getvalue())
+    for place in (14, data.index(b"PK\x01\x02") + 16):
+        struct.pack_into("<L", data, place, zlib.crc32(bytes(10)))
+        struct.pack_into("<L", data, place + 8, 10)
+    return bytes(data)
+
+
 BOMBS = {
+    "block.npz": lambda: _lying_zip(zipfile.ZIP_BZIP2, 600),
     "text.zip": lambda: _zip_bomb(3000, "a.txt"),
     "program.pt2": lambda: _zip_bomb(3000, "m/models/model.json"),
     "array.npz": lambda: _zip_bomb(3000, "a.npy"),
@@ -323,6 +337,15 @@ EXPRESSIONS = {
     "deep": "-" * 50_000 + "s0",
     "digits": "1" * 5000,
 }
+GUARDS = {
+    "factorial": "math.factorial(99999999) > 0",
+    "combinations": "math.comb(999999999, 499999999) == L['x'].size()[0]",
+    "rounded": "round(L['x'].size()[0], -999999999) == 0",
+    "repeated": "L['x'].size()[0] == 'a' * 99999999999",
+    "chosen": "('a' if L['x'].size()[0] > 1 else 'b') * 99999999999 == 'a'",
+    "either": "('a' or L['x']) * 99999999999 == 'a'",
+    "letter": "'ab'[0] * 99999999999 == 'a'",
+}
 
 
 def test_what_would_never_end_is_refused_at_once(tmp_path: Path) -> None:
@@ -332,6 +355,8 @@ def test_what_would_never_end_is_refused_at_once(tmp_path: Path) -> None:
     bad.mkdir()
     for name, expression in EXPRESSIONS.items():
         (bad / f"{name}.pt2").write_bytes(hostile_programs.with_expression(good, expression))
+    for name, guard in GUARDS.items():
+        (bad / f"{name}.pt2").write_bytes(hostile_programs.with_guard(good, guard))
     before = b'"range_constraints": {'
     counted = before + b'"u9999999999": {"min_val": 0, "max_val": 9}, '
     (bad / "counted.pt2").write_bytes(hostile_programs.with_text(good, before, counted))
@@ -351,11 +376,13 @@ def test_what_would_never_end_is_refused_at_once(tmp_path: Path) -> None:
     refused = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert set(refused) == {
         *EXPRESSIONS,
+        *GUARDS,
         "counted",
         "blank",
     }  # the last by what it calls, not by its many blanks
     assert "u9999999999" in refused["counted"]
     assert all("as an expression" in refused[name] for name in EXPRESSIONS)
+    assert all("as a guard" in refused[name] for name in GUARDS)
 
 
 def _safetensors(header: dict[str, object], data: bytes) -> bytes:
