@@ -265,11 +265,16 @@ def judged_by_forks(drawn: list[Mutant], place: Path) -> Iterator[tuple[Mutant, 
     (place / "asked.json").write_text(json.dumps({"mutants": asked, "maps": str(maps)}))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(UNIT)])}
     command = [sys.executable, str(HERE / "tests/bench/judging.py"), str(place / "asked.json")]
+    judged = 0
     with subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True) as judge:
         for line in judge.stdout or ():
             if line.startswith("@ "):
                 number, _, said = line[2:].strip().partition(" ")
+                judged += 1
                 yield ordered[int(number)], said
+            elif "rror" in line:
+                print(line, end="", flush=True)
+    yield from ((mutant, "not judged") for mutant in ordered[judged:])
 
 
 def main(number: int, seed: int, parts: tuple[str, ...]) -> int:

@@ -4,8 +4,8 @@
 
 The weights are a hole in the file, and read like any others; the copy that is published may take 3 GB of the disk.
 Throughput is by the processor's time, the page cache warm, so that a busy machine slows both alike; what a verb costs on a model of
-nothing is taken off. `tag` reads the model, copies it and reads the copy back; `publish` reads both. Where this was written, of sha256sum's
-throughput and in MB: inspect 1.08 and 82, tag 0.71 and 77, publish 1.20 and 77, verify 3.6 and 77.
+nothing is taken off. `tag` reads the model, has the kernel copy it and reads the copy back; `publish` reads both. Where this was written, of
+sha256sum's throughput and in MB: inspect 1.28 and 83, tag 1.15 and 77, publish 1.14 and 77, verify 4.0 and 77.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def test_a_model_of_3_gb_is_released_in_little_memory_as_fast_as_it_can_be_read(
         for verb, (throughput, megabytes) in told.items():
             print(f"  {verb:14} {throughput:5.2f} of its throughput, {megabytes:4.0f} MB at most")
     assert all(megabytes < MOST_MEGABYTES for _, megabytes in told.values())
-    assert all(told[verb][0] >= 0.9 for verb in ("inspect", "verify v1.0.0", "verify FOLDER"))
+    assert all(throughput >= 0.9 for throughput, _ in told.values())
     assert "hash" in shown.partition("holds")[0], "no bar while it reads"
 
 

@@ -217,7 +217,7 @@ def _extract(places: Places, archive: Path, job: str, arrived: dict[str, str]) -
         if len(entries) > _MOST_FILES:
             raise BrokenEvidence(f"The archive of the job `{job}` holds more than {_MOST_FILES} files.")
         for entry in entries:
-            if not entry.isreg():
+            if not entry.isreg() or entry.issparse():
                 raise BrokenEvidence(
                     f"The archive of the job `{job}` holds {entry.name!r}, which is no plain file."
                 )

@@ -18,7 +18,7 @@ from typing import Any
 
 from gradatim.errors import InvalidInput
 from gradatim.files import parse_json
-from gradatim.models.expressions import is_guard, is_size
+from gradatim.models.expressions import MATH, is_guard, is_size
 from gradatim.models.operators import computes
 
 _PATH = re.compile(r"[\w .:<>/+-]*")
@@ -28,7 +28,7 @@ _TREES = re.compile(
 )
 _PURE = re.compile(
     r"_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|pos|abs|eq|ne|lt|le|gt|ge|and_|or_|xor|not_|invert|lshift|rshift|"
-    r"getitem)|math\.[a-z0-9]+|torch\.(sym_|_sym_)\w+"
+    rf"getitem)|{MATH}|torch\.(sym_|_sym_)\w+"
 )
 _HIGHER_ORDER = re.compile(
     "cond|while_loop|map|map_impl|scan|associative_scan|out_dtype|wrap_with_set_grad_enabled|wrap_with_autocast|"

@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"[\w .-]*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?[\d.]{1,40}(e[+-]?\d{1,3})?|[+-]?inf|nan")
 
 _CONSTANTS = {"oo", "int_oo", "zoo", "nan", "true", "false", "inf"}
-_POWERS = {"Pow", "PowByNatural", "FloatPow", "LShift", "RShift"}
+_POWERS = {"Pow", "PowByNatural", "FloatPow", "LShift", "RShift", "RoundDecimal", "round"}
 _SIZES = re.compile(
     "Pow|PowByNatural|FloatPow|LShift|RShift|Abs|Add|And|CeilDiv|CeilToInt|CleanDiv|Eq|Equality|ExprCondPair|FloatTrueDiv|FloorDiv|FloorToInt|Ge|GreaterThan|Gt|"
     "Identity|IntTrueDiv|Integer|IsNonOverlappingAndDenseIndicator|Le|LessThan|Lt|Max|Min|Mod|ModularIndexing|Mul|Ne|Not|"
@@ -29,7 +29,8 @@ _ASSUMED = {"integer", "positive", "nonnegative", "nonzero", "negative", "nonpos
 _GUARDS = re.compile(
     "abs|bool|float|int|max|min|round|sum|IsNonOverlappingAndDenseIndicator|cast_symbool_to_symint_guardless"
 )
-_MODULES = re.compile(r"math\.\w+|torch\.(sym_\w+|_sym_\w+)")
+MATH = r"math\.(a?(sin|cos|tan)h?|ceil|floor|trunc|sqrt|exp|log|log2|log10|pow|fabs|inf|nan)"
+_MODULES = re.compile(rf"{MATH}|torch\.(sym_\w+|_sym_\w+)")
 _ASKED = {"size", "stride", "storage_offset", "dim", "numel", "item"}
 _OPERATORS = (ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context)
 _NO_OPERATORS = (ast.MatMult, ast.In, ast.NotIn)
@@ -99,17 +100,28 @@ def _is_part_of_size(node: ast.expr) -> bool:
 
 
 def _is_part_of_guard(node: ast.expr) -> bool:
+    if any(_is_text(child) and not _may_hold_text(node, child) for child in ast.iter_child_nodes(node)):
+        return False
     if isinstance(node, ast.Call):
         known = isinstance(node.func, ast.Name) and _GUARDS.fullmatch(node.func.id) is not None
         asked = isinstance(node.func, ast.Attribute) and node.func.attr in _ASKED
         return not node.keywords and (known or asked or _is_of_module(node.func))
     if isinstance(node, ast.Attribute):
         return not node.attr.startswith("_") or _is_of_module(node)
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _PLAIN.fullmatch(node.value) is not None
+    if _is_text(node):
+        return _PLAIN.fullmatch(node.value) is not None  # type: ignore[attr-defined]
     if isinstance(node, ast.Name):
         return node.id in ("L", "inf")
     return isinstance(node, ast.Subscript | ast.IfExp) or _is_arithmetic(node)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _may_hold_text(node: ast.expr, child: ast.AST) -> bool:
+    """Is a text there a key or something to compare with? Anything else could be repeated without end."""
+    return isinstance(node, ast.Compare) or (isinstance(node, ast.Subscript) and child is node.slice)
 
 
 def _is_of_module(node: ast.expr) -> bool:
@@ -155,6 +167,8 @@ def _exponent(node: ast.expr) -> ast.expr | None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift | ast.RShift):
         return node.right
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _POWERS:
+        if node.func.id == "round" and len(node.args) == 1:
+            return None
         return node.args[1] if len(node.args) == 2 else node
     return None
 

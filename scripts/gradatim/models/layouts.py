@@ -36,6 +36,8 @@ def read_archive(file: IO[bytes]) -> zipfile.ZipFile:
     """
     archive = zipfile.ZipFile(file)
     members = archive.infolist()
+    if {info.compress_type for info in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise zipfile.BadZipFile("Python would unpack more of it at once than its table says")
     names = {info.filename.casefold() for info in members}
     if len(names) != len(members) or len(members) > _MOST_MEMBERS:
         raise zipfile.BadZipFile("a name stands twice")

@@ -89,8 +89,8 @@ def reaches_out(file: IO[bytes]) -> bool:
         # every count is the most that a real unpickler can have here
         if (depth < opcode.needs and not takes_mark) or marks < opcode.mark:
             return False
-        if name in ("PERSID", "BINPERSID") or (name in _PUTS and not depth) or (name in _GETS and not kept):
-            return False  # without a function for persistent names, none gets past one
+        if name == "PERSID" or (name in _PUTS and not depth) or (name in _GETS and not kept):
+            return False  # torch alone has a function for persistent names, and takes no text for one
         argument = _argument(file, opcode.argument, end)
         if argument is None or (name in _LINES and not _LINES[name].fullmatch(argument)):
             return False
