@@ -133,6 +133,14 @@ _ENDPOINT = {
     **_SPEAKS,
     "model": {"name": "small", "endpoint": {"url": SERVER, "model": "small", "timeout": 1}},
 }
+_STREAMED: dict[str, Any] = {
+    **_SPEAKS,
+    "model": {"name": "another", "endpoint": {"url": SERVER}},
+    "benchmark": {
+        "rounds": 3,
+        "streaming": {"tokens": 2, "prompts": 2, "goodput": {"ttft": 9, "tpot": 9, "latency": 9}},
+    },
+}
 _BESIDE = {
     **_SPEAKS,
     "model": {"name": "small", "endpoint": {"url": SERVER, "timeout": 1, "baseline": {"url": SERVER}}},
@@ -296,6 +304,12 @@ EXAMPLES = {
     "gates.*.confidence": Example("90%", "95%", _on("accuracy", at_least="80%")),
     "test.budget": Example(ABSENT, 1e-9, _ROBUST),
     "benchmark.threads": Example(1, 2),
+    "benchmark.streaming.tokens": Example(2, 3, _STREAMED),
+    "benchmark.streaming.prompts": Example(2, 3, _STREAMED),
+    **{
+        f"benchmark.streaming.goodput.{key}": Example(9, "1 ns", _STREAMED)
+        for key in ("ttft", "tpot", "latency")
+    },
     "benchmark.rounds": Example(3, 4),
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
     "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),

@@ -56,7 +56,17 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.keys.append(self.headers.get("Authorization"))
         if (fault := self.asked.fault()) is not None:
             return fault(self)
-        return self.say(200, self.whole(body))
+        return self.streamed(body) if body.get("stream") else self.say(200, self.whole(body))
+
+    def streamed(self, body: dict[str, Any]) -> None:
+        """The answer again and again, so often as tokens are asked for, each as an event."""
+        said = self.asked.answer(body)
+        piece = {"delta": {"content": said}} if "messages" in body else {"text": said}
+        events = [{"model": self.asked.model, "choices": [{**piece, "finish_reason": None}]}] * body[
+            "max_tokens"
+        ]
+        data = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+        self.send(200, data + b"data: [DONE]\n\n")
 
     def whole(self, body: dict[str, Any], model: str | None = None) -> dict[str, Any]:
         text = self.asked.answer(body)

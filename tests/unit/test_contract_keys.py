@@ -53,6 +53,7 @@ from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
 from gradatim.evidence.statement import Bundle
 from gradatim.files import read_json
 from gradatim.metrics.answers import ANSWER
+from gradatim.metrics.catalogue import TIMINGS
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.scored import SCORE
@@ -71,6 +72,7 @@ from gradatim.report.card import render_card
 from gradatim.report.collect import collect
 from gradatim.report.hub_score import render_score
 from gradatim.steps import gate, promote
+from gradatim.steps.benchmark import streaming_of
 from gradatim.steps.tag import upcoming
 
 pytest.importorskip("onnxruntime")
@@ -292,6 +294,11 @@ def surroundings(candidate: Candidate) -> object:
     return sorted(allowed(everything)), candidate.name
 
 
+def streamed(candidate: Candidate) -> object:
+    """What a language model is asked while it is timed."""
+    return streaming_of(candidate, ())
+
+
 def planned(candidate: Candidate) -> object:
     stages = (None, *candidate.contract.ladder)
     asked = (Candidate(candidate.contract, candidate.platform, stage) for stage in stages)
@@ -434,7 +441,7 @@ def compressed(candidate: Candidate) -> object:
     return told(step_module("test").run(candidate), candidate)
 
 
-_TIMED = ("latency", "throughput", "memory", "energy")
+_TIMED = (*TIMINGS, "memory")
 
 
 def told(found: Outcome, candidate: Candidate) -> object:
@@ -481,6 +488,7 @@ LOOKS = (
     promoted,
     shown_of_two,
     lowered,
+    streamed,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gradatim.gates.verdict import Verdict
 from gradatim.metrics.answers import REQUEST
 from gradatim.metrics.diagnostics import FlippedAnswer
 from gradatim.models import open_model
+from gradatim.models.streaming import ask, timed_request
 from gradatim.pipeline.step import run_step
 from gradatim.report.html import render_html
 from gradatim.report.markdown import render_markdown
@@ -52,6 +54,16 @@ def asked(folder: Path, *requests: dict[str, Any]) -> list[dict[str, Any]]:
     lines = np.array([json.dumps({**SETTINGS, **request}) for request in requests], object)
     with open_model(folder, root=folder.parent, signature=ASKED) as model:
         return [json.loads(line) for line in model({REQUEST: lines})["answer"]]
+
+
+def test_a_model_that_is_timed_writes_just_so_many_tokens_and_tells_when_each_was_made(speaker: Path) -> None:
+    line = json.dumps({"messages": question("france"), "temperature": 0.0})  # it would end after one
+    with open_model(speaker, root=speaker.parent, signature=ASKED) as model:
+        found = ask(model, timed_request(line, 6, random.Random(0)))
+        long = ask(model, timed_request(line, 60, random.Random(0)))
+    assert (found.failed, found.tokens, len(found.times)) == ("", 6, 6)
+    assert 0 < found.times[0] < found.times[-1] < found.seconds
+    assert "places for 64" in long.failed
 
 
 def test_a_chat_model_answers_alone_and_in_a_batch_alike(speaker: Path) -> None:

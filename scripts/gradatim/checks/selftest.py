@@ -19,6 +19,7 @@ from gradatim.errors import BrokenEvidence, UsageError
 from gradatim.evidence.codec import decode
 from gradatim.files import read_json, write_json
 from gradatim.gates.rule import FLOOR, USUAL_MARGIN, paired_margins
+from gradatim.metrics import catalogue
 from gradatim.progress import Progress
 from gradatim.timing.chances import Chance, Trials
 from gradatim.timing.contestant import Contestant, save_inputs
@@ -164,7 +165,8 @@ def selftest(candidate: Candidate | None, seconds: float, progress: Progress) ->
     margins = {FLOOR: USUAL_MARGIN}
     most = LOOKS[-1]
     if candidate is not None:
-        asked = paired_margins(candidate.contract.rules_for(candidate.stage))
+        rules = candidate.contract.rules_for(candidate.stage)
+        asked = paired_margins(rule for rule in rules if not catalogue.is_streamed(rule.metric))
         margins = {metric: round(margin, 6) for metric, margin in asked.items()}
         most = candidate.contract.parts.benchmark.rounds
     before = this_machine()

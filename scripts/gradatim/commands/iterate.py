@@ -179,12 +179,13 @@ def _over_versions(
 def _undecided(contract: ReadContract, stage: str, newest: tuple[GateResult, ...]) -> tuple[PlanRow, ...]:
     """The gates that the samples of the newest evidence are too few for, and how many would do."""
     from gradatim.gates.planning import folded, plan
+    from gradatim.metrics.catalogue import TIMINGS
 
     task = contract.parts.task
     counts: dict[str, int] = {}
     for result in newest:
         where = result.gate.partition("[")[2].rstrip("]")
-        timed = result.rule.startswith(("latency", "throughput", "energy", "robustness"))
+        timed = result.rule.startswith((*TIMINGS, "robustness"))
         if result.n and not timed and (not where or "=" in where):
             counts[where] = max(counts.get(where, 0), result.n)
     if task is None or "" not in counts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,19 @@ def _endpoint_cannot(parts: schema.Contract, task: str) -> str | None:
     return None
 
 
+def _tokens_cannot(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterator[tuple[str, ...]]:
+    """What is asked of tokens' times and cannot be had, each with the key that asks."""
+    if "streaming" in parts.benchmark.model_fields_set and task != "generation":
+        told = "`streaming` times tokens: it needs `task: {type: generation, scorers: ...}`"
+        yield told, "benchmark", "streaming"
+    if parts.benchmark.streaming.goodput is None:
+        told = (
+            "`goodput` counts the answers within `benchmark.streaming.goodput`, which is not there: say which bounds, for "
+            "example `{ttft: 500 ms, tpot: 50 ms}`"
+        )
+        yield from ((told, "gates", rule.key) for rule in rules if rule.metric == "goodput")
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
@@ -266,6 +279,7 @@ def _contradictions(
         )
     if told := _endpoint_cannot(parts, task):
         yield at(told, "model", "endpoint")
+    yield from (at(told, *place) for told, *place in _tokens_cannot(parts, task, rules))
     if imported is not None and task != "generation":
         yield at(
             "`import` needs `task: {type: generation, scorers: ...}`, which names the scores",

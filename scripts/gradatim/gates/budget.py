@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gradatim.gates.reuse import Reuse
 from gradatim.gates.rule import Rule
+from gradatim.metrics.catalogue import TIMINGS
 
 _CERTAIN = ("size", "parameters", "memory")
-_TIMED = ("latency", "throughput", "energy")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def error_budget(rules: Iterable[Rule], reuse: Reuse | None = None, *, forms: in
     for rule in rules:
         if rule.metric in _CERTAIN:
             continue
-        timed = rule.metric.startswith(_TIMED)
+        timed = rule.metric.startswith(TIMINGS)
         alpha = rule.alpha if reuse is None or timed else min(rule.alpha, reuse.alpha)
         (vetoing if rule.family == "veto" else proving).append(alpha)
     release = max(proving, default=0.0)

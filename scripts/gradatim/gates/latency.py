@@ -13,10 +13,19 @@ from gradatim.gates.exact import quantile_bounds
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.intervals import student
 
-QUANTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p95": 0.95, "latency_p99": 0.99}
+_SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+QUANTILES = {f"latency_{name}": share for name, share in _SHARES.items()}
 """Which quantile of the calls a metric is."""
 
-TAILS = ("latency_p90", "latency_p95", "latency_p99")
+STREAMED = {
+    f"{what}_{name}": share
+    for what in ("ttft", "tpot", "itl")
+    for name, share in {"mean": None, **_SHARES}.items()
+}
+"""The same for what is timed within an answer that comes token by token; None for a mean."""
+
+TAILS = tuple(name for name in {**QUANTILES, **STREAMED} if name.endswith(("_p90", "_p95", "_p99")))
 """Quantiles that vary much between processes: bounded by order statistics of the rounds."""
 
 SEQUENTIAL_ALPHA = 0.001

@@ -118,7 +118,7 @@ def paired_margins(rules: Iterable[Rule]) -> dict[str, float]:
     """The strictest margin of time that a gate sets on each metric, as a fraction; the usual one of the floor where none does."""
     found: dict[str, float] = {}
     for rule in rules:
-        meaning = catalogue.find(rule.metric, "")
+        meaning = catalogue.find(rule.metric, "generation")
         if rule.bound in ("not_worse", "keep") and meaning is not None and meaning.slower:
             margin = tolerated(rule, meaning)
             if margin > 0:  # "faster by" is no question of this kind

@@ -38,6 +38,8 @@ class TextAnswer:
         choices: log-likelihood of each choice, nat.
         target: log-likelihood of the reference, nat, and its bytes.
         spread: what was likely at each token of the reference.
+        times: seconds from the request to each piece of its answer, where those were asked for.
+        tokens: of that answer.
         error: why there is no answer; everything else is empty then.
     """
 
@@ -46,6 +48,8 @@ class TextAnswer:
     choices: tuple[float, ...] = ()
     target: tuple[float, int] | None = None
     spread: tuple[Spread, ...] = ()
+    times: tuple[float, ...] = ()
+    tokens: int = 0
     error: str | None = None
 
     def to_text(self) -> str:
@@ -55,6 +59,8 @@ class TextAnswer:
             "choices": self.choices,
             "target": self.target,
             "spread": self.spread,
+            "times": self.times,
+            "tokens": self.tokens,
             "error": self.error,
         }
         return json.dumps({"texts": self.texts, **{name: value for name, value in said.items() if value}})
@@ -77,6 +83,8 @@ def read_answer(line: str, row: int) -> TextAnswer:
             tuple(float(one) for one in said.get("choices") or ()),
             _target(said.get("target")),
             tuple(tuple((int(t), float(v)) for t, v in place) for place in said.get("spread") or ()),
+            tuple(float(one) for one in said.get("times") or ()),
+            int(said.get("tokens") or 0),
             said.get("error") or None,
         )
         if not all(isinstance(text, str) for text in texts) or len(found.cut) != len(texts):

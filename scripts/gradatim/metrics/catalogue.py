@@ -265,6 +265,40 @@ _RUNTIME = _table(
     Metric("energy", "energy of a call", False, "timing", "J", False),
 )
 
+_STREAMED = (
+    ("ttft", "time to first token"),
+    ("tpot", "time of an output token, the first left out"),
+    ("itl", "time between two pieces of an answer"),
+)
+_FIGURES = (
+    ("mean", "mean {}"),
+    ("p50", "median {}"),
+    ("p90", "{} that 90 % stay below"),
+    ("p95", "{} that 95 % stay below"),
+    ("p99", "{} that 99 % stay below"),
+)
+
+_SERVING = _table(
+    *(
+        Metric(f"{name}_{figure}", words.format(what), False, "timing", "s", False)
+        for name, what in _STREAMED
+        for figure, words in _FIGURES
+    ),
+    Metric("output_token_throughput", "output tokens a second", True, "timing", "1/s", False),
+    Metric("goodput", "answers a second within all bounds of `benchmark.streaming.goodput`", True, "timing", "1/s", False),
+)  # fmt: skip
+"""What is timed of a model that answers token by token, besides what is timed of any."""
+
+TIMINGS = (
+    "latency",
+    "throughput",
+    "energy",
+    *(name for name, _ in _STREAMED),
+    "output_token_throughput",
+    "goodput",
+)
+"""What the names of all that is timed begin with."""
+
 TWINS = ("duplicates", "near_duplicates")
 """Rows of the evaluation data that the model was made with, too: counted, so that none may be allowed."""
 
@@ -310,7 +344,8 @@ def known(task: str, own: Iterable[Metric] = ()) -> dict[str, Metric]:
     if task == TRAFFIC:
         return dict(_ON_TRAFFIC)
     measured = {**_BY_TASK.get(task, {}), **_table(*own), **_COMPARISONS.get(task, {})}
-    return {**measured, **_ROBUSTNESS, **_RUNTIME, **_DATA}
+    serving = _SERVING if task == "generation" else {}
+    return {**measured, **_ROBUSTNESS, **_RUNTIME, **serving, **_DATA}
 
 
 def find(name: str, task: str, own: Iterable[Metric] = ()) -> Metric | None:
@@ -322,6 +357,11 @@ def find(name: str, task: str, own: Iterable[Metric] = ()) -> Metric | None:
         description = template.description.replace("10", match[2]).replace(" (any k)", "")
         return replace(template, name=name, description=description)
     return found
+
+
+def is_streamed(name: str) -> bool:
+    """Whether it is timed of answers that come token by token."""
+    return name in _SERVING
 
 
 def quality(task: str) -> tuple[str, ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradatim.errors import CONNECT_SECONDS, EnvironmentLacks, InvalidInput, needs
 from gradatim.models.predictor import RuntimeModel, short
 from gradatim.models.speech import ASKED, RequestFailed, Speaker
+from gradatim.models.streaming import Piece, Streamed, events
 
 if TYPE_CHECKING:
     import requests
@@ -95,20 +97,50 @@ class Endpoint:
 
         def of_this_model(answer: Mapping[str, Any]) -> T:
             found = read(answer)
-            if answer["model"] != self.model:
-                raise InvalidInput(
-                    f"{self.url} was asked for the model `{self.model}`, and `{answer['model']}` answered. Say under "
-                    "`model.endpoint.model` which one is meant, as the server calls it."
-                )
+            self._is_ours(answer)
             return found
 
-        try:
-            found = self._answer("POST", f"{self.url}/{path}", {"model": self.model, **body}, of_this_model)
-        except RequestFailed as failure:
-            self._count(failure)
-            raise
-        self._in_a_row = 0
-        return found
+        with self._counted():
+            return self._answer("POST", f"{self.url}/{path}", {"model": self.model, **body}, of_this_model)
+
+    def stream(self, path: str, body: Mapping[str, Any], read: Read[Piece]) -> Streamed:
+        """Send a request, once, and tell when each piece of its answer came; raises as ``send`` does."""
+
+        def of_this_model(event: Mapping[str, Any]) -> Piece:
+            found = read(event)
+            self._is_ours(event)
+            return found
+
+        with self._counted():
+            try:
+                deadline = time.monotonic() + self._timeout
+                return self._streamed(
+                    f"{self.url}/{path}", {"model": self.model, **body}, deadline, of_this_model
+                )
+            except _Again as reason:
+                raise RequestFailed(str(reason), ours=False) from None
+
+    def _streamed(self, url: str, body: Mapping[str, Any], deadline: float, read: Read[Piece]) -> Streamed:
+        began, times, tokens, ended = time.perf_counter(), list[float](), 0, 0.0
+        with self._sent("POST", url, body, deadline) as response:
+            if response.status_code != 200:
+                raise self._refused(response, _read(response, deadline))
+            for event in events(_pieces(response, deadline)):
+                at = time.perf_counter() - began
+                piece = Piece(last=True) if event is None else _taken(read, event)
+                times += [at] if piece.text else []
+                ended = at if piece.last else ended
+                tokens = piece.tokens or tokens
+        if not ended:
+            raise _Again("half a stream: it ended before its answer did" if times else "no stream of events")
+        return Streamed(tuple(times), tokens, ended)
+
+    def _is_ours(self, answer: Mapping[str, Any]) -> None:
+        if answer["model"] != self.model:
+            raise InvalidInput(
+                f"{self.url} was asked for the model `{self.model}`, and `{answer['model']}` answered. Say under "
+                "`model.endpoint.model` which one is meant, as the server calls it."
+            )
 
     def aside(self, path: str, body: Mapping[str, Any], read: Read[T]) -> T:
         """Ask beside the API what llama.cpp's server knows besides; raises as ``send`` does."""
@@ -152,6 +184,23 @@ class Endpoint:
     def _once(
         self, method: str, url: str, body: Mapping[str, Any] | None, deadline: float
     ) -> Mapping[str, Any]:
+        with self._sent(method, url, body, deadline) as response:
+            data = _read(response, deadline)
+        if response.status_code != 200:
+            raise self._refused(response, data)
+        try:
+            found = json.loads(data)
+            if not isinstance(found, dict):
+                raise ValueError("no object")
+        except (ValueError, RecursionError):
+            raise _Again(f"what is no JSON object: {data[:60]!r}") from None
+        return found
+
+    @contextlib.contextmanager
+    def _sent(
+        self, method: str, url: str, body: Mapping[str, Any] | None, deadline: float
+    ) -> Iterator[requests.Response]:
+        """A request that is under way; what goes wrong with it is a reason to send it again."""
         import requests
 
         left = max(deadline - time.monotonic(), 0.001)
@@ -164,20 +213,13 @@ class Endpoint:
                 allow_redirects=False,
                 timeout=(min(CONNECT_SECONDS, left), left),
             ) as response:
-                data = _read(response, deadline)
+                yield response
         except requests.RequestException as error:
             raise _Again(f"no answer: {_told(error)}") from None
         except OSError as error:
             raise _Again(f"half an answer: {short(error).rstrip('.')}") from None
-        if response.status_code != 200:
-            raise self._refused(response, data)
-        try:
-            found = json.loads(data)
-            if not isinstance(found, dict):
-                raise ValueError("no object")
-        except (ValueError, RecursionError):
-            raise _Again(f"what is no JSON object: {data[:60]!r}") from None
-        return found
+        except ValueError as error:
+            raise _Again(str(error)) from None
 
     def _refused(self, response: requests.Response, data: bytes) -> Exception:
         """What another status than 200 means for us."""
@@ -193,6 +235,16 @@ class Endpoint:
                 "set that."
             )
         return EnvironmentLacks(f"{self.url} cannot be asked: {said}. Correct `model.endpoint.url`.")
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Whether a request failed, and with it too many in a row."""
+        try:
+            yield
+        except RequestFailed as failure:
+            self._count(failure)
+            raise
+        self._in_a_row = 0
 
     def _count(self, failure: RequestFailed) -> None:
         """Give up where it is not the requests' fault.
@@ -237,6 +289,11 @@ class _Key:
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:
+    """The whole body; raises as ``_pieces`` does."""
+    return b"".join(_pieces(response, deadline))
+
+
+def _pieces(response: requests.Response, deadline: float) -> Iterator[bytes]:
     """The body as it comes, within the time that is left.
 
     Raises:
@@ -244,17 +301,17 @@ def _read(response: requests.Response, deadline: float) -> bytes:
     """
     from urllib3.exceptions import HTTPError
 
-    data = bytearray()
+    size = 0
     try:
         while piece := response.raw.read1(1 << 16, decode_content=True):
-            data += piece
+            yield piece
+            size += len(piece)
             if time.monotonic() > deadline:
                 raise OSError("the rest did not come in time")
-            if len(data) > _MOST:
+            if size > _MOST:
                 raise OSError(f"more than {_MOST >> 20} MiB")
     except HTTPError as error:
         raise OSError(type(error).__name__) from None
-    return bytes(data)
 
 
 def _told(error: Exception) -> str:

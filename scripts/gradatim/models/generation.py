@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class _Asker:
         self._most = getattr(module.config, "max_position_embeddings", None)
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        began = time.perf_counter()
         requests = [json.loads(str(line)) for line in inputs[REQUEST].reshape(-1)]
         prompts = [self._rendered(request) for request in requests]
         answers: list[dict[str, Any]] = [{} for _ in requests]
@@ -68,6 +70,8 @@ class _Asker:
                 for answer, made in zip(answers, self._texts(requests, prompts), strict=True):
                     answer.update(made)
             for answer, request, prompt in zip(answers, requests, prompts, strict=True):
+                if "times" in request["wants"]:
+                    answer.update(self._timed(request, prompt, began))
                 if "choices" in request["wants"]:
                     answer["choices"] = tuple(
                         self._likelihood(prompt, text) for text in request.get("choices", ())
@@ -106,8 +110,17 @@ class _Asker:
             found += self._generated([request], [prompt])
         return found
 
+    def _timed(self, request: Mapping[str, Any], prompt: tuple[str, bool], began: float) -> dict[str, Any]:
+        """When each token of an answer of just so many tokens was made."""
+        made = self._generated([request], [prompt], clock=(clock := _Clock()))
+        times = tuple(at - began for at in clock.times[1:])  # the first is of the prompt
+        return {"times": times, "tokens": len(times)} if "error" not in made[0] else made[0]
+
     def _generated(
-        self, requests: Sequence[Mapping[str, Any]], prompts: Sequence[tuple[str, bool]]
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        prompts: Sequence[tuple[str, bool]],
+        clock: _Clock | None = None,
     ) -> list[dict[str, Any]]:
         said, samples = requests[0], requests[0]["samples"]
         batch = self._encoded([text for text, _ in prompts], special=prompts[0][1])
@@ -120,6 +133,7 @@ class _Asker:
         ends = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
         config = self._transformers.GenerationConfig(
             max_new_tokens=most,
+            min_new_tokens=most if clock else None,
             do_sample=bool(said["temperature"]),
             num_return_sequences=samples,
             pad_token_id=self._tokenizer.pad_token_id,
@@ -132,6 +146,7 @@ class _Asker:
             **batch,
             generation_config=config,
             stopping_criteria=self._transformers.StoppingCriteriaList(ended),
+            streamer=clock,
         )[:, length:].tolist()
         last = set(ends if isinstance(ends, list) else [ends])
         made = [self._ended(row, last, stops) for row in rows]
@@ -202,3 +217,15 @@ class _Asker:
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+class _Clock:
+    """What transformers tells of each step, a "streamer": kept is when."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, tokens: Any) -> None:
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None: ...

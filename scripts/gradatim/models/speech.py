@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.metrics.answers import ANSWER, LIKELY, REQUEST, Spread, TextAnswer
+from gradatim.models.streaming import Piece, Streamed
 from gradatim.signature import Signature, TensorSpec
 
 ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), (TensorSpec(ANSWER, "str", ("batch",)),))
@@ -45,6 +47,9 @@ class Api(Protocol):
     def name(self) -> str: ...
     def send(self, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T: ...
     def aside(self, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T: ...
+    def stream(
+        self, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Piece]
+    ) -> Streamed: ...
 
 
 class Speaker:
@@ -57,6 +62,7 @@ class Speaker:
 
     def __init__(self, api: Api, parallel: int = 1, always: Mapping[str, Any] | None = None) -> None:
         self._api, self._parallel, self._always = api, parallel, dict(always or {})
+        self._beside: Mapping[str, Any] = _BESIDE_OPENAI
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         requests = [json.loads(str(line)) for line in inputs[REQUEST].reshape(-1)]
@@ -72,6 +78,9 @@ class Speaker:
     def _answer(self, request: Mapping[str, Any]) -> TextAnswer:
         wants, said = request["wants"], dict[str, Any]()
         try:
+            if "times" in wants:
+                came = self._streamed(request)
+                said["times"], said["tokens"] = came.times, came.tokens
             if "text" in wants:
                 drawn = [self._text(request, sample) for sample in range(request["samples"])]
                 said["texts"], said["cut"] = tuple(t for t, _ in drawn), tuple(c for _, c in drawn)
@@ -90,6 +99,20 @@ class Speaker:
 
     def _text(self, request: Mapping[str, Any], sample: int) -> tuple[str, bool]:
         """One answer, and whether it was cut off."""
+        path, body = self._asked(request, sample)
+        chat = "messages" in request
+
+        def read(answer: Mapping[str, Any]) -> tuple[Any, str]:
+            choice = answer["choices"][0]
+            return choice["message"]["content"] if chat else choice["text"], choice["finish_reason"]
+
+        text, reason = self._api.send(path, body, read)
+        if not isinstance(text, str) or reason not in (*_ENDED, "length"):
+            raise RequestFailed(f"no text, for the answer ended by `{reason}`", ours=True)
+        return text, reason == "length"
+
+    def _asked(self, request: Mapping[str, Any], sample: int = 0) -> tuple[str, dict[str, Any]]:
+        """Where a text is asked for, and how."""
         told = hashlib.sha256(f"{sample} {json.dumps(request, sort_keys=True)}".encode()).digest()
         chat = "messages" in request
         body = {
@@ -101,15 +124,23 @@ class Speaker:
             **{key: request[key] for key in ("top_p", "top_k") if request.get(key) is not None},
             **({"stop": list(request["stop"])} if request.get("stop") else {}),
         }
+        return "chat/completions" if chat else "completions", body
 
-        def read(answer: Mapping[str, Any]) -> tuple[Any, str]:
-            choice = answer["choices"][0]
-            return choice["message"]["content"] if chat else choice["text"], choice["finish_reason"]
-
-        text, reason = self._api.send("chat/completions" if chat else "completions", body, read)
-        if not isinstance(text, str) or reason not in (*_ENDED, "length"):
-            raise RequestFailed(f"no text, for the answer ended by `{reason}`", ours=True)
-        return text, reason == "length"
+    def _streamed(self, request: Mapping[str, Any]) -> Streamed:
+        """When each piece of an answer came. One that is refused for what OpenAI's API does not have is asked without that."""
+        path, body = self._asked(request)
+        try:
+            found = self._api.stream(path, {**body, "stream": True, **self._beside}, _piece)
+        except RequestFailed as failure:
+            if not (failure.ours and self._beside):
+                raise
+            try:
+                found = self._api.stream(path, {**body, "stream": True}, _piece)
+            except RequestFailed:
+                raise failure from None
+            self._beside = {}
+        told = len(found.times) <= found.tokens <= request["max_new_tokens"]
+        return found if told else replace(found, tokens=len(found.times))
 
     @cached_property
     def _knows_tokens(self) -> bool:
@@ -191,6 +222,21 @@ class Speaker:
             return float(np.sum(np.array(found, np.float64)))
         except (KeyError, IndexError, TypeError, ValueError):
             raise _tells_no_likelihood(self._api.name) from None
+
+
+_BESIDE_OPENAI = {"ignore_eos": True, "stream_options": {"include_usage": True}}
+"""Answers of one length, and how many tokens that was: vLLM, llama.cpp, SGLang and TGI know one or both."""
+
+
+def _piece(event: Mapping[str, Any]) -> Piece:
+    told = (event.get("usage") or {}).get("completion_tokens")
+    tokens = told if isinstance(told, int) else 0
+    if not event["choices"]:
+        return Piece(tokens=tokens)
+    choice = event["choices"][0]
+    said = choice["delta"] if "delta" in choice else {"content": choice["text"]}
+    text = any(said.get(kind) for kind in ("content", "reasoning_content", "reasoning"))
+    return Piece(text=text, last=bool(choice.get("finish_reason")), tokens=tokens)
 
 
 def _tells_no_likelihood(name: str) -> InvalidInput:

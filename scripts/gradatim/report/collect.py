@@ -45,7 +45,8 @@ from gradatim.signature import Inspection, Signature
 if TYPE_CHECKING:
     from gradatim.timing.result import PairedResult
 
-_QUANTILES = ("p50", "p90", "p95", "p99")
+_QUANTILES = {"TTFT p50": "ttft_p50", "TTFT p95": "ttft_p95", "TPOT mean": "tpot_mean", "ITL p95": "itl_p95"}
+_QUANTILES |= {name: f"latency_{name}" for name in ("p50", "p90", "p95", "p99")}
 _ECDF_POINTS = 100
 _VERSIONS = 24
 """So many releases are drawn, the newest ones."""
@@ -248,7 +249,7 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
     contestants = tuple(
         TimedModel(
             one.name,
-            {q: level.value for q in _QUANTILES if (level := one.level(f"latency_{q}"))},
+            {q: level.value for q, metric in _QUANTILES.items() if (level := one.level(metric))},
             _ecdf(one.samples),
             one.calls,
         )
@@ -257,7 +258,7 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
     setting = None
     if shown:
         machine = timings.machine.cpu or timings.machine.kind
-        setting = f"{machine}, {shown[0].threads} thread, batch of {shown[0].items}"
+        setting = f"{machine}, {shown[0].threads} thread, {shown[0].work}"
     pair = timings.comparison(chosen or "")
     if pair is None or pair.baseline != BASELINE or pair.ratio is None:
         return Latency(contestants, setting=setting)

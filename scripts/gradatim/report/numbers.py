@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gradatim.measurement import multiple
-from gradatim.metrics.catalogue import TASKS, find
+from gradatim.metrics.catalogue import TASKS, TIMINGS, find
 
 NONE = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -19,9 +19,6 @@ NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
-
-_RELATIVE = ("latency", "throughput", "energy")
-"""Metrics whose difference from the baseline is a share of it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def is_percent(metric: str) -> bool:
 
 def is_relative(metric: str) -> bool:
     """Whether a difference from the baseline is told as a share of it: a latency 3 % higher."""
-    return metric.startswith(_RELATIVE)
+    return metric.startswith(TIMINGS)
 
 
 def number_format(

@@ -15,13 +15,21 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.files import digest_of, write_json
 from gradatim.gates.rule import paired_margins
 from gradatim.gates.verdict import Verdict
+from gradatim.metrics import catalogue
+from gradatim.metrics.answers import REQUEST
 from gradatim.timing.machine import has_gpu, this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
 
+    from gradatim.timing.contestant import Contestant
     from gradatim.timing.paired import Question
     from gradatim.timing.result import PairedResult
+    from gradatim.timing.streams import Streaming
+
+_PATIENCE = 300.0
+_PROMPTS = 256
+_OWN = "a model of your own does not tell its answers token by token"
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
@@ -31,7 +39,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "baseline": baseline.digest if baseline else digest_of(None),
         "evaluation": candidate.digests.data("evaluation"),
         "contract": candidate.digests.part("model", "benchmark"),
-        "margins": digest_of(_margins(candidate)),
+        "margins": digest_of(paired_margins(candidate.contract.rules_for(candidate.stage))),
         "code": candidate.digests.code(),
         "machine": digest_of(candidate.waits) if _waits(candidate) else this_machine().kind,
     }
@@ -46,14 +54,16 @@ def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
     from gradatim.timing.decision import LOOKS
     from gradatim.timing.paired import compare
-    from gradatim.timing.result import unmeasured
+    from gradatim.timing.result import unmeasured, unstreamed
 
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.data_set("evaluation") is None:
         return Outcome("no evaluation data in the contract to time with", subjects)
     if _waits(candidate):
         candidate.workspace.benchmark.unlink(missing_ok=True)
-        nothing = tuple(one for name in subjects for one in unmeasured(name, str(candidate.waits)))
+        waits = str(candidate.waits)
+        nothing = tuple(one for name in subjects for one in unmeasured(name, waits))
+        nothing += tuple(one for name in subjects for one in unstreamed(name, waits) if _speaks(candidate))
         return Outcome("waits for a GPU, which no pull request gets", subjects, measurements=nothing)
     settings = candidate.contract.parts.benchmark
     variants = {variant.name: variant.path for variant in candidate.forms.all}
@@ -63,7 +73,9 @@ def run(candidate: Candidate) -> Outcome:
         name: candidate.model_of(name).contestant(name, path, settings.threads)
         for name, path in paths.items()
     }
-    batch, readers, round_seconds = _inputs(candidate, paths, settings.batch)
+    streaming = streaming_of(candidate, contestants.values())
+    batch, readers, round_seconds = _inputs(candidate, paths, settings.batch, streaming)
+    margins = _margins(candidate, streaming)
     rounds = settings.rounds if baseline is not None else min(LOOKS[0], settings.rounds)
     with candidate.progress.task("benchmark", settings.rounds) as advance:
         more = ", six times that at most" if rounds == LOOKS[-1] else ""
@@ -77,18 +89,41 @@ def run(candidate: Candidate) -> Outcome:
         found = compare(
             list(contestants.values()),
             batch,
-            questions=_questions(variants, _margins(candidate), released=released),
+            questions=_questions(variants, margins, released=released),
             rounds=rounds,
             progress=tell,
+            timeout=max(_PATIENCE, *(2 * c.endpoint.get("timeout", 0) for c in contestants.values())),
+            streaming=streaming,
         )
     path = candidate.workspace.benchmark
     write_json(path, found.to_json())
     summary = _summary(found, BASELINE if released else ORIGINAL) + _tokenizer_in(readers, released)
-    return Outcome(summary, subjects, Verdict.PASS, tuple(found.measurements()), outputs=(path,))
+    measured = [*found.measurements()]
+    if streaming is None and _speaks(candidate):
+        measured += [one for name in subjects for one in unstreamed(name, _OWN)]
+    return Outcome(summary, subjects, Verdict.PASS, tuple(measured), outputs=(path,))
+
+
+def _speaks(candidate: Candidate) -> bool:
+    """Whether the model is asked for text."""
+    signature = candidate.model.signature
+    return signature is not None and signature.input(REQUEST) is not None
+
+
+def streaming_of(candidate: Candidate, contestants: Iterable[Contestant]) -> Streaming | None:
+    """What is asked of models that tell their answers token by token; None where one of them does not."""
+    from gradatim.timing.streams import Streaming
+
+    if not _speaks(candidate) or any(one.factory or one.command for one in contestants):
+        return None
+    said = candidate.contract.parts.benchmark.streaming
+    rows = candidate.rows.dataset("evaluation", candidate.model.signature).head(_PROMPTS).inputs[REQUEST]
+    bounds = said.goodput.model_dump(exclude_none=True) if said.goodput else {}
+    return Streaming(tuple(map(str, rows)), said.tokens, said.prompts, bounds)
 
 
 def _inputs(
-    candidate: Candidate, paths: Mapping[str, Path], rows: int
+    candidate: Candidate, paths: Mapping[str, Path], rows: int, streaming: Streaming | None
 ) -> tuple[dict[str, NDArray[Any]], frozenset[str], float]:
     """The first rows, as candidate and baseline take them: either may know an input that the other does not.
 
@@ -109,7 +144,8 @@ def _inputs(
                 opening = time.monotonic() - began
                 own = candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
                 found |= own
-                longest = max(longest, opening + round_seconds(partial(predictor, own)))
+                takes = streaming.seconds(predictor) if streaming else round_seconds(partial(predictor, own))
+                longest = max(longest, opening + takes)
                 if predictor.signature.text is not None:
                     readers[name] = predictor.signature.text.name
     return found, frozenset(name for name, text in readers.items() if text in found), longest
@@ -133,9 +169,10 @@ def _questions(variants: Iterable[str], margins: Mapping[str, float], *, release
     return [Question(name, BASELINE, margin, metric=m) for name in variants for m, margin in margins.items()]
 
 
-def _margins(candidate: Candidate) -> dict[str, float]:
-    """The margin of each metric that a question is about."""
-    return paired_margins(candidate.contract.rules_for(candidate.stage))
+def _margins(candidate: Candidate, streaming: Streaming | None = None) -> dict[str, float]:
+    """The margin of each metric that a question is about, as far as it can be timed."""
+    rules = candidate.contract.rules_for(candidate.stage)
+    return paired_margins(rule for rule in rules if streaming or not catalogue.is_streamed(rule.metric))
 
 
 def _summary(result: PairedResult, against: str) -> str:

@@ -344,6 +344,7 @@ def _timings(
         **mine.by_round,
         "throughput": tuple(mine.items / mean for mean in mine.by_round["latency_mean"]),
     }
+    rounds = {metric: values for metric, values in rounds.items() if values or not mine.failed}
     if pair is None or pair.baseline != BASELINE:
         return {}, rounds
     timings = {

@@ -23,6 +23,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
+from gradatim.gates.latency import STREAMED
 from gradatim.gates.rule import FLOOR
 from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
@@ -40,8 +41,18 @@ from gradatim.timing.decision import (
 from gradatim.timing.energy import Counter, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
-from gradatim.timing.result import TIMED, Answer, Discarded, PairedComparison, PairedResult
+from gradatim.timing.result import (
+    GOODPUT,
+    NO_GOODPUT,
+    OUTPUT_TOKENS,
+    TIMED,
+    Answer,
+    Discarded,
+    PairedComparison,
+    PairedResult,
+)
 from gradatim.timing.rounds import Log, Turn, differences, slowdowns
+from gradatim.timing.streams import Streaming
 
 _MOST_DISCARDED = 6
 
@@ -74,6 +85,7 @@ def compare(
     seed: int = 0,
     progress: Progress | None = None,
     timeout: float = 300,
+    streaming: Streaming | None = None,
 ) -> PairedResult:
     """Time the contestants against one another until every question is answered.
 
@@ -90,18 +102,19 @@ def compare(
         rounds: the most rounds to take; what is open then stays undecided.
         seed: seed of the orders.
         timeout: seconds to wait for any answer of a contestant.
+        streaming: what they are asked where answers come token by token; then no blocks of calls are made.
 
     Raises:
         InvalidInput: a model or the batch is broken, a model's process died or hung; names the contestant.
         EnvironmentLacks: a contestant needs a package or a device that is missing.
         UsageError: no contestant, two of one name, a question about one that is not there, one round.
     """
-    asked = _check(contestants, questions)
+    asked = _check(contestants, questions, streaming)
     steps = looks_until(min(rounds, LOOKS[-1]) if asked else min(rounds, LOOKS[0]))
     for question in asked:
         look([0.0, 0.0], question.margin, question.alarm)  # refuses bounds that cannot be
     started, machine, order = time.monotonic(), this_machine(), random.Random(seed)  # noqa: S311
-    logs = {contestant.name: Log(contestant) for contestant in contestants}
+    logs = {c.name: Log(c, streaming.bounds if streaming else None) for c in contestants}
     answers = {question: _Answer() for question in asked}
     counter: Counter = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), Rapl())
     facts: list[GpuFacts] = []
@@ -113,7 +126,7 @@ def compare(
         crew = stack.enter_context(Crew(batch, scratch, timeout))
         done = 0
         while done < steps[-1]:
-            found = _round(_playing(contestants, answers, done), crew, plan, order, counter)
+            found = _round(_playing(contestants, answers, done), crew, streaming or plan, order, counter)
             if found.facts:
                 facts.append(found.facts)
                 if found.facts.throttles:
@@ -126,9 +139,7 @@ def compare(
                 crew.renew()
             for name, one in found.turns.items():
                 logs[name].turns.append(one)
-            for question, answer in answers.items():
-                if answer.open:
-                    answer.add(question, logs, steps[-1], look_now=done in steps)
+            _ask(answers, logs, steps[-1], look_now=done in steps)
             if progress:
                 progress(done, steps[-1], _so_far(answers))
             if asked and not any(answer.open for answer in answers.values()):
@@ -181,7 +192,7 @@ class _Round:
 def _round(
     playing: Sequence[Contestant],
     crew: Crew,
-    plan: BlockPlan | None,
+    plan: Streaming | BlockPlan | None,
     order: random.Random,
     counter: Counter,
 ) -> _Round:
@@ -195,20 +206,30 @@ def _round(
             opened = worker.opened()
             own.add(opened.pid)
             turns[name] = Turn(opened.items, opened.clock, opened.seconds)
-        typical = {name: worker.ask("warm", seconds=0.1)["seconds"] for name, worker in workers.items()}
-        # The first round sets the plan for all: rounds with other minima would not be comparable.
-        plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
-        for _ in range(plan.blocks):
-            for name in order.sample(list(workers), len(workers)):
-                seconds = workers[name].ask("block", **asdict(plan))["seconds"]
-                turns[name].minima.append(min(seconds))
-                turns[name].seconds += seconds
+        if isinstance(plan, Streaming):
+            plan.play(workers, turns, order)
+            plan = plan.plan
+        else:
+            typical = {name: worker.ask("warm", seconds=0.1)["seconds"] for name, worker in workers.items()}
+            # The first round sets the plan for all: rounds with other minima would not be comparable.
+            plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
+            _blocks(workers, turns, plan, order)
         for name, worker in workers.items():
             turns[name].energy = per_call(counter, partial(_repeat, worker, counter.window))
         facts = counter.facts(frozenset(own)) if isinstance(counter, Nvml) else None
         for name, worker in workers.items():
             turns[name].memory = worker.stop()["memory"]
     return _Round(turns, plan, facts)
+
+
+def _blocks(
+    workers: Mapping[str, Worker], turns: Mapping[str, Turn], plan: BlockPlan, order: random.Random
+) -> None:
+    for _ in range(plan.blocks):
+        for name in order.sample(list(workers), len(workers)):
+            seconds = workers[name].ask("block", **asdict(plan))["seconds"]
+            turns[name].minima.append(min(seconds))
+            turns[name].seconds += seconds
 
 
 def _repeat(worker: Worker, seconds: float) -> int:
@@ -230,7 +251,9 @@ class _Answer:
 
     def add(self, question: Question, logs: Mapping[str, Log], most: int, *, look_now: bool) -> None:
         self.slowdowns = slowdowns(question.metric, logs[question.candidate], logs[question.baseline])
-        if look_now and len(self.slowdowns) >= 2:
+        if look_now and question.metric == GOODPUT and not self.slowdowns:
+            self.given_up = NO_GOODPUT
+        elif look_now and len(self.slowdowns) >= 2:
             self.looks.append(look(self.slowdowns, question.margin, question.alarm))
             told = resolvable(self.slowdowns, question.margin, most, question.alarm) if self.open else None
             if told is not None:
@@ -248,6 +271,20 @@ class _Answer:
         return Answer(question.metric, question.margin, alarm, tuple(self.looks), detectable)
 
 
+def _ask(answers: Mapping[Question, _Answer], logs: Mapping[str, Log], most: int, *, look_now: bool) -> None:
+    """Hold the rounds so far against every question that is open."""
+    for question, answer in answers.items():
+        answer.given_up = answer.given_up or _failed(question, logs)
+        if answer.open:
+            answer.add(question, logs, most, look_now=look_now)
+
+
+def _failed(question: Question, logs: Mapping[str, Log]) -> str | None:
+    """Whose requests failed, and why, where that leaves a question without an answer."""
+    pair = (question.baseline, question.candidate)
+    return next((f"{name}: {reason}" for name in pair if (reason := logs[name].failed)), None)
+
+
 def _comparisons(
     answers: Mapping[Question, _Answer], logs: Mapping[str, Log], reason: str | None
 ) -> tuple[PairedComparison, ...]:
@@ -257,7 +294,7 @@ def _comparisons(
         mine = {q: a for q, a in answers.items() if (q.candidate, q.baseline) == (candidate, baseline)}
         known = dict(differences(logs[candidate], logs[baseline]))
         for question, answer in mine.items():
-            known[question.metric] = known[question.metric][: len(answer.slowdowns)]
+            known[question.metric] = known.get(question.metric, ())[: len(answer.slowdowns)]
         given = tuple(answer.given(question) for question, answer in mine.items())
         still = any(answer.open for answer in mine.values())
         given_up = next((answer.given_up for answer in mine.values() if answer.given_up), None)
@@ -265,7 +302,10 @@ def _comparisons(
     return tuple(found)
 
 
-def _check(contestants: Sequence[Contestant], questions: Sequence[Question] | None) -> list[Question]:
+def _check(
+    contestants: Sequence[Contestant], questions: Sequence[Question] | None, streaming: Streaming | None
+) -> list[Question]:
+    known = (*TIMED, "throughput", *((*STREAMED, OUTPUT_TOKENS, GOODPUT) if streaming else ()))
     names = [contestant.name for contestant in contestants]
     if not names:
         raise UsageError("There is no model to time.")
@@ -279,9 +319,9 @@ def _check(contestants: Sequence[Contestant], questions: Sequence[Question] | No
                 raise UsageError(
                     f"A comparison names the model {name}, which is not timed. Known: {', '.join(names)}."
                 )
-        if question.metric not in (*TIMED, "throughput"):
+        if question.metric not in known:
             raise UsageError(
-                f"A comparison asks about {question.metric}, which is not timed. Known: {', '.join(TIMED)}, throughput."
+                f"A comparison asks about {question.metric}, which is not timed. Known: {', '.join(known)}."
             )
         if question.candidate == question.baseline:
             raise UsageError(f"The model {question.candidate} cannot be compared with itself under one name.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode
-from gradatim.gates.latency import level_bounds
+from gradatim.gates.latency import STREAMED, level_bounds
 from gradatim.gates.rule import FLOOR
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
@@ -20,6 +20,11 @@ from gradatim.timing.nvml import GpuFacts
 
 TIMED = ("latency_floor", "latency_mean", "latency_p50", "latency_p90", "latency_p95", "latency_p99")
 """The statistics of a call, each gated as what it is called."""
+
+OUTPUT_TOKENS, GOODPUT = "output_token_throughput", "goodput"
+"""Rates of answers that come token by token, a second."""
+
+NO_GOODPUT = "in some round no answer kept to the bounds of `benchmark.streaming.goodput`"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class ContestantTiming:
         opening: seconds to open the model, median over rounds.
         samples: seconds of timed calls, evenly thinned to at most 2000, in the order taken.
         energy_reason: why nothing counted its energy, None where something did.
+        failed: how many of its answers failed, and why; then no time of it is told.
+        tokens: of an answer, on average, where answers come token by token.
 
     Raises:
         InvalidInput: a statistic is missing, or a value is no time.
@@ -62,6 +69,8 @@ class ContestantTiming:
     opening: float
     samples: tuple[float, ...]
     energy_reason: str | None
+    failed: str | None = None
+    tokens: float | None = None
 
     def __post_init__(self) -> None:
         for metric in TIMED:
@@ -70,6 +79,16 @@ class ContestantTiming:
         for metric, values in self.by_round.items():
             if not all(value > 0 for value in values):
                 raise InvalidInput(f"a round's {metric} of {self.name} is {min(values)}, which cannot be")
+
+    @property
+    def work(self) -> str:
+        """What a call was, in words."""
+        if self.tokens is None:
+            return f"batch of {self.items}"
+        rate = self.level(OUTPUT_TOKENS)
+        return f"answers of {self.tokens:.4g} tokens" + (
+            f", {rate.value:.4g} tokens a second" if rate else ""
+        )
 
     @property
     def rounds(self) -> int:
@@ -258,6 +277,7 @@ def _ratios(pair: PairedComparison) -> Iterator[Measurement]:
 
 
 _UNITS = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", "energy": "J"}
+_STREAMED_UNITS = {**dict.fromkeys(STREAMED, "s"), OUTPUT_TOKENS: "1/s", GOODPUT: "1/s"}
 
 
 def unmeasured(name: str, reason: str) -> tuple[Measurement, ...]:
@@ -266,16 +286,26 @@ def unmeasured(name: str, reason: str) -> tuple[Measurement, ...]:
     return tuple(Measurement(metric, name, None, unit, reason=reason) for metric, unit in units.items())
 
 
+def unstreamed(name: str, reason: str) -> tuple[Measurement, ...]:
+    """All that is measured of answers that come token by token, where none did."""
+    return tuple(
+        Measurement(metric, name, None, unit, reason=reason) for metric, unit in _STREAMED_UNITS.items()
+    )
+
+
 def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
     """Every statistic of a call, ``throughput``, ``memory``, ``energy``."""
-    for metric, unit in _UNITS.items():
+    for metric, unit in {**_UNITS, **_STREAMED_UNITS}.items():
+        if metric in _STREAMED_UNITS and metric not in one.by_round:
+            continue
         rounds = len(one.by_round.get("latency_mean" if metric == "throughput" else metric, ()))
         level = one.level(metric)
         if level is not None:
             yield Measurement(metric, one.name, level.value, unit, rounds, level.low, level.high)
         else:
-            few = f"{one.calls} calls in {one.rounds} rounds are too few for it"
+            why = one.failed or f"{one.calls} calls in {one.rounds} rounds are too few for it"
+            why = NO_GOODPUT if metric == GOODPUT and not one.failed else why
             yield Measurement(
-                metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else few
+                metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else why
             )
     yield Measurement("memory", one.name, float(one.memory), "B", one.rounds)

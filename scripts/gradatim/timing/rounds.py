@@ -6,15 +6,18 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from gradatim.gates.latency import QUANTILES, TAILS
+from gradatim.gates.latency import QUANTILES, STREAMED, TAILS
+from gradatim.models.streaming import Streamed
 from gradatim.timing.blocks import lower_quartile
 from gradatim.timing.contestant import Contestant
 from gradatim.timing.energy import Energy
-from gradatim.timing.result import TIMED, ContestantTiming
+from gradatim.timing.result import GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming
 
+_QUANTILES = {name: share for name, share in {**QUANTILES, **STREAMED}.items() if share is not None}
 _KEPT_SAMPLES = 2000
 
 
@@ -36,14 +39,44 @@ class Turn:
     seconds: list[float] = field(default_factory=list)
     memory: int = 0
     energy: Energy = field(default_factory=lambda: Energy(None))
+    streams: list[Streamed] = field(default_factory=list)
+
+    def answered(self, one: Streamed) -> None:
+        """Keep an answer that came token by token, or failed."""
+        self.streams.append(one)
+        if not one.failed:
+            self.minima.append(one.seconds)
+            self.seconds.append(one.seconds)
 
 
 class Log:
-    """What one contestant did in all its rounds."""
+    """What one contestant did in all its rounds.
 
-    def __init__(self, contestant: Contestant) -> None:
+    Args:
+        bounds: seconds that ``ttft``, ``tpot`` and ``latency`` of an answer must keep to for ``goodput``; empty without it.
+    """
+
+    def __init__(self, contestant: Contestant, bounds: Mapping[str, float] | None = None) -> None:
         self.contestant = contestant
         self.turns: list[Turn] = []
+        self._bounds = dict(bounds or {})
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What its rounds tell: the statistics of a call, and of answers that come token by token those of their parts."""
+        if not any(turn.streams for turn in self.turns):
+            return TIMED
+        return (*TIMED, *STREAMED, OUTPUT_TOKENS, *((GOODPUT,) if self._bounds else ()))
+
+    @property
+    def failed(self) -> str | None:
+        """How many of its answers failed, and why the last one did; None where none did.
+
+        Then nothing of it is told: a time of those that did not fail is not the time of a request.
+        """
+        streams = [one for turn in self.turns for one in turn.streams]
+        reasons = [one.failed for one in streams if one.failed]
+        return f"{len(reasons)} of {len(streams)} requests failed: {reasons[-1]}" if reasons else None
 
     def by_round(self, metric: str) -> list[float]:
         """The metric's value in each round: seconds.
@@ -51,10 +84,24 @@ class Log:
         A tail needs calls beyond it: where a round makes too few, so many rounds as make enough count as one, and what
         is left over at the end for none.
         """
-        calls = len(self.turns[0].seconds) if self.turns else 1
-        size = math.ceil(1 / ((1 - QUANTILES[metric]) * calls) - 1e-9) if metric in TAILS else 1
+        if self.failed:
+            return []
+        if metric in (OUTPUT_TOKENS, GOODPUT):
+            rates = [self._rate(metric, turn) for turn in self.turns]
+            return rates if all(rates) else []
+        calls = len(_values(metric, self.turns[0])) if self.turns else 1
+        size = math.ceil(1 / ((1 - _QUANTILES[metric]) * calls) - 1e-9) if metric in TAILS else 1
         whole = range(0, len(self.turns) - size + 1, size)
         return [_figure(metric, self.turns[start : start + size]) for start in whole]
+
+    def _rate(self, metric: str, turn: Turn) -> float:
+        """Tokens, or answers that keep to all bounds, a second of the time that was waited for answers."""
+        if metric == OUTPUT_TOKENS:
+            return sum(one.tokens for one in turn.streams) / sum(turn.seconds)
+        good = [
+            all(within(what, one)[0] <= most for what, most in self._bounds.items()) for one in turn.streams
+        ]
+        return sum(good) / sum(turn.seconds)
 
     def timing(self) -> ContestantTiming:
         """All that is told of it.
@@ -73,30 +120,37 @@ class Log:
             calls=len(calls),
             items=turns[0].items,
             by_round={
-                **{metric: tuple(self.by_round(metric)) for metric in TIMED},
+                **{metric: tuple(self.by_round(metric)) for metric in self.metrics},
                 **({"energy": joules} if joules else {}),
             },
             memory=max(turn.memory for turn in turns),
             opening=statistics.median(turn.opening for turn in turns),
             samples=tuple(round(calls[place], 9) for place in kept),
             energy_reason=None if joules else turns[-1].energy.reason,
+            failed=self.failed,
+            tokens=statistics.fmean(tokens)
+            if (tokens := [one.tokens for t in turns for one in t.streams])
+            else None,
         )
 
 
 def slowdowns(metric: str, candidate: Log, baseline: Log) -> list[float]:
-    """ln(candidate / baseline) of a latency in each round that both took part in; positive is slower.
+    """ln(candidate / baseline) of a latency in each round that both took part in, of a rate the reverse; positive is slower.
 
     ``throughput`` is that of the mean, for it is items over it.
     """
     metric = "latency_mean" if metric == "throughput" else metric
     pairs = zip(candidate.by_round(metric), baseline.by_round(metric), strict=False)
-    return [math.log(mine / theirs) for mine, theirs in pairs]
+    sign = -1 if metric in (OUTPUT_TOKENS, GOODPUT) else 1
+    return [sign * math.log(mine / theirs) for mine, theirs in pairs]
 
 
 def differences(candidate: Log, baseline: Log) -> Mapping[str, tuple[float, ...]]:
-    """ln(candidate / baseline) of every metric, round by round; for ``throughput`` positive is more."""
-    found = {metric: tuple(slowdowns(metric, candidate, baseline)) for metric in TIMED}
-    found["throughput"] = tuple(-value for value in found["latency_mean"])
+    """ln(candidate / baseline) of every metric, round by round; for ``throughput`` and its like positive is more."""
+    found = {metric: tuple(slowdowns(metric, candidate, baseline)) for metric in candidate.metrics}
+    found["throughput"] = found["latency_mean"]
+    for metric in {"throughput", OUTPUT_TOKENS, GOODPUT} & found.keys():
+        found[metric] = tuple(-value for value in found[metric])
     both = zip(candidate.turns, baseline.turns, strict=False)
     joules = [(mine.energy.joules, theirs.energy.joules) for mine, theirs in both]
     found["energy"] = tuple(math.log(mine / theirs) for mine, theirs in joules if mine and theirs)
@@ -106,7 +160,24 @@ def differences(candidate: Log, baseline: Log) -> Mapping[str, tuple[float, ...]
 def _figure(metric: str, turns: Sequence[Turn]) -> float:
     if metric == "latency_floor":
         return statistics.median(lower_quartile(turn.minima) for turn in turns)
-    seconds = [second for turn in turns for second in turn.seconds]
-    if metric in QUANTILES:
-        return float(np.quantile(seconds, QUANTILES[metric]))
-    return statistics.fmean(seconds)
+    seconds = [second for turn in turns for second in _values(metric, turn)]
+    share = _QUANTILES.get(metric)
+    return statistics.fmean(seconds) if share is None else float(np.quantile(seconds, share))
+
+
+def _values(metric: str, turn: Turn) -> list[float]:
+    """Every time that a statistic is of, seconds."""
+    if metric not in STREAMED:
+        return turn.seconds
+    return [seconds for one in turn.streams for seconds in within(metric.partition("_")[0], one)]
+
+
+def within(what: str, one: Streamed) -> tuple[float, ...]:
+    """Times within an answer, seconds: ``ttft``, ``tpot``, ``latency`` one each; ``itl`` one for each two pieces."""
+    if what == "latency":
+        return (one.seconds,)
+    if what == "ttft":
+        return (one.times[0],)
+    if what == "tpot":
+        return ((one.times[-1] - one.times[0]) / (one.tokens - 1),)
+    return tuple(after - before for before, after in pairwise(one.times))

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,7 @@ def _taken(predictor: Predictor, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    from gradatim.models.streaming import ask
     from gradatim.timing.blocks import BlockPlan, run_block, warm_up
 
     before, start, started = _prepare(spec), time.process_time(), time.perf_counter()
@@ -128,6 +130,8 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             say({"seconds": warm_up(call, **command)})
         elif do == "block":
             say({"seconds": run_block(call, BlockPlan(**command), clock)})
+        elif do == "ask":
+            say(asdict(ask(predictor, **command)))
         elif do == "repeat":
             say({"calls": _repeat(call, **command)})
         elif do == "stop":
