@@ -23,6 +23,7 @@ from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.quantise import quantise
 from gradatim.compression.recipe import Recipe
 from gradatim.compression.search import compress
+from gradatim.compression.sensitivity import as_their_kind, sensitivities
 from gradatim.models import open_model
 
 pytest.importorskip("onnxruntime")
@@ -166,6 +167,28 @@ def test_rows_that_integers_take_are_looked_up_as_integers(tmp_path: Path) -> No
     assert run == ["Gather", "Reshape", "QGemm", "QGemm", "DequantizeLinear"]
 
 
+def test_looking_rows_up_costs_no_products_beside_those_of_layers(tmp_path: Path) -> None:
+    paths, _ = write_batches(iter([{"bytes": byte_rows(8)}]), tmp_path)
+    prepared = graph.prepare(byte_classifier(tmp_path / "bytes.onnx"))
+    found = sensitivities(Calibrated(prepared, paths, tmp_path / "seen.npz"), 60)
+    kinds = {found["operators"][node]: count for node, count in found["products"].items()}
+    assert kinds == {"Gather": 0, "Gemm": 8 * 200 * 256}
+
+
+def test_a_node_that_nobody_had_time_to_measure_loses_what_its_kind_does() -> None:
+    """Else it keeps the form that loses most, however many others take better ones."""
+    able = {
+        "a": ["static", "blocks8"],
+        "b": ["static", "blocks8"],
+        "c": ["static", "blocks8"],
+        "d": ["rows8"],
+    }
+    operators = {"a": "Gemm", "b": "Gemm", "c": "Gemm", "d": "Gather"}
+    known = {"a": {"static": 0.2, "blocks8": 0.05}, "b": {"static": 0.4}}
+    filled = as_their_kind(known, able, operators)
+    assert filled == {**known, "c": {"static": pytest.approx(0.3), "blocks8": 0.05}}
+
+
 def test_a_form_is_as_slow_as_it_is_for_one_row_or_for_a_batch() -> None:
     def taking(one: float, many: float) -> Any:
         return lambda inputs: time.sleep(one if len(inputs["x"]) == 1 else many)
@@ -275,6 +298,7 @@ KILLED = """
 import pickle, sys
 from pathlib import Path
 from gradatim.compression.search import compress
+from gradatim.compression.sensitivity import as_their_kind, sensitivities
 from gradatim.models import open_model
 model, out, batches = pickle.loads(Path(sys.argv[1]).read_bytes())
 compress(model, out, calibration=lambda: iter(batches), keep={"fidelity": 0.97}, methods=["int8-static", "int8-weights"], slowest=9)
