@@ -37,7 +37,7 @@ def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
     """Measure every node in every form that it can take, the outermost nodes first.
 
     Args:
-        seconds: after which what is not measured yet is left out.
+        seconds: after which what is not measured yet is taken to lose what its kind does.
 
     Returns:
         ``able``: node -> the forms that it can take; ``operators``: node -> its operator;
@@ -55,9 +55,27 @@ def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
         if time.monotonic() > end:
             break
         losses[name] = {form: simulated.loss(name, form) for form in able[name]}
-    ordered = {name: losses[name] for name in able if name in losses}
     operators = {node.name: node.op_type for node in calibration.model.graph.node if node.name in able}
-    return {"able": able, "operators": operators, "losses": ordered, **costs}
+    return {
+        "able": able, "operators": operators, "losses": as_their_kind(losses, able, operators), "measured": [*losses], **costs,
+    }  # fmt: skip
+
+
+def as_their_kind(
+    losses: Mapping[str, Mapping[str, float]],
+    able: Mapping[str, Sequence[str]],
+    operators: Mapping[str, str],
+) -> dict[str, dict[str, float]]:
+    """The losses of all nodes in their order; one that was not measured has the mean of those of its operator, if there are any."""
+    found: dict[str, dict[str, float]] = {}
+    for name, forms in able.items():
+        alike = [lost for other, lost in losses.items() if operators[other] == operators[name]]
+        known = [losses[name]] if name in losses else alike
+        seen = {form: [lost[form] for lost in known if form in lost] for form in forms}
+        means = {form: float(np.mean(values)) for form, values in seen.items() if values}
+        if means:
+            found[name] = means
+    return found
 
 
 class _Simulated:
@@ -179,7 +197,8 @@ def _costs(calibration: Calibrated, able: Mapping[str, Sequence[str]]) -> dict[s
         weights[node.name] = sum(int(np.prod(shape)) for shape in shapes.values())
         seen = calibration.seen.get(node.output[0])
         columns = shapes[1][places[1]] if 1 in shapes else 1
-        products[node.name] = (seen.size if seen else 0) * max(1, weights[node.name] // max(columns, 1))
+        each = 0 if node.op_type == "Gather" else max(1, weights[node.name] // max(columns, 1))
+        products[node.name] = (seen.size if seen else 0) * each
     return {"weights": weights, "products": products}
 
 

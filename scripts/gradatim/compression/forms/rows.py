@@ -69,10 +69,14 @@ def _rounded(model: ModelProto, nodes: set[str]) -> ModelProto:
     used, held, changed = graph.users(model), {t.name: t for t in model.graph.initializer}, []
     for node in model.graph.node:
         changed.append(node)
-        table = node.input[0] if node.name in nodes else ""
-        if used[table] != 1 or (found := _rounding(model, node.output[0], used)) is None:
+        if node.name not in nodes or used[table := node.input[0]] != 1:
+            continue
+        found = _rounding(model, node.output[0], used)
+        if found is None or not held.keys() >= set(found):
             continue
         scale, zero = (numpy_helper.to_array(held[name]) for name in found)
+        if scale.size != 1:
+            continue
         ends = np.iinfo(zero.dtype)
         whole = np.rint(numpy_helper.to_array(held[table]) / scale) + zero
         packed = whole.clip(ends.min, ends.max).astype(zero.dtype)
