@@ -6,8 +6,11 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
+
 from gradatim.evidence.found import Check
 from gradatim.evidence.manifest import FileEntry
+from gradatim.evidence.trial import Sensitivity
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics.diagnostics import CalibrationBin
@@ -137,6 +140,21 @@ def gates(*, failing: bool) -> tuple[GateResult, ...]:
             line=22,
         ),
     )
+
+
+def sensitivities() -> tuple[Sensitivity, ...]:
+    """Of thirty layers, one with a name of many folders and one that is destroyed."""
+    draw = np.random.default_rng(3)
+    found = [Sensitivity("/embeddings/word/Gather", "Gather", {"rows8": 3e-5, "rows16": 0.0})]
+    for layer in range(29):
+        name = f"/model/encoder/layer.{layer}/attention/self/{'query' if layer % 2 else 'value'}/MatMul"
+        losses = draw.lognormal((-7, -8, -11, -5), 1).clip(0, 0.5).tolist()
+        found.append(
+            Sensitivity(
+                name, "MatMul", dict(zip(("static", "dynamic", "blocks8", "blocks4"), losses, strict=True))
+            )
+        )
+    return (*found, Sensitivity("head", "Gemm", {"static": 1e9, "blocks8": 2e-4}))
 
 
 def variants() -> tuple[VariantRow, ...]:
@@ -367,6 +385,7 @@ def refused() -> Report:
             StepSummary("gate", "done", 0.1, Verdict.FAIL, "13 PASS, 1 FAIL"),
         ),
         variants=variants(),
+        sensitivities=sensitivities(),
         measurements=(
             Measurement("accuracy", "int8-mixed", 0.9715, n=597, low=0.9549, high=0.9822, successes=580),
             Measurement("accuracy", "baseline", 0.9632, n=597, low=0.9448, high=0.9757, successes=575),

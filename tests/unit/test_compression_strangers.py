@@ -275,6 +275,9 @@ def test_each_node_takes_a_form_that_the_quality_can_bear(tmp_path: Path) -> Non
     assert not plain.accepted
     assert result.best.quality["fidelity"] > 0.99
     assert any(form != "float" for trial in mixed for _, form in trial.recipe["fallback"])
+    assert {(one.node, one.operator) for one in result.sensitivities} > {
+        (node, "Conv") for trial in mixed for node, _ in trial.recipe["fallback"] if node.startswith("Conv")
+    }
 
 
 def test_a_search_ends_in_its_time_with_the_best_so_far(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_every_part_of_a_report_that_can_be_drawn_is_a_picture() -> None:
     pictures = draw_all(examples.refused())
     assert {
         "variants",
+        "sensitivities",
         "latency-rounds",
         "latency-distribution",
         "slices-1",
@@ -166,6 +167,16 @@ def test_every_part_of_a_report_that_can_be_drawn_is_a_picture() -> None:
     } <= set(pictures)
     for drawn in pictures.values():
         assert parsed(drawn).tag == "svg"
+
+
+def test_layers_are_drawn_in_their_order_the_most_sensitive_ones() -> None:
+    drawn = draw_all(examples.refused())["sensitivities"]
+    told = " ".join(parsed(drawn).itertext())
+    assert "head is the most sensitive: it loses up to everything" in told
+    assert "24 of 31 layers are shown" in told
+    rows = re.findall(r"layer\.(\d+)/", "".join(re.findall(r"<title>(.*?)</title>", drawn)))
+    assert len(rows) >= 22
+    assert rows == sorted(rows, key=int)
 
 
 def test_marks_and_labels_stay_inside_their_picture() -> None:

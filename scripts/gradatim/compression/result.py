@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gradatim.evidence.trial import Trial
+from gradatim.evidence.trial import Sensitivity, Trial
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Result:
         trials: every recipe tried, in order.
         chosen: accepted trials that no other accepted one beats in both size and latency, best score first.
         reason: in a sentence: what was chosen, or why the model is kept as it is.
+        sensitivities: of the nodes, in the order of the graph, where nodes were to take other forms than their method's.
     """
 
     original: Trial
     trials: tuple[Trial, ...]
     chosen: tuple[Trial, ...]
     reason: str
+    sensitivities: tuple[Sensitivity, ...] = ()
 
     @property
     def best(self) -> Trial:

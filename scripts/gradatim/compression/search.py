@@ -49,7 +49,7 @@ from gradatim.compression.subject import (
 )
 from gradatim.compression.terms import Terms, promises
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
-from gradatim.evidence.trial import Trial
+from gradatim.evidence.trial import Sensitivity, Trial
 from gradatim.files import digest_of, sha256_file, write_json, writing
 from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
@@ -185,6 +185,7 @@ class _Search:
     pace: float = 1.0
     """The latency of the model that the methods work on, as a part of the original's."""
     trials: list[Trial] = field(default_factory=list)
+    sensitivities: tuple[Sensitivity, ...] = ()
 
     def run(self, original: Trial, recipes: Sequence[Recipe]) -> Result:
         self.file = f"{self.model.stem}.onnx" if recipes and recipes[0].method == EXPORT else self.model.name
@@ -375,6 +376,11 @@ class _Search:
             if "reason" in found:
                 return choice.Way((), (0.0,))
             self.journal.put(key, found)
+        self.sensitivities = tuple(
+            Sensitivity(node, found["operators"][node], lost)
+            for node, lost in found["losses"].items()
+            if node in found["measured"]
+        )
         return choice.way(found, forms_of(recipe, found["operators"], found["able"]))
 
     def _attempt(self, **request: Any) -> dict[str, Any]:
@@ -400,7 +406,7 @@ class _Search:
         """The result so far, on disk after each trial."""
         cut = tuple(trial for trial in self.trials if trial.accepted and trial.recipe.get("stages"))
         chosen = (*cut, *pareto([trial for trial in self.trials if trial not in cut]))
-        result = Result(self.original, tuple(self.trials), chosen, self._summary(chosen))
+        result = Result(self.original, tuple(self.trials), chosen, self._summary(chosen), self.sensitivities)
         write_json(self.out / "search.json", result.to_json())
         return result
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.evidence.codec import encode, keys
 from gradatim.evidence.statement import Statement
-from gradatim.evidence.trial import Trial
+from gradatim.evidence.trial import Sensitivity, Trial
 from gradatim.gates.grounds import Grounds
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
@@ -98,11 +98,13 @@ class Compressed(Found):
     Attributes:
         trials: what was tried, in order; None where nobody asked.
         reason: in a sentence: what was chosen, or why the model is kept as it is.
+        sensitivities: of the nodes in the order of the graph, where the search had to know them.
     """
 
     variants: tuple[FormLeft, ...]
     trials: tuple[Trial, ...] | None = None
     reason: str | None = None
+    sensitivities: tuple[Sensitivity, ...] = ()
 
 
 @dataclass(frozen=True)

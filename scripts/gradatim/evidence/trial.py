@@ -11,6 +11,21 @@ from gradatim.evidence.codec import encode
 
 
 @dataclass(frozen=True)
+class Sensitivity:
+    """What one node of a model loses when it alone takes a form.
+
+    Attributes:
+        node: its name in the graph.
+        operator: what it does: ``MatMul``.
+        losses: form -> the share of the outputs' variance that is lost on calibration data.
+    """
+
+    node: str
+    operator: str
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Trial:
     """One recipe, tried.
 

@@ -82,6 +82,7 @@ def collect(
     beside, digest, moved = _beside(candidate, found)
     timings = candidate.workspace.timings() if "benchmark" in found else None
     evaluated = Evaluated.if_any(found.get("evaluate"))
+    compressed = Compressed.if_any(found.get("compress"))
     inspected = Inspected.if_any(found.get("inspect"))
     checks = tested.checks if (tested := Tested.if_any(found.get("test"))) else ()
     task = candidate.contract.parts.task
@@ -100,7 +101,8 @@ def collect(
         contract=candidate.contract.path.name,
         gates=results,
         steps=tuple(_step(statement) for statement in found.values()),
-        variants=_variants(measurements, found, variant, timings, candidate),
+        variants=_variants(measurements, compressed, evaluated, variant, timings, candidate),
+        sensitivities=compressed.sensitivities if compressed else (),
         measurements=tuple(m for m in measurements if m.variant in (variant, BASELINE)),
         slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
@@ -164,14 +166,14 @@ def _step(statement: Statement) -> StepSummary:
 
 def _variants(
     measurements: list[Measurement],
-    found: Mapping[str, Statement],
+    compressed: Compressed | None,
+    evaluated: Evaluated | None,
     chosen: str | None,
     timings: PairedResult | None,
     candidate: Candidate,
 ) -> tuple[VariantRow, ...]:
     names = list(dict.fromkeys(m.variant for m in measurements))
-    both = _overlap(Evaluated.if_any(found.get("evaluate")), chosen)
-    compressed = Compressed.if_any(found.get("compress"))
+    both = _overlap(evaluated, chosen)
     trials = {trial.name: trial for trial in (compressed and compressed.trials) or ()}
     ratios = _ratios(timings)
     variants = [

@@ -8,6 +8,7 @@ from gradatim.report.pictures.confusion import draw_confusion
 from gradatim.report.pictures.history import draw_history
 from gradatim.report.pictures.latency import draw_distribution, draw_rounds
 from gradatim.report.pictures.robustness import common_extent, draw_curve
+from gradatim.report.pictures.sensitivities import draw_sensitivities
 from gradatim.report.pictures.slices import draw_slices, weakest_first
 from gradatim.report.pictures.training import draw_training, logged
 from gradatim.report.pictures.variants import draw_variants
@@ -20,10 +21,13 @@ TRAINING_PICTURES = 8
 def draw_all(report: Report) -> dict[str, str]:
     """Name to inline SVG, for what the report has data for; ``svg.standalone`` makes a file of one.
 
-    Names: ``variants``, ``latency-rounds``, ``latency-distribution``, ``history``, ``slices-1``, ..., ``robustness-1``,
+    Names: ``variants``, ``sensitivities``, ``latency-rounds``, ``latency-distribution``, ``history``, ``slices-1``, ..., ``robustness-1``,
     ..., ``confusion``, ``calibration``, ``training-1``, ...
     """
-    pictures = {"variants": draw_variants(report.variants)}
+    pictures = {
+        "variants": draw_variants(report.variants),
+        "sensitivities": draw_sensitivities(report.sensitivities),
+    }
     if report.latency:
         pictures["latency-rounds"] = draw_rounds(report.latency)
         pictures["latency-distribution"] = draw_distribution(report.latency.contestants)

@@ -16,6 +16,7 @@ from gradatim.evidence.codec import decode, encode
 from gradatim.evidence.found import Check
 from gradatim.evidence.manifest import FileEntry
 from gradatim.evidence.trend import Trend
+from gradatim.evidence.trial import Sensitivity
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
@@ -301,6 +302,7 @@ class Report:
         chosen: name of the variant that is judged.
         overlap: on what it is compared, where the baseline does not know the same labels.
         outcome: what was done about it: ``nothing was tagged``, ``tagged v1.1.0 and published to releases/``.
+        sensitivities: what each node loses in each form that it could take, in the order of the graph.
         contract: path of the contract, for the lines of the gates.
         modality: what the items are, ``image``, ``text``, where the contract says so.
         samples: size of the evaluation data.
@@ -330,6 +332,7 @@ class Report:
     gates: tuple[GateResult, ...] = ()
     steps: tuple[StepSummary, ...] = ()
     variants: tuple[VariantRow, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     slices: tuple[Slice, ...] = ()
     robustness: tuple[Curve, ...] = ()
