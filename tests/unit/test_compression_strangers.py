@@ -191,7 +191,7 @@ def test_eight_bits_are_held_in_the_longest_blocks_that_fit_and_four_in_short_on
 
 def test_a_node_that_nobody_had_time_to_measure_loses_what_its_kind_does() -> None:
     """Else it keeps the form that loses most, however many others take better ones."""
-    able = {**dict.fromkeys("abc", ["static", "blocks8"]), "d": ["rows8"]}
+    able = {**{name: ["static", "blocks8"] for name in "abc"}, "d": ["rows8"]}
     operators = {"a": "Gemm", "b": "Gemm", "c": "Gemm", "d": "Gather"}
     known = {"a": {"static": 0.2, "blocks8": 0.05}, "b": {"static": 0.4}}
     filled = as_their_kind(known, able, operators)

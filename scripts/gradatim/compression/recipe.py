@@ -21,7 +21,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 ``int8-dynamic``: MatMul and Gemm with int8 weights per channel, activations quantised call by call.
 Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
-``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks of 32 that the runtime computes with.
+``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
 ``fp16``: half precision, of use on GPUs. ``litert`` and ``litert-int8``: a PyTorch model written as .tflite. The others store embedding tables and the weights of what they leave in floats in
 int8.
 """
@@ -50,7 +50,7 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 9
+REVISION = 10
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 

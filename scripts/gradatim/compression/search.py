@@ -377,8 +377,8 @@ class _Search:
                 return choice.Way((), (0.0,))
             self.journal.put(key, found)
         self.sensitivities = tuple(
-            Sensitivity(node, found["operators"][node], lost)
-            for node, lost in found["losses"].items()
+            Sensitivity(node, found["operators"][node], found["measured"][node])
+            for node in found["able"]
             if node in found["measured"]
         )
         return choice.way(found, forms_of(recipe, found["operators"], found["able"]))

@@ -7,6 +7,7 @@ over a few batches, without building a model for it.
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,15 +35,16 @@ _SHAPES = ("step", "low", "high")
 
 
 def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
-    """Measure every node in every form that it can take, the outermost nodes first.
+    """Measure every node in every form that it can take, form by form, the outermost nodes first.
 
     Args:
         seconds: after which what is not measured yet is taken to lose what its kind does.
 
     Returns:
         ``able``: node -> the forms that it can take; ``operators``: node -> its operator;
-        ``losses``: node -> form -> the share of the outputs' variance that is lost; ``weights``: node -> how many it has;
-        ``products``: node -> about how many multiplications it makes for the first batch.
+        ``losses``: node -> form -> the share of the outputs' variance that is lost; ``measured``: those that were
+        measured; ``weights``: node -> how many it has; ``products``: node -> about how many multiplications it makes for the
+        first batch.
     """
     end = time.monotonic() + seconds
     able = fitting(calibration.model)
@@ -51,13 +53,13 @@ def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
     batches = _MOST_PRODUCTS // max(1, runs * sum(costs["products"].values()))
     simulated = _Simulated(calibration, able, min(max(batches, 1), _BATCHES))
     losses: dict[str, dict[str, float]] = {}
-    for name in _outermost_first(list(able)):
-        if time.monotonic() > end:
-            break
-        losses[name] = {form: simulated.loss(name, form) for form in able[name]}
+    # those that compute in integers first: they differ most
+    for form, name in itertools.product(FORMS, _outermost_first(list(able))):
+        if form in able[name] and time.monotonic() < end:
+            losses.setdefault(name, {})[form] = simulated.loss(name, form)
     operators = {node.name: node.op_type for node in calibration.model.graph.node if node.name in able}
     return {
-        "able": able, "operators": operators, "losses": as_their_kind(losses, able, operators), "measured": [*losses], **costs,
+        "able": able, "operators": operators, "losses": as_their_kind(losses, able, operators), "measured": losses, **costs,
     }  # fmt: skip
 
 
@@ -66,16 +68,18 @@ def as_their_kind(
     able: Mapping[str, Sequence[str]],
     operators: Mapping[str, str],
 ) -> dict[str, dict[str, float]]:
-    """The losses of all nodes in their order; one that was not measured has the mean of those of its operator, if there are any."""
+    """The losses of all nodes in their order; one that was not measured is the mean of those of its operator, where there are any."""
     found: dict[str, dict[str, float]] = {}
     for name, forms in able.items():
         alike = [lost for other, lost in losses.items() if operators[other] == operators[name]]
-        known = [losses[name]] if name in losses else alike
-        seen = {form: [lost[form] for lost in known if form in lost] for form in forms}
-        means = {form: float(np.mean(values)) for form, values in seen.items() if values}
-        if means:
-            found[name] = means
-    return found
+        own = losses.get(name, {})
+        theirs = {form: [lost[form] for lost in alike if form in lost] for form in forms}
+        found[name] = {
+            form: own[form] if form in own else float(np.mean(values))
+            for form, values in theirs.items()
+            if values
+        }
+    return {name: lost for name, lost in found.items() if lost}
 
 
 class _Simulated:

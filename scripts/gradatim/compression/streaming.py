@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.compression import graph
-from gradatim.compression.forms.blocks import ACCURACY, BLOCK
+from gradatim.compression.forms.blocks import ACCURACY, block_of
 from gradatim.compression.forms.stored import per_channel
 from gradatim.errors import InvalidInput
 
@@ -30,7 +30,7 @@ _SMALLEST = 1024
 
 
 def stream(path: Path, out: Path, bits: int) -> None:
-    """Write an ONNX model with its matrices in blocks of 32 and its embedding tables by the row; all else stays as it is.
+    """Write an ONNX model with its matrices in blocks and its embedding tables by the row; all else stays as it is.
 
     Raises:
         InvalidInput: it keeps its weights in the graph's own file, or has none that could be stored so.
@@ -136,20 +136,21 @@ def _multiplied(node: NodeProto, weight: TensorProto, bits: int, store: _Store) 
 
     turned = any(a.name == "transB" and a.i for a in node.attribute)
     width, depth = weight.dims if turned else (weight.dims[1], weight.dims[0])
-    blocks = -(-depth // BLOCK)
+    block = block_of(depth, bits)
+    blocks = -(-depth // block)
     name = f"{weight.name}.{'turned' if turned else 'packed'}{bits}"
     if name not in store.made:
         whole = store.read(weight)
         rows = whole if turned else whole.T
         scales = np.empty((width, blocks), np.float32)
-        shape = (width, blocks, BLOCK * bits // 8)
+        shape = (width, blocks, block * bits // 8)
         store.write(name, TensorProto.UINT8, shape, _packed(rows, bits, scales))
         store.write(f"{name}.scale", TensorProto.FLOAT, (width * blocks,), iter([scales]))
     biased = len(node.input) > 2 and bool(node.input[2])
     product = f"{node.name}.product" if biased else node.output[0]
     yield helper.make_node(
         "MatMulNBits", [node.input[0], name, f"{name}.scale"], [product], name=node.name, domain="com.microsoft",
-        K=depth, N=width, bits=bits, block_size=BLOCK, accuracy_level=ACCURACY,
+        K=depth, N=width, bits=bits, block_size=block, accuracy_level=ACCURACY,
     )  # fmt: skip
     if biased:
         yield helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}.bias")
@@ -158,10 +159,10 @@ def _multiplied(node: NodeProto, weight: TensorProto, bits: int, store: _Store) 
 def _packed(rows: NDArray[np.float32], bits: int, scales: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
     """Rows [n, k] in blocks along k, as the runtime takes them; the blocks' scales are filled in."""
     most, middle = (1 << bits - 1) - 1, 1 << bits - 1
-    step = max(1, _STRETCH // rows.shape[1])
+    step, block = max(1, _STRETCH // rows.shape[1]), block_of(rows.shape[1], bits)
     for start in range(0, len(rows), step):
         stretch = np.ascontiguousarray(rows[start : start + step])
-        padded = np.pad(stretch, ((0, 0), (0, -stretch.shape[1] % BLOCK))).reshape(len(stretch), -1, BLOCK)
+        padded = np.pad(stretch, ((0, 0), (0, -stretch.shape[1] % block))).reshape(len(stretch), -1, block)
         scale = np.abs(padded).max(axis=2) / most
         scales[start : start + step] = scale
         numbers = np.rint(padded / np.where(scale > 0, scale, 1)[..., None]).astype(np.int16) + middle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,6 +101,6 @@ def _megabytes(numbers: Sequence[float]) -> str:
 
 
 def promises(trial: Trial, trials: Sequence[Trial]) -> bool:
-    """Whether leaving nodes out, which saves neither size nor time, could still give the best variant."""
-    best = min((found.score or 1.0 for found in trials if found.accepted), default=1.0)
+    """Whether leaving nodes out, which saves neither size nor time, could still give the best variant; the first if there is none."""
+    best = min((found.score or 1.0 for found in trials if found.accepted), default=math.inf)
     return trial.score is not None and trial.score < best
