@@ -113,7 +113,7 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Constant(value=int() | float() as value):
             yield ast.Constant(value + 1)
         case ast.Call(func=ast.Name(id=name)) if name in _CALLED:
-            new.func = ast.Name(_CALLED[name])
+            new.func = ast.Name(_CALLED[name], ast.Load())
             yield new
         case ast.IfExp(test=test):
             new.test = ast.UnaryOp(ast.Not(), test)

@@ -57,7 +57,23 @@ def test_paths_in_two_unicode_forms_are_one_release(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", ".", "..", "/etc/passwd", "a/../b", "a//b", "./a", "a\\b", "C:x", "a\nb", "a/"]
+    "path",
+    [
+        "",
+        ".",
+        "..",
+        "/etc/passwd",
+        "a/../b",
+        "a//b",
+        "./a",
+        "a\\b",
+        "C:x",
+        "a\nb",
+        "a/",
+        "a\u202exno.b",
+        "a\u2028b",
+        "a\udcff",
+    ],
 )
 def test_an_unsafe_path_is_refused(path: str) -> None:
     with pytest.raises(BrokenEvidence, match="not safe"):

@@ -154,6 +154,14 @@ def test_an_undecided_gate_takes_every_row_and_says_that_it_is_undecided(tmp_pat
     assert (evaluated(project).rows, evaluated(project).offered) == (300, None)
 
 
+def test_an_upper_bound_is_planned_as_the_lower_bound_of_what_it_leaves() -> None:
+    bounds = [("accuracy", "at_least", 0.75), ("negative_flips", "at_most", 0.25)]
+    rules = [Rule(metric, metric, bound, amount, sequential=True) for metric, bound, amount in bounds]
+    below, above = plan(rules, {"": 400}, task="classification")
+    assert (above.needed, above.least) == (below.needed, below.least)
+    assert above.possible
+
+
 def test_the_plan_says_what_looking_saves(clear: GateProject) -> None:
     clear.contract("accuracy: {not_worse_than: baseline, by: 2%, sequential: true}")
     (row,) = plan_gates(clear.release())

@@ -77,6 +77,13 @@ def test_other_tags_are_left_alone(name: str) -> None:
     assert tags.parse(name) is None
 
 
+def test_a_number_that_no_machine_would_count_to_is_no_version_and_no_counter() -> None:
+    for name in (f"v{'9' * 5000}.0.0", f"digits@v1.0.{'9' * 5000}", f"digits#production#{'9' * 5000}"):
+        assert tags.parse(name) is None
+    with pytest.raises(UsageError, match="is not a version"):
+        SemVer.parse(f"v1.0.0-beta.{'9' * 5000}")
+
+
 def test_what_is_written_can_be_read_and_what_git_refuses_is_refused() -> None:
     assert tags.version_tag("nlp:digits", SemVer.parse("1.0.0"), several=True) == "nlp=digits@v1.0.0"
     assert tags.stage_tag("digits", "production", 3, cancel=True) == "digits#production!#3"
