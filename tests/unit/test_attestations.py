@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,46 @@ def test_plain_tools_check_what_is_attested_of_a_release(tmp_path: Path, curve: 
         subjects = {one.name: dict(one.digest) for one in statement.subject}
         assert subjects == {"digits.onnx": {"sha256": sha256_file(folder / "digits.onnx")}}
         json_format.ParseDict(json_format.MessageToDict(statement.predicate), predicate())
+
+
+VERIFIER = """
+const [fs, crypto] = [require('fs'), require('crypto')]
+const {bundleFromJSON} = require('@sigstore/bundle')
+const {Verifier, toSignedEntity, toTrustMaterial} = require('@sigstore/verify')
+const [key, ...files] = process.argv.slice(2)
+const publicKey = crypto.createPublicKey(fs.readFileSync(key))
+const root = {certificateAuthorities: [], timestampAuthorities: [], tlogs: [], ctlogs: []}
+const trusted = toTrustMaterial(root, () => ({publicKey, validFor: () => true}))
+const verifier = new Verifier(trusted, {tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0})
+for (const file of files) {
+  try { verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(fs.readFileSync(file))))); console.log('holds') }
+  catch (error) { console.log(error.code) }
+}
+"""
+
+
+@pytest.mark.slow
+def test_sigstores_verifier_in_javascript_takes_what_is_signed_and_no_other_byte(tmp_path: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not here")
+    folder = published(tmp_path, write_key(tmp_path))
+    tool = tmp_path / "tool"
+    tool.mkdir()
+    packages = ["@sigstore/verify@4.1.3", "@sigstore/bundle@5.0.1"]
+    subprocess.run(["npm", "install", "--silent", "--ignore-scripts", *packages], cwd=tool, check=True)
+    (tool / "verify.js").write_text(VERIFIER)
+    files = [folder / name for name in (*ATTESTATION_FILES, SIGNATURE_FILE)]
+    altered = []
+    for file in files:
+        bundle = json.loads(file.read_bytes())
+        payload = bytearray(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        payload[-3] ^= 1
+        bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+        altered.append(tool / file.name)
+        altered[-1].write_text(json.dumps(bundle))
+    command = ["node", "verify.js", str(tmp_path / "release.pub"), *map(str, [*files, *altered])]
+    said = subprocess.run(command, cwd=tool, capture_output=True, text=True, check=True).stdout.split()
+    assert said == ["holds"] * len(files) + ["SIGNATURE_ERROR"] * len(altered)
 
 
 def test_the_tool_of_model_signing_takes_the_folder_with_what_is_attested(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from gradatim.files import canonical_json, parse_json, reading, sha256_bytes, sh
 from gradatim.progress import large
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\u2028-\u202e\u2066-\u2069\ud800-\udfff]|^[A-Za-z]:")
+"""Control characters, half characters, and those that break a line or turn it around."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def safe_path(path: str) -> str:
     """The path in Unicode NFC.
 
     Raises:
-        BrokenEvidence: it is absolute, climbs (``..``), or holds a backslash or a control character.
+        BrokenEvidence: it is absolute, climbs (``..``), or holds a backslash, a control character or half a one.
     """
     normal = unicodedata.normalize("NFC", path)
     parts = PurePosixPath(normal).parts

@@ -23,9 +23,11 @@ from gradatim.errors import UsageError
 Action = Literal["register", "deregister", "assign", "unassign", "deprecate", "create"]
 
 _NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9\-/_]*[a-zA-Z0-9])?"
-_IDENTIFIER = r"(?:0|[1-9]\d*|\d*[a-zA-Z\-][0-9a-zA-Z\-]*)"
+_NUMBER = r"0|[1-9]\d{0,99}"
+"""Python reads none of more than 4300 digits."""
+_IDENTIFIER = rf"(?:{_NUMBER}|\d*[a-zA-Z\-][0-9a-zA-Z\-]*)"
 _SEMVER = (
-    r"(?P<major>0|[1-9]\d*)\.(?P<minor>0|[1-9]\d*)\.(?P<patch>0|[1-9]\d*)"
+    rf"(?P<major>{_NUMBER})\.(?P<minor>{_NUMBER})\.(?P<patch>{_NUMBER})"
     rf"(?:-(?P<prerelease>{_IDENTIFIER}(?:\.{_IDENTIFIER})*))?"
     r"(?:\+(?P<build>[0-9a-zA-Z\-]+(?:\.[0-9a-zA-Z\-]+)*))?"
 )
@@ -35,7 +37,7 @@ _BARE = re.compile(rf"v{_SEMVER}", re.ASCII)
 _TAG = re.compile(
     rf"(?P<model>{_MODEL})"
     rf"(?:(?:#(?P<stage>{_NAME})|@v(?P<version>{_SEMVER}))(?P<cancel>!?)|@(?P<state>deprecated|created))"
-    r"(?:#(?P<counter>[0-9]+))?",
+    r"(?:#(?P<counter>[0-9]{1,100}))?",
     re.ASCII,
 )
 _MODEL_NAME = re.compile(rf"(?:[a-zA-Z0-9\-_./]+:)?{_NAME}", re.ASCII)
