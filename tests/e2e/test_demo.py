@@ -157,6 +157,7 @@ class TestGood:
         assert "training  seed  137 -> 3" in done.stdout
 
 
+@pytest.mark.slow  # `nox -s newcomer`, a job of its own in CI; what refuses each candidate is held in tests/unit, too
 @pytest.mark.timeout(1500)
 @pytest.mark.xdist_group("demo-bad")
 class TestBad:

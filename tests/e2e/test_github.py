@@ -90,6 +90,11 @@ def github() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say(consumer: Consumer) -> None:
+    calibrated = SHORT.replace("test.npz}", "test.npz, calibration: data/calibration.npz}")
+    shorten(consumer.project, text=f"{calibrated}compress: {{methods: [int8-dynamic]}}\n")
+    write_caller(consumer.project, kit="")
+    commit(consumer.project, "Little is asked, and nothing to be installed")
+    git(consumer.project, "push", "-q", "origin", "main")
     (consumer.project / "a b;$(touch pwned)${{ x }}.txt").write_text("a name", encoding="utf-8")
     commit(consumer.project, NASTY)
     run = consumer.run("pull_request", pull_request(consumer, "stranger/digits"), env={"RELEASE": NASTY})
@@ -150,7 +155,7 @@ def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consu
     project, releases = consumer.project, consumer.folder / "releases"
     git(project, "checkout", "-q", "staging")
     shorten(project, text=SHORT.replace("data/test.npz}", "data/test.npz, uses: 8}"))
-    write_caller(project, jobs="folded")
+    write_caller(project, jobs="folded", kit="")
     _export(project)
     first = push(consumer, "The first candidate")
     assert first.code == 0, first.text[-4000:]

@@ -23,8 +23,8 @@ def growing(prepared: Path, tmp_path: Path) -> Growing:
 def test_labels_that_grow_from_release_to_release_are_minor_versions_and_both_counts_are_said(
     growing: Growing,
 ) -> None:
-    rows = {count: int(np.isin(table()[2], range(count)).sum()) for count in (2, 3, 4, 5)}
-    for count in (3, 4, 5):
+    rows = {count: int(np.isin(table()[2], range(count)).sum()) for count in (2, 3, 4)}
+    for count in (3, 4):
         growing.candidate(ANIMALS[:count])
         run = growing.run()
         assert run.code == 0, run.said
@@ -39,10 +39,10 @@ def test_labels_that_grow_from_release_to_release_are_minor_versions_and_both_co
         assert "there is nothing to compare with" in growing.gate(f"recall[class={new}]")["text"]
         assert f"on the {rows[count - 1]} of {rows[count]} samples" in growing.gate("accuracy")["text"]
         assert "samples" in growing.gate("robustness[feature_noise]")["text"]
-    assert {"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"} <= set(growing.remote_tags())
-    told = growing.call("diff", "v1.0.0", "v1.3.0").out
-    assert "labels       2 -> 5: `cat`, `dog`, `eel` added" in told
-    assert "label `eel` added; 5 labels in place of 4" in growing.call("status").out
+    assert {"v1.0.0", "v1.1.0", "v1.2.0"} <= set(growing.remote_tags())
+    told = growing.call("diff", "v1.0.0", "v1.2.0").out
+    assert "labels       2 -> 4: `cat`, `dog` added" in told
+    assert "label `dog` added; 4 labels in place of 3" in growing.call("status").out
 
 
 def test_golden_answers_of_a_release_with_fewer_labels_are_held_against_the_same_label(

@@ -18,6 +18,7 @@ task: {type: classification, labels: [0, 1, 2]}
 test: {abnormal: skip}
 gates:
   accuracy: {at_least: 80%}
+benchmark: {rounds: 3}
 stages:
   production: {branch: main}
 publish:

@@ -470,17 +470,10 @@ def arrays(path: Path) -> dict[str, Any]:
 RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "compress", "benchmark")}
 RUNS["test of a compressed form"] = compressed
 RUNS["publish, as gate lets it tell"] = step("gate")
+GLANCES = (rules, surroundings, planned, ci, places, deployed, signing, lineage, trained)
 LOOKS = (
-    rules,
-    surroundings,
-    planned,
-    ci,
-    places,
-    deployed,
+    *GLANCES,
     iterated,
-    signing,
-    lineage,
-    trained,
     answers,
     rows,
     shown,
@@ -496,9 +489,11 @@ Observer = Callable[[Candidate], object]
 
 
 def observers(key: str) -> tuple[Observer, ...]:
-    """All of them, the step of the key's own section first among the steps, for those take the longest."""
-    own = key.partition(".")[0]
-    return (*LOOKS, *(RUNS[name] for name in sorted(RUNS, key=lambda name: not name.startswith(own))))
+    """All of them, those that take no time first, then the step of the key's own section: it is the one that should tell."""
+    section = key.partition(".")[0]
+    own = {"task": "evaluate"}.get(section, section)
+    steps = [observe for name, observe in RUNS.items() if name.startswith(own)]
+    return tuple(dict.fromkeys((*GLANCES, *steps, *LOOKS, *RUNS.values())))
 
 
 @pytest.fixture(scope="module")
