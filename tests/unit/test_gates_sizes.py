@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from gradatim.gates.case import Case
 from gradatim.gates.judge import first_proven, judge
 from gradatim.gates.rule import Rule
-from gradatim.gates.verdict import Verdict
+from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.outputs import SCALE
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 
@@ -334,3 +336,49 @@ def test_twenty_slices_that_all_stand_on_the_bound_rarely_see_one_refused_as_pro
     found = Evaluation(LABELS, Predictions.of({"label": answers}, np.zeros(4000, np.int64), {"site": sites}))
     failed = [r.gate for r in judge([rule], Case("v", candidate=found)) if r.verdict is Verdict.FAIL]
     assert "accuracy[site=s0]" in failed
+
+
+@pytest.mark.parametrize(("metric", "bound"), [("mae", 0.1098), ("rmse", 0.316)])
+def test_rare_errors_that_no_row_shows_may_be_as_large_as_any_targets_are_apart(
+    metric: str, bound: float
+) -> None:
+    """1 % of the rows off by three standard deviations of the target: one in seven samples of 200 holds none."""
+    dice = np.random.default_rng(5)
+    truth = dice.normal(size=200)
+    said = truth + 0.1 * dice.normal(size=200)
+    found = judged(Rule(metric, metric, "at_most", bound), Task("regression"), {"y": said}, truth)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    many, said = np.repeat(truth, 20), np.repeat(said, 20)
+    found = judged(Rule(metric, metric, "at_most", bound), Task("regression"), {"y": said}, many)
+    assert found.verdict is Verdict.PASS
+
+
+def test_five_rows_of_200_that_are_off_do_not_prove_that_more_than_one_in_a_hundred_is() -> None:
+    truth = np.random.default_rng(0).normal(size=200)
+    said = truth + (np.arange(200) < 5)
+    assert (
+        judged(Rule("rmse", "rmse", "at_most", 0.1), Task("regression"), {"y": said}, truth).verdict
+        is Verdict.INCONCLUSIVE
+    )
+    said = truth + (np.arange(200) < 7)
+    assert (
+        judged(Rule("rmse", "rmse", "at_most", 0.1), Task("regression"), {"y": said}, truth).verdict
+        is Verdict.FAIL
+    )
+
+
+def test_scaled_errors_of_series_with_a_heavy_tail_pass_wrongly_as_seldom_as_they_say() -> None:
+    dice, rule = np.random.default_rng(3), Rule("mase", "mase", "at_most", float(np.exp(0.5)))
+
+    def forecast(errors: Any) -> Verdict:
+        outputs = {"y": errors[:, None], SCALE: np.ones(len(errors))}
+        task = Task("forecasting", history="past")
+        return judged(rule, task, outputs, np.zeros((len(errors), 1))).verdict
+
+    assert sum(forecast(errors) is Verdict.PASS for errors in dice.lognormal(0, 1, (120, 50))) <= 11
+    assert forecast(np.linspace(0.1, 0.2, 9)) is Verdict.INCONCLUSIVE
+
+
+def judged(rule: Rule, task: Task, outputs: dict[str, Any], truth: Any) -> GateResult:
+    (found,) = judge([rule], Case("v", candidate=Evaluation(task, Predictions.of(outputs, truth))))
+    return found
