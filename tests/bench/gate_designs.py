@@ -15,6 +15,7 @@ from gradatim.gates.judge import first_proven, judge
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.outputs import SCALE
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 
@@ -59,6 +60,7 @@ def designs() -> Iterator[Design]:
     yield from tails()
     yield from log_losses()
     yield from rare_errors()
+    yield from far_off()
     yield from own_metrics()
     yield from groups()
     yield from retrievals()
@@ -167,7 +169,7 @@ def _overconfident(n: int, least: float) -> Draw:
 
 def rare_errors() -> Iterator[Design]:
     """Rows that are off by 1 where all others are alike, to the last bit or to 0.0001."""
-    blind = "rows that are further off than the worst that was seen, or than an answer by the mean"
+    blind = "rows that are further off than the worst that was seen, or than another row's answer"
     for tiny in ("none", "a few", "all"):
         for metric, bound, amount in (
             ("mae", "at_most", 0.01),
@@ -190,6 +192,47 @@ def _rarely_off(n: int, tiny: str, beside: bool) -> Draw:
             for e in (usual, usual + error)
         )
         return Case("candidate", candidate=mine, baseline=base if beside else None)
+
+    return one
+
+
+def far_off() -> Iterator[Design]:
+    """Small errors, and some rows with another row's answer; series of which a few are hardly foreseen."""
+    for n, share in ((100, 0.02), (200, 0.01), (400, 0.005)):
+        mean = share * 2 / math.pi**0.5 + (1 - share) * 0.1 * (2 / math.pi) ** 0.5
+        for metric, truth in (("mae", mean), ("rmse", (2 * share + 0.01 * (1 - share)) ** 0.5)):
+            rule = Rule(metric, metric, "at_most", truth)
+            name = f"{metric}, {100 * share:g} % of the rows with another's answer"
+            yield Design(
+                name, "size", n, (rule,), _misplaced(n, share), "errors larger than targets are apart"
+            )
+    for n in (50, 100, 300):
+        for name, mean, draw in (
+            ("lognormal", math.exp(0.5), lambda g, n: g.lognormal(0, 1, n)),
+            ("Pareto", 2.5 / 1.5, lambda g, n: g.pareto(2.5, n) + 1),
+        ):
+            rule = Rule("mase", "mase", "at_most", mean)
+            breaks = "a rare error beyond what twice as many series would show"
+            yield Design(f"mase, {name} errors", "size", n, (rule,), _series(n, draw), breaks)
+
+
+def _misplaced(n: int, share: float) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        truth, other = generator.normal(size=(2, n))
+        said = np.where(generator.random(n) < share, other, truth + 0.1 * generator.normal(size=n))
+        return Case("candidate", candidate=Evaluation(Task("regression"), Predictions.of({"y": said}, truth)))
+
+    return one
+
+
+def _series(n: int, draw: Callable[[np.random.Generator, int], Floats]) -> Draw:
+    """Series whose history changes by 1 from season to season, each forecast off by its own error at every step."""
+    task = Task("forecasting", history="past")
+
+    def one(generator: np.random.Generator) -> Case:
+        ahead = generator.normal(size=(n, 4))
+        answers = {"y": ahead + draw(generator, n)[:, None], SCALE: np.ones(n)}
+        return Case("candidate", candidate=Evaluation(task, Predictions.of(answers, ahead)))
 
     return one
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import gate_designs
+import gate_runs
 import numpy as np
 from gate_designs import Design, Draw
 from numpy.typing import NDArray
@@ -314,7 +315,7 @@ def run(design: Design, draws: int) -> dict[Verdict, float]:
 
 
 def designs() -> list[Design]:
-    return [*sizes(), *powers(), *gate_designs.designs()]
+    return [*sizes(), *powers(), *gate_designs.designs(), *gate_runs.designs()]
 
 
 def main() -> None:

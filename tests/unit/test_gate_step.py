@@ -409,6 +409,19 @@ def test_a_plan_tells_what_compression_and_corruption_would_stop_at(
     assert [obstacle["part"] for obstacle in obstacles] == ["robustness", "calibration"]
 
 
+def test_a_plan_says_what_all_gates_need_to_pass_together(
+    project: GateProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.contract("accuracy: {at_least: 80%}\nrecall[class=0]: {at_least: 80%}")
+    *_, together = planned(project, capsys)[1].split("together", 1)
+    assert (
+        "2 gates pass together in 4 of 5 cases if each does in 90 %; `recall[class=0]` needs about"
+        in " ".join(together.split())
+    )
+    project.contract("accuracy: {at_least: 80%}")
+    assert "together" not in planned(project, capsys)[1]
+
+
 def test_a_plan_needs_no_model_that_is_still_to_be_built(
     project: GateProject, capsys: pytest.CaptureFixture[str]
 ) -> None:

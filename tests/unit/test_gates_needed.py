@@ -7,11 +7,13 @@ import pytest
 
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
-from gradatim.gates.planning import plan
+from gradatim.gates.planning import PlanRow, plan
 from gradatim.gates.rule import Rule
+from gradatim.gates.together import planned_together
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.intervals import clopper_pearson_many
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 
@@ -144,3 +146,27 @@ def test_too_few_rows_are_told_how_many_would_begin_to_tell() -> None:
     )
     (found,) = judge([Rule("mae", "mae", "at_most", 1.0)], case)
     assert found.text.endswith("8 samples do not tell how much it varies: 10 are the least.")
+
+
+def test_what_all_gates_need_to_pass_together_is_more_than_each_needs_and_names_the_one_that_lacks_most() -> (
+    None
+):
+    rules = [Rule(f"{key}", "recall", "at_least", 0.9, f"class={key}") for key in (0, 1)]
+    rules += [Rule("accuracy", "accuracy", "not_worse", 0.02), Rule("size", "size", "at_most", 1e6)]
+    counts = {"": 1000, "class=0": 900, "class=1": 100}
+
+    def reckon(power: float) -> list[PlanRow]:
+        return plan(rules, counts, power=power)
+
+    alone = plan(rules, counts)
+    found = planned_together(alone, reckon)
+    assert found is not None
+    assert (found.gates, found.gate, found.n, found.enough) == (3, "recall[class=1]", 100, False)
+    assert found.power == pytest.approx(1 - 0.2 / 3)
+    assert found.needed > (alone[1].needed or 0) == 203
+    # so many let a model with half the tolerated errors pass each of three times as often as planned
+    n, dice = found.needed, np.random.default_rng(0)
+    low = clopper_pearson_many(dice.binomial(n, 0.95, (2000, 3)), np.full((2000, 3), n), 0.05)[0]
+    missed = float((low < 0.9).any(axis=1).mean())
+    assert 0.1 < missed < 0.2 + 3 * (0.16 / 2000) ** 0.5
+    assert planned_together(alone[1:2], reckon) is None

@@ -338,11 +338,11 @@ def test_twenty_slices_that_all_stand_on_the_bound_rarely_see_one_refused_as_pro
     assert "accuracy[site=s0]" in failed
 
 
-@pytest.mark.parametrize(("metric", "bound"), [("mae", 0.1098), ("rmse", 0.316)])
-def test_rare_errors_that_no_row_shows_may_be_as_large_as_any_targets_are_apart(
+@pytest.mark.parametrize(("metric", "bound"), [("mae", 0.0911), ("rmse", 0.173)])
+def test_rare_errors_that_no_row_shows_may_be_as_large_as_targets_are_apart(
     metric: str, bound: float
 ) -> None:
-    """1 % of the rows off by three standard deviations of the target: one in seven samples of 200 holds none."""
+    """1 % of the rows get another row's answer: one in seven samples of 200 holds none."""
     dice = np.random.default_rng(5)
     truth = dice.normal(size=200)
     said = truth + 0.1 * dice.normal(size=200)

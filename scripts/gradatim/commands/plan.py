@@ -28,9 +28,10 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
     """
     from gradatim.checks.rehearsal import rehearse
     from gradatim.gates.planning import folded
-    from gradatim.steps.gate import plan_gates
+    from gradatim.steps.gate import plan_gates, plan_together
 
     rows = plan_gates(candidate)
+    together = plan_together(candidate, rows)
     obstacles = rehearse(candidate)
     rows = [_as_measured_here(candidate, _held_up(candidate, row, obstacles)) for row in rows]
     beside = [o for o in obstacles if not any(str(o.error) in row.text for row in rows)]
@@ -39,15 +40,29 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
     )
     if json_wanted:
         told = [{"part": obstacle.part, "error": str(obstacle.error)} for obstacle in obstacles]
-        options.print_json({"gates": [asdict(row) for row in rows], "obstacles": told})
+        options.print_json(
+            {
+                "gates": [asdict(row) for row in rows],
+                "together": None if together is None else asdict(together),
+                "obstacles": told,
+            }
+        )
         return code
     shown = folded(rows)
-    width = max((len(name) for name in (*(row.gate for row in shown), *(o.part for o in beside))), default=0)
+    width = max(
+        (len(name) for name in (*(row.gate for row in shown), *(o.part for o in beside), "together")),
+        default=0,
+    )
     said: set[str] = set()
     for row in shown:
         mark, colour = _mark(row)
         text = _said_once(row.text, obstacles, said)
         click.echo(options.row(f"  {row.gate:<{width}}  {click.style(f'{mark:<11}', fg=colour)}  ", text))
+    if together is not None and all(row.possible for row in rows):
+        mark, colour = ("ok", "green") if together.enough else ("few data", "yellow")
+        click.echo(
+            options.row(f"  {'together':<{width}}  {click.style(f'{mark:<11}', fg=colour)}  ", together.text)
+        )
     for obstacle in beside:
         head = f"  {obstacle.part:<{width}}  {click.style('would stop ', fg='red')}  "
         click.echo(options.row(head, _said_once(str(obstacle.error), (), said)))

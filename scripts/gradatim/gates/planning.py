@@ -90,6 +90,7 @@ def plan(
     severities: Iterable[int] | None = None,
     rows: Mapping[str, int] | None = None,
     takes_all: str | None = None,
+    power: float = POWER,
 ) -> list[PlanRow]:
     """Plan every gate.
 
@@ -104,6 +105,7 @@ def plan(
         severities: the severities that the test step measures, where known.
         rows: samples by slice where ``counts`` counts groups of them, None where each sample stands alone.
         takes_all: the gate for which every row is evaluated, whatever the sequential ones say; None where these stop it.
+        power: in what share of cases ``needed`` samples let the planned model pass.
     """
     mine = tuple(own)
     known = None if severities is None else tuple(severities)
@@ -124,7 +126,7 @@ def plan(
             positives = None
             if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
                 key, n, positives = "", counts.get(""), n
-            asked = _Asked(rule, meaning, where, n, effective, noun)
+            asked = _Asked(rule, meaning, where, n, effective, noun, power)
             if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
                 text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
                 row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)
@@ -158,7 +160,9 @@ def plan(
     return planned
 
 
-def samples_not_worse(margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05) -> int:
+def samples_not_worse(
+    margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05, power: float = POWER
+) -> int:
     """Samples so that an equal model passes: (z_a + z_b)^2 psi / m^2 (3092 for 5 % and a margin of 1 %).
 
     Raises:
@@ -166,7 +170,7 @@ def samples_not_worse(margin: float, discordance: float = DISCORDANCE, alpha: fl
     """
     if not margin > 0:
         raise ValueError("without a margin no number of samples proves equality")
-    quantile = intervals.normal(alpha) + POWER_QUANTILE
+    quantile = intervals.normal(alpha) + intervals.normal(1 - power)
     return math.ceil(quantile**2 * discordance / margin**2)
 
 
@@ -200,6 +204,7 @@ class _Asked:
     n: int | None
     alpha: float
     noun: str
+    power: float
 
     @property
     def wanted(self) -> str:
@@ -342,7 +347,7 @@ def _threshold(asked: _Asked) -> PlanRow:
     least = exact.samples_all_right(share, asked.alpha)
     if least is None:
         return asked.never(f"{asked.wanted} cannot be proven by any number of samples. Leave some room.")
-    needed = exact.samples_for_power(share, (1 + share) / 2, asked.alpha, POWER)
+    needed = exact.samples_for_power(share, (1 + share) / 2, asked.alpha, asked.power)
     text = f"{asked.wanted}; {asked.have}"
     reached = None
     if not asked.enough(least):
@@ -383,7 +388,7 @@ def _comparison(asked: _Asked) -> PlanRow:
     least = least_not_worse(min(margin, 0.999999), alpha)
     # a kept share is a margin on the baseline's value, which is taken to be 90 %
     margin *= 0.9 if rule.bound == "keep" else 1.0
-    needed = max(least, samples_not_worse(margin, DISCORDANCE, alpha))
+    needed = max(least, samples_not_worse(margin, DISCORDANCE, alpha, asked.power))
     text = f"{asked.wanted}; {asked.have}"
     reached = None
     if not asked.enough(least):

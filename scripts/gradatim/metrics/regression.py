@@ -72,13 +72,13 @@ class RegressionScorer:
         return absent(metric, True, f"{metric} is not known for regression")
 
     def _blind(self, rows: NDArray[np.int64]) -> float:
-        """The mean squared error of a row that is answered by the mean target: of the worst row, where most rows err by the
-        same, to the last bit, so that nothing tells how errors vary."""
+        """The mean squared error of a row that is given another row's answer: of the worst row by the mean target, where most
+        rows err by the same, to the last bit, so that nothing tells how errors vary, and that is more."""
         count, errors, _, total, squares = self._items[rows].T
         mean = total.sum() / count.sum()
         off = np.maximum(squares / count - 2 * mean * total / count + mean**2, 0)
         alike = 2 * np.count_nonzero(errors == np.median(errors)) > errors.shape[0]
-        return float(off.max() if alike else off.mean())
+        return float(max(off.max() if alike else 0.0, 2 * off.mean()))
 
     def _r2(self, rows: NDArray[np.int64], units: Units) -> MetricSamples:
         truth = np.asarray(self._wanted.values[rows], np.float64)
@@ -128,7 +128,7 @@ class RegressionScorer:
 
 
 def root_mean_square(squares: Floats, units: Units, blind: float | None = None) -> MetricSamples:
-    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row answered blindly."""
+    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row answered as badly as can be."""
     terms = units.sums([np.ones(squares.shape[0]), squares])
     value = float(np.sqrt(squares.mean()))
 
@@ -136,7 +136,7 @@ def root_mean_square(squares: Floats, units: Units, blind: float | None = None) 
         return math.sqrt(_spoiled(value**2, blind or 0.0, share))
 
     return MetricSamples(
-        "rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0,
+        "rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0, rooted=True,
         spoiled=None if blind is None else spoiled,
     )  # fmt: skip
 

@@ -143,7 +143,8 @@ class MetricSamples:
         resample: value on given rows, for a metric that is only a function.
         effect: the most that one row can take from the value, times the rows; bounds what was never seen.
         reach: how far one row can lie from the value, where its range has ends; None where the tail must tell.
-        spoiled: the value if a share of the rows were answered blindly; where the range has no end.
+        spoiled: the value if a share of the rows were answered as badly as can be; where the range has no end.
+        rooted: whether it is the root of a mean, which is bounded from below as that mean is.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
         jackknifed: whether the influence is what leaving a unit out changes, of shares or of positive numbers:
@@ -174,6 +175,7 @@ class MetricSamples:
     effect: float | None = None
     reach: float | None = None
     spoiled: Callable[[float], float] | None = None
+    rooted: bool = False
     counted: bool = False
     jackknifed: bool = False
     flattery: float = 0.0
@@ -204,6 +206,10 @@ class MetricSamples:
         if self.jackknifed and self.influence is not None:
             ends = self.high_limit, self.flattery
             found = intervals.jackknife_bounds(value, self.influence, alpha, *ends)
+            if found is not None and math.isinf(
+                self.high_limit
+            ):  # a few series may carry it that were not seen
+                found = found[0], max(found[1], value + tails.above(self.influence, alpha))
             return found or self._bounds_without_spread(alpha)
         by_unit = self.linearised() if self.tailed else self.influence
         if by_unit is not None and self.units is not None:
@@ -219,7 +225,8 @@ class MetricSamples:
             )
             if found is None:
                 return self._bounds_without_spread(alpha)
-            return self._spoilt((value + found[0], value + found[1]), alpha)
+            low = math.sqrt(max(0.0, value**2 + 2 * value * found[0])) if self.rooted else value + found[0]
+            return self._spoilt((low, value + found[1]), alpha)
         draws = self.draws()
         if draws is None:
             return None

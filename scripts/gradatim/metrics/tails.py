@@ -51,6 +51,17 @@ def bounds(values: Floats, alpha: float, reach: float | None = None) -> tuple[fl
     return min(centre - half, below), max(centre + half, above)
 
 
+def above(values: Floats, alpha: float) -> float:
+    """How far above their mean, 0, the truth may lie of values that a leaning interval holds but for their tail: one more that is
+    the largest of twice as many is reckoned with; infinite of too few to tell a tail.
+
+    With lognormal errors such an interval alone passed 50 series wrongly in 13 % of runs, with both 3 to 4 %.
+    """
+    if values.shape[0] < FEW:
+        return math.inf
+    return -_Weighed(-values, _reach(values, 2.0)).bound(alpha)
+
+
 def p_below(values: Floats, least: float, reach: float | None = None) -> float:
     """p-value of "the mean is at least ``least``": small where it is proven to be less; values need some spread."""
     from scipy.special import stdtr
@@ -72,14 +83,14 @@ def _ends(values: Floats, centre: float, reach: float | None) -> tuple[float, fl
     return max(0.0, below - above) + deviation, max(0.0, above - below) + deviation
 
 
-def _reach(distances: Floats) -> float:
-    """The largest of ``TIMES`` as many distances, by Hill's index of the largest tenth of these; at most of a tail
+def _reach(distances: Floats, times: float = TIMES) -> float:
+    """The largest of so many times as many distances, by Hill's index of the largest tenth of these; at most of a tail
     whose mean is just finite."""
     n = distances.shape[0]
     k = min(max(10, n // 10), n // 2)
     largest = np.maximum(np.partition(distances, n - k - 1)[n - k - 1 :], 1e-300)
     index = float(np.log(largest[1:] / largest[0]).mean())
-    return max(0.0, float(largest.max())) * float(TIMES ** min(max(index, 0.0), 1.0))
+    return max(0.0, float(largest.max())) * float(times ** min(max(index, 0.0), 1.0))
 
 
 class _Weighed:

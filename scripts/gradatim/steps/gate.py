@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.gates.latency import PairedTiming
     from gradatim.gates.planning import PlanRow
     from gradatim.gates.reuse import Reuse
+    from gradatim.gates.together import Together
     from gradatim.measurement import Measurement
     from gradatim.metrics.evaluation import Evaluation
 
@@ -102,12 +103,16 @@ def run(candidate: Candidate) -> Outcome:
     return replace(outcome, outputs=write_documents(report, candidate.workspace))
 
 
-def plan_gates(candidate: Candidate) -> list[PlanRow]:
+def plan_gates(candidate: Candidate, power: float | None = None) -> list[PlanRow]:
     """What each gate needs and can detect with the evaluation data there is, before anything runs.
+
+    Args:
+        power: in what share of cases the planned model is to pass a gate; 4 of 5 where None.
 
     Raises:
         InvalidInput: the evaluation data is broken.
     """
+    from gradatim.gates.exact import POWER
     from gradatim.gates.planning import plan
     from gradatim.gates.reuse import alpha_after
     from gradatim.perturb.catalogue import SEVERITIES
@@ -126,7 +131,17 @@ def plan_gates(candidate: Candidate) -> list[PlanRow]:
         severities=SEVERITIES,
         rows=_counts(candidate, grouped=False) if _grouped(candidate) else None,
         takes_all=next((rule.key for rule in rules_on_rows(candidate) if not rule.sequential), None),
+        power=power or POWER,
     )
+
+
+def plan_together(candidate: Candidate, rows: Sequence[PlanRow]) -> Together | None:
+    """What lets all gates of a plan pass together; None where they are fewer than two, or looked at again and again."""
+    from gradatim.gates.together import planned_together
+
+    if any(rule.sequential for rule in candidate.contract.rules_for(candidate.stage)):
+        return None
+    return planned_together(rows, lambda power: plan_gates(candidate, power))
 
 
 def hopeless_gates(candidate: Candidate) -> list[PlanRow]:
