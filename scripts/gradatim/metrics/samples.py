@@ -206,9 +206,7 @@ class MetricSamples:
         if self.jackknifed and self.influence is not None:
             ends = self.high_limit, self.flattery
             found = intervals.jackknife_bounds(value, self.influence, alpha, *ends)
-            if found is not None and math.isinf(
-                self.high_limit
-            ):  # a few series may carry it that were not seen
+            if found is not None and math.isinf(self.high_limit):  # few that were not seen may carry it
                 found = found[0], max(found[1], value + tails.above(self.influence, alpha))
             return found or self._bounds_without_spread(alpha)
         by_unit = self.linearised() if self.tailed else self.influence
