@@ -198,16 +198,16 @@ def test_a_preprocessing_is_found_by_trying_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "told", "seconds"),
     [
-        ("os.abort()", "ended its process (SIGABRT)"),
-        ("time.sleep(100)", "did not answer one batch within"),
+        ("os.abort()", "ended its process (SIGABRT)", 60.0),
+        ("time.sleep(100)", "did not answer one batch within", 4.0),
     ],
 )
 def test_a_model_that_hangs_or_ends_its_process_is_told_and_a_contract_is_written(
-    tmp_path, work, told, monkeypatch
+    tmp_path, work, told, seconds, monkeypatch
 ):
-    monkeypatch.setattr("gradatim.projects.trial.SECONDS", 4.0)
+    monkeypatch.setattr("gradatim.projects.trial.SECONDS", seconds)
     (tmp_path / "rules.py").write_text(f"import os\nimport time\n\n\ndef predict(inputs):\n    {work}\n")
     np.savez(tmp_path / "test.npz", x=np.zeros((60, 2), np.float32), label=np.arange(60) % 3)
     proposal = propose(tmp_path)
