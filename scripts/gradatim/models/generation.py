@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.metrics.answers import ANSWER, LIKELY, REQUEST, Spread, TextAnswer
-from gradatim.models.hugging_face import load_module, offline, silent
+from gradatim.models.hugging_face import load_module
 from gradatim.models.predictor import Arrays, RuntimeModel, failed
 from gradatim.models.speech import ASKED
 from gradatim.models.tokenizer import load_tokenizer
 from gradatim.models.torch_program import import_torch, quiet
+from gradatim.models.variables import offline, silent
 
 if TYPE_CHECKING:
     from gradatim.models.source import ModelSource

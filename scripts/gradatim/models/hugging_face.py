@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +12,7 @@ from gradatim.models.filling import FILLED
 from gradatim.models.predictor import RuntimeModel, failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
 from gradatim.models.torch_program import import_torch, module_predictor, quiet
-from gradatim.models.variables import variables
+from gradatim.models.variables import offline, silent
 from gradatim.signature import Signature, Size, TensorSpec
 
 if TYPE_CHECKING:
@@ -177,23 +174,3 @@ def _probe(
             axes.append(size if size == other_size else (match[0] if match else None))
         outputs.append(TensorSpec(name, array.dtype.name, tuple(axes)))
     return tuple(outputs)
-
-
-def offline() -> AbstractContextManager[None]:
-    """Let nothing inside ask the Hub."""
-    return variables(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Keep transformers' warnings and progress bars away from the user's terminal."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, missing_package
 from gradatim.files import read_json
-from gradatim.models.hugging_face import offline, silent
 from gradatim.models.predictor import Arrays, Predictor, describe_array, failed
-from gradatim.models.variables import variables
+from gradatim.models.variables import offline, silent, variables
 from gradatim.signature import Signature, TensorSpec
 
 TEXT = TensorSpec("text", "str", ("batch",))

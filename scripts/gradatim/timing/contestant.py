@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
 from gradatim.signature import Inspection, Signature
-from gradatim.timing.child import Child, ended_with
 
 if TYPE_CHECKING:
     from gradatim.models import Predictor
@@ -124,6 +123,10 @@ class Worker:
     ) -> None:
         self.contestant = contestant
         self.stays, self.start = stays, 0.0
+        from gradatim.timing.child import (
+            Child,
+        )  # here: the process itself reads this module, and starts no other
+
         self.timeout = timeout
         self._child = Child("gradatim.timing.worker", scratch, contestant.threads, OMP_WAIT_POLICY="PASSIVE")
         self._spec = {**contestant.spec(inputs), "parent": os.getpid(), "stays": stays}
@@ -193,6 +196,8 @@ class Worker:
         return dict(message)
 
     def _died(self) -> InvalidInput:
+        from gradatim.timing.child import ended_with
+
         code = self._child.exit_code()
         how = ended_with(-signal.SIGKILL if code is None else code)
         hint = " The system ended it: most likely it ran out of memory." if how == "signal SIGKILL" else ""
