@@ -530,6 +530,13 @@ def test_the_error_budget_is_one_statement():
     )
     assert "5 %" in budget.text
     assert "none can err" in error_budget([]).text
+    alone = error_budget([rule("accuracy", "at_least", 0.9)]).text
+    assert "At least one" not in alone
+    assert "vetoes" not in alone
+    assert (
+        "The vetoes together stop a candidate without any regression in at most 5 % of runs." in budget.text
+    )
+    assert "At least one of the 2 passes by luck in at most 10 %" in budget.text
     timed = [rule("accuracy", "not_worse", 0.01), rule("latency_p50", "not_worse", 0.03)]
     counted = error_budget(timed, Reuse(Charge("data", "v", 3, fresh=True), 8), forms=2)
     assert counted.release == 0.05  # a latency rests on no test set, and two forms share the error

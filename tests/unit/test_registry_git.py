@@ -121,6 +121,16 @@ def test_a_remote_that_does_not_answer_is_explained_without_its_password(tmp_pat
     assert "secret" not in str(caught.value)
 
 
+def test_whether_a_remote_takes_a_push_is_asked_without_changing_it(tmp_path: Path) -> None:
+    place = new_repository(tmp_path / "r", remote=tmp_path / "remote.git")
+    before = git(place, "ls-remote", "origin")
+    Repository.find(place).try_push("origin")
+    assert git(place, "ls-remote", "origin") == before
+    git(place, "remote", "set-url", "origin", str(tmp_path / "nowhere.git"))
+    with pytest.raises(EnvironmentLacks, match="could not be used"):
+        Repository.find(place).try_push("origin")
+
+
 def test_a_tag_object_is_the_same_on_every_run_and_leaves_no_tag(tmp_path: Path) -> None:
     place = new_repository(tmp_path / "r")
     repository = Repository.find(place)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gradatim.errors import UsageError
 from gradatim.gates.verdict import Verdict
-from gradatim.timing.blocks import plan_blocks
+from gradatim.timing.blocks import BlockPlan, plan_blocks
 from gradatim.timing.decision import LOOKS, Decision, look, looks_until, resolvable
 
 SPREAD = 0.009  # between rounds, as it was measured on a shared two-core machine
@@ -117,3 +117,10 @@ def test_a_block_takes_about_eight_milliseconds_or_one_call(seconds):
 
 def test_a_call_of_a_millisecond_gets_the_standard_block():
     assert (plan_blocks(1e-3).untimed, plan_blocks(1e-3).timed) == (2, 6)
+
+
+def test_a_call_that_is_longer_than_a_block_is_timed_once_and_a_slow_one_in_fewer_blocks():
+    assert plan_blocks(0.02) == BlockPlan(1, 1, 24)
+    assert plan_blocks(0.05) == BlockPlan(0, 1, 24)
+    assert plan_blocks(0.1) == BlockPlan(0, 1, 12)
+    assert plan_blocks(9.0) == BlockPlan(0, 1, 8)
