@@ -28,7 +28,8 @@ class Observed:
     Attributes:
         lowest, highest: their bounds.
         size: how many there are in the first batch.
-        means, peaks: mean and highest of each index along axis 1, for the inputs of convolutions; else empty.
+        means, peaks: mean and highest of each index along axis 1, for the inputs of convolutions; for those of products with
+            weights, peaks are the largest amounts of each index along the last axis; else empty.
     """
 
     lowest: float
@@ -57,8 +58,7 @@ def observe(model: ModelProto, batches: Sequence[Path], kept: Path) -> Mapping[s
     if not kept.exists():
         _keep(_look(model, batches), kept)
     with np.load(kept) as found:
-        ends = np.cumsum(found["channels"])[:-1]
-        means, peaks = np.split(found["means"], ends), np.split(found["peaks"], ends)
+        means, peaks = (np.split(found[part], np.cumsum(found[f"{part}_of"])[:-1]) for part in _BY_CHANNEL)
         rows = zip(found["names"], found["bounds"], found["sizes"], means, peaks, strict=True)
         return {
             str(name): Observed(float(low), float(high), int(size), mean, peak)
@@ -75,7 +75,8 @@ def _keep(seen: Mapping[str, Observed], path: Path) -> None:
             sizes=np.array([one.size for one in seen.values()]),
             means=np.concatenate([one.means for one in seen.values()]),
             peaks=np.concatenate([one.peaks for one in seen.values()]),
-            channels=np.array([one.means.size for one in seen.values()]),
+            means_of=np.array([one.means.size for one in seen.values()]),
+            peaks_of=np.array([one.peaks.size for one in seen.values()]),
         )
 
 
@@ -123,6 +124,11 @@ def _watched(model: ModelProto) -> tuple[ModelProto, dict[str, dict[str, str]]]:
         for n in model.graph.node
         if n.op_type == "Conv" and n.input[1] in rows
     }
+    multiplied = {
+        n.input[0]: rows[n.input[1]].dims[1 if any(a.name == "transB" and a.i for a in n.attribute) else 0]
+        for n in model.graph.node
+        if n.op_type in ("MatMul", "Gemm") and n.input[1] in rows and len(rows[n.input[1]].dims) == 2
+    }
     wanted: dict[str, dict[str, str]] = {}
     for name in _floats(model):
         parts = {part: f"{name}/{part}" for part in ("lowest", "highest", "size")}
@@ -134,6 +140,9 @@ def _watched(model: ModelProto) -> tuple[ModelProto, dict[str, dict[str, str]]]:
         if name in convolved:
             parts |= {part: f"{name}/{part}" for part in _BY_CHANNEL}
             nodes += [_by_channel(watched, name, part, convolved[name]) for part in _BY_CHANNEL]
+        elif name in multiplied:
+            parts["peaks"] = f"{name}/peaks"
+            nodes += _amounts(watched, name, multiplied[name], parts["peaks"])
         inner.node.extend(nodes)
         for part, output in parts.items():
             kind = TensorProto.INT64 if part == "size" else TensorProto.FLOAT
@@ -151,6 +160,22 @@ def _by_channel(model: ModelProto, name: str, part: str, rank: int) -> NodeProto
         return helper.make_node(kind, [name], [output], axes=axes, keepdims=0)
     model.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), f"{output}/axes"))
     return helper.make_node(kind, [name, f"{output}/axes"], [output], keepdims=0)
+
+
+def _amounts(model: ModelProto, name: str, columns: int, output: str) -> list[NodeProto]:
+    """The largest amount in each column of what is multiplied."""
+    from onnx import helper, numpy_helper
+
+    shape = numpy_helper.from_array(np.array([-1, columns], np.int64), f"{output}/shape")
+    model.graph.initializer.append(shape)
+    top = [f"{output}/amounts", *([f"{output}/axes"] if graph.opset(model) >= _AXES_AS_INPUT else [])]
+    if top[1:]:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), top[1]))
+    return [
+        helper.make_node("Reshape", [name, shape.name], [f"{output}/rows"]),
+        helper.make_node("Abs", [f"{output}/rows"], [top[0]]),
+        helper.make_node("ReduceMax", top, [output], keepdims=0, **({} if top[1:] else {"axes": [0]})),
+    ]
 
 
 def _floats(model: ModelProto) -> list[str]:

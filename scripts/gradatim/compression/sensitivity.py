@@ -19,6 +19,7 @@ from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.forms import FORMS, fitting
+from gradatim.compression.forms.dynamic import gains
 from gradatim.timing.contestant import load_inputs
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Feeds = dict[str, NDArray[Any]]
 _BATCHES = 4
 _MOST_PRODUCTS = 10**12  # multiplications for all runs: some minutes; fewer batches where they would be more
 _LEVELS = 255
+_TINY = 1e-30
 _FINE = np.float32(2.0**-40)  # a step that changes no number
 _FAR = np.finfo(np.float32).max
 _SHAPES = ("step", "low", "high")
@@ -92,7 +94,7 @@ class _Simulated:
             name: numpy_helper.to_array(tensor) for name, tensor in graph.weights(model.graph).items()
         }
         self._nodes = {node.name: node for node in calibration.model.graph.node if node.name in able}
-        self._bounds = calibration.bounds
+        self._bounds, self._seen = calibration.bounds, calibration.seen
         held = graph.weights(model.graph)
         self._idle: Feeds = {
             node.input[place]: self._constants[node.input[place]]
@@ -130,6 +132,14 @@ class _Simulated:
             node.input[place]: form.rounded(self._constants[node.input[place]], axis)
             for place, axis in graph.held(node, self._constants).items()
         }
+        if name == "dynamic" and (gain := self._gains(node)) is not None:
+            weight, axis = node.input[1], graph.held(node, self._constants)[1]
+            across = gain[:, None] if axis % 2 else gain
+            changes[weight] = form.rounded(self._constants[weight] * across, axis) / across
+            low, high = self._bounds[node.input[0]]
+            peaks = self._seen[node.input[0]].peaks
+            less = float((peaks / gain).max() / max(peaks.max(), _TINY))
+            return changes | _rounding(f"{node.name}/0", low * less, high * less, gain)
         places = [*self._rounded_inputs(node)] if form.inputs else []
         for place in [*places, *(["out"] if form.outputs else [])]:
             tensor = node.output[0] if place == "out" else node.input[int(place)]
@@ -137,16 +147,25 @@ class _Simulated:
                 changes |= _rounding(f"{node.name}/{place}", *self._bounds[tensor])
         return changes
 
+    def _gains(self, node: NodeProto) -> NDArray[np.float32] | None:
+        """By how much the columns of what goes into a node are divided when it is quantised call by call; None where it cannot be."""
+        place = graph.held(node, self._constants).get(1)
+        if place is None or node.input[0] not in self._bounds:
+            return None
+        weight = self._constants[node.input[1]]
+        found = gains(weight if place % 2 else weight.T, self._seen[node.input[0]].peaks)
+        return found if weight.ndim == 2 else None
+
     def _rounded_inputs(self, node: NodeProto) -> Iterator[str]:
         """The places of the inputs that are no weights, as text."""
         if node.op_type in ("Conv", "MatMul", "Gemm"):
             yield from (str(place) for place in (0, 1) if node.input[place] in self._bounds)
 
 
-def _rounding(place: str, low: float, high: float) -> Feeds:
+def _rounding(place: str, low: float, high: float, gain: NDArray[np.float32] | float = 1.0) -> Feeds:
     step = (high - low) / _LEVELS or 1.0
     first = round(low / step)
-    values = zip(_SHAPES, (step, first, first + _LEVELS), strict=True)
+    values = zip(_SHAPES, (step * gain, first, first + _LEVELS), strict=True)
     return {f"{place}/{shape}": np.array(value, np.float32) for shape, value in values}
 
 
@@ -185,7 +204,8 @@ def _open(
             rounded(f"{node.name}/out", node.output[0], out)
     graph.replace_nodes(model.graph, changed)
     for name, value in {**weights, **idle}.items():
-        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+        shape = None if name.endswith("/step") else value.shape  # one for all, or one a column
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     return idle
 
 
