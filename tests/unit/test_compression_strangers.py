@@ -23,8 +23,10 @@ from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.forms.blocks import block_of
 from gradatim.compression.quantise import quantise
 from gradatim.compression.recipe import Recipe
+from gradatim.compression.result import pareto
 from gradatim.compression.search import compress
 from gradatim.compression.sensitivity import as_their_kind, sensitivities
+from gradatim.evidence.trial import Trial
 from gradatim.models import open_model
 
 pytest.importorskip("onnxruntime")
@@ -226,6 +228,17 @@ def test_a_node_that_nobody_had_time_to_measure_loses_what_its_kind_does() -> No
         "b": {"static": 0.4, "blocks8": 0.05},
         "c": {"static": pytest.approx(0.3), "blocks8": 0.05},
     }
+
+
+def test_what_saves_next_to_nothing_costs_no_quality() -> None:
+    def trial(name: str, size: float, latency: float, fidelity: float) -> Trial:
+        return Trial(name, {}, True, "", {"fidelity": fidelity}, 1, size, latency)
+
+    recurrent = [trial("int4-weights", 0.265, 1.015, 0.997), trial("int8-weights", 0.266, 1.003, 0.9999)]
+    assert [one.name for one in pareto(recurrent)] == ["int8-weights"]
+    dense = [trial("int4-weights", 0.16, 0.9, 0.97), trial("int8-static", 0.25, 0.4, 0.999)]
+    assert {one.name for one in pareto(dense)} == {"int4-weights", "int8-static"}
+    assert len(pareto([*recurrent, trial("int8-dynamic", 0.264, 1.0, 0.99)])) == 1
 
 
 def test_a_form_is_as_slow_as_it_is_for_one_row_or_for_a_batch() -> None:
