@@ -47,13 +47,23 @@ def _placed(trial: Trial) -> dict[str, Any]:
 
 
 def pareto(trials: list[Trial]) -> tuple[Trial, ...]:
-    """The accepted trials that no other beats in both size and latency, best score first."""
+    """The accepted trials that no other beats in both size and latency, best score first.
+
+    One that saves next to nothing beside another, and answers less like the original, is left out.
+    """
     accepted = [trial for trial in trials if trial.accepted]
 
     def beaten(one: Trial) -> bool:
-        return any(_beats(other, one) for other in accepted if other is not one)
+        others = [other for other in accepted if other is not one]
+        return any(_beats(other, one) or _as_cheap_and_better(other, one) for other in others)
 
     return tuple(sorted((t for t in accepted if not beaten(t)), key=lambda t: (t.score or 1.0, t.name)))
+
+
+def _as_cheap_and_better(other: Trial, one: Trial) -> bool:
+    (size, latency), (its_size, its_latency) = _costs(other), _costs(one)
+    cheap = size <= 1.01 * its_size and latency <= 1.03 * its_latency and not _beats(one, other)
+    return cheap and other.quality.get("fidelity", 0.0) > one.quality.get("fidelity", 0.0)
 
 
 def _beats(other: Trial, one: Trial) -> bool:
