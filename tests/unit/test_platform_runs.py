@@ -1,4 +1,5 @@
-"""The commands of every rendered job, run in order, each in a clean clone: they release, refuse and roll back on all systems.
+"""The commands of every rendered job, run in order, each in a clean clone: they release, refuse and roll back on all systems,
+and what they prove of a commit is what a laptop proves of it.
 
 What a CI system itself does is stood in for: which jobs start (`rendered_jobs` reads that), what it hands from job to job,
 and the variables by which it tells a job where it is.
@@ -20,6 +21,7 @@ from forked import served
 from rendered_jobs import Event, Found
 from small_models import write_linear
 from test_platforms import started
+from timings_apart import timings_apart
 
 from gradatim.contract.reading import read_contract
 from gradatim.files import sha256_file
@@ -35,6 +37,8 @@ benchmark: {rounds: 3}
 stages: {production: {branch: main}}
 publish: [{folder: ../published}]
 """
+WHEN = "2026-01-01T00:00:00Z"
+"""The same candidate is the same commit everywhere."""
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +56,20 @@ class Team:
     system: str
     home: Path
     path: str
+    place: str = "project"
 
     @property
     def project(self) -> Path:
-        return self.home / "project"
+        return self.home / self.place
 
     def git(self, *arguments: str) -> str:
         name = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
         return subprocess.run(
-            ["git", "-C", str(self.project), *name, *arguments], check=True, capture_output=True, text=True
+            ["git", "-C", str(self.project), *name, *arguments],
+            env={**os.environ, "GIT_AUTHOR_DATE": WHEN, "GIT_COMMITTER_DATE": WHEN},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
 
     def candidate(self, seed: int, *, good: bool = True) -> None:
@@ -81,6 +90,14 @@ class Team:
     def tags(self) -> list[str]:
         said = self.git("ls-remote", "--tags", "--refs", "origin")
         return sorted(line.partition("refs/tags/")[2] for line in said.splitlines())
+
+    def proven(self, version: str) -> dict[str, str]:
+        """What git keeps on the remote as proven of a release, by step, the timings apart."""
+        there = Team(self.system, self.home, self.path, "remote.git")
+        tag = there.git("for-each-ref", "--format=%(contents)", f"refs/tags/{version}")
+        digest = tag.partition("manifest: sha256:")[2][:64]
+        kept = there.git("show", f"refs/gradatim/releases/{digest}:{version}/evidence.intoto.jsonl")
+        return timings_apart(kept.encode())
 
     def status(self) -> str:
         done = subprocess.run(
@@ -209,6 +226,21 @@ def team(request: pytest.FixtureRequest, tmp_path: Path, path: str, released: Pa
     return made
 
 
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory, path: str, released: Path) -> dict[str, str]:
+    """What a laptop proves of the candidate that comes next, which it gives the version v1.1.0."""
+    home = tmp_path_factory.mktemp("laptop") / "home"
+    shutil.copytree(released, home)
+    made = Team("laptop", home, path)
+    made.git("remote", "set-url", "origin", str(home / "remote.git"))
+    (home / "jobs" / "published").rename(home / "published")
+    made.candidate(2)
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(["gradatim", "run"], cwd=made.project, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return made.proven("v1.1.0")
+
+
 # one system here and every other by `nox -s slow`: they share the graph, and tests/unit/test_platforms.py holds all to one table
 OFTEN = ("gitlab",)
 
@@ -218,7 +250,9 @@ OFTEN = ("gitlab",)
     [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS],
     indirect=True,
 )
-def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(team: Team) -> None:
+def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(
+    team: Team, laptop: dict[str, str]
+) -> None:
     team.candidate(2)
     codes = team.run(Event("push", "main"))
     assert set(codes.values()) == {0}, team.said
@@ -226,6 +260,7 @@ def test_the_jobs_of_a_system_release_a_model_refuse_a_worse_one_and_roll_back(t
     released = team.tags()
     assert released == ["small#production#1", "small#production#2", "v1.0.0", "v1.1.0"]
     assert (team.home / "jobs/published/v1.1.0").is_dir()
+    assert team.proven("v1.1.0") == laptop
 
     team.candidate(3, good=False)
     refused = team.run(Event("push", "main"))
