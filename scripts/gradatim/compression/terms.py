@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,6 +100,11 @@ def _megabytes(numbers: Sequence[float]) -> str:
 
 
 def promises(trial: Trial, trials: Sequence[Trial]) -> bool:
-    """Whether leaving nodes out, which saves neither size nor time, could still give the best variant; the first if there is none."""
-    best = min((found.score or 1.0 for found in trials if found.accepted), default=math.inf)
-    return trial.score is not None and trial.score < best
+    """Whether leaving nodes out, which saves neither size nor time, could still give the best variant.
+
+    While there is none, a smaller form does, for it may be slower than the original as far as the caller allows.
+    """
+    if trial.score is None:
+        return False
+    accepted = [found.score or 1.0 for found in trials if found.accepted]
+    return trial.score < min(accepted, default=1.0) or (not accepted and (trial.size_ratio or 1.0) <= _WORTH)
