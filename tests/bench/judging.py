@@ -74,7 +74,10 @@ class Judge:
         """Find out what each test reaches that was not yet asked: its seconds, and its lines where it passes in little time."""
         for item in items:
             if item.nodeid not in self.maps:
-                self.maps[item.nodeid] = _in_a_fork(lambda item=item: _traced(item)) or [0.0, {}]
+                self.maps[item.nodeid] = _in_a_fork(lambda item=item: _traced(item), 3 * LONGEST_TEST, 8) or [
+                    0.0,
+                    {},
+                ]
         self.kept.write_text(json.dumps(self.maps))
 
     def judged(self, module: str, number: int, items: list[pytest.Item]) -> str:
@@ -103,8 +106,11 @@ class Judge:
         )
 
 
-def _in_a_fork(work: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What work says in a process of its own; None where it dies, takes too much of the processor or never ends."""
+def _in_a_fork(work: Callable[[], Any], seconds: float, patience: int = 20) -> Any:
+    """What work says in a process of its own; None where it dies, takes too many seconds of the processor or never ends.
+
+    It may wait for others, such as for processes of its own, for so many times as long.
+    """
     ours, theirs = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -120,7 +126,7 @@ def _in_a_fork(work: Callable[[], Any], seconds: float = 60.0) -> Any:
             os._exit(0)
     os.close(theirs)
     said = b""
-    while select.select([ours], [], [], 20 * seconds)[0] and (piece := os.read(ours, 1 << 16)):
+    while select.select([ours], [], [], patience * seconds)[0] and (piece := os.read(ours, 1 << 16)):
         said += piece
     os.close(ours)
     with contextlib.suppress(ProcessLookupError):
