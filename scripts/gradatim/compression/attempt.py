@@ -18,8 +18,11 @@ from gradatim.code import explaining, load_function
 from gradatim.compression import graph, streaming
 from gradatim.compression.batches import Batch, first_row
 from gradatim.compression.calibration import Calibrated
+from gradatim.compression.distilling import distil
 from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.layers import trainable
 from gradatim.compression.parity import check_parity
+from gradatim.compression.pruning import prune
 from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Recipe
 from gradatim.compression.sensitivity import sensitivities
@@ -45,7 +48,7 @@ def main(request: Path, answer: Path) -> None:
     _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {
-        "try": _try, "export": _export, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
+        "try": _try, "export": _export, "prune": _prune, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
     }  # fmt: skip
     work = works[wanted.pop("do")]
     try:
@@ -62,26 +65,19 @@ def main(request: Path, answer: Path) -> None:
 
 
 def _try(
-    model: str,
-    out: str,
-    recipe: dict[str, Any],
-    root: str,
-    batches: list[str],
-    ranges: str,
-    timing: str,
-    threads: int,
-    seed: int,
-) -> dict[str, Any]:
+    model: str, source: str, out: str, recipe: dict[str, Any], root: str, learned: list[str], batches: list[str], ranges: str,
+    timing: str, threads: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
     wanted = decode(Recipe, recipe, "recipe")
     stored = streaming.BITS.get(wanted.method)
-    if stored and not wanted.unpacked and not wanted.fallback and graph.is_large(Path(model)):
-        streaming.stream(Path(model), Path(out), stored)
+    if stored and not wanted.unpacked and not wanted.fallback and graph.is_large(Path(source)):
+        streaming.stream(Path(source), Path(out), stored)
     elif wanted.code:
         _carry_out(wanted.method, Path(root), Path(model), Path(out))
     else:
         bits = 7 if wanted.reduce_range else 8
-        calibrated = Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits)
+        calibrated = Calibrated(graph.prepare(Path(source)), _paths(learned), Path(ranges), bits)
         graph.save(quantise(wanted, calibrated), Path(out))
         del calibrated
     made = time.perf_counter() - started
@@ -104,14 +100,36 @@ def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, s
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
+def _prune(
+    opened: dict[str, Any], model: str, share: float, learned: list[str], seconds: float, out: str, batches: list[str], timing: str,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Take channels out, learn to answer as before, and write what came of it as ONNX."""
+    started = time.perf_counter()
+    with open_described(opened) as given, open_described(opened) as another:
+        original, smaller = trainable(given), trainable(another)
+        prune(smaller, share, load_inputs(Path(learned[0])))
+        distil(original, smaller, _paths(learned), seed, seconds)
+        export_model(smaller, Path(opened["path"]), load_inputs(Path(learned[0])), Path(out))
+        made = time.perf_counter() - started
+        with (
+            _opened(Path(model), opened["threads"]) as before,
+            _opened(Path(out), opened["threads"]) as after,
+        ):
+            parity = check_parity(smaller, after, (load_inputs(path) for path in _paths(batches)))
+            fidelity = _fidelity(before, after, _paths(batches))
+            ratio = _latency_ratio(before, after, load_inputs(Path(timing)), seed)
+    return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
+
+
 def _litert(
-    opened: dict[str, Any], int8: bool, out: str, batches: list[str], timing: str, seed: int
-) -> dict[str, Any]:
+    opened: dict[str, Any], int8: bool, out: str, learned: list[str], batches: list[str], timing: str, seed: int
+) -> dict[str, Any]:  # fmt: skip
     """Write the model as LiteRT, run by its own runtime, item by item: its sizes are fixed."""
     started = time.perf_counter()
     inputs = first_row(load_inputs(Path(timing)))
     with open_described(opened) as original:
-        export_litert(original, (load_inputs(path) for path in _paths(batches)), Path(out), int8=int8)
+        export_litert(original, (load_inputs(path) for path in _paths(learned)), Path(out), int8=int8)
         made = time.perf_counter() - started
         with open_model(Path(out), root=Path(out).parent, threads=opened["threads"]) as candidate:
             each = batched(candidate)

@@ -18,7 +18,7 @@ Batch = Mapping[str, NDArray[Any]]
 """Named arrays, as the model's file itself takes them."""
 
 
-def write_batches(batches: Iterator[Batch], folder: Path) -> tuple[list[Path], str]:
+def write_batches(batches: Iterator[Batch], folder: Path, name: str = "batch") -> tuple[list[Path], str]:
     """Calibrated batches as .npz files, one in memory at a time, and the digest of their content.
 
     Raises:
@@ -27,7 +27,7 @@ def write_batches(batches: Iterator[Batch], folder: Path) -> tuple[list[Path], s
     paths: list[Path] = []
     digest = hashlib.sha256()
     for batch in batches:
-        paths.append(save_inputs(folder / f"batch-{len(paths):05d}.npz", batch))
+        paths.append(save_inputs(folder / f"{name}-{len(paths):05d}.npz", batch))
         for name in sorted(batch):
             array = np.asarray(batch[name])
             plain = array.astype(np.str_) if array.dtype == object else array

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
 
 Method = Literal[
-    "int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16", "litert", "litert-int8"
+    "int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16", "litert", "litert-int8", "pruned"
 ]
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -22,12 +24,16 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
-``fp16``: half precision, of use on GPUs. ``litert`` and ``litert-int8``: a PyTorch model written as .tflite. The others store embedding tables and the weights of what they leave in floats in
-int8.
+``fp16``: half precision, of use on GPUs. ``litert`` and ``litert-int8``: a PyTorch model written as .tflite. ``pruned``: a PyTorch
+model that has lost channels and learnt to answer as before, from which the methods on ONNX go on. The others store embedding
+tables and the weights of what they leave in floats in int8.
 """
 
 LITERT = ("litert", "litert-int8")
 """The methods that work on the model as it was given, and not on ONNX."""
+
+PRUNED = "pruned"
+"""The method that trains: it takes channels out of the model as it was given, more or fewer, and writes ONNX."""
 
 EXPORT = "onnx"
 """The recipe that writes a model of another format as ONNX, from which the methods go on."""
@@ -75,6 +81,8 @@ class Recipe:
             the model as fast as before; for large batches and small products, on which blocks are slow.
         code: digest of the user's code, where the method is a ``module:function`` of theirs; of the form that is cut.
         stages: into which that is.
+        share: for ``pruned``: the part of each layer's channels that is taken out.
+        base: name of the pruned form that this one is made from, in place of the model itself.
     """
 
     method: str
@@ -83,11 +91,17 @@ class Recipe:
     unpacked: bool = False
     code: str = ""
     stages: Stages | None = None
+    share: float = 0.0
+    base: str = ""
 
     @property
     def name(self) -> str:
-        """``int8-static``; with other forms for some nodes, ``int8-static-mixed-4`` says how many changes that took."""
+        """``int8-static``; with other forms for some nodes, ``int8-static-mixed-4`` says how many changes that took.
+
+        ``pruned-50`` has lost half of the channels, ``pruned-50-int8-static`` is made from it.
+        """
         name = re.sub(r"[:.]", "-", self.method) + ("-unpacked" if self.unpacked else "")
+        name = f"{name}-{100 * self.share:.0f}" if self.share else f"{self.base}-{name}".lstrip("-")
         if self.stages is not None:
             return f"{name}-split-{self.stages.parts}"
         return f"{name}-mixed-{len(self.fallback)}" if self.fallback else name
@@ -95,7 +109,9 @@ class Recipe:
     def record(self) -> dict[str, Any]:
         """As it stands in the evidence."""
         return {
-            name: value for name, value in asdict(self).items() if value or name not in ("code", "stages")
+            name: value
+            for name, value in asdict(self).items()
+            if value or name not in ("code", "stages", "share", "base")
         }
 
     @property
@@ -118,6 +134,15 @@ def recipes_for(methods: tuple[str, ...], flags: tuple[str, ...]) -> list[Recipe
         for method in METHODS
         if method in methods
     ]
+
+
+def remove_stale(out: Path, original: str, kept: Collection[str]) -> None:
+    """Remove the variants that an earlier search left, for a model that it calls so, and this one did not accept."""
+    names = "|".join((EXPORT, re.escape(original), *METHODS))
+    pattern = re.compile(rf"(pruned-\d+-)?({names})(-\d+)?(-unpacked)?(-mixed-\d+)?(-split-\d+)?")
+    for path in out.iterdir():
+        if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def forms_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,16 @@ class Result:
             "reason": self.reason,
             "trials": [_placed(trial) for trial in self.trials],
         }
+
+
+def summary(chosen: Sequence[Trial], trials: Sequence[Trial], *, goes_on: bool) -> str:
+    """What was chosen and why, or why nothing was; ``goes_on``: behind the beginning of a sentence."""
+    if chosen:
+        return f"{chosen[0].name} is the best of {len(trials)} tried: {chosen[0].reason}."
+    if not trials:
+        return "nothing was tried."
+    refused = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials)
+    return f"{'the' if goes_on else 'The'} model is kept as it is, since nothing passed. {refused}."
 
 
 def _placed(trial: Trial) -> dict[str, Any]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradatim.errors import EnvironmentLacks
-from gradatim.files import read_json, write_json
+from gradatim.files import read_json, write_json, writing
 from gradatim.timing.child import ended_with, environment, kill, last_line, resident
 
 _GLANCE = 0.05
@@ -32,7 +33,24 @@ class Limits:
 
     def over(self) -> bool:
         """Whether the whole search must end."""
-        return self.end is not None and time.monotonic() > self.end
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """Seconds that an attempt has which begins now."""
+        return min(self.seconds, (self.end or math.inf) - time.monotonic())
+
+
+@contextlib.contextmanager
+def scratch_in(out: Path) -> Iterator[Path]:
+    """A folder for what is tried, beside what will be kept."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob(".search-*"):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=".search-", dir=out)
+    with folder as name:
+        yield Path(name)
 
 
 def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
@@ -79,7 +97,7 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
 
 def _watch(process: subprocess.Popen[bytes], limits: Limits) -> str | None:
     """Wait for the end; gives the reason when a limit was passed."""
-    deadline = min(time.monotonic() + limits.seconds, limits.end or math.inf)
+    deadline = time.monotonic() + limits.left
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GLANCE)

@@ -9,11 +9,8 @@ most for what they cost, until the quality holds.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,15 +26,16 @@ from gradatim.compression.recipe import (
     EXPORT,
     FORMS_OF,
     LITERT,
-    METHODS,
+    PRUNED,
     REVISION,
     Recipe,
     Stages,
     forms_of,
     recipes_for,
+    remove_stale,
 )
-from gradatim.compression.result import Result, pareto
-from gradatim.compression.sandbox import Limits, attempt
+from gradatim.compression.result import Result, pareto, summary
+from gradatim.compression.sandbox import Limits, attempt, scratch_in
 from gradatim.compression.subject import (
     as_it_is,
     exports,
@@ -47,10 +45,10 @@ from gradatim.compression.subject import (
     plain,
     versions,
 )
-from gradatim.compression.terms import Terms, promises
+from gradatim.compression.terms import Terms, finite, promises
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.trial import Sensitivity, Trial
-from gradatim.files import digest_of, sha256_file, write_json, writing
+from gradatim.files import digest_of, sha256_file, write_json
 from gradatim.timing.child import free_memory
 from gradatim.timing.contestant import save_inputs
 from gradatim.timing.machine import this_machine
@@ -70,6 +68,7 @@ def compress(
     out: Path,
     *,
     calibration: Callable[[], Iterator[Batch]],
+    judging: Callable[[], Iterator[Batch]] | None = None,
     quality: Quality | None = None,
     keep: Mapping[str, float] | None = None,
     lower_is_better: Collection[str] = (),
@@ -98,7 +97,8 @@ def compress(
         model: the model's file. PyTorch's formats are written as ONNX first, a form like any other, from which the others are
             made. A format that cannot be is kept as it is, which the result says.
         calibration: gives the batches, each with the model's inputs; not those that the gates judge on.
-        quality: metrics of a model file, measured on calibration data.
+        judging: gives the batches on which forms are judged, where these must not be the same: ``pruned`` learns from the others.
+        quality: metrics of a model file, measured on calibration data; on those of ``judging``, where there are any.
         keep: metric -> the share of the original's value that must be kept (0.99); ``fidelity``, ``cosine``
             and ``agreement`` may be named too. Default: 95 % fidelity.
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
@@ -130,33 +130,22 @@ def compress(
         if any(recipe.method not in LITERT for recipe in recipes) or stages:
             recipes.insert(0, Recipe(EXPORT))
     need_packages()
-    with _scratch_in(out) as scratch:
+    with scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
+        judged, other = (batches, digest) if judging is None else write_batches(judging(), scratch, "judged")
         timed = None if timing is None else save_inputs(scratch / "timing.npz", timing)
         basis = {
-            "model": original.digest, "calibration": digest, "timing": sha256_file(timed) if timed else None, "seed": seed,
+            "model": original.digest, "calibration": digest, "judging": other, "timing": sha256_file(timed) if timed else None, "seed": seed,
             "threads": threads, "machine": machine.kind, "versions": versions(), "context": context,
             "quality": quality is not None,
         }  # fmt: skip
         end = seconds and started + seconds
         limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, end)
         search = _Search(
-            model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, timed or batches[0], seed, quality,
+            model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, judged, timed or batches[0], seed, quality,
             keep or DEFAULT_KEEP, lower_is_better, stages, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
         )  # fmt: skip
         return search.run(original, recipes)
-
-
-@contextlib.contextmanager
-def _scratch_in(out: Path) -> Iterator[Path]:
-    """A folder for what is tried, beside what will be kept."""
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob(".search-*"):  # by one that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        folder = tempfile.TemporaryDirectory(prefix=".search-", dir=out)
-    with folder as name:
-        yield Path(name)
 
 
 class _TimeIsUp(Exception):
@@ -171,6 +160,7 @@ class _Search:
     scratch: Path
     limits: Limits
     batches: list[Path]
+    judged: list[Path]
     timing: Path
     seed: int
     quality: Quality | None
@@ -199,23 +189,55 @@ class _Search:
             self._cut_best()
         except _TimeIsUp:
             self.over = "The time for the search was over; "
-        self._remove_stale()
+        kept = {trial.name for trial in self.trials if trial.accepted}
+        kept.add(EXPORT if self.model.parent.name == EXPORT else "")
+        remove_stale(self.out, self.original.name, kept)
         return self._save()
 
     def _try_all(self, recipes: Sequence[Recipe]) -> None:
         plain = []
         for recipe in recipes:
+            if recipe.method == PRUNED:
+                self._prune(recipe, [each for each in recipes if each.method in FORMS_OF])
+                continue
             trial = self._try(recipe)
             if recipe.method == EXPORT and not self._go_on_from(trial):
                 self._try_all([each for each in recipes if each.method in LITERT])
                 return
             plain.append((recipe, trial))
-            if recipe.method == "int8-weights" and self.terms.only_slow(trial):
+            if recipe.method == "int8-weights" and self.terms.only_slow(trial, self._pace_of(recipe)):
                 self.expected += 1
                 self._try(replace(recipe, unpacked=True))
         for recipe, trial in sorted(plain, key=lambda one: one[1].score or math.inf):
             if recipe.method in FORMS_OF and self.terms.only_quality_lacks(trial) and self._promises(trial):
                 self._mix(recipe, trial)
+
+    def _prune(self, recipe: Recipe, methods: Sequence[Recipe]) -> None:
+        """Take out as many channels as the quality bears; the methods go on from the smallest form from which one is accepted."""
+        share, held = 0.5, []
+        for step in (0.25, 0.125, 0.0):
+            trial = self._try(replace(recipe, share=share))
+            if trial.size is None:
+                break
+            held += [trial] if trial.accepted else []
+            share += step if trial.accepted else -step
+        for trial in sorted(held, key=lambda one: one.size or 0):
+            self._try_all([replace(each, base=trial.name) for each in methods])
+            if any(form.accepted and form.recipe.get("base") == trial.name for form in self.trials):
+                return
+
+    def _source(self, recipe: Recipe) -> Path:
+        """What a form in ONNX is made from."""
+        return self.out / recipe.base / self.file if recipe.base else self.model
+
+    def _made_from(self, recipe: Recipe) -> dict[str, str]:
+        """What a form depends on besides its recipe: of a trained model, its bytes."""
+        return {"base": sha256_file(self._source(recipe))} if recipe.base else {}
+
+    def _pace_of(self, recipe: Recipe) -> float:
+        """The latency of what a form is made from, as a part of the original's."""
+        ratios = [trial.latency_ratio for trial in self.trials if trial.name == recipe.base]
+        return next((ratio for ratio in ratios if ratio is not None), 1.0)
 
     def _cut_best(self) -> None:
         """Cut the best form in ONNX into stages, where these are asked for; without any, the model that the methods work on."""
@@ -245,13 +267,13 @@ class _Search:
                     f"The model {self.model} cannot be run on the calibration data: {answer['reason']} Compression needs both; see that the data has every input of the model."
                 )
             quality = dict(self.quality(self.model)) if self.quality else {}
-            found = {**answer, "quality": _finite(quality, f"the metrics of {self.model.name}")}
+            found = {**answer, "quality": finite(quality, f"the metrics of {self.model.name}")}
             self.journal.put(key, found)
         measured = {**found["quality"], **found["likeness"]}
         return replace(original, quality=measured, seconds=time.monotonic() - started)
 
     def _try(self, recipe: Recipe) -> Trial:
-        key = digest_of({**self.basis, "recipe": recipe.digest})
+        key = digest_of({**self.basis, "recipe": recipe.digest, **self._made_from(recipe)})
         found = self.journal.get(key)
         reused = found is not None and self._still_good(recipe, found)
         if found is None or not reused:
@@ -274,16 +296,23 @@ class _Search:
         shutil.rmtree(folder, ignore_errors=True)
         path = self._model_in(folder, recipe)
         common = {
-            "out": str(path),
-            "batches": [*map(str, self.batches)],
-            "timing": str(self.timing),
-            "seed": self.seed,
-        }
+            "out": str(path), "batches": [*map(str, self.judged)], "timing": str(self.timing), "seed": self.seed,
+        }  # fmt: skip
+        learned = [*map(str, self.batches)]
         if recipe.method == EXPORT:
             found = self._attempt(do="export", opened=self.opened, **common)
+        elif recipe.method == PRUNED:
+            found = self._attempt(
+                do="prune", opened=self.opened, model=str(self.model), share=recipe.share, learned=learned,
+                seconds=self.limits.left / 2, **common,
+            )  # fmt: skip
         elif recipe.method in LITERT and recipe.stages is None:
             found = self._attempt(
-                do="litert", opened=self.opened, int8=recipe.method == "litert-int8", **common
+                do="litert",
+                opened=self.opened,
+                int8=recipe.method == "litert-int8",
+                learned=learned,
+                **common,
             )
         elif recipe.stages is not None:
             found = self._attempt(
@@ -292,8 +321,8 @@ class _Search:
             )  # fmt: skip
         else:
             found = self._attempt(
-                do="try", model=str(self.model), recipe=asdict(recipe), root=str(self.root), ranges=str(self._ranges()),
-                threads=self.limits.threads, **common,
+                do="try", model=str(self.model), source=str(self._source(recipe)), recipe=asdict(recipe), root=str(self.root),
+                learned=learned, ranges=str(self._ranges(recipe)), threads=self.limits.threads, **common,
             )  # fmt: skip
         if "reason" in found:
             return found
@@ -301,7 +330,7 @@ class _Search:
         found |= {"size": size, "digest": digest, "quality": {}}
         if self.quality:
             try:
-                found["quality"] = _finite(dict(self.quality(path)), "its metrics")
+                found["quality"] = finite(dict(self.quality(path)), "its metrics")
             except EnvironmentLacks:
                 raise
             except GradatimError as error:
@@ -361,15 +390,17 @@ class _Search:
                 return
 
     def _way(self, recipe: Recipe) -> choice.Way:
-        key = digest_of({**self.basis, "do": "rank", "bits": recipe.reduce_range, "revision": REVISION})
+        key = digest_of(
+            {**self.basis, "do": "rank", "bits": recipe.reduce_range, "revision": REVISION, **self._made_from(recipe)}
+        )  # fmt: skip
         found = self.journal.get(key)
         if found is None:
             self._announce("which nodes lose the quality")
             found = self._attempt(
                 do="rank",
-                model=str(self.model),
+                model=str(self._source(recipe)),
                 batches=[*map(str, self.batches)],
-                ranges=str(self._ranges()),
+                ranges=str(self._ranges(recipe)),
                 reduce_range=recipe.reduce_range,
                 seconds=self.limits.seconds / 4,
             )
@@ -389,8 +420,8 @@ class _Search:
             raise _TimeIsUp
         return found
 
-    def _ranges(self) -> Path:
-        return self.scratch / "seen.npz"
+    def _ranges(self, recipe: Recipe) -> Path:
+        return self.scratch / f"seen{recipe.base}.npz"
 
     def _still_good(self, recipe: Recipe, found: Mapping[str, Any]) -> bool:
         """Whether an earlier attempt holds: it failed, is refused, or its file is intact."""
@@ -406,37 +437,12 @@ class _Search:
         """The result so far, on disk after each trial."""
         cut = tuple(trial for trial in self.trials if trial.accepted and trial.recipe.get("stages"))
         chosen = (*cut, *pareto([trial for trial in self.trials if trial not in cut]))
-        result = Result(self.original, tuple(self.trials), chosen, self._summary(chosen), self.sensitivities)
+        why = self.over + summary(chosen, self.trials, goes_on=bool(self.over))
+        result = Result(self.original, tuple(self.trials), chosen, why, self.sensitivities)
         write_json(self.out / "search.json", result.to_json())
         return result
-
-    def _summary(self, chosen: tuple[Trial, ...]) -> str:
-        if chosen:
-            return f"{self.over}{chosen[0].name} is the best of {len(self.trials)} tried: {chosen[0].reason}."
-        if not self.trials:
-            return f"{self.over}nothing was tried."
-        refused = "; ".join(f"{trial.name}: {trial.reason}" for trial in self.trials)
-        start = f"{self.over}the" if self.over else "The"
-        return f"{start} model is kept as it is, since nothing passed. {refused}."
-
-    def _remove_stale(self) -> None:
-        """Remove variants that an earlier search left and this one did not accept."""
-        kept = {trial.name for trial in self.trials if trial.accepted}
-        kept.add(EXPORT if self.model.parent.name == EXPORT else "")
-        names = (EXPORT, re.escape(self.original.name), *METHODS)
-        pattern = re.compile(rf"({'|'.join(names)})(-unpacked)?(-mixed-\d+)?(-split-\d+)?")
-        for path in self.out.iterdir():
-            if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
-                shutil.rmtree(path, ignore_errors=True)
 
     def _announce(self, what: str) -> None:
         if self.progress:
             done = len(getattr(self, "trials", ()))
             self.progress(what, done, max(done + 1, getattr(self, "expected", 1)))
-
-
-def _finite(quality: dict[str, float], whose: str) -> dict[str, float]:
-    for metric, value in quality.items():
-        if not math.isfinite(value):
-            raise InvalidInput(f"{whose} hold {metric} = {value}, which is not a finite number.")
-    return {metric: float(value) for metric, value in quality.items()}

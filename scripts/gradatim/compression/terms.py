@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.compression.budget import Budget
-from gradatim.errors import UsageError
+from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.trial import Trial
 
 _WORTH = 0.98
@@ -88,15 +88,29 @@ class Terms:
             and trial.reason == self.lacking(trial)
         )
 
-    def only_slow(self, trial: Trial) -> bool:
-        """Whether a trial was refused for its time and nothing else."""
+    def only_slow(self, trial: Trial, pace: float = 1.0) -> bool:
+        """Whether a trial keeps the quality and is slower than what it was made from, whose latency ratio is ``pace``."""
         return (
-            trial.latency_ratio is not None and trial.latency_ratio > self.slowest and not self.lacking(trial)
+            trial.latency_ratio is not None
+            and trial.latency_ratio > self.slowest * pace
+            and not self.lacking(trial)
         )
 
 
 def _megabytes(numbers: Sequence[float]) -> str:
     return ", ".join(f"{number / 1e6:.3g}" for number in numbers)
+
+
+def finite(quality: Mapping[str, float], whose: str) -> dict[str, float]:
+    """The metrics as they are.
+
+    Raises:
+        InvalidInput: one is no finite number.
+    """
+    for metric, value in quality.items():
+        if not math.isfinite(value):
+            raise InvalidInput(f"{whose} hold {metric} = {value}, which is not a finite number.")
+    return {metric: float(value) for metric, value in quality.items()}
 
 
 def promises(trial: Trial, trials: Sequence[Trial]) -> bool:

@@ -21,6 +21,7 @@ from gradatim.measurement import Measurement
 from gradatim.timing.machine import this_machine
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    import numpy as np
     from numpy.typing import NDArray
 
     from gradatim.compression.result import Result
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.models import Predictor
 
     Batch = dict[str, NDArray[Any]]
+
+_HELD_OUT = 5
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
@@ -58,7 +61,10 @@ def run(candidate: Candidate) -> Outcome:
         result = compress(
             original.path,
             candidate.workspace.models,
-            calibration=lambda: _calibration(candidate, settings),
+            calibration=lambda: _calibration(candidate, _rows(settings, judging=False)),
+            judging=(lambda: _calibration(candidate, _rows(settings, judging=True)))
+            if _trains(settings)
+            else None,
             quality=_quality(candidate, settings),
             keep=settings.keep or None,
             lower_is_better=_lower_is_better(candidate, settings),
@@ -131,8 +137,20 @@ class _Recorder:
         self.close()
 
 
-def _calibration(candidate: Candidate, settings: Compress) -> Iterator[Batch]:
-    """The calibration rows as the model itself gets them."""
+def _trains(settings: Compress) -> bool:
+    return settings.methods is not None and "pruned" in settings.methods
+
+
+def _rows(settings: Compress, *, judging: bool) -> NDArray[np.int64]:
+    """Places of the calibration rows that are used, int64 [k]: where a form is trained, every fifth is kept to judge all on."""
+    import numpy as np
+
+    places = np.arange(settings.rows)
+    return places[(places % _HELD_OUT == _HELD_OUT - 1) == judging] if _trains(settings) else places
+
+
+def _calibration(candidate: Candidate, rows: NDArray[np.int64]) -> Iterator[Batch]:
+    """Calibration rows as the model itself gets them."""
     recorders: list[_Recorder] = []
 
     def watch(predictor: Predictor) -> Predictor:
@@ -140,16 +158,11 @@ def _calibration(candidate: Candidate, settings: Compress) -> Iterator[Batch]:
         return recorders[-1]
 
     with candidate.model.open(candidate.forms.original.path, watch=watch) as predictor:
-        left = settings.rows
-        for batch in candidate.rows.dataset("calibration", predictor.signature).batches(
-            candidate.contract.parts.data.batch
-        ):
-            predictor(batch.rows(slice(0, left)).inputs)
+        dataset = candidate.rows.dataset("calibration", predictor.signature)
+        for batch in dataset.picked(rows, candidate.contract.parts.data.batch):
+            predictor(batch.inputs)
             yield from recorders[0].seen
             recorders[0].seen.clear()
-            left -= len(batch)
-            if left <= 0:
-                return
 
 
 def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mapping[str, float]] | None:
@@ -174,7 +187,12 @@ def _quality(candidate: Candidate, settings: Compress) -> Callable[[Path], Mappi
                 found = Evaluation(
                     task,
                     predict(
-                        predictor, dataset, task, folder / "predictions", batch=batch, most=settings.rows
+                        predictor,
+                        dataset,
+                        task,
+                        folder / "predictions",
+                        batch=batch,
+                        picked=_rows(settings, judging=True),
                     ),
                 )
             values = {name: found.samples(name).value for name in wanted or default_metrics(found)}

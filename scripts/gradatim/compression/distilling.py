@@ -1,0 +1,124 @@
+"""Distillation: a smaller network learns to answer as the original does.
+
+The targets are the original's answers, so no labels are needed, and any input is one to learn from: rows of the calibration
+data, and mixtures of two of them where all inputs are floats (Beyer et al. 2022, "Knowledge distillation: a good teacher is
+patient and consistent").
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradatim.errors import InvalidInput
+from gradatim.models.torch_program import TorchModel
+from gradatim.models.torch_signature import named_leaves
+from gradatim.timing.contestant import load_inputs
+
+_STEPS = 2000
+_RATE = 3e-3
+
+
+def distil(
+    original: TorchModel, student: TorchModel, learned: Sequence[Path], seed: int, seconds: float
+) -> None:
+    """Train the student, in place, on the squared distance of its float outputs from the original's.
+
+    AdamW with a rate that rises for a twentieth of the steps and then falls by a cosine. Normalisation by batch goes on
+    learning its means; all else is in evaluation mode, without dropout.
+
+    Args:
+        original, student: as ``layers.trainable`` gives them.
+        learned: files of batches.
+        seconds: training ends by then, with fewer steps.
+
+    Raises:
+        InvalidInput: no output is a float.
+    """
+    import torch
+
+    for parameter in original.module.parameters():
+        parameter.requires_grad_(requires_grad=False)
+    weights = [each for each in student.module.parameters() if each.is_floating_point()]
+    for each in weights:
+        each.requires_grad_(requires_grad=True)
+    optimiser = torch.optim.AdamW(weights, lr=_RATE, weight_decay=1e-4)
+    dice = torch.Generator().manual_seed(seed)
+    _set_mode(student.module, training=True)
+    started = time.monotonic()
+    for step in range(_STEPS):
+        done = max(step / _STEPS, (time.monotonic() - started) / seconds)
+        if done >= 1:
+            break
+        _set_rate(optimiser, done)
+        which = int(torch.randint(len(learned), (1,), generator=dice))
+        loss = _distance(original, student, _mixed(_tensors(learned[which]), dice))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+    _set_mode(student.module, training=False)
+
+
+def _set_rate(optimiser: Any, done: float) -> None:
+    """Rising at first, then falling by a cosine."""
+    for group in optimiser.param_groups:
+        group["lr"] = _RATE * min(done / 0.05, 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _set_mode(network: Any, *, training: bool) -> None:
+    import torch
+
+    network.eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            layer.train(training)
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    import torch
+
+    return {name: torch.as_tensor(array) for name, array in load_inputs(path).items()}
+
+
+def _mixed(inputs: dict[str, Any], dice: Any) -> dict[str, Any]:
+    """Each row with a part of another, the same part in every input; rows as they are where an input is no float."""
+    import torch
+
+    rows = {len(tensor) if tensor.ndim else 0 for tensor in inputs.values()}
+    if len(rows) > 1 or min(rows) < 2 or not all(tensor.is_floating_point() for tensor in inputs.values()):
+        return inputs
+    (n,) = rows
+    others = torch.randperm(n, generator=dice)
+    part = torch.rand(n, generator=dice)
+
+    def mixed(tensor: Any) -> Any:
+        each = part.reshape(-1, *(1,) * (tensor.ndim - 1)).to(tensor.dtype)
+        return each * tensor + (1 - each) * tensor[others]
+
+    return {name: mixed(tensor) for name, tensor in inputs.items()}
+
+
+def _answers(model: TorchModel, inputs: dict[str, Any]) -> list[Any]:
+    """The float outputs."""
+    leaves = named_leaves(model.forward(dict(inputs)), "")
+    return [leaf for _, leaf in leaves if hasattr(leaf, "is_floating_point") and leaf.is_floating_point()]
+
+
+def _distance(original: TorchModel, student: TorchModel, inputs: dict[str, Any]) -> Any:
+    """The squared error of the student's outputs, as a part of the variance of the original's; the mean over the outputs."""
+    import torch
+
+    with torch.no_grad():
+        wanted = _answers(original, inputs)
+    if not wanted:
+        raise InvalidInput("it gives no floats, from which nothing could be learnt")
+    parts = []
+    for before, now in zip(wanted, _answers(student, inputs), strict=True):
+        finite = torch.isfinite(before)
+        spread = before[finite].var() if finite.sum() > 1 else torch.ones(())
+        parts.append(((now - before)[finite] ** 2).mean() / (spread + 1e-12))
+    return torch.stack(parts).mean()
