@@ -99,8 +99,7 @@ def compress(
         calibration: gives the batches, each with the model's inputs; not those that the gates judge on.
         judging: gives the batches on which forms are judged, where these must not be the same: ``pruned`` learns from the others.
         quality: metrics of a model file, measured on calibration data; on those of ``judging``, where there are any.
-        keep: metric -> the share of the original's value that must be kept (0.99); ``fidelity``, ``cosine``
-            and ``agreement`` may be named too. Default: 95 % fidelity.
+        keep: metric -> the share of the original's value that must be kept (0.99), likeness among them. Default: 95 % fidelity.
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
         methods: names of ``recipe.METHODS``.
         passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
@@ -110,8 +109,7 @@ def compress(
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
         seconds: limit for the whole search, which then ends with the best found so far; none when left out.
-        context: digest of what ``quality`` depends on (its code, the data it reads), so that what an earlier
-            run measured is re-used only while that holds.
+        context: digest of what ``quality`` depends on (code, data): what an earlier run measured is re-used only while that holds.
         name: what the uncompressed variant is called.
 
     Raises:
@@ -122,8 +120,7 @@ def compress(
     started, machine = time.monotonic(), this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
-    original = original_of(model, name)
-    kind = format_of(model)
+    original, kind = original_of(model, name), format_of(model)
     if kind != "onnx":
         if opened is None or not exports(kind):
             return as_it_is(original, model.name, kind)
@@ -136,11 +133,11 @@ def compress(
         timed = None if timing is None else save_inputs(scratch / "timing.npz", timing)
         basis = {
             "model": original.digest, "calibration": digest, "judging": other, "timing": sha256_file(timed) if timed else None, "seed": seed,
-            "threads": threads, "machine": machine.kind, "versions": versions(), "context": context,
-            "quality": quality is not None,
+            "threads": threads, "machine": machine.kind, "versions": versions(), "context": context, "quality": quality is not None,
         }  # fmt: skip
-        end = seconds and started + seconds
-        limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, end)
+        limits = Limits(
+            memory_limit or free_memory(), seconds_per_trial, threads, seconds and started + seconds
+        )
         search = _Search(
             model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, judged, timed or batches[0], seed, quality,
             keep or DEFAULT_KEEP, lower_is_better, stages, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
