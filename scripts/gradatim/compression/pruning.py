@@ -41,14 +41,13 @@ def prune(model: TorchModel, share: float, batch: Batch) -> None:
         parameter.requires_grad_(parameter.is_floating_point())
     given = {name: torch.as_tensor(np.asarray(array)) for name, array in batch.items()}
     work = _Pruning(torch_pruning, model, given)
-    layers = [each for each in model.module.modules() if isinstance(each, work.kinds)]
-    kept = [layer for layer in layers if layer not in set(work.prunable(layers))]
-    before = sum(map(torch.numel, model.module.parameters()))
-    work.prune(share, kept)
-    if sum(map(torch.numel, model.module.parameters())) == before:
+    layers, weights = work.prunable(work.layers), work.weights()
+    if work.holds(layers, share):
+        work.prune(layers, share)
+    if work.weights() == weights:
         raise InvalidInput(
-            "no layer of it can lose channels: it has no convolution and no dense layer inside, or their sizes are written "
-            "into its code"
+            "no layer of it can lose channels: it has no convolution and no dense layer inside, their sizes are written into its "
+            "code, or torch-pruning cannot tell what depends on them"
         )
 
 
@@ -57,42 +56,48 @@ class _Pruning:
         import torch
 
         self.tool, self.model, self.given = torch_pruning, model, given
-        self.kinds = (torch.nn.modules.conv._ConvNd, torch.nn.Linear)
+        kinds = (torch.nn.modules.conv._ConvNd, torch.nn.Linear)
+        self.layers = [each for each in model.module.modules() if isinstance(each, kinds)]
         self.shapes = self._shapes()
 
-    def prunable(self, layers: Sequence[Any]) -> list[Any]:
-        """Those of the layers that can lose channels while the outputs keep their shapes, found by halving."""
-        if not layers or self._holds(layers):
+    def prunable(self, layers: Sequence[Any], others: Sequence[Any] = ()) -> list[Any]:
+        """Those of the layers that can lose channels together with the others while the outputs keep their shapes."""
+        if not layers or self.holds([*others, *layers], 0.5):
             return list(layers)
         if len(layers) == 1:
             return []
         middle = len(layers) // 2
-        return [*self.prunable(layers[:middle]), *self.prunable(layers[middle:])]
+        first = self.prunable(layers[:middle], others)
+        return [*first, *self.prunable(layers[middle:], [*others, *first])]
 
-    def prune(self, share: float, kept: Sequence[Any]) -> None:
-        """Take so much out of every layer but these."""
+    def prune(self, layers: Sequence[Any], share: float) -> None:
+        """Take so much out of these layers, and out of what depends on them."""
+        chosen = set(layers)
         with quiet():
             self.tool.pruner.BasePruner(
                 self.model.module,
                 self.given,
                 importance=self.tool.importance.GroupMagnitudeImportance(p=2),
                 pruning_ratio=share,
-                ignored_layers=list(kept),
+                ignored_layers=[each for each in self.layers if each not in chosen],
                 in_channel_groups={},
                 out_channel_groups={},
                 num_heads={},
                 forward_fn=lambda _, given: self._outputs(given),
             ).step()
 
-    def _holds(self, layers: Sequence[Any]) -> bool:
-        others = [each for each in self.model.module.modules() if isinstance(each, self.kinds)]
-        chosen = set(layers)
+    def holds(self, layers: Sequence[Any], share: float) -> bool:
+        """Whether the outputs keep their shapes."""
         with _restored(self.model.module):
             try:
-                self.prune(0.5, [layer for layer in others if layer not in chosen])
+                self.prune(layers, share)
                 return self._shapes() == self.shapes
             except Exception:  # whatever the tool or the network raises: these cannot be pruned together
                 return False
+
+    def weights(self) -> int:
+        """How many numbers the network holds."""
+        return sum(parameter.numel() for parameter in self.model.module.parameters())
 
     def _outputs(self, given: Mapping[str, Any]) -> list[Any]:
         leaves = named_leaves(self.model.forward(dict(given)), "")
