@@ -404,11 +404,12 @@ class _Search:
             if "reason" in found:
                 return choice.Way((), (0.0,))
             self.journal.put(key, found)
-        self.sensitivities = tuple(
-            Sensitivity(node, found["operators"][node], found["measured"][node])
-            for node in found["able"]
-            if node in found["measured"]
-        )
+        if not recipe.base:
+            self.sensitivities = tuple(
+                Sensitivity(node, found["operators"][node], found["measured"][node])
+                for node in found["able"]
+                if node in found["measured"]
+            )
         return choice.way(found, forms_of(recipe, found["operators"], found["able"]))
 
     def _attempt(self, **request: Any) -> dict[str, Any]:
