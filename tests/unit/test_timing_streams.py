@@ -23,6 +23,8 @@ from gradatim.models import open_model
 from gradatim.models.predictor import Predictor
 from gradatim.models.streaming import Streamed, ask, timed_request
 from gradatim.pipeline.step import run_step
+from gradatim.report.markdown import render_markdown
+from gradatim.report.model import Estimate, Latency, Report
 from gradatim.signature import Signature, TensorSpec
 from gradatim.timing.contestant import Contestant
 from gradatim.timing.paired import Question, compare
@@ -196,6 +198,14 @@ def test_of_a_model_whose_requests_failed_no_time_is_told_and_no_comparison_made
     assert measured["latency_mean", "candidate"].reason == "1 of 4 requests failed: HTTP 429: slow down"
     assert "candidate: 1 of 4 requests failed" in str(found.comparisons[0].reason)
     assert len(pace.bodies) == WARM_UP + 4
+
+
+def test_the_report_names_what_was_compared() -> None:
+    told = Report(
+        "small", Verdict.PASS, latency=Latency(ratio=Estimate(1.05, 1.02, 1.08), decision="tpot_mean: slower")
+    )
+    assert "TPOT mean +5.0" in render_markdown(told)
+    assert Latency(decision="latency_floor: faster").timed == "time per call"
 
 
 CONTRACT = """

@@ -364,6 +364,11 @@ def is_streamed(name: str) -> bool:
     return name in _SERVING
 
 
+def is_rate(name: str) -> bool:
+    """Whether it is something timed of which more is better."""
+    return name in ("throughput", "output_token_throughput", "goodput")
+
+
 def quality(task: str) -> tuple[str, ...]:
     """The metrics that are measured on every evaluation of this task."""
     return tuple(_BY_TASK.get(task, {}))

@@ -266,7 +266,7 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
         return Latency(contestants, setting=setting)
     told, ratio = pair.shown, Estimate(pair.ratio, pair.low, pair.high)
     decision = f"{told.metric}: {pair.decision.value}"
-    slower = tuple(-d if told.metric == "throughput" else d for d in pair.differences[told.metric])
+    slower = tuple(-d if catalogue.is_rate(told.metric) else d for d in pair.differences[told.metric])
     return Latency(contestants, slower, ratio, told.margin, decision, setting)
 
 

@@ -151,7 +151,7 @@ class Latency:
         rounds: one ln(candidate / baseline) per round, in the order they were run.
         ratio: their mean as a ratio, with its interval.
         margin: slowdown that the gate tolerates (0.03: 3 %).
-        decision: ``faster``, ``not slower``, ``slower``, ``undecided``.
+        decision: what was asked about and found: ``latency_floor: faster``, ``not slower``, ``slower``, ``undecided``.
         setting: one line on the machine: processor, threads, batch size.
     """
 
@@ -161,6 +161,12 @@ class Latency:
     margin: float | None = None
     decision: str | None = None
     setting: str | None = None
+
+    @property
+    def timed(self) -> str:
+        """What the ratio is of: ``time per call``, ``TPOT mean``."""
+        what, _, figure = (self.decision or "").partition(":")[0].partition("_")
+        return f"{what.upper()} {figure}" if what in ("ttft", "tpot", "itl") else "time per call"
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,7 @@ def words(metric: str) -> str:
         "rmse": "RMSE",
         "r2": "R²",
         "p50": "p50",
+        **{name: name.upper() for name in ("ttft", "tpot", "itl")},
     }
     parts = [known.get(part, part) for part in one_line(metric, 60).split("_")]
     text = " ".join(parts)
@@ -317,7 +318,8 @@ def latency_lead(report: Report) -> str:
     if latency.ratio:
         ratio = latency.ratio
         form = numbers.number_format([ratio.value, ratio.low, ratio.high], "s/s")
-        parts.append(f"Time per call {form.estimate(ratio.value, ratio.low, ratio.high)} beside the baseline")
+        what = latency.timed[0].upper() + latency.timed[1:]
+        parts.append(f"{what} {form.estimate(ratio.value, ratio.low, ratio.high)} beside the baseline")
     if latency.decision:
         parts.append(one_line(latency.decision, 60))
     if latency.rounds:

@@ -63,7 +63,7 @@ def draw_rounds(latency: Latency) -> str:
     levels = spread_apart([at for at, _, _ in lines], 15, _TOP, HEIGHT - _BOTTOM)
     for level, (_, text, kind) in zip(levels, lines, strict=True):
         parts.append(label(right + 8, level + 4, text, kind))
-    parts.append(label(_LEFT, 12, "time per call, beside the baseline in the same round", "muted small"))
+    parts.append(label(_LEFT, 12, f"{latency.timed}, beside the baseline in the same round", "muted small"))
     told = form.estimate(*bounds) if ratio else f"{len(rounds)} rounds"
     return picture("latency-rounds", WIDTH, HEIGHT, "Paired benchmark, round by round", told, *parts)
 
