@@ -160,6 +160,13 @@ def delivery(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Rows shared out on a Ray cluster of two processors here, one worker lost in the middle (250 MB of packages)."""
+    _install(session, "-e", ".[onnx,test,ray]", "pytest-timeout")
+    session.run("pytest", "tests/unit/test_ray.py", "-p", "no:xdist", *session.posargs)
+
+
+@nox.session
 def servers(session: nox.Session) -> None:
     """Publishing to a real MLflow server, which is too heavy for CI (850 MB)."""
     _install(session, "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")

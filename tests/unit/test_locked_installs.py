@@ -71,7 +71,7 @@ def test_there_is_a_lock_for_every_extra_that_a_contract_can_ask_for_and_it_hold
 ):
     extras = PROJECT["optional-dependencies"]
     asked = {one.extra for one in (*FORMATS.values(), *STORES.values()) if one.extra}
-    asked |= {"checks", "parquet", "image", "gpu", "test", "sign", "wandb", "mlflow", "tensorboard"}
+    asked |= {"checks", "parquet", "image", "gpu", "test", "sign", "wandb", "mlflow", "tensorboard", "ray"}
     for name in sorted(asked):
         pinned = {found for found, _, _ in _pins(LOCKS / f"{name}.txt")}
         for wanted in map(Requirement, extras[name]):

@@ -96,6 +96,17 @@ def save(workspace: Workspace, step: str, shard: Shard, statement: Statement) ->
     write_bytes(workspace.shard_folder(step, shard) / STATEMENT, statement.to_bytes())
 
 
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """What a shard left, by name below the folder of all shards, to be sent from one machine to another."""
+    return {f"{folder.name}/{name}": (folder / name).read_bytes() for name in list_files(folder)}
+
+
+def take_over(folder: Path, sent: Mapping[str, bytes]) -> None:
+    """Write what a shard left elsewhere below the folder of all shards; the merge checks it like any other."""
+    for name, data in sorted(sent.items(), key=lambda one: one[0].endswith(f"/{STATEMENT}")):
+        write_bytes(folder / name, data)
+
+
 def statement_of(workspace: Workspace, step: str, shard: Shard) -> Statement | None:
     """What a shard says of itself; None when it left nothing.
 

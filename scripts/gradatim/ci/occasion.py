@@ -149,7 +149,7 @@ def _runs_on(runner: Runner) -> RunsOn:
 
 def shards_of(contract: Contract) -> dict[str, tuple[str, ...]]:
     """The parts that share the rows of each step that has any: ``2-of-4``; none where one job does them all."""
-    parts = tuple(part.folder for part in shards(contract.shards))
+    parts = tuple(part.folder for part in shards(contract.jobs_that_share))
     return {
         step: parts if len(parts) > 1 and contract.can_share(step) else () for step in ("evaluate", "test")
     }
@@ -174,6 +174,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add("gpu")
     if contract.test.pytest:
         extras.add("test")
+    if contract.engine == "ray":
+        extras.add("ray")
     return tuple(sorted(extras))
 
 

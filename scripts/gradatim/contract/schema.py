@@ -412,6 +412,10 @@ class Contract(Section):
         description="Jobs that share the rows of `evaluate` and of the robustness in `test` on a CI system; they are merged to "
         "exactly the result of one job. A laptop does all rows at once.",
     )  # fmt: skip
+    engine: Literal["local", "ray"] = Field(
+        "local", description="`ray`: the rows that `shards` would share among jobs are tasks on the Ray cluster that RAY_ADDRESS names, merged "
+        "to exactly the same result; without RAY_ADDRESS on this machine.", examples=["ray"],
+    )  # fmt: skip
     iteration: Iteration | None = Field(None, description="The cadence of releases.")
     registry: RegistrySection = Field(
         default_factory=lambda: RegistrySection(), description="Where versions are kept."
@@ -427,6 +431,11 @@ class Contract(Section):
         """Where a step runs the model: on its device where it is timed or a runner is named, else on the processor."""
         told = step == "benchmark" or self.runner_of(step, stage) is not None
         return self.model.device if told else "cpu"
+
+    @property
+    def jobs_that_share(self) -> int:
+        """Jobs of a CI system that share a step's rows."""
+        return 1 if self.engine == "ray" else self.shards
 
     def can_share(self, step: str) -> bool:
         """Whether a step has rows of the data to go over, which several jobs could share."""

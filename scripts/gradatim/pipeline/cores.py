@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from gradatim.candidate.sharding import forget
 from gradatim.errors import GradatimError
 from gradatim.pipeline.module import SharedStep, step_module
+from gradatim.pipeline.ray_cluster import run_on_ray
 from gradatim.progress import about, read_event
 from gradatim.shard import MOST, Shard, shards
 
@@ -42,20 +43,30 @@ def share_out(candidate: Candidate, step: str) -> bool:
         mark.unlink()
     if candidate.workspace.shards_folder(step).exists() or not candidate.contract.parts.can_share(step):
         return False
-    seconds = _expected(candidate, step)
-    if seconds is None:
-        return False
-    of = max(1, min(_processes(candidate), MOST, int(seconds // _SECONDS)))
-    note = about(seconds / of) + (f" in {of} processes" if of > 1 else "")
+    on_ray = candidate.contract.parts.engine == "ray"
+    if on_ray:
+        of = candidate.contract.parts.shards
+        note = f"{of} parts on Ray"
+    else:
+        seconds = _expected(candidate, step)
+        if seconds is None:
+            return False
+        of = max(1, min(_processes(candidate), MOST, int(seconds // _SECONDS)))
+        note = about(seconds / of) + (f" in {of} processes" if of > 1 else "")
     with candidate.progress.task(step, None) as advance:
         advance(0, note)
-        if of == 1:
+        if of == 1 and not on_ray:
             return True
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         whole = False
         try:
-            whole = _run(candidate, step, shards(of), lambda rows: advance(rows, note))
+            if on_ray:
+                path = candidate.contract.path.resolve().relative_to(candidate.top.resolve())
+                command = [step, "--contract", str(path), *_stage(candidate)]
+                whole = run_on_ray(candidate, step, shards(of), command, lambda rows: advance(rows, note))
+            else:
+                whole = _run(candidate, step, shards(of), lambda rows: advance(rows, note))
         finally:
             if not whole:
                 forget(candidate, step)
@@ -115,7 +126,6 @@ def _run(candidate: Candidate, step: str, parts: Sequence[Shard], advance: Calla
 
 @contextlib.contextmanager
 def _child(candidate: Candidate, step: str, part: Shard) -> Iterator[subprocess.Popen[str]]:
-    stage = ["--stage", candidate.wanted_stage] if candidate.wanted_stage else []
     process = subprocess.Popen(
         [
             sys.executable,
@@ -127,7 +137,7 @@ def _child(candidate: Candidate, step: str, part: Shard) -> Iterator[subprocess.
             "--json",
             "--contract",
             str(candidate.contract.path),
-            *stage,
+            *_stage(candidate),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -144,6 +154,10 @@ def _child(candidate: Candidate, step: str, part: Shard) -> Iterator[subprocess.
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _stage(candidate: Candidate) -> list[str]:
+    return ["--stage", candidate.wanted_stage] if candidate.wanted_stage else []
 
 
 def _follow(child: subprocess.Popen[str], done: list[int], place: int) -> None:

@@ -158,7 +158,8 @@ def jobs_of(contract: Contract) -> tuple[Job, ...]:
             found.append(Job("count", question, needs, command, secrets=(TOKEN,)))
             needs = (*needs, "count")
         passes = goes_on(step)
-        for part in shards(contract.shards) if contract.shards > 1 and contract.can_share(step.name) else ():
+        shared = contract.jobs_that_share if contract.can_share(step.name) else 1
+        for part in shards(shared) if shared > 1 else ():
             name, command = f"{step.name}-{part.folder}", command_of(step, part.folder)
             found.append(Job(name, step.question, needs, command, goes_on=passes, step=step))
         needs = tuple(dict.fromkeys((*needs, *(job.name for job in found if job.step is step))))

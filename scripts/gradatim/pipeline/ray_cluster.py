@@ -1,0 +1,132 @@
+"""The rows of a step, shared out on a Ray cluster as CI jobs share them: a task a part, its files back, then one merge.
+
+A part rests on nothing but what is sent with it. So Ray may run it again where a worker or a node is lost, and it leaves the same.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradatim.candidate.sharding import bytes_of, take_over
+from gradatim.errors import EnvironmentLacks, missing_package
+
+if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Candidate
+    from gradatim.shard import Shard
+
+_RETRIES = 5
+"""So often a part is begun anew because its worker or its node was lost."""
+
+_LEFT_BEHIND = {
+    ".venv",
+    "venv",
+    ".nox",
+    ".tox",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+}
+
+
+def run_on_ray(
+    candidate: Candidate,
+    step: str,
+    parts: Sequence[Shard],
+    command: Sequence[str],
+    advance: Callable[[int], None],
+) -> bool:
+    """Do all parts on the cluster that RAY_ADDRESS names, or on this machine; whether each came to its end.
+
+    Every task gets the project as it lies here, the workspace and git's own folder with it, and runs ``command --shard I/N`` there.
+
+    Raises:
+        EnvironmentLacks: Ray is not installed, the cluster cannot be reached, or it lost a part too often.
+    """
+    ray = _connected()
+    model = candidate.machine.parts.model
+    needs = {"num_cpus": model.threads, "num_gpus": 0 if model.device == "cpu" else 1}
+    task = ray.remote(max_retries=_RETRIES, scheduling_strategy="SPREAD", **needs)(_do_part)
+    folder = candidate.workspace.shards_folder(step)
+    inside = folder.resolve().relative_to(candidate.top.resolve())
+    try:
+        sent = ray.put(_packed(candidate.top))
+        waiting = [
+            task.remote(sent, [*command, "--shard", str(part)], str(inside / part.folder)) for part in parts
+        ]
+        while waiting:
+            done, waiting = ray.wait(waiting, timeout=1)
+            for left in ray.get(done):
+                take_over(folder, left)
+            advance(0)
+    except ray.exceptions.RayTaskError:
+        return False  # the step says itself what is wrong
+    except ray.exceptions.RayError as error:
+        raise EnvironmentLacks(
+            f"The Ray cluster did not finish `{step}`: {str(error).splitlines()[0]} Look at its nodes, and run the same command again."
+        ) from error
+    finally:
+        ray.shutdown()
+    return True
+
+
+def _connected() -> Any:
+    if find_spec("ray") is None:
+        raise missing_package("ray", "ray", "`engine: ray`")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    where = os.environ.get("RAY_ADDRESS", "this machine")
+    host, _, port = where.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdecimal():  # Ray itself tries for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        ray.init(log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise EnvironmentLacks(
+            f"The Ray cluster at {where} cannot be reached: {error} Set RAY_ADDRESS, or leave out `engine: ray`."
+        ) from error
+    return ray
+
+
+def _packed(top: Path) -> bytes:
+    """A project with everything that a part may read, its owners left out: git trusts no folder of somebody else."""
+    archive = io.BytesIO()
+
+    def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        return None if _LEFT_BEHIND & set(Path(entry.name).parts) else entry
+
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(top, arcname=".", filter=kept)
+    return archive.getvalue()
+
+
+def _do_part(project: bytes, command: Sequence[str], folder: str) -> Mapping[str, bytes]:
+    """One part, on whatever node this is; the files that it leaves, named below the folder of all parts."""
+    with tempfile.TemporaryDirectory(prefix="gradatim-ray-") as place:
+        with tarfile.open(fileobj=io.BytesIO(project)) as tar:
+            tar.extractall(place)  # noqa: S202 (packed above, by whoever may run tasks here)
+        done = subprocess.run(
+            [sys.executable, "-m", "gradatim", *command],
+            cwd=place,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:])
+        return bytes_of(Path(place) / folder)

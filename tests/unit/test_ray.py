@@ -1,0 +1,99 @@
+"""Rows shared out on a Ray cluster: the very same result as of one process, also where a worker is lost in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gate_project import GateProject, lay_down
+from test_cores import found
+
+from gradatim.errors import EnvironmentLacks
+from gradatim.pipeline.step import run_step
+
+LABELS = np.arange(120) % 3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A cluster of two processors on this machine."""
+    pytest.importorskip("ray", reason="nox -s ray")
+    os.environ.update(RAY_raylet_start_wait_time_s="600", RAY_worker_register_timeout_seconds="600")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield made.address
+    made.shutdown()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> GateProject:
+    made = lay_down(tmp_path, LABELS, LABELS, LABELS)
+    made.contract("accuracy: {at_least: 50%}", test="robustness: [feature_noise], items: 40")
+    for step in ("build", "inspect", "compress"):
+        assert run_step(step, made.release()).code == 0
+    return made
+
+
+def _workers_at_a_part() -> dict[int, int]:
+    """The workers of Ray that wait for a part, by the process that does it."""
+    at_work = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"--shard" in (place / "cmdline").read_bytes().split(b"\0"):
+                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+                if b"ray::" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                    at_work[int(place.name)] = parent
+    return at_work
+
+
+def _lose_one(lost: list[int], over: threading.Event) -> None:
+    while not over.wait(0.01):
+        for part, worker in _workers_at_a_part().items():
+            for one in (worker, part):
+                with contextlib.suppress(OSError):
+                    os.kill(one, signal.SIGKILL)
+            lost.append(worker)
+            return
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("step", ["evaluate", "test"])
+def test_a_cluster_that_loses_a_worker_in_the_middle_leaves_the_very_same_result(
+    project: GateProject, cluster: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    alone = found(project, step)
+    path = project.root / "gradatim.yml"
+    path.write_text(path.read_text() + "engine: ray\nshards: 4\n")
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    lost: list[int] = []
+    over = threading.Event()
+    watch = threading.Thread(target=_lose_one, args=(lost, over))
+    watch.start()
+    try:
+        assert found(project, step) == alone
+    finally:
+        over.set()
+        watch.join()
+    assert len(lost) == 1, "no part was seen at work"
+    ran = project.release().workspace.statement(step)
+    assert ran is not None
+    assert [one["shard"] for one in ran.environment["shards"]] == ["1/4", "2/4", "3/4", "4/4"]
+
+
+def test_a_cluster_that_is_not_there_is_said_and_nothing_is_evaluated(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="nox -s ray")
+    path = project.root / "gradatim.yml"
+    path.write_text(path.read_text() + "engine: ray\nshards: 2\n")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(EnvironmentLacks, match=r"The Ray cluster at 127\.0\.0\.1:1 cannot be reached"):
+        run_step("evaluate", project.release())
+    assert project.release().workspace.statement("evaluate") is None
