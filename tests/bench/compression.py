@@ -39,6 +39,9 @@ from gradatim.compression.search import compress
 from gradatim.models import open_model
 from gradatim.timing.blocks import interleaved, lower_quartile
 
+SECONDS = 600
+"""That a search may take."""
+
 Batch = dict[str, np.ndarray[Any, Any]]
 
 
@@ -119,7 +122,9 @@ def recipes(metric: str, keep: float) -> dict[str, Callable[[Path, Path, list[Ba
         return make
 
     def ours(model: Path, folder: Path, batches: list[Batch]) -> Path:
-        found = compress(model, folder, calibration=lambda: iter(batches), keep={metric: keep})
+        found = compress(
+            model, folder, calibration=lambda: iter(batches), keep={metric: keep}, seconds=SECONDS
+        )
         print(f"  ours is {found.best.name} of {len(found.trials)} tried", flush=True)
         return found.best.path or model
 
