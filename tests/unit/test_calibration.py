@@ -13,6 +13,7 @@ from gradatim.errors import ContractError, InvalidInput
 from gradatim.evidence.found import Compressed
 from gradatim.evidence.statement import Statement
 from gradatim.pipeline.step import run_step
+from gradatim.steps.compress import _calibration
 
 pytest.importorskip("onnxruntime")
 
@@ -43,6 +44,29 @@ def compress(project: GateProject, keep: str, data: str = "calibration: calibrat
 def test_likeness_to_the_original_is_kept_without_a_label(project: GateProject, keep: str) -> None:
     (trial,) = Compressed.of(compress(project, keep)).trials or ()
     assert {"fidelity", "cosine", "agreement"} <= set(trial.quality)
+
+
+def test_what_a_model_is_calibrated_on_holds_the_constants_of_the_contract(project: GateProject) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(project.root / "model.onnx")
+    model.graph.input.append(helper.make_tensor_value_info("scale", TensorProto.FLOAT, [1]))
+    model.graph.node.insert(0, helper.make_node("Mul", ["x", "scale"], ["scaled"]))
+    model.graph.node[1].input[0] = "scaled"
+    onnx.save(model, project.root / "model.onnx")
+    project.contract("size: {at_most: 1 MB}", data="slices: site, group: user, calibration: calibration.npz")
+    path = project.root / "gradatim.yml"
+    said = path.read_text(encoding="utf-8").replace(
+        "path: model.onnx", "path: model.onnx, inputs: {scale: {value: 2.0}}"
+    )
+    path.write_text(f"{said}compress: {{methods: [int8-dynamic]}}\n", encoding="utf-8")
+    candidate = project.release()
+    settings = candidate.contract.parts.compress
+    assert settings is not None
+    seen = list(_calibration(candidate, settings))
+    assert sum(len(batch["x"]) for batch in seen) == 20
+    assert all(batch["scale"].tolist() == [2.0] for batch in seen)
 
 
 def test_a_quality_that_needs_labels_says_that_the_calibration_data_have_none(project: GateProject) -> None:
