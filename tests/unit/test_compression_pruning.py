@@ -123,7 +123,17 @@ def test_what_cannot_be_pruned_says_why(tmp_path: Path) -> None:
         prune(trainable(model), 0.5, {"input": ROWS[:4, 0, 0]})
 
 
+def test_too_few_rows_to_learn_from_and_to_judge_on_are_said_to_be_too_few(tmp_path: Path) -> None:
+    root = new_repository(tmp_path / "m")
+    contract = lay_down(root, as_weights(root))
+    np.savez(root / "rows.npz", image=ROWS[:4])
+    contract.write_text(contract.read_text().replace("int8-static", "pruned"))
+    with pytest.raises(InvalidInput, match="fewer than five rows"):
+        compressed(contract)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_search_prunes_as_far_as_the_quality_bears_and_goes_on_from_there(tmp_path: Path) -> None:
     root = new_repository(tmp_path / "m")
     contract = lay_down(root, as_weights(root))

@@ -36,6 +36,9 @@ def write_batches(batches: Iterator[Batch], folder: Path, name: str = "batch") -
     if not paths:
         raise InvalidInput(
             "The calibration data is empty: compression needs at least one batch to measure with."
+            if name == "batch"
+            else "The calibration data have fewer than five rows, and where a form learns (`pruned`) every fifth is kept to judge "
+            "on. Give it more: learning wants hundreds."
         )
     return paths, digest.hexdigest()
 
