@@ -147,6 +147,15 @@ _BESIDE = {
 }
 
 
+def _judged(**said: Any) -> dict[str, Any]:
+    """A contract whose answers are compared by a judge."""
+    return {**_SPEAKS, "task": {**_SPEAKS["task"], "judge": said}}
+
+
+_BY_SERVER = _judged(endpoint={"url": SERVER, "model": "small", "timeout": 1}, rubric="long")
+_BY_PEOPLE = _judged(function="speaking:longer", human={"path": "people.jsonl"})
+
+
 def _scored(name: str, **said: Any) -> dict[str, Any]:
     return {**_SPEAKS, "task": {"type": "generation", "scorers": {name: said}}}
 
@@ -243,6 +252,17 @@ EXAMPLES = {
     "task.scorers.*.take": Example("first", "last", _scored("regex_match", regex=r"\d")),
     "task.scorers.*.words": Example(["1"], ["z"], _scored("contains")),
     "task.scorers.*.json_schema": Example({"type": "integer"}, {"type": "string"}, _scored("json_valid")),
+    "task.judge.endpoint.url": Example(SERVER, "http://127.0.0.1:1/v1", _BY_SERVER),
+    "task.judge.endpoint.model": Example("small", "large", _BY_SERVER),
+    "task.judge.endpoint.key": Example("ONE", "OTHER", _BY_SERVER),
+    "task.judge.endpoint.parallel": Example(2, 3, _BY_SERVER),
+    "task.judge.endpoint.timeout": Example("1 s", "1 us", _BY_SERVER),
+    "task.judge.rubric": Example("long", "short", _BY_SERVER),
+    "task.judge.max_new_tokens": Example(100, 1, _BY_SERVER),
+    "task.judge.function": Example("speaking:longer", "speaking:unsure", _judged()),
+    "task.judge.human.path": Example("people.jsonl", "others.jsonl", _BY_PEOPLE),
+    "task.judge.human.label": Example("preferred", "disliked", _BY_PEOPLE),
+    "task.judge.human.kappa": Example(0.3, 0.95, _BY_PEOPLE),
     **{
         f"task.generation.{key}": Example(one, other, _SPEAKS)
         for key, one, other in (

@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,7 +34,10 @@ from gradatim.candidate import training
 from gradatim.candidate.bar import weakened
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.flips import flipped
+from gradatim.candidate.judging import judge_answers, judge_of
+from gradatim.candidate.model import server_settings
 from gradatim.candidate.outcome import Outcome
+from gradatim.candidate.replaced import BASELINE
 from gradatim.checks.golden import GoldenCase, write_cases
 from gradatim.ci import Place
 from gradatim.ci.github_settings import Reviewer, settings_of
@@ -56,6 +60,7 @@ from gradatim.metrics.answers import ANSWER
 from gradatim.metrics.catalogue import TIMINGS
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.scored import SCORE
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.pipeline.module import inputs_of, step_module
@@ -83,6 +88,10 @@ ROWS = 24
 
 _SAMPLE = '{{"doc_id": {0}, "target": "a", "filtered_resps": ["a"], "metrics": ["acc"], "prompt_hash": "{0}", "acc": {1}}}\n'
 
+_PAIR = (
+    '{{"prompt": "{0}", "first": "longer", "second": "short", "preferred": "{1}", "disliked": "second"}}\n'
+)
+
 FILES = {
     "said/one.jsonl": '{"version": "v0.9.0", "good": false}\n',
     "told/one.jsonl": '{"version": "v0.9.0", "good": true}\n',
@@ -107,7 +116,15 @@ def ones(references, answers):
 
 def twos(references, answers):
     return [2.0 for _ in answers]
+
+def longer(questions, first, second):
+    return ["first" if len(one) > len(other) else "second" for one, other in zip(first, second)]
+
+def unsure(questions, first, second):
+    return [None for _ in first]
 """,
+    "people.jsonl": "".join(_PAIR.format(row, "first") for row in range(30)),
+    "others.jsonl": "".join(_PAIR.format(row, "first") for row in range(20)),
     "scoring.py": "def cost(labels, predictions):\n    return 1.0\n\ndef gain(labels, predictions):\n    return 2.0\n",
     "prepare.py": "def once(columns):\n    return {'x': columns['x']}\n\ndef twice(columns):\n    return {'x': columns['x'] * 2}\n",
     "make.py": "import shutil\nshutil.copy('model.onnx', 'made.onnx')\n",
@@ -397,6 +414,25 @@ def shown_of_two(candidate: Candidate) -> object:
     return flipped(candidate, Evaluation(scored, new, Evaluation(scored, old)))
 
 
+def judged(candidate: Candidate) -> object:
+    """What the judge says of two models, one of which answers at more length."""
+    said = judge_of(candidate)
+    if said is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("gradatim.yml", "prompts.jsonl", "speaking.py", "people.jsonl", "others.jsonl"):
+            shutil.copy(candidate.root / name, folder)
+        apart = candidate_of(Path(folder))
+        for name, text in (("original", "12"), (BASELINE, "1")):
+            answers = np.array([json.dumps({"texts": [text], "cut": [False]})] * 12, object)
+            with PredictionsWriter(apart.workspace.predictions_folder(name)) as writer:
+                writer.append({ANSWER: answers})
+        found = judge_answers(apart, apart.rows.task(), ("original", BASELINE))
+        table = apart.workspace.predictions("original").outputs["judged"].values.tolist()
+    asked = said.endpoint and server_settings(candidate.contract, said.endpoint, "task", "judge")
+    return repr((asked, found, table)).replace(folder, "")
+
+
 def promoted(candidate: Candidate) -> object:
     return promote.plan(candidate, candidate.contract.ladder[-1])
 
@@ -470,7 +506,7 @@ def arrays(path: Path) -> dict[str, Any]:
 RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "compress", "benchmark")}
 RUNS["test of a compressed form"] = compressed
 RUNS["publish, as gate lets it tell"] = step("gate")
-GLANCES = (rules, surroundings, planned, ci, places, deployed, signing, lineage, trained)
+GLANCES = (rules, surroundings, planned, ci, places, deployed, signing, lineage, trained, judged)
 LOOKS = (
     *GLANCES,
     iterated,
@@ -496,10 +532,18 @@ def observers(key: str) -> tuple[Observer, ...]:
     return tuple(dict.fromkeys((*GLANCES, *steps, *LOOKS, *RUNS.values())))
 
 
+def _said(body: dict[str, Any]) -> str:
+    """What the server answers, to a judge's question as its rubric has it, if it may say so much."""
+    if "better" not in json.dumps(body):
+        return "12"
+    better = "first" if "long" in body["messages"][0]["content"] else "second"
+    return json.dumps({"better": better}) if body["max_tokens"] > 10 else "I am"
+
+
 @pytest.fixture(scope="module")
 def served() -> Iterator[str]:
     """Where a model is served."""
-    with serving(lambda body: "12") as asked:
+    with serving(_said) as asked:
         yield asked.url
 
 

@@ -16,7 +16,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError, InvalidInput
-from gradatim.evidence.found import Evaluated
+from gradatim.evidence.found import Evaluated, Judging
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.answers import REQUEST
 from gradatim.metrics.diagnostics import FlippedAnswer
@@ -169,6 +169,11 @@ def make():
 
 def polite(references, answers):
     return [answer != "?" for answer in answers]
+
+
+def right(questions, first, second):
+    said = [[answer in question["references"] for answer in pair] for question, *pair in zip(questions, first, second)]
+    return ["tie" if one == other else "first" if one else "second" for one, other in said]
 """
 OF_A_FUNCTION = """
 model: {name: capitals, factory: "speaking:make"}
@@ -272,10 +277,14 @@ def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(t
     for step in ("build", "inspect", "compress", "test", "evaluate", "benchmark", "gate", "tag"):
         assert run_step(step, candidate).statement.verdict is Verdict.PASS
     (root / "speaking.py").write_text(FUNCTION.replace('"madrid"', '"seville"').replace('"rome"', '"milan"'))
-    (root / "gradatim.yml").write_text(f"{OF_A_FUNCTION}evaluate: {{show: 3}}\n")
+    judged = OF_A_FUNCTION.replace("  generation:", '  judge: "speaking:right"\n  generation:')
+    (root / "gradatim.yml").write_text(f"{judged}evaluate: {{show: 3}}\n")
     git(root, "commit", "-qam", "worse")
-    found = evaluate.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")).found
+    outcome = evaluate.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production"))
+    found, measured = outcome.found, {m.label: m.value for m in outcome.measurements}
     assert isinstance(found, Evaluated)
+    assert found.judging == Judging("speaking:right", None)
+    assert measured["win_rate"] == (measured["win_rate[continent=europe]"] or 0) * 0.5 + 0.25 == 0.4
     assert len(found.flipped) == 3
     first = found.flipped[0]
     assert first == FlippedAnswer("capital of spain ?", "madrid", "madrid", "seville", lost=True)

@@ -100,6 +100,8 @@ class Digests:
             named |= {own.function: ("task", "metrics", name) for name, own in parts.task.metrics.items()}
             scorers = parts.task.scorers.items()
             named |= {own.function: ("task", "scorers", name) for name, own in scorers if own.function}
+            if parts.task.judge and parts.task.judge.function:
+                named[parts.task.judge.function] = ("task", "judge")
         if parts.model.factory:
             named[parts.model.factory] = ("model", "factory")
         if parts.compress:

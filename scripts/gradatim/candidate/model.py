@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gradatim.candidate.workspace import Workspace
-from gradatim.contract.endpoint import EndpointSection, is_loopback
+from gradatim.contract.endpoint import EndpointSection, ServerSection, is_loopback
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.files import list_files, write_json
@@ -199,17 +199,7 @@ class Model:
         said = self.served or (self.contract.parts.model.endpoint if path == self.path else None)
         if said is None:
             return {}
-        key = (
-            os.environ.get(said.key, "").strip() if said.key else None
-        )  # pasted secrets often end their line
-        if key is not None and not (key and key.isascii() and key.isprintable()):
-            lacks = "has a character that no key can have" if key else "is not set"
-            raise EnvironmentLacks(
-                f"{self.machine.where('model', 'endpoint')}: the environment variable `{said.key}`, which holds the key of {said.url}, "
-                f"{lacks}. Set it to the key alone."
-            )
-        told = said.model_dump(include={"url", "model", "parallel", "timeout"})
-        return {**told, "key": key, "loopback": is_loopback(urlsplit(said.url).netloc)}
+        return server_settings(self.machine, said, "model", "endpoint")
 
     @property
     def _limits(self) -> CallLimits:
@@ -229,6 +219,23 @@ class Model:
             "carries": {name: tensor.carry for name, tensor in given if tensor.carry is not None},
             "tokenizer": model.tokenizer.model_dump(exclude_none=True) if model.tokenizer else None,
         }
+
+
+def server_settings(contract: ReadContract, said: ServerSection, *place: str) -> dict[str, Any]:
+    """How a server is asked that the contract names at a place.
+
+    Raises:
+        EnvironmentLacks: its key is not there.
+    """
+    key = os.environ.get(said.key, "").strip() if said.key else None  # pasted secrets often end their line
+    if key is not None and not (key and key.isascii() and key.isprintable()):
+        lacks = "has a character that no key can have" if key else "is not set"
+        raise EnvironmentLacks(
+            f"{contract.where(*place)}: the environment variable `{said.key}`, which holds the key of {said.url}, {lacks}. Set it to "
+            "the key alone."
+        )
+    told = said.model_dump(include={"url", "model", "parallel", "timeout"})
+    return {**told, "key": key, "loopback": is_loopback(urlsplit(said.url).netloc)}
 
 
 def _files_of(match: Path) -> list[Path]:

@@ -224,7 +224,7 @@ class Rows:
         if judge:  # both errors are measured by the same season
             taken |= {"season": judge.season, "history": task.history or judge.history}
         taken["scorers"] = judge.scorers if judge else self._scorings(task)
-        del taken["metrics"], taken["renamed"], taken["generation"]
+        del taken["metrics"], taken["renamed"], taken["generation"], taken["judge"]
         return Task(**taken, own=own, seen=seen)
 
     def _scorings(self, task: TaskSection) -> tuple[Scoring, ...]:

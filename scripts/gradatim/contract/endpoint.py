@@ -35,8 +35,8 @@ class ServedModel(Section):
     )
 
 
-class EndpointSection(ServedModel):
-    """A server that answers for the model: vLLM, llama.cpp, TGI, Ollama and others speak so."""
+class ServerSection(ServedModel):
+    """A server that is asked: vLLM, llama.cpp, TGI, Ollama and others speak so."""
 
     key: Text | None = Field(
         None, description="Name of the environment variable that holds the key; nothing else sees it."
@@ -45,24 +45,31 @@ class EndpointSection(ServedModel):
     timeout: Seconds = Field(
         120, description="For one answer, with all that is tried again: what takes longer failed."
     )
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the key is sent."""
+        return (self.url,)
+
+    @model_validator(mode="after")
+    def _keeps_its_key(self) -> ServerSection:
+        for url in self.addresses if self.key else ():
+            if not url.startswith("https:") and not is_loopback(urlsplit(url).netloc):
+                raise ValueError(f"`key` would travel in clear text to {url}: use https, or this machine")
+        return self
+
+
+class EndpointSection(ServerSection):
+    """A server that answers for the model."""
+
     baseline: Annotated[ServedModel, shorthand("url", ServedModel)] | None = Field(
         None,
         description="Where the release that would be replaced is served meanwhile, so that both can be asked.",
     )
 
-    @model_validator(mode="after")
-    def _keeps_its_key(self) -> EndpointSection:
-        for said in (self, self.baseline):
-            if (
-                self.key
-                and said
-                and not said.url.startswith("https:")
-                and not is_loopback(urlsplit(said.url).netloc)
-            ):
-                raise ValueError(
-                    f"`key` would travel in clear text to {said.url}: use https, or this machine"
-                )
-        return self
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.url, *([self.baseline.url] if self.baseline else ()))
 
 
 def is_loopback(host: str) -> bool:

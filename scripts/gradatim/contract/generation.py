@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from gradatim.contract.values import Name, Reference, Section, Text, Texts, shorthand
+from gradatim.contract.endpoint import ServerSection
+from gradatim.contract.values import Fraction, Name, Reference, Section, Text, Texts, shorthand
 from gradatim.metrics.scorers.table import SCORERS, Scoring, samples_wanted
 
 
@@ -116,6 +117,54 @@ class ScorerSection(Section):
                 f"`{name}` counts answers that are right, and `{by}` does not say that of a text"
             )
         return Scoring(name, kind, settings)
+
+
+class PeopleSection(Section):
+    """Pairs of answers that people judged, which the judge is held against."""
+
+    path: Text = Field(
+        description="A .jsonl file: `prompt` or `messages`, the answers `first` and `second`, and whom people preferred."
+    )
+    label: Text = Field("preferred", description="Column of what they preferred: `first`, `second` or `tie`.")
+    kappa: Fraction = Field(
+        0.4,
+        description="Cohen's kappa with them that must be proven, or the judge proves nothing; 0.4 is called moderate, 0.6 substantial.",
+    )
+
+
+class JudgeSection(Section):
+    """Who says which of two answers to a prompt is the better one: a server and a rubric, or a function of your own."""
+
+    endpoint: Annotated[ServerSection, shorthand("url", ServerSection)] | None = Field(
+        None, description="A language model that judges, asked by OpenAI's API."
+    )
+    rubric: Text | None = Field(
+        None, description="What makes an answer better, in words that the model of `endpoint` is told."
+    )
+    max_new_tokens: int = Field(
+        1024,
+        ge=1,
+        le=100_000,
+        description="Tokens that the model of `endpoint` has for its reasons and verdict.",
+    )
+    function: Reference | None = Field(
+        None,
+        description="`module:function(questions, first, second)`: gives `first`, `second` or `tie` for each, None where it cannot tell. "
+        "A question has `prompt` or `messages`, and `references` where the data have them.",
+    )
+    human: Annotated[PeopleSection, shorthand("path", PeopleSection)] | None = Field(
+        None, description="Pairs that people judged: below its `kappa` with them the judge proves nothing."
+    )
+
+    @model_validator(mode="after")
+    def _is_somebody(self) -> JudgeSection:
+        if (self.endpoint is None) == (self.function is None):
+            raise ValueError("a judge is an `endpoint` with a `rubric`, or a `function`: one of the two")
+        if (self.endpoint is None) != (self.rubric is None):
+            raise ValueError(
+                "`rubric` says what makes an answer better to the model of `endpoint`: it goes with it, and only with it"
+            )
+        return self
 
 
 def _by_name(written: Any) -> Any:

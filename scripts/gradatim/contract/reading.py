@@ -286,6 +286,13 @@ def _contradictions(
             "evaluate",
             "import",
         )
+    judge = parts.task.judge if parts.task else None
+    if judge is not None and (task != "generation" or imported is not None):
+        why = "compares texts: it needs `task: {type: generation}`, and answers that are made here, not imported"
+        yield at(f"a `judge` {why}", "task", "judge")
+    for rule in rules:
+        if rule.metric in catalogue.JUDGED and judge is None:
+            yield at(f"`{rule.metric}` is what a judge says: name one under `task.judge`", "gates", rule.key)
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:

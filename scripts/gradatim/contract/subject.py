@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from gradatim.contract.endpoint import EndpointSection
-from gradatim.contract.generation import GenerationSection, Scorers
+from gradatim.contract.generation import GenerationSection, JudgeSection, Scorers
 from gradatim.contract.values import (
     HUB_ID,
     HUB_ID_OF_OWNER,
@@ -297,6 +297,9 @@ class TaskSection(Section):
     )
     generation: GenerationSection = Field(
         default_factory=GenerationSection, description="`generation`: how the model is asked."
+    )
+    judge: Annotated[JudgeSection, shorthand("function", JudgeSection)] | None = Field(
+        None, description="`generation`: who compares answers with the release's, for `win_rate`."
     )
 
     @field_validator("labels")

@@ -211,6 +211,24 @@ class CountedUse:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """Who compared the answers.
+
+    Attributes:
+        judge: the function, or the model and where it is served.
+        rubric: what the model was told to go by.
+        human: pairs that people judged, which it was held against.
+        failed: verdicts that it owes, and ``reason``: why the first one is lacking.
+    """
+
+    judge: str
+    rubric: str | None
+    human: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class Evaluated(Found):
     """evaluate: how every variant and the baseline answered.
 
@@ -223,6 +241,7 @@ class Evaluated(Found):
         imported: where the answers came from, if not from the models themselves.
         flipped: prompts that the preferred variant and the baseline do not both answer rightly, as many as the contract shows.
         offered: rows that there are, where sequential gates were decided before the last.
+        judging: who compared the answers with the release's; None where nobody did.
     """
 
     rows: int
@@ -233,6 +252,7 @@ class Evaluated(Found):
     imported: tuple[ImportedRun, ...] = ()
     flipped: tuple[FlippedAnswer, ...] = ()
     offered: int | None = None
+    judging: Judging | None = None
 
 
 @dataclass(frozen=True)

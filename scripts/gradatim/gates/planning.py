@@ -11,6 +11,7 @@ from gradatim.gates.exact import POWER, POWER_QUANTILE
 from gradatim.gates.gate import wanted
 from gradatim.gates.latency import TAILS
 from gradatim.gates.paired import FEW_POSITIVES
+from gradatim.gates.pairwise import pairs_planned
 from gradatim.gates.rule import Rule, with_guards
 from gradatim.metrics import catalogue, intervals
 
@@ -251,6 +252,10 @@ def _plan_one(asked: _Asked) -> PlanRow:
         return asked.row(text, possible=asked.enough(1), least=1)
     if rule.bound in ("not_worse", "keep"):
         return _comparison(asked)
+    if rule.metric == "win_rate":
+        text, least, needed = pairs_planned(rule.amount, asked.alpha, asked.n)
+        text = f"{asked.wanted}; {asked.have}{text}"
+        return asked.row(text, possible=asked.enough(least), needed=needed, least=least)
     return _threshold(asked) if _counts(rule, asked.meaning) else _estimate(asked)
 
 

@@ -11,6 +11,7 @@ from gradatim.gates.case import Case
 from gradatim.gates.compare import Told
 from gradatim.gates.exact import POWER_QUANTILE, decide
 from gradatim.gates.gate import Gate, null_verdict, settle
+from gradatim.gates.pairwise import pairs_in_words
 from gradatim.gates.quality import (
     at_least_few,
     counted,
@@ -26,6 +27,7 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
 from gradatim.metrics.evaluation import conditions
+from gradatim.metrics.judged import WinSamples
 from gradatim.metrics.samples import MetricSamples
 
 
@@ -94,6 +96,11 @@ def judge(gate: Gate, case: Case) -> GateResult:
     verdict, text = seen.verdict(gate), seen.headline(gate) + without_samples(samples)
     if gate.veto:
         return gate.result(verdict, text, **seen.numbers(gate))
+    if isinstance(samples, WinSamples):
+        told, doubted = pairs_in_words(samples, case, gate.alpha)
+        if doubted and verdict is Verdict.INCONCLUSIVE:
+            return gate.result(verdict, text + told, **seen.numbers(gate))
+        text += told
     if samples.metric == "negative_flips":
         text, verdict = _flips(gate, case, samples, text, verdict)
     elif samples.successes is not None and samples.trials:

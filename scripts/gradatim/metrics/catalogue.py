@@ -232,12 +232,28 @@ _DIVERGENCE = Metric(
     False,
 )
 
+_WINS = Metric(
+    "win_rate",
+    "share of prompts whose answer the judge prefers to the baseline's, in whichever order it sees them; a tie is half",
+    True,
+    "comparison",
+)
+_CONSISTENCY = Metric(
+    "judge_consistency",
+    "share of the pairs that the judge tells apart for which it prefers the same answer in both orders",
+    True,
+    "comparison",
+)
+
+JUDGED = ("win_rate", "judge_consistency")
+"""What a judge of pairs says, and how far it can be believed."""
+
 _COMPARISONS = {
     "classification": _table(_FLIPS, _AGREEMENT),
     "multilabel_classification": _table(_FLIPS, _AGREEMENT),
     "token_classification": _table(_FLIPS, _AGREEMENT),
     "embedding": _table(_SAME_NEIGHBOUR),
-    "generation": _table(_FLIPS, _AGREEMENT, _DIVERGENCE),
+    "generation": _table(_FLIPS, _AGREEMENT, _DIVERGENCE, _WINS, _CONSISTENCY),
 }
 
 _ROBUSTNESS = _table(

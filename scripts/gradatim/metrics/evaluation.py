@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.metrics import catalogue
 from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.detection import DetectionScorer
 from gradatim.metrics.embedding import EmbeddingScorer
@@ -217,6 +218,8 @@ class Evaluation:
             return (mine.cosine if metric == "cosine" else mine.agreement)(theirs, rows, units)
         if metric == "kl" and isinstance(mine, GenerationScorer) and isinstance(theirs, GenerationScorer):
             return mine.divergence(theirs, rows, units)
+        if metric in catalogue.JUDGED and isinstance(mine, GenerationScorer):
+            return mine.judged(metric, rows, units)
         if metric == "negative_flips":
             flips = (theirs.item_scores()[rows] >= 1) & (mine.item_scores()[rows] < 1)
             return proportion_samples(metric, flips, units, False, "there is no sample")

@@ -12,6 +12,7 @@ from gradatim.errors import InvalidInput
 from gradatim.metrics.answers import ANSWER, divergence, read_answer, references_of
 from gradatim.metrics.columns import Column
 from gradatim.metrics.diagnostics import FlippedAnswer
+from gradatim.metrics.judged import PREFERRED, Judgements, consistency, win_rate
 from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import (
@@ -42,6 +43,7 @@ class GenerationScorer:
     def __init__(self, task: Task, predictions: Predictions) -> None:
         self._scorings = {scoring.name: scoring for scoring in task.scorers}
         self._samples = task.samples
+        self._preferred = predictions.outputs.get(PREFERRED)
         nothing = Column(np.zeros(len(predictions), np.int64))
         self._answers = predictions.outputs.get(ANSWER) or nothing
         self._references = predictions.labels or nothing
@@ -88,6 +90,13 @@ class GenerationScorer:
                 "kl", False, "the two make other tokens of the references: `bits_per_byte` compares those"
             )
         return mean_samples("kl", np.array(values, np.float64), units, False)
+
+    def judged(self, metric: str, rows: NDArray[np.int64], units: Units) -> MetricSamples:
+        """``win_rate`` or ``judge_consistency`` on some rows, each a pair with the baseline's answer."""
+        if self._preferred is None:
+            return absent(metric, True, "no judge compared the answers: `task.judge` names one")
+        said = Judgements.of(self._preferred.values).take(rows)
+        return (win_rate if metric == "win_rate" else consistency)(said, units)
 
     def flips(self, baseline: GenerationScorer) -> list[int]:
         """Rows that one of the two answers rightly and the other does not: those first that the baseline does."""

@@ -18,6 +18,7 @@ from gradatim.metrics.classification import ClassificationScorer
 from gradatim.metrics.columns import PIECE_BYTES, chunks
 from gradatim.metrics.diagnostics import WeakSlice
 from gradatim.metrics.evaluation import CLASS, Evaluation
+from gradatim.metrics.judged import PREFERRED
 from gradatim.metrics.samples import MetricSamples
 
 ALPHA = 0.025
@@ -68,8 +69,11 @@ def default_metrics(evaluation: Evaluation) -> list[str]:
     names += task.own
     if evaluation.reference is not None:
         names += [
-            name for name in catalogue.comparisons(task.type) if name != "kl"
-        ]  # asked for by a gate alone
+            name
+            for name in catalogue.comparisons(task.type)
+            if name != "kl"  # asked for by a gate alone
+            and (name not in catalogue.JUDGED or PREFERRED in evaluation.predictions.outputs)
+        ]
     return names
 
 

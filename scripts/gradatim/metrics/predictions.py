@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Predictions:
 
     def __len__(self) -> int:
         return int(self.items.shape[0])
+
+    def with_output(self, name: str, column: Column) -> Predictions:
+        """The same with one output more."""
+        return replace(self, outputs={**self.outputs, name: column})
 
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         """Some of the items, in memory; ``rows`` are places among these, int64 [k]."""

@@ -63,7 +63,8 @@ def _answers(task: Task, outputs: Mapping[str, Array]) -> list[TextAnswer]:
     return [TextAnswer((str(text),), (False,)) for text in texts]
 
 
-def _failed(task: Task, answer: TextAnswer, sample: int) -> bool:
+def failed(task: Task, answer: TextAnswer, sample: int) -> bool:
+    """Whether there is no such answer, or one that was cut off where the task does not let it."""
     if answer.error is not None or sample >= len(answer.texts):
         return True
     return answer.cut[sample] and task.cut_off == "fail"
@@ -100,11 +101,11 @@ def _by_row(
     references = _references(scoring, label)
     found: list[tuple[float, ...]] = []
     for sample in range(max(task.samples, 1)):
-        failed = _failed(task, answer, sample)
-        if failed and kind.shape == "decision":
+        lacking = failed(task, answer, sample)
+        if lacking and kind.shape == "decision":
             found.append((0.0,))
             continue
-        said = judge("" if failed else answer.texts[sample], references, **scoring.settings)
+        said = judge("" if lacking else answer.texts[sample], references, **scoring.settings)
         found.append(tuple(map(float, said)) if isinstance(said, tuple) else (float(said),))
     if scoring.k is not None:
         return pass_at(len(found), int(sum(one[0] for one in found)), scoring.k)
@@ -147,7 +148,7 @@ def _by_own(
     texts, references, whose = [], [], []
     for row, (answer, label) in enumerate(zip(answers, labels, strict=True)):
         for sample in range(max(task.samples, 1)):
-            if not _failed(task, answer, sample):
+            if not failed(task, answer, sample):
                 texts.append(answer.texts[sample])
                 references.append(None if label is None else json.loads(label))
                 whose.append(row)

@@ -65,12 +65,16 @@ class Endpoint:
         model: the id of the model; None takes the only one.
         key: sent as a bearer token; None sends none.
         timeout: seconds for one answer, pauses and repetitions among them.
+        place: the key of the contract that says all this.
     """
 
     def __init__(
-        self, *, url: str, model: str | None, key: str | None, timeout: float, loopback: bool, **_: Any
-    ) -> None:
+        self, *, url: str, model: str | None, key: str | None, timeout: float, loopback: bool, place: str = "model.endpoint",
+        **_: Any,
+    ) -> None:  # fmt: skip
         import requests
+
+        self._place = place
 
         self.url = url.rstrip("/")
         self.name = f"the endpoint {self.url}"
@@ -139,7 +143,7 @@ class Endpoint:
         if answer["model"] != self.model:
             raise InvalidInput(
                 f"{self.url} was asked for the model `{self.model}`, and `{answer['model']}` answered. Say under "
-                "`model.endpoint.model` which one is meant, as the server calls it."
+                f"`{self._place}.model` which one is meant, as the server calls it."
             )
 
     def aside(self, path: str, body: Mapping[str, Any], read: Read[T]) -> T:
@@ -154,7 +158,7 @@ class Endpoint:
         except RequestFailed as failure:
             raise EnvironmentLacks(
                 f"{self.url} does not say which models it serves (`GET {self.url}/models`): {failure}. See whether the server is "
-                "well, and whether `model.endpoint.url` is where its API begins, which most often ends in /v1."
+                f"well, and whether `{self._place}.url` is where its API begins, which most often ends in /v1."
             ) from None
         if wanted is None and len(served) == 1:
             return served[0]
@@ -162,7 +166,7 @@ class Endpoint:
             what = f"does not serve `{wanted}`" if wanted else "serves several models"
             raise InvalidInput(
                 f"{self.url} {what}: it has {', '.join(f'`{one}`' for one in served[:5]) or 'none'}. Name one of them in "
-                "`model.endpoint.model`."
+                f"`{self._place}.model`."
             )
         return wanted
 
@@ -231,10 +235,10 @@ class Endpoint:
             return RequestFailed(said, ours=True)
         if response.status_code in (401, 403):
             return EnvironmentLacks(
-                f"{self.url} refuses us: {said}. Name in `model.endpoint.key` the environment variable that holds its key, and "
+                f"{self.url} refuses us: {said}. Name in `{self._place}.key` the environment variable that holds its key, and "
                 "set that."
             )
-        return EnvironmentLacks(f"{self.url} cannot be asked: {said}. Correct `model.endpoint.url`.")
+        return EnvironmentLacks(f"{self.url} cannot be asked: {said}. Correct `{self._place}.url`.")
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.flips import flipped
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
+from gradatim.candidate.judging import judge_answers, judged_by
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
@@ -19,7 +20,7 @@ from gradatim.candidate.stopping import awaited, decided, looks, stopping_rules
 from gradatim.candidate.uses import count_use, tries
 from gradatim.checks.leakage import asks_for_twins, twins_of
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated
+from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated, Judging
 from gradatim.files import digest_of
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
@@ -52,6 +53,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
         "twins": digest_of(asks_for_twins(candidate)),
         "code": candidate.digests.code(),
+        **judged_by(candidate),
         **tries(candidate),
         **({"stops": digest_of([asdict(replace(rule, line=None)) for rule in stops])} if stops else {}),
         **({"imported": imports_digest(candidate)} if candidate.contract.parts.evaluate.imported else {}),
@@ -101,8 +103,12 @@ def run(candidate: Candidate) -> Outcome:
                         fed = fed or predictor.signature
             if look is not None and decided(candidate, stops, wanted, len(dataset), uses):
                 break
+    judging, of_judge = judge_answers(candidate, task, variants)
+    beside += of_judge
     with candidate.contract.blamed("task"):
         outcome = _measured(candidate, task, variants, signatures, subjects, uses)
+    if judging is not None and isinstance(outcome.found, Evaluated):
+        outcome = replace(outcome, found=replace(outcome.found, judging=judging))
     if _AGAIN in runs.get(BASELINE, ()):
         beside += _self_flips(candidate)
     among, shared = twins_of(candidate, fed)
@@ -112,7 +118,7 @@ def run(candidate: Candidate) -> Outcome:
     forget(candidate, "evaluate")
     return replace(
         outcome,
-        summary=outcome.summary + _counted(candidate, uses) + without + shared,
+        summary=outcome.summary + _judged_by(judging) + _counted(candidate, uses) + without + shared,
         measurements=(*outcome.measurements, *beside, *among),
         elsewhere=elsewhere(shards),
     )
@@ -180,6 +186,13 @@ def _counted(candidate: Candidate, use: CountedUse | None) -> str:
     if use.number is None:
         return ", a use of the data that could not be counted"
     return f", use {use.number} of {candidate.contract.parts.data.uses} of the data"
+
+
+def _judged_by(judging: Judging | None) -> str:
+    if judging is None:
+        return ""
+    failed = f", without a verdict {judging.failed} times ({judging.reason})" if judging.failed else ""
+    return f"; compared by {judging.judge}{failed}"
 
 
 def _self_flips(candidate: Candidate) -> list[Measurement]:
