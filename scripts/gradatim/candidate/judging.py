@@ -15,11 +15,11 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.errors import InvalidInput
 from gradatim.evidence.found import Judging
 from gradatim.files import digest_of, sha256_file
-from gradatim.measurement import Measurement
 
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
     from gradatim.contract.generation import JudgeSection, PeopleSection
+    from gradatim.measurement import Measurement
     from gradatim.metrics.answers import TextAnswer
     from gradatim.metrics.judged import Judgements
     from gradatim.metrics.task import Task
