@@ -21,7 +21,8 @@ from gate_designs import Design, Draw
 from numpy.typing import NDArray
 
 from gradatim.gates.case import Case
-from gradatim.gates.planning import PlanRow, plan
+from gradatim.gates.plan_row import PlanRow
+from gradatim.gates.planning import plan
 from gradatim.gates.rule import Rule
 from gradatim.gates.together import planned_together
 from gradatim.gates.verdict import Verdict

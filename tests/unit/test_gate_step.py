@@ -18,7 +18,7 @@ from gradatim.contract.rules import read_rule
 from gradatim.contract.schema import GateSection
 from gradatim.evidence.found import Tested as Behaviour
 from gradatim.gates.exact import forgiven
-from gradatim.gates.planning import PlanRow
+from gradatim.gates.plan_row import PlanRow
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
 from gradatim.report.collect import collect

@@ -7,7 +7,8 @@ import pytest
 
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
-from gradatim.gates.planning import PlanRow, plan
+from gradatim.gates.plan_row import PlanRow
+from gradatim.gates.planning import plan
 from gradatim.gates.rule import Rule
 from gradatim.gates.together import planned_together
 from gradatim.gates.verdict import Verdict

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradatim.commands.registry_view import RegistryView
     from gradatim.contract.reading import ReadContract
     from gradatim.evidence.statement import Bundle
-    from gradatim.gates.planning import PlanRow
+    from gradatim.gates.plan_row import PlanRow
     from gradatim.gates.verdict import GateResult
     from gradatim.report.iteration import IterationReport, Share
 
@@ -178,7 +178,8 @@ def _over_versions(
 
 def _undecided(contract: ReadContract, stage: str, newest: tuple[GateResult, ...]) -> tuple[PlanRow, ...]:
     """The gates that the samples of the newest evidence are too few for, and how many would do."""
-    from gradatim.gates.planning import folded, plan
+    from gradatim.gates.plan_row import folded
+    from gradatim.gates.planning import plan
     from gradatim.metrics.catalogue import TIMINGS
 
     task = contract.parts.task

@@ -14,7 +14,7 @@ from gradatim.commands import options
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
     from gradatim.checks.rehearsal import Obstacle
-    from gradatim.gates.planning import PlanRow
+    from gradatim.gates.plan_row import PlanRow
 
 _ON_ANSWERS = ("quality", "comparison", "own", "robustness")
 _ON_CALLS = (*_ON_ANSWERS, "timing")
@@ -27,7 +27,7 @@ def show_plan(candidate: Candidate, *, json_wanted: bool) -> int:
         UsageError: the contract names no evaluation data to plan with.
     """
     from gradatim.checks.rehearsal import rehearse
-    from gradatim.gates.planning import folded
+    from gradatim.gates.plan_row import folded
     from gradatim.steps.gate import plan_gates, plan_together
 
     rows = plan_gates(candidate)

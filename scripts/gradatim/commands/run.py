@@ -173,7 +173,7 @@ def _refuse_impossible_gates(candidate: Candidate) -> None:
     Raises:
         ContractError: with each of them at its line.
     """
-    from gradatim.gates.planning import folded
+    from gradatim.gates.plan_row import folded
     from gradatim.pipeline.standing import Standing
     from gradatim.steps.gate import hopeless_gates
 

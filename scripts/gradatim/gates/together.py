@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradatim.gates import wording
 from gradatim.gates.exact import POWER
-from gradatim.gates.planning import PlanRow
+from gradatim.gates.plan_row import PlanRow
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradatim.errors import needs
 from gradatim.files import template_folder
-from gradatim.gates.planning import PlanRow
+from gradatim.gates.plan_row import PlanRow
 from gradatim.gates.verdict import GateResult
 from gradatim.report.markdown import escape
 from gradatim.report.palette import COLOURS, FONTS, MARKS

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.contract.subject import TaskSection
     from gradatim.gates.case import Case
     from gradatim.gates.latency import PairedTiming
-    from gradatim.gates.planning import PlanRow
+    from gradatim.gates.plan_row import PlanRow
     from gradatim.gates.reuse import Reuse
     from gradatim.gates.together import Together
     from gradatim.measurement import Measurement
