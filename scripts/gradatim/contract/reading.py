@@ -242,6 +242,17 @@ def _tokens_cannot(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> 
         yield from ((told, "gates", rule.key) for rule in rules if rule.metric == "goodput")
 
 
+def _judge_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
+    """What is asked of a judge of pairs and none can do, and where that stands."""
+    judge = parts.task.judge if parts.task else None
+    if judge is not None and (task != "generation" or parts.evaluate.imported is not None):
+        why = "compares texts: it needs `task: {type: generation}`, and answers that are made here, not imported"
+        yield f"a `judge` {why}", "task", "judge"
+    for rule in rules:
+        if rule.metric in catalogue.JUDGED and judge is None:
+            yield f"`{rule.metric}` is what a judge says: name one under `task.judge`", "gates", rule.key
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
@@ -286,13 +297,8 @@ def _contradictions(
             "evaluate",
             "import",
         )
-    judge = parts.task.judge if parts.task else None
-    if judge is not None and (task != "generation" or imported is not None):
-        why = "compares texts: it needs `task: {type: generation}`, and answers that are made here, not imported"
-        yield at(f"a `judge` {why}", "task", "judge")
-    for rule in rules:
-        if rule.metric in catalogue.JUDGED and judge is None:
-            yield at(f"`{rule.metric}` is what a judge says: name one under `task.judge`", "gates", rule.key)
+    for told, *where in _judge_cannot(parts, task, rules):
+        yield at(told, *where)
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
