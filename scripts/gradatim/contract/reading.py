@@ -297,8 +297,7 @@ def _contradictions(
             "evaluate",
             "import",
         )
-    for told, *where in _judge_cannot(parts, task, rules):
-        yield at(told, *where)
+    yield from (at(told, *where) for told, *where in _judge_cannot(parts, task, rules))
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
