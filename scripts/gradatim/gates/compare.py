@@ -141,7 +141,8 @@ def compare(
     if new.terms is None and new.resample is None and x.shape[0]:
         spread = float(x.std(ddof=1)) if x.shape[0] > 1 else 0.0
         few = new.units is not None and new.units.kinds and not new.counted
-        sure = alpha / 5 if few else alpha  # the means of few labels lean to one side (8 % for 5 % without)
+        # the means of few labels lean to one side (8 % for 5 % without), which Student's t of one or two degrees makes up for
+        sure = alpha / (5 if x.shape[0] > 3 else 3) if few else alpha
         return _bounded(value, spread, x.shape[0], effect, changes, margin, sure)
     draws = _paired_draws(new, old, ratio)
     if draws is None:
