@@ -130,7 +130,7 @@ def slow(session: nox.Session) -> None:
 @nox.session
 def newcomer(session: nox.Session) -> None:
     """The README and the tutorial, every command as written, in a fresh clone and a fresh environment; and `demo --bad`."""
-    _install(session, "-e", ".[onnx,test]", "pytest-timeout")
+    _install(session, "-e", ".[onnx,test]", "pytest-timeout", "pytest-xdist")  # the last for its marks
     tests = ("tests/e2e/test_newcomer.py", "tests/e2e/test_demo.py::TestBad")
     session.run("pytest", *tests, "-m", "slow or not slow", *session.posargs)
 
