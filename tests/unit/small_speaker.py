@@ -65,6 +65,33 @@ def write_speaker(
     return folder
 
 
+def write_onnx(folder: Path) -> Path:
+    """The same model as a decoder in ONNX beside its tokenizer, without a cache."""
+    import warnings
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = (
+        AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
+    )
+
+    class Logits(torch.nn.Module):
+        def forward(self, tokens: Any, mask: Any) -> Any:
+            return model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+
+    names, tokens = ["input_ids", "attention_mask"], torch.ones((2, 7), dtype=torch.int64)
+    axes = {name: {0: "batch", 1: "length"} for name in (*names, "logits")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits(), (tokens, tokens), str(folder / "model.onnx"), input_names=names, output_names=["logits"],
+            dynamic_axes=axes, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    (folder / "model.safetensors").unlink()
+    return folder / "model.onnx"
+
+
 def write_questions(path: Path, rows: int = 40) -> None:
     """Conversations with their references, choices, and a column to slice by."""
     countries = list(CAPITALS)

@@ -77,12 +77,16 @@ class Model:
         """
         from gradatim.code import local_closure
         from gradatim.models import model_files
+        from gradatim.models.tokenizer import beside_a_decoder
 
         said = self.contract.parts.model
         if self.unpinned and said.endpoint is not None:
             write_json(self.path, {"endpoint": said.endpoint.url, "model": said.endpoint.model})
         if said.factory is None:
-            return tuple(model_files(self.path, read_by_a_factory=said.read_by_others))
+            own = model_files(self.path, read_by_a_factory=said.read_by_others)
+            asked = self.signature is not None and self.signature.input(REQUEST) is not None
+            with_it = beside_a_decoder(self.folder) if asked and self.path.suffix == ".onnx" else []
+            return tuple(sorted({*own, *with_it}))
         found = set(local_closure(self.folder, said.factory))
         if said.path is not None:
             found |= {self.folder / said.path / name for name in list_files(self.path)} or set(

@@ -53,6 +53,7 @@ _ROWS = (
     ModelFormat(
         name="onnx",
         opens="onnx_runtime:open_onnx",
+        generates="onnx_generation:open_onnx_generator",
         looks="onnx_graph:look_at_onnx",
         suffixes=(".onnx",),
         extra="onnx",

@@ -16,6 +16,7 @@ from gradatim.metrics.answers import ANSWER, LIKELY, REQUEST, Spread, TextAnswer
 from gradatim.models.hugging_face import load_module
 from gradatim.models.predictor import Arrays, RuntimeModel, failed
 from gradatim.models.speech import ASKED
+from gradatim.models.token_by_token import Tokenised
 from gradatim.models.tokenizer import load_tokenizer
 from gradatim.models.torch_program import import_torch, quiet
 from gradatim.models.variables import offline, silent
@@ -54,17 +55,17 @@ class _Asker:
     """Answers requests: what a RuntimeModel runs."""
 
     def __init__(self, torch: Any, transformers: Any, module: Any, tokenizer: Any, name: str) -> None:
-        self._torch, self._transformers, self._name = torch, transformers, name
+        self._torch, self._transformers = torch, transformers
         self._module, self._tokenizer = module, tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        self._most = getattr(module.config, "max_position_embeddings", None)
+        self._tokens = Tokenised(tokenizer, name, getattr(module.config, "max_position_embeddings", None))
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         began = time.perf_counter()
         requests = [json.loads(str(line)) for line in inputs[REQUEST].reshape(-1)]
-        prompts = [self._rendered(request) for request in requests]
+        prompts = [self._tokens.rendered(request) for request in requests]
         answers: list[dict[str, Any]] = [{} for _ in requests]
         with self._torch.inference_mode(), quiet(), silent():
             if requests and "text" in requests[0]["wants"]:
@@ -83,20 +84,6 @@ class _Asker:
                 if "spread" in request["wants"] and "target" in request:
                     answer["spread"] = self._spread(prompt, request["target"])
         return {ANSWER: np.array([TextAnswer(**answer).to_text() for answer in answers], object)}
-
-    def _rendered(self, request: Mapping[str, Any]) -> tuple[str, bool]:
-        """The text that the model goes on from, and whether the tokenizer may put special tokens around it."""
-        if "messages" not in request:
-            return request["prompt"], True
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise InvalidInput(
-                f"The rows are conversations (`messages`), and the tokenizer of {self._name} has no chat template. Save it with "
-                "one (`chat_template.jinja`), or write the rows as `prompt`."
-            )
-        text = self._tokenizer.apply_chat_template(
-            request["messages"], tokenize=False, add_generation_prompt=True
-        )
-        return str(text), False  # the template has put them there: once is enough
 
     def _texts(
         self, requests: Sequence[Mapping[str, Any]], prompts: Sequence[tuple[str, bool]]
@@ -126,9 +113,9 @@ class _Asker:
         said, samples = requests[0], requests[0]["samples"]
         batch = self._encoded([text for text, _ in prompts], special=prompts[0][1])
         length, most = batch["input_ids"].shape[1], said["max_new_tokens"]
-        if self._most is not None and length + most > self._most:
+        if refused := self._tokens.refused(length, most):
             if len(requests) == 1:
-                return [self._refused(length, most)]
+                return [refused]
             return [self._generated([one], [its])[0] for one, its in zip(requests, prompts, strict=True)]
         own = self._module.generation_config
         ends = own.eos_token_id if own.eos_token_id is not None else self._tokenizer.eos_token_id
@@ -150,7 +137,7 @@ class _Asker:
             streamer=clock,
         )[:, length:].tolist()
         last = set(ends if isinstance(ends, list) else [ends])
-        made = [self._ended(row, last, stops) for row in rows]
+        made = [self._tokens.ended(row, last, stops) for row in rows]
         pairs = [made[start : start + samples] for start in range(0, len(made), samples)]
         return [{"texts": tuple(t for t, _ in pair), "cut": tuple(c for _, c in pair)} for pair in pairs]
 
@@ -163,17 +150,6 @@ class _Asker:
             return self._torch.tensor(found, device=tokens.device)
 
         return stopped
-
-    def _ended(self, row: Sequence[int], last: set[int], stops: Sequence[str]) -> tuple[str, bool]:
-        """A row of tokens as text up to its end, and whether it has none."""
-        place = next((place for place, token in enumerate(row) if token in last), None)
-        text = str(self._tokenizer.decode(row[:place], skip_special_tokens=True))
-        found = min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)
-        return text[:found], place is None and found is None
-
-    def _refused(self, length: int, most: int) -> dict[str, Any]:
-        said = f"{length} tokens of prompt and {most} of answer, and the model has places for {self._most}"
-        return {"error": said}
 
     def _encoded(self, texts: Sequence[str], *, special: bool) -> Any:
         batch = self._tokenizer(
@@ -199,25 +175,11 @@ class _Asker:
         return tuple(((token, value), *zip(*others, strict=True)) for token, value, *others in rows)
 
     def _scored(self, prompt: tuple[str, bool], text: str) -> tuple[Any, Any]:
-        """A text's tokens [t] in those of prompt and text together, as lm-eval takes it, and log-likelihoods [t, vocabulary].
-
-        Where text and prompt grow together into other tokens, the text's own are put behind the prompt's.
-        """
-        before = self._tokens(prompt[0], special=prompt[1]) if prompt[0] else []
-        start = self._tokenizer.bos_token_id
-        start = self._tokenizer.eos_token_id if start is None else start
-        if not before and start is not None:
-            before = [start]
-        whole = self._tokens(prompt[0] + text, special=prompt[1]) if prompt[0] else []
-        if whole[: len(before)] != before or len(whole) == len(before):
-            whole = [*before, *self._tokens(text, special=False)]
+        """A text's tokens [t] behind those of a prompt, and log-likelihoods [t, vocabulary]."""
+        whole, first = self._tokens.together(prompt, text)
         tokens = self._torch.tensor([whole], device=self._module.device)
         scores = self._module(input_ids=tokens).logits[0, :-1].float().log_softmax(dim=-1)
-        first = max(len(before), 1)
         return tokens[0, first:], scores[first - 1 :]
-
-    def _tokens(self, text: str, *, special: bool) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
 class _Clock:

@@ -160,7 +160,7 @@ def open_source(source: ModelSource) -> Predictor:
         opens = known.generates
     if opens is None:
         raise InvalidInput(
-            f"{source.path} is {source.format}, and only a Hugging Face folder or a function of yours can be asked for text."
+            f"{source.path} is {source.format}, which cannot be asked for text: a Hugging Face folder, GGUF, ONNX with its tokenizer beside it, a server or a function of yours can."
         )
     opener: Callable[[ModelSource], Predictor] = function_of(opens)
     return opener(source)

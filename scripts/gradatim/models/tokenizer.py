@@ -35,6 +35,16 @@ def brings_tokenizer(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _FILES)
 
 
+def beside_a_decoder(folder: Path) -> list[Path]:
+    """What a decoder in a file of its own is asked for text with: config, chat template and tokenizer in its folder."""
+    names = (
+        *_FILES,
+        *("config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json"),
+        *("added_tokens.json", "merges.txt"),
+    )
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
 def settings_in_words(settings: Mapping[str, Any]) -> str:
     """``max_length 8, padding left``: what a contract says of a tokenizer."""
     return ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
