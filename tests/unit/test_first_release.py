@@ -35,7 +35,7 @@ def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of which nothing was released, its model compressed and both forms evaluated."""
     root = new_repository(tmp_path_factory.mktemp("first") / "repo")
     draw = np.random.default_rng(0)
-    write_mlp(root / "model.onnx", 128)
+    write_mlp(root / "model.onnx", 512)  # large enough for int8 to be no slower
     np.savez(root / "test.npz", x=draw.normal(size=(60, 64)).astype(np.float32))
     np.savez(root / "calibration.npz", x=draw.normal(size=(30, 64)).astype(np.float32))
     commit_file(root, ".gitignore", b".gradatim/\n")
