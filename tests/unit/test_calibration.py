@@ -13,7 +13,7 @@ from gradatim.errors import ContractError, InvalidInput
 from gradatim.evidence.found import Compressed
 from gradatim.evidence.statement import Statement
 from gradatim.pipeline.step import run_step
-from gradatim.steps.compress import _calibration
+from gradatim.steps.compress import _calibration, _rows
 
 pytest.importorskip("onnxruntime")
 
@@ -64,7 +64,7 @@ def test_what_a_model_is_calibrated_on_holds_the_constants_of_the_contract(proje
     candidate = project.release()
     settings = candidate.contract.parts.compress
     assert settings is not None
-    seen = list(_calibration(candidate, settings))
+    seen = list(_calibration(candidate, _rows(settings, judging=False)))
     assert sum(len(batch["x"]) for batch in seen) == 20
     assert all(batch["scale"].tolist() == [2.0] for batch in seen)
 
