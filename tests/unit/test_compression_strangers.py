@@ -28,6 +28,7 @@ from gradatim.compression.search import compress
 from gradatim.compression.sensitivity import as_their_kind, sensitivities
 from gradatim.evidence.trial import Trial
 from gradatim.models import open_model
+from gradatim.timing.contestant import load_inputs
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
@@ -151,6 +152,13 @@ def test_biases_of_one_row_are_quantised_like_any_other(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.trials[0].accepted, result.reason
     assert result.best.size_ratio < 0.27
+
+
+def test_rows_to_judge_on_never_take_the_place_of_those_to_learn_from(tmp_path: Path) -> None:
+    """Whatever the inputs are called, and however many batches there are."""
+    learned, _ = write_batches(iter([{"some/x": np.full(1, n)} for n in range(3)]), tmp_path)
+    judged, _ = write_batches(iter([{"some/x": np.full(1, n)} for n in range(3, 6)]), tmp_path, "judged")
+    assert [int(load_inputs(path)["some/x"][0]) for path in (*learned, *judged)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_rows_that_integers_take_are_looked_up_as_integers(tmp_path: Path) -> None:
