@@ -28,10 +28,10 @@ def write_batches(batches: Iterator[Batch], folder: Path, name: str = "batch") -
     digest = hashlib.sha256()
     for batch in batches:
         paths.append(save_inputs(folder / f"{name}-{len(paths):05d}.npz", batch))
-        for name in sorted(batch):
-            array = np.asarray(batch[name])
+        for field in sorted(batch):
+            array = np.asarray(batch[field])
             plain = array.astype(np.str_) if array.dtype == object else array
-            digest.update(f"{name}:{plain.dtype.str}:{plain.shape};".encode())
+            digest.update(f"{field}:{plain.dtype.str}:{plain.shape};".encode())
             digest.update(np.ascontiguousarray(plain).tobytes())
     if not paths:
         raise InvalidInput(
