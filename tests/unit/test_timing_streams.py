@@ -200,6 +200,16 @@ def test_of_a_model_whose_requests_failed_no_time_is_told_and_no_comparison_made
     assert len(pace.bodies) == WARM_UP + 4
 
 
+def test_the_memory_of_a_model_behind_a_server_is_null_with_the_reason(pace: Pace) -> None:
+    served = Contestant(
+        "candidate", Path("served"), Path(tempfile.gettempdir()), signature=ASKED, endpoint=asked_at(pace)
+    )
+    found = compare([served], {REQUEST: np.array(ROWS[:1])}, rounds=2, streaming=Streaming(ROWS, 4, 2))
+    [memory] = [one for one in found.measurements() if one.name == "memory"]
+    assert memory.value is None
+    assert "server" in str(memory.reason)
+
+
 def test_the_report_names_what_was_compared() -> None:
     told = Report(
         "small", Verdict.PASS, latency=Latency(ratio=Estimate(1.05, 1.02, 1.08), decision="tpot_mean: slower")
