@@ -64,6 +64,11 @@ class Contestant:
     inputs: Path | None = None
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether another process than the worker holds the model: a server, or a program of the user's own."""
+        return bool(self.endpoint or self.command)
+
+    @property
     def opening(self) -> dict[str, Any]:
         """How it is opened, as ``described`` tells it."""
         return described(**{name: getattr(self, name) for name in _TOLD})

@@ -24,6 +24,7 @@ TIMED = ("latency_floor", "latency_mean", "latency_p50", "latency_p90", "latency
 OUTPUT_TOKENS, GOODPUT = "output_token_throughput", "goodput"
 """Rates of answers that come token by token, a second."""
 
+_ELSEWHERE = "a server or a program of your own holds the model, and its memory is not seen from here"
 NO_GOODPUT = "in some round no answer kept to the bounds of `benchmark.streaming.goodput`"
 
 
@@ -47,7 +48,7 @@ class ContestantTiming:
         by_round: each of ``TIMED`` in each round, seconds; ``energy`` in those that could be counted, joules. Where a round has
             too few calls for a tail, several count as one.
         memory: bytes by which the peak resident memory grew at most from before the model was opened, its runtime
-            apart.
+            apart; None where it is not this process that holds the model.
         opening: seconds to open the model, median over rounds.
         samples: seconds of timed calls, evenly thinned to at most 2000, in the order taken.
         energy_reason: why nothing counted its energy, None where something did.
@@ -65,7 +66,7 @@ class ContestantTiming:
     calls: int
     items: int
     by_round: Mapping[str, tuple[float, ...]]
-    memory: int
+    memory: int | None
     opening: float
     samples: tuple[float, ...]
     energy_reason: str | None
@@ -308,4 +309,7 @@ def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
             yield Measurement(
                 metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else why
             )
-    yield Measurement("memory", one.name, float(one.memory), "B", one.rounds)
+    if one.memory is None:
+        yield Measurement("memory", one.name, None, "B", reason=_ELSEWHERE)
+    else:
+        yield Measurement("memory", one.name, float(one.memory), "B", one.rounds)

@@ -123,7 +123,7 @@ class Log:
                 **{metric: tuple(self.by_round(metric)) for metric in self.metrics},
                 **({"energy": joules} if joules else {}),
             },
-            memory=max(turn.memory for turn in turns),
+            memory=None if self.contestant.elsewhere else max(turn.memory for turn in turns),
             opening=statistics.median(turn.opening for turn in turns),
             samples=tuple(round(calls[place], 9) for place in kept),
             energy_reason=None if joules else turns[-1].energy.reason,
