@@ -28,7 +28,8 @@ class Design:
     """One population and one gate.
 
     Attributes:
-        kind: ``size`` (on the bound: a PASS is wrong, a FAIL too), ``veto`` (a FAIL is wrong) or ``power``.
+        kind: ``size`` (on the bound: a PASS is wrong, a FAIL too), ``veto`` (a FAIL is wrong), ``power``, or ``beyond`` (on the
+            bound, and known to pass too often).
         breaks: which assumption could break it.
         judged: how a case is judged, by each rule on its own where None.
     """
@@ -61,6 +62,7 @@ def designs() -> Iterator[Design]:
     yield from log_losses()
     yield from rare_errors()
     yield from far_off()
+    yield from beyond_any_target()
     yield from own_metrics()
     yield from groups()
     yield from retrievals()
@@ -214,6 +216,24 @@ def far_off() -> Iterator[Design]:
             rule = Rule("mase", "mase", "at_most", mean)
             breaks = "a rare error beyond what twice as many series would show"
             yield Design(f"mase, {name} errors", "size", n, (rule,), _series(n, draw), breaks)
+
+
+def beyond_any_target() -> Iterator[Design]:
+    """Rows so few that many a draw shows none, and further off than any two targets are apart: what rows cannot tell."""
+    for n, share in ((100, 0.02), (200, 0.01), (400, 0.005)):
+        truth = share * 3 + (1 - share) * 0.1 * (2 / math.pi) ** 0.5
+        rule = Rule("mae", "mae", "at_most", truth)
+        name = f"mae, {100 * share:g} % of the rows off by three deviations"
+        yield Design(name, "beyond", n, (rule,), _beyond(n, share), "errors larger than targets are apart")
+
+
+def _beyond(n: int, share: float) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        truth, small = generator.normal(size=(2, n))
+        said = truth + np.where(generator.random(n) < share, 3.0, 0.1 * small)
+        return Case("candidate", candidate=Evaluation(Task("regression"), Predictions.of({"y": said}, truth)))
+
+    return one
 
 
 def _misplaced(n: int, share: float) -> Draw:

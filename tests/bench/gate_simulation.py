@@ -324,7 +324,12 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     print("| gate | n | wanted | PASS | FAIL | what could break it |\n|---|---|---|---|---|---|")
-    wanted = {"power": "PASS >= 78 %", "veto": "FAIL <= 5.5 %", "size": "each <= 5.5 %"}
+    wanted = {
+        "power": "PASS >= 78 %",
+        "veto": "FAIL <= 5.5 %",
+        "size": "each <= 5.5 %",
+        "beyond": "known to err",
+    }
     for design in designs():
         if options.only not in f"{design.kind} {design.name}":
             continue

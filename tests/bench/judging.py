@@ -187,7 +187,7 @@ def _change(module: str, tree: ast.Module, node: ast.AST) -> Callable[[], None] 
         if isinstance(statement, ast.Assign | ast.AnnAssign):
             return lambda: _assigned(name, statement)
         for function, path in _functions(statement, ""):
-            if any(function.body[0].lineno <= node.lineno <= (function.end_lineno or 0) for _ in "1"):  # type: ignore[attr-defined]
+            if function.body[0].lineno <= node.lineno <= (function.end_lineno or 0):  # type: ignore[attr-defined]
                 code = compile(tree, str(mutation.PACKAGE / module), "exec")
                 return lambda path=path, code=code: _recoded(name, path, code)
     return None

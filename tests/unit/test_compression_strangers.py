@@ -361,7 +361,6 @@ KILLED = """
 import pickle, sys
 from pathlib import Path
 from gradatim.compression.search import compress
-from gradatim.compression.sensitivity import as_their_kind, sensitivities
 from gradatim.models import open_model
 model, out, batches = pickle.loads(Path(sys.argv[1]).read_bytes())
 compress(model, out, calibration=lambda: iter(batches), keep={"fidelity": 0.97}, methods=["int8-static", "int8-weights"], slowest=9)
