@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -208,6 +209,16 @@ def test_the_memory_of_a_model_behind_a_server_is_null_with_the_reason(pace: Pac
     [memory] = [one for one in found.measurements() if one.name == "memory"]
     assert memory.value is None
     assert "server" in str(memory.reason)
+
+
+def test_a_server_that_must_wake_up_first_does_not_set_what_a_round_is_said_to_take(pace: Pace) -> None:
+    def asleep(handler: Handler) -> bool:
+        time.sleep(0.5 if len(pace.bodies) == 1 else 0)
+        return False
+
+    pace.fault = asleep
+    with opened(pace) as predictor:
+        assert Streaming(ROWS, 4, 8).seconds(predictor) < 0.5
 
 
 def test_the_report_names_what_was_compared() -> None:
