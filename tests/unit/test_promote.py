@@ -289,6 +289,13 @@ def test_the_page_of_a_run_says_what_was_promoted(
     assert "**promote**: promoted v1.1.0-beta.1 from beta to production as v1.1.0" in page.read_text("utf-8")
 
 
+def test_what_was_promoted_keeps_to_a_narrow_terminal(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    said = gradatim(root, "promote", "production").output
+    assert "promoted v1.1.0-beta.1" in said
+    assert max(map(len, said.splitlines())) <= 60
+
+
 def test_only_in_ladder_order_and_only_after_the_soak(root: Path) -> None:
     for stage, version, why in (
         ("moon", None, "There is no stage `moon`"),
