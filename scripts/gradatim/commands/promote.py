@@ -62,5 +62,5 @@ def command(
         told = f"{promotion.version} is in {stage} already; nothing was written"
     if done is not None:
         options.summarise(candidate, "promote", told)
-    options.answer(json_wanted, record, told)
+    options.answer(json_wanted, record, options.row("", told))
     return 0

@@ -72,5 +72,5 @@ def command(
         told = f"would put {stage} back from {planned.now} to {planned.target}"
     if done is not None:
         options.summarise(candidate, "rollback", told)
-    options.answer(json_wanted, record, told)
+    options.answer(json_wanted, record, options.row("", told))
     return 0

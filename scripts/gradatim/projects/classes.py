@@ -42,9 +42,9 @@ def readings_of_one_label(
         if output.axes is not None and output.axes > 2:
             continue
         scored = _scores(labels, seen, output, names)
-        # of an output that nobody knows either may be
         if scored is not None:
             found.append(scored)
+        # of an output that nobody knows either may be
         if (scored is None or output is UNKNOWN) and (single := _single(labels, seen, output, names)):
             found.append(single)
     return [reading for _, reading in sorted(found, key=lambda each: -each[0])]

@@ -117,7 +117,7 @@ def lay_down(folder: Path, story: Story = DIGITS) -> DemoPaths:
         UsageError: the folder exists and is not empty, or git was pointed at another repository.
         EnvironmentLacks: git is missing or fails, or the folder cannot be written.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     _refuse_unless_free(folder)
     paths = DemoPaths(folder, folder / story.project, folder / "remote.git")
     existed = folder.exists()
