@@ -91,6 +91,53 @@ def test_a_program_taken_apart_into_layers_answers_as_before(tmp_path: Path) -> 
     assert np.abs(before - after).max() < 1e-5
 
 
+class Computed(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Weights that are computed, and a layer whose input is a weight of the network's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(8, 16))
+        self.asked, self.key = nn.Parameter(torch.ones(5, 8)), nn.Linear(8, 16)
+        self.body = nn.Sequential(nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    def forward(self, row: Any) -> Any:
+        return self.body(self.first(row) + self.key(self.asked).mean(0))
+
+
+class Normalised(torch.nn.Module):  # type: ignore[misc, name-defined]
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+    def forward(self, row: Any) -> Any:
+        return self.body(row)
+
+
+@pytest.mark.parametrize("net", [Computed, Normalised])
+def test_a_network_with_computed_weights_or_normalised_by_batch_learns_even_from_single_rows(
+    tmp_path: Path, net: Callable[[], Any]
+) -> None:
+    """The last batch of the calibration data may have one row, which says nothing about the spread of a column."""
+    rows = ROWS[:8, 0, 0]
+    free = ({0: torch.export.Dim("rows")},)
+    program = torch.export.export(net().eval(), (torch.as_tensor(rows),), dynamic_shapes=free)
+    torch.export.save(program, tmp_path / "m.pt2")
+    learned = [save_inputs(tmp_path / f"{n}.npz", {"row": rows[:n]}) for n in (1, 8)]
+    with (
+        open_model(tmp_path / "m.pt2", root=tmp_path) as given,
+        open_model(tmp_path / "m.pt2", root=tmp_path) as another,
+    ):
+        original, smaller = trainable(given), trainable(another)
+        before = sum(map(torch.numel, smaller.module.parameters()))
+        prune(smaller, 0.5, {"row": rows})
+        distil(original, smaller, learned, seed=0, seconds=0.2)
+        assert sum(map(torch.numel, smaller.module.parameters())) < before
+        (answer,) = another({"row": rows}).values()
+    assert np.isfinite(answer).all()
+
+
 def test_a_layer_whose_size_is_written_into_the_code_keeps_its_channels(tmp_path: Path) -> None:
     found: dict[str, Any] = {}
     exec(WRITTEN, found)  # noqa: S102 (it is written above)
