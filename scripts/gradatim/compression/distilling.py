@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def distil(
     """Train the student, in place, on the squared distance of its float outputs from the original's.
 
     AdamW with a rate that rises for a twentieth of the steps and then falls by a cosine. Normalisation by batch goes on
-    learning its means; all else is in evaluation mode, without dropout.
+    learning its means where a batch has more than one row; all else is in evaluation mode, without dropout.
 
     Args:
         original, student: as ``layers.trainable`` gives them.
@@ -47,7 +47,6 @@ def distil(
         each.requires_grad_(requires_grad=True)
     optimiser = torch.optim.AdamW(weights, lr=_RATE, weight_decay=1e-4)
     dice = torch.Generator().manual_seed(seed)
-    _set_mode(student.module, training=True)
     started = time.monotonic()
     for step in range(_STEPS):
         done = max(step / _STEPS, (time.monotonic() - started) / seconds)
@@ -55,7 +54,9 @@ def distil(
             break
         _set_rate(optimiser, done)
         which = int(torch.randint(len(learned), (1,), generator=dice))
-        loss = _distance(original, student, _mixed(_tensors(learned[which]), dice))
+        inputs = _tensors(learned[which])
+        _set_mode(student.module, training=_rows(inputs) > 1)
+        loss = _distance(original, student, _mixed(inputs, dice))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -84,14 +85,19 @@ def _tensors(path: Path) -> dict[str, Any]:
     return {name: torch.as_tensor(array) for name, array in load_inputs(path).items()}
 
 
+def _rows(inputs: Mapping[str, Any]) -> int:
+    """How many rows all inputs have; 0 where they differ, or one has none."""
+    rows = {len(tensor) if tensor.ndim else 0 for tensor in inputs.values()}
+    return rows.pop() if len(rows) == 1 else 0
+
+
 def _mixed(inputs: dict[str, Any], dice: Any) -> dict[str, Any]:
     """Each row with a part of another, the same part in every input; rows as they are where an input is no float."""
     import torch
 
-    rows = {len(tensor) if tensor.ndim else 0 for tensor in inputs.values()}
-    if len(rows) > 1 or min(rows) < 2 or not all(tensor.is_floating_point() for tensor in inputs.values()):
+    n = _rows(inputs)
+    if n < 2 or not all(tensor.is_floating_point() for tensor in inputs.values()):
         return inputs
-    (n,) = rows
     others = torch.randperm(n, generator=dice)
     part = torch.rand(n, generator=dice)
 

@@ -40,13 +40,13 @@ def _take_apart(program: Any) -> None:
             users[node.target] = users.get(node.target, 0) + len(node.users)
     for node in list(program.graph.nodes):
         make = _LAYERS.get(str(node.target)) if node.op == "call_function" else None
-        held = [arg for arg in node.args if isinstance(arg, torch.fx.Node) and arg.op == "get_attr"]
-        if make is None or not held or any(users[arg.target] > 1 for arg in held):
+        if make is None:
             continue
-        (given,) = (arg for arg in node.args if isinstance(arg, torch.fx.Node) and arg not in held)
-        layer = make(
-            torch.nn, *(_value(program, arg) for arg in node.args if arg is not given), **node.kwargs
-        )
+        given, *rest = node.args
+        held = [arg for arg in rest if isinstance(arg, torch.fx.Node)]
+        if not held or any(arg.op != "get_attr" or users[arg.target] > 1 for arg in held):
+            continue
+        layer = make(torch.nn, *(_value(program, arg) for arg in rest), **node.kwargs)
         if layer is None:
             continue
         program.add_submodule(f"layer_{node.name}", layer.eval())
