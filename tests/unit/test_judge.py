@@ -318,6 +318,14 @@ def test_what_people_did_not_judge_is_refused_by_its_line(root: Path, line: str)
         verdict_of(candidate)
 
 
+@pytest.mark.parametrize("line", [b"\xff\xfe{}", b"[" * 100_000], ids=["no text", "nested beyond measure"])
+def test_a_line_of_no_text_or_nested_beyond_measure_is_refused_by_its_line(root: Path, line: bytes) -> None:
+    candidate = judged_with(root, "{function: 'judging:longer', human: people.jsonl}")
+    (candidate.root / "people.jsonl").write_bytes(line)
+    with pytest.raises(InvalidInput, match=r"people\.jsonl:1 is no pair"):
+        verdict_of(candidate)
+
+
 def longer(body: dict[str, Any]) -> str:
     pair = json.loads(body["messages"][1]["content"])
     better = "first" if len(pair["first"]) > len(pair["second"]) else "second"
