@@ -155,17 +155,17 @@ def _judged_by_people(path: Path, said: PeopleSection) -> list[_Pair]:
     if not path.is_file():
         raise InvalidInput(f"There are no pairs that people judged at {path}.")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode())  # bytes alone might be UTF-16
             question = {key: row[key] for key in ("messages", "prompt", "references") if key in row}
             texts, preferred = (row["first"], row["second"]), row[said.label]
             asks = bool({"messages", "prompt"} & {*question})
             if not asks or preferred not in PREFERENCES or not all(isinstance(text, str) for text in texts):
                 raise ValueError
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise InvalidInput(
                 f'{path}:{number} is no pair that somebody judged: {{"prompt": "...", "first": "...", "second": "...", '
                 f'"{said.label}": "first"}} is wanted, or "second", or "tie".'
