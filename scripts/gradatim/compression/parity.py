@@ -11,7 +11,6 @@ from gradatim.compression.batches import Batch, first_row
 from gradatim.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from gradatim.compression.batches import Batch
     from gradatim.models import Predictor
 
 _MOST = 1e-3
