@@ -127,3 +127,15 @@ def test_a_readme_is_no_pickle(tmp_path: Path, text: str) -> None:
     path = tmp_path / "readme.md"
     path.write_text(text)
     assert not holds_pickle(path)
+
+
+def test_what_lies_about_in_a_models_folder_may_be_taken_away_rather_than_trusted(tmp_path: Path) -> None:
+    """A text as Windows' PowerShell writes it, and what macOS leaves behind."""
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+    (tmp_path / "notes.txt").write_text("trained on Monday", encoding="utf-16")
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    with pytest.raises(
+        InvalidInput, match=r"\.DS_Store: .*notes\.txt: .*Take away what the model does not need"
+    ):
+        open_model(tmp_path, root=tmp_path)
