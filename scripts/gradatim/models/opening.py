@@ -149,7 +149,7 @@ def said_of(found: Mapping[str, str]) -> str:
     which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     if set(found.values()) == {pickles.A_PICKLE}:
         return f"a pickle ({which}), and a pickle can run any code when it is loaded."
-    return f"what is not proven harmless ({which}), and it could run any code when it is loaded."
+    return f"what is not proven harmless ({which}), and it could run any code when it is loaded. Take away what the model does not need."
 
 
 def open_source(source: ModelSource) -> Predictor:
