@@ -328,7 +328,9 @@ def test_a_line_of_no_text_or_nested_beyond_measure_is_refused_by_its_line(root:
 
 def test_a_file_of_people_is_read_as_any_jsonl_and_a_broken_line_is_refused_by_its_place(root: Path) -> None:
     candidate = judged_with(root, "{function: 'judging:longer', human: people.jsonl}")
-    pair = b'{"prompt": "a\xe2\x80\xa8b", "references": [], "first": "aa", "second": "a", "preferred": "first"}'
+    pair = (
+        b'{"prompt": "a\xe2\x80\xa8b", "references": [], "first": "aa", "second": "a", "preferred": "first"}'
+    )
     (root / "people.jsonl").write_bytes(b"\xef\xbb\xbf" + pair + b"\r\n" + pair.replace(b"a\xe2", b"\xe2"))
     _, found, _ = verdict_of(candidate)
     assert found["judge_kappa"].n == 2

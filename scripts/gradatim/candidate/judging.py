@@ -67,9 +67,12 @@ def judge_answers(
     forms = [name for name in all_of if name not in (BASELINE, against)]
     if said is None or not forms:
         return None, []
-    pairs = (
-        [] if said.human is None else _judged_by_people(candidate.contract.root / said.human.path, said.human)
-    )
+    with candidate.contract.blamed("task", "judge", "human"):
+        pairs = (
+            []
+            if said.human is None
+            else _judged_by_people(candidate.contract.root / said.human.path, said.human)
+        )
     questions = _questions(candidate)
     total = 2 * (len(pairs) + len(forms) * len(questions))
     with (
@@ -162,7 +165,7 @@ def _judged_by_people(path: Path, said: PeopleSection) -> list[_Pair]:
             row = json.loads(line.decode())  # bytes alone might be UTF-16
             question = {key: row[key] for key in ("messages", "prompt", "references") if key in row}
             texts, preferred = (row["first"], row["second"]), row[said.label]
-            asks = bool({"messages", "prompt"} & {*question})
+            asks = isinstance(row.get("prompt"), str) or isinstance(row.get("messages"), list)
             if not asks or preferred not in PREFERENCES or not all(isinstance(text, str) for text in texts):
                 raise ValueError
         except (ValueError, TypeError, KeyError, RecursionError):
