@@ -68,11 +68,7 @@ def judge_answers(
     if said is None or not forms:
         return None, []
     with candidate.contract.blamed("task", "judge", "human"):
-        pairs = (
-            []
-            if said.human is None
-            else _judged_by_people(candidate.contract.root / said.human.path, said.human)
-        )
+        pairs = _judged_by_people(candidate.contract.root, said.human)
     questions = _questions(candidate)
     total = 2 * (len(pairs) + len(forms) * len(questions))
     with (
@@ -147,14 +143,17 @@ class _Pair:
     preferred: str
 
 
-def _judged_by_people(path: Path, said: PeopleSection) -> list[_Pair]:
-    """Pairs that people judged.
+def _judged_by_people(root: Path, said: PeopleSection | None) -> list[_Pair]:
+    """Pairs that people judged; none where nobody was asked.
 
     Raises:
         InvalidInput: there is no such file, or a line of it is no pair.
     """
     from gradatim.models.judging import PREFERENCES
 
+    if said is None:
+        return []
+    path = root / said.path
     if not path.is_file():
         raise InvalidInput(f"There are no pairs that people judged at {path}.")
     found = []
@@ -162,7 +161,7 @@ def _judged_by_people(path: Path, said: PeopleSection) -> list[_Pair]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode())  # bytes alone might be UTF-16
+            row = json.loads(line.decode("utf-8-sig"))
             question = {key: row[key] for key in ("messages", "prompt", "references") if key in row}
             texts, preferred = (row["first"], row["second"]), row[said.label]
             asks = isinstance(row.get("prompt"), str) or isinstance(row.get("messages"), list)
