@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +88,49 @@ def test_a_cluster_that_loses_a_worker_in_the_middle_leaves_the_very_same_result
     ran = project.release().workspace.statement(step)
     assert ran is not None
     assert [one["shard"] for one in ran.environment["shards"]] == ["1/4", "2/4", "3/4", "4/4"]
+
+
+_PART = """
+import sys
+from pathlib import Path
+from gradatim.pipeline import ray_cluster
+ray_cluster._do_part(ray_cluster._packed(Path(sys.argv[1])), ["evaluate"], "nowhere")
+"""
+
+
+def _at_work(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_a_worker_that_is_killed_leaves_neither_the_process_nor_the_folder_of_its_part(
+    tmp_path: Path,
+) -> None:
+    project, scratch = tmp_path / "project", tmp_path / "scratch"
+    project.mkdir()
+    scratch.mkdir()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _PART, str(project)], env={**os.environ, "TMPDIR": str(scratch)}
+    )
+    children, part = Path(f"/proc/{worker.pid}/task/{worker.pid}/children"), 0
+    while not part and worker.poll() is None:
+        for child in children.read_text().split():
+            if b"gradatim" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                os.kill(part := int(child), signal.SIGSTOP)
+    assert part
+    time.sleep(0.1)
+    worker.kill()
+    worker.wait()
+    late = time.monotonic() + 5
+    while (_at_work(part) or any(scratch.iterdir())) and time.monotonic() < late:
+        time.sleep(0.01)
+    try:
+        assert not _at_work(part)
+        assert not any(scratch.iterdir())
+    finally:
+        with contextlib.suppress(OSError):
+            os.kill(part, signal.SIGKILL)
 
 
 def test_a_cluster_that_is_not_there_is_said_and_nothing_is_evaluated(
