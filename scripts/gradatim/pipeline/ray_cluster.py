@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _RETRIES = 5
 """So often a part is begun anew because its worker or its node was lost."""
 
+_AFTERWARDS = 'cat; kill -s KILL -- "-$1"; rm -rf -- "$2"'
+"""Waits for the end of the worker, which holds the other end of its pipe, and clears away what that could not."""
+
 _LEFT_BEHIND = {
     ".venv",
     "venv",
@@ -118,15 +121,28 @@ def _do_part(project: bytes, command: Sequence[str], folder: str) -> Mapping[str
     with tempfile.TemporaryDirectory(prefix="gradatim-ray-") as place:
         with tarfile.open(fileobj=io.BytesIO(project)) as tar:
             tar.extractall(place)  # noqa: S202 (packed above, by whoever may run tasks here)
-        done = subprocess.run(
+        part = subprocess.Popen(
             [sys.executable, "-m", "gradatim", *command],
             cwd=place,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
+            start_new_session=True,
         )
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:])
+        watch = subprocess.Popen(
+            ["sh", "-c", _AFTERWARDS, "sh", str(part.pid), place],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # whoever ends the worker with all that it started leaves it
+        )
+        with part, watch:
+            try:
+                _, said = part.communicate()
+            finally:
+                part.kill()
+                watch.kill()
+        if part.returncode:
+            raise RuntimeError(said[-2000:])
         return bytes_of(Path(place) / folder)
