@@ -26,7 +26,7 @@ from gradatim.gates.retold import retold
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
-from gradatim.metrics.answers import ANSWER, TextAnswer
+from gradatim.metrics.answers import ANSWER, REQUEST, TextAnswer
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.judged import PREFERRED, Judgements, final, kappa
 from gradatim.metrics.measure import measurements
@@ -105,6 +105,21 @@ def test_the_gate_errs_no_more_often_than_it_says_whatever_the_place_weighs(plac
 def test_equal_answers_are_even_whatever_the_judge_is_worth() -> None:
     none = np.zeros(300, np.int8)
     assert gated(Judgements(none, none, none, np.ones(300, np.int8))).verdict is Verdict.PASS
+
+
+def test_a_judge_is_not_blamed_for_what_it_was_never_asked() -> None:
+    none, ones = np.zeros(20, np.int8), np.ones(20, np.int8)
+    for believed in (none, ones):
+        few = gated(Judgements(none, none, none, believed))
+        assert few.verdict is Verdict.INCONCLUSIVE
+        assert "judge" not in few.text
+    lacking = gated(Judgements(2 * ones, 2 * ones, ones, ones))
+    assert lacking.verdict is Verdict.INCONCLUSIVE
+    assert "20 have none" in lacking.text
+    assert "judge" not in lacking.text
+    won = gated(Judgements(ones[:2], ones[:2], ones[:2], ones[:2]))
+    assert "2 of the 2" in won.text
+    assert "more prompts" in won.text
 
 
 def test_pairs_of_one_document_are_one_unit() -> None:
@@ -259,6 +274,15 @@ def test_a_function_judges_and_what_no_judge_need_say_is_not_asked(root: Path) -
         2,
         -1,
     ]  # alike twice; the release failed, which is no merit; we failed
+
+
+def test_texts_are_asked_for_where_only_the_judge_reads_them(root: Path) -> None:
+    (root / "gradatim.yml").write_text(
+        CONTRACT.replace("JUDGE", "judging:longer").replace("exact_match", "bits_per_byte")
+    )
+    candidate = Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")
+    block = next(iter(candidate.rows.dataset("evaluation", None).blocks(1)))
+    assert json.loads(block.inputs[REQUEST][0])["wants"] == ["target", "text"]
 
 
 def test_a_function_that_always_takes_the_first_is_found_out(root: Path) -> None:
