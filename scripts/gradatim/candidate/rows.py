@@ -112,7 +112,8 @@ class Rows:
 
         said = task.generation.model_dump(exclude_none=True, exclude={"shots", "cut_off"})
         paired = {"spread"} if any(rule.metric == "kl" for rule in self.contract.all_rules()) else set()
-        wants = sorted({scoring.reads for scoring in task.scorings} | paired)
+        compared = {"text"} if task.judge else set()
+        wants = sorted({scoring.reads for scoring in task.scorings} | paired | compared)
         return Asking(
             REQUEST,
             {**said, "wants": wants},

@@ -31,11 +31,12 @@ def pairs_in_words(samples: WinSamples, case: Case, alpha: float) -> tuple[str, 
     if unknown := int(said.unknown.sum()):
         text += f"; {unknown} have none, and count against whatever is to be proven"
     text += "."
-    if doubt == "order":
-        apart = int(said.told_apart.sum())
+    if doubt == "order" and said.heard.any():
+        apart, same = int(said.told_apart.sum()), int((said.told_apart & said.agreed).sum())
+        helps = "more prompts are" if 2 * same > apart else "another judge or a clearer rubric is"
         text += (
-            f" The judge is not proven to say the same in both orders more often than not ({int((said.told_apart & said.agreed).sum())} "
-            f"of the {apart} pairs that it told apart), so none of its verdicts counts: another judge or a clearer rubric is what helps."
+            f" The judge is not proven to say the same in both orders more often than not ({same} of the {apart} pairs that it told "
+            f"apart), so none of its verdicts counts: {helps} what helps."
             if apart
             else " The judge told no two answers apart, so none of its verdicts counts."
         )

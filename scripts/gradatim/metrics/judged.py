@@ -78,9 +78,14 @@ class Judgements:
         return np.asarray((self.first == self.second) & ~self.unknown)
 
     @property
+    def heard(self) -> NDArray[np.bool_]:
+        """Pairs of which the judge gave a verdict in both orders."""
+        return np.asarray((self.asked == 1) & ~self.unknown)
+
+    @property
     def told_apart(self) -> NDArray[np.bool_]:
         """Pairs of which the judge, in one of the orders, preferred an answer."""
-        return np.asarray((self.asked == 1) & ~self.unknown & ((self.first != TIED) | (self.second != TIED)))
+        return np.asarray(self.heard & ((self.first != TIED) | (self.second != TIED)))
 
     def scores(self) -> NDArray[np.float64]:
         """What each pair is worth, [n]: a win 1, a tie or a verdict that turns with the order a half, a loss or none 0."""
@@ -89,8 +94,7 @@ class Judgements:
 
     def bias(self) -> MetricSamples:
         """Verdicts for the first answer less those for the second, a share of the pairs: 1 of a judge that always takes the first."""
-        known = (self.asked == 1) & ~self.unknown
-        lean = (self.first[known].astype(np.float64) - self.second[known]) / 2
+        lean = (self.first[self.heard].astype(np.float64) - self.second[self.heard]) / 2
         return mean_samples(BIAS, lean, Units.of(None, len(lean)), False, low_limit=-1.0, high_limit=1.0)
 
 
@@ -116,7 +120,9 @@ class WinSamples(MetricSamples):
         return min(low for low, _ in sure), max(high for _, high in sure)
 
     def doubt(self, alpha: float) -> str | None:
-        """Why nothing that the judge said counts; None where it does, at one-sided ``alpha``."""
+        """Why nothing that the judge said counts; None where it does, at one-sided ``alpha``, or was not asked."""
+        if not self._verdicts.asked.any():
+            return None
         if not self._verdicts.believed.all():
             return "people"
         bounds = self.consistency.bounds(alpha)
