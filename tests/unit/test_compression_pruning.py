@@ -170,12 +170,16 @@ def test_what_cannot_be_pruned_says_why(tmp_path: Path) -> None:
         prune(trainable(model), 0.5, {"input": ROWS[:4, 0, 0]})
 
 
-def test_too_few_rows_to_learn_from_and_to_judge_on_are_said_to_be_too_few(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("there", "used"), [(4, 512), (40, 3)])
+def test_too_few_rows_to_learn_from_and_to_judge_on_are_said_to_be_too_few(
+    tmp_path: Path, there: int, used: int
+) -> None:
     root = new_repository(tmp_path / "m")
     contract = lay_down(root, as_weights(root))
-    np.savez(root / "rows.npz", image=ROWS[:4])
-    contract.write_text(contract.read_text().replace("int8-static", "pruned"))
-    with pytest.raises(InvalidInput, match="fewer than five rows"):
+    np.savez(root / "rows.npz", image=ROWS[:there])
+    asked = yaml.safe_load(contract.read_text())
+    contract.write_text(yaml.safe_dump({**asked, "compress": {"methods": ["pruned"], "rows": used}}))
+    with pytest.raises(InvalidInput, match=r"fewer than five rows.*compress\.rows"):
         compressed(contract)
 
 

@@ -15,6 +15,7 @@ import pytest
 import report_examples as examples
 
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.evidence.trial import Sensitivity
 from gradatim.files import canonical_json, parse_json
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
@@ -167,6 +168,17 @@ def test_every_part_of_a_report_that_can_be_drawn_is_a_picture() -> None:
     } <= set(pictures)
     for drawn in pictures.values():
         assert parsed(drawn).tag == "svg"
+
+
+def test_layers_that_all_lose_nearly_everything_are_drawn_at_the_far_end_of_their_axis() -> None:
+    lost = {"first": 0.997, "second": 2.25, "third": 1e9}
+    layers = tuple(Sensitivity(name, "Gemm", {"static": loss}) for name, loss in lost.items())
+    for nodes in (layers, layers[1:2], layers[1:]):
+        drawn = draw_all(replace(examples.refused(), sensitivities=nodes))["sensitivities"]
+        dots = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn)[-len(nodes) :]]
+        assert dots == sorted(dots)
+        assert dots[0] > 280
+        assert "e+" not in drawn
 
 
 def test_layers_are_drawn_in_their_order_the_most_sensitive_ones() -> None:
