@@ -37,8 +37,8 @@ def write_batches(batches: Iterator[Batch], folder: Path, name: str = "batch") -
         raise InvalidInput(
             "The calibration data is empty: compression needs at least one batch to measure with."
             if name == "batch"
-            else "The calibration data have fewer than five rows, and where a form learns (`pruned`) every fifth is kept to judge "
-            "on. Give it more: learning wants hundreds."
+            else "There are fewer than five rows of calibration data, and where a form learns (`pruned`) every fifth is kept to judge "
+            "on. Give it more, and let it use them (`compress.rows`): learning wants hundreds."
         )
     return paths, digest.hexdigest()
 

@@ -153,7 +153,7 @@ class Dataset:
             here = np.flatnonzero(np.isin(block.items, items, assume_unique=True))
             if here.shape[0]:
                 yield from map(self.prepare, self._cut(block.rows(here), size))
-            if block.items[-1] >= items[-1] and block.start + len(block) < len(self):
+            if block.items[-1] >= items.max(initial=0) and block.start + len(block) < len(self):
                 return
 
     def raw_batches(self, size: int) -> Iterator[Batch]:

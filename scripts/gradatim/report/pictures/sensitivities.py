@@ -33,7 +33,7 @@ def draw_sensitivities(nodes: Sequence[Sensitivity]) -> str:
     if not shown:
         return ""
     losses = [loss for node in shown for loss in _drawn(node).values()]
-    low = max(min((loss for loss in losses if loss > 0), default=_LEAST), _LEAST)
+    low = min(max(min((loss for loss in losses if loss > 0), default=_LEAST), _LEAST), _MOST / 2)
     high = min(max(*losses, 2 * low), _MOST)
     left = min(max(width_of(_tail(node.node), 12) for node in shown) + 14, 224.0)
     x = Scale(low / 1.5, high * 1.5, left + 8, WIDTH - _WORST - 8, logarithmic=True)
@@ -94,7 +94,7 @@ def _legend(shown: Sequence[Sensitivity]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 1 else "100 %"
+    return f"{100 * share:.2g} %" if share < 0.995 else "100 %"
 
 
 def _share(loss: float) -> str:
