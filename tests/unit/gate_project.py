@@ -126,6 +126,16 @@ def lay_down(
     return GateProject(root, folder / "remote.git")
 
 
+def compressed(folder: Path) -> GateProject:
+    """A candidate as good as its release whose first steps are done: 120 rows to evaluate, 40 to disturb."""
+    labels = np.arange(120) % 3
+    made = lay_down(folder, labels, labels, labels)
+    made.contract("accuracy: {at_least: 50%}", test="robustness: [feature_noise], items: 40")
+    for step in ("build", "inspect", "compress"):
+        assert run_step(step, made.release()).code == 0
+    return made
+
+
 def write_model(path: Path, which: str, shift: float = 0.0, *, turned: bool = False) -> None:
     """Scores of three classes: the first three features, or for ``new`` the last three."""
     import onnx

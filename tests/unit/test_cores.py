@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from gate_project import GateProject, lay_down
+from gate_project import GateProject, compressed
 
 from gradatim.checks.robustness_scores import load_scores
 from gradatim.gates.case import Case
@@ -20,16 +19,10 @@ from gradatim.pipeline import cores
 from gradatim.pipeline.step import run_step
 from gradatim.shard import Shard
 
-LABELS = np.arange(120) % 3
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> GateProject:
-    made = lay_down(tmp_path, LABELS, LABELS, LABELS)
-    made.contract("accuracy: {at_least: 50%}", test="robustness: [feature_noise], items: 40")
-    for step in ("build", "inspect", "compress"):
-        assert run_step(step, made.release()).code == 0
-    return made
+    return compressed(tmp_path)
 
 
 def found(project: GateProject, step: str) -> Any:

@@ -12,15 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from gate_project import GateProject, lay_down
+from gate_project import GateProject, compressed
 from test_cores import found
 
 from gradatim.errors import EnvironmentLacks
 from gradatim.pipeline.step import run_step
-
-LABELS = np.arange(120) % 3
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +34,7 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> GateProject:
-    made = lay_down(tmp_path, LABELS, LABELS, LABELS)
-    made.contract("accuracy: {at_least: 50%}", test="robustness: [feature_noise], items: 40")
-    for step in ("build", "inspect", "compress"):
-        assert run_step(step, made.release()).code == 0
-    return made
+    return compressed(tmp_path)
 
 
 def _workers_at_a_part() -> dict[int, int]:
