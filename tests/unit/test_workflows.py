@@ -527,6 +527,16 @@ def test_the_kits_own_ci_covers_every_python_both_processors_and_the_mac() -> No
     assert jobs["mac"]["runs-on"].startswith("macos-")
 
 
+def test_what_takes_minutes_is_tested_once_a_week_and_ends_before_githubs_own_limit() -> None:
+    said = WORKFLOWS[".github/workflows/slow.yml"]
+    assert set(said[True]) == {"schedule", "workflow_dispatch"}
+    for name in ("slow", "ray"):
+        job = said["jobs"][name]
+        assert job["steps"][-1]["run"].endswith(f"nox -s {name}")
+        assert job["timeout-minutes"] < 360
+        assert job["permissions"] == {"contents": "read"}
+
+
 def test_the_kits_own_repository_is_read_by_codeql_judged_by_scorecard_and_kept_by_dependabot() -> None:
     codeql, scorecard = (WORKFLOWS[f".github/workflows/{name}.yml"] for name in ("codeql", "scorecard"))
     assert {"pull_request", "push", "schedule"} == set(codeql[True])
@@ -539,7 +549,7 @@ def test_the_kits_own_repository_is_read_by_codeql_judged_by_scorecard_and_kept_
 
 def test_the_kits_own_jobs_install_from_locks_with_hashes_and_the_kit_itself_beside_them() -> None:
     """What a nox session installs is pinned by constraints.txt; what starts it is hashed."""
-    for path in ("ci", "locks", "publish"):
+    for path in ("ci", "locks", "publish", "slow"):
         for line in re.findall(
             r"^.*pip\"? install.*$", RENDERED[f".github/workflows/{path}.yml"], re.MULTILINE
         ):
