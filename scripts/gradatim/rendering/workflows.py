@@ -264,7 +264,7 @@ def rendered() -> dict[str, str]:
     files = composite_actions()
     walked = tuple(step for step in GRAPH if not step.asked)
     files[".github/workflows/ci.yml"] = render_template("ci.yml.j2", walked=walked)
-    for name in ("codeql", "locks", "publish", "scorecard"):
+    for name in ("codeql", "locks", "publish", "scorecard", "slow"):
         files[f".github/workflows/{name}.yml"] = render_template(f"{name}.yml.j2")
     files[".github/workflows/release.yml"] = _workflow("release")
     files[".github/workflows/checks.yml"] = _workflow("checks")
