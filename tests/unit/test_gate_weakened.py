@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gate_project import GateProject, lay_down
-from registry_examples import commit_file, git
+from registry_examples import commit_file, git, new_repository
 
+from gradatim.candidate.bar import weakened
 from gradatim.candidate.candidate import Candidate
 from gradatim.ci import Place
 from gradatim.ci.laptop import Laptop
@@ -139,3 +140,48 @@ def test_a_gate_of_a_reason_alone_judges_nothing_and_an_empty_reason_is_none(pro
     ask(project, 'accuracy: {at_least: 70%, because: ""}')
     with pytest.raises(ContractError):
         read_contract(project.root / "gradatim.yml")
+
+
+MEASURED = """\
+model: {name: words, path: model.gguf}
+data: {evaluation: test.jsonl}
+task:
+  type: generation
+  scorers: {match: {by: exact_match}}
+  metrics: {close: "scoring:close"}
+  judge:
+    endpoint: {url: "https://judge.example/v1", model: judge-1, key: KEY}
+    rubric: The better answer is right.
+    human: {path: people.jsonl, kappa: 0.5}
+benchmark: {streaming: {goodput: {ttft: 500 ms}}}
+gates: {win_rate: {at_least: 45%}, match: {at_least: 50%}, close: {at_least: 0.5}, goodput: {at_least: 1}}
+stages: {production: {branch: main}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "key"),
+    [
+        ("is right", "is long", "win_rate"),
+        ("judge-1", "judge-2", "win_rate"),
+        ("kappa: 0.5", "kappa: 0.1", "win_rate"),
+        ("    human: {path: people.jsonl, kappa: 0.5}\n", "", "win_rate"),
+        ("exact_match", "contains", "match"),
+        ("scoring:close", "scoring:far", "close"),
+        ("500 ms", "5 s", "goodput"),
+        ("kappa: 0.5", "kappa: 0.6", None),
+        ("key: KEY", "parallel: 2", None),
+        ("{ttft: 500 ms}", "{ttft: 400 ms, tpot: 50 ms}", None),
+    ],
+)
+def test_the_same_bound_on_what_is_measured_otherwise_asks_less(
+    tmp_path: Path, was: str, now: str, key: str | None
+) -> None:
+    root = tmp_path / "repo"
+    new_repository(root)
+    commit_file(root, "gradatim.yml", MEASURED.encode())
+    git(root, "checkout", "-q", "-b", "topic")
+    (root / "gradatim.yml").write_text(MEASURED.replace(was, now))
+    found = weakened(Candidate(read_contract(root / "gradatim.yml"), PullRequest(), "production"))
+    assert [one.key for one in found] == ([key] if key else [])
+    assert all("with another `" in str(one.now) for one in found)
