@@ -1,4 +1,4 @@
-"""The bar that a pull request would lower: gates of its target branch that its own contract asks no more."""
+"""The bar that a pull request would lower: gates of its target branch that its own contract asks no more, or measures otherwise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradatim.candidate.identity import Identity
+from gradatim.contract.generation import JudgeSection
 from gradatim.contract.reading import ReadContract, contract_of
-from gradatim.contract.schema import GateSection
+from gradatim.contract.schema import Contract, GateSection, GoodputSection
+from gradatim.contract.values import Section
 from gradatim.errors import ContractError, UsageError
 from gradatim.gates.gate import wanted
 from gradatim.gates.rule import Rule
@@ -46,14 +48,14 @@ def weakened(candidate: Identity) -> tuple[Weakened, ...]:
     rules = now.rules_for(stage)
     found = []
     for rule in held.rules_for(stage):
-        if any(mine.implies(rule) for mine in rules):
+        another = _measured_otherwise(held, now, rule.metric)
+        if not another and any(mine.implies(rule) for mine in rules):
             continue
         alike = next((mine for mine in rules if mine.key == rule.key), None)
         section, line = _section(now, stage, rule.key)
         because = section.because if section else None
-        found.append(
-            Weakened(rule.key, _words(held, rule), _words(now, alike) if alike else None, because, line)
-        )
+        asked = _words(now, alike) + another if alike else None
+        found.append(Weakened(rule.key, _words(held, rule), asked, because, line))
     return (*found, *_undecided(held, now, stage))
 
 
@@ -68,6 +70,29 @@ def _undecided(held: ReadContract, now: ReadContract, stage: str | None) -> tupl
         return ()
     line = now.source.locate(("stages", stage or "", "on_inconclusive"), key=True)[0]
     return (Weakened("on_inconclusive", then.on_inconclusive, mine.on_inconclusive, mine.because, line),)
+
+
+def _measured_otherwise(held: ReadContract, now: ReadContract, metric: str) -> str:
+    """What the metric is measured with, in words, where that proves less now, or something else; empty where it does not."""
+    (place, before), (_, after) = (_measured_with(contract.parts, metric) for contract in (held, now))
+    if isinstance(after, JudgeSection):
+        same = isinstance(before, JudgeSection) and after.implies(before)
+    elif isinstance(after, GoodputSection):
+        same = isinstance(before, GoodputSection) and after.implies(before)
+    else:
+        same = before == after
+    return "" if same else f" with another `{place}`"
+
+
+def _measured_with(parts: Contract, metric: str) -> tuple[str, Section | None]:
+    """Where a contract says by what or whom a metric is measured, and what it says."""
+    if metric == "goodput":
+        return "benchmark.streaming.goodput", parts.benchmark.streaming.goodput
+    if metric in catalogue.JUDGED:
+        return "task.judge", parts.task.judge if parts.task else None
+    if parts.task and metric in parts.task.scorers:
+        return f"task.scorers.{metric}", parts.task.scorers[metric]
+    return f"task.metrics.{metric}", parts.task.metrics.get(metric) if parts.task else None
 
 
 def _held_by_target(candidate: Identity) -> ReadContract | None:

@@ -166,6 +166,19 @@ class JudgeSection(Section):
             )
         return self
 
+    def implies(self, other: JudgeSection) -> bool:
+        """Whether the other would bear out whatever this one does: the same judge, held against the same people, as strictly or more."""
+        mine, theirs = (
+            (said.function, said.rubric, said.endpoint and (said.endpoint.url, said.endpoint.model))
+            for said in (self, other)
+        )
+        if mine != theirs or other.human is None:
+            return mine == theirs
+        people = self.human
+        if people is None or (people.path, people.label) != (other.human.path, other.human.label):
+            return False
+        return people.kappa >= other.human.kappa
+
 
 def _by_name(written: Any) -> Any:
     """``scorers: [bleu, chrf]`` for ``scorers: {bleu: {}, chrf: {}}``."""

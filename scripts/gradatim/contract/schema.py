@@ -166,6 +166,11 @@ class GoodputSection(Section):
             raise ValueError("say what a good answer keeps to, for example `ttft: 500 ms`")
         return self
 
+    def implies(self, other: GoodputSection) -> bool:
+        """Whether an answer that keeps to these bounds keeps to the other ones."""
+        pairs = ((self.ttft, other.ttft), (self.tpot, other.tpot), (self.latency, other.latency))
+        return all(theirs is None or (mine is not None and mine <= theirs) for mine, theirs in pairs)
+
 
 class StreamingSection(Section):
     """How a language model is timed, token by token."""
