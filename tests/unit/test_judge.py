@@ -217,6 +217,13 @@ def always(questions, first, second):
 def unsure(questions, first, second):
     return [None] * len(first)
 
+def yields(questions, first, second):
+    yield from longer(questions, first, second)
+
+def endless(questions, first, second):
+    while True:
+        yield "first"
+
 def strange(questions, first, second):
     return ["A"] * len(first)
 """
@@ -298,6 +305,14 @@ def test_no_verdict_is_never_dropped_and_a_strange_one_is_no_verdict(root: Path)
     assert f"{ROWS - 3} have none" in result.text
     with pytest.raises(InvalidInput, match="said 'A' of a pair"):
         verdict_of(judged_with(root, "judging:strange"))
+
+
+def test_a_function_may_yield_its_verdicts_one_a_pair(root: Path) -> None:
+    assert verdict_of(judged_with(root, "judging:yields"))[0].verdict is Verdict.PASS
+    with pytest.raises(
+        InvalidInput, match=r"gradatim\.yml:4: `judging:endless` must give one verdict a pair"
+    ):
+        verdict_of(judged_with(root, "judging:endless"))
 
 
 @pytest.mark.parametrize(("right", "verdict"), [(1.0, Verdict.PASS), (0.5, Verdict.INCONCLUSIVE)])
