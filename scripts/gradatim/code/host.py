@@ -10,7 +10,7 @@ import os
 import pickle
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +25,7 @@ _KINDS = (EnvironmentLacks, UsageError)
 class _Host:
     def __init__(self) -> None:
         self.functions: dict[str, Any] = {}
-        self.made: dict[int, Any] = {}
+        self.made: dict[int, tuple[Any, Sequence[Any]]] = {}
         self.passes: dict[int, Iterator[Any]] = {}
         self.numbers = itertools.count(1)
 
@@ -36,24 +36,26 @@ class _Host:
             return [str(path) for path in getattr(found, "paths", ())]
         with explaining(reference, root):
             if request["do"] == "call":
-                return self._told(reference, self.functions[reference](*request["arguments"]))
+                arguments = request["arguments"]
+                return self._told(self.functions[reference](*arguments), arguments)
             if request["do"] == "begin":
-                made = self.made[request["made"]]
+                made, arguments = self.made[request["made"]]
                 if isinstance(made, Iterator):
-                    made = self.functions[reference]()
+                    made = self.functions[reference](*arguments)
                 rows = iter(made) if hasattr(made, "__iter__") else (made[i] for i in range(len(made)))
                 self.passes[number := next(self.numbers)] = rows
                 return number
             return list(itertools.islice(self.passes[request["pass"]], request["rows"]))
 
-    def _told(self, reference: str, value: Any) -> Any:
+    def _told(self, value: Any, arguments: Sequence[Any]) -> Any:
         """A value as it is; of a data set that is no mapping and no plain value, what to ask for."""
         plain = value is None or isinstance(value, bool | int | float | str | bytes | Mapping | tuple)
         if plain or hasattr(value, "__array__"):
             return {"value": dict(value) if isinstance(value, Mapping) else value}
         if not hasattr(value, "__iter__") and not hasattr(value, "__getitem__"):
             return {"other": type(value).__name__}
-        self.made[number := next(self.numbers)] = value
+        again = arguments if isinstance(value, Iterator) else ()
+        self.made[number := next(self.numbers)] = value, again
         return {"made": number, "length": len(value) if hasattr(value, "__len__") else None}
 
 
