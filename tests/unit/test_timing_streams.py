@@ -201,14 +201,22 @@ def test_of_a_model_whose_requests_failed_no_time_is_told_and_no_comparison_made
     assert len(pace.bodies) == WARM_UP + 4
 
 
-def test_the_memory_of_a_model_behind_a_server_is_null_with_the_reason(pace: Pace) -> None:
+def test_memory_and_energy_of_a_model_on_another_machine_are_null_with_the_reason(
+    pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     served = Contestant(
-        "candidate", Path("served"), Path(tempfile.gettempdir()), signature=ASKED, endpoint=asked_at(pace)
+        "candidate",
+        Path("served"),
+        Path(tempfile.gettempdir()),
+        signature=ASKED,
+        endpoint={**asked_at(pace), "loopback": False},
     )
     found = compare([served], {REQUEST: np.array(ROWS[:1])}, rounds=2, streaming=Streaming(ROWS, 4, 2))
-    [memory] = [one for one in found.measurements() if one.name == "memory"]
-    assert memory.value is None
-    assert "server" in str(memory.reason)
+    measured = {one.name: one for one in found.measurements()}
+    assert (measured["memory"].value, measured["energy"].value) == (None, None)
+    assert "server" in str(measured["memory"].reason)
+    assert "server" in str(measured["energy"].reason)
 
 
 def test_a_server_that_must_wake_up_first_does_not_set_what_a_round_is_said_to_take(pace: Pace) -> None:
