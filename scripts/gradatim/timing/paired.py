@@ -38,7 +38,7 @@ from gradatim.timing.decision import (
     looks_until,
     resolvable,
 )
-from gradatim.timing.energy import Counter, Rapl, per_call
+from gradatim.timing.energy import Counter, Energy, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
 from gradatim.timing.result import (
@@ -215,7 +215,7 @@ def _round(
             plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
             _blocks(workers, turns, plan, order)
         for name, worker in workers.items():
-            turns[name].energy = per_call(counter, partial(_repeat, worker, counter.window))
+            turns[name].energy = _energy(worker, counter)
         facts = counter.facts(frozenset(own)) if isinstance(counter, Nvml) else None
         for name, worker in workers.items():
             turns[name].memory = worker.stop()["memory"]
@@ -230,6 +230,12 @@ def _blocks(
             seconds = workers[name].ask("block", **asdict(plan))["seconds"]
             turns[name].minima.append(min(seconds))
             turns[name].seconds += seconds
+
+
+def _energy(worker: Worker, counter: Counter) -> Energy:
+    if not worker.contestant.endpoint.get("loopback", True):
+        return Energy(None, "a server elsewhere answers, and no counter of energy is seen from here")
+    return per_call(counter, partial(_repeat, worker, counter.window))
 
 
 def _repeat(worker: Worker, seconds: float) -> int:
