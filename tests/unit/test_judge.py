@@ -160,6 +160,11 @@ def test_the_plan_says_how_many_pairs_are_needed_before_any_is_judged() -> None:
     assert passed >= 18
     (short,) = plan([AT_LEAST[0.55]], {"": 3}, task="generation")
     assert not short.possible
+    (among,) = plan([AT_LEAST[0.45]], {"": 100}, task="generation", power=0.96)
+    assert among.needed is not None
+    assert among.needed > 1.5 * row.needed  # to pass together with others
+    (lax,) = plan([AT_LEAST[0.05]], {"": 100}, task="generation")
+    assert (lax.needed or 0) >= (lax.least or 0)
 
 
 def test_kappa_is_cohens_over_both_orders_and_its_bound_holds() -> None:
