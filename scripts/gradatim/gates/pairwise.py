@@ -68,17 +68,18 @@ def _signed(found: Measurement) -> str:
     return f"{value:+.0f} %{ends} for the first"
 
 
-def pairs_planned(bound: float, alpha: float, n: int | None) -> tuple[str, int, int | None]:
-    """How many pairs "at least ``bound``" takes, in words that follow what there is; the least, and those of an ordinary candidate."""
+def pairs_planned(bound: float, alpha: float, n: int | None, power: float) -> tuple[str, int, int | None]:
+    """How many pairs "at least ``bound``" takes, in words that follow what there is; the least, and those of which an ordinary
+    candidate passes in so many cases."""
     least = exact.samples_all_right(max(bound, 0.5), alpha) or 1
     if n is not None and n < least:
         return f", and even with every one won at least {least} are needed to prove it.", least, None
     share = 0.5 if bound < 0.5 else min(bound + _BETTER, (1 + bound) / 2)
-    agreed = exact.samples_for_power(bound, share, alpha)
+    agreed = exact.samples_for_power(bound, share, alpha, power)
     if agreed is None:
         return ", and no number that anybody has would prove it of an equally good model.", least, None
     whom = "an equally good model" if bound < 0.5 else f"a model that truly wins {wording.percent(share)}"
-    needed = math.ceil(agreed / _AGREED)
+    needed = max(least, math.ceil(agreed / _AGREED))
     text = (
         f". About {wording.about(needed)} let {whom} pass in 4 of 5 cases, if the judge says the same in both orders of "
         f"{100 * _AGREED:.0f} % of the pairs."

@@ -196,7 +196,7 @@ def _plan_one(asked: _Asked) -> PlanRow:
     if rule.bound in ("not_worse", "keep"):
         return _comparison(asked)
     if rule.metric == "win_rate":
-        text, least, needed = pairs_planned(rule.amount, asked.alpha, asked.n)
+        text, least, needed = pairs_planned(rule.amount, asked.alpha, asked.n, asked.power)
         text = f"{asked.wanted}; {asked.have}{text}"
         return asked.row(text, possible=asked.enough(least), needed=needed, least=least)
     return _threshold(asked) if _counts(rule, asked.meaning) else _estimate(asked)
