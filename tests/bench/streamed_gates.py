@@ -83,7 +83,7 @@ def trial(slowdown: float, seed: int) -> tuple[dict[str, Decision], int, float]:
     return answers, found.contestants[0].rounds, found.seconds
 
 
-def main(equal: int, slower: int, at_once: int) -> int:
+def main(equal: int = 40, slower: int = 20, at_once: int = 6) -> int:
     wrong = False
     print(
         "| servers | gate | refused | passed | undecided | rounds | seconds |\n|---|---|---|---|---|---|---|"
@@ -106,4 +106,4 @@ def main(equal: int, slower: int, at_once: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in sys.argv[1:4] or ("40", "20", "6"))))
+    sys.exit(main(*map(int, sys.argv[1:4])))
