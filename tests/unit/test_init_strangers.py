@@ -184,6 +184,20 @@ def test_pictures_keep_their_size_for_a_model_of_any_size(tmp_path, sizes):
     assert f"HEIGHT, WIDTH = {height}, {width}\n" in (tmp_path / "pictures.py").read_text()
 
 
+def test_one_damaged_picture_among_many_does_not_stop_the_proposal(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for place in range(20):
+        path = tmp_path / "test" / ("apple", "leaf")[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (9, 12), (place, 0, 0)).save(path)
+    path.write_bytes(b"\x89PNG")
+    graph_file(
+        tmp_path / "model.onnx", [("pixels", "float32", ["n", 3, "h", "w"])], [("scores", "float32", ["n", 3])],
+        [("GlobalAveragePool", ["pixels"], ["pooled"]), ("Flatten", ["pooled"], ["scores"])], {},
+    )  # fmt: skip
+    assert contract_of(propose(tmp_path)).parts.data.evaluation == "test"
+
+
 def test_answers_that_no_task_reads_are_held_against_the_last_release_or_judged_by_the_users_metric(tmp_path):
     """As the raw head of a detector: boxes are no label of an item, and yet the data serve."""
     graph_file(
