@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gradatim.checks.rehearsal import Seen
+from gradatim.errors import InvalidInput
 from gradatim.signature import Signature, TensorSpec
 
 MODULE = "pictures.py"
@@ -67,12 +69,17 @@ class Preparation:
 
 
 def usual_size(path: str, root: Path) -> tuple[int, int]:
-    """Height and width of a data set's pictures; what the field crops photographs to, where the first of them differ."""
+    """Height and width of a data set's pictures; what the field crops photographs to, where the first of them differ.
+
+    They are looked at as far as they can be read.
+    """
     from gradatim.data import open_data
 
     alone = Signature((TensorSpec("image", "unknown", None),), ())
     first = islice(open_data(path, root=root, label=None, signature=alone).batches(1), _LOOKED_AT)
-    sizes = {batch.inputs["image"].shape[1:3] for batch in first}
+    sizes: set[tuple[int, int]] = set()
+    with contextlib.suppress(InvalidInput):
+        sizes.update(batch.inputs["image"].shape[1:3] for batch in first)
     return sizes.pop() if len(sizes) == 1 else _CROP
 
 
