@@ -171,3 +171,15 @@ def test_what_all_gates_need_to_pass_together_is_more_than_each_needs_and_names_
     missed = float((low < 0.9).any(axis=1).mean())
     assert 0.1 < missed < 0.2 + 3 * (0.16 / 2000) ** 0.5
     assert planned_together(alone[1:2], reckon) is None
+
+
+def test_gates_that_no_number_of_samples_lets_pass_together_are_passed_over() -> None:
+    rules = (Rule("win_rate", "win_rate", "at_least", 0.4995, slices="every"),)
+    counts = {"": 40, "continent=europe": 20, "continent=other": 20}
+
+    def reckon(power: float) -> list[PlanRow]:
+        return plan(rules, counts, task="generation", power=power)
+
+    alone = reckon(0.8)
+    assert all(row.needed for row in alone)
+    assert planned_together(alone, reckon) is None
