@@ -46,12 +46,15 @@ class Together:
 def planned_together(
     rows: Sequence[PlanRow], reckon: Callable[[float], Sequence[PlanRow]]
 ) -> Together | None:
-    """What a run needs whose gates are planned so, and by ``reckon`` for another power; None of fewer than two that need samples."""
+    """What a run needs whose gates are planned so, and by ``reckon`` for another power; None of fewer than two that need samples, or
+    where no number that anybody has would do."""
     count = sum(row.needed is not None for row in rows)
     if count < 2:
         return None
     power = 1 - (1 - POWER) / count
     needing = [row for row in reckon(power) if row.needed is not None]
+    if len(needing) < count:
+        return None
     known = [row for row in needing if row.n is not None] or needing
     worst = max(known, key=lambda row: (row.needed or 0) / max(1, row.n or 1))
     return Together(count, power, worst.gate, worst.needed or 0, worst.n)
