@@ -195,7 +195,7 @@ def test_one_damaged_picture_among_many_does_not_stop_the_proposal(tmp_path):
         tmp_path / "model.onnx", [("pixels", "float32", ["n", 3, "h", "w"])], [("scores", "float32", ["n", 3])],
         [("GlobalAveragePool", ["pixels"], ["pooled"]), ("Flatten", ["pooled"], ["scores"])], {},
     )  # fmt: skip
-    assert contract_of(propose(tmp_path)).parts.data.evaluation == "test"
+    assert contract_of(propose(tmp_path)).parts.data.evaluation.path == "test"
 
 
 def test_answers_that_no_task_reads_are_held_against_the_last_release_or_judged_by_the_users_metric(tmp_path):
