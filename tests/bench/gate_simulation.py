@@ -1,6 +1,6 @@
 """How often is each gate wrong, and does the planned sample size give the planned power?
 
-    python tests/bench/gate_simulation.py            # all designs, about 15 minutes on one core
+    python tests/bench/gate_simulation.py            # all designs, an hour and a half of a processor
     python tests/bench/gate_simulation.py --draws 200
 
 Every design draws data sets from a population in which the truth is known, judges each by `judge`, and counts the
