@@ -80,6 +80,17 @@ def test_it_ends_fails_and_draws_as_the_contract_says(both: tuple[Path, Path]) -
     assert set(likeliest.texts) == {*greedy.texts}
 
 
+def test_its_places_are_known_by_the_name_that_gpt2_has_for_them(
+    both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(both[1].parent, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["n_positions"] = config.pop("max_position_embeddings")
+    (folder / "config.json").write_text(json.dumps(config))
+    (long,) = asked(folder / both[1].name, {"prompt": "capital " * 70})
+    assert "places for 64" in str(long.error)
+
+
 def test_its_tokenizer_is_released_with_it_and_must_be_there(both: tuple[Path, Path], tmp_path: Path) -> None:
     root = new_repository(tmp_path / "repo")
     shutil.copytree(both[1].parent, root / "model")
