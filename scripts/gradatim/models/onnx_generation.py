@@ -46,7 +46,8 @@ def open_onnx_generator(source: ModelSource) -> RuntimeModel:
     config: dict[str, Any] = dict(read_json(folder / "config.json"))
     own = folder / "generation_config.json"
     ends = (dict(read_json(own)) if own.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
-    asked = _Asker(model, load_tokenizer(folder), source.name, config.get("max_position_embeddings"), ends)
+    most = config.get("max_position_embeddings", config.get("n_positions"))
+    asked = _Asker(model, load_tokenizer(folder), source.name, most, ends)
     return RuntimeModel(
         source.name, ASKED, asked, device=source.device, threads=source.threads, release=model.close
     )
