@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry_examples import evidence_for
 
+from gradatim.candidate.workspace import Workspace
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.difference import difference
@@ -273,3 +274,15 @@ def test_a_difference_tells_files_measurements_and_data() -> None:
     assert after is not None
     assert (before.value, after.value) == (0.9, 0.95)
     assert found.inputs == ()
+
+
+@pytest.mark.parametrize("data", [b"", b'{"_type": "htt', b"{}"])
+def test_what_is_left_of_a_steps_evidence_names_the_command_that_makes_it_anew(
+    tmp_path: Path, data: bytes
+) -> None:
+    workspace = Workspace(tmp_path)
+    path = workspace.evidence_path("evaluate")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    with pytest.raises(BrokenEvidence, match=r"evaluate\.json .*Run: gradatim evaluate$"):
+        workspace.statement("evaluate")
