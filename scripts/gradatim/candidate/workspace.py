@@ -215,10 +215,13 @@ class Workspace:
             data = path.read_bytes()
         except OSError as error:
             raise BrokenEvidence(f"{path} cannot be read: {error.strerror}.") from error
-        statement = Statement.from_bytes(data, str(path))
+        try:
+            statement = Statement.from_bytes(data, str(path))
+        except BrokenEvidence as error:
+            raise BrokenEvidence(f"{error} Run: gradatim {step}") from error
         if statement.step != step:
             raise BrokenEvidence(
-                f"{path} is the evidence of `{statement.step}`, not of `{step}`. Run the step again."
+                f"{path} is the evidence of `{statement.step}`, not of `{step}`. Run: gradatim {step}"
             )
         return statement
 
