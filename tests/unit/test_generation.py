@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from registry_examples import commit_file, git, new_repository
 from small_speaker import CAPITALS, question, write_questions, write_speaker
 
 from gradatim.candidate.candidate import Candidate
+from gradatim.checks.rehearsal import rehearse
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
 from gradatim.errors import ContractError, InvalidInput
@@ -288,6 +290,16 @@ def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(t
     assert len(found.flipped) == 3
     first = found.flipped[0]
     assert first == FlippedAnswer("capital of spain ?", "madrid", "madrid", "seville", lost=True)
+    nobody = "gradatim.yml:8: `speaking:nobody`"
+    (root / "gradatim.yml").write_text(judged.replace("speaking:right", "speaking:nobody"))
+    lacking = Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")
+    (obstacle,) = rehearse(lacking)
+    assert str(obstacle.error).startswith(nobody)
+    for folder in (root / ".gradatim/predictions").iterdir():
+        shutil.rmtree(folder)
+    with pytest.raises(InvalidInput, match=nobody):
+        evaluate.run(lacking)
+    assert not [*(root / ".gradatim/predictions").iterdir()]  # before any model is asked
     gates = "  match: {at_least: 15%, sequential: true}\n"
     before, _, after = OF_A_FUNCTION.partition("  match: {at_least")
     looked = f"{before}{gates}stages{after.partition('stages')[2]}evaluate: {{show: 3}}\n"
