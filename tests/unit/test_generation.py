@@ -290,7 +290,7 @@ def test_answers_that_flipped_stand_side_by_side_where_the_contract_shows_them(t
     assert len(found.flipped) == 3
     first = found.flipped[0]
     assert first == FlippedAnswer("capital of spain ?", "madrid", "madrid", "seville", lost=True)
-    nobody = "gradatim.yml:8: `speaking:nobody`"
+    nobody = "gradatim.yml:7: `speaking:nobody`"
     (root / "gradatim.yml").write_text(judged.replace("speaking:right", "speaking:nobody"))
     lacking = Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production")
     (obstacle,) = rehearse(lacking)

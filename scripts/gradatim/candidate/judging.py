@@ -68,24 +68,40 @@ def judge_answers(
     forms = [name for name in all_of if name not in (BASELINE, against)]
     if said is None or not forms:
         return None, []
+    questions = _questions(candidate)
+    with _met(candidate, said) as (judge, name, pairs):
+        total = 2 * (len(pairs) + len(forms) * len(questions))
+        with candidate.progress.task("judge", total) as advance:
+            kappa, believed = _held_against_people(judge, pairs, said.human, advance)
+            measured, reasons = [], list[str]()
+            for form in forms:
+                verdicts, failed = _compared(candidate, task, judge, questions, (form, against), advance)
+                reasons += failed
+                bias = verdicts.bias()
+                _keep(candidate, form, verdicts, believed)
+                measured += [as_measurement(one, form) for one in (bias, *([kappa] if kappa else []))]
+    return Judging(name, said.rubric, len(pairs), len(reasons), reasons[0] if reasons else None), measured
+
+
+def meet_judge(candidate: Candidate) -> None:
+    """See that the contract's judge can be asked, before hours are spent on answers that nobody compares.
+
+    Raises:
+        EnvironmentLacks, InvalidInput: as ``judge_answers``.
+    """
+    said = judge_of(candidate)
+    if said is not None:
+        with _met(candidate, said):
+            pass
+
+
+@contextlib.contextmanager
+def _met(candidate: Candidate, said: JudgeSection) -> Iterator[tuple[Judge, str, list[_Pair]]]:
+    """The judge, who that is, and what people judged."""
     with candidate.contract.blamed("task", "judge", "human"):
         pairs = _judged_by_people(candidate.contract.root, said.human)
-    questions = _questions(candidate)
-    total = 2 * (len(pairs) + len(forms) * len(questions))
-    with (
-        candidate.contract.blamed("task", "judge"),
-        _opened(candidate, said) as (judge, name),
-        candidate.progress.task("judge", total) as advance,
-    ):
-        kappa, believed = _held_against_people(judge, pairs, said.human, advance)
-        measured, reasons = [], list[str]()
-        for form in forms:
-            verdicts, failed = _compared(candidate, task, judge, questions, (form, against), advance)
-            reasons += failed
-            bias = verdicts.bias()
-            _keep(candidate, form, verdicts, believed)
-            measured += [as_measurement(one, form) for one in (bias, *([kappa] if kappa else []))]
-    return Judging(name, said.rubric, len(pairs), len(reasons), reasons[0] if reasons else None), measured
+    with candidate.contract.blamed("task", "judge"), _opened(candidate, said) as (judge, name):
+        yield judge, name, pairs
 
 
 @contextlib.contextmanager

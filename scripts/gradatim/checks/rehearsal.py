@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
+from gradatim.candidate.judging import meet_judge
 from gradatim.candidate.keeping import kept_metrics
 from gradatim.checks.answers import asked
 from gradatim.checks.robustness import study_of
@@ -171,6 +172,8 @@ def _evaluation(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle
         return
     try:
         _judge(candidate, task, batch, outputs)
+        if candidate.replaced.release is not None or candidate.contract.parts.compress is not None:
+            meet_judge(candidate)
     except GradatimError as error:
         yield Obstacle("task", error)
         return

@@ -12,7 +12,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.flips import flipped
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
-from gradatim.candidate.judging import judge_answers, judged_by
+from gradatim.candidate.judging import judge_answers, judged_by, meet_judge
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
@@ -72,6 +72,8 @@ def run(candidate: Candidate) -> Outcome:
         return Outcome("no evaluation data in the contract", subjects)
     task = candidate.rows.task()
     variants = _contestants(candidate)
+    if len(variants) > 1:
+        meet_judge(candidate)
     dataset = candidate.rows.dataset("evaluation", None)
     if task.type == "classification":
         _refuse_one_class(dataset)
