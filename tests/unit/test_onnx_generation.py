@@ -115,3 +115,13 @@ def test_what_is_no_decoder_is_refused(both: tuple[Path, Path], tmp_path: Path) 
     write_model(tmp_path / "model/model.onnx", "old")
     with pytest.raises(InvalidInput, match="takes `x`: a decoder takes"):
         asked(tmp_path / "model/model.onnx", {"prompt": "capital"})
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_settings_that_are_no_object_are_said_to_be_none(
+    both: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    folder = shutil.copytree(both[1].parent, tmp_path / "model")
+    (folder / name).write_text("[1]")
+    with pytest.raises(InvalidInput, match=f"{name} is no JSON object"):
+        asked(folder / both[1].name, {"prompt": "capital"})
