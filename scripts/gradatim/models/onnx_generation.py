@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,14 +44,21 @@ def open_onnx_generator(source: ModelSource) -> RuntimeModel:
             f"tokenizer_config.json into {folder}, as `save_pretrained` writes them."
         )
     model = open_onnx(replace(source, signature=None))
-    config: dict[str, Any] = dict(read_json(folder / "config.json"))
-    own = folder / "generation_config.json"
-    ends = (dict(read_json(own)) if own.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
+    config = _settings(folder / "config.json")
+    ends = _settings(folder / "generation_config.json").get("eos_token_id", config.get("eos_token_id"))
     most = config.get("max_position_embeddings", config.get("n_positions"))
     asked = _Asker(model, load_tokenizer(folder), source.name, most, ends)
     return RuntimeModel(
         source.name, ASKED, asked, device=source.device, threads=source.threads, release=model.close
     )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What a file of settings says; nothing where there is none."""
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path} is no JSON object. Save the model and its tokenizer again.")
+    return found
 
 
 class _Asker:
