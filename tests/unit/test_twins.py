@@ -38,6 +38,21 @@ def test_pictures_are_found_again_though_noise_was_added_and_no_others_are():
     assert twins(batches(judged), batches(trained), near=False).near is None
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e30])
+def test_numbers_of_any_unit_are_found_again_though_some_are_missing(unit):
+    draw = np.random.default_rng(0)
+    trained, judged = draw.normal(size=(300, 20)), draw.normal(size=(100, 20))
+    judged[:5] = trained[40:45] + 0.01 * draw.normal(size=(5, 20))
+    for rows in (trained, judged):
+        rows[:, 3] = np.nan
+        rows[::7, 5] = np.nan
+        rows[::9, 6] = np.inf
+    judged[:5, 5:7] = trained[40:45, 5:7]
+    given = [(unit * rows).astype(np.float32) for rows in (judged, trained)]
+    assert twins(*map(batches, given)).near == 5
+    assert twins(batches(given[0]), batches(np.ones_like(given[1]))).near is None
+
+
 @pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
 def test_rows_of_real_data_that_are_merely_alike_are_no_twins(load):
     rows = load().data.astype(np.float32)
