@@ -43,7 +43,7 @@ def twins_of(candidate: Candidate, signature: Signature | None) -> tuple[list[Me
     size = candidate.contract.parts.data.batch
     with candidate.contract.blamed("data", named[0]):
         found = twins(mine.batches(size), chain.from_iterable(one.batches(size) for one in others))
-    unlike = None if found.near is not None else "its rows are few numbers, or of unequal shape"
+    unlike = None if found.near is not None else "its rows are few numbers, of unequal shape, or all alike"
     counts: dict[str, tuple[int | None, str | None]] = {
         TWINS[0]: (found.exact, None),
         TWINS[1]: (found.near, unlike),

@@ -29,6 +29,9 @@ _DIMENSIONS = 32
 _LEARNT = 256
 """Rows, of the first, that tell how much each number varies."""
 
+_ROUNDING = 1e-6
+"""A number that varies by no more than this, beside the largest amount, does not vary."""
+
 _APART = 0.01
 """Squared distance of near twins, as a share of their squared size, each number in standard deviations from its mean."""
 
@@ -189,11 +192,13 @@ def _by_runs(mine: Array, others: Array) -> NDArray[np.bool_]:
 
 
 def _numbers(batch: Batch) -> Array | None:
-    """Each row's numbers, float32 [b, k]; None for few, or where something else than numbers is fed."""
+    """Each row's numbers, float32 [b, k], 0 for a missing one; None for few, or where something else than numbers is fed."""
     tables = [v.reshape(len(batch), -1) for v in batch.inputs.values() if v.dtype.kind in "biuf"]
     if len(tables) != len(batch.inputs):
         return None
-    table = np.concatenate(tables, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        table = np.concatenate(tables, axis=1).astype(np.float32)
+    table[~np.isfinite(table)] = 0
     return table if table.shape[1] >= _NUMBERS else None
 
 
@@ -211,13 +216,14 @@ class _Directions:
 
     @classmethod
     def of(cls, rows: Array) -> _Directions | None:
-        """From rows that tell how much they vary, float32 [n, k]; None of one alone."""
-        if rows.shape[0] < 2:
+        """From rows that tell how much they vary, float32 [n, k]; None of such that do not."""
+        deviation = rows.std(axis=0, dtype=np.float64)
+        varies = deviation > _ROUNDING * np.maximum(rows.max(axis=0), -rows.min(axis=0))
+        if not varies.any():
             return None
-        deviation = rows.std(axis=0)
-        deviation = np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32)
-        drawn = np.random.default_rng(0).standard_normal((rows.shape[1], _DIMENSIONS)).astype(np.float32)
-        return cls(rows.mean(axis=0), drawn / deviation[:, None])
+        drawn = np.random.default_rng(0).standard_normal((rows.shape[1], _DIMENSIONS))
+        directions = drawn / np.where(varies, deviation, np.inf)[:, None]
+        return cls(rows.mean(axis=0, dtype=np.float64).astype(np.float32), directions.astype(np.float32))
 
     def told(self, rows: Array) -> Array:
         """float32 [b, 32]."""
