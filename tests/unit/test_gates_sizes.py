@@ -370,13 +370,15 @@ def test_five_rows_of_200_that_are_off_do_not_prove_that_more_than_one_in_a_hund
 def test_scaled_errors_of_series_with_a_heavy_tail_pass_wrongly_as_seldom_as_they_say() -> None:
     dice, rule = np.random.default_rng(3), Rule("mase", "mase", "at_most", float(np.exp(0.5)))
 
-    def forecast(errors: Any) -> Verdict:
+    def forecast(errors: Any) -> GateResult:
         outputs = {"y": errors[:, None], SCALE: np.ones(len(errors))}
         task = Task("forecasting", history="past")
-        return judged(rule, task, outputs, np.zeros((len(errors), 1))).verdict
+        return judged(rule, task, outputs, np.zeros((len(errors), 1)))
 
-    assert sum(forecast(errors) is Verdict.PASS for errors in dice.lognormal(0, 1, (120, 50))) <= 11
-    assert forecast(np.linspace(0.1, 0.2, 9)) is Verdict.INCONCLUSIVE
+    assert sum(forecast(errors).verdict is Verdict.PASS for errors in dice.lognormal(0, 1, (120, 50))) <= 11
+    few = forecast(np.linspace(0.1, 0.2, 9))
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert few.text.endswith("do not tell how much it varies: 10 are the least.")
 
 
 def judged(rule: Rule, task: Task, outputs: dict[str, Any], truth: Any) -> GateResult:
