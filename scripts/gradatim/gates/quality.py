@@ -39,11 +39,10 @@ def without_samples(samples: MetricSamples) -> str:
 
 def at_least_few(samples: MetricSamples) -> str:
     """How many would begin to tell, in words, of a mean without an upper end; empty where that is not what lacks."""
-    return (
-        f": {tails.FEW} are the least"
-        if samples.tailed and samples.reach is None and samples.n < tails.FEW
-        else ""
+    unbounded = (
+        samples.reach is None if samples.tailed else samples.jackknifed and math.isinf(samples.high_limit)
     )
+    return f": {tails.FEW} are the least" if unbounded and samples.n < tails.FEW else ""
 
 
 def counted(case: Case, samples: MetricSamples) -> Case:
