@@ -357,6 +357,18 @@ def test_a_search_ends_in_its_time_with_the_best_so_far(tmp_path: Path) -> None:
     assert all(trial.path is None or trial.path.is_file() for trial in result.trials)
 
 
+def test_what_learns_is_tried_again_where_it_may_take_longer(tmp_path: Path) -> None:
+    model = byte_classifier(tmp_path / "bytes.onnx")
+    seen = byte_rows(8)
+    reused = [
+        compress(
+            model, tmp_path / "out", calibration=lambda: iter([{"bytes": seen}]), methods=["pruned"], seconds_per_trial=seconds
+        ).trials[0].reused
+        for seconds in (60, 60, 90)
+    ]  # fmt: skip
+    assert reused == [False, True, False]
+
+
 KILLED = """
 import pickle, sys
 from pathlib import Path
