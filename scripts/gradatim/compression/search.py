@@ -227,8 +227,10 @@ class _Search:
         """What a form in ONNX is made from."""
         return self.out / recipe.base / self.file if recipe.base else self.model
 
-    def _made_from(self, recipe: Recipe) -> dict[str, str]:
-        """What a form depends on besides its recipe: of a trained model, its bytes."""
+    def _made_from(self, recipe: Recipe) -> dict[str, Any]:
+        """What a form depends on besides its recipe: one that is trained on its time, one made from that on its bytes."""
+        if recipe.method == PRUNED:
+            return {"seconds": self.limits.seconds}
         return {"base": sha256_file(self._source(recipe))} if recipe.base else {}
 
     def _pace_of(self, recipe: Recipe) -> float:
