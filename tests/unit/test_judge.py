@@ -383,6 +383,13 @@ def test_a_file_of_people_is_read_as_any_jsonl_and_a_broken_line_is_refused_by_i
         verdict_of(candidate)
 
 
+def test_verdicts_that_lack_on_what_people_judged_are_counted_too(root: Path) -> None:
+    candidate = judged_with(root, "{function: 'judging:unsure', human: people.jsonl}")
+    pair = {"prompt": "a", "first": "b", "second": "c", "preferred": "first"}
+    (root / "people.jsonl").write_text(f"{json.dumps(pair)}\n" * 3)
+    assert verdict_of(candidate)[2].failed == 2 * (ROWS - 4 + 3)
+
+
 def longer(body: dict[str, Any]) -> str:
     pair = json.loads(body["messages"][1]["content"])
     better = "first" if len(pair["first"]) > len(pair["second"]) else "second"
