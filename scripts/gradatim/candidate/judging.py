@@ -72,8 +72,8 @@ def judge_answers(
     with _met(candidate, said) as (judge, name, pairs):
         total = 2 * (len(pairs) + len(forms) * len(questions))
         with candidate.progress.task("judge", total) as advance:
-            kappa, believed = _held_against_people(judge, pairs, said.human, advance)
-            measured, reasons = [], list[str]()
+            kappa, believed, reasons = _held_against_people(judge, pairs, said.human, advance)
+            measured = []
             for form in forms:
                 verdicts, failed = _compared(candidate, task, judge, questions, (form, against), advance)
                 reasons += failed
@@ -234,12 +234,13 @@ def _both_orders(
 
 def _held_against_people(
     judge: Judge, pairs: Sequence[_Pair], said: PeopleSection | None, advance: Advance
-) -> tuple[Any, bool]:
-    """Kappa with people, and whether it is proven to be as much as the contract asks; None and True where no people were asked."""
+) -> tuple[Any, bool, list[str]]:
+    """Kappa with people, whether it is proven to be as much as the contract asks, and why verdicts are lacking; None, True and
+    nothing where no people were asked."""
     from gradatim.metrics.judged import final, kappa
 
     if said is None:
-        return None, True
+        return None, True, []
     orders = _both_orders(
         judge, [p.question for p in pairs], [p.first for p in pairs], [p.second for p in pairs], advance
     )
@@ -247,7 +248,7 @@ def _held_against_people(
     prompts = [json.dumps(pair.question, sort_keys=True) for pair in pairs]
     found = kappa([pair.preferred for pair in pairs], told, prompts)
     bounds = found.bounds(_ALPHA)
-    return found, bounds is not None and bounds[0] >= said.kappa
+    return found, bounds is not None and bounds[0] >= said.kappa, _lacking(orders)
 
 
 _ALPHA = 0.05
@@ -285,8 +286,12 @@ def _compared(
         for row, (verdict, _) in zip(open_, orders[place], strict=True):
             codes[row, place] = UNKNOWN if verdict is None else meaning.get(verdict, TIED)
     was_asked = np.array([fact is None for fact in facts], np.int8)
-    reasons = [why for order in orders for verdict, why in order if verdict is None]
-    return Judgements(codes[:, 0], codes[:, 1], was_asked, np.ones_like(was_asked)), reasons
+    return Judgements(codes[:, 0], codes[:, 1], was_asked, np.ones_like(was_asked)), _lacking(orders)
+
+
+def _lacking(orders: Iterable[Asked]) -> list[str]:
+    """Why there is no verdict, of each that there is not."""
+    return [why for order in orders for verdict, why in order if verdict is None]
 
 
 def _without_judge(task: Task, mine: TextAnswer, theirs: TextAnswer) -> int | None:
