@@ -247,6 +247,14 @@ def test_what_saves_next_to_nothing_costs_no_quality() -> None:
     dense = [trial("int4-weights", 0.16, 0.9, 0.97), trial("int8-static", 0.25, 0.4, 0.999)]
     assert {one.name for one in pareto(dense)} == {"int4-weights", "int8-static"}
     assert len(pareto([*recurrent, trial("int8-dynamic", 0.264, 1.0, 0.99)])) == 1
+    in_turn = [
+        trial("int8-dynamic", 0.25, 1.0, 0.97),
+        trial("int8-weights", 0.249, 1.02, 0.98),
+        trial("fp16", 0.251, 1.0, 0.99),
+    ]
+    assert [one.name for one in pareto(in_turn)] == [
+        "int8-weights"
+    ]  # each is a little worse than another in some way
 
 
 def test_a_form_is_as_slow_as_it_is_for_one_row_or_for_a_batch() -> None:
