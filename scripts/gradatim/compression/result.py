@@ -63,17 +63,14 @@ def pareto(trials: list[Trial]) -> tuple[Trial, ...]:
     One that saves next to nothing beside another, and answers less like the original, is left out.
     """
     accepted = [trial for trial in trials if trial.accepted]
-
-    def beaten(one: Trial) -> bool:
-        others = [other for other in accepted if other is not one]
-        return any(_beats(other, one) or _as_cheap_and_better(other, one) for other in others)
-
-    return tuple(sorted((t for t in accepted if not beaten(t)), key=lambda t: (t.score or 1.0, t.name)))
+    front = [one for one in accepted if not any(_beats(other, one) for other in accepted)]
+    kept = [one for one in front if not any(_as_cheap_and_better(other, one) for other in front)]
+    return tuple(sorted(kept, key=lambda trial: (trial.score or 1.0, trial.name)))
 
 
 def _as_cheap_and_better(other: Trial, one: Trial) -> bool:
     (size, latency), (its_size, its_latency) = _costs(other), _costs(one)
-    cheap = size <= 1.01 * its_size and latency <= 1.03 * its_latency and not _beats(one, other)
+    cheap = size <= 1.01 * its_size and latency <= 1.03 * its_latency
     return cheap and other.quality.get("fidelity", 0.0) > one.quality.get("fidelity", 0.0)
 
 
