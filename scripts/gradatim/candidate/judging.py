@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _AT_A_TIME = 64
 """Pairs that are handed over together."""
 
-Asked = Sequence[tuple[str | None, str]]
+Said = Sequence[tuple[str | None, str]]
 """What was said of each pair, ``first``, ``second`` or ``tie``; None, and why, where there was no verdict."""
-Judge = Callable[[Sequence[Mapping[str, Any]], Sequence[str], Sequence[str]], Asked]
+Judge = Callable[[Sequence[Mapping[str, Any]], Sequence[str], Sequence[str]], Said]
 
 
 def judge_of(candidate: Candidate) -> JudgeSection | None:
@@ -131,7 +131,7 @@ class _OwnJudge:
 
     def __call__(
         self, questions: Sequence[Mapping[str, Any]], first: Sequence[str], second: Sequence[str]
-    ) -> Asked:
+    ) -> Said:
         from gradatim.models.judging import PREFERENCES
 
         told = self._function(list(questions), list(first), list(second))
@@ -221,7 +221,7 @@ def _both_orders(
     first: Sequence[str],
     second: Sequence[str],
     advance: Advance,
-) -> tuple[Asked, Asked]:
+) -> tuple[Said, Said]:
     """What is said in the order given, and what with the answers exchanged."""
     both: tuple[list[tuple[str | None, str]], list[tuple[str | None, str]]] = ([], [])
     for found, one, other in ((both[0], first, second), (both[1], second, first)):
@@ -289,7 +289,7 @@ def _compared(
     return Judgements(codes[:, 0], codes[:, 1], was_asked, np.ones_like(was_asked)), _lacking(orders)
 
 
-def _lacking(orders: Iterable[Asked]) -> list[str]:
+def _lacking(orders: Iterable[Said]) -> list[str]:
     """Why there is no verdict, of each that there is not."""
     return [why for order in orders for verdict, why in order if verdict is None]
 

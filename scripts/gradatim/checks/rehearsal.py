@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
-from gradatim.candidate.judging import meet_judge
+from gradatim.candidate.judging import judge_of, meet_judge
 from gradatim.candidate.keeping import kept_metrics
 from gradatim.checks.answers import asked
 from gradatim.checks.robustness import study_of
@@ -172,7 +172,7 @@ def _evaluation(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle
         return
     try:
         _judge(candidate, task, batch, outputs)
-        if candidate.replaced.release is not None or candidate.contract.parts.compress is not None:
+        if judge_of(candidate) and (candidate.contract.parts.compress or candidate.replaced.release):
             meet_judge(candidate)
     except GradatimError as error:
         yield Obstacle("task", error)
