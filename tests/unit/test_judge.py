@@ -450,6 +450,14 @@ def test_a_judge_that_cannot_be_is_refused_at_its_line(tmp_path: Path, said: str
         read_contract(tmp_path / "gradatim.yml")
 
 
+def test_a_gate_of_a_stage_that_needs_a_judge_is_refused_where_it_stands(tmp_path: Path) -> None:
+    text = CONTRACT.replace(", judge: JUDGE", "").replace("gates: {win_rate: {at_least: 45%}}\n", "")
+    text = text.replace("{branch: main}", "{branch: main, gates: {win_rate: {at_least: 45%}}}")
+    (tmp_path / "gradatim.yml").write_text(text)
+    with pytest.raises(ContractError, match=r"gradatim\.yml:5:46: `win_rate` is what a judge says"):
+        read_contract(tmp_path / "gradatim.yml")
+
+
 def test_a_win_rate_is_at_least_something(tmp_path: Path) -> None:
     text = CONTRACT.replace("JUDGE", "judging:longer").replace(
         "at_least: 45%", "not_worse_than: baseline, by: 1%"
