@@ -259,6 +259,9 @@ def _contradictions(
     """What is well-formed key by key and still cannot work."""
 
     def at(message: str, *place: str | int) -> Problem:
+        if place[0] == "gates" and place[1] not in parts.gates:
+            stage = next(name for name, stage in parts.stages.items() if place[1] in stage.gates)
+            place = ("stages", stage, *place)
         return Problem(message, *source.locate(place))
 
     held: dict[str, str] = {}
