@@ -454,7 +454,7 @@ def test_a_gate_of_a_stage_that_needs_a_judge_is_refused_where_it_stands(tmp_pat
     text = CONTRACT.replace(", judge: JUDGE", "").replace("gates: {win_rate: {at_least: 45%}}\n", "")
     text = text.replace("{branch: main}", "{branch: main, gates: {win_rate: {at_least: 45%}}}")
     (tmp_path / "gradatim.yml").write_text(text)
-    with pytest.raises(ContractError, match=r"gradatim\.yml:5:46: `win_rate` is what a judge says"):
+    with pytest.raises(ContractError, match=r"gradatim\.yml:5:55: `win_rate` is what a judge says"):
         read_contract(tmp_path / "gradatim.yml")
 
 
