@@ -253,16 +253,22 @@ def _judge_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) ->
             yield f"`{rule.metric}` is what a judge says: name one under `task.judge`", "gates", rule.key
 
 
+def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """``place``, below its stage where it is a gate of a stage's own."""
+    if place[0] != "gates" or place[1] in parts.gates:
+        return place
+    return next(
+        (("stages", name, *place) for name, stage in parts.stages.items() if place[1] in stage.gates), place
+    )
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
     """What is well-formed key by key and still cannot work."""
 
     def at(message: str, *place: str | int) -> Problem:
-        if place[0] == "gates" and place[1] not in parts.gates:
-            stage = next(name for name, stage in parts.stages.items() if place[1] in stage.gates)
-            place = ("stages", stage, *place)
-        return Problem(message, *source.locate(place))
+        return Problem(message, *source.locate(_gate_at(parts, place)))
 
     held: dict[str, str] = {}
     for name, stage in parts.stages.items():
