@@ -22,8 +22,14 @@ from gradatim.pipeline.step import run_step
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A cluster of two processors on this machine."""
     pytest.importorskip("ray", reason="nox -s ray")
+    with started() as address:
+        yield address
+
+
+@contextlib.contextmanager
+def started() -> Iterator[str]:
+    """A cluster of two processors on this machine."""
     os.environ.update(RAY_raylet_start_wait_time_s="600", RAY_worker_register_timeout_seconds="600")
     from ray.cluster_utils import Cluster
 
@@ -81,6 +87,33 @@ def test_a_cluster_that_loses_a_worker_in_the_middle_leaves_the_very_same_result
     ran = project.release().workspace.statement(step)
     assert ran is not None
     assert [one["shard"] for one in ran.environment["shards"]] == ["1/4", "2/4", "3/4", "4/4"]
+
+
+def test_a_model_that_needs_more_than_any_node_has_is_said_and_waits_for_nothing(
+    project: GateProject, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project.root / "gradatim.yml"
+    path.write_text(path.read_text().replace("path: ", "threads: 3, path: ") + "engine: ray\nshards: 2\n")
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    with pytest.raises(EnvironmentLacks, match="No node of the Ray cluster has 3 processors"):
+        run_step("evaluate", project.release())
+
+
+def test_a_node_without_the_package_of_the_model_is_said_and_its_rows_are_not_done_here_in_silence(
+    project: GateProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="nox -s ray")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare/onnxruntime.py").write_text("raise ImportError")
+    path = project.root / "gradatim.yml"
+    path.write_text(path.read_text() + "engine: ray\nshards: 2\n")
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'bare'}{os.pathsep}{before}")
+    with started() as address:
+        monkeypatch.setenv("PYTHONPATH", before)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(EnvironmentLacks, match="a node of the Ray cluster.*`onnxruntime`"):
+            run_step("evaluate", project.release())
 
 
 _PART = """
