@@ -22,7 +22,6 @@ from gradatim.pipeline.step import run_step
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    pytest.importorskip("ray", reason="nox -s ray")
     with started() as address:
         yield address
 
@@ -31,6 +30,7 @@ def cluster() -> Iterator[str]:
 def started() -> Iterator[str]:
     """A cluster of two processors on this machine."""
     os.environ.update(RAY_raylet_start_wait_time_s="600", RAY_worker_register_timeout_seconds="600")
+    pytest.importorskip("ray", reason="nox -s ray")  # it reads these as it is imported
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
@@ -102,7 +102,6 @@ def test_a_model_that_needs_more_than_any_node_has_is_said_and_waits_for_nothing
 def test_a_node_without_the_package_of_the_model_is_said_and_its_rows_are_not_done_here_in_silence(
     project: GateProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray", reason="nox -s ray")
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare/onnxruntime.py").write_text("raise ImportError")
     path = project.root / "gradatim.yml"
@@ -112,7 +111,7 @@ def test_a_node_without_the_package_of_the_model_is_said_and_its_rows_are_not_do
     with started() as address:
         monkeypatch.setenv("PYTHONPATH", before)
         monkeypatch.setenv("RAY_ADDRESS", address)
-        with pytest.raises(EnvironmentLacks, match="a node of the Ray cluster.*`onnxruntime`"):
+        with pytest.raises(EnvironmentLacks, match=r"a node of the Ray cluster.*`onnxruntime`"):
             run_step("evaluate", project.release())
 
 

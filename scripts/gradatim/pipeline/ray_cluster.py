@@ -63,6 +63,11 @@ def run_on_ray(
     folder = candidate.workspace.shards_folder(step)
     inside = folder.resolve().relative_to(candidate.top.resolve())
     try:
+        if not any(node["Alive"] and _fits(model.threads, needs["num_gpus"], node) for node in ray.nodes()):
+            raise EnvironmentLacks(
+                f"No node of the Ray cluster has {model.threads} processors and {needs['num_gpus']} GPUs, which a part of `{step}` "
+                "takes: lower `model.threads`, see `model.device`, or add such a node."
+            )
         sent = ray.put(_packed(candidate.top))
         waiting = [
             task.remote(sent, [*command, "--shard", str(part)], str(inside / part.folder)) for part in parts
@@ -70,10 +75,15 @@ def run_on_ray(
         while waiting:
             done, waiting = ray.wait(waiting, timeout=1)
             for left in ray.get(done):
+                if not left:
+                    return False  # the step says itself what is wrong
                 take_over(folder, left)
             advance(0)
-    except ray.exceptions.RayTaskError:
-        return False  # the step says itself what is wrong
+    except ray.exceptions.RayTaskError as error:
+        raise EnvironmentLacks(
+            f"`{step}` cannot be done on a node of the Ray cluster: {str(error.cause).splitlines()[0]} Give each node the kit and the "
+            "packages of this machine."
+        ) from error
     except ray.exceptions.RayError as error:
         raise EnvironmentLacks(
             f"The Ray cluster did not finish `{step}`: {str(error).splitlines()[0]} Look at its nodes, and run the same command again."
@@ -81,6 +91,11 @@ def run_on_ray(
     finally:
         ray.shutdown()
     return True
+
+
+def _fits(threads: int, gpus: int, node: Mapping[str, Any]) -> bool:
+    has = node["Resources"]
+    return bool(has.get("CPU", 0) >= threads and has.get("GPU", 0) >= gpus)
 
 
 def _connected() -> Any:
@@ -95,9 +110,9 @@ def _connected() -> Any:
         if host and port.isdecimal():  # Ray itself tries for minutes
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise EnvironmentLacks(
-            f"The Ray cluster at {where} cannot be reached: {error} Set RAY_ADDRESS, or leave out `engine: ray`."
+            f"The Ray cluster at {where} cannot be reached: {str(error).rstrip('.')}. Set RAY_ADDRESS, or leave out `engine: ray`."
         ) from error
     return ray
 
@@ -117,7 +132,14 @@ def _packed(top: Path) -> bytes:
 
 
 def _do_part(project: bytes, command: Sequence[str], folder: str) -> Mapping[str, bytes]:
-    """One part, on whatever node this is; the files that it leaves, named below the folder of all parts."""
+    """One part, on whatever node this is.
+
+    Returns:
+        The files that it leaves, named below the folder of all parts; none where this machine would say the same of it.
+
+    Raises:
+        RuntimeError: something is lacking on this node, or the system ended its process.
+    """
     with tempfile.TemporaryDirectory(prefix="gradatim-ray-") as place:
         with tarfile.open(fileobj=io.BytesIO(project)) as tar:
             tar.extractall(place)  # noqa: S202 (packed above, by whoever may run tasks here)
@@ -143,6 +165,8 @@ def _do_part(project: bytes, command: Sequence[str], folder: str) -> Mapping[str
             finally:
                 part.kill()
                 watch.kill()
-        if part.returncode:
-            raise RuntimeError(said[-2000:])
-        return bytes_of(Path(place) / folder)
+        if part.returncode < 0 or part.returncode == EnvironmentLacks.exit_code:
+            raise RuntimeError(
+                said.strip()[-2000:].removeprefix("error: ") or f"It ended with {part.returncode}."
+            )
+        return {} if part.returncode else bytes_of(Path(place) / folder)
