@@ -52,7 +52,7 @@ class Design:
 BINARY = Task("classification", (0, 1), scores="probabilities")
 LABELS = Task("classification", (0, 1))
 _ROWS = "rows that are not drawn alike"
-_RARE = "a rare error beyond what six times as many samples would show"
+RARE = "a rare error beyond what six times as many samples would show"
 _GROUPS = "changes that strike whole groups at once, and so few that none is seen"
 
 
@@ -111,16 +111,16 @@ def tails() -> Iterator[Design]:
             ("mae, Pareto errors", "mae", 2.5 / 1.5, lambda g, n: g.pareto(2.5, n) + 1),
         ):
             rule = Rule(metric, metric, "at_most", truth)
-            yield Design(name, "size", n, (rule,), _errors(n, draw), _RARE)
+            yield Design(name, "size", n, (rule,), _errors(n, draw), RARE)
     for n in (100, 400):
         for name, draw in (("t3", lambda g, n: g.standard_t(3, n)), ("t5", lambda g, n: g.standard_t(5, n))):
             rule = Rule("rmse", "rmse", "not_worse", 0.05, relative=True)
             yield Design(
-                f"rmse, 5 % relative, {name} errors", "size", n, (rule,), _pairs(n, draw, 1.05), _RARE
+                f"rmse, 5 % relative, {name} errors", "size", n, (rule,), _pairs(n, draw, 1.05), RARE
             )
     rule = Rule("mae", "mae", "not_worse", 0.1, relative=True)
     normal = _pairs(400, lambda g, n: g.normal(size=n), 1.0)
-    yield Design("mae, 10 % relative, equal models", "power", 400, (rule,), normal, _RARE)
+    yield Design("mae, 10 % relative, equal models", "power", 400, (rule,), normal, RARE)
 
 
 def _errors(n: int, draw: Callable[[np.random.Generator, int], Floats]) -> Draw:
@@ -289,7 +289,7 @@ def groups() -> Iterator[Design]:
     for count in (6, 10, 20):
         rule = Rule("mae", "mae", "at_most", float((2 / np.pi) ** 0.5 * np.exp(0.18)))
         name = f"mae, {count} users whose errors differ (lognormal)"
-        yield Design(name, "size", count, (rule,), _scaled(count), _RARE)
+        yield Design(name, "size", count, (rule,), _scaled(count), RARE)
     for count, rows, together in ((20, 20, 0.3), (50, 20, 0.1), (50, 20, 0.3), (50, 10, 0.6), (100, 10, 0.3)):
         rule = Rule("accuracy", "accuracy", "at_least", 0.9)
         name = f"accuracy at least 0.9, {count} groups of {rows}, correlated by {together}"

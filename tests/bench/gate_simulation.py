@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import gate_designs
+import gate_recipes
 import gate_runs
 import numpy as np
 from gate_designs import Design, Draw
@@ -315,7 +316,7 @@ def run(design: Design, draws: int) -> dict[Verdict, float]:
 
 
 def designs() -> list[Design]:
-    return [*sizes(), *powers(), *gate_designs.designs(), *gate_runs.designs()]
+    return [*sizes(), *powers(), *gate_designs.designs(), *gate_recipes.designs(), *gate_runs.designs()]
 
 
 def main() -> None:

@@ -193,6 +193,7 @@ EXAMPLES = {
         ["test.npz"],
         {"model": {"name": "small", "path": "made.onnx", "build": {"run": "python make.py"}}},
     ),
+    "model.candidates": Example(["other.onnx"], ["other.onnx", "another.onnx"]),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
     "model.command": Example(["python", "{path}", "1"], ["python", "{path}", "2"], _PROGRAM),
     "evaluate.show": Example(0, 5, _SPEAKS),

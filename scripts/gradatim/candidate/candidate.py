@@ -78,7 +78,9 @@ class Candidate(Identity):
         return _WAITS if self.bare and self.device("benchmark") != "cpu" else None
 
     def model_of(self, name: str) -> Model:
-        """How a form of the candidate is opened, or the baseline: by its name."""
+        """How a form of the candidate is opened, or another candidate of its recipe, or the baseline: by its name."""
+        if name in self.forms.others:
+            return dict(zip(self.forms.others, self.model.others, strict=True))[name]
         return self.replaced.model if name == BASELINE else self.model
 
     def rows_of(self, name: str) -> Rows:

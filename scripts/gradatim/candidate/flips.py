@@ -1,14 +1,37 @@
-"""Answers that flipped, side by side, where the contract shows some."""
+"""Answers that flipped: side by side, where the contract shows some; and how many flip when the baseline is run again."""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.replaced import BASELINE
 
 if TYPE_CHECKING:
     from gradatim.metrics.diagnostics import FlippedAnswer
     from gradatim.metrics.evaluation import Evaluation
+    from gradatim.metrics.samples import MetricSamples
+
+AGAIN = "baseline again"
+"""Where the baseline's second run lies until it was compared with the first."""
+
+
+def self_flips(candidate: Candidate) -> MetricSamples:
+    """On which rows the baseline flips when it is run a second time: no candidate can be asked for less."""
+    from gradatim.metrics.common import evaluate_known
+    from gradatim.metrics.evaluation import Evaluation
+
+    task, declared = candidate.task_of(BASELINE), candidate.rows.task().labels
+    first, _ = evaluate_known(task, candidate.workspace.predictions(BASELINE), declared)
+    again, _ = evaluate_known(task, candidate.workspace.predictions(AGAIN), declared)
+    flips = Evaluation(again.task, again.predictions, first).samples("negative_flips")
+    shutil.rmtree(candidate.workspace.predictions_folder(AGAIN))
+    return flips
+
+
+def wants_self_flips(candidate: Candidate) -> bool:
+    return any(rule.metric == "negative_flips" for rule in candidate.contract.all_rules())
 
 
 def flipped(candidate: Candidate, evaluation: Evaluation) -> tuple[FlippedAnswer, ...]:

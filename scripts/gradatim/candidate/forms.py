@@ -35,6 +35,22 @@ class Variant:
     manifest: Manifest
 
 
+def _as_built(name: str, model: Model) -> Variant:
+    said = model.contract.parts.model
+    with model.contract.blamed(*model.place):
+        if said.path and not model.path.exists():
+            makes = "" if model.said else ", or say in `model.build` which command makes it"
+            raise InvalidInput(
+                f"There is no model at {said.path}.{nearest_file(model.contract.root, said.path)} Correct `model.{model.place[1]}`{makes}."
+            )
+        manifest = Manifest.of(said.name, model.folder, model.files)
+    return Variant(name, model.path, model.folder, manifest)
+
+
+def _bytes(variant: Variant) -> list[str]:
+    return sorted(entry.sha256 for entry in variant.manifest.files)
+
+
 @dataclass(frozen=True)
 class Forms:
     """Every form of a candidate, read once.
@@ -54,16 +70,27 @@ class Forms:
         Raises:
             InvalidInput: there is no model, or it is no model at all; names the line of the contract.
         """
-        model = self.model
-        said = model.contract.parts.model
-        with model.contract.blamed("model", "path" if said.path else "factory"):
-            if said.path and not model.path.exists():
-                raise InvalidInput(
-                    f"There is no model at {said.path}.{nearest_file(model.contract.root, said.path)} Correct `model.path`, "
-                    "or say in `model.build` which command makes it."
-                )
-            manifest = Manifest.of(said.name, model.folder, model.files)
-        return Variant(ORIGINAL, model.path, model.folder, manifest)
+        return _as_built(ORIGINAL, self.model)
+
+    @functools.cached_property
+    def others(self) -> dict[str, Variant]:
+        """The contract's further candidates of the same recipe by name: judged with the original, and never released.
+
+        Raises:
+            InvalidInput: one is not there, or has the bytes of another; names the line of the contract.
+        """
+        seen, found = [self.original], dict[str, Variant]()
+        for number, model in enumerate(self.model.others, start=2):
+            one = _as_built(f"candidate {number}", model)
+            with model.contract.blamed(*model.place):
+                if any(_bytes(one) == _bytes(other) for other in seen):
+                    raise InvalidInput(
+                        f"{model.contract.parts.model.path} has the same bytes as another candidate, which tells nothing of what "
+                        "training varies. Train it with a seed of its own, or leave it out."
+                    )
+            seen.append(one)
+            found[one.name] = one
+        return found
 
     @functools.cached_property
     def all(self) -> tuple[Variant, ...]:

@@ -6,8 +6,8 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -40,12 +40,26 @@ class Model:
         machine: whose device and threads count: the candidate's contract, so that both are asked alike.
         restored: where the files of a release lie; None for a candidate, whose lie in its project.
         served: where a release is served; a candidate's contract says that of itself.
+        said: the place in the contract that names it, where that is neither its `path` nor its `factory`.
     """
 
     contract: ReadContract
     machine: ReadContract
     restored: Path | None = None
     served: EndpointSection | None = None
+    said: tuple[str | int, ...] = ()
+
+    @property
+    def others(self) -> Iterator[Model]:
+        """The contract's further candidates of the same recipe, each opened as this one is."""
+        for place, path in enumerate(self.contract.parts.model.candidates):
+            contract = self.contract.with_model(path=path)
+            yield replace(self, contract=contract, said=("model", "candidates", place))
+
+    @property
+    def place(self) -> tuple[str | int, ...]:
+        """What of the contract names it, to be blamed for it."""
+        return self.said or ("model", "path" if self.contract.parts.model.path else "factory")
 
     @property
     def path(self) -> Path:
@@ -115,7 +129,8 @@ class Model:
         from gradatim.timing.held import HeldModel
 
         settings = self._settings(path)
-        asked = self.contract.blamed("model", "factory" if self.contract.parts.model.factory else "path")
+        key = "factory" if self.contract.parts.model.factory else "path"
+        asked = self.contract.blamed(*(self.said or ("model", key)))
         with asked if path == self.path else contextlib.nullcontext():
             predictor = HeldModel(self._limits, **settings)
         return batched(ready(watch(predictor) if watch else predictor, settings["path"], **self._around()))

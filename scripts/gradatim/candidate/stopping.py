@@ -100,7 +100,15 @@ def decided(
 
 def evaluations(candidate: Candidate, name: str) -> tuple[Evaluation, Evaluation | None]:
     """A form's answers, in the order of the data, beside the release's; beside the original's, for likeness, where nothing was
-    released before."""
+    released before. The original with the other candidates of its recipe, where there are any."""
+    from gradatim.metrics.population import Population
+
+    found, baseline = _evaluated(candidate, name)
+    others = [_evaluated(candidate, other)[0] for other in candidate.forms.others]
+    return (Population([found, *others]) if others else found), baseline
+
+
+def _evaluated(candidate: Candidate, name: str) -> tuple[Evaluation, Evaluation | None]:
     import numpy as np
 
     from gradatim.metrics.common import evaluate_beside
@@ -112,6 +120,7 @@ def evaluations(candidate: Candidate, name: str) -> tuple[Evaluation, Evaluation
 
     task = candidate.rows.task()
     if candidate.replaced.release is None:
-        original = None if name == ORIGINAL else Evaluation(task, load(ORIGINAL))
+        alone = name in (ORIGINAL, *candidate.forms.others)
+        original = None if alone else Evaluation(task, load(ORIGINAL))
         return Evaluation(task, load(name), original), None
     return evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))

@@ -96,6 +96,7 @@ def _answers(candidate: Candidate) -> str:
             candidate.digests.data("calibration") if parts.compress else None,
             candidate.digests.code(),
             tries(candidate),
+            *(other.manifest.digest for other in candidate.forms.others.values()),
         ]
     )
 

@@ -59,7 +59,11 @@ class ReadContract:
         """The contract with the model on another device, as a step may run it."""
         if device == self.parts.model.device:
             return self
-        model = self.parts.model.model_copy(update={"device": device})
+        return self.with_model(device=device)
+
+    def with_model(self, **said: str) -> ReadContract:
+        """The contract with something else said of the model."""
+        model = self.parts.model.model_copy(update=said)
         return replace(self, parts=self.parts.model_copy(update={"model": model}))
 
     def rules_for(self, stage: str | None) -> tuple[Rule, ...]:
@@ -262,6 +266,35 @@ def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str 
     )
 
 
+def _candidates_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Iterator[tuple[str | int, ...]]:
+    """What is asked beside several candidates of one recipe and cannot be had, each with the key that asks."""
+    model = parts.model
+    if not model.candidates:
+        return
+    beside = {
+        "build": (model.build, "makes one model: commit those of `candidates`, each trained with a seed of its own"),
+        "endpoint": (model.endpoint, "answers for one model: `candidates` are files beside `path`"),
+        "compress": (parts.compress, "makes forms of one model: `candidates` are judged as they were trained"),
+        "import": (parts.evaluate.imported, "brings the answers of one model, not those of `candidates`"),
+        "judge": (parts.task and parts.task.judge, "compares the answers of one model, not those of `candidates`"),
+    }  # fmt: skip
+    for key, (said, why) in beside.items():
+        if said is not None:
+            yield f"`{key}` {why}", "model", "candidates"
+    if model.path is None:
+        yield "`candidates` stand beside `path`, which is the one to be released", "model", "candidates"
+    for place, path in enumerate(model.candidates):
+        if path in (model.path, *model.candidates[:place]):
+            yield f"`{path}` stands twice: each candidate is another model", "model", "candidates", place
+    for rule in rules:
+        if rule.sequential:
+            yield (
+                "`sequential` has no bounds for several `candidates`: leave out one of the two",
+                "gates",
+                rule.key,
+            )
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
@@ -307,6 +340,7 @@ def _contradictions(
             "import",
         )
     yield from (at(told, *where) for told, *where in _judge_cannot(parts, task, rules))
+    yield from (at(str(told), *where) for told, *where in _candidates_cannot(parts, rules))
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
@@ -335,13 +369,22 @@ def _contradictions(
                 f"`{rule.key}` gates a corruption that `test.robustness` does not run; add `{rule.where}` there",
                 "gates", rule.key,
             )  # fmt: skip
-    inside = {("model", "path"): parts.model.path, ("test", "golden"): parts.test.golden}
+    yield from (at(str(told), *spot) for told, *spot in _outside(parts))
+
+
+def _outside(parts: schema.Contract) -> Iterator[tuple[str | int, ...]]:
+    """Paths that lead out of the repository, each with the key that holds it."""
+    inside: dict[tuple[str | int, ...], str | None] = {
+        ("model", "path"): parts.model.path,
+        ("test", "golden"): parts.test.golden,
+        **{("model", "candidates", place): path for place, path in enumerate(parts.model.candidates)},
+    }
     if parts.lineage is not None:
         place = str(parts.lineage.place).removeprefix("sqlite:///")
         inside["lineage", parts.lineage.kind] = None if "://" in place else place
     for spot, written in inside.items():
         if written and (written.startswith("/") or ".." in Path(written).parts):
-            yield at("a path inside the repository is wanted: relative, without `..`", *spot)
+            yield "a path inside the repository is wanted: relative, without `..`", *spot
 
 
 def _on_predictions(rule: Rule, task: str, own: tuple[Metric, ...]) -> bool:

@@ -94,6 +94,12 @@ class ModelSection(Section):
 
     name: Name = Field(description="The model's name in tags, releases and reports.")
     path: Text | None = Field(None, description="The model's file or folder, relative to this file.")
+    candidates: Texts = Field(
+        (),
+        description="Further models of the same recipe, trained with other seeds. Gates on rows judge the mean of `path` and these, "
+        "and their intervals cover what training varies; `path` is what is released, whatever the others show.",
+        examples=[["model/seed-2.onnx", "model/seed-3.onnx"]],
+    )
     format: Format | None = Field(None, description="Read off the file when left out.")
     build: Annotated[Build, shorthand("run", Build)] | None = Field(
         None, description="How to make `path` when it is not committed."

@@ -15,6 +15,7 @@ from gradatim.gates.latency import PairedTiming
 from gradatim.gates.reuse import Reuse
 from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.population import CANDIDATES, Population
 
 BASELINE = "baseline"
 """The variant's name under which the baseline's measurements are filed."""
@@ -109,6 +110,17 @@ class Case:
     def stopped(self) -> bool:
         """Whether the rows are as many as decided the gates, so that only bounds that hold at every look say anything."""
         return self.offered is not None and self.candidate is not None and len(self.candidate) < self.offered
+
+    @property
+    def several(self) -> bool:
+        """Whether candidates of one recipe are judged together, on rows."""
+        return isinstance(self.candidate, Population) or any(
+            m.variant == CANDIDATES for m in self.measurements
+        )
+
+    def on_rows(self, label: str) -> Measurement | None:
+        """The ``measurement`` of what gates on rows judge."""
+        return self.measurement(label, CANDIDATES if self.several else self.variant)
 
     def measurement(self, label: str, variant: str | None = None) -> Measurement | None:
         """The measurement of this name, ``recall[class=8]``, None when nobody took it.

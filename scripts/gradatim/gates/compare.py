@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.gates.exact import least_alpha
 from gradatim.gates.grounds import Beside, Bounds
 from gradatim.gates.paired import not_worse, regression_p
 from gradatim.metrics import intervals, tails
+from gradatim.metrics.population import RecipeSamples
 from gradatim.metrics.samples import MetricSamples, resampled
 
 Floats = NDArray[np.float64]
@@ -113,6 +115,8 @@ def compare(
     """
     if isinstance(new, Told) and new.outcomes is None:
         return new.against(margin, ratio, alpha)
+    if isinstance(new, RecipeSamples):
+        return _of_recipe(new, old, margin, ratio, alpha, veto)
     if new.metric != old.metric or new.where != old.where or new.pairing != old.pairing:
         raise InvalidInput(
             f"{new.metric} of the candidate and of the baseline were measured on different items or labels, so they "
@@ -159,6 +163,29 @@ def compare(
     low, high = min(found.low, float(percentiles[0])), max(found.high, float(percentiles[1]))
     found = Comparison(value, low, high, found.p_worse, new.n, spread=spread)
     return _without_noise(found, new, old, ratio)
+
+
+def _of_recipe(
+    new: RecipeSamples, old: MetricSamples, margin: float, ratio: float, alpha: float, veto: bool
+) -> Comparison:
+    """Candidates of one recipe against one baseline: what the rows leave open, and what the training does."""
+
+    def compared(alpha: float) -> tuple[Comparison, tuple[float, float] | None]:
+        found = compare(new.on_rows, old, margin=margin, ratio=ratio, alpha=alpha)
+        known = found.low is not None and found.high is not None
+        return found, new.widened(
+            found.value, (found.low or 0.0, found.high or 0.0), alpha
+        ) if known else None
+
+    found, bounds = compared(alpha)
+    if bounds is None:
+        return replace(found, p_worse=None, spread=None)
+
+    def worse(alpha: float) -> bool | None:
+        _, believed = compared(alpha)
+        return None if believed is None else believed[1] < -margin
+
+    return Comparison(found.value, *bounds, least_alpha(worse) if veto else None, found.n)
 
 
 def _without_noise(found: Comparison, new: MetricSamples, old: MetricSamples, ratio: float) -> Comparison:

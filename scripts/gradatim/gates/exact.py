@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,3 +147,15 @@ def detectable(n: int, threshold: float, alpha: float = 0.05, wanted: float = 0.
 
     misses = forgiven(n, threshold, alpha)
     return None if misses is None else float(betaincinv(n - misses, misses + 1, wanted))
+
+
+def least_alpha(proven: Callable[[float], bool | None]) -> float | None:
+    """The smallest one-sided error at which something is still proven, by bisection on its logarithm; None where no interval tells."""
+    low, high = -30.0, math.log(0.5)
+    for _ in range(40):
+        middle = (low + high) / 2
+        found = proven(math.exp(middle))
+        if found is None:
+            return None
+        low, high = (low, middle) if found else (middle, high)
+    return math.exp(high) if high < math.log(0.5) - 1e-6 else 1.0

@@ -8,16 +8,17 @@ from gradatim.gates import wording
 from gradatim.gates.case import Case
 from gradatim.gates.compare import Comparison, compare
 from gradatim.gates.exact import POWER_QUANTILE
-from gradatim.gates.gate import Gate, settle
+from gradatim.gates.gate import Gate
 from gradatim.gates.quality import (
     at_least_few,
+    besides,
     counted,
     few_positives,
     foreign,
     realistic,
     samples_of,
+    settled_by,
     unmeasured,
-    without_samples,
 )
 from gradatim.gates.rule import kept
 from gradatim.gates.verdict import GateResult, Verdict
@@ -58,7 +59,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         verdict = Verdict.FAIL if found.high < -margin else Verdict.INCONCLUSIVE
     detectable, needed = _plan(found, margin, gate.alpha)
     against = "" if ratio == 1 else f" than {100 * ratio:.4g} % of the baseline's value"
-    text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}{without_samples(new)}"
+    text = f"{change} {likely(gate, (found.value, found.low, found.high), against)}{_flipped(found, case)}{besides(gate, new)}"
     numbers |= {"low": found.low, "high": found.high, "detectable": detectable}
     if gate.veto:
         return gate.result(verdict, text, **numbers)
@@ -66,7 +67,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         text += " Even at best the loss is larger than allowed."
     if verdict is Verdict.INCONCLUSIVE:
         needed = needed if needed is not None and needed > found.n else None
-        text += settle(needed, found.n, case, met=found.value >= -margin)
+        text += settled_by(needed, found.n, case, met=found.value >= -margin)
     else:
         needed = None
     return gate.result(verdict, text, needed=needed, **numbers)

@@ -104,6 +104,13 @@ def plan(
     return planned
 
 
+def with_training(row: PlanRow, candidates: int, alpha: float) -> PlanRow:
+    """The row of a gate on rows that judges so many candidates of one recipe: what they will differ by is not known before."""
+    factor = intervals.student(candidates - 1, alpha) / math.sqrt(candidates)
+    told = f"{candidates} candidates are judged together: by how much training varies comes on top, {factor:.2g} standard deviations of theirs to each side."
+    return replace(row, text=f"{row.text} {told}")
+
+
 def samples_not_worse(
     margin: float, discordance: float = DISCORDANCE, alpha: float = 0.05, power: float = POWER
 ) -> int:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from gradatim.gates import wording
 from gradatim.gates.case import Case
-from gradatim.gates.gate import Gate, null_verdict
+from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.paired import FEW_POSITIVES
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import tails
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.population import RecipeSamples
 from gradatim.metrics.samples import MetricSamples
 
 
@@ -32,9 +33,14 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
     )
 
 
-def without_samples(samples: MetricSamples) -> str:
-    """The classes that a mean goes over and the data do not hold, in words; empty where there are none."""
-    return f" The data have {samples.reason}." if samples.value is not None and samples.reason else ""
+def besides(gate: Gate, samples: MetricSamples) -> str:
+    """What a value is of, in words: candidates of one recipe, and classes that a mean goes over and the data do not hold."""
+    text = f" The data have {samples.reason}." if samples.value is not None and samples.reason else ""
+    if isinstance(samples, RecipeSamples):
+        told = ", ".join(wording.number(value, gate.meaning) for value in samples.values)
+        half = wording.points(samples.of_training(gate.alpha), gate.meaning)
+        text += f" That is over {len(samples.values)} candidates of one recipe ({told}), the first of which is to be released: how they differ alone makes {half} to each side."
+    return text
 
 
 def at_least_few(samples: MetricSamples) -> str:
@@ -52,7 +58,7 @@ def counted(case: Case, samples: MetricSamples) -> Case:
 
 def foreign(gate: Gate, case: Case, samples: MetricSamples) -> GateResult | None:
     """A measurement on file that disagrees with the predictions is somebody else's."""
-    filed = case.measurement(gate.name)
+    filed = case.on_rows(gate.name)
     if filed is None or samples.value is None:
         return None
     if filed.value is None or not math.isclose(filed.value, samples.value, rel_tol=1e-6, abs_tol=1e-9):
@@ -82,6 +88,14 @@ def few_positives(gate: Gate, samples: MetricSamples) -> GateResult | None:
 def unmeasured(gate: Gate) -> GateResult:
     """Nobody took the gate's measurement."""
     return gate.result(null_verdict(gate.rule), f"{gate.name} was not measured: run `gradatim evaluate`.")
+
+
+def settled_by(needed: int | None, n: int, case: Case, *, met: bool) -> str:
+    """``settle`` where candidates of one recipe may be judged together: then more rows alone need not do."""
+    if not case.several:
+        return settle(needed, n, case, met=met)
+    misses = "" if met else " What was seen misses the bound: a better recipe is what helps."
+    return f"{misses} More {case.noun} or more candidates settle it, whichever of the two makes the interval wide."
 
 
 def realistic(needed: float, n: int) -> int | None:

@@ -19,6 +19,7 @@ from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, Grounds, Sampl
 from gradatim.gates.latency import paired_timing
 from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.population import CANDIDATES
 from gradatim.metrics.samples import DECISIONS
 from gradatim.metrics.task import Task
 
@@ -36,7 +37,8 @@ def retold(grounds: Grounds, variant: str, measurements: Sequence[Measurement]) 
     """
     candidate = baseline = None
     if grounds.task is not None:
-        mine = [found for found in measurements if found.variant == variant]
+        together = any(found.variant == CANDIDATES for found in measurements)
+        mine = [found for found in measurements if found.variant == (CANDIDATES if together else variant)]
         reference = RetoldEvaluation(grounds.task, grounds.samples, (), whose="baseline")
         compared = grounds.compared is not None or grounds.original
         shared = None

@@ -14,13 +14,14 @@ from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.pairwise import pairs_in_words
 from gradatim.gates.quality import (
     at_least_few,
+    besides,
     counted,
     few_positives,
     foreign,
     realistic,
     samples_of,
+    settled_by,
     unmeasured,
-    without_samples,
 )
 from gradatim.gates.runtime import contradicts, meets
 from gradatim.gates.verdict import GateResult, Verdict
@@ -93,7 +94,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     seen = _Seen(
         value, *bounds, n, samples.successes, samples.trials, _faultless(samples, bounds, gate.alpha)
     )
-    verdict, text = seen.verdict(gate), seen.headline(gate) + without_samples(samples)
+    verdict, text = seen.verdict(gate), seen.headline(gate) + besides(gate, samples)
     if gate.veto:
         return gate.result(verdict, text, **seen.numbers(gate))
     if isinstance(samples, WinSamples):
@@ -105,7 +106,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         text, verdict = _flips(gate, case, samples, text, verdict)
     elif samples.successes is not None and samples.trials:
         text += _misses(gate, case, samples.trials - samples.successes, samples.trials, verdict)
-    elif verdict is Verdict.INCONCLUSIVE and samples.upward is not None:
+    elif verdict is Verdict.INCONCLUSIVE and samples.upward is not None and not case.several:
         return _noisy(gate, case, seen, text, samples.upward)
     elif verdict is Verdict.INCONCLUSIVE:
         text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
@@ -141,21 +142,17 @@ def veto_p(gate: Gate, samples: MetricSamples) -> float | None:
         return float(bdtr(samples.trials - samples.successes, samples.trials, 1 - share))
     if isinstance(samples, Told):
         return samples.p_values.get(gate.rule.amount)
-    # the smallest alpha whose bound still clears the threshold, by bisection on its logarithm
-    low, high = -30.0, math.log(0.5)
-    for _ in range(40):
-        middle = (low + high) / 2
-        bounds = samples.bounds(math.exp(middle))
-        if bounds is None:
-            return None
-        proven = sign * bounds[1 if sign > 0 else 0] < sign * gate.rule.amount
-        low, high = (low, middle) if proven else (middle, high)
-    return math.exp(high) if high < math.log(0.5) - 1e-6 else 1.0
+
+    def broken(alpha: float) -> bool | None:
+        bounds = samples.bounds(alpha)
+        return None if bounds is None else sign * bounds[1 if sign > 0 else 0] < sign * gate.rule.amount
+
+    return exact.least_alpha(broken)
 
 
 def _from_measurement(gate: Gate, case: Case) -> GateResult:
     """Judge by a filed measurement when its predictions are elsewhere."""
-    filed = case.measurement(gate.name)
+    filed = case.on_rows(gate.name)
     if filed is None:
         return unmeasured(gate)
     if filed.value is None:
@@ -198,8 +195,8 @@ def _settled(
     """The result; where it is undecided, with how many samples would settle it."""
     needed = None
     if verdict is Verdict.INCONCLUSIVE:
-        needed = _needed(gate, seen)
-        text += settle(needed, seen.n, case, met=meets(gate, seen.value))
+        needed = None if case.several else _needed(gate, seen)
+        text += settled_by(needed, seen.n, case, met=meets(gate, seen.value))
     return gate.result(verdict, text, **seen.numbers(gate), detectable=detectable, needed=needed)
 
 

@@ -19,6 +19,7 @@ from gradatim.metrics.columns import PIECE_BYTES, chunks
 from gradatim.metrics.diagnostics import WeakSlice
 from gradatim.metrics.evaluation import CLASS, Evaluation
 from gradatim.metrics.judged import PREFERRED
+from gradatim.metrics.population import Population
 from gradatim.metrics.samples import MetricSamples
 
 ALPHA = 0.025
@@ -98,8 +99,8 @@ def measured(samples: MetricSamples, variant: str) -> Measurement:
 
 
 def _by_class(evaluation: Evaluation, variant: str) -> list[Measurement]:
-    scorer = evaluation.scorer
-    if isinstance(scorer, ClassificationScorer) and evaluation.predictions.groups is None:
+    scorer, several = evaluation.scorer, isinstance(evaluation, Population)
+    if isinstance(scorer, ClassificationScorer) and not several and evaluation.predictions.groups is None:
         return scorer.by_class(variant, ALPHA)
     names = [name for name in _OF_A_CLASS if name in catalogue.quality(evaluation.task.type)]
     wheres = evaluation.wheres(CLASS) if evaluation.labels else []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.flips import flipped
+from gradatim.candidate.flips import AGAIN, flipped, self_flips, wants_self_flips
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
 from gradatim.candidate.judging import judge_answers, judged_by, meet_judge
@@ -39,18 +39,16 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.progress import Advance
     from gradatim.signature import Signature
 
-_AGAIN = "baseline again"
-"""Where the baseline's second run lies until it was compared with the first."""
-
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
     baseline, stops = candidate.replaced.release, stopping_rules(candidate)
     return {
         **{f"variant:{variant.name}": variant.manifest.digest for variant in candidate.forms.all},
+        **{name: other.manifest.digest for name, other in candidate.forms.others.items()},
         "baseline": baseline.digest if baseline else digest_of(None),
         **{which: candidate.digests.data(which) for which in ("evaluation", "calibration")},
         "contract": candidate.digests.part("model", "data", "task"),
-        "gates": digest_of([_extra_metrics(candidate), _wants_self_flips(candidate), *_shown(candidate)]),
+        "gates": digest_of([_extra_metrics(candidate), wants_self_flips(candidate), *_shown(candidate)]),
         "twins": digest_of(asks_for_twins(candidate)),
         "code": candidate.digests.code(),
         **judged_by(candidate),
@@ -111,8 +109,12 @@ def run(candidate: Candidate) -> Outcome:
         outcome = _measured(candidate, task, variants, signatures, subjects, uses)
     if judging is not None and isinstance(outcome.found, Evaluated):
         outcome = replace(outcome, found=replace(outcome.found, judging=judging))
-    if _AGAIN in runs.get(BASELINE, ()):
-        beside += _self_flips(candidate)
+    if AGAIN in runs.get(BASELINE, ()):
+        again = self_flips(candidate)
+        if again.value is not None:
+            beside.append(
+                Measurement("self_flips", BASELINE, again.value, n=again.n, successes=again.successes)
+            )
     among, shared = twins_of(candidate, fed)
     if BASELINE in variants:
         files = candidate.replaced.files
@@ -170,15 +172,17 @@ def run_shard(candidate: Candidate, shard: Shard) -> Outcome:
 
 
 def _contestants(candidate: Candidate) -> dict[str, Path]:
-    """The variants and, where there is one, the baseline: each one's model by name."""
-    variants = {variant.name: variant.path for variant in candidate.forms.all}
+    """The variants, the other candidates and, where there is one, the baseline: each one's model by name."""
+    variants = {
+        variant.name: variant.path for variant in (*candidate.forms.all, *candidate.forms.others.values())
+    }
     baseline = candidate.replaced.path
     return variants if baseline is None else {**variants, BASELINE: baseline}
 
 
 def _runs(candidate: Candidate, variants: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Under which names each one's predictions are kept: the baseline may run a second time."""
-    again = {BASELINE: (BASELINE, _AGAIN)} if BASELINE in variants and _wants_self_flips(candidate) else {}
+    again = {BASELINE: (BASELINE, AGAIN)} if BASELINE in variants and wants_self_flips(candidate) else {}
     return {**{name: (name,) for name in variants}, **again}
 
 
@@ -195,25 +199,6 @@ def _judged_by(judging: Judging | None) -> str:
         return ""
     failed = f", without a verdict {judging.failed} times ({judging.reason})" if judging.failed else ""
     return f"; compared by {judging.judge}{failed}"
-
-
-def _self_flips(candidate: Candidate) -> list[Measurement]:
-    """How often the baseline flips when it is run a second time: no candidate can be asked for less."""
-    from gradatim.metrics.common import evaluate_known
-    from gradatim.metrics.evaluation import Evaluation
-
-    task, declared = candidate.task_of(BASELINE), candidate.rows.task().labels
-    first, _ = evaluate_known(task, candidate.workspace.predictions(BASELINE), declared)
-    again, _ = evaluate_known(task, candidate.workspace.predictions(_AGAIN), declared)
-    flips = Evaluation(again.task, again.predictions, first).samples("negative_flips")
-    shutil.rmtree(candidate.workspace.predictions_folder(_AGAIN))
-    if flips.value is None:
-        return []
-    return [Measurement("self_flips", BASELINE, flips.value, n=flips.n, successes=flips.successes)]
-
-
-def _wants_self_flips(candidate: Candidate) -> bool:
-    return any(rule.metric == "negative_flips" for rule in candidate.contract.all_rules())
 
 
 def _refuse_one_class(dataset: Dataset) -> None:
@@ -320,6 +305,7 @@ def _measured(
     from gradatim.metrics.common import evaluate_beside
     from gradatim.metrics.evaluation import Evaluation
     from gradatim.metrics.measure import measurements, weak_slices
+    from gradatim.metrics.population import CANDIDATES, Population
 
     load = candidate.workspace.predictions
     extra = _extra_metrics(candidate)
@@ -333,17 +319,18 @@ def _measured(
             own = baseline
         elif BASELINE in names:
             own, baseline = evaluate_beside(task, load(name), candidate.task_of(BASELINE), load(BASELINE))
-        elif (
-            name != ORIGINAL
-        ):  # nothing was released before: a compressed form is compared with what it was made of
+        elif name not in (ORIGINAL, *candidate.forms.others):
+            # nothing was released before: a compressed form is compared with what it was made of
             original = original or Evaluation(task, load(ORIGINAL))
             own = Evaluation(task, load(name), original)
         else:
             own = original or Evaluation(task, load(name))
         evaluations[name] = own
-        wanted = [m for m in extra if own.reference is not None or m not in catalogue.comparisons(task.type)]
-        found += measurements(own, name, metrics=wanted)
+        found += measurements(own, name, metrics=_wanted(extra, own))
         forms[name] = _form(candidate, name, own, signatures[name], released=BASELINE in names)
+    if candidate.forms.others:
+        together = Population([evaluations[name] for name in (ORIGINAL, *candidate.forms.others)])
+        found += measurements(together, CANDIDATES, metrics=_wanted(extra, together))
     first = next(iter(subjects))
     rows, offered = len(evaluations[first]), _offered(candidate)
     stopped = offered is not None and rows < offered
@@ -365,6 +352,11 @@ def _measured(
         ),
         tuple(sorted(p for name in names for p in candidate.workspace.predictions_folder(name).iterdir())),
     )
+
+
+def _wanted(extra: Sequence[str], own: Evaluation) -> list[str]:
+    """Further metrics to measure, those left out that compare where there is nothing to compare with."""
+    return [m for m in extra if own.reference is not None or m not in catalogue.comparisons(own.task.type)]
 
 
 def _offered(candidate: Candidate) -> int | None:
@@ -396,6 +388,8 @@ def _form(
 
 def _headline(candidate: Candidate, found: list[Measurement], variant: str, both: Overlap | None) -> str:
     """The task's first metric of the preferred variant, and of the baseline beside it: on the rows that both know."""
+    from gradatim.metrics.population import CANDIDATES
+
     if not found:
         return "no labels and no baseline to compare with"
     named = {m.variant: m.value for m in reversed(found) if m.where is None and m.name == found[0].name}
@@ -407,6 +401,7 @@ def _headline(candidate: Candidate, found: list[Measurement], variant: str, both
         return f"{value:.2%}".replace("%", " %") if metric and metric.fraction else f"{value:.4g}"
 
     text = f"{found[0].name.replace('_', ' ')} {told(named[variant])}"
+    text += f" (all candidates {told(named[CANDIDATES])})" if CANDIDATES in named else ""
     if both is None:
         return text + (f", baseline {told(named[BASELINE])}" if BASELINE in named else "")
     base = candidate.replaced.release

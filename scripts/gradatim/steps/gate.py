@@ -113,12 +113,12 @@ def plan_gates(candidate: Candidate, power: float | None = None) -> list[PlanRow
         InvalidInput: the evaluation data is broken.
     """
     from gradatim.gates.exact import POWER
-    from gradatim.gates.planning import plan
+    from gradatim.gates.planning import plan, with_training
     from gradatim.gates.reuse import alpha_after
     from gradatim.perturb.catalogue import SEVERITIES
 
     task, uses = candidate.contract.parts.task, candidate.contract.parts.data.uses
-    return plan(
+    rows = plan(
         candidate.contract.rules_for(candidate.stage),
         _counts(candidate),
         task=task.type if task else "",
@@ -133,6 +133,12 @@ def plan_gates(candidate: Candidate, power: float | None = None) -> list[PlanRow
         takes_all=next((rule.key for rule in rules_on_rows(candidate) if not rule.sequential), None),
         power=power or POWER,
     )
+    others = len(candidate.contract.parts.model.candidates)
+    alphas = {rule.key: min(rule.alpha, alpha_after(uses or 0)) for rule in rules_on_rows(candidate)}
+    return [
+        with_training(row, others + 1, alphas[row.rule]) if others and row.rule in alphas else row
+        for row in rows
+    ]
 
 
 def plan_together(candidate: Candidate, rows: Sequence[PlanRow]) -> Together | None:
