@@ -85,6 +85,9 @@ def test_every_candidate_is_judged_and_digested_and_the_first_is_released(projec
     )
     assert evidence.subjects == found.subjects == {"original": release.forms.original.manifest.digest}
     assert {r.gate: r.text for r in found.gates if r.verdict is not Verdict.PASS} == {}
+    summary = (project.root / ".gradatim/summary.md").read_text(encoding="utf-8")
+    assert "1 form of the candidate; chosen: original" in summary
+    assert "trained with another seed, never released" in summary
     assert {file.path for file in release.forms.original.manifest.files} == {"model.onnx"}
 
 

@@ -115,8 +115,8 @@ def _variation(members: Sequence[MetricSamples]) -> dict[str, Any]:
         ends = np.cumsum([table.shape[1] for table in terms])[:-1]
 
         def statistic(sums: Floats) -> Floats:
-            parts = np.split(sums, ends, axis=1)
-            return np.mean([one(part) for one, part in zip(statistics, parts, strict=True) if one], axis=0)
+            parts = zip(statistics, np.split(sums, ends, axis=1), strict=True)
+            return np.asarray(np.mean([one(part) for one, part in parts if one], axis=0))
 
         return {"terms": np.concatenate(terms, axis=1), "statistic": statistic}
     if all(resamples):

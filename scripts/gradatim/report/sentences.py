@@ -294,13 +294,22 @@ def variant_note(variant: VariantRow) -> str:
         state = "baseline"
     if variant.accepted is False:
         state = f"{state}, not accepted".strip(", ")
-    reason = one_line(variant.reason or "", 120)
+    reason = one_line(variant.reason or _of_recipe(variant) or "", 120)
     return f"{state}: {reason}" if state and reason else state or reason
+
+
+def _of_recipe(variant: VariantRow) -> str | None:
+    """What a row is that is no form of the candidate, but of others of its recipe."""
+    from gradatim.metrics.population import CANDIDATES
+
+    if variant.name == CANDIDATES:
+        return "the mean of all candidates of the recipe"
+    return "trained with another seed, never released" if variant.name.startswith("candidate ") else None
 
 
 def variants_lead(report: Report) -> str:
     """Which variant was chosen, and out of how many."""
-    tried = [variant for variant in report.variants if not variant.baseline]
+    tried = [variant for variant in report.variants if not variant.baseline and not _of_recipe(variant)]
     chosen = judged(report)
     text = f"{numbers.plural(len(tried), 'form')} of the candidate"
     if any(variant.accepted is not None for variant in tried):
