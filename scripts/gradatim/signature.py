@@ -84,7 +84,7 @@ class Inspection:
         signature: inputs and outputs; None when it cannot be known without loading what may not be loaded.
         parameters: stored numbers; None where they cannot be counted.
         nonfinite: names of the tensors that hold NaN or infinity (masks and bounds apart).
-        operators: ONNX or LiteRT operator -> how often it occurs.
+        operators: ONNX, LiteRT or TensorFlow operator -> how often it occurs.
         doubts: file -> why it is not proven harmless, for whoever looks at this moment: evidence keeps the names alone.
     """
 

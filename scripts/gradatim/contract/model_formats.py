@@ -6,7 +6,7 @@ it come from these rows. A format is a row here and a file in ``gradatim.models`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -37,7 +37,9 @@ class ModelFormat:
     generates: str | None = None
     looks: str | None = None
     exports: str | None = None
+    vouches: str | None = None
     suffixes: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
     magic: tuple[int, bytes] | None = None
     extra: str | None = None
     packages: tuple[str, ...] = ()
@@ -47,6 +49,10 @@ class ModelFormat:
     def begins(self, head: bytes) -> bool:
         """Whether a file that begins so says itself that it is of this format."""
         return self.magic is not None and head.startswith(self.magic[1], self.magic[0])
+
+    def made_of(self, names: Collection[str], *, folder: bool) -> bool:
+        """Whether files of these names, in a folder or else in a zip, are a model of this format."""
+        return bool(self.members) and folder is not bool(self.suffixes) and set(self.members) <= set(names)
 
 
 _ROWS = (
@@ -63,6 +69,7 @@ _ROWS = (
     ModelFormat(
         name="stages",
         opens="stages:open_stages",
+        members=("stages.json",),
         extra="onnx",
         packages=("onnxruntime",),
         library="onnx",
@@ -107,6 +114,27 @@ _ROWS = (
         extra="litert",
         packages=("ai-edge-litert",),
         library="tflite",
+    ),
+    ModelFormat(
+        name="keras",
+        opens="keras_model:open_keras",
+        looks="keras_archive:look_at_keras",
+        vouches="keras_archive:vouch_for_keras",
+        suffixes=(".keras",),
+        members=("config.json", "metadata.json"),
+        extra="tensorflow",
+        packages=("keras", "tensorflow"),
+        library="keras",
+    ),
+    ModelFormat(
+        name="savedmodel",
+        opens="saved_model:open_saved_model",
+        looks="saved_model:look_at_saved_model",
+        vouches="saved_model:vouch_for_saved_model",
+        members=("saved_model.pb",),
+        extra="tensorflow",
+        packages=("tensorflow",),
+        library="keras",
     ),
     ModelFormat(
         name="gguf",

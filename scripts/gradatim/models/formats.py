@@ -14,7 +14,7 @@ from gradatim.files import list_files, reading
 from gradatim.models import pickles
 from gradatim.models.layouts import safetensors_header, walk_protobuf
 
-_KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT, GGUF and `module:function`"
+_KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT, Keras (.keras), a SavedModel folder, GGUF and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
 _FOR_A_NETWORK = ("safetensors", "pickle")
 """Weights that are loaded into the network that a factory makes."""
@@ -78,8 +78,8 @@ def _folder_format(path: Path) -> str:
     names = list_files(path)
     if not names:
         raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
-    if "stages.json" in names:
-        return "stages"
+    if made := next((row.name for row in FORMATS.values() if row.made_of(names, folder=True)), None):
+        return made
     weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     if "config.json" in names and weights:
         for name in weights:
@@ -137,6 +137,8 @@ def _zip_format(path: Path) -> str:
         raise InvalidInput(
             f"{path} is truncated: it begins like an archive and has no end. Make it again."
         ) from error
+    if made := next((row.name for row in FORMATS.values() if row.made_of(names, folder=False)), None):
+        return made
     if pickles.is_exported_program(names):
         return "pt2"
     if pickles.is_torchscript(names):

@@ -121,13 +121,14 @@ def doubts(source: ModelSource) -> dict[str, str]:
             f"{str(unprintable[0])!r} has a character in its name that cannot be printed. Rename the file."
         )
     outside = read | {data for file in files for data in _outside(source, file)}
+    raw = source.format in ("python", "command", "endpoint")
+    vouches = FORMATS[source.format].vouches
+    vouched: Mapping[Path, str | None] = function_of(vouches)(source) if vouches else {}
     found = {
-        _named(file, source, folder): pickles.doubt(
-            file, raw=source.format in ("python", "command", "endpoint") or file in outside
-        )
+        file: vouched[file] if file in vouched else pickles.doubt(file, raw=raw or file in outside)
         for file in sorted({*files, *outside})
     }
-    return {name: why for name, why in found.items() if why}
+    return {_named(file, source, folder): why for file, why in found.items() if why}
 
 
 def _named(file: Path, source: ModelSource, folder: Path) -> str:

@@ -110,11 +110,19 @@ def doubt(path: Path, *, raw: bool = False) -> str | None:
     if _PICKLE_NAME.search(path.name):
         return A_PICKLE
     with path.open("rb") as file:
-        size = path.stat().st_size
-        try:
-            _look(file, size, _Room(_LARGEST + _RATIO * size), 0, raw=raw)
-        except _Doubt as found:
-            return str(found)
+        return _doubt(file, path.stat().st_size, raw=raw)
+
+
+def doubt_within(data: bytes, name: str) -> str | None:
+    """``doubt`` of a file of this name that lies in another."""
+    return A_PICKLE if _PICKLE_NAME.search(name) else _doubt(io.BytesIO(data), len(data), raw=False)
+
+
+def _doubt(file: IO[bytes], size: int, *, raw: bool) -> str | None:
+    try:
+        _look(file, size, _Room(_LARGEST + _RATIO * size), 0, raw=raw)
+    except _Doubt as found:
+        return str(found)
     return None
 
 
