@@ -182,3 +182,20 @@ def test_doctor_ends_red_while_there_is_a_trap_and_green_without(gradatim: Comma
     after = gradatim("doctor")
     assert after.return_value == 0, after.output
     assert "0 traps" in after.output
+
+
+def test_the_report_of_an_iteration_is_named_for_the_artifact_that_keeps_its_pictures_also_where_the_forge_is_away(
+    gradatim: Command, project: Path, runner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gradatim("ci", "report").exception is None
+    assert not (runner / "output").exists(), "no report is due"
+    with (project / "gradatim.yml").open("a", encoding="utf-8") as file:
+        file.write("iteration: {cadence: weekly}\n")
+    for name, value in {"TOKEN": "t", "REPOSITORY": "acme/digits", "API_URL": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    assert isinstance(gradatim("ci", "report").exception, EnvironmentLacks)
+    told = re.search(
+        r"^report<<(\S+)\n(.*)\n\1$", (runner / "output").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert told is not None
+    assert (project / told[2]).read_text(encoding="utf-8").startswith("<!doctype html>")

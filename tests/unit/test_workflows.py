@@ -395,6 +395,15 @@ def test_whoever_deploys_is_told_what_and_where_by_every_verb() -> None:
         assert f"|| '{{}}').{name}" in outputs[name]["value"]
 
 
+@pytest.mark.parametrize("name", ["publish", "promote", "rollback", "report"])
+def test_a_report_is_kept_for_whoever_looks_at_the_run_also_where_what_follows_it_fails(name: str) -> None:
+    [kept] = [step for step in ACTIONS[name]["runs"]["steps"] if "report" in step.get("if", "")]
+    assert kept["if"] == f"${{{{ !cancelled() && steps.{name}.outputs.report != '' }}}}"
+    assert kept["with"]["path"] == f"${{{{ steps.{name}.outputs.report }}}}"
+    assert kept["with"]["include-hidden-files"] == "true", "it lies in .gradatim"
+    assert kept["with"]["name"].endswith(f"+{name}")
+
+
 def test_whoever_deploys_several_models_is_told_what_each_stage_holds_by_one_job_that_may_only_read() -> None:
     outputs = WORKFLOWS[".github/workflows/models.yml"][True]["workflow_call"]["outputs"]
     assert outputs["releases"]["value"] == "${{ jobs.held.outputs.releases }}"
