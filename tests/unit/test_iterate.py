@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from forge import forge
 from registry_examples import act_as_ada, commit_file, evidence_for, new_repository, release_files
 
 from gradatim.ci.issues import put_issue
@@ -144,45 +140,16 @@ def test_a_week_in_which_nothing_happened_says_so_and_a_day_must_be_one(project:
     assert "is not what `gradatim monitor drift --json` writes" in str(done.exception)
 
 
-class Forge(http.server.BaseHTTPRequestHandler):
-    """Issues as GitHub and GitLab keep them."""
-
-    issues: list[dict[str, Any]]
-    calls: list[tuple[str, str]]
-
-    def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or b"null")
-        path = self.path.partition("?")[0]
-        self.calls.append((self.command, path))
-        said: Any = {"id": 7}
-        if path.endswith("/issues") and self.command == "GET":
-            said = self.issues
-        elif "/issues" in path and self.command != "GET":
-            said = {"html_url": f"https://forge{path}", "web_url": f"https://forge{path}", **body}
-            if self.command == "POST":
-                self.issues.append(
-                    {**body, "number": 3, "iid": 3, "user": {"type": "Bot"}, "author": {"id": 7}}
-                )
-        text = json.dumps(said).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 (the server's own names)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def forge(*issues: dict[str, Any]) -> Iterator[tuple[str, type[Forge]]]:
-    seen = type("Seen", (Forge,), {"issues": list(issues), "calls": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), seen) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", seen
-        server.shutdown()
+def test_before_the_first_release_an_iteration_says_that_nothing_is_there_and_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act_as_ada(monkeypatch)
+    root = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+    monkeypatch.chdir(root)
+    commit_file(root, "gradatim.yml", CONTRACT.replace(", uses: 10", "").encode())
+    said = iterate().stdout
+    assert "| production | nothing |" in said
+    assert "Nothing was released or moved in this time." in said
 
 
 @pytest.mark.parametrize("which", ["github", "gitlab"])
