@@ -62,9 +62,10 @@ def github(session: nox.Session) -> None:
 
 @nox.session
 def gitlab(session: nox.Session) -> None:
-    """The include on gitlab-ci-local, the slow run too: needs npm and rsync."""
+    """The include on gitlab-ci-local, the slow runs too: needs npm and rsync."""
     _install(session, "-e", ".[dev]")
-    session.run("pytest", "tests/e2e/test_gitlab_pipeline.py", "-m", "", "-n0", *session.posargs)
+    tests = ("tests/e2e/test_gitlab_pipeline.py", "tests/e2e/test_gitlab_demo.py")
+    session.run("pytest", *tests, "-m", "", "-n0", *session.posargs)
 
 
 @nox.session

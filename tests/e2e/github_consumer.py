@@ -63,7 +63,7 @@ def lay_demo(project: Path) -> None:
         left = (".gradatim", ".pytest_cache", "model", "releases") if Path(folder) == template else ()
         return {"__pycache__", *left} & set(names)
 
-    shutil.copytree(template, project, ignore=made_here)
+    shutil.copytree(template, project, ignore=made_here, dirs_exist_ok=True)
 
 
 def share(project: Path, remote: Path) -> None:
@@ -95,13 +95,13 @@ def pull_request(consumer: Consumer, head: str) -> dict[str, Any]:
     return {"number": 7, "ref": "refs/pull/7/merge", "pull_request": pull}
 
 
-def push(consumer: Consumer, message: str, branch: str = "staging") -> Any:
-    """Commit, push, and run what the push starts."""
+def push(consumer: Consumer, message: str, branch: str = "staging", **more: Any) -> Any:
+    """Commit, push, and run what the push starts; ``more`` goes to the run."""
     before = git(consumer.project, "rev-parse", f"origin/{branch}")
     commit(consumer.project, message)
     git(consumer.project, "push", "-q", "origin", branch)
     after = git(consumer.project, "rev-parse", "HEAD")
-    return consumer.run("push", {"ref": f"refs/heads/{branch}", "before": before, "after": after})
+    return consumer.run("push", {"ref": f"refs/heads/{branch}", "before": before, "after": after}, **more)
 
 
 def planned(run: Run) -> dict[str, Any]:

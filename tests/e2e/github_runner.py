@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gradatim.rendering.github_templates import PINS
 from gradatim.rendering.workflows import KIT
 
@@ -58,6 +60,28 @@ runs: {using: composite, steps: [{shell: bash, run: "true"}]}
 """
 _TOLD = 'NEEDS="${NEEDS//Outputs/outputs}" '
 """act spells `outputs` otherwise in what a called workflow tells of its jobs."""
+
+
+def find_app_action() -> Path:
+    """The very action that mints an app's token, at the pinned commit, kept once a machine; skipped where it cannot be had."""
+    commit = PINS["create-github-app-token"].split()[0]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    place = cache / f"gradatim-tests/create-github-app-token-{commit[:7]}"
+    if not (place / "action.yml").exists():
+        place.mkdir(parents=True, exist_ok=True)
+        address = "https://github.com/actions/create-github-app-token"
+        for words in (
+            ("init", "-q"),
+            ("fetch", "-q", "--depth", "1", address, commit),
+            ("checkout", "-q", commit),
+        ):
+            command = ["git", "-C", str(place), *words]
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+            )
+            if done.returncode != 0:
+                pytest.skip(f"the action cannot be fetched here: {done.stderr.strip().splitlines()[-1:]}")
+    return place
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -135,6 +159,7 @@ class Consumer:
         *,
         env: Mapping[str, str] | None = None,
         job: str | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> Run:
         """Run what an event starts, or one job of it."""
         base = {
@@ -162,9 +187,11 @@ class Consumer:
         command += ["--job", job] if job else []
         for key, value in (env or {}).items():
             command += ["--env", f"{key}={value}"]
+        for name in secrets or ():
+            command += ["--secret", name]  # read from act's own environment, where a value may have lines
         done = subprocess.run(
             command, cwd=self.project, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            stdin=subprocess.DEVNULL, timeout=900, env={**off_ci(), **CERTIFICATES},
+            stdin=subprocess.DEVNULL, timeout=900, env={**off_ci(), **CERTIFICATES, **(secrets or {})},
         )  # fmt: skip
         (self.folder / f"run-{number}.log").write_text(done.stdout, encoding="utf-8")
         lines = []

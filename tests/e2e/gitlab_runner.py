@@ -18,10 +18,13 @@ from typing import Any
 
 import pytest
 
-from gradatim.rendering.gitlab import render_include
+from gradatim.rendering.gitlab import PATH, render_include
 
 VERSION = "4.63.0"
 REMOTE = "https://gitlab.invalid/acme/digits.git"
+COMPONENT = "gitlab.com/gradatim/gradatim/release@0.1.0"
+"""The kit as a catalogue has it; the runner knows no other server where a remote leads nowhere."""
+_CATALOGUE = "ssh://git@gitlab.com:22/gradatim/gradatim.git"
 
 
 def find_runner() -> str:
@@ -97,6 +100,10 @@ class Consumer:
         listed = json.loads(said[said.index("[\n") :])  # warnings come before
         return [job for job in listed if job["when"] != "never"]
 
+    def left(self, job: str, name: str) -> Path:
+        """A file of what a job of the last pipeline left, below the checkout."""
+        return self.project / ".gitlab-ci-local/artifacts" / f"gradatim-{job}" / name
+
     def preview(self) -> str:
         """The pipeline with the include and its inputs resolved."""
         said = self._call("--preview").stdout
@@ -128,6 +135,7 @@ class Consumer:
             "user.name": "Ada",
             "user.email": "ada@acme.invalid",
             f"url.{self.remote}.insteadOf": REMOTE,
+            f"url.{self.home / 'kit'}.insteadOf": _CATALOGUE,
         }
         config = {
             f"GIT_CONFIG_{what}_{n}": value
@@ -150,6 +158,17 @@ def include_for_a_shell() -> str:
     text = render_include()
     assert text.count(image) == 1
     return text.replace(image, "")
+
+
+def lay_component(consumer: Consumer) -> None:
+    """A repository of the kit with nothing but the component in it, where the catalogue would find it."""
+    kit = consumer.home / "kit"
+    path = kit / PATH
+    path.parent.mkdir(parents=True)
+    path.write_text(include_for_a_shell(), encoding="utf-8")
+    name, tag = ("-c", "user.name=Ada", "-c", "user.email=ada@acme.invalid"), COMPONENT.partition("@")[2]
+    for words in (("init", "-q"), ("add", "--all"), (*name, "commit", "-qm", "The component"), ("tag", tag)):
+        subprocess.run(["git", "-C", str(kit), *words], check=True)
 
 
 def _given(variables: Mapping[str, str]) -> list[str]:

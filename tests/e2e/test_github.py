@@ -170,6 +170,7 @@ def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consu
     assert "-beta.1" in tag
     assert f"set-output:: tag={tag}" in first.of("tag")
     assert "set-output:: released=true" in first.of("publish")
+    _report_is_kept(consumer, 0, "publish", tag)
 
     shutil.rmtree(releases / tag)
     published = consumer.run("push", {"ref": f"refs/tags/{tag}", "after": git(project, "rev-parse", "HEAD")})
@@ -191,12 +192,22 @@ def test_a_push_tags_a_tag_publishes_and_a_dispatch_rolls_back_or_promotes(consu
     assert back.code == 0, back.text[-4000:]
     assert back.results["rollback"] == "success"
     assert _held(consumer)["beta"] == tag
+    _report_is_kept(consumer, 2, "rollback", tag)
     assert not list(consumer.folder.rglob("pwned"))
 
     asked = {"do": "promote", "stage": "production", "version": tag, "reason": ""}
     up = consumer.run("workflow_dispatch", {"ref": "refs/heads/staging", "inputs": asked})
     assert up.code == 0, up.text[-4000:]
     assert _held(consumer) == {"alpha": None, "beta": tag, "production": tag.partition("-")[0]}
+    _report_is_kept(consumer, 3, "promote", tag)
+
+
+def _report_is_kept(consumer: Consumer, run: int, verb: str, tag: str) -> None:
+    """The report that the release carries lies in an artifact of the run, under the name that the outputs say."""
+    (kept,) = (consumer.folder / f"artifacts-{run}" / f"gradatim-digits+{verb}").iterdir()
+    page = kept.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "digits" in page
 
 
 def _held(consumer: Consumer) -> dict[str, str | None]:

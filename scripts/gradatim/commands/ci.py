@@ -251,10 +251,11 @@ def report(contract_path: str | None) -> int:
     asked = view.contract is not None and view.contract.parts.iteration is not None
     found = iteration_of(view, view.contract, None) if asked and view.contract else None
     markdown = render_iteration(found) if found else _standing(view)
-    open_candidate(contract_path).platform.summarise(markdown)
+    platform = open_candidate(contract_path).platform
+    platform.summarise(markdown)
     click.echo(markdown, nl=False)
-    if found is not None and view.contract is not None:  # shown first: the forge may be away
-        keep(found, view.contract.root)
+    if found is not None and view.contract is not None:  # shown and kept first: the forge may be away
+        platform.output({"report": options.shown(keep(found, view.contract.root))})
         address = put_plan(found, markdown)
         click.echo(f"The plan: {address or 'there is no token, so no issue was opened'}", err=True)
     return 0

@@ -55,8 +55,11 @@ class RegistryView:
 
     def states(self, model: str | None) -> list[ModelState]:
         """What every stage holds now, of one model or of all."""
+        registry = self.registry
+        if model is not None and model == self.model:  # the contract names it, released or not
+            registry = replace(registry, models={**registry.models, model: registry.model(model)})
         found = status(
-            self.registry,
+            registry,
             model=model,
             ladder=self.ladder,
             suffixes=self.suffixes,

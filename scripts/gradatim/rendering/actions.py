@@ -343,6 +343,16 @@ VERBS: dict[str, Verb] = {
             (_CONTRACT, _PLAN, _NEEDS, _TOKEN),
             takes_over=True,
         ),
-        Verb("report", "Show what every stage holds and what happened to it.", (_CONTRACT, _PLAN, _TOKEN)),
+        Verb(
+            "report",
+            "Show what every stage holds and what happened to it.",
+            (_CONTRACT, _PLAN, _TOKEN),
+            (
+                Output(
+                    "report",
+                    "The artifact that holds the report of the iteration with its pictures; empty without `iteration`.",
+                ),
+            ),
+        ),
     )
 }
