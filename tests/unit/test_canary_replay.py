@@ -135,28 +135,58 @@ def test_no_traffic_never_passes(recording: str, project: GateProject) -> None:
     assert "proves nothing" in str(done.exception) or "may be truncated" in str(done.exception)
 
 
-def test_a_replay_that_was_killed_goes_on_from_its_record(project: GateProject) -> None:
-    lines = (project.root / "requests.jsonl").read_text() * 5
-    (project.root / "many.jsonl").write_text(lines)
-    command = [sys.executable, "-m", "gradatim", "canary", "--replay", "many.jsonl", "--json"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ
-    ) as child:
-        folder = project.root / ".gradatim" / "canary"
-        for _ in range(1500):
-            if any(path.read_text().count("\n") > 60 for path in folder.glob("*.jsonl")):
+REPLAY = (sys.executable, "-m", "gradatim", "canary", "--replay", "many.jsonl", "--json")
+
+
+def killed_at(project: GateProject, lines: int) -> str:
+    """What the record holds of a replay that was killed once so many lines of it were there."""
+    folder = project.root / ".gradatim" / "canary"
+    with subprocess.Popen(REPLAY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ) as child:
+        for _ in range(6000):
+            if any(path.read_text().count("\n") >= lines for path in folder.glob("*.jsonl")):
                 break
-            time.sleep(0.02)
+            time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL, "it came to its end before"
     [record] = folder.glob("*.jsonl")
-    before = record.read_text()
-    assert 60 <= before.count("\n") < 1201
+    return record.read_text()
+
+
+@pytest.mark.parametrize(("turned", "moments"), [(False, (1, 2, 300, 690)), (True, (300,))])
+def test_a_replay_that_is_killed_at_any_moment_goes_on_and_ends_as_one_that_never_was(
+    turned: bool, moments: tuple[int, ...], project: GateProject
+) -> None:
+    project.another_candidate(0.5, turned=turned)
+    (project.root / "many.jsonl").write_text((project.root / "requests.jsonl").read_text() * 3)
+    before = ""
+    for moment in moments:  # no request is done; one is; many; nearly all
+        after = killed_at(project, moment)
+        whole = before[: before.rindex("\n") + 1] if before else ""
+        assert after.startswith(whole), "what was done stays done"
+        assert after.count("\n") >= moment
+        before = after
+    [record] = (project.root / ".gradatim" / "canary").glob("*.jsonl")
     record.write_text(before[:-7])  # the last line is cut short
-    found = told(canary("--replay", "many.jsonl"))
-    assert found["requests"] == 1200
+    went_on = told(canary("--replay", "many.jsonl"))
     assert record.read_text().startswith(before[: before[:-7].rindex("\n")])
-    project.another_candidate(0.5, turned=True)  # another model: another record
-    assert told(canary("--replay", "requests.jsonl"))["by"]["agreement"] == "FAIL"
+    assert record.read_text().count("\n") == 721, "each request was done once"
+    unkilled = told(canary("--replay", "many.jsonl", "--force"))
+    assert went_on == unkilled
+    assert went_on["verdict"] == ("FAIL" if turned else "PASS")
+    project.another_candidate(0.5, turned=not turned)  # another model: another record
+    assert told(canary("--replay", "requests.jsonl"))["by"]["agreement"] == ("PASS" if turned else "FAIL")
+
+
+def test_a_record_is_whole_also_where_the_disk_is_full(project: GateProject) -> None:
+    (project.root / "many.jsonl").write_text((project.root / "requests.jsonl").read_text() * 3)
+    before = killed_at(project, 400)
+    [record] = (project.root / ".gradatim" / "canary").glob("*.jsonl")
+    room = f"ulimit -f {len(before) // 2048}"  # blocks of 1024 bytes: half of the record
+    done = subprocess.run(["bash", "-c", f'{room}; exec "$@"', "-", *REPLAY], capture_output=True, text=True)
+    assert done.returncode not in (0, 1)
+    assert "is a bug" not in done.stderr
+    kept = record.read_text()
+    assert kept.startswith(before[: before.rindex("\n") + 1]), "what was done stays done"
 
 
 CONTRACT = "model: {name: small, path: m.onnx}\ntask: classification\ndata: {evaluation: t.npz}\n"
