@@ -1,6 +1,7 @@
 """Pictures of what a user sees: ``python docs/screens.py FOLDER`` makes them of the demo, and the README's with them.
 
-The terminal at 80 and 60 columns, the report at 1280 and 390 pixels, light and dark. Needs Chromium.
+The terminal at 80 and 60 columns; the report, with the history of its versions, and the report of the iteration at 1280 and 390
+pixels, light and dark. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +28,8 @@ _TERMINAL = {
     "status": ["status"],
     "diff": ["diff", "v1.0.0", "v1.1.0"],
     "plan": ["gate", "--plan"],
+    "history": ["history"],
+    "iterate": ["iterate"],
 }
 _PAGE = """<!doctype html><meta charset="utf-8"><style>{stylesheet} body {{margin: 0; padding: 14px 18px; color: {foreground};
 background: {background}; width: max-content}} pre {{font: 14px/1.35 "DejaVu Sans Mono", monospace; margin: 0}}</style>
@@ -44,16 +47,20 @@ def main(folder: Path) -> None:
             shown |= {f"{name}-{columns}": _shown(words, demo / "digits", columns) for columns in (80, 60)}
         for name, text in shown.items():
             _shoot(_terminal(text), folder / f"{name}.png")
-        report = (demo / "digits/.gradatim/report.html").read_text(encoding="utf-8")
-        for name, page in _reports(report):
-            _shoot(page, folder / f"{name}.png", width=int(name.split("-")[1]), dark=name.endswith("dark"))
+        report, iteration = (
+            (demo / f"digits/.gradatim/{name}.html").read_text(encoding="utf-8")
+            for name in ("report", "iteration")
+        )
+        pages = {"report": report, "versions": _versions(report), "iteration": iteration}
+        for name, width, shade in product(pages, (1280, 390), ("light", "dark")):
+            _shoot(pages[name], folder / f"{name}-{width}-{shade}.png", width=width, dark=shade == "dark")
         _shoot(report, TOP / "docs/report.png", width=1280, most=README_HEIGHT)
 
 
-def _reports(report: str) -> Iterator[tuple[str, str]]:
-    for width in (1280, 390):
-        for shade in ("light", "dark"):
-            yield f"report-{width}-{shade}", report
+def _versions(report: str) -> str:
+    """The report with nothing but its history over the versions, which is far down."""
+    (history,) = re.findall(r"<section[^>]*>\s*<h2>Over the versions</h2>.*?</section>", report, re.DOTALL)
+    return f"{report.partition('<body')[0]}<body><main>{history}</main></body></html>"
 
 
 def _shown(words: list[str], folder: Path, columns: int, command: str = "") -> str:

@@ -16,7 +16,7 @@ from gradatim.checks.comparison import Allowance, compare, named_answers
 from gradatim.checks.requests import UNNAMED, Request
 from gradatim.data import open_data
 from gradatim.errors import GradatimError, InvalidInput, UsageError
-from gradatim.files import refuse_link
+from gradatim.files import refuse_link, write_text
 from gradatim.models import Arrays, encoded
 from gradatim.models.predictor import ModelEnded
 
@@ -251,9 +251,8 @@ def _recorded(record: Path, told: Mapping[str, str]) -> list[Exchange]:
     """What was done before; a line that a kill cut short is forgotten, and so is a record of something else."""
     head = json.dumps(dict(told), sort_keys=True)
     done = list(_whole_lines(record, head)) if record.exists() else []
-    record.parent.mkdir(parents=True, exist_ok=True)
     lines = [head, *(json.dumps(vars(exchange)) for exchange in done)]
-    record.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(record, "\n".join(lines) + "\n")
     return done
 
 
