@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from gradatim.registry.tag_object import identity
 
 if TYPE_CHECKING:
     from gradatim.ci.approval import Approval
+    from gradatim.evidence.statement import Statement
     from gradatim.evidence.trend import Version
     from gradatim.publishers.publisher import Publisher
 
@@ -145,6 +146,14 @@ class Identity:
         try:
             releases = self.registry.model(self.name).releases[-most:]
             return list(versions_kept(self.repository, releases))
+        except GradatimError:
+            return []
+
+    def versions_of(self, manifest: str) -> list[Sequence[Statement]]:
+        """The evidence of the releases of these bytes, the newest first; none where the tags or it cannot be read."""
+        try:
+            releases = [r for r in self.registry.model(self.name).releases if r.manifest == manifest]
+            return [statements for _, _, statements in versions_kept(self.repository, releases[::-1])]
         except GradatimError:
             return []
 

@@ -23,6 +23,7 @@ from gradatim.errors import (
     InvalidInput,
     UsageError,
 )
+from gradatim.evidence.found import Evaluated
 from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
 from gradatim.evidence.statement import Statement
 from gradatim.files import digest_of, write_bytes
@@ -127,6 +128,16 @@ class Replaced:
             EnvironmentLacks: there is no repository, or nothing is proven.
         """
         return self._instead_of(None)
+
+    @functools.cached_property
+    def evaluated(self) -> Evaluated | None:
+        """What its evaluation found, as git keeps it; None where it keeps nothing of it, or nothing that can be read."""
+        base = self.release
+        if base is None or base.manifest is None:
+            return None
+        kept = self.identity.versions_of(base.manifest)
+        found = (Evaluated.if_any(one) for statements in kept for one in statements if one.step == "evaluate")
+        return next((one for one in found if one is not None), None)
 
     def compared(self, statement: Statement) -> str:
         """The release that evidence was made against, as people call it: ``v1.0.0``."""

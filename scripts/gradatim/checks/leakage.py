@@ -1,13 +1,17 @@
-"""Whether the model is judged on rows that it was made with."""
+"""What is told of the evaluation data beside what models answer to them: rows that the model was made with, and what changed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from gradatim.candidate.candidate import Candidate
+from gradatim.candidate.outcome import Outcome
+from gradatim.evidence.found import Evaluated
+from gradatim.files import digest_of
 from gradatim.measurement import Measurement
-from gradatim.metrics.catalogue import TWINS
+from gradatim.metrics.catalogue import DRIFT, TWINS
 
 if TYPE_CHECKING:
     from gradatim.data import Dataset
@@ -17,9 +21,32 @@ _CHEAP = 1 << 28
 """Bytes of inputs up to which rows are compared whether a gate asks for it or not: seconds."""
 
 
-def asks_for_twins(candidate: Candidate) -> bool:
-    """Whether a gate names twins."""
-    return any(rule.metric in TWINS for rule in candidate.contract.all_rules())
+def asked_of_data(candidate: Candidate) -> dict[str, str]:
+    """Digests of what gates ask of the data themselves: what takes long is told for them alone."""
+    drifts = {"drift": digest_of(True)} if _asks(candidate, DRIFT) else {}
+    return {"twins": digest_of(_asks(candidate, *TWINS)), **drifts}
+
+
+def _asks(candidate: Candidate, *metrics: str) -> bool:
+    return any(rule.metric in metrics for rule in candidate.contract.all_rules())
+
+
+def with_data_told(candidate: Candidate, signature: Signature | None, outcome: Outcome) -> Outcome:
+    """What evaluation found, with what is told of the data: twins, how they are spread, and how that changed since the release."""
+    among, shared = twins_of(candidate, signature)
+    outcome = replace(outcome, summary=outcome.summary + shared, measurements=(*outcome.measurements, *among))
+    dataset = candidate.rows.dataset("evaluation", signature)
+    if not isinstance(outcome.found, Evaluated) or not (_asks(candidate, DRIFT) or _bytes(dataset) <= _CHEAP):
+        return outcome
+    from gradatim.checks.distribution import beside_release, in_words
+
+    kept, drift = beside_release(candidate, dataset)
+    told = in_words(drift)
+    return replace(
+        outcome,
+        summary=outcome.summary + (f"; {told}" if told else ""),
+        found=replace(outcome.found, distribution=kept, drift=drift),
+    )
 
 
 def twins_of(candidate: Candidate, signature: Signature | None) -> tuple[list[Measurement], str]:
@@ -29,7 +56,7 @@ def twins_of(candidate: Candidate, signature: Signature | None) -> tuple[list[Me
     """
     from gradatim.data import twins
 
-    asked, forms = asks_for_twins(candidate), [form.name for form in candidate.forms.all]
+    asked, forms = _asks(candidate, *TWINS), [form.name for form in candidate.forms.all]
     trained = [] if signature is None else candidate.rows.trained_on(signature)
     taught = candidate.contract.data_set("calibration") is not None
     named = ["training"] * bool(trained) + ["calibration"] * taught

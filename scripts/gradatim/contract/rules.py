@@ -66,6 +66,8 @@ def read_rule(key: str, gate: GateSection, task: str, own: Iterable[Metric], lin
         raise Misstated("`severity` belongs to `robustness` with `at_least`", "severity")
     if gate.strict and name != "robustness":
         raise Misstated("`strict` belongs to `robustness`", "strict")
+    if name == catalogue.DRIFT and (bound != "at_most" or match["where"] or slices):
+        raise Misstated("drift is told of all columns since the release: say `drift: {at_most: 0.1}`")
     _looked_at(gate, metric, task, (match["where"] or slices or "").split(","))
     return Rule(
         key=key,
@@ -185,7 +187,7 @@ def _provable(bound: Bound, amount: float, metric: Metric, field: str) -> None:
             field,
         )
     least = -1 if metric.name in catalogue.TWINS else 0  # none at all may be asked of what is counted
-    if metric.kind in ("timing", "limit") and amount <= least:
+    if metric.kind in ("timing", "limit", "drift") and amount <= least:
         raise Misstated(f"{metric.name} cannot be at or below {amount:g}", field)
 
 

@@ -99,6 +99,10 @@ class Dataset:
         text = self._signature.text if self._signature else None
         return text is not None and any(feed.spec == text for feed in self._feeds)
 
+    def fed_by(self, name: str) -> tuple[str, ...]:
+        """The columns that stand side by side in an input of the model; none where an array feeds it whole."""
+        return next((feed.columns for feed in self._feeds if feed.spec.name == name and feed.together), ())
+
     def __repr__(self) -> str:
         return f"<Dataset {self.name}: {', '.join(self.columns)}>"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.evidence.codec import encode, keys
 from gradatim.evidence.statement import Statement
 from gradatim.evidence.trial import Sensitivity, Trial
+from gradatim.gates.distribution import Distribution, Drift
 from gradatim.gates.grounds import Grounds
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
@@ -242,6 +243,8 @@ class Evaluated(Found):
         flipped: prompts that the preferred variant and the baseline do not both answer rightly, as many as the contract shows.
         offered: rows that there are, where sequential gates were decided before the last.
         judging: who compared the answers with the release's; None where nobody did.
+        distribution: how the evaluation data are spread, for the releases to come; None of few rows, and where nobody looked.
+        drift: how they differ from those of the release; None where nobody looked.
     """
 
     rows: int
@@ -253,6 +256,8 @@ class Evaluated(Found):
     flipped: tuple[FlippedAnswer, ...] = ()
     offered: int | None = None
     judging: Judging | None = None
+    distribution: Distribution | None = None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
+from gradatim.gates.distribution import Drift
 from gradatim.gates.flips import SelfFlips
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.reuse import Reuse
@@ -87,6 +88,7 @@ class Case:
         offered: rows that there are, where the evaluation may have stopped before the last.
         noun: what an item is: ``samples``, ``images``, ``documents``.
         baseline_name: what the baseline is called in texts: ``v1.0.0``.
+        drift: of the evaluation data since the release; None where nobody looked.
         waits: why what a GPU alone can measure may wait; None where it must be there.
     """
 
@@ -105,6 +107,7 @@ class Case:
     noun: str = "samples"
     baseline_name: str = "the baseline"
     waits: str | None = None
+    drift: Drift | None = None
 
     @property
     def stopped(self) -> bool:

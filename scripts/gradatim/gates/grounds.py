@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gradatim.gates.distribution import Drift
 from gradatim.gates.reuse import Reuse
 from gradatim.gates.rule import Rule
 
@@ -158,6 +159,7 @@ class Grounds:
         compared: with the baseline of which name; None where there is none.
         original: whether likeness is held against the original, as it was before compression.
         task: None where no data were evaluated.
+        drift: of the evaluation data since the release; None where nobody looked.
     """
 
     rules: tuple[Rule, ...]
@@ -172,3 +174,4 @@ class Grounds:
     samples: tuple[Sampled, ...] = ()
     scores: Mapping[str, Scored] = field(default_factory=dict)
     timed: Timed = field(default_factory=Timed)
+    drift: Drift | None = None

@@ -14,7 +14,7 @@ from gradatim.gates.gate import Gate, chance, expand, settle
 from gradatim.gates.quality import samples_of, unmeasured
 from gradatim.gates.robustness import robustness
 from gradatim.gates.rule import Rule, with_guards
-from gradatim.gates.runtime import limit, timing
+from gradatim.gates.runtime import drift, limit, timing
 from gradatim.gates.slices import holm
 from gradatim.gates.verdict import GateResult, Verdict
 
@@ -120,6 +120,8 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
         kind = gate.meaning.kind
         if kind == "limit":
             return limit(gate, case)
+        if kind == "drift":
+            return drift(gate, case)
         if kind == "timing":
             return timing(gate, case)
         if kind == "robustness":

@@ -195,6 +195,8 @@ def _plan_one(asked: _Asked) -> PlanRow:
     rule = asked.rule
     if asked.meaning.kind == "limit":
         return replace(asked, n=None).row(f"{asked.wanted}; needs no samples.")
+    if asked.meaning.kind == "drift":
+        return _drift(asked)
     if asked.meaning.kind == "timing":
         return _timing(replace(asked, n=None))
     if rule.family == "veto" and asked.where is not None:
@@ -207,6 +209,15 @@ def _plan_one(asked: _Asked) -> PlanRow:
         text = f"{asked.wanted}; {asked.have}{text}"
         return asked.row(text, possible=asked.enough(least), needed=needed, least=least)
     return _threshold(asked) if _counts(rule, asked.meaning) else _estimate(asked)
+
+
+def _drift(asked: _Asked) -> PlanRow:
+    """Rows, of the release's data as well, that let ten cells of a column pass which did not change."""
+    from gradatim.gates.drift import FEWEST, planned
+
+    needed = planned(asked.rule.amount, asked.alpha, asked.power)
+    text = f"{asked.wanted}; {asked.have}, and about {needed} of both releases let a column pass that did not change."
+    return asked.row(text, possible=asked.enough(FEWEST), needed=needed, least=FEWEST)
 
 
 def _planned(asked: _Asked, rows: int | None) -> PlanRow:

@@ -63,6 +63,7 @@ def grounds_of(
             {metric: tuple(paired.log_ratios) for metric, paired in case.timings.items()},
             {metric: paired.candidate for metric, paired in case.timings.items()},
         ),
+        case.drift,
     )
 
 

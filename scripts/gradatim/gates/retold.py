@@ -68,6 +68,7 @@ def retold(grounds: Grounds, variant: str, measurements: Sequence[Measurement]) 
         offered=None if grounds.task is None else grounds.task.offered,
         noun=grounds.noun,
         baseline_name=grounds.compared or "the baseline",
+        drift=grounds.drift,
     )
 
 

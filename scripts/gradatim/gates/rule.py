@@ -21,7 +21,7 @@ GUARDS = ("latency_mean", "latency_p95")
 USUAL_MARGIN = 0.03
 """How much slower a candidate may be where nobody says."""
 
-_COMPARING = ("cosine", "agreement", "negative_flips", "kl", *catalogue.JUDGED)
+_COMPARING = ("cosine", "agreement", "negative_flips", "kl", catalogue.DRIFT, *catalogue.JUDGED)
 
 
 @dataclass(frozen=True)

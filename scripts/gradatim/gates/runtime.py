@@ -178,6 +178,40 @@ def _absolute(gate: Gate, case: Case) -> GateResult:
     )
 
 
+def drift(gate: Gate, case: Case) -> GateResult:
+    """The column of the evaluation data that changed most: none may be shown to have changed by more, all to have by less.
+
+    Each column is proven to stay below the bound at alpha, for all must (intersection-union); that one breaks it, at alpha over
+    the number of columns.
+    """
+    from gradatim.gates.drift import FEWEST, bounds
+
+    found = case.drift
+    if found is None:
+        return _missing(gate, case, None)
+    why = f" Not compared: {found.reason}." if found.reason else ""
+    if not found.columns or any(one.verdict is Verdict.INCONCLUSIVE for one in found.columns):
+        told = why or f" {FEWEST} rows or groups of both are the least."
+        return gate.result(
+            Verdict.INCONCLUSIVE, f"drift cannot be told.{told} Wanted {gate.wanted}.", n=found.units
+        )
+    worst, k = found.columns[0], len(found.columns)
+    low = max(bounds(one, gate.alpha / k)[0] for one in found.columns)
+    high = max(bounds(one, gate.alpha)[1] for one in found.columns)
+    verdict = decide(-high, -low, -gate.rule.amount)
+    if verdict is Verdict.PASS and found.reason:
+        verdict = Verdict.INCONCLUSIVE
+    more = ""
+    if verdict is Verdict.INCONCLUSIVE and not found.reason:
+        more = f" There are {wording.count(found.units, case.noun)}: too few to tell whether that is chance; more would."
+    return gate.result(
+        verdict,
+        f"drift is {worst.psi:.3g}{wording.interval(low, high, gate.meaning)} since {case.baseline_name}, the most of "
+        f"{wording.count(k, 'columns')}, in {worst.column}; wanted {gate.wanted}.{why}{more}",
+        value=worst.psi, low=low, high=high, threshold=gate.rule.amount, n=found.units, candidate=worst.psi,
+    )  # fmt: skip
+
+
 def contradicts(gate: Gate, value: float, verdict: Verdict) -> bool:
     """Whether an interval proves a bound that its own value breaks: no step measures such a thing."""
     return verdict is Verdict.PASS and not meets(gate, value)

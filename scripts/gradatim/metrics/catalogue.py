@@ -7,10 +7,10 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own"]
+Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own", "drift"]
 """How a metric is judged: ``quality`` from labelled samples; ``comparison`` beside the baseline's samples;
 ``robustness`` from perturbed samples; ``timing`` from rounds of timed calls, or of calls whose energy was counted;
-``limit`` a plain number that has no sample; ``own`` a function of the user's over labelled samples."""
+``limit`` a plain number that has no sample; ``drift`` from counts of the rows, whatever the model says to them; ``own`` a function of the user's over labelled samples."""
 
 TASKS = (
     "classification",
@@ -324,7 +324,13 @@ _DATA = _table(
         "limit", "1", False,
     ),
     Metric("near_duplicates", "the same, of rows that differ a little", False, "limit", "1", False),
+    Metric(
+        "drift", "population stability index of the column of the evaluation data that changed most since the release", False,
+        "drift", "1", False,
+    ),
 )  # fmt: skip
+
+DRIFT = "drift"
 
 ERRORS = Metric("errors", "share of requests that failed", False, "comparison")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Sequence
 
+from gradatim.evidence.found import Evaluated
 from gradatim.gates.verdict import GateResult
 from gradatim.measurement import Measurement
 from gradatim.report.model import Curve, Severity, Slice
 
+_NAMED = 8
 _SEVERITY = re.compile(r"(?P<corruption>.+):(?P<severity>\d+)\Z")
 
 
@@ -83,3 +85,25 @@ def curves_from(
             unit = next(pair[variant].unit for pair in severities.values() if variant in pair)
             drawn.append(Curve(corruption, points, metric, unit))
     return tuple(drawn)
+
+
+def hints_from(evaluated: Evaluated | None) -> tuple[str, ...]:
+    """What a person should look at and no gate judged: weak slices, and data that are other ones than the release's."""
+    if evaluated is None:
+        return ()
+    weak = (
+        f"{weak.where}: {weak.value:.1%} of {weak.n} against {weak.rest:.1%} elsewhere. Found in the data, so "
+        "a hint and never a gate.".replace("%", " %")
+        for weak in evaluated.weak_slices
+    )
+    changed = evaluated.drift.changed if evaluated.drift else ()
+    told = [f"{one.column} (PSI {one.psi:.2f})" for one in changed[:_NAMED]] + ["..."] * (
+        len(changed) > _NAMED
+    )
+    of = f"{len(changed)} of {len(evaluated.drift.columns)}" if evaluated.drift else ""
+    drifted = (
+        (f"The evaluation data changed since the release in {of} columns: {', '.join(told)}.",)
+        if told
+        else ()
+    )
+    return (*weak, *drifted)

@@ -22,7 +22,7 @@ from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.diagnostics import CalibrationBin, Overlap
 from gradatim.pipeline.graph import CHECKS, STEPS
-from gradatim.report.assemble import curves_from, slices_from
+from gradatim.report.assemble import curves_from, hints_from, slices_from
 from gradatim.report.explanation import EXPLANATION_FILE, read_explanation
 from gradatim.report.model import (
     Benchmark,
@@ -122,7 +122,7 @@ def collect(
             candidate.workspace.folder / EXPLANATION_FILE,
             {d for s in found.values() for d in s.subjects.values()},
         ),
-        hints=(*_hints(evaluated), *_changed_answers(checks)),
+        hints=(*hints_from(evaluated), *_changed_answers(checks)),
         budget=choice.budget if choice else None,
         warnings=(*moved, *_warnings(choice), *_diverged(inspected)),
     )
@@ -417,14 +417,6 @@ def _diverged(inspected: Inspected | None) -> list[str]:
 
 def _environment(found: Mapping[str, Statement]) -> Mapping[str, Any]:
     return next((statement.environment for statement in reversed(list(found.values()))), {})
-
-
-def _hints(evaluated: Evaluated | None) -> tuple[str, ...]:
-    return tuple(
-        f"{weak.where}: {weak.value:.1%} of {weak.n} against {weak.rest:.1%} elsewhere. Found in the data, so "
-        "a hint and never a gate.".replace("%", " %")
-        for weak in (evaluated.weak_slices if evaluated else ())
-    )
 
 
 def _changed_answers(checks: tuple[Check, ...]) -> list[str]:

@@ -18,7 +18,7 @@ from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, elsewhere, forget, left, merged, parts
 from gradatim.candidate.stopping import awaited, decided, looks, stopping_rules
 from gradatim.candidate.uses import count_use, tries
-from gradatim.checks.leakage import asks_for_twins, twins_of
+from gradatim.checks.leakage import asked_of_data, with_data_told
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.found import CountedUse, Evaluated, FormEvaluated, Judging
 from gradatim.files import digest_of
@@ -49,7 +49,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         **{which: candidate.digests.data(which) for which in ("evaluation", "calibration")},
         "contract": candidate.digests.part("model", "data", "task"),
         "gates": digest_of([_extra_metrics(candidate), wants_self_flips(candidate), *_shown(candidate)]),
-        "twins": digest_of(asks_for_twins(candidate)),
+        **asked_of_data(candidate),
         "code": candidate.digests.code(),
         **judged_by(candidate),
         **tries(candidate),
@@ -115,17 +115,17 @@ def run(candidate: Candidate) -> Outcome:
             beside.append(
                 Measurement("self_flips", BASELINE, again.value, n=again.n, successes=again.successes)
             )
-    among, shared = twins_of(candidate, fed)
     if BASELINE in variants:
         files = candidate.replaced.files
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
     forget(candidate, "evaluate")
-    return replace(
+    outcome = replace(
         outcome,
-        summary=outcome.summary + _judged_by(judging) + _counted(candidate, uses) + without + shared,
-        measurements=(*outcome.measurements, *beside, *among),
+        summary=outcome.summary + _judged_by(judging) + _counted(candidate, uses) + without,
+        measurements=(*outcome.measurements, *beside),
         elsewhere=elsewhere(shards),
     )
+    return with_data_told(candidate, fed, outcome)
 
 
 def _from_elsewhere(candidate: Candidate, subjects: dict[str, str]) -> Outcome:

@@ -328,6 +328,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         noun=_noun(candidate),
         baseline_name=base.label if base else "the baseline",
         waits=candidate.waits,
+        drift=evaluated.drift if evaluated else None,
     )
 
 
