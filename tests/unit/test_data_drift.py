@@ -24,7 +24,7 @@ from gradatim.evidence.codec import decode, encode
 from gradatim.evidence.found import Evaluated
 from gradatim.evidence.opinion import replayed
 from gradatim.evidence.statement import Bundle
-from gradatim.gates.distribution import Counted, Distribution, NamedColumn
+from gradatim.gates.distribution import ColumnCounts, Distribution
 from gradatim.gates.drift import bounds, counted, drift
 from gradatim.gates.verdict import GateResult, Verdict
 
@@ -72,7 +72,7 @@ def test_a_release_that_does_not_tell_how_its_data_were_spread_passes_nobody(pro
 def test_data_are_held_against_those_of_the_release_whose_rows_are_gone(project: GateProject) -> None:
     kept = released(project)
     assert kept.distribution is not None
-    assert {one.name for one in kept.distribution.columns} >= {"x[0]", "region", "the label"}
+    assert set(kept.distribution.columns) >= {"x[0]", "region", "the label"}
     dice = np.random.default_rng(3)
     rows(project, dice.permutation(1200)[:900])
     same = judged(project)
@@ -107,14 +107,14 @@ def test_few_rows_and_columns_that_are_gone_prove_nothing(project: GateProject) 
 def test_the_evidence_keeps_no_row(project: GateProject) -> None:
     """Values of single rows are counted together, and a text is known by its length and letters alone."""
     labels = np.array(["yes"] * 50 + ["no"] * 40 + ["Ada Lovelace"] * 2)
-    assert counted(labels) == Counted((40, 50, 2), (), ("no", "yes"))
+    assert counted(labels) == ColumnCounts((40, 50, 2), (), ("no", "yes"))
     columns = Columns()
     columns.add("text", np.array(["Ada Lovelace", "Grüße 12"], object))
     told = columns.joined()
     assert {name: values.tolist() for name, values in told.items()} == {
         "length of text": [12, 8], "letters in text": [11 / 12, 5 / 8], "letters beyond ASCII in text": [0, 2 / 8],
     }  # fmt: skip
-    kept = Distribution(92, (NamedColumn("label", counted(labels)),))
+    kept = Distribution(92, {"label": counted(labels)})
     assert decode(Distribution, json.loads(json.dumps(encode(kept))), "here") == kept
 
 

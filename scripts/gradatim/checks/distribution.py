@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.checks.drift import Columns
-from gradatim.gates.distribution import Distribution, Drift, NamedColumn
+from gradatim.gates.distribution import Distribution, Drift
 from gradatim.gates.drift import FEWEST, counted, drift, is_numbers
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def beside_release(candidate: Candidate, dataset: Dataset) -> tuple[Distribution
         return None, Drift(
             reason=f"there are {units} rows or groups, and {FEWEST} are the least", units=units
         )
-    kept = Distribution(units, tuple(NamedColumn(name, counted(c)) for name, c in columns.items()))
+    kept = Distribution(units, {name: counted(column) for name, column in columns.items()})
     base = candidate.replaced.release
     if base is None:
         return kept, Drift(reason="nothing was released before", units=units)
@@ -56,7 +56,7 @@ def beside_release(candidate: Candidate, dataset: Dataset) -> tuple[Distribution
     if then is None:
         silent = f"the evidence of {base.label} does not tell how its evaluation data were spread"
         return kept, Drift(reason=silent, units=units)
-    before = {column.name: column.counted for column in then.columns}
+    before = then.columns
     both = {
         name: columns[name]
         for name in before

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gradatim.gates.verdict import Verdict
 
 
 @dataclass(frozen=True)
-class Counted:
+class ColumnCounts:
     """How the values of one column are spread.
 
     Attributes:
@@ -24,24 +25,16 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class NamedColumn:
-    """A column of the data by its name."""
-
-    name: str
-    counted: Counted
-
-
-@dataclass(frozen=True)
 class Distribution:
     """A data set as its evidence keeps it.
 
     Attributes:
         units: independent ones: rows, or groups of them.
-        columns: inputs as far as they are numbers, what is told of texts and pictures, slices, and the label.
+        columns: by name: inputs as far as they are numbers, what is told of texts and pictures, slices, and the label.
     """
 
     units: int
-    columns: tuple[NamedColumn, ...]
+    columns: Mapping[str, ColumnCounts]
 
 
 @dataclass(frozen=True)

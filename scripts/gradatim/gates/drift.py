@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.gates.distribution import Counted, Drifted
+from gradatim.gates.distribution import ColumnCounts, Drifted
 from gradatim.gates.slices import holm
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.intervals import normal
@@ -32,22 +32,22 @@ _EXPECTED = 5
 Column = NDArray[Any]
 
 
-def counted(column: Column) -> Counted:
+def counted(column: Column) -> ColumnCounts:
     """How the values of a column are spread, [n] of numbers or text; numbers that are missing are counted apart."""
     known = _plain(column)
     known = known[np.isfinite(known)] if is_numbers(known) else known
     values, times = np.unique(known, return_counts=True)
     if is_numbers(column) and len(values) > _FEW_VALUES:
         edges = np.unique(np.quantile(known, np.linspace(0, 1, 11)))[1:-1]
-        kept = Counted((), tuple(edges.tolist()))
+        kept = ColumnCounts((), tuple(edges.tolist()))
     else:
         often = np.sort(np.argsort(-times, kind="stable")[:_MOST_VALUES])
-        kept = Counted((), (), tuple(str(values[i]) for i in often if times[i] >= _EXPECTED))
-    return Counted(tuple(count(kept, column).tolist()), kept.edges, kept.values)
+        kept = ColumnCounts((), (), tuple(str(values[i]) for i in often if times[i] >= _EXPECTED))
+    return ColumnCounts(tuple(count(kept, column).tolist()), kept.edges, kept.values)
 
 
-def count(kept: Counted, column: Column) -> NDArray[np.int64]:
-    """How many rows of another column fall where, as ``Counted.counts``."""
+def count(kept: ColumnCounts, column: Column) -> NDArray[np.int64]:
+    """How many rows of another column fall where, as ``ColumnCounts.counts``."""
     if kept.edges:
         numbers = _plain(column)
         cells = np.searchsorted(kept.edges, numbers) + (len(kept.edges) + 1) * ~np.isfinite(numbers)
@@ -59,7 +59,7 @@ def count(kept: Counted, column: Column) -> NDArray[np.int64]:
 
 
 def drift(
-    reference: Mapping[str, Column | Counted],
+    reference: Mapping[str, Column | ColumnCounts],
     batch: Mapping[str, Column],
     alpha: float = 0.01,
     units: tuple[int, int] | None = None,
@@ -127,14 +127,14 @@ def _plain(column: Column) -> Column:
 
 
 def _compared(
-    name: str, old: Column | Counted, new: Column, units: tuple[int, int] | None
+    name: str, old: Column | ColumnCounts, new: Column, units: tuple[int, int] | None
 ) -> tuple[Drifted, bool]:
     """One column, not yet judged, and whether there are too few units."""
     from scipy.stats import chi2_contingency, ks_2samp
 
-    if not isinstance(old, Counted) and not (is_numbers(old) and is_numbers(new)):
+    if not isinstance(old, ColumnCounts) and not (is_numbers(old) and is_numbers(new)):
         old, new = old.astype(str), new.astype(str)
-    kept = old if isinstance(old, Counted) else counted(old)
+    kept = old if isinstance(old, ColumnCounts) else counted(old)
     counts = np.stack([np.array(kept.counts, np.int64), count(kept, new)])
     counts = counts[:, counts.sum(axis=0) > 0]
     independent = np.array(units or counts.sum(axis=1), np.float64)
@@ -142,7 +142,7 @@ def _compared(
     table = _together(counts) if not kept.edges else counts
     psi, variance = _psi(table, independent)
     spread = (table.shape[1] - 1, float((1 / independent).sum()), variance)
-    if kept.edges and not isinstance(old, Counted):
+    if kept.edges and not isinstance(old, ColumnCounts):
         found = ks_2samp(old, new, method="asymp")
         told = ("KS", float(found.statistic), float(found.pvalue))
     elif table.shape[1] < 2:
