@@ -1,58 +1,111 @@
 """One process that judges many mutants: it imports the tests once and forks for each, and only the tests that reach the line run.
 
-    python tests/bench/judging.py FILE     # of JSON: {"mutants": [[module, number, [test file, ...]], ...], "maps": path}
+    python tests/bench/judging.py FILE     # of JSON: {"mutants": [[module, number, [test file, ...]], ...], "kept": folder}
 
-A line is told for each mutant: ``@``, its number in the list, then ``killed TEST``, ``survives`` or ``elsewhere``, which means that
-no test reaches the line in the tests' own process, or that it runs while the module is imported: such a mutant needs a process
-of its own. Which test reaches which lines is found out by running each test once under a tracer, and kept in the file ``maps``.
+It runs on a copy of the package, whose ``scripts`` are on PYTHONPATH: a mutant is put into what is imported, and into the copy's
+file for the processes that a test starts. One that runs only while its module is imported is judged in a new process, by the
+tests that reach what it defines. Test files are asked in their order, each by its cheapest tests first, up to the first failure.
+
+A line is told for each mutant: ``@`` and JSON: its number in the list, what killed it ("" for nothing), and the test files asked. Which test
+reaches which lines is found out by running it once under a tracer, when its file is first asked, and kept in ``maps.json``.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import select
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import mutation
 import pytest
 from _pytest.runner import runtestprotocol
+from reached import Reached
 
-LONGEST_TEST = 4.0
+LONGEST_TEST = 6.0
 """Seconds of the processor that a test may take to be asked at all."""
 MOST_SECONDS = 30.0
 """Of all tests that are asked about one mutant, as they take unchanged."""
-Lines = dict[str, set[int]]
+MEMORY = 6 << 30
+COPY = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "gradatim"
+Lines = dict[str, list[int]]
 
 
-class Reached:
-    """The lines of some files that run while it is set."""
+class Maps:
+    """Which lines each test reaches, and in how many seconds; kept between runs for as long as the test and what it reaches are as they were."""
 
-    def __init__(self, files: set[str]) -> None:
-        self.files = files
-        self.lines: Lines = {}
+    def __init__(self, kept: Path) -> None:
+        self.kept = kept
+        self.known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+        self.folder = Path(tempfile.mkdtemp(prefix="reached-"))
+        shutil.copy(Path(__file__).with_name("reached.py"), self.folder / "sitecustomize.py")
+        places, length = {}, 0
+        for part in mutation.PARTS:
+            for file in sorted((COPY / part).rglob("*.py")):
+                places[str(file)] = length
+                length += len(file.read_bytes().splitlines()) + 2
+        (self.folder / "files.json").write_text(json.dumps(places))
+        (self.folder / "lines").write_bytes(bytes(length))
 
-    def __call__(self, frame: FrameType, _event: str, _given: Any) -> Callable[..., Any] | None:
-        name = frame.f_code.co_filename
-        if name not in self.files:
-            return None
-        seen = self.lines.setdefault(name, set())
+    def of(self, items: list[pytest.Item]) -> list[tuple[float, pytest.Item, Lines]]:
+        """Seconds, test and lines of each that passes in little time, the cheapest first."""
+        dear: set[frozenset[str]] = set()
+        for item in items:
+            if self._stale(item):
+                shared = _shared(item)
+                seconds, lines = LONGEST_TEST + 1, {}
+                if not shared or shared not in dear:
+                    said = _in_a_fork(lambda item=item: self._traced(item), 3 * LONGEST_TEST, 8)
+                    seconds, lines = said if isinstance(said, list) else (LONGEST_TEST + 1, {})
+                    if seconds > LONGEST_TEST and shared:
+                        dear.add(shared)  # what they share is made anew in each fork
+                digests = {module: _digest(COPY / module) for module in lines}
+                self.known[item.nodeid] = [_digest(item.path), seconds, lines, digests]
+        self.kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.kept.with_suffix(".new")
+        fresh.write_text(json.dumps(self.known))
+        fresh.replace(self.kept)
+        mapped = [(*self.known[item.nodeid][1:3], item) for item in items]
+        return sorted(
+            ((seconds, item, lines) for seconds, lines, item in mapped if lines), key=lambda one: one[0]
+        )
 
-        def local(inner: FrameType, _event: str, _given: Any) -> Callable[..., Any]:
-            seen.add(inner.f_lineno)
-            return local
+    def _stale(self, item: pytest.Item) -> bool:
+        test, _, _, digests = self.known.get(item.nodeid, ("", 0, {}, {}))
+        return test != _digest(item.path) or any(
+            _digest(COPY / module) != digest for module, digest in digests.items()
+        )
 
-        return local(frame, "", None)
+    def _traced(self, item: pytest.Item) -> tuple[float, Lines]:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(self.folder), os.environ["PYTHONPATH"]])
+        reached = Reached(self.folder)
+        reached.told()
+        began = time.process_time()
+        reached.start()
+        passed = _passes(item)
+        sys.settrace(None)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = time.process_time() - began + used.ru_utime + used.ru_stime
+        if not passed or seconds > LONGEST_TEST:
+            return seconds, {}
+        return seconds, {str(Path(name).relative_to(COPY)): lines for name, lines in reached.told().items()}
 
 
 class Judge:
@@ -60,68 +113,111 @@ class Judge:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         self.mutants = asked["mutants"]
-        self.kept = Path(asked["maps"])
-        self.maps: dict[str, Any] = json.loads(self.kept.read_text()) if self.kept.exists() else {}
+        self.maps = Maps(Path(asked["kept"]) / "maps.json")
+        self.written = int(time.time())
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         for place, (module, number, files) in enumerate(self.mutants):
-            items = [item for item in session.items if item.path.name in files]
-            self.map(items)
-            print("@", place, self.judged(module, number, items), flush=True)
+            tree, node = mutation.mutated(module, number)
+            change = _change(module, tree, node)
+            lines = _lines(module, node) if change else mutation.lines_about(module, node)
+            self.write(module, ast.unparse(tree))
+            killer, asked, spent = "", [], 0.0
+            for name in files:
+                asked.append(name)
+                items = [item for item in session.items if item.path.name == name]
+                self.write(module, None)
+                near = [
+                    (seconds, item)
+                    for seconds, item, reached in self.maps.of(items)
+                    if any(not here.isdisjoint(reached.get(other, ())) for other, here in lines.items())
+                ]
+                self.write(module, ast.unparse(tree))
+                chosen = []
+                for seconds, item in near:
+                    spent += seconds
+                    if spent < MOST_SECONDS or not chosen:
+                        chosen.append(item)
+                if chosen and (killer := self.killer(change, module, chosen, spent)):
+                    break
+            self.write(module, None)
+            print("@", json.dumps([place, killer, asked]), flush=True)
         return True
 
-    def map(self, items: list[pytest.Item]) -> None:
-        """Find out what each test reaches that was not yet asked: its seconds, and its lines where it passes in little time."""
-        for item in items:
-            if item.nodeid not in self.maps:
-                self.maps[item.nodeid] = _in_a_fork(lambda item=item: _traced(item), 3 * LONGEST_TEST, 8) or [
-                    0.0,
-                    {},
-                ]
-        self.kept.write_text(json.dumps(self.maps))
+    def write(self, module: str, source: str | None) -> None:
+        """Make a module of the copy another, or as it was.
 
-    def judged(self, module: str, number: int, items: list[pytest.Item]) -> str:
-        tree = ast.parse((mutation.PACKAGE / module).read_text(encoding="utf-8"))
-        place, new = list(mutation._changes(tree))[number]
-        node = place[-1]
-        lines = set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        ast.copy_location(new, node)
-        mutation._put(*place[:3], new)  # type: ignore[arg-type]
-        change = _change(module, ast.fix_missing_locations(tree), node)
-        near = [
-            (self.maps[item.nodeid][0], item)
-            for item in items
-            if lines & set(self.maps[item.nodeid][1].get(module, ()))
-        ]
-        asked, total = [], 0.0
-        for seconds, item in sorted(near, key=lambda one: one[0]):
-            total += seconds
-            if total < MOST_SECONDS:
-                asked.append(item)
-        if change is None or not asked:
-            return "elsewhere"
-        said = _in_a_fork(lambda: _first_failure(change, asked), 5 * total + 20)
-        return {"": "survives", "elsewhere": "elsewhere", None: "killed by its time"}.get(
-            said, f"killed {said}"
-        )
+        Python knows what it compiled by a file's second, so each writing has its own.
+        """
+        target, self.written = COPY / module, self.written + 1
+        was = (mutation.PACKAGE / module).read_text(encoding="utf-8")
+        target.write_text(was if source is None else source, encoding="utf-8")
+        os.utime(target, (self.written, self.written))
+
+    def killer(
+        self, change: Callable[[], None] | None, module: str, items: list[pytest.Item], seconds: float
+    ) -> str:
+        """What fails for a mutant and for nothing else; "" where everything passes."""
+        left = list(items)
+        while left:
+            if change:
+                said = _in_a_fork(functools.partial(_first_failure, change, left), 5 * seconds + 20)
+            else:
+                said = _in_a_process(left, 5 * seconds + 30)
+            failed = next((item for item in left if item.nodeid == said), None)
+            if failed is None:
+                return str(said)
+            mutant = (COPY / module).read_text(encoding="utf-8")
+            self.write(module, None)
+            if _in_a_fork(lambda failed=failed: _passes(failed), 3 * LONGEST_TEST) is True:
+                return failed.nodeid
+            self.write(module, mutant)
+            left = left[left.index(failed) + 1 :]  # it fails as it is, today: a busy machine, or chance
+        return ""
+
+
+def _lines(module: str, node: ast.AST) -> dict[str, set[int]]:
+    return {module: set(range(node.lineno, (node.end_lineno or node.lineno) + 1))}  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _digest_at(path: Path, _changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _digest(path: Path) -> str:
+    return _digest_at(path, path.stat().st_mtime_ns)
+
+
+def _shared(item: pytest.Item) -> frozenset[str]:
+    """The fixtures of a test that others share with it."""
+    found = item._fixtureinfo.name2fixturedefs.items()  # type: ignore[attr-defined]
+    return frozenset(
+        name for name, made in found if made[-1].scope in ("module", "session") and made[-1].baseid
+    )
 
 
 def _in_a_fork(work: Callable[[], Any], seconds: float, patience: int = 20) -> Any:
-    """What work says in a process of its own; None where it dies, takes too many seconds of the processor or never ends.
+    """What work says in a process of its own, in a folder of its own; why not, where it dies, takes too many seconds of the processor or
+    never ends.
 
     It may wait for others, such as for processes of its own, for so many times as long.
     """
+    folder = tempfile.mkdtemp(prefix="m-")
     ours, theirs = os.pipe()
     sys.stdout.flush()
     child = os.fork()
     if not child:
         try:
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
+            _limit(seconds)
+            os.environ["TMPDIR"], tempfile.tempdir = folder, folder
             quiet = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(quiet, stream)
             os.write(theirs, json.dumps(work()).encode())
+        except BaseException:  # a defect of the judge's, which must not look like a kill
+            os.write(theirs, json.dumps({"judge": traceback.format_exc()}).encode())
         finally:
             os._exit(0)
     os.close(theirs)
@@ -132,64 +228,59 @@ def _in_a_fork(work: Callable[[], Any], seconds: float, patience: int = 20) -> A
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return json.loads(said) if said else None
+    shutil.rmtree(folder, ignore_errors=True)
+    told = json.loads(said) if said else "its time"
+    if isinstance(told, dict):
+        raise RuntimeError(told["judge"])
+    return told
+
+
+def _limit(seconds: float) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+
+def _in_a_process(items: list[pytest.Item], seconds: float) -> str:
+    """The first test that fails in a Python of its own, "its import" where none is even found, "" for none."""
+    folder = tempfile.mkdtemp(prefix="m-")
+    tests = [f"{mutation.HERE / item.nodeid}" for item in items]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-x", "-rfE", *OPTIONS, *tests], cwd=mutation.HERE, text=True, start_new_session=True,
+        env={**os.environ, "TMPDIR": folder}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: _limit(seconds),
+    ) as running:  # fmt: skip
+        try:
+            said, _ = running.communicate(timeout=20 * seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return "its time"
+    shutil.rmtree(folder, ignore_errors=True)
+    if running.returncode == 0:
+        return ""
+    found = re.search(r"^(?:FAILED|ERROR) (tests/.*?::.*?)(?: - .*)?$", said, re.MULTILINE)
+    return found[1] if found else "its import" if running.returncode > 0 else "its time"
 
 
 def _passes(item: pytest.Item) -> bool:
     return all(report.outcome != "failed" for report in runtestprotocol(item, log=False, nextitem=None))
 
 
-class _TooLong(BaseException):
-    pass
-
-
-def _traced(item: pytest.Item) -> tuple[float, dict[str, list[int]]]:
-    def stop(*_: object) -> None:
-        raise _TooLong
-
-    files = {
-        str(file): str(file.relative_to(mutation.PACKAGE))
-        for part in mutation.PARTS
-        for file in (mutation.PACKAGE / part).rglob("*.py")
-    }
-    reached = Reached(set(files))
-    signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, 3 * LONGEST_TEST)
-    began = time.process_time()
-    sys.settrace(reached)
-    try:
-        passed = _passes(item)
-    except _TooLong:
-        passed = False
-    finally:
-        sys.settrace(None)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = time.process_time() - began + used.ru_utime + used.ru_stime
-    if not passed or seconds > LONGEST_TEST:
-        return seconds, {}
-    return seconds, {files[name]: sorted(lines) for name, lines in reached.lines.items()}
-
-
 def _first_failure(change: Callable[[], None], items: list[pytest.Item]) -> str:
-    try:
-        change()
-    except LookupError:
-        return "elsewhere"
+    change()
     return next((item.nodeid for item in items if not _passes(item)), "")
 
 
 def _change(module: str, tree: ast.Module, node: ast.AST) -> Callable[[], None] | None:
-    """What makes a module that is imported the mutant: another code for one function, or another value for one name."""
+    """What makes a module that is imported the mutant, another code for one function; None where its import is what differs."""
     name = "gradatim." + module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     for statement in tree.body:
-        if not statement.lineno <= node.lineno <= (statement.end_lineno or 0):  # type: ignore[attr-defined]
-            continue
-        if isinstance(statement, ast.Assign | ast.AnnAssign):
-            return lambda: _assigned(name, statement)
         for function, path in _functions(statement, ""):
             if function.body[0].lineno <= node.lineno <= (function.end_lineno or 0):  # type: ignore[attr-defined]
-                code = compile(tree, str(mutation.PACKAGE / module), "exec")
-                return lambda path=path, code=code: _recoded(name, path, code)
+                code = compile(tree, str(COPY / module), "exec")
+                with contextlib.suppress(LookupError):
+                    found = _function(name, path)
+                    new = _code(code, path, found.__code__.co_firstlineno)
+                    if found.__code__.co_firstlineno <= node.lineno <= (function.end_lineno or 0):  # type: ignore[attr-defined]
+                        return lambda: setattr(found, "__code__", new)
     return None
 
 
@@ -201,55 +292,38 @@ def _functions(statement: ast.stmt, before: str) -> Iterator[tuple[ast.FunctionD
             yield from _functions(inner, f"{before}{statement.name}.")
 
 
-def _recoded(name: str, path: str, code: CodeType) -> None:
+def _function(name: str, path: str) -> Any:
     found: Any = importlib.import_module(name)
-    *owners, last = path.split(".")
-    for owner in owners:
-        found = getattr(found, owner)
-    found = found.__dict__[last] if owners else getattr(found, last)
+    for last in path.split("."):
+        if last not in vars(found):
+            raise LookupError(path)
+        found = vars(found)[last]
     while not hasattr(found, "__code__") or hasattr(found, "__wrapped__"):
-        found = next(
-            getattr(found, at)
-            for at in ("fget", "func", "__func__", "__wrapped__")
-            if getattr(found, at, None)
-        )
+        inner = ("fget", "func", "callback", "wrapped", "__func__", "__wrapped__")
+        found = next((getattr(found, at) for at in inner if getattr(found, at, None)), None)
+        if found is None:
+            raise LookupError(path)
+    return found
+
+
+def _code(code: CodeType, path: str, line: int) -> CodeType:
     waiting = [code]
     while waiting:
         one = waiting.pop()
-        if one.co_qualname == path and one.co_firstlineno == found.__code__.co_firstlineno:
-            found.__code__ = one
-            return
+        if one.co_qualname == path and one.co_firstlineno == line:
+            return one
         waiting += [const for const in one.co_consts if isinstance(const, CodeType)]
     raise LookupError(path)
 
 
-def _assigned(name: str, statement: ast.Assign | ast.AnnAssign) -> None:
-    module = importlib.import_module(name)
-    before = dict(vars(module))
-    exec(compile(ast.Module([statement], []), name, "exec"), vars(module))  # noqa: S102 (a mutant of our own)
-    changed = {
-        key: (before[key], value)
-        for key, value in vars(module).items()
-        if before.get(key) is not value and key in before
-    }
-    for other in list(sys.modules.values()):
-        for key, (old, new) in changed.items():
-            if getattr(other, "__name__", "").startswith("gradatim") and vars(other).get(key) is old:
-                setattr(other, key, new)
+OPTIONS = (
+    *("-q", "-p", "no:cacheprovider", "-n0", "-p", "no:randomly"),
+    *("--timeout=0", "--rootdir", str(mutation.HERE), "-c", str(mutation.HERE / "pyproject.toml")),
+)
+"""No limit by the clock: a busy machine kills no mutant, the processor's time counts."""
 
 
 if __name__ == "__main__":
     told = json.loads(Path(sys.argv[1]).read_text())
     files = sorted({str(mutation.UNIT / name) for *_, names in told["mutants"] for name in names})
-    options = [
-        "-p",
-        "no:cacheprovider",
-        "-n0",
-        "-s",
-        "--timeout=0",  # a busy machine kills no mutant: the processor's time counts
-        "--rootdir",
-        str(mutation.HERE),
-        "-c",
-        str(mutation.HERE / "pyproject.toml"),
-    ]
-    sys.exit(pytest.main([*options, *files], plugins=[Judge(told)]))
+    sys.exit(pytest.main(["-s", *OPTIONS, *files], plugins=[Judge(told)]))

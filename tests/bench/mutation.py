@@ -1,14 +1,14 @@
-"""Would a unit test notice? Mutants of what decides: one small change each, run against the tests that import the module.
+"""Would a unit test notice? Mutants of what decides: one small change each, run against the tests that reach it.
 
-``python tests/bench/mutation.py [MUTANTS] [SEED] [PART ...]``: 300 by default, of gates, registry, timing, evidence, compression and
-ci. A mutant that a test fails on, or that makes it take five times the processor, is killed; one that nothing fails on survives, and is
-listed with what was changed and which tests looked at it. Reasons for survivors that mean the same, or that only say
-something else, are in ``EQUIVALENT`` below; the rate is of the others. Exit code 1 below 92 %.
+``python tests/bench/mutation.py [MUTANTS] [SEED ...] [PART ...]``: 300 by default, of gates, registry, timing, evidence, compression
+and ci. A mutant that a test fails on, or that makes it take five times the processor, is killed; one that nothing fails on survives,
+and is listed with what was changed. Reasons for survivors that mean the same, or that only say something else, are in ``EQUIVALENT``
+below; the rate is of the others. Exit code 1 below 92 %.
 
-Most are judged quickly: one process imports the tests, forks for each mutant, and runs the tests that reach its line
-(``judging.py``). What survives that, or runs only while a module is imported or in a process of its own, is judged once more on a
-copy of the package, by whole test files. The libraries that do the like (mutmut, cosmic-ray) mutate all of a module and run one
-command for each; a sample of mutants by seed, each against the tests that are near it, is neither's.
+How each is judged is told in ``judging.py``. What is judged is kept (in ``~/.cache/gradatim-tests/mutation``) until the module or a
+test that looked at it changes: run again after a kill, it goes on. Of the libraries that do the like, mutmut leaves out every
+function with a decorator and all that runs at import, and wants the whole suite to pass in one process first; cosmic-ray runs one
+command for each mutant, all tests or a choice by hand. Neither draws by a seed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ import ast
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +36,7 @@ PARTS = ("gates", "registry", "timing", "evidence", "compression", "ci")
 MUTANTS = 300
 WANTED = 0.92
 MOST_TESTS = 8
-MOST_SECONDS = 60
-LONGEST = 600
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradatim-tests" / "mutation"
 SLOW = ("test_contract_keys.py", "test_house.py", "test_readme.py", "test_demo.py")
 """Test files that import nearly everything and say little of any one module, or that look at the text of the sources."""
 
@@ -65,6 +62,7 @@ class Mutant:
         line: where.
         was, now: the expression or statement, before and after.
         number: which of the module's.
+        text: the line.
     """
 
     module: str
@@ -72,20 +70,12 @@ class Mutant:
     was: str
     now: str
     number: int
-
-    @property
-    def source(self) -> str:
-        """The whole module with it."""
-        tree = ast.parse((PACKAGE / self.module).read_text(encoding="utf-8"))
-        place, new = list(_changes(tree))[self.number]
-        ast.copy_location(new, place[-1])
-        _put(*place[:3], new)
-        return ast.unparse(ast.fix_missing_locations(tree))
+    text: str
 
     @property
     def change(self) -> str:
-        """It wherever it stands: ``gates/exact.py: a < b -> a <= b``."""
-        return f"{self.module}: {self.was} -> {self.now}"
+        """It wherever its line stands: ``gates/exact.py: if a < b: a < b -> a <= b``."""
+        return f"{self.module}: {self.text}: {self.was} -> {self.now}"
 
     @property
     def name(self) -> str:
@@ -134,9 +124,12 @@ def _for_types(test: ast.expr) -> bool:
 def mutants(module: Path) -> list[Mutant]:
     """Every mutant of a module."""
     path = str(module.relative_to(PACKAGE))
+    source = module.read_text(encoding="utf-8")
+    lines = source.splitlines()
     return [
-        Mutant(path, place[-1].lineno, _first(place[-1]), _first(new), number)
-        for number, (place, new) in enumerate(_changes(ast.parse(module.read_text(encoding="utf-8"))))
+        Mutant(path, line, _first(place[-1]), _first(new), number, lines[line - 1].strip())
+        for number, (place, new) in enumerate(_changes(ast.parse(source)))
+        for line in [place[-1].lineno]
     ]
 
 
@@ -193,136 +186,153 @@ def tests_of(module: str) -> list[Path]:
     return ordered[:MOST_TESTS]
 
 
-class Bench:
-    """A copy of the package in which one module at a time is another."""
+def mutated(module: str, number: int) -> tuple[ast.Module, ast.expr | ast.stmt]:
+    """A module with one of its mutants, and what stood there before."""
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    place, new = next(itertools.islice(_changes(tree), number, None))
+    ast.copy_location(new, place[-1])
+    _put(*place[:3], new)
+    return ast.fix_missing_locations(tree), place[-1]
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.seconds: dict[Path, float] = {}
-        self.written = int(time.time())
-        shutil.copytree(HERE / "scripts", place / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+
+def lines_about(module: str, node: ast.AST) -> dict[str, set[int]]:
+    """Lines, by module, that use what a statement defines while its module is imported; all of its functions where nothing does."""
+    found: ast.AST = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    while not isinstance(found, ast.FunctionDef):
+        inner = [one for one in getattr(found, "body", ()) if _within(node, one)]
+        if not inner or isinstance(inner[0], ast.expr):
+            break
+        found = inner[0]
+    if isinstance(found, ast.FunctionDef):
+        return {module: set(range(found.body[0].lineno, (found.end_lineno or 0) + 1))}
+    targets = found.targets if isinstance(found, ast.Assign) else [getattr(found, "target", None)]
+    names = {inner.id for one in targets if one for inner in ast.walk(one) if isinstance(inner, ast.Name)}
+    files = [path for part in PARTS for path in sorted((PACKAGE / part).rglob("*.py"))]
+    users = {
+        str(path.relative_to(PACKAGE)): set().union(*map(_used(path).get, names & _used(path).keys()))
+        for path in files
+        if names & _used(path).keys()
+    }
+    return users or {module: set().union(*_used(PACKAGE / module).values())}
+
+
+def _within(node: ast.AST, outer: ast.AST) -> bool:
+    return outer.lineno <= node.lineno <= (outer.end_lineno or 0)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _used(file: Path) -> dict[str, set[int]]:
+    """The names and attributes that functions of a file use, and the lines that do."""
+    names: dict[str, set[int]] = {}
+    for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+            for at in ("id", "attr", "arg"):
+                if isinstance(name := getattr(node, at, None), str) and hasattr(node, "lineno"):
+                    names.setdefault(name, set()).add(node.lineno)
+    return names
+
+
+class Journal:
+    """What was judged before, for as long as the module and the tests that looked at it are as they were."""
+
+    def __init__(self, kept: Path) -> None:
+        self.kept = kept
+        lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+        whole = [line for line in lines if line.endswith("}]")]  # the last may have been cut by a kill
+        self.known = {tuple(mutant): said for mutant, said in map(json.loads, whole)}
+
+    def killer(self, mutant: Mutant) -> str | None:
+        """What killed a mutant, "" where nothing did, None where that is not known."""
+        said = self.known.get(self._key(mutant))
+        if said is None or any(_digest(UNIT / name) != digest for name, digest in said["asked"].items()):
+            return None
+        if not said["killer"] and list(said["asked"]) != [file.name for file in tests_of(mutant.module)]:
+            return None
+        return str(said["killer"])
+
+    def write(self, mutant: Mutant, killer: str, asked: list[str]) -> None:
+        """Keep what was said, and by which test files."""
+        one = [name for name in asked if f"/{name}::" in killer]
+        said = {"killer": killer, "asked": {name: _digest(UNIT / name) for name in one or asked}}
+        self.known[self._key(mutant)] = said
+        with self.kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([self._key(mutant), said]) + "\n")
+
+    def _key(self, mutant: Mutant) -> tuple[str, str, int]:
+        return mutant.module, _digest(PACKAGE / mutant.module), mutant.number
+
+
+@functools.cache
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.exists() else ""
+
+
+def judge(asked: list[Mutant], journal: Journal) -> None:
+    """Ask a process of its own about each mutant, and keep what it says."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        shutil.copytree(PACKAGE.parent, f"{place}/scripts")  # with what Python compiled of it
         for beside in HERE.iterdir():
             if beside.name not in (".git", "scripts"):
-                (place / beside.name).symlink_to(beside)
-
-    def write(self, module: str, source: str) -> None:
-        """Make a module another; Python knows what it compiled by a file's second, so each writing has its own."""
-        target = self.place / "scripts" / "gradatim" / module
-        target.write_text(source, encoding="utf-8")
-        self.written += 1
-        os.utime(target, (self.written, self.written))
-
-    def passes(self, test: Path, most: float) -> tuple[bool, float]:
-        """Whether a test file passes within so many seconds of the processor, and how many it took.
-
-        Not by the clock, for then a busy machine would kill mutants; who sleeps for ever is stopped after ten minutes.
-        """
-        environment = {**os.environ, "PYTHONPATH": str(self.place / "scripts"), "PYTHONDONTWRITEBYTECODE": ""}
-        options = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
-        where = ("--rootdir", str(HERE), "-c", str(HERE / "pyproject.toml"))
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                Path(place, beside.name).symlink_to(beside)
+        near = [[one.module, one.number, [file.name for file in tests_of(one.module)]] for one in asked]
+        told = Path(place, "asked.json")
+        told.write_text(json.dumps({"mutants": near, "kept": str(KEPT)}))
+        path = os.pathsep.join([f"{place}/scripts", str(UNIT)])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
+        command = [sys.executable, str(HERE / "tests/bench/judging.py"), str(told)]
         with subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options, *where, str(test)], cwd=HERE, env=environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (int(most) + 1, int(most) + 1)),
-        ) as running:  # fmt: skip
-            try:
-                code = running.wait(LONGEST)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
-                code = running.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return code in (0, 5), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    def killer(self, mutant: Mutant) -> tuple[str | None, list[str]]:
-        """The test file that notices a mutant, None for none; and those that looked."""
-        looked: list[str] = []
-        for test in tests_of(mutant.module):
-            if test not in self.seconds:
-                passed, self.seconds[test] = self.passes(test, MOST_SECONDS)
-                if not passed:
-                    self.seconds[test] = 0.0
-                    print(f"{test.name} fails as it is or takes too long, and is passed over", flush=True)
-            if not self.seconds[test]:
-                continue
-            self.write(mutant.module, mutant.source)
-            looked.append(test.name)
-            passed, _ = self.passes(test, 5 * self.seconds[test] + 20)
-            self.write(mutant.module, (PACKAGE / mutant.module).read_text(encoding="utf-8"))
-            if not passed:
-                return test.name, looked
-        return None, looked
+            command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True
+        ) as judging:
+            for line in judging.stdout or ():
+                if not line.startswith("@ "):
+                    print(line, end="", flush=True)
+                    continue
+                number, killer, files = json.loads(line[2:])
+                journal.write(asked[number], killer, files)
+                said = f"killed by {killer}" if killer else "SURVIVES"
+                print(f"{number + 1:4} of {len(asked)} {said}: {asked[number].name}", flush=True)
 
 
-def judged_by_forks(drawn: list[Mutant], place: Path) -> Iterator[tuple[Mutant, str]]:
-    """Each mutant, module by module, and what the quick judge says of it."""
-    ordered = sorted(drawn, key=lambda mutant: (mutant.module, mutant.number))
-    digest = hashlib.sha256(" ".join(sorted({mutant.module.partition("/")[0] for mutant in drawn})).encode())
-    for file in sorted([*PACKAGE.rglob("*.py"), *UNIT.rglob("*.py")]):
-        digest.update(file.read_bytes())
-    asked = [[one.module, one.number, [file.name for file in tests_of(one.module)]] for one in ordered]
-    maps = Path(tempfile.gettempdir()) / f"gradatim-mutation-{digest.hexdigest()[:16]}.json"
-    (place / "asked.json").write_text(json.dumps({"mutants": asked, "maps": str(maps)}))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(UNIT)])}
-    command = [sys.executable, str(HERE / "tests/bench/judging.py"), str(place / "asked.json")]
-    judged = 0
-    with subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True) as judge:
-        for line in judge.stdout or ():
-            if line.startswith("@ "):
-                number, _, said = line[2:].strip().partition(" ")
-                judged += 1
-                yield ordered[int(number)], said
-            elif "rror" in line:
-                print(line, end="", flush=True)
-    yield from ((mutant, "not judged") for mutant in ordered[judged:])
-
-
-def main(number: int, seed: int, parts: tuple[str, ...]) -> int:
-    """Draw mutants, run them, print what survived and the rate."""
+def main(number: int, seeds: list[int], parts: tuple[str, ...]) -> int:
+    """Draw mutants by each seed, have them judged, print what survived and the rate."""
     every = [
         mutant
         for part in parts
         for file in sorted((PACKAGE / part).rglob("*.py"))
         for mutant in mutants(file)
     ]
-    drawn = random.Random(seed).sample(every, min(number, len(every)))
-    print(f"{len(drawn)} of {len(every)} mutants of {', '.join(parts)}, seed {seed}", flush=True)
-    survived: list[Mutant] = []
-    doubted: list[Mutant] = []
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        for count, (mutant, said) in enumerate(judged_by_forks(drawn, Path(folder)), 1):
-            print(f"{count:4} {said}: {mutant.name}", flush=True)
-            if not said.startswith("killed") and mutant.change not in EQUIVALENT:
-                doubted.append(mutant)
-            elif not said.startswith("killed"):
-                survived.append(mutant)
-        print(f"{len(doubted)} that no test in the judge's own process kills, each in a process of its own:")
-        bench = Bench(Path(folder))
-        for count, mutant in enumerate(doubted, 1):
-            killer, looked = bench.killer(mutant)
-            if killer is None:
-                survived.append(mutant)
-            by = f"killed by {killer}" if killer else f"SURVIVES {', '.join(looked) or 'no test imports it'}"
-            print(f"{count:4} {by}: {mutant.name}", flush=True)
-    alike = [mutant for mutant in survived if mutant.change in EQUIVALENT]
-    for mutant in survived:
-        print(f"  {mutant.name}: {EQUIVALENT.get(mutant.change, 'NO TEST NOTICES IT')}")
-    counted = len(drawn) - len(alike)
-    rate = (len(drawn) - len(survived)) / counted if counted else 1.0
-    print(f"{len(drawn) - len(survived)} of {counted} killed ({rate:.1%}), {len(alike)} mean the same")
-    return 0 if rate >= WANTED else 1
+    drawn = {seed: random.Random(seed).sample(every, min(number, len(every))) for seed in seeds}
+    KEPT.mkdir(parents=True, exist_ok=True)
+    journal = Journal(KEPT / "judged.jsonl")
+    asked = [one for one in dict.fromkeys(itertools.chain(*drawn.values())) if journal.killer(one) is None]
+    if asked:
+        judge(asked, journal)
+    return max([_told(seed, one, len(every), journal) for seed, one in drawn.items()])
+
+
+def _told(seed: int, drawn: list[Mutant], every: int, journal: Journal) -> int:
+    """Print how the mutants of a seed ended; 1 where too few were killed, or too few judged."""
+    ends = {mutant: journal.killer(mutant) for mutant in drawn}
+    killed = [mutant for mutant, killer in ends.items() if killer]
+    alike = [mutant for mutant, killer in ends.items() if killer == "" and mutant.change in EQUIVALENT]
+    unknown = [mutant for mutant, killer in ends.items() if killer is None]
+    print(f"seed {seed}: {len(drawn)} of {every} mutants, {len(unknown)} not judged")
+    for mutant in drawn:
+        if ends[mutant] == "":
+            print(f"  {mutant.name}: {EQUIVALENT.get(mutant.change, 'NO TEST NOTICES IT')}")
+    counted = len(drawn) - len(alike) - len(unknown)
+    rate = len(killed) / counted if counted else 1.0
+    print(f"{len(killed)} of {counted} killed ({rate:.1%}), {len(alike)} mean the same")
+    return 0 if rate >= WANTED and not unknown else 1
 
 
 _WAITS = "how long it waits before it tries again, of which no promise speaks"
-EQUIVALENT: dict[str, str] = {
-    "registry/git.py: random.uniform(0.02, 0.1) * attempt -> random.uniform(0.02, 0.1) / attempt": _WAITS,
-    "registry/git.py: 0.02 -> 1.02": _WAITS,
-}
-"""Mutants that no test can or should notice, by module and change, and why."""
+EQUIVALENT: dict[str, str] = {}
+"""Mutants that no test can or should notice, by module, line and change, and why."""
 
 
 if __name__ == "__main__":
     given = sys.argv[1:]
     numbers = [int(word) for word in given if word.isdigit()]
     named = tuple(word for word in given if not word.isdigit())
-    sys.exit(main(*[*numbers, MUTANTS, 1][:1], numbers[1] if len(numbers) > 1 else 1, named or PARTS))
+    sys.exit(main(numbers[0] if numbers else MUTANTS, numbers[1:] or [1], named or PARTS))
