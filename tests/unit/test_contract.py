@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -168,6 +169,24 @@ def test_a_mistake_is_named_with_what_would_be_right(write, old: str, new: str, 
 )
 def test_nonsense_is_one_problem_not_a_traceback(write, text: str) -> None:
     assert problems(write(text))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("!!bool m", "bool"), ("!!timestamp m", "timestamp"), ("!!int m", "int"), ("!!float m", "float"), ("2026-99-99", "timestamp"),
+        ("9" * 5000, "int"), (f"1{':1' * 300_000}", "int"), (f"1{':1' * 300_000}.5", "float"),
+    ],
+    ids=["bool", "timestamp", "int", "float", "date", "digits", "base-60", "base-60-float"],
+)  # fmt: skip
+def test_a_word_that_is_not_what_it_says_is_one_problem_at_its_place_and_at_once(write, value, kind) -> None:
+    path = write(f"\nown: {value}\n")
+    began = time.process_time()
+    with pytest.raises(ContractError) as told:
+        read_contract(path)
+    assert time.process_time() - began < 1
+    assert [(one.line, one.column) for one in told.value.problems] == [(2, 6)]
+    assert f"no {kind}" in str(told.value)
 
 
 def test_a_binary_file_is_not_a_contract(tmp_path: Path) -> None:
