@@ -19,7 +19,8 @@ ONE_MODEL = (
 )
 
 _MOST_NODES = 100_000
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LONGEST_NUMBER = 1000
+"""Characters; PyYAML's way to numbers to the base of 60, and Python's to any, take the square of it in time."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,20 @@ class ContractText:
             if found:
                 return found
         return (1, 1)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's, which tells where a word stands that is not what it says it is."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        kind = node.tag.rpartition(":")[2]
+        no = yaml.constructor.ConstructorError(None, None, f"no {kind}", node.start_mark)
+        if kind in ("int", "float") and len(node.value) > _LONGEST_NUMBER:
+            raise no
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise no from error
 
 
 def parse(text: str) -> ContractText | Problem:
