@@ -123,6 +123,10 @@ def test_a_workflow_that_is_no_yaml_does_no_harm(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "broken.yml").write_text("a: [", encoding="utf-8")
     (folder / "list.yml").write_text("- a", encoding="utf-8")
+    for number, text in enumerate(
+        ("a: !!bool m", "a: 2026-99-99", "a: 1" + ":1" * 5000 + ".5", "[" * 2000, "a: &a {<<: *a}")
+    ):
+        (folder / f"bent{number}.yml").write_text(text, encoding="utf-8")
     (folder / "odd.yml").write_text("on: [push]\njobs: [1]", encoding="utf-8")
     assert {finding.trap for finding in check_workflows(CONTRACT, read_workflows(tmp_path))} == {
         "no workflow"

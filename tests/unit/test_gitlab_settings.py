@@ -254,6 +254,9 @@ def test_a_refusal_of_gitlab_is_told_in_its_own_words(asked: Callable[..., Resul
         ("no merge requests", "include:", "workflow: {rules: [{if: $CI_COMMIT_BRANCH}, {if: $CI_COMMIT_TAG}]}\ninclude:"),
         ("tag not listed", "include:", 'workflow: {rules: [{if: $CI_PIPELINE_SOURCE == "merge_request_event"}]}\ninclude:'),
         ("no YAML", "include:", "include: ["),
+        ("no YAML", "include:", "x: !!bool m\ninclude:"),
+        ("no YAML", "include:", f"x: {'[' * 2000}{']' * 2000}\ninclude:"),
+        ("no YAML", "include:", "x: &x {<<: *x}\ninclude:"),
     ],
 )  # fmt: skip
 def test_doctor_finds_each_trap_of_gitlab_at_its_line(
