@@ -256,7 +256,6 @@ def test_a_refusal_of_gitlab_is_told_in_its_own_words(asked: Callable[..., Resul
         ("no YAML", "include:", "include: ["),
         ("no YAML", "include:", "x: !!bool m\ninclude:"),
         ("no YAML", "include:", f"x: {'[' * 2000}{']' * 2000}\ninclude:"),
-        ("no YAML", "include:", "x: &x {<<: *x}\ninclude:"),
     ],
 )  # fmt: skip
 def test_doctor_finds_each_trap_of_gitlab_at_its_line(

@@ -14,6 +14,7 @@ from gradatim.ci.contracts import clashes, find_contracts
 from gradatim.ci.github_api import Call
 from gradatim.ci.github_settings import REQUIRED_CHECK
 from gradatim.contract.schema import Contract
+from gradatim.contract.source import Loader
 from gradatim.registry.checkup import Surprise
 from gradatim.registry.git import Repository
 from gradatim.registry.history import Registry
@@ -75,7 +76,7 @@ def read_workflows(top: Path) -> list[Workflow]:
     for path in sorted((top / ".github" / "workflows").glob("*.y*ml")):
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
-            data = yaml.safe_load(text)
+            data = yaml.load(text, Loader)  # noqa: S506 (a safe loader)
         except yaml.YAMLError:
             data = None
         found.append(Workflow(path.relative_to(top).as_posix(), text, data if isinstance(data, dict) else {}))

@@ -11,6 +11,7 @@ import yaml
 
 from gradatim.ci.github_api import Call
 from gradatim.contract.schema import Contract
+from gradatim.contract.source import Loader
 from gradatim.registry.checkup import Surprise
 
 FILE = ".gitlab-ci.yml"
@@ -20,7 +21,7 @@ _INCLUDE = re.compile(
 _FIXED = re.compile(r"/[0-9a-f]{40}/|@(?:[0-9a-f]{40}|\d+\.\d+\.\d+)$")
 
 
-class _Reader(yaml.SafeLoader):
+class _Reader(Loader):
     """YAML as GitLab writes it: what ``!reference`` leads to is of no interest here."""
 
 

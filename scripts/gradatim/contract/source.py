@@ -50,8 +50,14 @@ class ContractText:
         return (1, 1)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's, which tells where a word stands that is not what it says it is."""
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's safe one, whatever is wrong a ``YAMLError`` that tells where."""
+
+    def get_single_data(self) -> Any:
+        try:
+            return super().get_single_data()
+        except RecursionError as error:
+            raise yaml.YAMLError("it is nested too deep, or within itself") from error
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         kind = node.tag.rpartition(":")[2]
@@ -66,7 +72,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 def parse(text: str) -> ContractText | Problem:
     """Parse YAML, keeping positions. A syntax error comes back as the one problem it is."""
-    loader = _Loader(text)
+    loader = Loader(text)
     try:
         node = loader.get_single_node()
         walk = _Walk()
