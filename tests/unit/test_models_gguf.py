@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,23 @@ def test_a_header_that_takes_the_weights_for_settings_takes_no_memory(tmp_path: 
         file.truncate(100 << 20)  # takes no place on the disk
     with pytest.raises(InvalidInput, match="damaged"):
         gguf_header(path)
+
+
+@pytest.mark.parametrize("counts", [(50_000_000,), (3_000_000, 3_000_000)], ids=["one", "several"])
+def test_lists_longer_than_any_vocabulary_are_refused_before_they_take_memory(
+    tmp_path: Path, counts: tuple[int, ...]
+) -> None:
+    path = tmp_path / "long.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(counts)))
+        for number, count in enumerate(counts):
+            file.write(text(f"x{number}") + struct.pack("<IIQ", 9, 0, count))
+            file.seek(count, 1)  # takes no place on the disk
+        file.truncate()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match="damaged"):
+            gguf_header(path)
+        assert tracemalloc.get_traced_memory()[1] < 150_000_000
+    finally:
+        tracemalloc.stop()
