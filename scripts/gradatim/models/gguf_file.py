@@ -18,6 +18,8 @@ from gradatim.errors import InvalidInput
 MAGIC = b"GGUF"
 _MOST = 64 << 20
 """Bytes of a header: the largest vocabularies take a quarter of that, and weights are none of its settings."""
+_MOST_LISTED = 4 << 20
+"""Items of all lists together: three times what the largest vocabularies take; each takes up to eight times its bytes here."""
 _TEXT, _LIST = 8, 9
 _FORMS = {**dict(enumerate("BbHhIif?")), **dict(enumerate("Qqd", 10))}
 """struct's letter of each kind of number."""
@@ -84,7 +86,7 @@ class _Reader:
 
     def __init__(self, file: IO[bytes], path: Path, size: int) -> None:
         self._file, self._path, self.size = file, path, size
-        self._left = min(size, _MOST)
+        self._left, self._listed = min(size, _MOST), 0
 
     def take(self, count: int) -> bytes:
         self._left -= count
@@ -113,6 +115,9 @@ class _Reader:
             return self.text()
         if kind == _LIST:
             inner, count = self.number("I"), self.count(1)
+            self._listed += count
+            if self._listed > _MOST_LISTED:
+                raise self.broken(f"lists of {self._listed} things, more than any model")
             if inner in _FORMS:
                 return list(
                     struct.unpack(
