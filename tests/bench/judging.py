@@ -39,9 +39,9 @@ import pytest
 from _pytest.runner import runtestprotocol
 from reached import Reached
 
-LONGEST_TEST = 6.0
+LONGEST_TEST = 3.0
 """Seconds of the processor that a test may take to be asked at all."""
-MOST_SECONDS = 30.0
+MOST_SECONDS = 15.0
 """Of all tests that are asked about one mutant, as they take unchanged."""
 MEMORY = 6 << 30
 COPY = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "gradatim"
