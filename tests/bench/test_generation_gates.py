@@ -10,10 +10,10 @@ from gradatim.gates.compare import compare
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.judged import Judgements, win_rate
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import Units
 from gradatim.metrics.scored import SCORE, pass_at
 from gradatim.metrics.scorers.table import SCORERS, Scoring
 from gradatim.metrics.task import Task
+from gradatim.metrics.units import Units
 
 RUNS, ROWS, ANSWERS = 1000, 200, 5
 ALPHA, MARGIN = 0.05, 0.06

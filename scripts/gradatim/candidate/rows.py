@@ -13,7 +13,8 @@ from gradatim.errors import GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
-    from gradatim.contract.subject import DataSetSection, TaskSection
+    from gradatim.contract.data import DataSetSection
+    from gradatim.contract.subject import TaskSection
     from gradatim.data import Asking, Dataset
     from gradatim.metrics.scorers.table import Scoring
     from gradatim.metrics.task import Label, OwnMetric, Task

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from gradatim.contract import schema
+from gradatim.contract.data import DataSetSection
 from gradatim.contract.lookup import DEFAULT_PATH as DEFAULT_PATH
 from gradatim.contract.lookup import find_contract as find_contract
 from gradatim.contract.mistakes import kind, told
 from gradatim.contract.rules import Misstated, read_rule, unknown
 from gradatim.contract.source import ContractText, parse
-from gradatim.contract.subject import DataSetSection
 from gradatim.errors import ContractError, GradatimError, InvalidInput, MissingColumn, Problem
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue

@@ -14,8 +14,9 @@ from pydantic import (
 )
 
 from gradatim.contract.compress import Compress
+from gradatim.contract.data import DataSection
 from gradatim.contract.delivery import CanaryGate, Deploy, Destination, Publish
-from gradatim.contract.subject import CardSection, DataSection, LineageSource, ModelSection, TaskSection
+from gradatim.contract.subject import CardSection, LineageSource, ModelSection, TaskSection
 from gradatim.contract.values import (
     RUNNER,
     Days,

@@ -18,7 +18,6 @@ from gradatim.contract.values import (
     HUB_ID,
     HUB_ID_OF_OWNER,
     LICENSE,
-    DataFormat,
     Device,
     Format,
     Label,
@@ -183,57 +182,6 @@ class ModelSection(Section):
         if self.files and self.factory is None:
             raise ValueError("`files` are what a `factory` opens: name the factory, or leave them out")
         return self
-
-
-class DataSetSection(Section):
-    """A data set and how to read it; what is left out is taken from `data` itself."""
-
-    path: Text = Field(
-        description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders, or `module:function`."
-    )
-    format: DataFormat | None = Field(None, description="Read off the path when left out.")
-    label: Text | None = Field(None, description="Column of the labels.")
-    inputs: dict[str, Texts] | None = Field(None, description="Columns that feed each input of the model.")
-    slices: Texts | None = Field(None, description="Columns to report and gate by.")
-    group: Text | None = Field(
-        None, description="Column of the independent unit (user, document), resampled as a whole."
-    )
-    preprocess: Reference | None = Field(
-        None, description="`module:function`: a batch of raw columns to the model's inputs."
-    )
-
-
-class DataSection(Section):
-    """The data that the model is judged on, and the data that compression may learn from."""
-
-    evaluation: Annotated[DataSetSection, shorthand("path", DataSetSection)] | None = Field(
-        None, description="Held-out data: gates judge on it."
-    )
-    calibration: Annotated[DataSetSection, shorthand("path", DataSetSection)] | None = Field(
-        None, description="Data for compression: calibrates and selects, and is never gated on."
-    )
-    training: Texts = Field(
-        (),
-        description="Text that the model was trained on, files or folders. Evaluation rows of which 8 or 13 words in a row stand in it are "
-        "scored apart, as slices by `training_overlap`. Of rows (.npz, .parquet, .csv) those that are in the evaluation data are counted.",
-    )
-    label: Text | None = Field("label", description="Column of the labels.")
-    inputs: dict[str, Texts] = Field(
-        default_factory=dict, description="Columns that feed each input of the model."
-    )
-    slices: Texts = Field((), description="Columns to report and gate by.")
-    group: Text | None = Field(
-        None, description="Column of the independent unit (user, document), resampled as a whole."
-    )
-    preprocess: Reference | None = Field(
-        None, description="`module:function`: a batch of raw columns to the model's inputs."
-    )
-    batch: int = Field(32, ge=1, description="Rows per call of the model.")
-    uses: int | None = Field(
-        None, ge=1, le=60,
-        description="For how many candidates the evaluation data must last. Each is counted in git before it is evaluated, and "
-        "judged at an error of 5 % / 2^uses; a candidate too many proves nothing. Not counted when left out.",
-    )  # fmt: skip
 
 
 class MetricSection(Section):

@@ -20,13 +20,13 @@ from gradatim.metrics.samples import (
     SHARE,
     Floats,
     MetricSamples,
-    Units,
     absent,
     mean_samples,
     proportion_samples,
     ratio_samples,
 )
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 Rows = NDArray[np.int64]
 

@@ -13,8 +13,9 @@ from gradatim.metrics.boxes import areas, as_corners, overlaps
 from gradatim.metrics.columns import Column
 from gradatim.metrics.interpret import answer, labelled
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import SHARE, Floats, MetricSamples, Units, absent
+from gradatim.metrics.samples import SHARE, Floats, MetricSamples, absent
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 Ints = NDArray[np.int64]
 

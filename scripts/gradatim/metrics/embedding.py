@@ -18,12 +18,12 @@ from gradatim.metrics.samples import (
     SHARE,
     Floats,
     MetricSamples,
-    Units,
     absent,
     mean_samples,
     proportion_samples,
 )
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 QUERIES = 2000
 """Retrieval asks for the neighbours of at most this many items, evenly spread; among all items."""

@@ -26,10 +26,11 @@ from gradatim.metrics.outputs import SEEN
 from gradatim.metrics.predictions import Predictions, check_slices
 from gradatim.metrics.ranking import RankingScorer
 from gradatim.metrics.regression import RegressionScorer
-from gradatim.metrics.samples import MetricSamples, Units, absent, proportion_samples
+from gradatim.metrics.samples import MetricSamples, absent, proportion_samples
 from gradatim.metrics.segmentation import SegmentationScorer
 from gradatim.metrics.task import Label, Task
 from gradatim.metrics.tokens import TokenScorer
+from gradatim.metrics.units import Units
 
 Rows = NDArray[np.int64]
 

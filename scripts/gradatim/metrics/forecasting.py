@@ -20,8 +20,9 @@ from gradatim.metrics.regression import (
     refuse_other_sizes,
     root_mean_square,
 )
-from gradatim.metrics.samples import Floats, MetricSamples, Units, absent, mean_samples
+from gradatim.metrics.samples import Floats, MetricSamples, absent, mean_samples
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 
 class ForecastingScorer:

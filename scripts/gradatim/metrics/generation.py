@@ -20,7 +20,6 @@ from gradatim.metrics.samples import (
     SHARE,
     Floats,
     MetricSamples,
-    Units,
     absent,
     mean_samples,
     proportion_samples,
@@ -29,6 +28,7 @@ from gradatim.metrics.samples import (
 from gradatim.metrics.scored import SCORE
 from gradatim.metrics.scorers.table import Scoring, function_of
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 
 class GenerationScorer:

@@ -21,11 +21,11 @@ from gradatim.metrics.samples import (
     DECISIONS,
     SHARE,
     MetricSamples,
-    Units,
     absent,
     mean_samples,
     proportion_samples,
 )
+from gradatim.metrics.units import Units
 
 PREFERRED = "judged"
 """The output that holds what the judge said, int8 [n, 4]: a row of ``Judgements`` each."""

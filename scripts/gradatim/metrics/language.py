@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput
 from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import Floats, MetricSamples, Units, absent
+from gradatim.metrics.samples import Floats, MetricSamples, absent
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 
 class LanguageScorer:

@@ -13,8 +13,9 @@ from gradatim.metrics.columns import Column, pieces
 from gradatim.metrics.interpret import answer, labelled, places_of
 from gradatim.metrics.outputs import finite, first_row
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import MetricSamples, Units, mean_of_ratios, proportion_samples
+from gradatim.metrics.samples import MetricSamples, mean_of_ratios, proportion_samples
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 Marks = NDArray[np.bool_]
 

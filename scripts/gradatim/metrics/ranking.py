@@ -18,12 +18,12 @@ from gradatim.metrics.samples import (
     SHARE,
     Floats,
     MetricSamples,
-    Units,
     absent,
     mean_samples,
     proportion_samples,
 )
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 Ints = NDArray[np.int64]
 

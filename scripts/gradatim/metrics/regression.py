@@ -14,8 +14,9 @@ from gradatim.metrics.columns import Column, chunks, forget
 from gradatim.metrics.interpret import answer, labelled
 from gradatim.metrics.outputs import finite
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import Floats, MetricSamples, Units, absent, mean_samples
+from gradatim.metrics.samples import Floats, MetricSamples, absent, mean_samples
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 _MOST_TARGETS = 64
 """An item with more numbers, or with as many as its size asks for, is a map (pixels, moments): no number is a target

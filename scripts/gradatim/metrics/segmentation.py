@@ -12,8 +12,9 @@ from gradatim.metrics.columns import Column, pieces
 from gradatim.metrics.interpret import answer, labelled, places_of
 from gradatim.metrics.outputs import IGNORED, VOID
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import MetricSamples, Units, absent, mean_of_ratios
+from gradatim.metrics.samples import MetricSamples, absent, mean_of_ratios
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 
 class SegmentationScorer:

@@ -13,8 +13,9 @@ from gradatim.metrics.columns import Column
 from gradatim.metrics.interpret import answer, labelled, places_of
 from gradatim.metrics.outputs import IGNORED, finite
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.samples import DECISIONS, Floats, MetricSamples, Units, absent, ratio_samples
+from gradatim.metrics.samples import DECISIONS, Floats, MetricSamples, absent, ratio_samples
 from gradatim.metrics.task import Label, Task
+from gradatim.metrics.units import Units
 
 Entity = tuple[str, int, int]
 
