@@ -259,3 +259,33 @@ def test_a_size_that_is_a_formula_stays_out_of_the_contract(tmp_path):
     text = render(propose(tmp_path))
     assert "floor" not in text
     assert "gives y: float32[n, ?]" in text
+
+
+@pytest.mark.parametrize("middle", [0.5, 0.25])
+def test_a_directory_that_declares_how_it_takes_pictures_is_fed_so_whatever_else_would_do(tmp_path, middle):
+    image, torch, transformers = (
+        pytest.importorskip(each) for each in ("PIL.Image", "torch", "transformers")
+    )
+    torch.manual_seed(0)
+    labels = {0: "apple", 1: "leaf"}
+    settings = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=8, patch_size=4,
+        id2label=labels, label2id={name: place for place, name in labels.items()},
+    )  # fmt: skip
+    transformers.ViTForImageClassification(settings).save_pretrained(tmp_path / "model")
+    size, mean = {"height": 8, "width": 8}, [middle] * 3
+    transformers.ViTImageProcessor(size=size, image_mean=mean, image_std=mean).save_pretrained(
+        tmp_path / "model"
+    )
+    for place in range(20):
+        path = tmp_path / "test" / labels[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (12, 10), (255, 0, 0)).save(path)
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.data.preprocess == "pictures:prepare"
+    assert not [note for note in proposal.notes if "scales" in note]
+    module = {"__file__": str(tmp_path / "pictures.py")}
+    exec((tmp_path / "pictures.py").read_text(), module)  # noqa: S102 (as `init` does)
+    (made,) = module["prepare"]({"image": np.full((1, 12, 10, 3), 255, np.uint8)}).values()
+    assert made.shape == (1, 3, 8, 8)
+    assert made == pytest.approx((1 - middle) / middle)
