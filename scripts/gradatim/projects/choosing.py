@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -267,15 +268,21 @@ def _pictured(root: Path, choice: Choice, trial: Tryout) -> Choice | None:
     files = [file.relative_to(root).as_posix() for file in model_files(root / choice.model.path)]
     bare = replace(facts, inputs={}, unfed=())
     made = replace(choice, facts=bare, given={}, preprocess=pictures.REFERENCE)
-    own = pictures.usual_size(choice.evaluation, root)
+    own = pictures.declared(choice.signature, choice.model.path, root)
+    ways = pictures.preparations(choice.signature, pictures.usual_size(choice.evaluation, root))
     tried: list[tuple[pictures.Preparation, Seen, Path]] = []
-    for place, way in enumerate(pictures.preparations(choice.signature, own)):
+    for place, way in enumerate(chain([own] if own else [], ways)):
         twin = pictures.lay_beside(root, files, way.source, trial.scratch / f"twin-{place}")
         trial.move(twin)
         seen = trial.look(made.text())
         if isinstance(seen, Seen):
             tried.append((way, seen, twin))
-    best = pictures.best([(way, pictures.rightness(seen)) for way, seen, _ in tried])
+            if way is own:
+                break  # nobody knows better
+    knows = next((way for way, *_ in tried if way is own), None)
+    best = (
+        (knows, None) if knows else pictures.best([(way, pictures.rightness(seen)) for way, seen, _ in tried])
+    )
     if best is None:
         trial.move(root)
         return None

@@ -30,6 +30,7 @@ _SCALES = {
 }
 """How pictures are scaled in the field, the commonest first."""
 
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _CROP = (224, 224)
 _LOOKED_AT = 32
 _ABOVE_CHANCE = 0.2
@@ -52,6 +53,22 @@ def prepare(columns):
     ]
     values = np.stack(found).astype(np.float32){axis}
     return {{{name}: ({scaled}).astype(np.float32){order}}}
+'''
+
+_BY_PROCESSOR = '''"""Pictures as the model's own image processor makes them. `gradatim init` wrote this; it is yours now."""
+
+from pathlib import Path
+
+from PIL import Image
+from transformers import AutoImageProcessor
+
+_OWN = AutoImageProcessor.from_pretrained(Path(__file__).parent / {path}, local_files_only=True)
+
+
+def prepare(columns):
+    """Pictures of any size as numbers of one size."""
+    found = [Image.fromarray(one).convert("RGB") for one in columns["image"]]
+    return {{{name}: _OWN(found, return_tensors="np")["pixel_values"]}}
 '''
 
 
@@ -105,6 +122,19 @@ def preparations(signature: Signature | None, own: tuple[int, int]) -> Iterator[
         yield Preparation(words, _source(specs[0], height, width, channels == 3, first, words, scaled))
 
 
+def declared(signature: Signature | None, path: str, root: Path) -> Preparation | None:
+    """The way that a Hugging Face directory itself declares, in its image processor's settings; None where it has none."""
+    specs = () if signature is None else signature.inputs
+    if len(specs) != 1 or not any((root / path / name).is_file() for name in _PROCESSORS):
+        return None
+    return Preparation("as its own", _BY_PROCESSOR.format(path=_literal(path), name=_literal(specs[0].name)))
+
+
+def _literal(text: str) -> str:
+    """A name or path may be anything: it is written as text, never as code."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _source(
     spec: TensorSpec, height: int, width: int, colours: bool, first: bool, words: str, scaled: str
 ) -> str:
@@ -117,7 +147,7 @@ def _source(
         words=words,
         mode="RGB" if colours else "L",
         axis="" if colours else "[..., None]",
-        name=json.dumps(spec.name, ensure_ascii=False),  # a model may call its inputs anything: never as code
+        name=_literal(spec.name),
         scaled=scaled,
         order=".transpose(0, 3, 1, 2)" if first else "",
     )
