@@ -7,6 +7,8 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -617,6 +619,34 @@ def test_broken_text_files_are_refused_with_their_line(
 
     (tmp_path / name).write_bytes(text)
     assert re.search(message, refused(name, tmp_path, signature=takes(("x", "float32", ("n",)))))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("before", ["", "row"])
+def test_a_line_that_is_longer_than_a_row_may_be_is_refused_in_little_memory(
+    ending: str, before: str, tmp_path: Path
+) -> None:
+    good = {"csv": b"x,label\n1,2\n", "jsonl": b'{"x": 1, "label": 2}\n'}[ending]
+    path = tmp_path / f"long.{ending}"
+    path.write_bytes((good if before else b"") + b" ")
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)  # of zeros, which take no place on the disk
+    tracemalloc.start()
+    try:
+        assert "longer than" in refused(path.name, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 400_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_header_of_very_many_columns_is_read_at_once(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(100_000)]
+    for last, told in (("label", "no column `x`"), ("c7", "names the column `c7` twice")):
+        text = ",".join([*names, last]) + "\n" + "1," * len(names) + "1\n"
+        (tmp_path / "wide.csv").write_text(text, encoding="utf-8")
+        began = time.process_time()
+        assert told in refused("wide.csv", tmp_path, signature=takes(("x", "float32", ("n",))))
+        assert time.process_time() - began < 5
 
 
 def test_a_data_set_of_one_class_is_a_fact_to_report(tmp_path: Path) -> None:

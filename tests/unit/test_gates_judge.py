@@ -330,6 +330,17 @@ def test_robustness_against_the_baseline_and_up_to_a_severity():
     assert strict.low < one(gate, Case("v", robustness={"noise": same})).low
 
 
+def test_robustness_on_other_items_than_the_evaluation_proves_nothing():
+    generator = np.random.default_rng(3)
+    levels = np.array([0.95, 0.93, 0.9, 0.8, 0.6])
+    labels = generator.integers(0, 2, 600)
+    case = case_of(labels, labels, labels)
+    gate = rule("robustness", "not_worse", 0.02, where="noise")
+    for pairing, verdict in ((case.candidate.pairing, Verdict.PASS), ("other items", Verdict.INVALID)):
+        scores = replace(corruption(generator, levels, levels), pairing=pairing)
+        assert one(gate, replace(case, robustness={"noise": scores})).verdict is verdict
+
+
 def test_latency_size_and_throughput():
     equal = PairedTiming([0.001 * (i % 4) for i in range(10)], 1e-3, 1.001e-3)
     slower = PairedTiming([0.05 + 0.001 * (i % 4) for i in range(10)], 1e-3, 1.05e-3)
