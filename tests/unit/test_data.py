@@ -641,7 +641,10 @@ def test_a_line_that_is_longer_than_a_row_may_be_is_refused_in_little_memory(
 
 def test_a_header_of_very_many_columns_is_read_at_once(tmp_path: Path) -> None:
     names = [f"c{number}" for number in range(100_000)]
-    for last, told in (("label", "no column `x`"), ("c7", "names the column `c7` twice")):
+    for last, told in (
+        ("label", "no column for the model's input `x`"),
+        ("c7", "names the column `c7` twice"),
+    ):
         text = ",".join([*names, last]) + "\n" + "1," * len(names) + "1\n"
         (tmp_path / "wide.csv").write_text(text, encoding="utf-8")
         began = time.process_time()

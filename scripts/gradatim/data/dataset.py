@@ -264,7 +264,7 @@ class Dataset:
         elif inputs:
             free = list(source.columns)
         else:
-            allowed = source.inputs if self._function is None else source.columns
+            allowed = set(source.inputs if self._function is None else source.columns)
             free = [name for name in free if name in allowed]
             if self.label is not None and not source.tabular:
                 # Arrays of another length (class names, a mean image) ride along in an npz: they are no rows.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from gradatim.data.source import Block, refuse_broken_file, rows_per_block
+from gradatim.data.source import Block, lines_of, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput
 
 _LONGEST_CELL = 1 << 28
@@ -42,7 +43,7 @@ class DelimitedSource:
         if not any(self.columns):
             raise InvalidInput(f"{path} has no header line. Its first line must name the columns.")
         self.inputs = self.columns
-        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        twice = sorted(name for name, times in Counter(self.columns).items() if times > 1)
         if twice:
             raise InvalidInput(
                 f"{path} names the column `{twice[0]}` twice. Give each column a name of its own."
@@ -60,7 +61,8 @@ class DelimitedSource:
             return sum(1 for row in rows if row) - 1
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
-        positions = [self.columns.index(name) for name in columns]
+        places = {name: place for place, name in enumerate(self.columns)}
+        positions = [places[name] for name in columns]
         step = rows_per_block(size)
         with self._opened() as rows:
             next(rows, None)
@@ -100,7 +102,7 @@ class _Rows:
         self._file.close()
 
     def _rows(self) -> Iterator[list[str]]:
-        reader = csv.reader(self._file, delimiter=self._delimiter, strict=True)
+        reader = csv.reader(lines_of(self._file, self._path), delimiter=self._delimiter, strict=True)
         try:
             yield from reader
         except UnicodeDecodeError as error:

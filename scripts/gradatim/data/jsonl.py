@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.data.columns import object_array
-from gradatim.data.source import Block, refuse_broken_file, rows_per_block
+from gradatim.data.source import Block, lines_of, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput
 
 
@@ -42,7 +42,7 @@ class JsonLinesSource:
     @cached_property
     def _rows(self) -> int:
         with self._path.open("rb") as file:
-            return sum(1 for line in file if line.strip())
+            return sum(1 for line in lines_of(file, self._path) if line.strip())
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[Block]:
         objects = self._objects()
@@ -59,7 +59,7 @@ class JsonLinesSource:
     def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
         decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
         with self._path.open("rb") as file:
-            for line, data in enumerate(file, 1):
+            for line, data in enumerate(lines_of(file, self._path), 1):
                 if not data.strip():
                     continue
                 try:

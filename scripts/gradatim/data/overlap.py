@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from gradatim.data.columns import object_array
-from gradatim.data.source import Block, DataSource
+from gradatim.data.source import Block, DataSource, lines_of
 from gradatim.errors import InvalidInput
 from gradatim.files import list_files
 
@@ -157,7 +157,7 @@ def _read(path: Path) -> Iterator[Iterable[str]]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", errors="replace") as file:
         if path.name.removesuffix(".gz").endswith((".jsonl", ".ndjson")):
-            for line in file:
+            for line in lines_of(file, path):
                 yield from ([text] for text in _of_line(line))
         else:
             yield iter(lambda: file.read(_PIECE), "")

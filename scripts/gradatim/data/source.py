@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, AnyStr, Protocol
 
 from numpy.typing import NDArray
 
@@ -18,6 +19,9 @@ BLOCK_BYTES = 1 << 20
 
 BLOCK_ROWS = 4096
 """Rows parsed at once where the size of a row is not known beforehand."""
+
+LONGEST_LINE = 64 << 20
+"""Bytes or characters of one line of text; read as JSON it takes some eight times as much."""
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -73,6 +77,23 @@ def refuse_broken_file(path: Path) -> None:
         raise InvalidInput(
             f"The data set {path} is a Git LFS pointer, not the data. Fetch it with: git lfs pull (in GitHub Actions: `lfs: true` at actions/checkout)."
         )
+
+
+def lines_of(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+    """The lines of an open file, in bounded memory.
+
+    Raises:
+        InvalidInput: a line is longer than a row may be.
+    """
+    for number in itertools.count(1):
+        line = file.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise InvalidInput(
+                f"{path}:{number} is longer than {LONGEST_LINE >> 20} MB. If it is no mistake, keep what is so large in an npz file."
+            )
+        if not line:
+            return
+        yield line
 
 
 def missing_column(place: str, wanted: str, columns: Iterable[str]) -> MissingColumn:
