@@ -24,6 +24,7 @@ from registry_examples import (
 )
 
 from gradatim.errors import InvalidInput
+from gradatim.evidence.finding import Finding
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.evidence.verify import Signatures, Verification, verify_folder
@@ -321,6 +322,16 @@ def test_a_folder_of_a_version_that_was_never_tagged_is_not_proven_by_the_tags_b
     forge(repo, folder, "v9.0.0")
     code, text = said(str(folder), at=repo)
     assert (code, "self-consistent, origin not proven" in text) == (3, True), text
+
+
+def test_a_release_that_is_altered_and_unsigned_is_called_altered() -> None:
+    unsigned, other = (
+        Finding("unsigned", "release.sig", "No."),
+        Finding("altered file", "a.onnx", "Other bytes."),
+    )
+    answers = {found: Verification("a", "v1.0.0", "b", ("a.onnx",), findings=found).answer
+               for found in ((unsigned,), (other,), (unsigned, other))}  # fmt: skip
+    assert list(answers.values()) == ["refused", "altered", "altered"]
 
 
 def test_a_release_that_no_gate_judged_is_not_called_proven(repo: Path) -> None:
