@@ -326,20 +326,22 @@ def _told(seed: int, drawn: list[Mutant], every: int, journal: Journal) -> int:
     return 0 if rate >= WANTED and not unknown else 1
 
 
-_WAITS = "how long it waits before it tries again, of which no promise speaks"
-_SIGNS = "a sign is one or minus one"
-_BROKEN = "without evidence there is a finding, which decides before the count of gates is looked at"
-EQUIVALENT: dict[str, str] = {
-    "gates/looks.py: low, high = (max(low, bound), high) if sign > 0 else (low, min(high, bound)): sign > 0 -> sign >= 0": _SIGNS,
-    "gates/looks.py: upward, wanted = (scores if sign > 0 else scores.mirrored), -math.log(gate.alpha): sign > 0 -> sign >= 0": _SIGNS,
-    "evidence/verify.py: gates=evidence.gates(record.variant) if evidence is not None else 0,: 0 -> 1": _BROKEN,
-    f"registry/git.py: time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret): {change}": _WAITS
-    for change in (
-        "random.uniform(0.02, 0.1) * attempt -> random.uniform(0.02, 0.1) / attempt",
-        "0.02 -> 1.02",
-        "0.1 -> 1.1",
-    )
+_WAITS = "registry/git.py: time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret): "
+_REASONS = {
+    "how long it waits before it tries again, of which no promise speaks": (
+        _WAITS + "random.uniform(0.02, 0.1) * attempt -> random.uniform(0.02, 0.1) / attempt",
+        _WAITS + "0.02 -> 1.02",
+        _WAITS + "0.1 -> 1.1",
+    ),
+    "a sign is one or minus one": (
+        "gates/looks.py: low, high = (max(low, bound), high) if sign > 0 else (low, min(high, bound)): sign > 0 -> sign >= 0",
+        "gates/looks.py: upward, wanted = (scores if sign > 0 else scores.mirrored), -math.log(gate.alpha): sign > 0 -> sign >= 0",
+    ),
+    "without evidence there is a finding, which decides before the count of gates is looked at": (
+        "evidence/verify.py: gates=evidence.gates(record.variant) if evidence is not None else 0,: 0 -> 1",
+    ),
 }
+EQUIVALENT = {change: reason for reason, changes in _REASONS.items() for change in changes}
 """Mutants that no test can or should notice, by module, line and change, and why."""
 
 
