@@ -610,6 +610,7 @@ def test_missing_labels_are_refused_by_row(tmp_path: Path) -> None:
         ("h.jsonl", b'{"x": 1, "label": 2}\n{"x": 1}\n', r"h\.jsonl:2 has no `label`"),
         ("i.jsonl", b'{"x": [1, [2]], "label": 2}\n', "Row 1"),
         ("j.jsonl", b'{"x": {"y": 1}, "label": 2}\n', "Row 1"),
+        ("k.jsonl", b'{"x": 1, "label": 2}\n{"x": 1, "label": [2]}\n', r"Row 2 .*`label` is \[2\]"),
     ],
 )
 def test_broken_text_files_are_refused_with_their_line(
