@@ -221,7 +221,7 @@ def _integers(values: Array, where: Where) -> Array:
     except (ValueError, TypeError, OverflowError):
         for offset, value in enumerate(values):
             try:
-                np.int64(value)
+                np.int64(int(value))
             except (ValueError, TypeError, OverflowError):
                 where.refuse(offset, f"is {_shown(value)}, not an integer of 64 bits.")
         raise
