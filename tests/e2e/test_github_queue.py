@@ -124,7 +124,7 @@ def app() -> Iterator[App]:
 def test_a_group_of_the_merge_queue_is_checked_for_the_stage_that_it_will_be_merged_into(
     jobs: str, consumer: Consumer
 ) -> None:
-    write_caller(consumer.project, jobs)
+    write_caller(consumer.project, jobs, kit="")
     (consumer.project / "notes.txt").write_text("a change", encoding="utf-8")
     commit(consumer.project, "A change")
     group = {"base_ref": "refs/heads/main", "head_ref": "refs/heads/gh-readonly-queue/main/pr-7"}
@@ -147,7 +147,7 @@ def test_an_apps_token_is_minted_in_each_job_that_writes_and_used_by_nothing_bef
         consumer = replace(consumer, local={**consumer.local, pin: find_app_action()})
     caller = consumer.project / CALLER
     text = caller.read_text(encoding="utf-8").partition("    with: ")[0] + (
-        '    with: {jobs: folded, app-id: "7"}\n    secrets: {app-private-key: "${{ secrets.APP_PRIVATE_KEY }}"}\n'
+        '    with: {jobs: folded, kit: "", app-id: "7"}\n    secrets: {app-private-key: "${{ secrets.APP_PRIVATE_KEY }}"}\n'
     )
     caller.write_text(text, encoding="utf-8")
     git(consumer.project, "checkout", "-q", "-B", "staging")
