@@ -5,24 +5,37 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
 class Forge(http.server.BaseHTTPRequestHandler):
-    """Issues as GitHub and GitLab keep them."""
+    """Issues as GitHub and GitLab keep them, and notes as GitLab does, two a page."""
 
     issues: list[dict[str, Any]]
+    notes: list[dict[str, Any]]
     calls: list[tuple[str, str]]
+    tokens: set[str | None]
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length) or b"null")
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         self.calls.append((self.command, path))
+        self.tokens.add(self.headers["PRIVATE-TOKEN"])
         said: Any = {"id": 7}
-        if path.endswith("/issues") and self.command == "GET":
+        if path.endswith("/notes") and self.command == "GET":
+            first = 2 * int(dict(urllib.parse.parse_qsl(query)).get("page", 1)) - 2
+            said = self.notes[first : first + 2]
+        elif path.endswith("/notes"):
+            said = {"id": 40 + len(self.notes), "author": {"id": 7}, "system": False, **body}
+            self.notes.append(said)
+        elif "/notes/" in path:
+            said = next(note for note in self.notes if str(note["id"]) == path.rpartition("/")[2])
+            said.update(body)
+        elif path.endswith("/issues") and self.command == "GET":
             said = self.issues
         elif "/issues" in path and self.command != "GET":
             said = {"html_url": f"https://forge{path}", "web_url": f"https://forge{path}", **body}
@@ -44,7 +57,7 @@ class Forge(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def forge(*issues: dict[str, Any]) -> Iterator[tuple[str, type[Forge]]]:
-    seen = type("Seen", (Forge,), {"issues": list(issues), "calls": []})
+    seen = type("Seen", (Forge,), {"issues": list(issues), "notes": [], "calls": [], "tokens": set()})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), seen) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", seen

@@ -15,12 +15,16 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
+from forge import forge
 from report_examples import passed
 
 from gradatim import __version__
 from gradatim.ci.gitlab import GitLab
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
+from gradatim.errors import BrokenEvidence, UsageError
+from gradatim.files import write_json
 from gradatim.measurement import Measurement
 from gradatim.pipeline.graph import GRAPH, STEPS
 from gradatim.rendering import gitlab
@@ -58,7 +62,7 @@ def every_job() -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def jobs(every_job: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Those of steps."""
-    return {name: job for name, job in every_job.items() if name != "iterate"}
+    return {name: job for name, job in every_job.items() if name not in ("comment", "iterate")}
 
 
 def test_a_schedule_runs_the_report_of_the_iteration_and_no_step(
@@ -70,6 +74,58 @@ def test_a_schedule_runs_the_report_of_the_iteration_and_no_step(
     assert rules["iterate"] == [{"if": "$GRADATIM_DO", "when": "never"}, {"if": scheduled}]
     assert every_job["iterate"]["script"] == ['gradatim ci report --contract "$GRADATIM_CONTRACT"']
     assert every_job["iterate"]["needs"] == []
+
+
+def test_a_merge_request_is_told_the_result_in_a_note_by_a_job_that_runs_no_code_and_stops_nothing(
+    every_job: dict[str, dict[str, Any]],
+) -> None:
+    job = every_job["comment"]
+    own = "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID"
+    event = '$CI_PIPELINE_SOURCE == "merge_request_event"'
+    assert job["rules"] == [{"if": f"$GRADATIM_NOTE_TOKEN && {event} && {own}", "when": "always"}], (
+        "of a refusal above all; a fork has no token"
+    )
+    assert job["script"] == ['gradatim ci comment --contract "$GRADATIM_CONTRACT"']
+    assert job["needs"] == ["gradatim-gate"]
+    assert job["allow_failure"] is True, "GitLab may be away"
+    assert "GRADATIM_REQUIREMENTS" not in job["variables"]
+    assert "cache" not in job
+
+
+def test_the_result_is_one_note_of_the_merge_request_updated_in_place_and_a_strangers_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    (tmp_path / "gradatim.yml").write_text("model: {name: digits, path: m.onnx}\n", encoding="utf-8")
+    for name in ("GITHUB_ACTIONS", "GITHUB_TOKEN", "GH_TOKEN", "GRADATIM_TOKEN", "GRADATIM_NOTE_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+    def comment() -> Result:
+        return CliRunner().invoke(cli, ["ci", "comment"], standalone_mode=False)
+
+    with forge() as (address, seen):
+        said = {"GITLAB_CI": "true", "CI_API_V4_URL": address, "CI_PROJECT_ID": "5", "CI_PROJECT_DIR": str(tmp_path),
+                "CI_MERGE_REQUEST_PROJECT_URL": "https://gitlab.example/acme/digits"}  # fmt: skip
+        for name, value in said.items():
+            monkeypatch.setenv(name, value)
+        assert isinstance(comment().exception, UsageError), "no merge request"
+        monkeypatch.setenv("CI_MERGE_REQUEST_IID", "7")
+        assert isinstance(comment().exception, BrokenEvidence), "no report"
+        write_json(tmp_path / ".gradatim/report.json", passed().to_json())
+        assert "no token" in comment().output
+        assert not seen.calls
+        monkeypatch.setenv("GRADATIM_NOTE_TOKEN", "t")
+        mark = "<!-- gradatim: digits -->\n"
+        seen.notes += [{"id": n, "author": {"id": 9}, "system": False, "body": mark} for n in (1, 2)]
+        address = "https://gitlab.example/acme/digits/-/merge_requests/7#note_42"
+        assert address in comment().output
+        assert address in comment().output, "found on the second page"
+    assert [method for method, _ in seen.calls if method != "GET"] == ["POST", "PUT"]
+    assert seen.tokens == {"t"}
+    assert [note["body"] for note in seen.notes[:2]] == [mark] * 2
+    assert seen.notes[2]["body"].startswith(mark)
+    assert "PASS" in seen.notes[2]["body"]
 
 
 def test_the_checked_in_include_is_what_the_graph_renders() -> None:
