@@ -26,9 +26,11 @@ class Forge(http.server.BaseHTTPRequestHandler):
         self.calls.append((self.command, path))
         self.tokens.add(self.headers["PRIVATE-TOKEN"])
         said: Any = {"id": 7}
+        more = ""
         if path.endswith("/notes") and self.command == "GET":
-            first = 2 * int(dict(urllib.parse.parse_qsl(query)).get("page", 1)) - 2
-            said = self.notes[first : first + 2]
+            page = int(dict(urllib.parse.parse_qsl(query)).get("page", 1))
+            said = self.notes[2 * page - 2 : 2 * page]
+            more = str(page + 1) if len(self.notes) > 2 * page else ""
         elif path.endswith("/notes"):
             said = {"id": 40 + len(self.notes), "author": {"id": 7}, "system": False, **body}
             self.notes.append(said)
@@ -46,6 +48,7 @@ class Forge(http.server.BaseHTTPRequestHandler):
         text = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
+        self.send_header("X-Next-Page", more)
         self.end_headers()
         self.wfile.write(text)
 

@@ -292,6 +292,9 @@ def _started(rules: list[dict[str, str]], event: Event) -> bool:
         "$CI_PIPELINE_SOURCE": source,
         "$CI_COMMIT_BRANCH": event.branch if event.kind in ("push", "hand") else "",
         "$CI_COMMIT_TAG": event.tag,
+        "$GRADATIM_NOTE_TOKEN": "",  # nobody set it: no note is written
+        "$CI_PROJECT_ID": "5",
+        "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "5" if event.kind == "pull" else "",
     }
 
     def holds(text: str) -> bool:
@@ -299,6 +302,7 @@ def _started(rules: list[dict[str, str]], event: Event) -> bool:
         text = re.sub(r'(\$\w+) == "([^"]*)"', lambda f: str(values[f[1]] == f[2]), text)
         text = re.sub(r'(\$\w+) != "([^"]*)"', lambda f: str(values[f[1]] != f[2]), text)
         text = re.sub(r'"([^"]*)" == "([^"]*)"', lambda f: str(f[1] == f[2]), text)
+        text = re.sub(r"(\$\w+) == (\$\w+)", lambda f: str(values[f[1]] == values[f[2]]), text)
         text = re.sub(r"\$\w+", lambda f: str(bool(values[f[0]])), text)
         plain = text.replace("&&", "and").replace("||", "or")
         assert re.fullmatch(r"(True|False|and|or|[() ])+", plain), plain

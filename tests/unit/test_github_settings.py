@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from github_repository import Repository, served
 
+from gradatim.ci.comments import put_comment
 from gradatim.ci.github_api import Call, GitHubApi
-from gradatim.ci.github_comment import put_comment
 from gradatim.cli import cli
 from gradatim.errors import EnvironmentLacks, UsageError
 

@@ -198,16 +198,15 @@ def baseline(contract_path: str | None, stage: str | None, json_wanted: bool) ->
 @options.contract
 @options.as_json
 def comment(contract_path: str | None, json_wanted: bool) -> int:
-    """Say the result in one comment of the pull request, updated in place.
+    """Say the result in one comment of the pull request, or one note of the merge request, updated in place.
 
     \b
     Example:
       gradatim ci comment
     """
-    from gradatim.ci.github_api import GitHubApi
-    from gradatim.ci.github_comment import put_comment
+    from gradatim.ci.comments import NOTES, number_of_request, put_result
     from gradatim.commands.opening import open_candidate
-    from gradatim.errors import BrokenEvidence, UsageError
+    from gradatim.errors import BrokenEvidence
     from gradatim.files import read_json
     from gradatim.report.markdown import COMMENT_LIMIT, render_markdown
     from gradatim.report.model import Report
@@ -216,18 +215,15 @@ def comment(contract_path: str | None, json_wanted: bool) -> int:
     if candidate.place.fork:
         options.answer(json_wanted, {"comment": None}, f"No comment was written. {_READS}")
         return 0
-    pull = options.github().event().get("pull_request")
-    if not isinstance(pull, dict):
-        raise UsageError("This run was not started by a pull request, so there is nothing to comment on.")
+    number = number_of_request(os.environ)
     record = candidate.workspace.report_data
     if not record.exists():
         raise BrokenEvidence("There is no report to tell of: the step `gate` came to no end. See its job.")
     run = f"\n[Everything about this run]({candidate.place.url})\n" if candidate.place.url else ""
     markdown = render_markdown(Report.from_json(read_json(record)), COMMENT_LIMIT - 1000) + run
-    address = put_comment(
-        GitHubApi.from_environment(os.environ), int(pull["number"]), candidate.name, markdown
-    )
-    options.answer(json_wanted, {"comment": address}, address)
+    address = put_result(os.environ, number, candidate.name, markdown)
+    told = address or f"There is no token, so no note was written: see {NOTES}."
+    options.answer(json_wanted, {"comment": address}, told)
     return 0
 
 
