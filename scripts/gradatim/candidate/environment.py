@@ -11,7 +11,7 @@ from gradatim.ci import Place
 from gradatim.code.confinement import isolation
 from gradatim.timing.machine import this_machine
 
-_PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers")
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers", "peft")
 
 
 def environment(

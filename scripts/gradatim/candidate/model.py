@@ -72,7 +72,7 @@ class Model:
     @property
     def folder(self) -> Path:
         """The folder that its files are released relative to."""
-        if self.contract.parts.model.factory is not None:
+        if self.contract.parts.model.in_places:
             return self.restored or self.contract.root.resolve()
         return self.path if self.path.is_dir() else self.path.parent
 
@@ -97,7 +97,7 @@ class Model:
         if self.unpinned and said.endpoint is not None:
             write_json(self.path, {"endpoint": said.endpoint.url, "model": said.endpoint.model})
         if said.factory is None:
-            own = model_files(self.path, read_by_a_factory=said.read_by_others)
+            own = self._own_files()
             asked = self.signature is not None and self.signature.input(REQUEST) is not None
             with_it = beside_a_decoder(self.folder) if asked and self.path.suffix == ".onnx" else []
             return tuple(sorted({*own, *with_it}))
@@ -115,6 +115,18 @@ class Model:
                 )
             found |= matches
         return tuple(sorted(found))
+
+    def _own_files(self) -> list[Path]:
+        """Those of the model alone, and of its adapter."""
+        from gradatim.models import model_files
+        from gradatim.models.adapter import adapter_files
+
+        said = self.contract.parts.model
+        if said.path is None or said.adapter is None:
+            return model_files(self.path, read_by_a_factory=said.read_by_others)
+        with self.contract.blamed("model", "adapter"):
+            adapted = adapter_files(self.folder / said.adapter)
+        return [*model_files(self.folder / said.path), *adapted]
 
     def open(self, path: Path, *, watch: Callable[[Predictor], Predictor] | None = None) -> Predictor:
         """A form of the model, ready to be called with what the data feeds, any number of items at a time.
@@ -184,12 +196,16 @@ class Model:
             files = tuple(root / file.relative_to(self.folder) for file in self.files)
             if model.path is not None and path == self.path:
                 place = root / model.path
+        adapter = model.adapter if path == self.path else None
+        if model.path is not None and adapter is not None:
+            root, place = self.folder, self.folder / model.path
         return {
             "path": place,
             "root": root,
             "project": None if factory is None else self.contract.root.resolve(),
             "files": files,
             "format": model.format if path == self.path else None,
+            "adapter": None if adapter is None else root / adapter,
             "factory": factory,
             "command": [] if alone else list(model.command or ()),
             "endpoint": self._asked_at(path),

@@ -177,10 +177,18 @@ class Replaced:
     def model(self) -> Model:
         """How it is opened and called: as its own contract says, on the candidate's device and threads.
 
-        What a factory makes is made of the code and the files that were released, none of today's.
+        What a factory makes is made of the code and the files that were released, none of today's; so is an adapter put on its base.
+
+        Raises:
+            EnvironmentLacks: it had an adapter, and nothing tells its files.
         """
         contract, found = self.contract, self._retrieved
-        whole = found is not None and found.manifest is not None and contract.parts.model.factory is not None
+        if found is not None and found.manifest is None and contract.parts.model.adapter is not None:
+            raise EnvironmentLacks(
+                f"{self.release.label if self.release else 'The release'} was not tagged by gradatim: nothing tells whether it had an "
+                "adapter, and which. Say `registry: {tags: named}`, so that versions of the model bear its name."
+            )
+        whole = found is not None and found.manifest is not None and contract.parts.model.in_places
         restored = found.folder.resolve() if found and whole else None
         return Model(contract, self.identity.machine, restored, self._served)
 

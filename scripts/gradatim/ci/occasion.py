@@ -170,6 +170,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add("text")
     if contract.compress is not None:
         extras.add("onnx")
+    if model.adapter is not None:
+        extras.add("peft")
     if model.device.startswith("cuda"):
         extras.add("gpu")
     if contract.test.pytest:

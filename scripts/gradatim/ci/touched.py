@@ -214,7 +214,11 @@ def _named(contract: ReadContract, top: Path) -> set[PurePosixPath]:
 def _places(contract: ReadContract, root: Path) -> Iterator[Path | str]:
     parts = contract.parts
     code = [own.function for own in parts.task.metrics.values()] if parts.task else []
-    yield from (path for path in (parts.model.path, *parts.model.candidates, parts.test.golden) if path)
+    yield from (
+        path
+        for path in (parts.model.path, parts.model.adapter, *parts.model.candidates, parts.test.golden)
+        if path
+    )
     if parts.model.factory:
         code.append(parts.model.factory)
         yield from (path for pattern in parts.model.files for path in root.glob(pattern))

@@ -306,8 +306,7 @@ def _built(places: Places, contract: Path) -> list[Path]:
     try:
         if candidate.repository.tracks(candidate.model.path):
             return []
-        base = candidate.model.path if candidate.model.path.is_dir() else candidate.model.path.parent
-        return [base / entry.path for entry in candidate.forms.original.manifest.files]
+        return [candidate.model.folder / entry.path for entry in candidate.forms.original.manifest.files]
     except GradatimError:
         return []  # a model that cannot be read is refused by the steps, in their own words
 

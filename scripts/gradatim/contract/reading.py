@@ -273,6 +273,7 @@ def _candidates_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Itera
         return
     beside = {
         "build": (model.build, "makes one model: commit those of `candidates`, each trained with a seed of its own"),
+        "adapter": (model.adapter, "is put on one model: merge those of `candidates` into whole ones"),
         "endpoint": (model.endpoint, "answers for one model: `candidates` are files beside `path`"),
         "compress": (parts.compress, "makes forms of one model: `candidates` are judged as they were trained"),
         "import": (parts.evaluate.imported, "brings the answers of one model, not those of `candidates`"),
@@ -376,6 +377,7 @@ def _outside(parts: schema.Contract) -> Iterator[tuple[str | int, ...]]:
     """Paths that lead out of the repository, each with the key that holds it."""
     inside: dict[tuple[str | int, ...], str | None] = {
         ("model", "path"): parts.model.path,
+        ("model", "adapter"): parts.model.adapter,
         ("test", "golden"): parts.test.golden,
         **{("model", "candidates", place): path for place, path in enumerate(parts.model.candidates)},
     }

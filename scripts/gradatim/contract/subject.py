@@ -99,6 +99,11 @@ class ModelSection(Section):
         "and their intervals cover what training varies; `path` is what is released, whatever the others show.",
         examples=[["model/seed-2.onnx", "model/seed-3.onnx"]],
     )
+    adapter: Text | None = Field(
+        None,
+        description="Folder of a LoRA adapter as PEFT saves it, put on the Hugging Face folder in `path`; both are released.",
+        examples=["model/lora"],
+    )
     format: Format | None = Field(None, description="Read off the file when left out.")
     build: Annotated[Build, shorthand("run", Build)] | None = Field(
         None, description="How to make `path` when it is not committed."
@@ -143,11 +148,14 @@ class ModelSection(Section):
             "same_chat_template",
             "same_bos",
             "same_generation_settings",
+            "adapter_base",
+            "adapter_tokenizer",
         ],
         ...,
     ] = Field(
         (),
-        description="What of a language model may differ from the release, by the name of the check that `inspect` makes.",
+        description="What of a language model may differ from the release, or of an adapter from its base, by the name of the check "
+        "that `inspect` makes.",
     )
     inputs: dict[str, InputSection] = Field(
         default_factory=dict,
@@ -163,12 +171,21 @@ class ModelSection(Section):
         return "endpoint" if self.endpoint else self.format
 
     @property
+    def in_places(self) -> bool:
+        """Whether its files lie in several places, and are released by their names from the contract's folder."""
+        return self.factory is not None or self.adapter is not None
+
+    @property
     def read_by_others(self) -> bool:
         """Whether something else than a runtime of ours reads its file, whatever that is."""
         return any(one is not None for one in (self.factory, self.command, self.endpoint))
 
     @model_validator(mode="after")
     def _has_a_source(self) -> ModelSection:
+        if self.adapter is not None and (self.path is None or self.factory or self.command):
+            raise ValueError(
+                "an `adapter` is put on the base in `path`, a Hugging Face folder, without `factory` or `command`"
+            )
         if self.path is None and self.factory is None and self.endpoint is None:
             raise ValueError(
                 "a model needs `path` (its file), or `factory` (a `module:function` that makes it), or `endpoint` (a server)"

@@ -64,7 +64,7 @@ def _format_for_a_factory(path: Path) -> str:
             raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
         return "python"
     with reading(path):
-        _refuse_placeholder(path)
+        refuse_placeholder(path)
         try:
             found = _file_format(path)
         except InvalidInput:
@@ -80,10 +80,16 @@ def _folder_format(path: Path) -> str:
         raise InvalidInput(f"The folder {path} is empty: there is no model in it.")
     if made := next((row.name for row in FORMATS.values() if row.made_of(names, folder=True)), None):
         return made
+    if "adapter_config.json" in names:
+        also = ", with a model beside it" if "config.json" in names else ""
+        raise InvalidInput(
+            f"The folder {path} is a LoRA adapter{also}, and what it changes is wherever its config says. Name its base in "
+            "`model.path`, and the adapter, in a folder of its own, in `model.adapter`."
+        )
     weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
     if "config.json" in names and weights:
         for name in weights:
-            _refuse_placeholder(path / name)
+            refuse_placeholder(path / name)
         return "huggingface"
     candidates = [name for name in names if name.endswith((".onnx", ".pt2", ".safetensors", ".tflite"))]
     hint = f" Name the file itself in `model.path`, for example {path / candidates[0]}." if candidates else ""
@@ -94,7 +100,7 @@ def _folder_format(path: Path) -> str:
 
 def _file_format(path: Path) -> str:
     size = path.stat().st_size
-    _refuse_placeholder(path)
+    refuse_placeholder(path)
     with path.open("rb") as file:
         head = file.read(1 << 16)
         if head.startswith(b"PK\x03\x04"):
@@ -113,8 +119,12 @@ def _file_format(path: Path) -> str:
         return _onnx_format(path, file, size)
 
 
-def _refuse_placeholder(path: Path) -> None:
-    """An empty file, or the pointer that Git LFS leaves in a file's place."""
+def refuse_placeholder(path: Path) -> None:
+    """Refuse an empty file, or the pointer that Git LFS leaves in a file's place.
+
+    Raises:
+        InvalidInput: it is one of them.
+    """
     with path.open("rb") as file:
         head = file.read(len(_LFS))
     if not head:

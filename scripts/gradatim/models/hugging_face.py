@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.files import read_json
+from gradatim.models.adapter import put_on
 from gradatim.models.filling import FILLED
 from gradatim.models.predictor import RuntimeModel, failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
@@ -56,10 +57,11 @@ def open_hugging_face(source: ModelSource) -> RuntimeModel:
 
 
 def load_module(transformers: Any, source: ModelSource) -> Any:
-    """The network of a folder with its weights.
+    """The network of a folder with its weights, and its adapter merged into them.
 
     Raises:
-        InvalidInput: weights are lacking.
+        InvalidInput: weights are lacking, or the adapter does not belong to them.
+        EnvironmentLacks: what puts an adapter on is not installed.
     """
     architectures = (read_json(source.path / "config.json") or {}).get("architectures") or []
     known = [getattr(transformers, name) for name in architectures if hasattr(transformers, name)]
@@ -74,7 +76,7 @@ def load_module(transformers: Any, source: ModelSource) -> Any:
             f"{', '.join(sorted(missing)[:5])}. "
             "Save the whole model with save_pretrained."
         )
-    return module
+    return module if source.adapter is None else put_on(module, source, source.adapter)
 
 
 def _load_as(kind: Any, source: ModelSource, **options: Any) -> tuple[Any, list[str]]:

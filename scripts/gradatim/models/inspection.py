@@ -12,6 +12,7 @@ from gradatim.code import local_closure
 from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.files import list_files, sha256_file
+from gradatim.models.adapter import adapter_files
 from gradatim.models.formats import UnknownFormat, detect_format
 from gradatim.models.opening import doubts, find_source, function_of, open_source
 from gradatim.models.predictor import failed
@@ -42,11 +43,9 @@ def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspecti
     with _explaining(source.path):
         found = _files_of(source)
         doubted = doubts(source)
-        folder = source.path if source.path.is_dir() else source.path.parent
-        folder = source.root if source.files else folder
         known = Inspection(
             format=source.format,
-            files={_relative(file, folder): sha256_file(file) for file in found},
+            files={_relative(file, source.folder): sha256_file(file) for file in found},
             size=sum(file.stat().st_size for file in found),
             pickles=tuple(doubted),
             doubts=doubted,
@@ -99,7 +98,8 @@ def _files_of(source: ModelSource) -> list[Path]:
     if source.files:
         return list(source.files)
     if source.format != "python":
-        return model_files(source.path, read_by_a_factory=bool(source.command or source.endpoint))
+        own = model_files(source.path, read_by_a_factory=bool(source.command or source.endpoint))
+        return sorted({*own, *adapter_files(source.adapter)}) if source.adapter else own
     if source.path.is_dir():
         return [source.path / name for name in list_files(source.path)]
     if source.path.is_file():

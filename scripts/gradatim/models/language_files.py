@@ -32,7 +32,7 @@ CONVERSATIONS = (
 """What every chat template is rendered on, each with the opening of an answer."""
 
 _INDEX = "model.safetensors.index.json"
-_EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|token_embd)\.weight$")
+EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|token_embd)\.weight$")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|blk)\.(\d+)\.")
 _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 _GGUF_NAMES = {"pad_token": "padding_token", "unk_token": "unknown_token"}
@@ -58,7 +58,7 @@ def check_language_files(
     mine = _files_of(folder)
     if not mine.speaks:
         return []
-    found = [FileCheck(name, _fault(check, mine)) for name, check in _ALONE.items()]
+    found = [FileCheck(name, fault_of(check, mine)) for name, check in _ALONE.items()]
     theirs = _files_of(baseline) if baseline is not None else None
     if theirs is None or not theirs.speaks:
         theirs = mine  # nothing to differ from
@@ -66,18 +66,19 @@ def check_language_files(
         name: check for name, check in AGAINST.items() if type(mine) is type(theirs) or name in _IN_ANY_FORMAT
     }
     return found + [
-        FileCheck(name, _fault(check, mine, theirs)) for name, check in told.items() if name not in accepted
+        FileCheck(name, fault_of(check, mine, theirs)) for name, check in told.items() if name not in accepted
     ]
 
 
-def _fault(check: Callable[..., str | None], *files: _Files) -> str | None:
+def fault_of(check: Callable[..., str | None], *files: Any) -> str | None:
+    """What a check finds wrong; also where a value is of a kind that it does not know."""
     try:
         return check(*files)
-    except (AttributeError, TypeError, ValueError, LookupError) as error:
+    except (AttributeError, TypeError, ValueError, LookupError, re.error) as error:
         return f"A value is of another kind than it is written with ({error}). Save the model and its tokenizer again."
 
 
-class _Files:
+class ModelFiles:
     """A folder as ``save_pretrained`` writes it, read when asked for."""
 
     mixed = False
@@ -172,7 +173,7 @@ class _Files:
         return int(json.dumps(bos) in said or bool(self.tokenizer.get("add_bos_token")))
 
 
-class _GgufFile(_Files):
+class _GgufFile(ModelFiles):
     """A GGUF file, whose header says what the files of a folder say."""
 
     mixed = True
@@ -231,8 +232,8 @@ class _GgufFile(_Files):
         return said if isinstance(said, str) else None
 
 
-def _files_of(path: Path) -> _Files:
-    return _GgufFile(path) if path.is_file() and detect_format(path) == "gguf" else _Files(path)
+def _files_of(path: Path) -> ModelFiles:
+    return _GgufFile(path) if path.is_file() and detect_format(path) == "gguf" else ModelFiles(path)
 
 
 def _times(text: str, token: str) -> int:
@@ -242,7 +243,7 @@ def _times(text: str, token: str) -> int:
     return found
 
 
-def _shards(mine: _Files) -> str | None:
+def _shards(mine: ModelFiles) -> str | None:
     if not (mine.folder / _INDEX).is_file():
         return None
     placed = mine.json(_INDEX).get("weight_map") or {}
@@ -258,14 +259,14 @@ def _shards(mine: _Files) -> str | None:
     return None
 
 
-def _tensors(mine: _Files) -> str | None:
+def _tensors(mine: ModelFiles) -> str | None:
     config, layers = mine.config, {int(m[1]) for name in mine.tensors if (m := _LAYER.search(name))}
     wanted = config.get("num_hidden_layers", config.get("n_layer"))
     if isinstance(wanted, int) and layers and (len(layers), max(layers)) != (wanted, wanted - 1):
         return f"The config has {wanted} layers, and the weights have {len(layers)} (up to number {max(layers)})."
     for name, (_, shape, _) in mine.tensors.items():
         sizes = (config.get("vocab_size"), config.get("hidden_size", config.get("n_embd")))
-        if _EMBEDDING.search(name) and len(shape) == 2:
+        if EMBEDDING.search(name) and len(shape) == 2:
             for axis, (size, said) in enumerate(zip(shape, sizes, strict=True)):
                 if isinstance(said, int) and said != size and (axis == 0 or "embedding_size" not in config):
                     what = ("vocab_size", "hidden_size")[axis]
@@ -273,7 +274,7 @@ def _tensors(mine: _Files) -> str | None:
     return None
 
 
-def _dtypes(mine: _Files) -> str | None:
+def _dtypes(mine: ModelFiles) -> str | None:
     """The same weight of several layers is stored alike."""
     if mine.mixed:
         return None
@@ -289,15 +290,13 @@ def _dtypes(mine: _Files) -> str | None:
     return None
 
 
-def _vocabulary(mine: _Files) -> str | None:
+def _vocabulary(mine: ModelFiles) -> str | None:
     model = mine.words.get("model") or {}
     known = model.get("vocab") if isinstance(model.get("vocab"), dict) else {}
     added = [one.get("id", -1) for one in mine.words.get("added_tokens") or () if isinstance(one, dict)]
     last = max([*(known or {}).values(), *added], default=-1)
     rows = [
-        shape[0]
-        for name, (_, shape, _) in mine.tensors.items()
-        if _EMBEDDING.search(name) and len(shape) == 2
+        shape[0] for name, (_, shape, _) in mine.tensors.items() if EMBEDDING.search(name) and len(shape) == 2
     ]
     if rows and last >= rows[0]:
         return f"The tokenizer has a token of number {last}, and the model has embeddings for {rows[0]}. It is another model's tokenizer."
@@ -308,19 +307,19 @@ def _vocabulary(mine: _Files) -> str | None:
     return None
 
 
-def _template_works(mine: _Files) -> str | None:
+def _template_works(mine: ModelFiles) -> str | None:
     refused = next((text for text in mine.rendered[:1] if text.startswith("[refused")), None)
     return f"The chat template fails on a plain question: {refused}." if refused else None
 
 
-def _one_bos(mine: _Files) -> str | None:
+def _one_bos(mine: ModelFiles) -> str | None:
     bos = mine.special("bos_token")
     if bos and any(_times(text, bos) > 1 for text in mine.rendered):
         return f"A rendered conversation begins with {bos} twice. Take one out of the chat template."
     return None
 
 
-def _same_tokenizer(mine: _Files, theirs: _Files) -> str | None:
+def _same_tokenizer(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     for part in ("model", "normalizer", "pre_tokenizer", "added_tokens"):
         if mine.words.get(part) != theirs.words.get(part):
             return (
@@ -329,7 +328,7 @@ def _same_tokenizer(mine: _Files, theirs: _Files) -> str | None:
     return None
 
 
-def _same_special(mine: _Files, theirs: _Files) -> str | None:
+def _same_special(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     for name in _SPECIAL:
         if mine.special(name) != theirs.special(name):
             return f"`{name}` is {mine.special(name)}, and the release's was {theirs.special(name)}."
@@ -339,7 +338,7 @@ def _same_special(mine: _Files, theirs: _Files) -> str | None:
     return None
 
 
-def _same_template(mine: _Files, theirs: _Files) -> str | None:
+def _same_template(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     if (mine.template is None) != (theirs.template is None):
         return f"There is {'no' if mine.template is None else 'a'} chat template, and the release had {'none' if theirs.template is None else 'one'}."
     differ = [pair for pair in zip(theirs.rendered, mine.rendered, strict=True) if pair[0] != pair[1]]
@@ -355,13 +354,13 @@ def _same_template(mine: _Files, theirs: _Files) -> str | None:
     return f"Of {len(mine.rendered)} fixed conversations {len(differ)} are rendered otherwise than by the release: {shown}"
 
 
-def _same_bos(mine: _Files, theirs: _Files) -> str | None:
+def _same_bos(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     if mine.begins == theirs.begins:
         return None
     return f"A conversation begins with the first token {mine.begins} times, and with the release's files {theirs.begins}."
 
 
-def _same_settings(mine: _Files, theirs: _Files) -> str | None:
+def _same_settings(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     one, other = mine.json("generation_config.json"), theirs.json("generation_config.json")
     for key in sorted({*one, *other} - {"transformers_version", "_from_model_config"}):
         if one.get(key) != other.get(key):
@@ -369,7 +368,7 @@ def _same_settings(mine: _Files, theirs: _Files) -> str | None:
     return None
 
 
-_ALONE: Mapping[str, Callable[[_Files], str | None]] = {
+_ALONE: Mapping[str, Callable[[ModelFiles], str | None]] = {
     "shards": _shards,
     "tensors_match_config": _tensors,
     "one_dtype": _dtypes,
@@ -377,7 +376,7 @@ _ALONE: Mapping[str, Callable[[_Files], str | None]] = {
     "chat_template_works": _template_works,
     "one_bos": _one_bos,
 }
-AGAINST: Mapping[str, Callable[[_Files, _Files], str | None]] = {
+AGAINST: Mapping[str, Callable[[ModelFiles, ModelFiles], str | None]] = {
     "same_tokenizer": _same_tokenizer,
     "same_special_tokens": _same_special,
     "same_chat_template": _same_template,

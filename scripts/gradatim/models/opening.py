@@ -13,6 +13,7 @@ from gradatim.errors import InvalidInput, UsageError
 from gradatim.files import list_files
 from gradatim.metrics.answers import REQUEST
 from gradatim.models import formats, pickles
+from gradatim.models.adapter import adapter_files
 from gradatim.models.predictor import Arrays, Predictor
 from gradatim.models.source import Means, ModelSource
 from gradatim.signature import Signature
@@ -46,6 +47,7 @@ def find_source(
     project: Path | None = None,
     files: Sequence[Path] = (),
     format: str | None = None,  # noqa: A002 (the contract's word)
+    adapter: Path | None = None,
     factory: str | None = None,
     command: Sequence[str] = (),
     endpoint: Mapping[str, Any] | None = None,
@@ -75,6 +77,8 @@ def find_source(
             raise InvalidInput(
                 f"{where} is {found}, but the contract's `model.format` says {format}. Correct either."
             )
+    if adapter is not None and found not in ("huggingface", "endpoint"):
+        raise InvalidInput(f"{where} is {found}, and `model.adapter` is put on a Hugging Face folder alone.")
     if found == "python" and factory is None:
         factory = path.name
     return ModelSource(
@@ -90,6 +94,7 @@ def find_source(
         tuple(files),
         tuple(command),
         endpoint or {},
+        root / adapter if adapter is not None else None,
     )
 
 
@@ -113,8 +118,9 @@ def doubts(source: ModelSource) -> dict[str, str]:
     A model of the user's own (``python``) and the data that an ONNX model keeps outside of itself may be of any format.
     """
     path = source.path
-    folder = path if path.is_dir() else path.parent
+    folder = source.folder if source.adapter else path if path.is_dir() else path.parent
     files = [path / name for name in list_files(path)] if path.is_dir() else [path] if path.is_file() else []
+    files += adapter_files(source.adapter) if source.adapter else []
     read = {file for file in source.files if file.suffix != ".py" and file not in files}
     if unprintable := [file for file in (*files, *read) if not _named(file, source, folder).isprintable()]:
         raise InvalidInput(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ class Means(TypedDict, total=False):
             open everything.
         files: every file that is released with a factory's model, below ``root``.
         format: one of ``model_formats.FORMATS``; None looks at the content.
+        adapter: folder of a LoRA adapter that is put on a Hugging Face folder.
         factory: ``module:function``: gives the ``nn.Module`` that safetensors or a state dict are loaded into, or, for
             ``python`` and any file of no known format, the callable itself. It is called with the path if it takes an
             argument.
@@ -33,6 +35,7 @@ class Means(TypedDict, total=False):
     project: Path | None
     files: Sequence[Path]
     format: str | None
+    adapter: Path | None
     factory: str | None
     command: Sequence[str]
     endpoint: Mapping[str, Any]
@@ -50,7 +53,7 @@ class ModelSource:
         path: the model's file or folder; for ``python`` it need not exist.
         format: one of ``model_formats.FORMATS``.
         factory: ``module:function`` of the user's code below ``root``, or None.
-        project, files, command, endpoint: as ``Means`` has them.
+        project, files, command, endpoint, adapter: as ``Means`` has them.
     """
 
     path: Path
@@ -65,6 +68,16 @@ class ModelSource:
     files: tuple[Path, ...] = ()
     command: tuple[str, ...] = ()
     endpoint: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its files are named from."""
+        if self.adapter is not None and not self.adapter.is_relative_to(self.root):
+            return Path(os.path.commonpath([self.path, self.adapter]))
+        if self.files or self.adapter is not None:
+            return self.root
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def name(self) -> str:

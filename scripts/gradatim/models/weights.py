@@ -85,6 +85,16 @@ def has_nonfinite(dtype: str, pieces: Iterable[bytes | memoryview], *, bound: bo
     return infinite and not bound and (ordinary or not zero)
 
 
+def is_zero(dtype: str, pieces: Iterable[bytes]) -> bool:
+    """Is a tensor, given as little-endian bytes in pieces of whole items, nothing but zeros?
+
+    Args:
+        dtype: as safetensors spells it.
+    """
+    unsigned, _, without_sign = _EXPONENTS.get(_SAFETENSORS.get(dtype, ""), ("u1", 0, 0xFF))
+    return not any((np.frombuffer(piece, unsigned) & without_sign).any() for piece in pieces)
+
+
 def is_mask(array: NDArray[Any]) -> bool:
     """Is it a single number, or nothing but zeros and infinities, both of them?"""
     return array.ndim == 0 or bool((np.isinf(array) | (array == 0)).all() and (array == 0).any())
@@ -120,7 +130,7 @@ def look_at_safetensors(
 
     folder = source.path.is_dir()
     files = (
-        [source.path / name for name in known.files if name.endswith(".safetensors")]
+        [source.folder / name for name in known.files if name.endswith(".safetensors")]
         if folder
         else [source.path]
     )

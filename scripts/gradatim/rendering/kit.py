@@ -30,7 +30,7 @@ def locks(ref: str = REF) -> str:
 def locked(extras: Iterable[str]) -> list[str]:
     """The names of the locks for a set of extras: torch comes without CUDA unless `gpu` is among them."""
     every = sorted(set(extras))
-    light = () if "gpu" in every else ("torch", "transformers")
+    light = () if "gpu" in every else ("torch", "transformers", "peft")
     return ["kit", *(f"{name}-cpu" if name in light else name for name in every)]
 
 

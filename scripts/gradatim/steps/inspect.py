@@ -12,11 +12,14 @@ from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement, multiple
-from gradatim.models.language_files import AGAINST, check_language_files
+from gradatim.models.adapter import check_adapter
+from gradatim.models.language_files import AGAINST, FileCheck, check_language_files
 from gradatim.models.opening import said_of
 
 if TYPE_CHECKING:
     from gradatim.signature import Inspection
+
+_MAY_DIFFER = (*AGAINST, "adapter_base", "adapter_tokenizer")
 
 
 def depends_on(candidate: Candidate) -> Mapping[str, str]:
@@ -44,7 +47,7 @@ def run(candidate: Candidate) -> Outcome:
     line, _ = candidate.contract.source.locate(("model", "path"), key=True)
     lineage = training.lineage_of(candidate)
     leaked = training.leak_gates(candidate, lineage) if lineage else ()
-    gates = (*_gates(found, model.allow_pickle, line), *_language_gates(candidate, line), *leaked)
+    gates = (*_gates(found, model.allow_pickle, line), *_file_gates(candidate, line), *leaked)
     measurements = [Measurement("size", ORIGINAL, float(found.size), "B")]
     if found.parameters is not None:
         measurements.append(Measurement("parameters", ORIGINAL, float(found.parameters)))
@@ -78,14 +81,19 @@ def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateRes
         )  # fmt: skip
 
 
-def _language_gates(candidate: Candidate, line: int) -> Iterator[GateResult]:
-    """What the files of a language model say of one another, and of those that users have now."""
-    if not _speaks(candidate):
-        return
-    baseline, accepted = candidate.replaced.path, candidate.contract.parts.model.differs
-    for check in check_language_files(candidate.model.path, baseline, accepted):
+def _file_checks(candidate: Candidate) -> Iterator[FileCheck]:
+    """What the files of a language model say of one another and of those that users have now, and an adapter's of its base."""
+    said, model = candidate.contract.parts.model, candidate.model
+    if _speaks(candidate):
+        yield from check_language_files(model.path, candidate.replaced.path, said.differs)
+    if said.adapter is not None:
+        yield from check_adapter(model.path, model.folder / said.adapter, said.differs)
+
+
+def _file_gates(candidate: Candidate, line: int) -> Iterator[GateResult]:
+    for check in _file_checks(candidate):
         verdict = Verdict.FAIL if check.fault else Verdict.PASS
-        way = f" If that is meant, say `model.differs: [{check.name}]`." if check.name in AGAINST else ""
+        way = f" If that is meant, say `model.differs: [{check.name}]`." if check.name in _MAY_DIFFER else ""
         text = f"{check.name}: {check.fault}{way}" if check.fault else f"{check.name}: nothing is wrong."
         yield GateResult(
             check.name, check.name, verdict, ORIGINAL, check.name.replace("_", " "), text, line=line

@@ -183,7 +183,7 @@ def _files(
         CONTRACT_FILE: candidate.contract.path,
     }
     said = candidate.contract.parts.model
-    path = candidate.from_top(said.path if said.path and not said.factory else candidate.contract.path.name)
+    path = candidate.from_top(said.path if said.path and not said.in_places else candidate.contract.path.name)
     named = candidate.contract.parts.registry.tags == "named" or uses_names(
         candidate.registry, candidate.name
     )

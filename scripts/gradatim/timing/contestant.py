@@ -25,6 +25,7 @@ _TOLD = (
     "root",
     "project",
     "format",
+    "adapter",
     "factory",
     "command",
     "endpoint",
@@ -40,7 +41,8 @@ class Contestant:
     """A model to be timed, named as a variant is named: ``baseline``, ``fp32``, ``int8-static``.
 
     Attributes:
-        path, root, project, format, factory, command, endpoint, signature, device, threads, allow_pickle: as for ``models.open_model``;
+        path, root, project, format, adapter, factory, command, endpoint, signature, device, threads, allow_pickle: as for
+            ``models.open_model``;
             a relative path is relative to ``root``.
         constants, carries, tokenizer: as for ``models.ready``.
         inputs: its own batch, where the model's inputs differ from those of the other contestants.
@@ -51,6 +53,7 @@ class Contestant:
     root: Path
     project: Path | None = None
     format: str | None = None
+    adapter: Path | None = None
     factory: str | None = None
     command: Sequence[str] = ()
     endpoint: Mapping[str, Any] = field(default_factory=dict)
@@ -229,6 +232,7 @@ def described(
     root: Path,
     project: Path | None,
     signature: Signature | None,
+    adapter: Path | None = None,
     files: Sequence[Path] = (),
     **others: Any,
 ) -> dict[str, Any]:
@@ -238,6 +242,7 @@ def described(
         "root": str(root.absolute()),
         "project": str(project) if project else None,
         "signature": asdict(signature) if signature else None,
+        "adapter": str(adapter) if adapter else None,
         "files": [str(file) for file in files],
         **others,
     }
@@ -262,6 +267,7 @@ def _means(record: Mapping[str, Any]) -> dict[str, Any]:
         "root": Path(record["root"]),
         "project": Path(record["project"]) if record["project"] else None,
         "files": tuple(map(Path, record["files"])),
+        "adapter": Path(record["adapter"]) if record["adapter"] else None,
         "signature": Signature.from_json(record["signature"]) if record["signature"] else None,
         **{
             name: record[name]
