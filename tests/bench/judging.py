@@ -39,9 +39,9 @@ import pytest
 from _pytest.runner import runtestprotocol
 from reached import Reached
 
-LONGEST_TEST = 3.0
+LONGEST_TEST = 8.0
 """Seconds of the processor that a test may take to be asked at all."""
-MOST_SECONDS = 15.0
+MOST_SECONDS = 20.0
 """Of all tests that are asked about one mutant, as they take unchanged."""
 MEMORY = 6 << 30
 COPY = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "gradatim"
@@ -72,7 +72,7 @@ class Maps:
                 shared = _shared(item)
                 seconds, lines = LONGEST_TEST + 1, {}
                 if not shared or shared not in dear:
-                    said = _in_a_fork(lambda item=item: self._traced(item), 3 * LONGEST_TEST, 8)
+                    said = _in_a_fork(lambda item=item: self._traced(item), 2 * LONGEST_TEST, 8)
                     seconds, lines = said if isinstance(said, list) else (LONGEST_TEST + 1, {})
                     if seconds > LONGEST_TEST and shared:
                         dear.add(shared)  # what they share is made anew in each fork

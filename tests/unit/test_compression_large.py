@@ -49,6 +49,17 @@ def kept_outside(path: Path, *, outside: bool = True) -> Path:
     return path
 
 
+@pytest.mark.parametrize("unit", [1e-140, 1e-9, 1.0, 1e9])
+def test_the_fidelity_of_an_output_does_not_hang_on_its_unit(unit: float) -> None:
+    exact = np.random.default_rng(0).normal(size=(50, 3))
+    near = exact + np.random.default_rng(1).normal(size=(50, 3)) / 10
+    plain, scaled = Fidelity(), Fidelity()
+    plain.add({"y": exact}, {"y": near})
+    scaled.add({"y": exact * unit}, {"y": near * unit})
+    assert 0.98 < plain.result()["fidelity"] < 0.995
+    assert scaled.result()["fidelity"] == pytest.approx(plain.result()["fidelity"])
+
+
 @pytest.mark.parametrize(("bits", "least", "most"), [(8, 0.999, 0.34), (4, 0.98, 0.26)])
 def test_a_model_with_its_weights_outside_is_stored_in_fewer_bits(
     tmp_path: Path, bits: int, least: float, most: float

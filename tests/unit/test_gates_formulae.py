@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from gradatim.errors import BrokenEvidence, InvalidInput
+from gradatim.gates import latency
 from gradatim.gates.exact import (
     decide,
     detectable,
@@ -327,3 +328,13 @@ def test_a_used_up_test_set_says_so():
     assert uses[0].refusal is None
     assert "planned for 2 candidates" in str(uses[2].refusal)
     assert "could not be counted: no network." in str(Reuse(None, 2, reason="no network.").refusal)
+
+
+def test_an_interval_over_rounds_narrows_as_students_does_over_rounds_without_memory():
+    widths = []
+    for rounds in (6, 24):
+        _, low, high = latency.mean_bounds([1.0, -1.0] * (rounds // 2), 0.05)
+        spread = math.sqrt(rounds / (rounds - 1))  # of this series; what neighbours share is below nothing
+        widths.append((high - low) / spread)
+    assert latency.narrowing(6, 24, 0.05) == pytest.approx(widths[1] / widths[0])
+    assert latency.narrowing(6, 24, 0.05) == pytest.approx(t.ppf(0.95, 23) / t.ppf(0.95, 5) / 2)

@@ -97,6 +97,10 @@ def test_better_in_total_but_worse_on_one_class_is_refused_by_the_slice_gate():
     assert [result.gate for result in classes if result.refuses] == ["recall[class=9]"]
     veto = judge([rule("accuracy", "not_worse", 0.01, slices="class", family="veto")], case)
     assert [result.gate for result in veto if result.verdict is Verdict.FAIL] == ["accuracy[class=9]"]
+    assert all("all 10 comparisons counted in" in result.text for result in veto)
+    (alone,) = judge([rule("accuracy", "not_worse", 0.01, where="class=9", family="veto")], case)
+    assert "in at most" in alone.text
+    assert "counted in" not in alone.text
 
 
 def test_the_same_model_against_itself_passes_on_a_thousand_resamples(digits):

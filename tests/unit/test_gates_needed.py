@@ -9,6 +9,7 @@ from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
 from gradatim.gates.plan_row import PlanRow
 from gradatim.gates.planning import plan
+from gradatim.gates.quality import realistic
 from gradatim.gates.rule import Rule
 from gradatim.gates.together import planned_together
 from gradatim.gates.verdict import Verdict
@@ -183,3 +184,9 @@ def test_gates_that_no_number_of_samples_lets_pass_together_are_passed_over() ->
     alone = reckon(0.8)
     assert all(row.needed for row in alone)
     assert planned_together(alone, reckon) is None
+
+
+def test_a_thousand_times_the_samples_may_be_wanted_and_not_one_more():
+    assert [realistic(needed, n) for needed, n in ((100_000, 7), (100_001, 7), (200_000, 200), (200_001, 200))] == [
+        100_000, None, 200_000, None,
+    ]  # fmt: skip

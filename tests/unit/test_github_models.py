@@ -416,14 +416,18 @@ def test_doctor_knows_the_caller_of_several_and_tags_that_are_mixed_up(
     commit(repository)
     git(repository, "branch", "staging")
 
-    def traps() -> set[str]:
+    def traps() -> dict[str, str]:
         done = CliRunner().invoke(cli, ["doctor", "--offline", "--json", *arguments], standalone_mode=False)
-        return {finding["trap"] for finding in json.loads(done.output)["findings"] if finding["serious"]}
+        return {
+            found["trap"]: found["text"] for found in json.loads(done.output)["findings"] if found["serious"]
+        }
 
-    assert traps() == set()
+    assert traps() == {}
     contract = repository / "models/b/gradatim.yml"
     contract.write_text(contract.read_text().replace("registry: {tags: named}\n", ""))
-    assert traps() == {"models mixed up"}
+    assert traps() == {
+        "models mixed up": "This repository holds several models, so tags must bear their names; add `registry: {tags: named}`."
+    }
 
 
 def test_init_tells_of_the_contract_whose_tags_bear_no_name(repository: Path, monkeypatch: Any) -> None:
