@@ -640,6 +640,23 @@ def test_a_line_that_is_longer_than_a_row_may_be_is_refused_in_little_memory(
         tracemalloc.stop()
 
 
+def test_a_parquet_file_whose_cells_unpack_to_more_than_memory_is_refused_unread(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    for name, rows in {"deep": [[0] * 40_000_000], "wide": [[0] * 2_000_000] * 20}.items():
+        lists = pyarrow.array([np.array(row, np.int64) for row in rows])
+        table = pyarrow.table({"x": lists, "label": np.zeros(len(rows), np.int64)})
+        pyarrow.parquet.write_table(
+            table, tmp_path / f"{name}.parquet", compression="zstd", use_dictionary=False
+        )
+        del lists, table
+        assert (tmp_path / f"{name}.parquet").stat().st_size < 1 << 20
+        before = pyarrow.total_allocated_bytes()
+        assert "MB at once" in refused(f"{name}.parquet", tmp_path)
+        assert pyarrow.total_allocated_bytes() == before
+
+
 def test_a_header_of_very_many_columns_is_read_at_once(tmp_path: Path) -> None:
     names = [f"c{number}" for number in range(100_000)]
     for last, told in (
