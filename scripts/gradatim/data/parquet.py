@@ -14,6 +14,10 @@ from gradatim.data.columns import object_array
 from gradatim.data.source import BLOCK_BYTES, Block, refuse_broken_file, rows_per_block
 from gradatim.errors import InvalidInput, needs
 
+_PAGE_ROWS = 1024
+"""Rows that pyarrow and others write before they begin another page."""
+_MOST_AT_ONCE = 256 << 20
+
 
 class ParquetSource:
     """A parquet file: numbers, text, booleans and (nested) lists of them.
@@ -48,9 +52,26 @@ class ParquetSource:
         if not columns:
             return
         with self._opened() as file:
+            self._refuse_bombs(file.metadata, columns)
             step = rows_per_block(size)
             for group in file.iter_batches(step, columns=list(columns), use_threads=False):
                 yield {name: _to_numpy(group.column(name)) for name in columns}
+
+    def _refuse_bombs(self, metadata: Any, columns: Sequence[str]) -> None:
+        """A page is unpacked as a whole, and holds a thousand rows or all of a row group."""
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            pages = min(1, _PAGE_ROWS / max(group.num_rows, 1))
+            for chunk in map(group.column, range(group.num_columns)):
+                named = chunk.path_in_schema
+                at_once = int(chunk.total_uncompressed_size * pages)
+                if at_once > _MOST_AT_ONCE and any(
+                    named == name or named.startswith(f"{name}.") for name in columns
+                ):
+                    raise InvalidInput(
+                        f"The column `{named}` of {self._path} unpacks to {at_once >> 20} MB at once. If it is no mistake, write the "
+                        "file with fewer rows in a row group (`row_group_size`), or keep what is so large in an npz file."
+                    )
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
