@@ -21,9 +21,10 @@ from prometheus_stand_in import Fleet, Version, serving
 from registry_examples import act_as_ada, commit_file, new_repository, release_files
 
 from gradatim.checks import live
-from gradatim.checks.live import Glance, Progression, alpha_to_refuse, look_at, progression_of, walk
+from gradatim.checks.live import Glance, Progression, alpha_to_refuse, look_at, plan_of, progression_of, walk
 from gradatim.checks.prometheus import Prometheus, Series, Unbelievable
 from gradatim.cli import cli
+from gradatim.gates import wording
 from gradatim.gates.rule import Rule
 from gradatim.gates.sequential import difference_bounds, quantile_between, requests_that_tell, share_bounds
 from gradatim.gates.verdict import Verdict
@@ -82,15 +83,18 @@ def test_a_good_candidate_gets_all_of_the_traffic_step_by_step(tmp_path: Path) -
             assert f"{look.requests} requests; wanted" in result.text
 
 
-def test_two_points_of_errors_too_many_are_caught_within_what_the_plan_says(tmp_path: Path) -> None:
-    fleet = fleet_of(Version(errors=0.04))
+@pytest.mark.parametrize("points", [2, 3])
+def test_two_points_more_errors_are_caught_within_what_the_plan_says(points: int, tmp_path: Path) -> None:
+    fleet = fleet_of(Version(errors=0.01 + points / 100))
     ended, looks = canary(fleet, tmp_path / "r.json", rules=[ERRORS])
     assert ended.verdict == "FAIL"
     assert "errors" in ended.why[0]
     assert "wanted not worse than the baseline by more than 1 point" in ended.why[0]
-    planned = requests_that_tell(0.01, 0.03, 0.01, alpha_to_refuse(1, 0))
+    planned = requests_that_tell(0.01, points / 100, 0.01, alpha_to_refuse(1, 0))
     assert planned is not None
     assert looks[-1].requests <= planned
+    (said,) = plan_of([ERRORS])
+    assert f"about {wording.about(planned)} refuse one that fails {points} points more" in said
 
 
 def test_a_canary_that_was_broken_stays_so_whoever_looks_again(tmp_path: Path) -> None:
