@@ -64,6 +64,42 @@ def test_protect_shows_and_changes_nothing_until_it_is_told_to(
     assert "hush" not in shown.output
 
 
+def test_models_that_share_a_repository_are_protected_together_whichever_of_them_is_asked(
+    protect: Callable[..., Result], repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their stages may have one name and several branches, or one branch and several wishes."""
+    (tmp_path / "gradatim.yml").unlink()
+    for model, stages in {
+        "text": "{beta: {branch: dev}, production: {branch: master, approval: required}}",
+        "vision": "{beta: {branch: next}, production: {branch: master}}",
+        "sound": "{production: {branch: master}}",
+    }.items():
+        folder = tmp_path / "models" / model
+        folder.mkdir(parents=True)
+        text = f"model: {{name: {model}, path: m.onnx}}\nregistry: {{tags: named}}\nstages: {stages}\n"
+        (folder / "gradatim.yml").write_text(text, encoding="utf-8")
+    assert protect("--reviewer", "alice", "--apply").exception is None, "at the top of the repository"
+    before = json.dumps([repository.rulesets, repository.environments, repository.policies])
+    rules = {rules["conditions"]["ref_name"]["include"][0]: rules for rules in repository.rulesets.values()}
+    assert {"refs/heads/dev", "refs/heads/next", "refs/heads/master"} <= set(rules)
+    said = {rule["type"]: rule.get("parameters") for rule in rules["refs/heads/master"]["rules"]}
+    assert said["pull_request"]["required_approving_review_count"] == 1, "one of them wants approval"
+    assert not said["required_status_checks"]["strict_required_status_checks_policy"], (
+        "for two it is no lowest stage"
+    )
+    assert repository.environments["production"]["protection_rules"]
+    assert {policy["name"] for policy in repository.policies["beta"]} >= {"dev", "next", "master"}
+    for model in ("text", "vision", "sound"):
+        monkeypatch.chdir(tmp_path / "models" / model)
+        done = protect("--reviewer", "alice", "--apply")
+        assert "is set as the contract wants it" in done.output, (model, done.output)
+    assert json.dumps([repository.rulesets, repository.environments, repository.policies]) == before
+    found = CliRunner().invoke(cli, ["doctor", "--json"], standalone_mode=False)
+    assert "unprotected" not in {entry["trap"] for entry in json.loads(found.output)["findings"]}
+    monkeypatch.delenv("GH_TOKEN")
+    assert "nothing was compared" in protect("--reviewer", "alice").stderr
+
+
 def test_protect_shows_its_plan_without_a_token_and_changes_nothing(
     protect: Callable[..., Result], repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,24 @@ def asked(
     return call
 
 
+def test_a_branch_that_two_models_share_is_guarded_as_the_stricter_one_wants_whichever_is_asked(
+    asked: Callable[..., Result], project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "models/text"
+    other.mkdir(parents=True)
+    text = (
+        "model: {name: text, path: t.onnx}\nregistry: {tags: named}\nstages: {production: {branch: main}}\n"
+    )
+    (other / "gradatim.yml").write_text(text, encoding="utf-8")
+    assert asked("protect", "--reviewer", "alice", "--apply").exception is None
+    before = json.dumps(project.protected)
+    monkeypatch.chdir(other)
+    done = asked("protect", "--reviewer", "alice", "--apply")
+    assert "is set as the contract wants it" in done.output, done.output
+    assert json.dumps(project.protected) == before
+    assert project.protected["protected_branches"]["main"]["merge_access_level"] == 40
+
+
 def test_protect_sets_branches_tags_and_environments_once_and_asks_before(
     asked: Callable[..., Result], project: Project
 ) -> None:
