@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gradatim.contract.reading import DEFAULT_PATH, ReadContract, read_contract
+from gradatim.contract.schema import Contract
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem, UsageError
 from gradatim.registry.git import Repository
 from gradatim.subversion import checkout
@@ -57,6 +58,19 @@ def find_contracts(repository: Repository) -> list[Entry]:
         if lies.is_file() and not lies.with_name(_RELEASED).is_file():
             found.append(Entry(path, _read(repository.root / path)))
     return found
+
+
+def every_contract(repository: Repository, own: ReadContract) -> tuple[Contract, ...]:
+    """A contract and all others of its repository: what a forge guards belongs to them together.
+
+    Raises:
+        ContractError: one of them cannot be used, so what it asks for cannot be told.
+    """
+    others = [repository.root / entry.path for entry in find_contracts(repository)]
+    return (
+        own.parts,
+        *(read_contract(path).parts for path in others if path.resolve() != own.path.resolve()),
+    )
 
 
 def beside(contract: Path) -> list[Entry]:

@@ -178,10 +178,13 @@ def check_tags(
             )  # fmt: skip
 
 
-def check_settings(calls: list[Call], contract: Contract) -> Iterator[Surprise]:
+def check_settings(calls: list[Call], *contracts: Contract) -> Iterator[Surprise]:
     """What ``gradatim protect`` would change is what is unprotected now."""
     approved = {
-        stage.environment or name for name, stage in contract.stages.items() if stage.approval == "required"
+        stage.environment or name
+        for contract in contracts
+        for name, stage in contract.stages.items()
+        if stage.approval == "required"
     }
     for call in calls:
         name = call.path.partition("/environments/")[2].partition("/")[0]

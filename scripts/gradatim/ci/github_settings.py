@@ -5,12 +5,13 @@ Rulesets: https://docs.github.com/en/rest/repos/rules · environments: https://d
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gradatim.ci.github_api import Call, GitHubApi
-from gradatim.contract.schema import Contract
+from gradatim.contract.schema import Contract, Stage
 from gradatim.errors import UsageError
 
 REQUIRED_CHECK = "release / passed"
@@ -63,31 +64,69 @@ class Settings:
     notes: tuple[str, ...] = field(default=())
 
 
-def settings_of(
-    contract: Contract, *, reviewers: Sequence[Reviewer] = (), app: int | None = None
-) -> Settings:
-    """What the contract's stages ask of a repository.
+@dataclass(frozen=True)
+class _Rung:
+    """One stage of one model's ladder."""
+
+    contract: Contract
+    name: str
+
+    @property
+    def stage(self) -> Stage:
+        return self.contract.stages[self.name]
+
+    @property
+    def environment(self) -> str:
+        return self.stage.environment or self.name
+
+    @property
+    def approved(self) -> bool:
+        return self.stage.approval == "required"
+
+    @property
+    def lowest(self) -> bool:
+        """Whether no stage below it has a branch."""
+        first = next((stage.branch for stage in self.contract.stages.values() if stage.branch), None)
+        return self.stage.branch == first
+
+    @property
+    def upwards(self) -> list[str]:
+        """Its branch and those above it."""
+        ladder = list(self.contract.stages)
+        above = (self.contract.stages[name].branch for name in ladder[ladder.index(self.name) :])
+        return [branch for branch in above if branch]
+
+
+def settings_of(*contracts: Contract, reviewers: Sequence[Reviewer] = (), app: int | None = None) -> Settings:
+    """What the stages of all models of a repository ask of it; where they share a branch or an environment, what the strictest asks.
 
     Args:
-        contract: with its stages.
+        contracts: with their stages.
         reviewers: who approves, for stages with ``approval: required``.
         app: number of the GitHub App whose token creates tags; None leaves creating tags open to writers.
 
     Raises:
         UsageError: a stage wants approval and nobody is named to give it.
     """
-    approved = [name for name, stage in contract.stages.items() if stage.approval == "required"]
-    if approved and not reviewers:
+    rungs = [_Rung(contract, name) for contract in contracts for name in contract.stages]
+    asking = next((rung.name for rung in rungs if rung.approved), None)
+    if asking and not reviewers:
         raise UsageError(
-            f"The stage {approved[0]} wants approval, and nobody is named to give it. Add: --reviewer LOGIN, or "
+            f"The stage {asking} wants approval, and nobody is named to give it. Add: --reviewer LOGIN, or "
             "--team ORGANISATION/TEAM"
         )
-    lowest = next((stage.branch for stage in contract.stages.values() if stage.branch), None)
-    rulesets = [
-        _branch_rules(name, stage.branch, name in approved, strict=stage.branch == lowest)
-        for name, stage in contract.stages.items()
-        if stage.branch
-    ]
+    by_branch, by_environment = defaultdict(list), defaultdict(list)
+    for rung in rungs:
+        by_environment[rung.environment].append(rung)
+        if rung.stage.branch:
+            by_branch[rung.stage.branch].append(rung)
+    named = Counter(users[0].name for users in by_branch.values())
+    rulesets = []
+    for branch, users in by_branch.items():
+        stage = users[0].name
+        called = stage if named[stage] == 1 else f"{stage}, {branch}"
+        approval, strict = any(user.approved for user in users), all(user.lowest for user in users)
+        rulesets.append(_branch_rules(called, branch, approval, strict=strict))
     open_tags = (
         "Whoever can push can create tags: GitHub lets the workflow's own token pass no rule against it. Give the "
         "number of a GitHub App as `app-id`, its key as the secret `app-private-key`, and the number here: --app NUMBER"
@@ -95,7 +134,8 @@ def settings_of(
     return Settings(
         (*rulesets, _tag_rules(app)),
         tuple(
-            _environment(contract, name, reviewers if name in approved else ()) for name in contract.stages
+            _environment(name, users, reviewers if any(user.approved for user in users) else ())
+            for name, users in by_environment.items()
         ),
         () if app else (open_tags,),
     )
@@ -137,11 +177,11 @@ def pending(settings: Settings, api: GitHubApi) -> Iterator[Call]:
                 )
 
 
-def approving(contract: Contract, api: GitHubApi) -> tuple[Reviewer, ...]:
+def approving(contracts: Sequence[Contract], api: GitHubApi) -> tuple[Reviewer, ...]:
     """Who must approve on GitHub now, for the first stage that wants approval; nobody where nothing is set."""
-    for name, stage in contract.stages.items():
-        if stage.approval == "required":
-            found = api.get(api.below("environments", stage.environment or name)) or {}
+    for rung in (_Rung(contract, name) for contract in contracts for name in contract.stages):
+        if rung.approved:
+            found = api.get(api.below("environments", rung.environment)) or {}
             rules = [
                 rule
                 for rule in found.get("protection_rules") or ()
@@ -206,10 +246,7 @@ def _tag_rules(app: int | None) -> Ruleset:
     return Ruleset(name, body, f"release tags: never moved, never deleted{made}")
 
 
-def _environment(contract: Contract, stage: str, reviewers: Sequence[Reviewer]) -> Environment:
-    ladder = list(contract.stages)
-    above = [contract.stages[name].branch for name in ladder[ladder.index(stage) :]]
-    name = contract.stages[stage].environment or stage
+def _environment(name: str, users: Sequence[_Rung], reviewers: Sequence[Reviewer]) -> Environment:
     body = {
         "wait_timer": 0,
         "prevent_self_review": bool(reviewers),
@@ -217,7 +254,7 @@ def _environment(contract: Contract, stage: str, reviewers: Sequence[Reviewer]) 
         "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
     }
     branches = dict.fromkeys(
-        ("branch", branch) for branch in above if branch
+        ("branch", branch) for user in users for branch in user.upwards
     )  # a promotion is sent from above
     refs = (*branches, ("tag", "v*"), ("tag", "*@v*"))
     return Environment(

@@ -23,9 +23,9 @@ _MERGING = {"only_allow_merge_if_pipeline_succeeds": True, "allow_merge_on_skipp
 
 
 def pending_in_project(
-    contract: Contract, project: GitLabProject, approvers: Sequence[Mapping[str, int]] = ()
+    contracts: Sequence[Contract], project: GitLabProject, approvers: Sequence[Mapping[str, int]] = ()
 ) -> Iterator[Call]:
-    """The calls that bring a project from where it is to what the stages ask; none when it is there.
+    """The calls that bring a project from where it is to what the stages of all its models ask; none when it is there.
 
     Args:
         approvers: ``{"user_id": 7}`` or ``{"group_id": 7}`` each, for stages with ``approval: required``.
@@ -34,10 +34,10 @@ def pending_in_project(
         UsageError: a stage wants approval and nobody is named to give it.
         EnvironmentLacks: GitLab refuses or does not answer.
     """
-    approved = [name for name, stage in contract.stages.items() if stage.approval == "required"]
+    approved = _approved(contracts)
     if approved and not approvers:
         raise UsageError(
-            f"The stage {approved[0]} wants approval, and nobody is named to give it. Add: --reviewer USER, or --team GROUP"
+            f"The stage {approved[0][0]} wants approval, and nobody is named to give it. Add: --reviewer USER, or --team GROUP"
         )
     found = project.get(project.below()) or {}
     if any(found.get(key) != value for key, value in _MERGING.items()):
@@ -47,22 +47,23 @@ def pending_in_project(
             _MERGING,
             "merge requests: merged after a pipeline that passed, and no other",
         )
-    for name, stage in contract.stages.items():
-        if stage.branch:
-            yield from _branch(project, stage.branch, MAINTAINERS if name in approved else DEVELOPERS)
+    guarded = {branch for _, branch in approved}
+    for branch in dict.fromkeys(stage.branch for contract in contracts for stage in contract.stages.values()):
+        if branch:
+            yield from _branch(project, branch, MAINTAINERS if branch in guarded else DEVELOPERS)
     for pattern in TAGS:
         yield from _tag(project, pattern)
     if approved and project.offers(project.below("protected_environments")):
-        for environment in _environments(contract, approved):
+        for environment in _environments(approved):
             yield from _environment(project, environment, approvers)
 
 
-def approving_in_project(contract: Contract, project: GitLabProject) -> list[dict[str, int]]:
+def approving_in_project(contracts: Sequence[Contract], project: GitLabProject) -> list[dict[str, int]]:
     """Who must approve on GitLab now, for the first stage that wants approval; user 0 where nothing is set."""
-    approved = [name for name, stage in contract.stages.items() if stage.approval == "required"]
+    approved = _approved(contracts)
     if not approved or not project.offers(project.below("protected_environments")):
         return [{"user_id": 0}] if approved else []
-    found = project.get(project.below("protected_environments", _environments(contract, approved)[0])) or {}
+    found = project.get(project.below("protected_environments", _environments(approved)[0])) or {}
     given = [
         {key: int(rule[key])}
         for rule in found.get("approval_rules") or ()
@@ -72,13 +73,13 @@ def approving_in_project(contract: Contract, project: GitLabProject) -> list[dic
     return given or [{"user_id": 0}]
 
 
-def notes_of(contract: Contract, project: GitLabProject) -> list[str]:
+def notes_of(contracts: Sequence[Contract], project: GitLabProject) -> list[str]:
     """What no call can set on this server, and what guards it instead."""
-    approved = [name for name, stage in contract.stages.items() if stage.approval == "required"]
+    approved = _approved(contracts)
     if not approved or project.offers(project.below("protected_environments")):
         return []
     unguarded = (
-        f"This GitLab protects no environments, so nobody must approve a deployment to {approved[0]}: whoever may merge into its "
+        f"This GitLab protects no environments, so nobody must approve a deployment to {approved[0][0]}: whoever may merge into its "
         "branch, maintainers alone, lets a release through. GitLab Premium protects environments."
     )
     return [unguarded]
@@ -129,10 +130,15 @@ def _tag(project: GitLabProject, pattern: str) -> Iterator[Call]:
     )
 
 
-def _environments(contract: Contract, approved: Sequence[str]) -> list[str]:
+def _approved(contracts: Sequence[Contract]) -> list[tuple[str, str | None]]:
+    """The stages that want approval, each with its branch."""
+    rungs = (rung for contract in contracts for rung in contract.stages.items())
+    return [(name, stage.branch) for name, stage in rungs if stage.approval == "required"]
+
+
+def _environments(approved: Sequence[tuple[str, str | None]]) -> list[str]:
     """Where the include deploys to for these stages: a push by its branch, a promotion by its stage."""
-    names = [(contract.stages[name].branch, name) for name in approved]
-    return list(dict.fromkeys(f"release/{one}" for pair in names for one in pair if one))
+    return list(dict.fromkeys(f"release/{one}" for name, branch in approved for one in (branch, name) if one))
 
 
 def _environment(project: GitLabProject, name: str, approvers: Sequence[Mapping[str, int]]) -> Iterator[Call]:

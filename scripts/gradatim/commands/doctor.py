@@ -11,7 +11,7 @@ import click
 from gradatim.commands import options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gradatim.candidate.candidate import Candidate
     from gradatim.contract.schema import Contract
@@ -46,8 +46,7 @@ def command(contract_path: str | None, repository: str | None, offline: bool, js
     token = next((name for name in names if os.environ.get(name)), None)
     asked = not offline and token is not None and not candidate.repository.central
     if asked:
-        found = (finding for each in candidates for finding in _online(each, repository))
-        findings = list(dict.fromkeys((*findings, *found)))
+        findings = list(dict.fromkeys((*findings, *_online(candidate, repository))))
     serious = [finding for finding in findings if finding.serious]
     if json_wanted:
         options.print_json({"findings": [asdict(finding) for finding in findings], "settings": asked})
@@ -100,34 +99,40 @@ def _offline(candidate: Candidate) -> Iterator[Surprise]:
 
 
 def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
+    from gradatim.ci.contracts import every_contract
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_checkup import check_settings
     from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
     from gradatim.commands.protect import on_gitlab, repository_of
     from gradatim.registry.checkup import Surprise
 
-    url = candidate.repository.remote_url()
+    url, contracts = (
+        candidate.repository.remote_url(),
+        every_contract(candidate.repository, candidate.contract),
+    )
     if on_gitlab(candidate.repository):
-        yield from _in_project(candidate.contract.parts, url, repository)
+        yield from _in_project(contracts, url, repository)
         return
     found = repository or repository_of(url)
     api = GitHubApi.from_environment(os.environ, found)
-    contract = candidate.contract.parts
-    reviewers: tuple[Reviewer, ...] = approving(contract, api)
+    reviewers: tuple[Reviewer, ...] = approving(contracts, api)
     asking = [
-        stage.environment or name for name, stage in contract.stages.items() if stage.approval == "required"
+        stage.environment or name
+        for contract in contracts
+        for name, stage in contract.stages.items()
+        if stage.approval == "required"
     ]
     if asking and not reviewers:
         text = f"Nobody must approve a deployment to {asking[0]}, though the contract asks for it. See: gradatim protect"
         yield Surprise("no reviewers", f"environment {asking[0]}", text)
         reviewers = (Reviewer("User", 0),)
-    settings = settings_of(contract, reviewers=reviewers)
-    yield from check_settings(list(pending(settings, api)), contract)
+    settings = settings_of(*contracts, reviewers=reviewers)
+    yield from check_settings(list(pending(settings, api)), *contracts)
     for note in settings.notes:
         yield Surprise("tags open", "tag rules", note, serious=False)
 
 
-def _in_project(contract: Contract, url: str | None, named: str | None) -> Iterator[Surprise]:
+def _in_project(contracts: Sequence[Contract], url: str | None, named: str | None) -> Iterator[Surprise]:
     """The settings of a project on GitLab; who approves is whoever does now."""
     from gradatim.ci.gitlab_checkup import check_project
     from gradatim.ci.gitlab_project import GitLabProject
@@ -136,7 +141,7 @@ def _in_project(contract: Contract, url: str | None, named: str | None) -> Itera
 
     project = GitLabProject.found(os.environ, url, named)
     yield from check_project(
-        list(pending_in_project(contract, project, approving_in_project(contract, project)))
+        list(pending_in_project(contracts, project, approving_in_project(contracts, project)))
     )
-    for note in notes_of(contract, project):
+    for note in notes_of(contracts, project):
         yield Surprise("no approvals", "environments", note, serious=False)

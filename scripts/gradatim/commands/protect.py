@@ -53,7 +53,7 @@ def command(
     wanted: bool,
     json_wanted: bool,
 ) -> int:
-    """Protect every stage's branch, the release tags and the environments, from the stages of the contract.
+    """Protect every stage's branch, the release tags and the environments, from the stages of all contracts of the repository.
 
     Shows what it would change; --apply changes it. That needs a token that administers the repository: GH_TOKEN=$(gh auth token), or GITLAB_TOKEN of a maintainer.
 
@@ -62,17 +62,21 @@ def command(
       gradatim protect --reviewer alice
       gradatim protect --team acme/release --app 123456 --apply
     """
-    from gradatim.commands.opening import open_candidate
+    from gradatim.ci.contracts import every_contract
+    from gradatim.commands.opening import contracts_here, open_candidate
 
-    candidate = open_candidate(contract_path)
+    candidate = open_candidate(contracts_here(contract_path)[0])
     candidate.repository.require_git("gradatim protect")
-    url, parts = candidate.repository.remote_url(), candidate.contract.parts
+    url, contracts = (
+        candidate.repository.remote_url(),
+        every_contract(candidate.repository, candidate.contract),
+    )
     if on_gitlab(candidate.repository):
         if app:
             raise UsageError("On GitLab whoever may create tags is a role, not an app: leave `--app` out.")
-        plan = _on_gitlab(parts, url, repository, reviewers, teams)
+        plan = _on_gitlab(contracts, url, repository, reviewers, teams)
     else:
-        plan = _on_github(parts, repository or repository_of(url), reviewers, teams, app, applied=wanted)
+        plan = _on_github(contracts, repository or repository_of(url), reviewers, teams, app, applied=wanted)
     calls = []
     for call in plan.calls:
         if wanted:
@@ -122,7 +126,7 @@ class _Plan:
 
 
 def _on_github(
-    parts: Contract,
+    contracts: Sequence[Contract],
     name: str | None,
     reviewers: tuple[str, ...],
     teams: tuple[str, ...],
@@ -140,13 +144,17 @@ def _on_github(
     else:
         api = GitHubApi.from_environment(os.environ, name)
         asked = _found(api, reviewers, teams)
-    settings = settings_of(parts, reviewers=asked, app=app)
+    settings = settings_of(*contracts, reviewers=asked, app=app)
     shows = "GH_TOKEN=$(gh auth token) shows what is missing, with the numbers of reviewers in place of 0."
     return _Plan(api.repository, pending(settings, api), api.make, settings.notes, shows if blind else "")
 
 
 def _on_gitlab(
-    parts: Contract, url: str | None, named: str | None, reviewers: tuple[str, ...], teams: tuple[str, ...]
+    contracts: Sequence[Contract],
+    url: str | None,
+    named: str | None,
+    reviewers: tuple[str, ...],
+    teams: tuple[str, ...],
 ) -> _Plan:
     from gradatim.ci.gitlab_project import GitLabProject
     from gradatim.ci.gitlab_settings import notes_of, pending_in_project
@@ -157,9 +165,9 @@ def _on_gitlab(
     shows = "GITLAB_TOKEN, one of a maintainer with the scope `api`, shows what is missing, with the numbers of reviewers in place of 0."
     return _Plan(
         project.path,
-        pending_in_project(parts, project, asked),
+        pending_in_project(contracts, project, asked),
         project.make,
-        notes_of(parts, project),
+        notes_of(contracts, project),
         "" if project.seen else shows,
     )
 
