@@ -264,10 +264,15 @@ def plan_of(rules: Sequence[Rule]) -> list[str]:
     for rule in rules:
         if rule.metric == "errors" and rule.bound == "not_worse":
             needs = requests_that_tell(0.01, 0.0, rule.amount, rule.alpha)
-            caught = requests_that_tell(0.01, rule.amount + 0.02, rule.amount, alpha_to_refuse(len(rules), 0))
+            refused = []
+            for rise in (rule.amount + 0.01, rule.amount + 0.02):
+                caught = requests_that_tell(0.01, rise, rule.amount, alpha_to_refuse(len(rules), 0))
+                refused.append(
+                    f"about {wording.about(caught or 0)} refuse one that fails {100 * rise:.3g} points more"
+                )
             texts.append(
                 f"errors: if the baseline fails on 1 %, about {wording.about(needs or 0)} requests let an equal candidate pass a "
-                f"step, and about {wording.about(caught or 0)} refuse one that fails {100 * (rule.amount + 0.02):.3g} points more."
+                f"step, {' and '.join(refused)}."
             )
     return texts
 
