@@ -345,6 +345,25 @@ def test_robustness_on_other_items_than_the_evaluation_proves_nothing():
         assert one(gate, replace(case, robustness={"noise": scores})).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        (rule("accuracy", "at_least", 0.9), "at least 90 %"),
+        (rule("robustness", "at_least", 0.9, severity=3), "at least 90 % up to severity 3"),
+        (rule("size", "at_most", 5e6), "at most 5 MB"),
+        (rule("accuracy", "keep", 0.99), "99 % of the baseline's value kept"),
+        (rule("size", "not_worse", 0.1, relative=True), "at most 10 % more than the baseline"),
+        (rule("latency_p50", "not_worse", 0.03), "not slower than the baseline by more than 3 %"),
+        (rule("throughput", "not_worse", 0.03), "not slower than the baseline by more than 3 %"),
+        (rule("accuracy", "not_worse", 0.03), "not worse than the baseline by more than 3 points"),
+        (rule("accuracy", "not_worse", 0.03, relative=True), "not worse than the baseline by more than 3 %"),
+    ],
+)  # fmt: skip
+def test_what_a_gate_asks_is_said_in_words(gate, words):
+    found = judge([gate], Case("v"))
+    assert {result.wanted for result in found} == {words}
+
+
 def test_latency_size_and_throughput():
     equal = PairedTiming([0.001 * (i % 4) for i in range(10)], 1e-3, 1.001e-3)
     slower = PairedTiming([0.05 + 0.001 * (i % 4) for i in range(10)], 1e-3, 1.05e-3)

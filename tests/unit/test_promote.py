@@ -481,12 +481,32 @@ def test_gitlab_is_asked_who_approved_the_deployment_of_this_job(
     assert (planned.approval.by, planned.approval.text) == ("alice", text)
 
 
+@pytest.mark.parametrize("missing", ["CI_PROJECT_ID", "CI_JOB_ID", "CI_JOB_TOKEN", "CI_API_V4_URL"])
+def test_gitlab_is_not_asked_where_a_job_lacks_what_that_takes(
+    root: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    rewrite(root, "{branch: main}", "{branch: main, approval: required}")
+    asked: list[str] = []
+    with _gitlab({}, asked) as address:
+        for key, value in {
+            "GITLAB_CI": "true", "CI_API_V4_URL": address, "CI_PROJECT_ID": "7", "CI_JOB_ID": "41", "CI_JOB_TOKEN": "t",
+            "GITLAB_USER_LOGIN": "alice", "CI_JOB_URL": "https://gitlab/41", "CI_COMMIT_BRANCH": "main", missing: "",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(key, value)
+        planned = promote.plan(opened(root), "production")
+    assert planned.approval is not None
+    assert "GitLab does not tell this job who approved" in str(planned.approval)
+    assert asked == []
+
+
 @contextmanager
-def _gitlab(deployment: dict[str, Any] | None) -> Iterator[str]:
-    """GitLab's deployments API: one deployment, of job 41; without any it does not let the job ask."""
+def _gitlab(deployment: dict[str, Any] | None, asked: list[str] | None = None) -> Iterator[str]:
+    """GitLab's deployments API: one deployment, of job 41; without any it does not let the job ask. It notes what it is asked."""
 
     class Api(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if asked is not None:
+                asked.append(self.path)
             listing = self.path.startswith("/projects/7/deployments?environment=production&")
             found = [{"id": 3, "deployable": {"id": 41}}] if listing else {"id": 3, **(deployment or {})}
             allowed = deployment is not None and self.headers["JOB-TOKEN"] == "t"

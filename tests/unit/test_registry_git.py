@@ -11,6 +11,7 @@ from registry_examples import IDENTITY, clone, commit_file, git, new_repository,
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.registry.git import PushRejected, RefUpdate, Repository
+from gradatim.registry.git_process import pushing
 from gradatim.registry.reading import read
 from gradatim.registry.sync import sync
 from gradatim.registry.tag_object import tag_object
@@ -269,3 +270,32 @@ def test_a_working_copy_of_subversion_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentLacks, match="apt install subversion"):
         checkout.open(tmp_path / "trunk/model")
+
+
+@pytest.mark.parametrize(
+    ("address", "pushed"),
+    [
+        ("https://github.com/o/r.git", "https://x-access-token@github.com/o/r.git"),
+        ("https://someone:secret@host/o/r", "https://x-access-token@host/o/r"),
+        ("http://host:8080/o/r", "http://x-access-token@host:8080/o/r"),
+        ("git@github.com:o/r.git", "https://x-access-token@github.com/o/r.git"),
+        ("ssh://git@host:22/o/r.git", "https://x-access-token@host/o/r.git"),
+        ("host:o/r.git", None),
+        ("/srv/r.git", None),
+        ("C:/r.git", None),
+    ],
+)
+def test_a_token_goes_to_the_host_of_the_checkout_and_stands_in_no_address(
+    monkeypatch: pytest.MonkeyPatch, address: str, pushed: str | None
+) -> None:
+    monkeypatch.delenv("GRADATIM_TOKEN", raising=False)
+    assert pushing("origin", address) == {}
+    monkeypatch.setenv("GRADATIM_TOKEN", "t0ken")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
+    said = pushing("origin", address)
+    assert "t0ken" not in str(said)
+    assert "secret" not in str(said)
+    assert (said.get("GIT_CONFIG_COUNT"), said.get("GIT_CONFIG_VALUE_2")) == (
+        ("5", pushed) if pushed else (None, None)
+    )
+    assert said.get("GIT_CONFIG_KEY_2") == ("remote.origin.pushurl" if pushed else None)
