@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from gradatim.ci.github_settings import Reviewer, pending, settings_of
 from gradatim.contract.schema import Contract
 from gradatim.registry.git import Repository
 from gradatim.registry.reading import read
-from gradatim.rendering.workflows import CALLER, Caller, render_caller, vendored
+from gradatim.rendering.workflows import CALLER, Caller, render_caller, rendered, vendored
 
 CONTRACT = Contract.model_validate(
     {
@@ -71,6 +73,43 @@ def test_the_caller_that_init_writes_has_no_trap() -> None:
 def test_a_trap_in_the_caller_is_found(trap: str, old: str, new: str) -> None:
     assert old in GOOD
     assert trap in _traps(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize("which", ["release", "models", "checks"])
+def test_every_right_that_the_called_workflow_asks_for_must_be_granted_else_github_starts_nothing(
+    which: str,
+) -> None:
+    files = {
+        Path(path).stem: yaml.safe_load(text) for path, text in rendered().items() if "workflows/" in path
+    }
+    asked: dict[str, str] = {}
+    for job in files[which]["jobs"].values():
+        for scope, level in (job.get("permissions") or {}).items():
+            asked[scope] = "write" if "write" in (level, asked.get(scope)) else level
+    good = re.sub(r"permissions: \{contents.*", "permissions: {}", GOOD).replace(
+        "workflows/release.yml", f"workflows/{which}.yml"
+    )
+
+    def found(granted: object) -> set[str]:
+        text = good.replace("    permissions: {}", f"    permissions: {json.dumps(granted)}")
+        assert text != good
+        return _traps(text)
+
+    assert "permission missing" not in found(asked)
+    assert "permission missing" not in found("write-all")
+    assert "permission missing" in found("read-all")
+    for scope in asked:
+        assert "permission missing" in found({**asked, scope: "none"}), scope
+
+
+def test_a_caller_that_is_no_yaml_is_named_with_its_line_and_not_told_to_be_missing(tmp_path: Path) -> None:
+    folder = tmp_path / ".github/workflows"
+    folder.mkdir(parents=True)
+    (folder / "ml.yaml").write_text(GOOD.replace("permissions: {}", "permissions: {"), encoding="utf-8")
+    (found,) = check_workflows(CONTRACT, read_workflows(tmp_path))
+    assert found.trap == "no YAML"
+    assert re.fullmatch(r"\.github/workflows/ml\.yaml:\d+", found.where)
+    assert "GitHub cannot read it" in found.text
 
 
 def test_a_trap_names_the_line_of_the_file_and_the_edit(tmp_path: Path) -> None:
