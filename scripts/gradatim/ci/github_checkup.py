@@ -58,6 +58,18 @@ class Workflow:
         return f"{self.path}:{line}"
 
     @property
+    def broken(self) -> tuple[int, str] | None:
+        """The line where it stops to be YAML, and why; None where it is."""
+        try:
+            yaml.safe_load(self.text)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            return (mark.line + 1 if mark else 1), " ".join(str(error.problem or error).split())
+        except yaml.YAMLError as error:
+            return 1, " ".join(str(error).split())
+        return None
+
+    @property
     def calls(self) -> list[tuple[str, Mapping[str, Any], str, str]]:
         """(job, its record, ``release``, ``checks`` or ``models``, the ref) of every job that calls the kit."""
         jobs = self.data.get("jobs") or {}
@@ -87,7 +99,14 @@ def check_workflows(contract: Contract, workflows: list[Workflow]) -> Iterator[S
     """What the workflow files get wrong, or what has drifted from the contract."""
     copies = [workflow for workflow in workflows if _COPIED.fullmatch(f"./{workflow.path}")]
     callers = [workflow for workflow in workflows if workflow.calls and workflow not in copies]
-    if not callers:
+    broken = [
+        (workflow.path, *found)
+        for workflow in workflows
+        if "gradatim" in workflow.text and (found := workflow.broken)
+    ]
+    for path, line, what in broken:
+        yield Surprise("no YAML", f"{path}:{line}", f"GitHub cannot read it: {what}.")
+    if not callers and not broken:
         yield Surprise(
             "no workflow",
             ".github/workflows",
@@ -303,7 +322,9 @@ def _check_call(
         )
     granted = job.get("permissions", workflow.data.get("permissions"))
     wanted = {"contents": "read" if which == "checks" else "write", "pull-requests": "write"}
-    wanted |= {} if which == "checks" else {"actions": "read", "id-token": "write"}
+    wanted |= {} if which == "checks" else {"actions": "read", "id-token": "write", "issues": "write"}
+    if granted == "read-all":
+        granted = dict.fromkeys(wanted, "read")
     if isinstance(granted, dict):
         for scope, level in wanted.items():
             if granted.get(scope) not in (level, "write"):
