@@ -29,6 +29,7 @@ _MERGE_REQUEST = {
     "CI_PIPELINE_SOURCE": "merge_request_event",
     "CI_COMMIT_BRANCH": "",
     "CI_MERGE_REQUEST_IID": "7",
+    "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "5",
     "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "a-change",
     "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "develop",
 }
@@ -65,28 +66,34 @@ def test_a_good_merge_request_is_green_a_bad_one_red_in_every_report_and_a_tag_i
         verified = _gradatim(consumer, "verify", str(place))
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
-    _candidate(consumer, "better")
-    good = consumer.run(**_MERGE_REQUEST)
-    assert good.code == 0, good.said[-4000:]
-    _every_report_is_there(consumer)
-    assert _marks(consumer) == []
-    assert not _failed(consumer, "gates")
-    numbers = _metrics(consumer)
+    with forge() as (address, seen):
+        noted = {"CI_API_V4_URL": address, "CI_PROJECT_ID": "5", "GRADATIM_NOTE_TOKEN": "t"}
+        _candidate(consumer, "better")
+        good = consumer.run(**_MERGE_REQUEST, **noted)
+        assert good.code == 0, good.said[-4000:]
+        assert "digits: PASS" in seen.notes[0]["body"]
+        _every_report_is_there(consumer)
+        assert _marks(consumer) == []
+        assert not _failed(consumer, "gates")
+        numbers = _metrics(consumer)
 
-    _candidate(consumer, "mislabelled")
-    bad = consumer.run(**_MERGE_REQUEST)
-    assert bad.code != 0
-    _every_report_is_there(consumer)
-    assert "recall[class=8]" in " ".join(_failed(consumer, "gates"))
-    lines = (consumer.project / "gradatim.yml").read_text(encoding="utf-8").splitlines()
-    marks = {mark["check_name"].partition(":")[0]: mark["location"] for mark in _marks(consumer)}
-    assert "recall[class=8]" in marks
-    for gate, place in marks.items():
-        assert place["path"] == "gradatim.yml"
-        assert gate.partition("[")[0] in lines[place["lines"]["begin"] - 1]
-    assert (
-        _metrics(consumer)['gradatim_recall{where="class=8"}'] < numbers['gradatim_recall{where="class=8"}']
-    )
+        _candidate(consumer, "mislabelled")
+        bad = consumer.run(**_MERGE_REQUEST, **noted)
+        assert bad.code != 0
+        assert len(seen.notes) == 1, "updated in place"
+        assert "digits: FAIL" in seen.notes[0]["body"]
+        _every_report_is_there(consumer)
+        assert "recall[class=8]" in " ".join(_failed(consumer, "gates"))
+        lines = (consumer.project / "gradatim.yml").read_text(encoding="utf-8").splitlines()
+        marks = {mark["check_name"].partition(":")[0]: mark["location"] for mark in _marks(consumer)}
+        assert "recall[class=8]" in marks
+        for gate, place in marks.items():
+            assert place["path"] == "gradatim.yml"
+            assert gate.partition("[")[0] in lines[place["lines"]["begin"] - 1]
+        assert (
+            _metrics(consumer)['gradatim_recall{where="class=8"}']
+            < numbers['gradatim_recall{where="class=8"}']
+        )
     assert consumer.tags() == ["digits#alpha#1", tag], "a merge request releases nothing"
 
 

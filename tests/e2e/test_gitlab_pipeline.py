@@ -157,6 +157,8 @@ def test_shared_rows_are_merged_to_what_one_job_finds(consumer: Consumer) -> Non
     consumer.commit("More to test")
     whole = consumer.run()
     assert "shard 1/3" not in whole.said
+    before = {job: _predicted(consumer, job) for job in ("evaluate", "test")}
+    assert all(before.values())
     (consumer.project / ".gitlab-ci.yml").write_text(f"{pipeline}      shards: 3\n", encoding="utf-8")
     consumer.commit("Three jobs share the rows")
     shared = consumer.run()
@@ -166,6 +168,14 @@ def test_shared_rows_are_merged_to_what_one_job_finds(consumer: Consumer) -> Non
     found = re.compile(r"(\d+ samples, accuracy [^\n]*%|\d+ checks[^\n]*severities)")
     assert len(found.findall(whole.said)) == 2
     assert sorted(found.findall(shared.said)) == sorted(found.findall(whole.said))
+    assert {job: _predicted(consumer, job) for job in before} == before, "bit for bit"
+
+
+def _predicted(consumer: Consumer, job: str) -> dict[str, bytes]:
+    """Every file of predictions that a job left."""
+    folder = consumer.left(job, ".gradatim/predictions")
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def _verifies_in_another_clone(consumer: Consumer) -> None:
