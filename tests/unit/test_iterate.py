@@ -197,3 +197,46 @@ def test_a_picture_of_a_gate_holds_each_version_with_its_bound_and_its_verdict()
     assert len(drawn.findall(".//line[@class='threshold']")) == 3
     assert len(drawn.findall(".//polygon")) == 1
     assert draw_gate_history([("v1.0.0", GateResult("a", "a", Verdict.INVALID, "o", "", ""))], "none") == ""
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_bound_of_a_version_is_drawn_beside_the_axis_and_not_through_its_numbers(count: int) -> None:
+    one = GateResult("size", "size", Verdict.PASS, "original", "at most 1 MB", "", 4e5, None, None, 1e6)
+    drawn = ElementTree.fromstring(draw_gate_history([(f"v1.{n}.0", one) for n in range(count)], "one"))  # noqa: S314 (our own)
+    bounds = [
+        tuple(float(line.get(end, 0)) for end in ("x1", "x2"))
+        for line in drawn.findall(".//line[@class='threshold']")
+    ]
+    numbers = max(float(text.get("x", 0)) for text in drawn.iter("text") if (text.text or "").endswith("kB"))
+    assert len(bounds) == count
+    assert min(left for left, _ in bounds) >= numbers
+    dots = [float(dot.get("cx", 0)) for dot in drawn.iter("circle")]
+    for (left, right), dot in zip(bounds, dots, strict=True):
+        assert dot == pytest.approx((left + right) / 2, abs=1), "a version stands in the middle of its bound"
+
+
+def test_a_release_that_is_further_up_already_waits_for_no_decision_and_another_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act_as_ada(monkeypatch)
+    root = new_repository(tmp_path / "repo", remote=tmp_path / "remote.git")
+    monkeypatch.chdir(root)
+    stages = "{alpha: {branch: dev}, beta: {branch: next}, production: {branch: main}}"
+    commit_file(
+        root, "gradatim.yml", f"model: {{name: digits, path: model/digits.onnx}}\nstages: {stages}\n".encode()
+    )
+
+    def release(version: str, data: bytes) -> None:
+        commit_file(root, "model/digits.onnx", data)
+        commit_file(root, "notes.md", version.encode())
+        files = release_files(root, version, data)
+        announce(checkout.open(root), files.record, files.manifest, files.kept)
+
+    for version in ("v1.1.0-alpha.1", "v1.1.0-beta.1", "v1.1.0"):
+        release(version, b"one")
+    assert "Decide on" not in iterate().stdout
+    release("v1.1.0-alpha.2", b"two")
+    said = iterate().stdout
+    assert said.count("Decide on") == 1
+    assert "Decide on v1.1.0-alpha.2, in alpha since" in said
+    assert "promote it to beta" in said
