@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gradatim.evidence.statement import Bundle
     from gradatim.gates.plan_row import PlanRow
     from gradatim.gates.verdict import GateResult
+    from gradatim.registry.state import StageState
     from gradatim.report.iteration import IterationReport, Share
 
 _DAYS = {"daily": 1, "weekly": 7, "fortnightly": 14, "monthly": 30}
@@ -133,7 +135,16 @@ def iteration_of(view: RegistryView, contract: ReadContract, since: str | None) 
         uses,
         _undecided(contract, view.ladder[-1], list(judged.values())[-1]) if judged else (),
         notes,
+        tuple(_waiting(state.stages)),
     )
+
+
+def _waiting(stages: Sequence[StageState]) -> Iterator[tuple[str, str, str, str]]:
+    """Releases whose bytes the stage above does not hold."""
+    for above, below in pairwise(stages):
+        mine, theirs = below.release, above.release
+        if mine is not None and (theirs is None or mine.manifest != theirs.manifest):
+            yield below.label, below.stage, options.day(below.since), above.stage
 
 
 def _day(text: str) -> int:

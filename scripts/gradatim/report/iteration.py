@@ -55,6 +55,7 @@ class IterationReport:
         uses: how often the test set was used, and for how often it is planned; None where it is not planned.
         undecided: gates that the data are too few for.
         notes: what could not be looked at, and why.
+        waiting: (version, stage, since when, the stage above), which holds other bytes.
     """
 
     name: str
@@ -69,6 +70,7 @@ class IterationReport:
     uses: tuple[int, int] | None = None
     undecided: tuple[PlanRow, ...] = ()
     notes: tuple[str, ...] = ()
+    waiting: tuple[tuple[str, str, str, str], ...] = ()
 
     @property
     def plan(self) -> tuple[str, ...]:
@@ -90,9 +92,8 @@ class IterationReport:
             yield f"Collect {wanted} for {row.gate}: it has {row.n}, and {row.needed or 'more'} would tell."
         if self.proposed:
             yield f"Judge {self.proposed} failures that users reported with their right answer: gradatim feedback import FILE --propose golden.jsonl"
-        for upper, lower in zip(self.holds, self.holds[1:], strict=False):
-            if lower[1].partition("-")[0] != upper[1] and lower[1].startswith("v"):
-                yield f"Decide on {lower[1]}, in {lower[0]} since {lower[2]}: promote it to {upper[0]}, or leave it."
+        for version, stage, since, above in self.waiting:
+            yield f"Decide on {version}, in {stage} since {since}: promote it to {above}, or leave it."
 
 
 def pictures_of(report: IterationReport) -> dict[str, str]:

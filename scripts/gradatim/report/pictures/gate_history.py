@@ -23,16 +23,16 @@ def draw_gate_history(points: Sequence[tuple[str, GateResult]], name: str) -> st
         return ""
     form = gate_format(found[-1][1])
     values = [v for _, gate in found for v in (gate.value, gate.low, gate.high, gate.threshold)]
-    x = Scale(0, max(len(found) - 1, 1), _LEFT + 20, WIDTH - _RIGHT - 20)
-    y = Scale(*extent(values), HEIGHT - _BOTTOM, _TOP)
     right = WIDTH - _RIGHT
+    room = (right - _LEFT) / len(found)
+    x = Scale(0, max(len(found) - 1, 1), _LEFT + room / 2, right - room / 2 if len(found) > 1 else right)
+    y = Scale(*extent(values), HEIGHT - _BOTTOM, _TOP)
     heading = one_line(found[-1][1].gate, 60)
     parts = [
         label(0, 14, fitting(heading, WIDTH, 12.5), "strong"),
         axes.left(y, axes.tick_format(y, form, 4), _LEFT, right, about=4),
         polyline([(x(i), y(gate.value or 0.0)) for i, (_, gate) in enumerate(found)], "candidate curve"),
     ]
-    room = (right - _LEFT) / len(found)
     for place, (version, gate) in enumerate(found):
         parts += _point(x(place), y, gate, room, f"{version}: {form(gate.value)}, {gate.verdict.value}")
         parts.append(label(x(place), HEIGHT - 6, fitting(version, room, 11), "muted small", "middle"))
