@@ -17,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 
+import gate_covariates
 import gate_designs
 import gate_recipes
 import gate_runs
@@ -316,7 +317,14 @@ def run(design: Design, draws: int) -> dict[Verdict, float]:
 
 
 def designs() -> list[Design]:
-    return [*sizes(), *powers(), *gate_designs.designs(), *gate_recipes.designs(), *gate_runs.designs()]
+    return [
+        *sizes(),
+        *powers(),
+        *gate_designs.designs(),
+        *gate_recipes.designs(),
+        *gate_covariates.designs(),
+        *gate_runs.designs(),
+    ]
 
 
 def main() -> None:

@@ -79,6 +79,14 @@ _STATE = {
     },
     "data": {"evaluation": {"path": "test.npz"}},
 }
+_COVARIATE: dict[str, Any] = {
+    "data": {
+        "evaluation": {"path": "many.csv"},
+        "inputs": {"x": [*"abcdef"]},
+        "covariate": {"column": "hard", "mean": 3},
+    }
+}
+_POOLED = {"data": {**_COVARIATE["data"], "covariate": {"column": "hard"}}}
 _OWN = {"task": {"type": "classification", "labels": [0, 1, 2], "metrics": {"cost": "scoring:cost"}}}
 _METRIC = {"task": {**_OWN["task"], "metrics": {"cost": {"function": "scoring:cost"}}}}
 _TWO = {
@@ -193,6 +201,9 @@ EXAMPLES = {
         ["test.npz"],
         {"model": {"name": "small", "path": "made.onnx", "build": {"run": "python make.py"}}},
     ),
+    "data.covariate.column": Example("hard", "other", _COVARIATE),
+    "data.covariate.mean": Example(3, 3.2, _COVARIATE),
+    "data.covariate.unlabelled": Example("pool.csv", "other_pool.csv", _POOLED),
     "model.candidates": Example(["other.onnx"], ["other.onnx", "another.onnx"]),
     "model.factory": Example("rules:model", "rules:other", _FUNCTION),
     "model.command": Example(["python", "{path}", "1"], ["python", "{path}", "2"], _PROGRAM),

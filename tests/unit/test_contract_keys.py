@@ -127,6 +127,12 @@ def unsure(questions, first, second):
     "others.jsonl": "".join(_PAIR.format(row, "first") for row in range(20)),
     "scoring.py": "def cost(labels, predictions):\n    return 1.0\n\ndef gain(labels, predictions):\n    return 2.0\n",
     "prepare.py": "def once(columns):\n    return {'x': columns['x']}\n\ndef twice(columns):\n    return {'x': columns['x'] * 2}\n",
+    "many.csv": "label,a,b,c,d,e,f,hard,other\n"
+    + "".join(
+        f"{n % 3},{n % 3 == 0:d},{n % 3 == 1:d},{n % 3 == 2:d},0,0,0,{n % 7},{n % 5}\n" for n in range(70)
+    ),
+    "pool.csv": "hard\n" + "".join(f"{n % 7}\n" for n in range(140)),
+    "other_pool.csv": "hard\n" + "".join(f"{n % 7}\n" for n in range(200)),
     "make.py": "import shutil\nshutil.copy('model.onnx', 'made.onnx')\n",
     "tests/good/test_small.py": "def test_it_answers(model):\n    assert model.signature\n",
     "tests/bad/test_small.py": "def test_it_does_not(model):\n    assert False\n",
@@ -493,6 +499,7 @@ def told(found: Outcome, candidate: Candidate) -> object:
         [(trial["name"], trial.get("size"), trial.get("quality")) for trial in details.get("trials", ())],
         [(one["name"], one["threads"], one["items"], len(one["by_round"]["latency_floor"])) for one in timed],
         [one["metric"] for one in details.get("grounds", {}).get("samples", ()) if "outcomes" in f"{one}"],
+        details.get("covariate"),
         [amount for amount, where in work if not timed and "trials" not in details],
         [(path.name, arrays(path)) for path in files.values() if path.suffix == ".npz"],
     ]

@@ -40,11 +40,10 @@ class Digests:
         chosen = self.contract.data_set(which)
         if chosen is None:
             return digest_of(None)
-        root, training = (
-            self.contract.root,
-            self.contract.parts.data.training if which == "evaluation" else (),
-        )
-        beside = [tree_digest(root / path) for path in training if (root / path).exists()]
+        root, data = self.contract.root, self.contract.parts.data
+        unlabelled = data.covariate.unlabelled if data.covariate else None
+        named = (*data.training, *filter(None, [unlabelled])) if which == "evaluation" else ()
+        beside = [tree_digest(root / path) for path in named if (root / path).exists()]
         return digest_of([chosen.model_dump(mode="json"), self.bytes(which), *beside])
 
     def bytes(self, which: str) -> str:

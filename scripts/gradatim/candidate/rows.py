@@ -6,18 +6,23 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import GradatimError, InvalidInput, UsageError
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gradatim.contract.data import DataSetSection
     from gradatim.contract.subject import TaskSection
     from gradatim.data import Asking, Dataset
     from gradatim.metrics.scorers.table import Scoring
     from gradatim.metrics.task import Label, OwnMetric, Task
+
+Floats: TypeAlias = "NDArray[np.float64]"
 
 _OF_ROWS = (".npz", ".parquet", ".pq", ".csv", ".tsv")
 """What files of rows are called; anything else in ``data.training`` is text."""
@@ -102,6 +107,24 @@ class Rows:
                 for path in paths
                 if alike
             ]
+
+    def covariate(self) -> tuple[Floats, Floats | None]:
+        """The contract's covariate of every row, float64 [n]; of the unlabelled rows, where its mean comes from these.
+
+        Raises:
+            InvalidInput: a file is not there, or a row has no finite number in the column; names the line of the contract.
+        """
+        from gradatim.data import open_data
+
+        said, chosen = self.contract.parts.data.covariate, self.contract.data_set("evaluation")
+        assert said is not None  # noqa: S101 (the caller looked)
+        assert chosen is not None  # noqa: S101 (the contract was checked)
+        root = self.contract.root
+        with self.contract.blamed("data", "covariate"):
+            mine = open_data(chosen.path, root=root, label=None, format=chosen.format).numbers(said.column)
+            if said.unlabelled is None:
+                return mine, None
+            return mine, open_data(said.unlabelled, root=root, label=None).numbers(said.column)
 
     def _asked(self) -> Asking | None:
         """How a row becomes a request, where the task is to generate text."""

@@ -96,6 +96,7 @@ def _answers(candidate: Candidate) -> str:
             candidate.digests.data("calibration") if parts.compress else None,
             candidate.digests.code(),
             tries(candidate),
+            *([parts.data.covariate.model_dump(mode="json")] if parts.data.covariate else []),
             *(other.manifest.digest for other in candidate.forms.others.values()),
         ]
     )

@@ -219,6 +219,8 @@ def _places(contract: ReadContract, root: Path) -> Iterator[Path | str]:
         for path in (parts.model.path, parts.model.adapter, *parts.model.candidates, parts.test.golden)
         if path
     )
+    if parts.data.covariate and parts.data.covariate.unlabelled:
+        yield parts.data.covariate.unlabelled
     if parts.model.factory:
         code.append(parts.model.factory)
         yield from (path for pattern in parts.model.files for path in root.glob(pattern))

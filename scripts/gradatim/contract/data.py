@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gradatim.contract.values import DataFormat, Reference, Section, Text, Texts, shorthand
 
@@ -25,6 +25,34 @@ class DataSetSection(Section):
     preprocess: Reference | None = Field(
         None, description="`module:function`: a batch of raw columns to the model's inputs."
     )
+
+
+class CovariateSection(Section):
+    """A number of every row that tells something of how it is answered: absolute gates are adjusted by it."""
+
+    column: Text = Field(
+        description="Column of the evaluation data: a difficulty, the score of an earlier model."
+    )
+    mean: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Its mean over all rows that there could be, where that is known.",
+        examples=[0.31],
+    )
+    unlabelled: Text | None = Field(
+        None,
+        description="A larger file without labels, drawn as the evaluation data are, that has the column: its mean is taken, and how "
+        "sure that is counted.",
+        examples=["data/unlabelled.npz"],
+    )
+
+    @model_validator(mode="after")
+    def _one_mean(self) -> CovariateSection:
+        if (self.mean is None) == (self.unlabelled is None):
+            raise ValueError(
+                "say its `mean` over all rows, or in which `unlabelled` file that is found: one of the two"
+            )
+        return self
 
 
 class DataSection(Section):
@@ -51,6 +79,11 @@ class DataSection(Section):
     )
     preprocess: Reference | None = Field(
         None, description="`module:function`: a batch of raw columns to the model's inputs."
+    )
+    covariate: CovariateSection | None = Field(
+        None,
+        description="A column that adjusts gates on all rows with `at_least` or `at_most`: what it tells of how rows are answered is no "
+        "chance any more. Gates that compare with the baseline have that already.",
     )
     batch: int = Field(32, ge=1, description="Rows per call of the model.")
     uses: int | None = Field(

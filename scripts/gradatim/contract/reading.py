@@ -266,6 +266,24 @@ def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str 
     )
 
 
+def _covariate_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
+    """What is asked beside a covariate and cannot be had, each with the key that asks."""
+    data = parts.data
+    if data.covariate is None:
+        return
+    if data.evaluation is None:
+        yield "`covariate` is a column of `data.evaluation`, which is not there", "data", "covariate"
+    if data.group or (data.evaluation and data.evaluation.group):
+        yield "`covariate` needs rows that stand alone, and these come in a `group`", "data", "covariate"
+    for rule in rules:
+        if rule.sequential:
+            yield (
+                "`sequential` has no bounds that a `covariate` adjusts: leave out one of the two",
+                "gates",
+                rule.key,
+            )
+
+
 def _candidates_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Iterator[tuple[str | int, ...]]:
     """What is asked beside several candidates of one recipe and cannot be had, each with the key that asks."""
     model = parts.model
@@ -342,6 +360,7 @@ def _contradictions(
         )
     yield from (at(told, *where) for told, *where in _judge_cannot(parts, task, rules))
     yield from (at(str(told), *where) for told, *where in _candidates_cannot(parts, rules))
+    yield from (at(told, *where) for told, *where in _covariate_cannot(parts, rules))
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:

@@ -17,6 +17,7 @@ from gradatim.data.columns import (
     Array,
     Kind,
     Where,
+    converted,
     is_ragged,
     kind_of,
     object_array,
@@ -237,6 +238,26 @@ class Dataset:
         blocks = (block.labels for block in self._read(1, with_inputs=False))
         flat = [row for part in blocks if part is not None for row in (part if is_ragged(part) else [part])]
         return classes_of(flat)
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """A column with one number a row, of all rows, float64 [n].
+
+        Raises:
+            InvalidInput: there is no such column, or a row has no finite number there; names the row.
+        """
+        if column not in self.columns:
+            raise missing_column(self._source.place, column, self.columns)
+        found: list[NDArray[np.float64]] = []
+        start = 0
+        for block in self._source.blocks([column], 1):
+            where = Where(self._source.place, column, start)
+            values = converted(block[column], "float64", where)
+            if values.dtype == object or values.reshape(len(values), -1).shape[1:] != (1,):
+                where.refuse(0, "holds no single number. A column with one number a row is wanted.")
+            refuse_nonfinite(values, where)
+            found.append(values.reshape(-1).astype(np.float64))
+            start += len(values)
+        return np.concatenate(found)
 
     def slice_values(self, column: str) -> Array:
         """A slice column of all rows, as str [n]."""

@@ -17,7 +17,7 @@ from gradatim.gates.distribution import Distribution, Drift
 from gradatim.gates.grounds import Grounds
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
-from gradatim.metrics.diagnostics import CalibrationBin, FlippedAnswer, Overlap, WeakSlice
+from gradatim.metrics.diagnostics import CalibrationBin, Covariate, FlippedAnswer, Overlap, WeakSlice
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -243,6 +243,7 @@ class Evaluated(Found):
         flipped: prompts that the preferred variant and the baseline do not both answer rightly, as many as the contract shows.
         offered: rows that there are, where sequential gates were decided before the last.
         judging: who compared the answers with the release's; None where nobody did.
+        covariate: by which gates on all rows are adjusted.
         distribution: how the evaluation data are spread, for the releases to come; None of few rows, and where nobody looked.
         drift: how they differ from those of the release; None where nobody looked.
     """
@@ -258,6 +259,7 @@ class Evaluated(Found):
     judging: Judging | None = None
     distribution: Distribution | None = None
     drift: Drift | None = None
+    covariate: Covariate | None = None
 
 
 @dataclass(frozen=True)

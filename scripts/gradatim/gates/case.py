@@ -15,6 +15,7 @@ from gradatim.gates.flips import SelfFlips
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.reuse import Reuse
 from gradatim.measurement import Measurement
+from gradatim.metrics.adjusting import Adjuster
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.population import CANDIDATES, Population
 
@@ -89,6 +90,7 @@ class Case:
         noun: what an item is: ``samples``, ``images``, ``documents``.
         baseline_name: what the baseline is called in texts: ``v1.0.0``.
         drift: of the evaluation data since the release; None where nobody looked.
+        adjuster: the covariate by which what is absolute and of all rows is adjusted; None where there is none.
         waits: why what a GPU alone can measure may wait; None where it must be there.
     """
 
@@ -106,6 +108,7 @@ class Case:
     offered: int | None = None
     noun: str = "samples"
     baseline_name: str = "the baseline"
+    adjuster: Adjuster | None = None
     waits: str | None = None
     drift: Drift | None = None
 

@@ -14,6 +14,7 @@ from gradatim.gates.exact import least_alpha
 from gradatim.gates.grounds import Beside, Bounds
 from gradatim.gates.paired import not_worse, regression_p
 from gradatim.metrics import intervals, tails
+from gradatim.metrics.diagnostics import Adjusted
 from gradatim.metrics.population import RecipeSamples
 from gradatim.metrics.samples import MetricSamples, resampled
 
@@ -55,11 +56,13 @@ class Told(MetricSamples):
         intervals: its bounds; one that is surer than was asked for does.
         pairs: how it compares with the baseline.
         p_values: how likely the value is where a bound holds, by the bound.
+        adjusted: by a covariate of the rows.
     """
 
     intervals: tuple[Bounds, ...] = ()
     pairs: tuple[Beside, ...] = ()
     p_values: Mapping[float, float] = field(default_factory=dict)
+    adjusted: tuple[Adjusted, ...] = ()
 
     def _bounds(self, alpha: float) -> tuple[float, float] | None:
         if self.successes is not None and self.trials is not None:

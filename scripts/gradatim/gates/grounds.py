@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gradatim.gates.distribution import Drift
 from gradatim.gates.reuse import Reuse
 from gradatim.gates.rule import Rule
+from gradatim.metrics.diagnostics import Adjusted
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Sampled:
         amount, p: of a veto: chance of a value like that where it holds ``amount``.
         beside: the same of both models.
         outcomes: row by row, as in ``beside``, where that has not all of the rows.
+        adjusted: by a covariate of the rows, where the gate was.
     """
 
     metric: str
@@ -94,6 +96,7 @@ class Sampled:
     p: float | None = None
     beside: Beside | None = None
     outcomes: RowByRow | None = None
+    adjusted: Adjusted | None = None
 
 
 @dataclass(frozen=True)

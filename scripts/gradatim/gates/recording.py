@@ -15,6 +15,7 @@ from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, Grounds, RowBy
 from gradatim.gates.judge import regression_p
 from gradatim.gates.noninferiority import terms
 from gradatim.gates.rule import Rule, with_guards
+from gradatim.gates.threshold import adjusted
 from gradatim.gates.verdict import GateResult
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.samples import MetricSamples
@@ -99,8 +100,10 @@ def _seen(gate: Gate, case: Case, result: GateResult) -> Iterator[Sampled]:
         p = _p(gate, case) if gate.rule.family == "veto" and beside is None else None
     except InvalidInput:
         return  # its verdict is INVALID, and says why
-    bounds = None if beside or samples.successes is not None else _bounds(gate, result)
-    yield _sampled(samples, bounds, beside, amount=None if p is None else gate.rule.amount, p=p)
+    moved = adjusted(gate, case, samples) if beside is None else None
+    bounds = None if beside or moved or samples.successes is not None else _bounds(gate, result)
+    told = _sampled(samples, bounds, beside, amount=None if p is None else gate.rule.amount, p=p)
+    yield told if moved is None else replace(told, adjusted=moved)
 
 
 def _sampled(

@@ -189,6 +189,7 @@ def _told(found: Sequence[Sampled], pairs: Sequence[Beside], higher_is_better: b
         one.metric, one.value, higher_is_better, one.n, one.where, reason=one.reason, successes=one.successes,
         trials=one.trials, positives=one.positives,
         intervals=tuple(one.bounds for one in found if one.bounds is not None),
+        adjusted=tuple(one.adjusted for one in found if one.adjusted is not None),
         p_values={one.amount: one.p for one in found if one.amount is not None and one.p is not None},
     )  # fmt: skip
     if not pairs:

@@ -27,6 +27,7 @@ from gradatim.gates.runtime import contradicts, meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import intervals
+from gradatim.metrics.diagnostics import Adjusted
 from gradatim.metrics.evaluation import conditions
 from gradatim.metrics.judged import WinSamples
 from gradatim.metrics.samples import MetricSamples
@@ -67,6 +68,26 @@ class _Seen:
         )
 
 
+def adjusted(gate: Gate, case: Case, samples: MetricSamples) -> Adjusted | None:
+    """The metric adjusted by the covariate of the rows; None where there is none, or the gate is on some of the rows."""
+    if isinstance(samples, Told):
+        sure = [one for one in samples.adjusted if one.alpha <= gate.alpha * (1 + 1e-9)]
+        return max(sure, key=lambda one: one.alpha, default=None)
+    if case.adjuster is None or gate.where is not None:
+        return None
+    return case.adjuster.adjust(samples, gate.alpha)
+
+
+def _judged_adjusted(gate: Gate, case: Case, samples: MetricSamples, found: Adjusted) -> GateResult:
+    seen = _Seen(found.value, found.low, found.high, samples.n, None, None)
+    verdict = seen.verdict(gate)
+    text = (
+        f"{seen.headline(gate)} Adjusted by `{found.column}`, which tells {100 * found.told:.0f} % of what {case.noun} vary by; as it "
+        f"was seen it is {wording.number(samples.value, gate.meaning)}.{besides(gate, samples)}"
+    )
+    return _settled(gate, case, seen, verdict, text)
+
+
 def judge(gate: Gate, case: Case) -> GateResult:
     """At least, or at most, a number."""
     if case.candidate is None:
@@ -79,6 +100,8 @@ def judge(gate: Gate, case: Case) -> GateResult:
     value = samples.value
     assert value is not None  # noqa: S101 (samples_of looked)
     case = counted(case, samples)
+    if (by_covariate := adjusted(gate, case, samples)) is not None:
+        return _judged_adjusted(gate, case, samples, by_covariate)
     n = samples.trials if samples.trials is not None else samples.n
     bounds = samples.bounds(gate.alpha)
     if bounds is None:

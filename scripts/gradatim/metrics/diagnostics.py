@@ -79,3 +79,41 @@ class WeakSlice:
     value: float
     rest: float
     p: float
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """A number of every row that tells something of how it is answered, and its mean over all rows that there could be.
+
+    Attributes:
+        column: its name.
+        mean: over the population: as the contract gives it, or of the unlabelled rows.
+        error: standard error of that mean; 0 where the contract gives it.
+        seen: its mean over the rows of the evaluation data.
+        told: by metric, the share of what rows vary by that it tells.
+    """
+
+    column: str
+    mean: float
+    error: float = 0.0
+    seen: float = 0.0
+    told: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """A metric as it would be on rows whose covariate has the population's mean.
+
+    Attributes:
+        column: of the covariate.
+        told: the share of what rows vary by that it tells (the square of their correlation).
+        value: the estimate.
+        alpha: the one-sided error of each of its bounds, ``low`` and ``high``.
+    """
+
+    column: str
+    told: float
+    value: float
+    alpha: float
+    low: float
+    high: float

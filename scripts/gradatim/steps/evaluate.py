@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradatim.candidate.adjusting import keep_covariate, with_covariate
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.flips import AGAIN, flipped, self_flips, wants_self_flips
 from gradatim.candidate.forms import ORIGINAL
@@ -75,6 +76,7 @@ def run(candidate: Candidate) -> Outcome:
     dataset = candidate.rows.dataset("evaluation", None)
     if task.type == "classification":
         _refuse_one_class(dataset)
+    adjuster = keep_covariate(candidate)
     shards = parts(candidate, "evaluate", depends_on(candidate))
     uses = count_use(candidate)
     runs = _runs(candidate, variants)
@@ -125,7 +127,7 @@ def run(candidate: Candidate) -> Outcome:
         measurements=(*outcome.measurements, *beside),
         elsewhere=elsewhere(shards),
     )
-    return with_data_told(candidate, fed, outcome)
+    return with_covariate(candidate, adjuster, with_data_told(candidate, fed, outcome))
 
 
 def _from_elsewhere(candidate: Candidate, subjects: dict[str, str]) -> Outcome:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from gradatim.candidate.adjusting import adjuster_of
 from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import Variant
 from gradatim.candidate.outcome import Outcome
@@ -113,7 +114,7 @@ def plan_gates(candidate: Candidate, power: float | None = None) -> list[PlanRow
         InvalidInput: the evaluation data is broken.
     """
     from gradatim.gates.exact import POWER
-    from gradatim.gates.planning import plan, with_training
+    from gradatim.gates.planning import plan
     from gradatim.gates.reuse import alpha_after
     from gradatim.perturb.catalogue import SEVERITIES
 
@@ -133,12 +134,32 @@ def plan_gates(candidate: Candidate, power: float | None = None) -> list[PlanRow
         takes_all=next((rule.key for rule in rules_on_rows(candidate) if not rule.sequential), None),
         power=power or POWER,
     )
-    others = len(candidate.contract.parts.model.candidates)
-    alphas = {rule.key: min(rule.alpha, alpha_after(uses or 0)) for rule in rules_on_rows(candidate)}
-    return [
-        with_training(row, others + 1, alphas[row.rule]) if others and row.rule in alphas else row
-        for row in rows
-    ]
+    return list(map(_row_besides(candidate), rows))
+
+
+def _row_besides(candidate: Candidate) -> Callable[[PlanRow], PlanRow]:
+    """What several candidates and a covariate do to the row of a gate."""
+    from gradatim.gates.planning import with_covariate, with_training
+    from gradatim.gates.reuse import alpha_after
+
+    parts = candidate.contract.parts
+    others, said = len(parts.model.candidates), parts.data.covariate
+    on_rows = {rule.key: rule for rule in rules_on_rows(candidate)}
+    known = Evaluated.if_any(candidate.workspace.statement("evaluate")) if said else None
+    told = known.covariate.told if known and known.covariate else {}
+
+    def besides(row: PlanRow) -> PlanRow:
+        rule = on_rows.get(row.rule)
+        if rule is None:
+            return row
+        if others:
+            row = with_training(row, others + 1, min(rule.alpha, alpha_after(parts.data.uses or 0)))
+        absolute = rule.bound in ("at_least", "at_most") and row.gate == rule.metric
+        if said and absolute and (rule.metric in told or not told):
+            row = with_covariate(row, said.column, told.get(rule.metric))
+        return row
+
+    return besides
 
 
 def plan_together(candidate: Candidate, rows: Sequence[PlanRow]) -> Together | None:
@@ -327,6 +348,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         offered=evaluated.offered if evaluated else None,
         noun=_noun(candidate),
         baseline_name=base.label if base else "the baseline",
+        adjuster=adjuster_of(candidate, evaluated),
         waits=candidate.waits,
         drift=evaluated.drift if evaluated else None,
     )
