@@ -141,6 +141,7 @@ _ENDPOINT = {
     **_SPEAKS,
     "model": {"name": "small", "endpoint": {"url": SERVER, "model": "small", "timeout": 1}},
 }
+_LOADED = {"benchmark": {"rounds": 3, "load": {"p99": "1 s"}}}
 _STREAMED: dict[str, Any] = {
     **_SPEAKS,
     "model": {"name": "another", "endpoint": {"url": SERVER}},
@@ -343,6 +344,12 @@ EXAMPLES = {
         for key in ("ttft", "tpot", "latency")
     },
     "benchmark.rounds": Example(3, 4),
+    "benchmark.load.scenarios": Example("server", ["offline", "stress"], _LOADED),
+    "benchmark.load.p99": Example("1 s", "50 ms", _LOADED),
+    "benchmark.load.seconds": Example(10, 20, _LOADED),
+    "benchmark.load.budget": Example("10 min", "1 h", _LOADED),
+    "benchmark.load.parallel": Example(1, 8, _LOADED),
+    "benchmark.load.url": Example(ABSENT, "http://127.0.0.1:8080/v2/models/small", _LOADED),
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
     "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),
     "compress.passes": Example(ABSENT, ["rules:halved"], _SEARCHED),

@@ -77,7 +77,7 @@ from gradatim.report.card import render_card
 from gradatim.report.collect import collect
 from gradatim.report.hub_score import render_score
 from gradatim.steps import gate, promote
-from gradatim.steps.benchmark import streaming_of
+from gradatim.steps.benchmark import load_asked, streaming_of
 from gradatim.steps.tag import upcoming
 
 pytest.importorskip("onnxruntime")
@@ -322,6 +322,11 @@ def streamed(candidate: Candidate) -> object:
     return streaming_of(candidate, ())
 
 
+def loaded(candidate: Candidate) -> object:
+    """What load is tried."""
+    return load_asked(candidate, 1, 0) if candidate.contract.parts.benchmark.load else None
+
+
 def planned(candidate: Candidate) -> object:
     stages = (None, *candidate.contract.ladder)
     asked = (Candidate(candidate.contract, candidate.platform, stage) for stage in stages)
@@ -513,7 +518,7 @@ def arrays(path: Path) -> dict[str, Any]:
 RUNS = {name: step(name) for name in ("build", "inspect", "evaluate", "test", "compress", "benchmark")}
 RUNS["test of a compressed form"] = compressed
 RUNS["publish, as gate lets it tell"] = step("gate")
-GLANCES = (rules, surroundings, planned, ci, places, deployed, signing, lineage, trained, judged)
+GLANCES = (rules, surroundings, planned, loaded, ci, places, deployed, signing, lineage, trained, judged)
 LOOKS = (
     *GLANCES,
     iterated,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradatim.candidate.identity import Identity
+from gradatim.contract.benchmark import GoodputSection, LoadSection
 from gradatim.contract.generation import JudgeSection
 from gradatim.contract.reading import ReadContract, contract_of
-from gradatim.contract.schema import Contract, GateSection, GoodputSection
+from gradatim.contract.schema import Contract, GateSection
 from gradatim.contract.values import Section
 from gradatim.errors import ContractError, UsageError
 from gradatim.gates.gate import wanted
@@ -79,6 +80,8 @@ def _measured_otherwise(held: ReadContract, now: ReadContract, metric: str) -> s
         same = isinstance(before, JudgeSection) and after.implies(before)
     elif isinstance(after, GoodputSection):
         same = isinstance(before, GoodputSection) and after.implies(before)
+    elif isinstance(after, LoadSection):
+        same = isinstance(before, LoadSection) and after.implies(before)
     else:
         same = before == after
     return "" if same else f" with another `{place}`"
@@ -88,6 +91,8 @@ def _measured_with(parts: Contract, metric: str) -> tuple[str, Section | None]:
     """Where a contract says by what or whom a metric is measured, and what it says."""
     if metric == "goodput":
         return "benchmark.streaming.goodput", parts.benchmark.streaming.goodput
+    if metric == catalogue.SERVER_RATE:
+        return "benchmark.load", parts.benchmark.load
     if metric in catalogue.JUDGED:
         return "task.judge", parts.task.judge if parts.task else None
     if parts.task and metric in parts.task.scorers:

@@ -178,6 +178,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add("test")
     if contract.engine == "ray":
         extras.add("ray")
+    if contract.benchmark.load is not None:
+        extras.add("load")
     return tuple(sorted(extras))
 
 

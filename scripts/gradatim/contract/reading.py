@@ -233,8 +233,8 @@ def _endpoint_cannot(parts: schema.Contract, task: str) -> str | None:
     return None
 
 
-def _tokens_cannot(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterator[tuple[str, ...]]:
-    """What is asked of tokens' times and cannot be had, each with the key that asks."""
+def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterator[tuple[str, ...]]:
+    """What is asked of times and rates and cannot be had, each with the key that asks."""
     if "streaming" in parts.benchmark.model_fields_set and task != "generation":
         told = "`streaming` times tokens: it needs `task: {type: generation, scorers: ...}`"
         yield told, "benchmark", "streaming"
@@ -244,6 +244,12 @@ def _tokens_cannot(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> 
             "example `{ttft: 500 ms, tpot: 50 ms}`"
         )
         yield from ((told, "gates", rule.key) for rule in rules if rule.metric == "goodput")
+    load = parts.benchmark.load
+    if load is None or "server" not in load.scenarios:
+        told = "`server_rate` is what `benchmark.load` finds with `server` among its scenarios: say `load: {p99: 50 ms}`"
+        yield from ((told, "gates", rule.key) for rule in rules if rule.metric == catalogue.SERVER_RATE)
+    if load is not None and load.url and parts.model.endpoint:
+        yield "an `endpoint` is loaded where it is: leave out `url`", "benchmark", "load", "url"
 
 
 def _judge_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
@@ -351,7 +357,7 @@ def _contradictions(
         )
     if told := _endpoint_cannot(parts, task):
         yield at(told, "model", "endpoint")
-    yield from (at(told, *place) for told, *place in _tokens_cannot(parts, task, rules))
+    yield from (at(told, *place) for told, *place in _untimed(parts, task, rules))
     if imported is not None and task != "generation":
         yield at(
             "`import` needs `task: {type: generation, scorers: ...}`, which names the scores",

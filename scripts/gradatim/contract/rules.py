@@ -54,6 +54,11 @@ def read_rule(key: str, gate: GateSection, task: str, own: Iterable[Metric], lin
         )
     bound, amount, field = _bound(gate, metric)
     _provable(bound, amount, metric, field)
+    if name == catalogue.SERVER_RATE and bound != "at_least":
+        raise Misstated(
+            f"{name} is what one search finds, and nothing is paired with it: say `at_least`, for example `at_least: 100`",
+            field if field != "by" else None,
+        )
     if name in catalogue.JUDGED and bound != "at_least":
         raise Misstated(
             f"{name} is told of candidate and baseline together, and more is better: say `at_least`, for example `at_least: 45%`",

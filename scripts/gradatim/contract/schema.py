@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from gradatim.contract.benchmark import BenchmarkSection
 from gradatim.contract.compress import Compress
 from gradatim.contract.data import DataSection
 from gradatim.contract.delivery import CanaryGate, Deploy, Destination, Publish
@@ -152,52 +153,6 @@ class Test(Section):
     )
     items: int = Field(2000, ge=1, description="At most so many items are corrupted and run again.")
     seed: int = Field(0, ge=0, description="Seed of corruptions, samples and resampling.")
-
-
-class GoodputSection(Section):
-    """Bounds that an answer must keep to, all of them, to be a good one."""
-
-    ttft: Seconds | None = Field(None, description="Time to its first token.", examples=["500 ms"])
-    tpot: Seconds | None = Field(None, description="Time of each further token.", examples=["50 ms"])
-    latency: Seconds | None = Field(None, description="Time of the whole answer.", examples=["5 s"])
-
-    @model_validator(mode="after")
-    def _bounds_something(self) -> GoodputSection:
-        if not self.model_fields_set:
-            raise ValueError("say what a good answer keeps to, for example `ttft: 500 ms`")
-        return self
-
-    def implies(self, other: GoodputSection) -> bool:
-        """Whether an answer that keeps to these bounds keeps to the other ones."""
-        pairs = ((self.ttft, other.ttft), (self.tpot, other.tpot), (self.latency, other.latency))
-        return all(theirs is None or (mine is not None and mine <= theirs) for mine, theirs in pairs)
-
-
-class StreamingSection(Section):
-    """How a language model is timed, token by token."""
-
-    tokens: int = Field(32, ge=2, description="Tokens of each answer.")
-    prompts: int = Field(8, ge=2, description="Requests to each model in a round.")
-    goodput: GoodputSection | None = Field(
-        None, description="What a good answer keeps to; `goodput` is good answers a second."
-    )
-
-
-class BenchmarkSection(Section):
-    """The paired benchmark."""
-
-    runner: Text | None = Field(
-        None, description=f"{RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
-    )
-    batch: int = Field(1, ge=1, description="Rows per timed call.")
-    rounds: int = Field(
-        36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
-    )
-    threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
-    streaming: StreamingSection = Field(
-        default_factory=lambda: StreamingSection(),
-        description="For `task: generation`: the requests whose tokens are timed.",
-    )
 
 
 class GateSection(CanaryGate):

@@ -260,6 +260,9 @@ _ROBUSTNESS = _table(
     Metric("robustness", "quality under a corruption, mean over severities 1 to 5", True, "robustness"),
 )
 
+SERVER_RATE = "server_rate"
+"""What LoadGen's search for the highest rate finds: a bracket of one model, which nothing is paired with."""
+
 _RUNTIME = _table(
     Metric(
         "latency_floor",
@@ -275,6 +278,14 @@ _RUNTIME = _table(
     Metric("latency_p99", "time that 99 % of calls stay below", False, "timing", "s", False),
     Metric("latency_mean", "mean time of a call", False, "timing", "s", False),
     Metric("throughput", "samples a second", True, "timing", "1/s", False),
+    Metric(
+        SERVER_RATE,
+        "queries a second, as they come, of which 99 % stay within `benchmark.load.p99`",
+        True,
+        "timing",
+        "1/s",
+        False,
+    ),
     Metric("size", "bytes of the model's files", False, "limit", "B", False),
     Metric("parameters", "number of weights", False, "limit", "1", False),
     Metric("memory", "peak resident memory while predicting", False, "limit", "B", False),
@@ -308,6 +319,7 @@ _SERVING = _table(
 TIMINGS = (
     "latency",
     "throughput",
+    SERVER_RATE,
     "energy",
     *(name for name, _ in _STREAMED),
     "output_token_throughput",

@@ -24,6 +24,7 @@ from gradatim.metrics.diagnostics import CalibrationBin, Overlap
 from gradatim.pipeline.graph import CHECKS, STEPS
 from gradatim.report.assemble import curves_from, hints_from, slices_from
 from gradatim.report.explanation import EXPLANATION_FILE, read_explanation
+from gradatim.report.load import loads_from
 from gradatim.report.model import (
     Benchmark,
     Calibration,
@@ -100,13 +101,16 @@ def collect(
         samples=evaluated.rows if evaluated else None,
         contract=candidate.contract.path.name,
         gates=results,
-        steps=tuple(_step(statement) for statement in found.values()),
+        steps=tuple(
+            StepSummary(one.step, "done", one.seconds, one.verdict, one.summary) for one in found.values()
+        ),
         variants=_variants(measurements, compressed, evaluated, variant, timings, candidate),
         sensitivities=compressed.sensitivities if compressed else (),
         measurements=tuple(m for m in measurements if m.variant in (variant, BASELINE)),
         slices=slices_from(measurements, results, variant or "", BASELINE, _lower_is_better(candidate)),
         robustness=curves_from(measurements, variant or "", BASELINE),
         latency=_latency(timings, variant) if timings else None,
+        loads=loads_from(timings.loads) if timings else (),
         history=_history(candidate, found, variant, version),
         overlap=_overlap(evaluated, variant),
         confusion=_confusion(evaluated, variant, candidate) if evaluated else None,
@@ -158,10 +162,6 @@ def _beside(candidate: Candidate, found: Mapping[str, Statement]) -> tuple[str |
     except GradatimError:  # a candidate that was refused early cannot be told from what was released
         return None, None, []
     return (baseline.label, baseline.digest, []) if baseline else (None, None, [])
-
-
-def _step(statement: Statement) -> StepSummary:
-    return StepSummary(statement.step, "done", statement.seconds, statement.verdict, statement.summary)
 
 
 def _variants(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gradatim.gates.verdict import Verdict
-from gradatim.report import blocks, facts, numbers, overlap, sentences, verdicts
+from gradatim.report import blocks, facts, load, numbers, overlap, sentences, verdicts
 from gradatim.report.explanation import CANNOT_TELL
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
@@ -48,6 +48,7 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         _gates(report),
         _variants(report),
         _latency(report),
+        _loads(report),
         alike_table(report),
         _folded("Slices", slices_table(report)),
         _folded("Answers that flipped", flipped_table(report)),
@@ -254,6 +255,16 @@ def _latency(report: Report) -> str:
             table(["contestant", *(escape(name, 20) for name in quantiles)], rows, "l" + "r" * len(quantiles))
         )
     return "\n\n".join(part for part in parts if part)
+
+
+def _loads(report: Report) -> str:
+    parts = ["### Load"] if report.loads else []
+    for one in report.loads[:20]:
+        parts.append(f"{code(one.name)}, {escape(one.where)}: {escape(one.told, 600)}")
+        parts.append(
+            table(load.HEAD, [load.cells(row) for row in one.runs], load.ALIGNMENT) if one.runs else ""
+        )
+    return "\n\n".join(filter(None, parts))
 
 
 def _latency_picture(report: Report) -> str:

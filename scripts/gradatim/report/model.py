@@ -170,6 +170,43 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class LoadRow:
+    """One run of LoadGen, by its own words.
+
+    Attributes:
+        rate: queries a second that came; None where the answers set the pace.
+        completed: samples a second.
+        p50, p90, p99: seconds.
+        stopping: what its early stopping says.
+    """
+
+    scenario: str
+    valid: bool
+    rate: float | None
+    completed: float
+    p50: float
+    p90: float
+    p99: float
+    queries: int
+    stopping: str
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What load a form bears.
+
+    Attributes:
+        where: the form's own process, or the server that answers for it.
+        told: what was found, in sentences.
+    """
+
+    name: str
+    where: str
+    told: str
+    runs: tuple[LoadRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class Confusion:
     """How often each true label (row) was taken for each label (column).
 
@@ -344,6 +381,7 @@ class Report:
     robustness: tuple[Curve, ...] = ()
     worse: tuple[str, ...] = ()
     latency: Latency | None = None
+    loads: tuple[LoadedModel, ...] = ()
     history: tuple[Trend, ...] = ()
     overlap: Overlap | None = None
     confusion: Confusion | None = None

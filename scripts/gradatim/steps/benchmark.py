@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +25,19 @@ from gradatim.timing.machine import has_gpu, this_machine
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     from numpy.typing import NDArray
 
+    from gradatim.contract.benchmark import BenchmarkSection
     from gradatim.timing.contestant import Contestant
+    from gradatim.timing.load import Load, LoadQuestion
     from gradatim.timing.paired import Question
     from gradatim.timing.result import PairedResult
     from gradatim.timing.streams import Streaming
 
 _PATIENCE = 300.0
 _PROMPTS = 256
+_AT_A_SERVER = 64
+LOADGEN = "loadgen"
+"""Folder of the workspace with LoadGen's own logs."""
+_SERVED = "the server at `benchmark.load.url` answers for the model as it was built"
 _OWN = "a model of your own does not tell its answers token by token"
 
 
@@ -53,8 +62,9 @@ def _waits(candidate: Candidate) -> bool:
 def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
     from gradatim.timing.decision import LOOKS
+    from gradatim.timing.loadgen import its_package
     from gradatim.timing.paired import compare
-    from gradatim.timing.result import unmeasured, unstreamed
+    from gradatim.timing.result import unloaded, unmeasured, unstreamed
 
     subjects = {variant.name: variant.manifest.digest for variant in candidate.forms.all}
     if candidate.contract.data_set("evaluation") is None:
@@ -64,8 +74,11 @@ def run(candidate: Candidate) -> Outcome:
         waits = str(candidate.waits)
         nothing = tuple(one for name in subjects for one in unmeasured(name, waits))
         nothing += tuple(one for name in subjects for one in unstreamed(name, waits) if _speaks(candidate))
+        nothing += tuple(unloaded(name, waits) for name in subjects if _searched(candidate))
         return Outcome("waits for a GPU, which no pull request gets", subjects, measurements=nothing)
     settings = candidate.contract.parts.benchmark
+    if settings.load is not None:
+        its_package()  # before an hour of rounds, not after it
     variants = {variant.name: variant.path for variant in candidate.forms.all}
     baseline = candidate.replaced.path
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
@@ -74,7 +87,8 @@ def run(candidate: Candidate) -> Outcome:
         for name, path in paths.items()
     }
     streaming = streaming_of(candidate, contestants.values())
-    batch, readers, round_seconds = _inputs(candidate, paths, settings.batch, streaming)
+    rows, readers, round_seconds = _inputs(candidate, paths, settings, streaming)
+    batch = _first(rows, settings.batch)
     margins = _margins(candidate, streaming)
     rounds = settings.rounds if baseline is not None else min(LOOKS[0], settings.rounds)
     with candidate.progress.task("benchmark", settings.rounds) as advance:
@@ -95,13 +109,25 @@ def run(candidate: Candidate) -> Outcome:
             timeout=max(_PATIENCE, *(2 * c.endpoint.get("timeout", 0) for c in contestants.values())),
             streaming=streaming,
         )
+        found = replace(
+            found, loads=_loads(candidate, contestants, rows, streaming, lambda told: advance(0, told))
+        )
     path = candidate.workspace.benchmark
     write_json(path, found.to_json())
     summary = _summary(found, BASELINE if released else ORIGINAL) + _tokenizer_in(readers, released)
     measured = [*found.measurements()]
     if streaming is None and _speaks(candidate):
         measured += [one for name in subjects for one in unstreamed(name, _OWN)]
+    if _searched(candidate):
+        loaded = {load.name for load in found.loads}
+        measured += [unloaded(name, _SERVED) for name in subjects if name not in loaded]
     return Outcome(summary, subjects, Verdict.PASS, tuple(measured), outputs=(path,))
+
+
+def _searched(candidate: Candidate) -> bool:
+    """Whether the highest rate of queries is asked for."""
+    load = candidate.contract.parts.benchmark.load
+    return load is not None and "server" in load.scenarios
 
 
 def _speaks(candidate: Candidate) -> bool:
@@ -123,7 +149,7 @@ def streaming_of(candidate: Candidate, contestants: Iterable[Contestant]) -> Str
 
 
 def _inputs(
-    candidate: Candidate, paths: Mapping[str, Path], rows: int, streaming: Streaming | None
+    candidate: Candidate, paths: Mapping[str, Path], settings: BenchmarkSection, streaming: Streaming | None
 ) -> tuple[dict[str, NDArray[Any]], frozenset[str], float]:
     """The first rows, as candidate and baseline take them: either may know an input that the other does not.
 
@@ -132,7 +158,9 @@ def _inputs(
         round takes for each, in seconds.
     """
     from gradatim.timing.blocks import round_seconds
+    from gradatim.timing.queries import MOST
 
+    rows = settings.batch * (MOST if settings.load else 1)
     found: dict[str, NDArray[Any]] = {}
     readers: dict[str, str] = {}
     longest = 0.0
@@ -144,11 +172,64 @@ def _inputs(
                 opening = time.monotonic() - began
                 own = candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
                 found |= own
-                takes = streaming.seconds(predictor) if streaming else round_seconds(partial(predictor, own))
+                call = partial(predictor, _first(own, settings.batch))
+                takes = streaming.seconds(predictor) if streaming else round_seconds(call)
                 longest = max(longest, opening + takes)
                 if predictor.signature.text is not None:
                     readers[name] = predictor.signature.text.name
     return found, frozenset(name for name, text in readers.items() if text in found), longest
+
+
+def _first(inputs: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
+    return {name: values[:rows] for name, values in inputs.items()}
+
+
+def _loads(
+    candidate: Candidate,
+    contestants: Mapping[str, Contestant],
+    rows: Mapping[str, NDArray[Any]],
+    streaming: Streaming | None,
+    tell: Callable[[str], None],
+) -> tuple[Load, ...]:
+    """What load each form of the candidate bears; a server answers for the model as it was built alone."""
+    from gradatim.timing.contestant import save_inputs
+    from gradatim.timing.load import bears
+
+    said, logs = candidate.contract.parts.benchmark.load, candidate.workspace.folder / LOADGEN
+    shutil.rmtree(logs, ignore_errors=True)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="gradatim-load-") as scratch:
+        inputs = save_inputs(Path(scratch, "rows.npz"), rows)
+        for name, one in contestants.items():
+            if name == BASELINE or said is None or (said.url and name != ORIGINAL):
+                continue
+            question = load_asked(
+                candidate, one.endpoint.get("parallel", 1), streaming.tokens if streaming else 0
+            )
+            found.append(bears(one, inputs, question, logs / name, partial(_told, tell, name)))
+    return tuple(found)
+
+
+def load_asked(candidate: Candidate, parallel: int, tokens: int) -> LoadQuestion:
+    """What load is tried, by the contract.
+
+    Args:
+        parallel: queries that the model takes at a time, where the contract does not say.
+        tokens: of an answer, where answers come token by token; else 0.
+    """
+    from gradatim.timing.load import LoadQuestion
+    from gradatim.timing.queries import LoadQuery
+
+    benchmark = candidate.contract.parts.benchmark
+    said = benchmark.load
+    assert said is not None  # noqa: S101 (it is asked for where there is one)
+    at_once = said.parallel or (_AT_A_SERVER if said.url else parallel)
+    asked = LoadQuery(benchmark.batch, said.url or "", tokens)
+    return LoadQuestion(said.scenarios, said.p99 or 0, said.seconds, said.budget, at_once, asked)
+
+
+def _told(tell: Callable[[str], None], name: str, what: str) -> None:
+    tell(f"{name}: {what}")
 
 
 def _tokenizer_in(readers: frozenset[str], beside: bool) -> str:

@@ -15,6 +15,7 @@ from gradatim.gates.rule import FLOOR
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.decision import Decision, Look
+from gradatim.timing.load import Load
 from gradatim.timing.machine import Machine
 from gradatim.timing.nvml import GpuFacts
 
@@ -23,6 +24,9 @@ TIMED = ("latency_floor", "latency_mean", "latency_p50", "latency_p90", "latency
 
 OUTPUT_TOKENS, GOODPUT = "output_token_throughput", "goodput"
 """Rates of answers that come token by token, a second."""
+
+SERVER_RATE = "server_rate"
+"""The highest rate of queries that was borne, a second."""
 
 _ELSEWHERE = "a server or a program of your own holds the model, and its memory is not seen from here"
 NO_GOODPUT = "in some round no answer kept to the bounds of `benchmark.streaming.goodput`"
@@ -194,6 +198,7 @@ class PairedResult:
         discarded: rounds that the GPU's slowdowns spoiled.
         load: load average over one minute when the run ended.
         seconds: how long the benchmark took.
+        loads: what load the forms bear, where that was tried.
     """
 
     contestants: tuple[ContestantTiming, ...]
@@ -205,6 +210,7 @@ class PairedResult:
     seconds: float
     gpu: tuple[GpuFacts, ...] = ()
     discarded: tuple[Discarded, ...] = ()
+    loads: tuple[Load, ...] = ()
 
     def contestant(self, name: str) -> ContestantTiming | None:
         """What was measured of ``name``; None when it took no part."""
@@ -217,7 +223,8 @@ class PairedResult:
     def measurements(self) -> list[Measurement]:
         """What was measured of each contestant, and ``latency_ratio`` to the baseline."""
         found = [measurement for one in self.contestants for measurement in _measurements(one)]
-        return [*found, *(ratio for pair in self.comparisons for ratio in _ratios(pair))]
+        found += [ratio for pair in self.comparisons for ratio in _ratios(pair)]
+        return [*found, *(rate for load in self.loads for rate in _server_rates(load))]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, samples included."""
@@ -277,6 +284,15 @@ def _ratios(pair: PairedComparison) -> Iterator[Measurement]:
         )
 
 
+def _server_rates(load: Load) -> Iterator[Measurement]:
+    """``server_rate``: the highest rate that was borne, between it and the lowest that was too much."""
+    if load.bore and load.too_much:
+        [*_, run] = (run for run in load.runs if run.valid and run.rate == load.bore)
+        yield Measurement(SERVER_RATE, load.name, load.bore, "1/s", run.queries, load.bore, load.too_much)
+    elif load.reason is not None:
+        yield unloaded(load.name, load.reason)
+
+
 _UNITS = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", "energy": "J"}
 _STREAMED_UNITS = {**dict.fromkeys(STREAMED, "s"), OUTPUT_TOKENS: "1/s", GOODPUT: "1/s"}
 
@@ -292,6 +308,11 @@ def unstreamed(name: str, reason: str) -> tuple[Measurement, ...]:
     return tuple(
         Measurement(metric, name, None, unit, reason=reason) for metric, unit in _STREAMED_UNITS.items()
     )
+
+
+def unloaded(name: str, reason: str) -> Measurement:
+    """The highest rate of queries, where it is not known."""
+    return Measurement(SERVER_RATE, name, None, "1/s", reason=reason)
 
 
 def _measurements(one: ContestantTiming) -> Iterator[Measurement]:

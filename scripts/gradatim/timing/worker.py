@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,7 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     opening = time.perf_counter() - started
     say({"seconds": opening, "items": items, "clock": clock_name, "pid": os.getpid(), "start": start})
     gc.freeze()
+    queries: Sequence[Callable[[], object]] = ()
     for line in sys.stdin:
         command = json.loads(line)
         do = command.pop("do")
@@ -134,6 +135,12 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             say(asdict(ask(predictor, **command)))
         elif do == "repeat":
             say({"calls": _repeat(call, **command)})
+        elif do == "load":
+            from gradatim.timing.loadgen import LoadPlan, drive
+            from gradatim.timing.queries import LoadQuery, queries_of
+
+            queries = queries or queries_of(predictor, inputs, LoadQuery(**command["asked"]))
+            say(asdict(drive(queries, LoadPlan(**command["plan"]), Path(command["folder"]))))
         elif do == "stop":
             say({"memory": max(0, _peak_memory() - before)})
             predictor.close()

@@ -1,0 +1,118 @@
+"""How time is measured: the paired benchmark, tokens, and load by MLPerf LoadGen's patterns."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from gradatim.contract.values import RUNNER, Seconds, Section, Text, as_list
+
+
+class GoodputSection(Section):
+    """Bounds that an answer must keep to, all of them, to be a good one."""
+
+    ttft: Seconds | None = Field(None, description="Time to its first token.", examples=["500 ms"])
+    tpot: Seconds | None = Field(None, description="Time of each further token.", examples=["50 ms"])
+    latency: Seconds | None = Field(None, description="Time of the whole answer.", examples=["5 s"])
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> GoodputSection:
+        if not self.model_fields_set:
+            raise ValueError("say what a good answer keeps to, for example `ttft: 500 ms`")
+        return self
+
+    def implies(self, other: GoodputSection) -> bool:
+        """Whether an answer that keeps to these bounds keeps to the other ones."""
+        pairs = ((self.ttft, other.ttft), (self.tpot, other.tpot), (self.latency, other.latency))
+        return all(theirs is None or (mine is not None and mine <= theirs) for mine, theirs in pairs)
+
+
+class StreamingSection(Section):
+    """How a language model is timed, token by token."""
+
+    tokens: int = Field(32, ge=2, description="Tokens of each answer.")
+    prompts: int = Field(8, ge=2, description="Requests to each model in a round.")
+    goodput: GoodputSection | None = Field(
+        None, description="What a good answer keeps to; `goodput` is good answers a second."
+    )
+
+
+Scenario = Literal["single-stream", "multi-stream", "server", "offline", "stress"]
+
+
+class LoadSection(Section):
+    """Load by MLPerf LoadGen's patterns and rules, on every form of the candidate, or on a server that already answers for it."""
+
+    scenarios: Annotated[
+        tuple[Scenario, ...],
+        BeforeValidator(as_list, json_schema_input_type=Scenario | list[Scenario]),
+    ] = Field(
+        ("server",),
+        min_length=1,
+        description="LoadGen's patterns: `single-stream` one query after another, `multi-stream` eight at once, `server` the highest "
+        "rate of Poisson arrivals within `p99`, `offline` all at once; and `stress`, a ramp until it breaks.",
+        examples=[["single-stream", "server"]],
+    )
+    p99: Seconds | None = Field(
+        None, description="What 99 % of the queries of `server` and `stress` stay below.", examples=["50 ms"]
+    )
+    seconds: Seconds = Field(10, description="How long a run of LoadGen lasts at least.")
+    budget: Seconds = Field(
+        600, description="No run begins that would not end within so long, for each form of the model."
+    )
+    parallel: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Queries under way at a time; what comes meanwhile waits, and its wait counts. One in this process, and "
+        "as many as 64 at a server, when left out.",
+    )
+    url: Text | None = Field(
+        None,
+        description="A server that already answers for the model, by the Open Inference Protocol; its answers must be the model's.",
+        examples=["http://127.0.0.1:8080/v2/models/digits"],
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _speaks_v2(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^@?#\s/]+(/[^@?#\s]*)?/v2/models/[^@?#\s]+", url):
+            raise ValueError(
+                "an address such as http://127.0.0.1:8080/v2/models/NAME is wanted, without a user or a password"
+            )
+        return url.removesuffix("/infer").rstrip("/") if url else url
+
+    @model_validator(mode="after")
+    def _bounded(self) -> LoadSection:
+        if self.p99 is None and {"server", "stress"} & {*self.scenarios}:
+            raise ValueError(
+                "`server` and `stress` ask up to which rate a bound is kept: say it, for example `p99: 50 ms`"
+            )
+        return self
+
+    def implies(self, other: LoadSection) -> bool:
+        """Whether a rate that is found so is one that the other would find, or a lower one."""
+        alike = (self.url, self.parallel) == (other.url, other.parallel) and "server" in self.scenarios
+        return alike and self.p99 is not None and (other.p99 is None or self.p99 <= other.p99)
+
+
+class BenchmarkSection(Section):
+    """The paired benchmark."""
+
+    runner: Text | None = Field(
+        None, description=f"{RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
+    )
+    batch: int = Field(1, ge=1, description="Rows per timed call.")
+    rounds: int = Field(
+        36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
+    )
+    threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
+    streaming: StreamingSection = Field(
+        default_factory=lambda: StreamingSection(),
+        description="For `task: generation`: the requests whose tokens are timed.",
+    )
+    load: LoadSection | None = Field(
+        None, description="What load the model bears, by MLPerf LoadGen; without it, none is tried."
+    )

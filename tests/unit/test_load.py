@@ -1,0 +1,276 @@
+"""Load by LoadGen's patterns: what a server bears is found, what broke it is told, and who answers is the model."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gate_project import CONTRACT, named, write_model
+from registry_examples import commit_file, new_repository
+
+from gradatim.candidate.candidate import Candidate
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
+from gradatim.errors import ContractError, EnvironmentLacks, InvalidInput
+from gradatim.gates.verdict import Verdict
+from gradatim.measurement import Measurement
+from gradatim.pipeline.step import run_step
+from gradatim.report.collect import collect
+from gradatim.report.html import render_html
+from gradatim.report.markdown import render_markdown
+from gradatim.steps import gate
+from gradatim.timing.contestant import Contestant, save_inputs
+from gradatim.timing.load import LoadQuestion, bears, highest_rate, load_of
+from gradatim.timing.loadgen import OFFLINE, SERVER, SINGLE, LoadPlan, LoadRun, drive
+from gradatim.timing.queries import LoadQuery, queries_of
+from gradatim.timing.result import PairedResult
+
+SERVICE, BOUND = 2e-3, 40e-3
+TRUTH = {"constant": 442.8, "exponential": 1 / SERVICE - math.log(100) / BOUND}
+"""Queries a second of which 99 % stay within the bound: by Erlang's formula of M/D/1, as tests/bench/server_rate.py has it, and of M/M/1."""
+
+
+def simulated(kind: str, seed: int, breaks: float = math.inf) -> Callable[[LoadPlan], LoadRun]:
+    """LoadGen before a queue whose service times are known, in a time of its own; beyond a rate it answers ten times as slowly."""
+    dice = np.random.default_rng(seed)
+
+    def run(plan: LoadPlan) -> LoadRun:
+        rate = plan.rate or 1 / SERVICE
+        count = max(plan.queries, 662, int(rate * plan.seconds))
+        came = np.cumsum(dice.exponential(1 / rate, count))
+        takes = np.full(count, SERVICE) if kind == "constant" else dice.exponential(SERVICE, count)
+        takes = takes * (10 if rate > breaks else 1)
+        worked = np.cumsum(takes)
+        left = worked + np.maximum.accumulate(came - (worked - takes))
+        latency = left - came
+        late = int((latency > plan.bound).sum())
+        proven = late <= 0.01 * count - 2.326 * math.sqrt(0.0099 * count)
+        p50, p90, p99 = np.quantile(latency, (0.5, 0.9, 0.99))
+        within, rates = bool(p99 <= plan.bound), (count / came[-1], count / left[-1])
+        return LoadRun(
+            plan.scenario, rate, proven, within, "", "", count, 0, *rates, 0, p50, p90, p99, None, left[-1]
+        )
+
+    return run
+
+
+def question(*scenarios: str, seconds: float = 5, budget: float = 60, **asked: object) -> LoadQuestion:
+    return LoadQuestion(scenarios, BOUND, seconds, budget, 1, LoadQuery(1, **asked))
+
+
+@pytest.mark.parametrize("kind", TRUTH)
+@pytest.mark.parametrize("first", [50, 250, 1000])
+def test_the_rate_that_a_server_bears_is_found_from_anywhere(kind: str, first: float) -> None:
+    for seed in range(5):
+        run = simulated(kind, seed)
+        bore, too_much = highest_rate(run, LoadPlan(SERVER, first, BOUND, seconds=20))
+        assert bore is not None
+        assert too_much is not None
+        assert bore == pytest.approx(TRUTH[kind], rel=0.05)
+        assert bore < too_much <= 1.04 * bore
+
+
+def test_stress_tells_where_a_server_breaks_and_that_it_recovers() -> None:
+    found = load_of("small", "in its process", simulated("constant", 1, breaks=300), question("stress"))
+    assert found.stress is not None
+    assert found.stress.breaks_at is not None
+    assert 300 < found.stress.breaks_at < 300 * 1.25
+    assert found.stress.bore is not None
+    assert found.stress.bore < 300
+    assert found.stress.recovered is not None
+
+
+def test_a_rate_that_was_not_found_is_none_and_says_why() -> None:
+    calm = simulated("constant", 1)
+    none = load_of("small", "in its process", calm, question("server", budget=1))
+    assert none.bore is None
+    assert "benchmark.load.budget" in (none.reason or "")
+    slow = LoadQuestion(("server",), SERVICE / 2, 5, 60, 1, LoadQuery(1))
+    late = load_of("small", "in its process", calm, slow)
+    assert late.bore is None
+    assert "the lowest rate that was tried" in (late.reason or "")
+
+
+def test_loadgen_itself_asks_and_says_whether_a_run_is_valid(tmp_path: Path) -> None:
+    pytest.importorskip("mlperf_loadgen")
+
+    def answers() -> None:
+        time.sleep(1e-4)
+
+    single = drive([answers], LoadPlan(SINGLE, seconds=0.1), tmp_path / "single")
+    assert single.valid
+    assert single.estimate is not None
+    assert single.p50 <= single.estimate
+    offline = drive([answers], LoadPlan(OFFLINE, 500, seconds=0.1, parallel=2), tmp_path / "offline")
+    assert offline.queries >= 50
+    assert offline.completed > 0
+    served = drive([answers], LoadPlan(SERVER, 1000, 5.0, seconds=0.1), tmp_path / "served")
+    assert served.valid
+    assert served.queries >= 662
+    assert "Result is : VALID" in (tmp_path / "served/mlperf_log_summary.txt").read_text()
+
+
+def test_a_run_that_falls_behind_ends_early_and_a_query_that_fails_makes_it_invalid(tmp_path: Path) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    began = time.monotonic()
+    behind = drive([lambda: time.sleep(0.01)], LoadPlan(SERVER, 2000, 0.01, seconds=10), tmp_path)
+    assert time.monotonic() - began < 8
+    assert not behind.valid
+    assert not behind.keeps_up
+
+    def fails() -> None:
+        raise InvalidInput("no answer")
+
+    failed = drive([fails], LoadPlan(SINGLE, 1000, seconds=0.05), tmp_path)
+    assert not failed.valid
+    assert failed.why.endswith("queries failed: no answer")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = new_repository(tmp_path / "project")
+    write_model(root / "model.onnx", "old")
+    x = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
+    np.savez(root / "test.npz", x=x, label=x[:, :3].argmax(1))
+    return root
+
+
+def loaded(
+    root: Path, load: str, gates: str = "  size: {at_most: 1 GB}"
+) -> tuple[Candidate, Sequence[Measurement]]:
+    text = CONTRACT % {"data": "inputs: {x: x}", "test": "", "gates": gates}
+    (root / "gradatim.yml").write_text(f"{text}\nbenchmark: {{rounds: 3, load: {load}}}\n")
+    commit_file(root, ".gitignore", b".gradatim/\n")
+    candidate = Candidate(read_contract(root / "gradatim.yml"), Laptop(), "alpha")
+    return candidate, run_step("benchmark", candidate).statement.measurements
+
+
+def test_a_contract_asks_for_load_and_every_report_shows_it(project: Path) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    candidate, measured = loaded(
+        project,
+        "{scenarios: [single-stream, server], p99: 1 s, seconds: 0.05, budget: 2}",
+        "  server_rate: {at_least: 0.001}",
+    )
+    [rate] = [one for one in measured if one.name == "server_rate"]
+    kept = candidate.workspace.timings()
+    assert kept is not None
+    assert PairedResult.from_json(json.loads(json.dumps(kept.to_json())), "it") == kept
+    [load] = kept.loads
+    assert rate.value == (load.bore if load.too_much else None)
+    assert rate.reason == load.reason
+    logs = candidate.workspace.folder / "loadgen" / load.name
+    assert len(list(logs.glob("*/mlperf_log_summary.txt"))) == len(load.runs) + 1
+    verdict = Verdict.FAIL if rate.value is None else Verdict.PASS
+    assert named(gate.run(candidate), "server_rate").verdict is verdict
+    report = collect(candidate)
+    for shown in (render_markdown(report), render_html(report)):
+        assert "SingleStream" in shown
+        assert "in its process" in shown
+
+
+def test_without_loadgen_the_first_word_is_how_to_install_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    with pytest.raises(EnvironmentLacks, match=r"pip install .*\[load\]"):
+        loaded(project, "{p99: 1 s}")
+    assert not (project / ".gradatim/benchmark.json").exists()
+
+
+class _Serves(BaseHTTPRequestHandler):
+    """The Open Inference Protocol, as far as one model needs it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        [given] = asked["inputs"]
+        x = np.reshape(given["data"], given["shape"])
+        scores = x[:, :3]
+        told = {
+            "name": "scores",
+            "shape": list(scores.shape),
+            "datatype": "FP32",
+            "data": scores.ravel().tolist(),
+        }
+        body = json.dumps({"model_name": "small", "outputs": [told]}).encode()
+        self.send_response(200 if self.path == "/v2/models/small/infer" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Serves) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_address[1]}/v2/models/small"
+        http.shutdown()
+        thread.join()
+
+
+def test_a_server_that_answers_for_the_model_is_asked_over_http(
+    server: str, project: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    inputs = save_inputs(tmp_path / "rows.npz", {"x": np.eye(6, dtype=np.float32)})
+    contestant = Contestant("original", project / "model.onnx", project)
+    found = bears(contestant, inputs, question("single-stream", seconds=0.1, url=server), tmp_path / "logs")
+    assert found.where == server
+    assert found.runs[0].valid
+    assert found.runs[0].failed == 0
+
+
+def test_a_server_that_says_something_else_than_the_model_is_not_asked(server: str) -> None:
+    x = {"x": np.eye(6, dtype=np.float32)}
+
+    def other(_: object) -> dict[str, np.ndarray]:
+        return {"scores": 1.1 * x["x"][:1, :3]}
+
+    for url, error, told in (
+        (server, InvalidInput, "answers otherwise than the model"),
+        (server.replace("small", "other"), InvalidInput, "HTTP 404"),
+        ("http://127.0.0.1:9/v2/models/small", EnvironmentLacks, "refuses the connection"),
+    ):
+        with pytest.raises(error, match=told):
+            queries_of(other, x, LoadQuery(1, url))  # type: ignore[arg-type]  # no more of it is used
+
+
+def test_rows_of_the_data_are_the_queries() -> None:
+    seen = []
+
+    def predictor(inputs: dict[str, np.ndarray]) -> None:
+        seen.append(inputs["x"].tolist())
+
+    for ask in queries_of(predictor, {"x": np.arange(5)}, LoadQuery(2)):  # type: ignore[arg-type]  # no more of it is used
+        ask()
+    assert seen == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("load", "gates", "told"),
+    [
+        ("{scenarios: server}", "  size: {at_most: 1 GB}", "p99: 50 ms"),
+        ("{p99: 1 s, url: 'http://a:b@c/v2/models/x'}", "  size: {at_most: 1 GB}", "/v2/models/NAME"),
+        ("{p99: 1 s}", "  server_rate: {not_slower_than: baseline, by: 3%}", "at_least: 100"),
+        ("{scenarios: offline}", "  server_rate: {at_least: 5}", "`server` among its scenarios"),
+    ],
+)
+def test_a_contract_that_asks_for_no_such_load_is_told_what_to_say(
+    project: Path, load: str, gates: str, told: str
+) -> None:
+    with pytest.raises(ContractError, match=told):
+        loaded(project, load, gates)
