@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -300,6 +301,43 @@ def test_an_include_that_cannot_be_told_from_others_breaks_nothing(call: Callabl
     )
     assert list(check_include(read_contract(Path("gradatim.yml")).parts, Path())) == []
     assert yaml.safe_load("include: x")
+
+
+def test_doctor_reads_what_the_pipeline_includes_from_the_repository_itself(
+    call: Callable[..., Result], tmp_path: Path
+) -> None:
+    contract = read_contract(Path("gradatim.yml")).parts
+    text = Path(".gitlab-ci.yml").read_text(encoding="utf-8")
+    (tmp_path / "ci").mkdir()
+    Path(".gitlab-ci.yml").write_text(
+        "include:\n  - local: /ci/ml.yml\n  - local: ci/none.yml\n", encoding="utf-8"
+    )
+    Path("ci/ml.yml").write_text(text, encoding="utf-8")
+    assert list(check_include(contract, Path())) == []
+    Path("ci/ml.yml").write_text(re.sub("release/next|release\\W+next", "other", text), encoding="utf-8")
+    (found,) = check_include(contract, Path())
+    assert found.trap == "branch not listed"
+    assert found.where.startswith("ci/ml.yml:")
+    Path("ci/ml.yml").write_text("include: {local: .gitlab-ci.yml}\n", encoding="utf-8")
+    assert [one.trap for one in check_include(contract, Path())] == ["no include"], "a circle comes to an end"
+
+
+@pytest.mark.parametrize("stages", ["[check, ship]", "\n  - check\n  - ship # it", "[test]"])
+def test_doctor_finds_jobs_whose_stage_the_pipeline_does_not_have(
+    stages: str, call: Callable[..., Result]
+) -> None:
+    contract = read_contract(Path("gradatim.yml")).parts
+    text = Path(".gitlab-ci.yml").read_text(encoding="utf-8")
+    Path(".gitlab-ci.yml").write_text(f"stages: {stages}\n{text}", encoding="utf-8")
+    found = list(check_include(contract, Path()))
+    assert {one.trap for one in found} == {"no stage"}
+    missing = {"deploy"} if stages == "[test]" else {"test", "deploy"}
+    assert {name for name in ("test", "deploy") for one in found if f"`{name}`" in one.text} == missing
+    named = text.replace(
+        "    inputs:\n", "    inputs:\n      checks-stage: check\n      release-stage: ship\n"
+    )
+    Path(".gitlab-ci.yml").write_text(f"stages: [check, ship]\n{named}", encoding="utf-8")
+    assert list(check_include(contract, Path())) == []
 
 
 @pytest.mark.parametrize(
