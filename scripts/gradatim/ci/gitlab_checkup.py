@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,34 @@ class _Reader(Loader):
 _Reader.add_multi_constructor("!", lambda *_: None)
 
 
+@dataclass(frozen=True)
+class _File:
+    """One file of the pipeline's configuration, in the repository itself."""
+
+    path: str
+    text: str
+    said: Mapping[str, Any]
+
+    @property
+    def includes(self) -> list[Mapping[str, Any]]:
+        written = self.said.get("include") or []
+        every = written if isinstance(written, list) else [written]
+        return [one if isinstance(one, dict) else {_kind(str(one)): str(one)} for one in every]
+
+    def at(self, words: str) -> str:
+        line = next((number for number, one in enumerate(self.text.splitlines(), 1) if words in one), None)
+        return f"{self.path}:{line}" if line else self.path
+
+
 def check_include(contract: Contract, top: Path) -> Iterator[Surprise]:
-    """What ``.gitlab-ci.yml`` gets wrong, or what has drifted from the contract."""
-    path = top / FILE
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    """What ``.gitlab-ci.yml`` and what it includes from the repository get wrong, or what has drifted from the contract."""
+    files: dict[str, _File] = {}
     try:
-        read = yaml.load(text, _Reader)  # noqa: S506 (a safe loader)
+        _read(top, FILE, files)
     except yaml.YAMLError as error:
         yield Surprise("no YAML", FILE, f"GitLab cannot read it: {' '.join(str(error).split())}.")
         return
-    said: Mapping[str, Any] = read if isinstance(read, dict) else {}
-    ours = [one for one in _includes(said) if _INCLUDE.search(_address(one))]
+    ours = [(file, one) for file in files.values() for one in file.includes if _INCLUDE.search(_address(one))]
     if not ours:
         yield Surprise(
             "no include",
@@ -46,18 +64,51 @@ def check_include(contract: Contract, top: Path) -> Iterator[Surprise]:
             "Nothing here includes gradatim. Write the include with: gradatim render gitlab",
         )
         return
-    yield from _check_triggers(said, text)
-    for one in ours:
-        yield from _check_pinned(one, text)
-    inputs = [one["inputs"] for one in ours if isinstance(one.get("inputs"), dict)]
-    patterns = [str(given["branches"]).strip("/") for given in inputs if "branches" in given]
+    yield from _check_triggers(files[FILE])
+    for file, one in ours:
+        yield from _check_pinned(one, file)
+    inputs = [(file, one["inputs"]) for file, one in ours if isinstance(one.get("inputs"), dict)]
+    yield from _check_stages(files, [(file, one.get("inputs")) for file, one in ours])
+    given = [(file, str(said["branches"]).strip("/")) for file, said in inputs if "branches" in said]
     for stage, rung in contract.stages.items():
-        if rung.branch and patterns and not any(_matches(pattern, rung.branch) for pattern in patterns):
+        if rung.branch and given and not any(_matches(pattern, rung.branch) for _, pattern in given):
             yield Surprise(
                 "branch not listed",
-                _at(text, "branches:"),
+                given[0][0].at("branches:"),
                 f"A push to `{rung.branch}`, the branch of {stage}, starts nothing. Add it to the input `branches`.",
             )
+
+
+def _read(top: Path, path: str, files: dict[str, _File]) -> None:
+    """Read a file and all that it includes from the repository, each once.
+
+    Raises:
+        yaml.YAMLError: one is no YAML.
+    """
+    there = top / path
+    text = there.read_text(encoding="utf-8", errors="replace") if there.is_file() else ""
+    *_, read = [None, *yaml.load_all(text, _Reader)]  # a `spec:` may stand before
+    files[path] = file = _File(path, text, read if isinstance(read, dict) else {})
+    for one in file.includes:
+        local = str(one.get("local") or "").lstrip("/")
+        if local and local not in files and (top / local).is_file():
+            _read(top, local, files)
+
+
+def _check_stages(files: Mapping[str, _File], ours: Sequence[tuple[_File, Any]]) -> Iterator[Surprise]:
+    """https://docs.gitlab.com/ci/yaml/#stages: a job whose stage is not there lets no pipeline start."""
+    named = next(
+        (file.said["stages"] for file in files.values() if isinstance(file.said.get("stages"), list)), None
+    )
+    for file, said in ours if named is not None else ():
+        for key, usual in (("checks-stage", "test"), ("release-stage", "deploy")):
+            stage = str((said if isinstance(said, dict) else {}).get(key, usual))
+            if stage not in map(str, named or ()):
+                yield Surprise(
+                    "no stage", file.at(f"{key}:") if isinstance(said, dict) and key in said else file.at("inputs:"),
+                    f"Jobs of gradatim belong to the stage `{stage}`, which `stages:` does not name, so GitLab starts no pipeline. "
+                    f"Give one that it names as the input `{key}`.",
+                )  # fmt: skip
 
 
 def check_project(calls: Sequence[Call]) -> Iterator[Surprise]:
@@ -69,10 +120,8 @@ def check_project(calls: Sequence[Call]) -> Iterator[Surprise]:
             )
 
 
-def _includes(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    written = said.get("include") or []
-    every = written if isinstance(written, list) else [written]
-    return [one if isinstance(one, dict) else {"remote": str(one)} for one in every]
+def _kind(written: str) -> str:
+    return "remote" if written.startswith(("https://", "http://")) else "local"
 
 
 def _address(include: Mapping[str, Any]) -> str:
@@ -80,7 +129,7 @@ def _address(include: Mapping[str, Any]) -> str:
     return " ".join(str(one) for one in named if one)
 
 
-def _check_pinned(include: Mapping[str, Any], text: str) -> Iterator[Surprise]:
+def _check_pinned(include: Mapping[str, Any], file: _File) -> Iterator[Surprise]:
     address = _address(include)
     if include.get("local") or include.get("integrity") or _FIXED.search(address):
         return
@@ -88,14 +137,14 @@ def _check_pinned(include: Mapping[str, Any], text: str) -> Iterator[Surprise]:
         return
     yield Surprise(
         "not pinned",
-        _at(text, address.split()[0]),
+        file.at(address.split()[0]),
         "What it includes can be moved. Name a commit, or the digest of the file: `integrity: sha256-...`.",
         serious=False,
     )
 
 
-def _check_triggers(said: Mapping[str, Any], text: str) -> Iterator[Surprise]:
-    workflow = said.get("workflow")
+def _check_triggers(file: _File) -> Iterator[Surprise]:
+    workflow = file.said.get("workflow")
     rules = workflow.get("rules") if isinstance(workflow, dict) else None
     if not rules:
         return
@@ -110,7 +159,7 @@ def _check_triggers(said: Mapping[str, Any], text: str) -> Iterator[Surprise]:
         ("CI_COMMIT_TAG", "tag not listed", "A pushed tag starts nothing. Add `- if: $CI_COMMIT_TAG`"),
     ):  # fmt: skip
         if not always and wanted not in conditions:
-            yield Surprise(trap, _at(text, "workflow:"), f"{what} under `workflow: rules:`.")
+            yield Surprise(trap, file.at("workflow:"), f"{what} under `workflow: rules:`.")
 
 
 def _matches(pattern: str, branch: str) -> bool:
@@ -118,8 +167,3 @@ def _matches(pattern: str, branch: str) -> bool:
         return re.search(pattern, branch) is not None
     except re.error:
         return False
-
-
-def _at(text: str, words: str) -> str:
-    line = next((number for number, one in enumerate(text.splitlines(), 1) if words in one), None)
-    return f"{FILE}:{line}" if line else FILE
