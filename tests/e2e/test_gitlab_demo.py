@@ -81,7 +81,7 @@ def test_a_good_merge_request_is_green_a_bad_one_red_in_every_report_and_a_tag_i
         bad = consumer.run(**_MERGE_REQUEST, **noted)
         assert bad.code != 0
         assert len(seen.notes) == 1, "updated in place"
-        assert "digits: FAIL" in seen.notes[0]["body"]
+        assert r"refused by recall\[class=8\]" in seen.notes[0]["body"]
         _every_report_is_there(consumer)
         assert "recall[class=8]" in " ".join(_failed(consumer, "gates"))
         lines = (consumer.project / "gradatim.yml").read_text(encoding="utf-8").splitlines()
