@@ -338,3 +338,10 @@ def test_an_interval_over_rounds_narrows_as_students_does_over_rounds_without_me
         widths.append((high - low) / spread)
     assert latency.narrowing(6, 24, 0.05) == pytest.approx(widths[1] / widths[0])
     assert latency.narrowing(6, 24, 0.05) == pytest.approx(t.ppf(0.95, 23) / t.ppf(0.95, 5) / 2)
+
+
+def test_a_test_set_that_lasts_for_no_evaluation_has_its_whole_budget_and_for_fewer_none():
+    assert alpha_after(0) == 0.05
+    for evaluations, budget in ((-1, 0.05), (8, 0.0), (8, 1.0)):
+        with pytest.raises(InvalidInput, match="make no sense"):
+            alpha_after(evaluations, budget)

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from gradatim.errors import InvalidInput
 from gradatim.evidence.codec import decode, encode
 from gradatim.files import canonical_json, parse_json
+from gradatim.gates import wording
 from gradatim.gates.budget import error_budget
 from gradatim.gates.case import Case, CorruptionScores
+from gradatim.gates.compare import compare
 from gradatim.gates.flips import SelfFlips
 from gradatim.gates.gate import chance
 from gradatim.gates.judge import judge
@@ -25,6 +28,7 @@ from gradatim.gates.reuse import Charge, Reuse
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics import catalogue
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
@@ -362,6 +366,64 @@ def test_robustness_on_other_items_than_the_evaluation_proves_nothing():
 def test_what_a_gate_asks_is_said_in_words(gate, words):
     found = judge([gate], Case("v"))
     assert {result.wanted for result in found} == {words}
+
+
+def test_a_size_of_exactly_the_bound_passes_and_one_byte_more_does_not():
+    for size, verdict in ((6e6, Verdict.PASS), (6e6 + 1, Verdict.FAIL)):
+        sizes = Case(
+            "v", [Measurement("size", "v", size, unit="B"), Measurement("size", "baseline", 5e6, unit="B")]
+        )
+        assert one(rule("size", "at_most", 6e6), sizes).verdict is verdict
+        assert one(rule("size", "not_worse", 0.2), sizes).verdict is verdict
+
+
+def test_f1_is_judged_from_fifty_positives_on():
+    for positives in (49, 50):
+        labels = np.r_[np.ones(positives, int), np.zeros(300, int)]
+        found = one(rule("f1", "at_least", 0.5, where="class=1"), case_of(labels, labels, labels))
+        assert (found.verdict is Verdict.PASS, "rests on 49 positives" in found.text) == (
+            positives == 50,
+            positives == 49,
+        )
+
+
+def test_numbers_are_told_in_few_digits():
+    share, size = (
+        catalogue.find("accuracy", "classification", ()),
+        catalogue.find("size", "classification", ()),
+    )
+    assert [wording.percent(0.795), wording.bound(0.9, share), wording.bound(5e6, size)] == [
+        "79.5 %",
+        "90 %",
+        "5 MB",
+    ]
+    assert [wording.points(number, share) for number in (0.01, 0.0123, 0.001)] == [
+        "1 point",
+        "1.2 points",
+        "0.1 points",
+    ]
+    assert [wording.about(count) for count in (99, 99.1, 101, 110, 1234)] == [99, 100, 110, 110, 1300]
+    assert [wording.plain(number) for number in (3.0, 12.3456, 123.456, 1234567.0)] == [
+        "3",
+        "12.3",
+        "123.5",
+        "1 234 567",
+    ]
+
+
+def test_metrics_of_different_items_or_parts_are_not_compared():
+    labels = np.arange(300) % 2
+    found = predicted(labels, labels).samples("accuracy")
+    compare(found, found)
+    for other in (
+        replace(found, metric="f1"),
+        replace(found, where="class=1"),
+        replace(found, pairing="others"),
+    ):
+        with pytest.raises(InvalidInput, match="on different items"):
+            compare(found, other)
+    with pytest.raises(InvalidInput, match=r"no value to compare: none\."):
+        compare(found, replace(found, value=None, reason="none"))
 
 
 def test_latency_size_and_throughput():
