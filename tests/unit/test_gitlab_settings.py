@@ -322,6 +322,22 @@ def test_doctor_reads_what_the_pipeline_includes_from_the_repository_itself(
     assert [one.trap for one in check_include(contract, Path())] == ["no include"], "a circle comes to an end"
 
 
+def test_doctor_finds_includes_of_several_models_whose_jobs_would_replace_one_another(
+    call: Callable[..., Result],
+) -> None:
+    contract = read_contract(Path("gradatim.yml")).parts
+    one = Path(".gitlab-ci.yml").read_text(encoding="utf-8")
+    second = one.partition("include:\n")[2]
+    Path(".gitlab-ci.yml").write_text(one + second, encoding="utf-8")
+    (found,) = check_include(contract, Path())
+    assert found.trap == "jobs mixed up"
+    assert "`gradatim-`" in found.text
+    assert "job-prefix" in found.text
+    named = second.replace("    inputs:\n", "    inputs:\n      job-prefix: text-\n")
+    Path(".gitlab-ci.yml").write_text(one + named, encoding="utf-8")
+    assert list(check_include(contract, Path())) == []
+
+
 @pytest.mark.parametrize("stages", ["[check, ship]", "\n  - check\n  - ship # it", "[test]"])
 def test_doctor_finds_jobs_whose_stage_the_pipeline_does_not_have(
     stages: str, call: Callable[..., Result]
