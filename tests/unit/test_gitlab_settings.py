@@ -318,7 +318,9 @@ def test_doctor_reads_what_the_pipeline_includes_from_the_repository_itself(
     (found,) = check_include(contract, Path())
     assert found.trap == "branch not listed"
     assert found.where.startswith("ci/ml.yml:")
-    Path("ci/ml.yml").write_text("include: {local: .gitlab-ci.yml}\n", encoding="utf-8")
+    (tmp_path.parent / "secret").write_text("a secret: [", encoding="utf-8")
+    odd = 'include: [{local: ../secret}, {local: "a\\0b"}, {local: [x]}, {local: .gitlab-ci.yml, inputs: [1]}, 7]\n'
+    Path("ci/ml.yml").write_text(odd, encoding="utf-8")
     assert [one.trap for one in check_include(contract, Path())] == ["no include"], "a circle comes to an end"
 
 

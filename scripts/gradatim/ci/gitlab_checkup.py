@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,15 @@ def check_include(contract: Contract, top: Path) -> Iterator[Surprise]:
     yield from _check_triggers(files[FILE])
     for file, one in ours:
         yield from _check_pinned(one, file)
-    inputs = [(file, one["inputs"]) for file, one in ours if isinstance(one.get("inputs"), dict)]
-    yield from _check_stages(files, [(file, one.get("inputs")) for file, one in ours])
-    given = [(file, str(said["branches"]).strip("/")) for file, said in inputs if "branches" in said]
+    said = [(file, one["inputs"] if isinstance(one.get("inputs"), dict) else {}) for file, one in ours]
+    yield from _check_stages(files[FILE], said)
+    prefixes = Counter(str(inputs.get("job-prefix", "gradatim-")) for _, inputs in said)
+    for prefix in (prefix for prefix, count in prefixes.items() if count > 1):
+        yield Surprise(
+            "jobs mixed up", ours[-1][0].at(f"job-prefix: {prefix}"),
+            f"Several includes make jobs that begin with `{prefix}`: the last one's replace the others'. Give each a `job-prefix` of its own.",
+        )  # fmt: skip
+    given = [(file, str(inputs["branches"]).strip("/")) for file, inputs in said if "branches" in inputs]
     for stage, rung in contract.stages.items():
         if rung.branch and given and not any(_matches(pattern, rung.branch) for _, pattern in given):
             yield Surprise(
@@ -91,21 +98,23 @@ def _read(top: Path, path: str, files: dict[str, _File]) -> None:
     files[path] = file = _File(path, text, read if isinstance(read, dict) else {})
     for one in file.includes:
         local = str(one.get("local") or "").lstrip("/")
-        if local and local not in files and (top / local).is_file():
+        if not local or local in files or not (top / local).is_file():
+            continue
+        if (top / local).resolve().is_relative_to(top.resolve()):  # GitLab reads nothing else
             _read(top, local, files)
 
 
-def _check_stages(files: Mapping[str, _File], ours: Sequence[tuple[_File, Any]]) -> Iterator[Surprise]:
+def _check_stages(pipeline: _File, said: Sequence[tuple[_File, Mapping[str, Any]]]) -> Iterator[Surprise]:
     """https://docs.gitlab.com/ci/yaml/#stages: a job whose stage is not there lets no pipeline start."""
-    named = next(
-        (file.said["stages"] for file in files.values() if isinstance(file.said.get("stages"), list)), None
-    )
-    for file, said in ours if named is not None else ():
+    named = pipeline.said.get("stages")
+    if not isinstance(named, list):
+        return
+    for file, inputs in said:
         for key, usual in (("checks-stage", "test"), ("release-stage", "deploy")):
-            stage = str((said if isinstance(said, dict) else {}).get(key, usual))
-            if stage not in map(str, named or ()):
+            stage = str(inputs.get(key, usual))
+            if stage not in map(str, named):
                 yield Surprise(
-                    "no stage", file.at(f"{key}:") if isinstance(said, dict) and key in said else file.at("inputs:"),
+                    "no stage", file.at(f"{key}:" if key in inputs else "inputs:"),
                     f"Jobs of gradatim belong to the stage `{stage}`, which `stages:` does not name, so GitLab starts no pipeline. "
                     f"Give one that it names as the input `{key}`.",
                 )  # fmt: skip
