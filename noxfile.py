@@ -167,6 +167,14 @@ def ray(session: nox.Session) -> None:
 
 
 @nox.session
+def tensorflow(session: nox.Session) -> None:
+    """Keras models and SavedModels, run, and written as ONNX and LiteRT (1.2 GB of packages)."""
+    _install(session, "-e", ".[onnx,test,tensorflow]", "pytest-timeout", "scikit-learn")
+    tests = [f"tests/unit/test_models_{name}.py" for name in ("tensorflow", "keras_header", "litert")]
+    session.run("pytest", *tests, "-p", "no:xdist", *session.posargs)
+
+
+@nox.session
 def servers(session: nox.Session) -> None:
     """Publishing to a real MLflow server, which is too heavy for CI (850 MB)."""
     _install(session, "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")

@@ -56,4 +56,4 @@ def test_a_missing_converter_is_named(tmp_path: Path) -> None:
         open_model(tmp_path / "m.safetensors", root=tmp_path, factory="net:make") as model,
         pytest.raises(EnvironmentLacks, match="litert-convert"),
     ):
-        export_litert(model, [{"image": rows}], tmp_path / "m.tflite", int8=False)
+        export_litert(model, [{"image": rows}], tmp_path / "m.tflite", "float")

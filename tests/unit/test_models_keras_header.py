@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from init_project import invoke
 
+from gradatim.ci.occasion import extras_of
+from gradatim.contract.reading import read_contract
 from gradatim.errors import InvalidInput
 from gradatim.models import detect_format, inspect_model, open_model
 from gradatim.models.saved_model_graph import messages
@@ -300,6 +304,19 @@ def test_a_broken_saved_model_is_invalid_not_a_crash(tmp_path: Path) -> None:
     (folder / "saved_model.pbtxt").write_text("")
     with pytest.raises(InvalidInput, match=r"saved_model\.pbtxt"):
         inspect_model(folder, root=tmp_path)
+
+
+def test_init_says_which_format_a_folder_is_of_so_that_ci_knows_what_to_install(tmp_path: Path) -> None:
+    shutil.copytree(HERE / "words", tmp_path / "exported")
+    assert invoke(tmp_path, "init").exception is None
+    text = (tmp_path / "gradatim.yml").read_text()
+    assert yaml.safe_load(text)["model"] == {
+        "name": tmp_path.name,
+        "path": "exported",
+        "format": "savedmodel",
+    }
+    assert "It takes color: str[batch, 1]; number: float32[batch, 2]" in text
+    assert extras_of(read_contract(tmp_path / "gradatim.yml").parts) == ("tensorflow",)
 
 
 def test_a_pickle_beside_the_graph_is_refused(tmp_path: Path) -> None:

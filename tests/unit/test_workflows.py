@@ -539,7 +539,7 @@ def test_the_kits_own_ci_covers_every_python_both_processors_and_the_mac() -> No
 def test_what_takes_minutes_is_tested_once_a_week_and_ends_before_githubs_own_limit() -> None:
     said = WORKFLOWS[".github/workflows/slow.yml"]
     assert set(said[True]) == {"schedule", "workflow_dispatch"}
-    for name in ("slow", "ray"):
+    for name in ("slow", "ray", "tensorflow"):
         job = said["jobs"][name]
         assert job["steps"][-1]["run"].endswith(f"nox -s {name}")
         assert job["timeout-minutes"] < 360

@@ -30,8 +30,7 @@ from gradatim.compression.splitting import memory_of, split
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
-from gradatim.models import batched, export_model, open_model
-from gradatim.models.litert_export import export_litert
+from gradatim.models import batched, convert_model, export_model, open_model
 from gradatim.timing.blocks import interleaved, lower_quartile
 from gradatim.timing.contestant import load_inputs, open_described
 from gradatim.timing.worker import die_with
@@ -123,18 +122,19 @@ def _prune(
 
 
 def _litert(
-    opened: dict[str, Any], int8: bool, out: str, learned: list[str], batches: list[str], timing: str, seed: int
+    opened: dict[str, Any], numbers: str, out: str, learned: list[str], batches: list[str], timing: str, seed: int
 ) -> dict[str, Any]:  # fmt: skip
     """Write the model as LiteRT, run by its own runtime, item by item: its sizes are fixed."""
     started = time.perf_counter()
     inputs = first_row(load_inputs(Path(timing)))
     with open_described(opened) as original:
-        export_litert(original, (load_inputs(path) for path in _paths(learned)), Path(out), int8=int8)
+        rows = (load_inputs(path) for path in _paths(learned))
+        convert_model(original, Path(opened["path"]), rows, Path(out), numbers)
         made = time.perf_counter() - started
         with open_model(Path(out), root=Path(out).parent, threads=opened["threads"]) as candidate:
             each = batched(candidate)
             fidelity = _fidelity(original, each, _paths(batches))
-            if not int8:
+            if numbers == "float":
                 fidelity["parity"] = check_parity(
                     original, each, (load_inputs(path) for path in _paths(batches))
                 )

@@ -14,7 +14,15 @@ from gradatim.errors import UsageError
 from gradatim.files import digest_of
 
 Method = Literal[
-    "int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16", "litert", "litert-int8", "pruned"
+    "int8-dynamic",
+    "int8-static",
+    "int8-weights",
+    "int4-weights",
+    "fp16",
+    "litert",
+    "litert-dynamic",
+    "litert-int8",
+    "pruned",
 ]
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -24,13 +32,13 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
-``fp16``: half precision, of use on GPUs. ``litert`` and ``litert-int8``: a PyTorch model written as .tflite. ``pruned``: a PyTorch
+``fp16``: half precision, of use on GPUs. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``pruned``: a PyTorch
 model that has lost channels and learnt to answer as before, from which the methods on ONNX go on. The others store embedding
 tables and the weights of what they leave in floats in int8.
 """
 
-LITERT = ("litert", "litert-int8")
-"""The methods that work on the model as it was given, and not on ONNX."""
+LITERT = {"litert": "float", "litert-dynamic": "dynamic", "litert-int8": "int8"}
+"""The methods that work on the model as it was given, and not on ONNX: what each computes with."""
 
 PRUNED = "pruned"
 """The method that trains: it takes channels out of the model as it was given, more or fewer, and writes ONNX."""

@@ -309,7 +309,7 @@ class _Search:
             found = self._attempt(
                 do="litert",
                 opened=self.opened,
-                int8=recipe.method == "litert-int8",
+                numbers=LITERT[recipe.method],
                 learned=learned,
                 **common,
             )

@@ -9,7 +9,15 @@ from pydantic import Field
 from gradatim.contract.values import RUNNER, Bytes, Name, Reference, Section, Share, Text
 
 Method = Literal[
-    "int8-dynamic", "int8-static", "int8-weights", "int4-weights", "fp16", "litert", "litert-int8", "pruned"
+    "int8-dynamic",
+    "int8-static",
+    "int8-weights",
+    "int4-weights",
+    "fp16",
+    "litert",
+    "litert-dynamic",
+    "litert-int8",
+    "pruned",
 ]
 
 

@@ -24,6 +24,7 @@ class ModelFormat:
             where the model itself is loaded and tells its signature.
         exports: ``module:function`` below ``gradatim.models`` that writes an opened model as ONNX, of model, batch and path;
             None where none can be.
+        converts: the same that writes it as LiteRT, of model, batches, path and ``litert_export.Numbers``.
         suffixes: how its files' names end.
         magic: bytes that all its files have at a place, where those tell it; whatever reads such a file runs nothing of it.
         extra: the extra of the kit that brings its runtime.
@@ -37,6 +38,7 @@ class ModelFormat:
     generates: str | None = None
     looks: str | None = None
     exports: str | None = None
+    converts: str | None = None
     vouches: str | None = None
     suffixes: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ _ROWS = (
         opens="torch_program:open_torch",
         looks="torch_program:look_at_torch",
         exports="onnx_export:export_torch",
+        converts="litert_export:export_litert",
         suffixes=(".pt2",),
         extra="torch",
         packages=("torch",),
@@ -100,6 +103,7 @@ _ROWS = (
         opens="torch_program:open_torch",
         looks="torch_program:look_at_torch",
         exports="onnx_export:export_torch",
+        converts="litert_export:export_litert",
         suffixes=(".torchscript", ".ts", ".pt", ".pth"),
         extra="torch",
         packages=("torch",),
@@ -119,6 +123,8 @@ _ROWS = (
         name="keras",
         opens="keras_model:open_keras",
         looks="keras_archive:look_at_keras",
+        exports="tensorflow_export:export_onnx",
+        converts="tensorflow_export:export_litert",
         vouches="keras_archive:vouch_for_keras",
         suffixes=(".keras",),
         members=("config.json", "metadata.json"),
@@ -130,6 +136,8 @@ _ROWS = (
         name="savedmodel",
         opens="saved_model:open_saved_model",
         looks="saved_model:look_at_saved_model",
+        exports="tensorflow_export:export_onnx",
+        converts="tensorflow_export:export_litert",
         vouches="saved_model:vouch_for_saved_model",
         members=("saved_model.pb",),
         extra="tensorflow",
@@ -152,6 +160,7 @@ _ROWS = (
         opens="torch_program:open_torch",
         looks="weights:look_at_safetensors",
         exports="onnx_export:export_torch",
+        converts="litert_export:export_litert",
         suffixes=(".safetensors",),
         extra="torch",
         packages=("torch", "safetensors"),
@@ -171,6 +180,7 @@ _ROWS = (
         opens="torch_program:open_torch",
         looks="torch_program:look_at_torch",
         exports="onnx_export:export_torch",
+        converts="litert_export:export_litert",
         extra="torch",
         packages=("torch",),
     ),

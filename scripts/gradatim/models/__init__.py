@@ -3,7 +3,7 @@
 from gradatim.models.batching import batch_size, batched
 from gradatim.models.formats import UnknownFormat, detect_format, runtime_of
 from gradatim.models.inspection import inspect_model, model_files
-from gradatim.models.opening import export_model, exportable, open_model
+from gradatim.models.opening import convert_model, export_model, exportable, open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
 from gradatim.models.ready import ready
 from gradatim.models.released_only import UnreleasedFile
@@ -18,6 +18,7 @@ __all__ = [
     "batch_size",
     "batched",
     "bind",
+    "convert_model",
     "detect_format",
     "encoded",
     "export_model",

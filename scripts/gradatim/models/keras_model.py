@@ -22,7 +22,7 @@ class TensorFlowModel(RuntimeModel):
     """A model of TensorFlow's.
 
     Attributes:
-        function: traced by TensorFlow for the sizes of its signature, as its converters take it.
+        function: of a table of tensors, gives another.
         loaded: what must live as long as that.
     """
 
@@ -69,7 +69,11 @@ def open_keras(source: ModelSource) -> TensorFlowModel:
     }
     function = tensorflow.function(answer, input_signature=[specs])
     predictor = tensorflow_model(source, own, function)
-    predictor.loaded, predictor.function = model, function
+    predictor.function = answer  # untraced, as a converter wants it
+    predictor.loaded = tensorflow.Module()
+    predictor.loaded.kept = [
+        variable.value for variable in model.variables
+    ]  # those of Keras a converter does not find
     return predictor
 
 

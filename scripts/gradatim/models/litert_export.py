@@ -1,4 +1,4 @@
-"""A PyTorch model written as LiteRT (.tflite), in floats or in int8 by the ranges of calibration data."""
+"""A PyTorch model written as LiteRT (.tflite): in floats, or in int8 of its weights or, by the ranges of calibration data, of all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,15 +18,18 @@ from gradatim.models.torch_program import TorchModel, quiet
 if TYPE_CHECKING:
     from gradatim.models.predictor import Predictor
 
+Numbers: TypeAlias = Literal["float", "dynamic", "int8"]
+"""Floats; weights in int8, which are unpacked or met by activations quantised call by call; weights and activations in int8."""
 
-def export_litert(model: Predictor, batches: Iterable[Arrays], out: Path, *, int8: bool) -> None:
+
+def export_litert(model: Predictor, batches: Iterable[Arrays], out: Path, numbers: Numbers) -> None:
     """Convert a model for one item at a time: LiteRT's converter fixes sizes.
 
     Args:
         model: as ``open_torch`` gives it.
         batches: its inputs; for int8, each row of them is a row to calibrate by.
         out: the file to write.
-        int8: weights and activations in int8; what goes in and comes out stays in floats.
+        numbers: what it computes with; what goes in and comes out stays in floats.
 
     Raises:
         InvalidInput: it is no PyTorch model, or cannot be converted.
@@ -43,14 +46,25 @@ def export_litert(model: Predictor, batches: Iterable[Arrays], out: Path, *, int
     with needs("litert-torch", "litert-convert", "Writing a PyTorch model as LiteRT"):
         import litert_torch
 
-    rows = [_row(batch, at) for batch in batches for at in range(min(map(len, batch.values())))]
+    rows = rows_of(batches)
     given = {name: torch.as_tensor(array) for name, array in rows[0].items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with quiet(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
-        plain = out if not int8 else Path(folder) / out.name
+        plain = out if numbers == "float" else Path(folder) / out.name
         litert_torch.convert(_named(model), sample_kwargs=given).export(str(plain))
-        if int8:
+        if numbers == "dynamic":
+            from ai_edge_quantizer import quantizer, recipe
+
+            quantizer.Quantizer(str(plain), recipe.dynamic_wi8_afp32()).quantize().export_model(
+                str(out), overwrite=True
+            )
+        elif numbers == "int8":
             _quantise(plain, rows, out)
+
+
+def rows_of(batches: Iterable[Arrays]) -> list[dict[str, Any]]:
+    """Each row of each batch by itself, as a batch of one."""
+    return [_row(batch, at) for batch in batches for at in range(min(map(len, batch.values())))]
 
 
 def _row(batch: Arrays, at: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,3 +201,20 @@ def export_model(model: Predictor, path: Path, batch: Arrays, out: Path) -> None
     if known.exports is None:
         raise InvalidInput(f"models of the format {known.name} cannot be written as ONNX")
     function_of(known.exports)(model, batch, out)
+
+
+def convert_model(model: Predictor, path: Path, batches: Iterable[Arrays], out: Path, numbers: str) -> None:
+    """Write an opened model as LiteRT, for one item at a time.
+
+    Args:
+        batches: its inputs, each row of which is one to calibrate by.
+        numbers: what it computes with (``litert_export.Numbers``).
+        model, path, out: as for ``export_model``.
+
+    Raises:
+        InvalidInput, EnvironmentLacks: as for ``export_model``.
+    """
+    known = FORMATS[formats.detect_format(path)]
+    if known.converts is None:
+        raise InvalidInput(f"models of the format {known.name} cannot be written as LiteRT")
+    function_of(known.converts)(model, batches, out, numbers)

@@ -88,7 +88,7 @@ def open_saved_model(source: ModelSource) -> TensorFlowModel:
         return dict(function(**tensors))
 
     model = tensorflow_model(source, _signature(graph, name), answer)
-    model.loaded, model.function = loaded, function
+    model.loaded, model.function = loaded, answer
     return model
 
 

@@ -193,7 +193,8 @@ def _with_data(
             made = replace(made, seen=seen, further=_further(made, fed), notes=told)
             if made.signature is None or not made.signature.inputs:
                 return _declared(made, seen.signature)
-            answered = made.signature.outputs or seen.signature.outputs
+            said = [spec for spec in made.signature.outputs if spec.dtype != "unknown"]
+            answered = tuple(said) if len(said) == len(made.signature.outputs) > 0 else seen.signature.outputs
             return replace(made, signature=replace(made.signature, outputs=answered))
         troubles.append(seen)
         if seen.grave:
