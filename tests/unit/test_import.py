@@ -149,6 +149,9 @@ SAMPLED = {"gen_args_0": {"arg_0": "q", "arg_1": {"do_sample": True}}}
             "different settings: `filters`",
         ),
         (lm_eval(GOOD)[:-40], "not valid JSON"),
+        (lm_eval(GOOD, changed(target=" b")), "1 was scored against"),
+        (lm_eval(GOOD, changed(metrics=[])), "doc_id 1 has no score"),
+        (lm_eval(GOOD, changed(exact_match=10**400)), "not a finite number"),
         (inspect(GOOD), "are of inspect"),
         ("", "empty"),
         ("[]", "no sample of lm-eval"),
@@ -241,3 +244,120 @@ def test_filters_of_one_task_are_scores_apart(tmp_path: Path) -> None:
     assert [sorted(row.scores) for row in run.rows] == [
         ["exact_match_flexible_extract", "exact_match_strict_match"]
     ] * 2
+
+
+def logged(**about: Any) -> Change:
+    return lambda log: {**log, "eval": {**log["eval"], **about}}
+
+
+def stepped(shots: int) -> Change:
+    return lambda log: {
+        **log,
+        "plan": {**log["plan"], "steps": [{"solver": "few_shot", "params": {"n": shots}}]},
+    }
+
+
+def asserting(value: str) -> Change:
+    def change(said: Any) -> Any:
+        for row in said["results"]["results"]:
+            row["testCase"] = {"assert": [{"type": "contains", "value": value}]}
+        return said
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (inspect(GOOD, stepped(5)), inspect(GOOD, stepped(0)), "different settings: `steps`"),
+        (
+            inspect(GOOD, logged(scorers=[{"name": "match", "options": {"location": "end"}}])),
+            inspect(GOOD, logged(scorers=[{"name": "match", "options": {"location": "any"}}])),
+            "different settings: `scorers`",
+        ),
+        (
+            inspect(GOOD, logged(model_generate_config={"temperature": 0})),
+            inspect(GOOD, logged(model_generate_config={"temperature": 1})),
+            "different settings: `model`",
+        ),
+        (promptfoo(GOOD, asserting("a")), promptfoo(GOOD, asserting("")), "0.0 was scored against"),
+    ],
+)
+def test_runs_that_were_asked_or_scored_in_two_ways_are_not_compared(
+    old: str, new: str, match: str, project: GateProject
+) -> None:
+    told(project, old, new)
+    with pytest.raises(InvalidInput, match=match):
+        evaluate.run(project.release())
+
+
+def unscored(log: Any) -> Any:
+    log["samples"][3]["scores"] = {}
+    return log
+
+
+def fewer(log: Any) -> Any:
+    return {**log, "samples": log["samples"][:-9], "results": {"total_samples": len(log["samples"])}}
+
+
+def fewer_results(said: Any) -> Any:
+    said["results"]["stats"] = {"successes": 190, "failures": 10, "errors": 0}
+    said["results"]["results"] = said["results"]["results"][:-9]
+    return said
+
+
+def two_ways(said: Any) -> Any:
+    for row in said["results"]["results"][::2]:
+        row["provider"] = {"id": "http://x", "label": "hot"}
+    return said
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (inspect(GOOD, unscored), "sample 3 has no score"),
+        (inspect(GOOD, fewer), "holds 191 rows, and says itself that there were 200"),
+        (promptfoo(GOOD, fewer_results), "holds 191 rows, and says itself that there were 200"),
+        (promptfoo(GOOD, two_ways), "several providers"),
+    ],
+)
+def test_rows_and_scores_that_are_missing_are_told_by_the_file_itself(
+    text: str, match: str, tmp_path: Path
+) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(InvalidInput, match=match):
+        read_run(tmp_path / "results.json")
+
+
+def test_the_count_of_the_results_beside_the_samples_is_held_to(tmp_path: Path) -> None:
+    (tmp_path / "samples_capitals_2026-11-01T10-00-00.123.jsonl").write_text(lm_eval(GOOD))
+    said = {"n-shot": {"capitals": 0}, "n-samples": {"capitals": {"original": 1319, "effective": 210}}}
+    (tmp_path / "results_2026-11-01T10-00-00.123.json").write_text(json.dumps(said))
+    with pytest.raises(InvalidInput, match="holds 200 rows, and says itself that there were 210"):
+        read_run(tmp_path / "samples_capitals_2026-11-01T10-00-00.123.jsonl")
+
+
+def test_a_line_of_text_may_hold_what_unicode_takes_for_the_end_of_one(tmp_path: Path) -> None:
+    rows = lm_eval([1, 0], changed(filtered_resps=["one\u2028two\x85three"]))
+    as_written = "".join(
+        json.dumps(json.loads(line), ensure_ascii=False) + "\n" for line in rows.splitlines()
+    )
+    (tmp_path / "samples.jsonl").write_text(as_written)
+    assert len(read_run(tmp_path / "samples.jsonl").rows) == 2
+
+
+def test_what_only_a_mean_is_made_of_is_no_score_of_a_row(tmp_path: Path) -> None:
+    """``f1`` and perplexities of lm-eval are pairs, of which all rows together make a number."""
+    pairs = [
+        {**row, "metrics": ["exact_match", "f1"], "f1": [0, 1]}
+        for row in map(json.loads, lm_eval(GOOD).splitlines())
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    assert {tuple(row.scores) for row in read_run(tmp_path / "samples.jsonl").rows} == {("exact_match",)}
+
+
+def test_an_id_that_stands_twice_among_very_many_is_found_at_once(tmp_path: Path) -> None:
+    rows = inspect([1] * 60_000, lambda log: {**log, "samples": [*log["samples"], log["samples"][-1]]})
+    (tmp_path / "log.json").write_text(rows)
+    with pytest.raises(InvalidInput, match="59999#1 stands twice"):
+        read_run(tmp_path / "log.json")
