@@ -139,6 +139,12 @@ def test_what_does_not_pass_is_a_row_that_failed_in_time(server: Asked, fault: F
     assert time.monotonic() - began < 3
 
 
+def test_a_server_that_asks_for_no_pause_gets_one_all_the_same(server: Asked) -> None:
+    server.faults, server.forever = [status(429, Retry_After="0")], True
+    ask(server, timeout=0.6)
+    assert len(server.bodies) < 10
+
+
 def test_a_request_that_the_model_cannot_answer_failed_alone_and_is_not_sent_again(server: Asked) -> None:
     server.faults = [status(400)]
     found = ask(server, 3)
