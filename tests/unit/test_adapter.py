@@ -334,6 +334,13 @@ def test_an_adapter_needs_its_base_inside_the_repository(model: str, llama: Path
         read_contract(root / "gradatim.yml")
 
 
+def test_an_adapter_is_not_lost_in_compression(llama: Path, tmp_path: Path) -> None:
+    more = "compress: {keep: {exact_match: 99%}}\ndata: {evaluation: test.jsonl, calibration: test.jsonl}\n"
+    root = project(tmp_path, llama, CONTRACT.replace("data: {evaluation: test.jsonl}\n", more))
+    with pytest.raises(ContractError, match="makes nothing of an adapter"):
+        read_contract(root / "gradatim.yml")
+
+
 def test_an_adapter_in_the_place_of_a_model_says_what_it_is(llama: Path, tmp_path: Path) -> None:
     """With PEFT installed transformers would load another model, from wherever the adapter's config names."""
     adapter = write_adapter(tmp_path / "lora", llama, "q_proj")
