@@ -98,6 +98,12 @@ def _refuse_unlike(mine: HarnessRun, theirs: HarnessRun) -> None:
         raise InvalidInput(
             f"The two runs were not asked the same: the prompt of {changed[0]} differs. Run both alike."
         )
+    ours, old = ({row.id: row.reference for row in run.rows} for run in (mine, theirs))
+    if changed := [name for name, reference in ours.items() if reference != old[name]]:
+        raise InvalidInput(
+            f"{changed[0]} was scored against {ours[changed[0]][:120]} for the candidate and {old[changed[0]][:120]} for the baseline. "
+            "Score both alike."
+        )
 
 
 def _write(

@@ -380,6 +380,10 @@ def _contradictions(
             "`compress` needs `data.calibration`: what it selects on must not be what the gates judge on",
             "compress",
         )
+    if parts.compress is not None and parts.model.adapter is not None:
+        yield at(
+            "`compress` makes nothing of an adapter: merge it into its base, and release that", "compress"
+        )
     for metric in parts.compress.keep if parts.compress else ():
         if not catalogue.is_keepable(metric, task, own):
             yield at(unknown("metric", metric, catalogue.keepable(task, own)), "compress", "keep", metric)

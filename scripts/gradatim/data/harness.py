@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ class HarnessRow:
         id: what tells it from the others of its run.
         unit: what several samples of one question share.
         asked: what was asked, as far as the file tells: two runs that are compared must agree.
-        reference: as JSON.
+        reference: as JSON: what the answer was scored against.
         answer: as text, for people.
         scores: by name; none where the request failed.
         columns: what can be sliced by.
@@ -55,7 +56,8 @@ def read_run(path: Path) -> HarnessRun:
     """Read a samples file of lm-eval (``--log_samples``), a log of Inspect (.json) or the output of promptfoo (.json).
 
     Raises:
-        InvalidInput: it is none of these, the run did not succeed, an id stands twice, or a score is no finite number.
+        InvalidInput: it is none of these, the run did not succeed, an id stands twice, rows or scores are missing, or a score is
+            no finite number.
     """
     refuse_broken_file(path)
     try:
@@ -78,7 +80,7 @@ def read_run(path: Path) -> HarnessRun:
     if not ids:
         raise InvalidInput(f"{path} holds no row: nothing was measured.")
     if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise InvalidInput(
             f"{path}: the id {twice} stands twice. A row counts once: take one out, or give it an id of its own."
         )
@@ -93,7 +95,7 @@ def _whole(text: str) -> Any:
 
 
 def _lines(text: str, path: Path) -> Iterator[Json]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # text of a row may hold other ends of lines
         if line.strip():
             try:
                 row = json.loads(line)
@@ -109,9 +111,24 @@ def _lines(text: str, path: Path) -> Iterator[Json]:
 def _number(value: Any, name: str, where: str) -> float:
     if isinstance(value, str) and value in _MARKS:
         return _MARKS[value]
-    if not isinstance(value, bool | int | float) or not math.isfinite(value):
+    if not isinstance(value, bool | int | float) or not abs(value) <= sys.float_info.max:
         raise InvalidInput(f"{where}: the score `{name}` is {str(value)[:40]}, which is not a finite number.")
     return float(value)
+
+
+def _scored(scores: dict[str, float], where: str) -> dict[str, float]:
+    """The scores of a row whose request did not fail."""
+    if not scores:
+        raise InvalidInput(f"{where} has no score, and its request did not fail. Score every row.")
+    return scores
+
+
+def _refuse_fewer(rows: Sequence[HarnessRow], wanted: Any, path: Path) -> None:
+    """Refuse a file of other rows than it says itself that there were."""
+    if isinstance(wanted, int) and wanted != len(rows):
+        raise InvalidInput(
+            f"{path} holds {len(rows)} rows, and says itself that there were {wanted}. A row that is missing is none that passed."
+        )
 
 
 def _flat(columns: Any) -> dict[str, str]:
@@ -131,7 +148,12 @@ def _lm_eval(lines: Sequence[Json], path: Path) -> HarnessRun:
             raise InvalidInput(f"{path}: the id {name} stands twice. A row counts once: take one out.")
         seen.add((name, filtered))
         mark = "" if len(filters) == 1 else "_" + re.sub(r"\W", "_", filtered)
-        scores = {f"{key}{mark}": _number(line[key], key, where) for key in line["metrics"]}
+        numbers = {
+            key: line[key] for key in line["metrics"] if not isinstance(line[key], list)
+        }  # a pair: of all rows
+        scores = _scored(
+            {f"{key}{mark}": _number(value, key, where) for key, value in numbers.items()}, where
+        )
         asked = _sampling(line.get("arguments"))
         if settings.setdefault("sampling", asked) != asked:
             raise InvalidInput(
@@ -145,7 +167,11 @@ def _lm_eval(lines: Sequence[Json], path: Path) -> HarnessRun:
             name, name, prompt, json.dumps(line["target"]), json.dumps(line["filtered_resps"]),
             {**(known.scores if known else {}), **scores}, _flat(line.get("doc")),
         )  # fmt: skip
-    return HarnessRun("lm-eval", {**settings, **_beside(path)}, tuple(rows.values()))
+    beside = _beside(path)
+    for task, counted in (beside.pop("n-samples", None) or {}).items():
+        if path.name.startswith(f"samples_{task}_"):
+            _refuse_fewer(tuple(rows.values()), counted.get("effective"), path)
+    return HarnessRun("lm-eval", {**settings, **beside}, tuple(rows.values()))
 
 
 def _sampling(arguments: Any) -> Any:
@@ -168,7 +194,7 @@ def _beside(path: Path) -> dict[str, Any]:
         return {}
     return {
         key: said[key]
-        for key in ("n-shot", "versions", "fewshot_as_multiturn", "chat_template_sha")
+        for key in ("n-shot", "n-samples", "versions", "fewshot_as_multiturn", "chat_template_sha")
         if key in said
     }
 
@@ -182,7 +208,8 @@ def _inspect(log: Json, path: Path) -> HarnessRun:
     config = (log.get("plan") or {}).get("config") or {}
     settings = {
         "task": about["task"], "task_version": about.get("task_version"), "task_args": about.get("task_args") or {},
-        "epochs": (about.get("config") or {}).get("epochs"), "generate": config,
+        "epochs": (about.get("config") or {}).get("epochs"), "generate": config, "model": about.get("model_generate_config"),
+        "steps": (log.get("plan") or {}).get("steps"), "scorers": about.get("scorers"),
     }  # fmt: skip
     rows = []
     for sample in log["samples"]:
@@ -200,16 +227,18 @@ def _inspect(log: Json, path: Path) -> HarnessRun:
                 json.dumps(sample["input"], sort_keys=True),
                 json.dumps(sample.get("target")),
                 str(output.get("completion", "")),
-                scores,
+                scores if failed else _scored(scores, where),
                 _flat(sample.get("metadata")),
             )
         )
+    _refuse_fewer(rows, (log.get("results") or {}).get("total_samples"), path)
     return HarnessRun("inspect", settings, tuple(rows))
 
 
 def _promptfoo(said: Json, path: Path) -> HarnessRun:
     results = said["results"]["results"]
-    whom = {str((row.get("provider") or {}).get("id")) for row in results}
+    providers = [row.get("provider") or {} for row in results]
+    whom = {" ".join(str(one[key]) for key in ("id", "label") if one.get(key)) for one in providers}
     if len(whom) > 1:
         raise InvalidInput(
             f"{path} holds the answers of several providers ({', '.join(sorted(whom))}). Write one file for each."
@@ -240,7 +269,7 @@ def _promptfoo(said: Json, path: Path) -> HarnessRun:
                 name,
                 str(row["testIdx"]),
                 asked,
-                "null",
+                json.dumps((row.get("testCase") or {}).get("assert")),
                 answer if isinstance(answer, str) else json.dumps(answer),
                 scores,
                 _flat(row.get("vars")),
@@ -253,4 +282,7 @@ def _promptfoo(said: Json, path: Path) -> HarnessRun:
         "defaultTest": config.get("defaultTest"),
         "version": said["results"].get("version"),
     }
+    counts = said["results"].get("stats") or {}
+    wanted = [counts.get(key) for key in ("successes", "failures", "errors")]
+    _refuse_fewer(rows, sum(n for n in wanted if n is not None) if any(wanted) else None, path)
     return HarnessRun("promptfoo", settings, tuple(rows))

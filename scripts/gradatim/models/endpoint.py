@@ -177,7 +177,7 @@ class Endpoint:
             try:
                 return _taken(read, self._once(method, url, body, deadline))
             except _Again as reason:
-                wait = pause if reason.after is None else reason.after
+                wait = max(pause, reason.after or 0.0)
                 if time.monotonic() + wait >= deadline:
                     raise RequestFailed(
                         f"{reason} (and nothing better within {self._timeout:g} s)", ours=False
