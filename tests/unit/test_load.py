@@ -78,6 +78,18 @@ def test_the_rate_that_a_server_bears_is_found_from_anywhere(kind: str, first: f
         assert bore < too_much <= 1.04 * bore
 
 
+def test_no_two_runs_have_the_same_arrivals_so_that_a_lucky_draw_is_not_repeated() -> None:
+    plans: list[LoadPlan] = []
+    calm = simulated("constant", 1)
+
+    def run(plan: LoadPlan) -> LoadRun:
+        plans.append(plan)
+        return calm(plan)
+
+    load_of("small", "in its process", run, question("server"))
+    assert len({plan.seed for plan in plans}) == len(plans) > 5
+
+
 def test_stress_tells_where_a_server_breaks_and_that_it_recovers() -> None:
     found = load_of("small", "in its process", simulated("constant", 1, breaks=300), question("stress"))
     assert found.stress is not None
