@@ -18,7 +18,7 @@ from gradatim.timing.queries import LoadQuery
 PATTERNS = {"single-stream": SINGLE, "multi-stream": MULTI, "offline": OFFLINE}
 """LoadGen's scenarios of one run each, as a contract names them."""
 
-NARROW = 1.03
+NARROW = 1.02
 """A bracket is not narrowed further when its ends are so near."""
 
 _LONGER = 4
@@ -83,6 +83,8 @@ class OutOfTime(Exception):
 class LoadBudget:
     """Runs LoadGen, as long as the next run can be expected to end in time, and keeps what it says.
 
+    Each run has arrivals of its own: a lucky draw of them would else bear out one rate after another.
+
     Args:
         run: does one run.
         seconds: for all of them.
@@ -103,7 +105,7 @@ class LoadBudget:
             raise OutOfTime
         at = f" {plan.rate:.4g}/s" if plan.scenario == SERVER else ""
         self._tell(f"{plan.scenario}{at}, about {lasts:.0f} s")
-        self.runs.append(self._run(replace(plan, longest=left)))
+        self.runs.append(self._run(replace(plan, longest=left, seed=len(self.runs) + 1)))
         return self.runs[-1]
 
 

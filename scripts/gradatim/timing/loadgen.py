@@ -47,6 +47,7 @@ class LoadPlan:
         queries: how many it has at least.
         longest: seconds after which no query is sent.
         parallel: queries under way at a time.
+        seed: of the arrivals of ``Server``.
         patient: whether ``Server`` goes on as long as no more than half of its queries wait.
     """
 
@@ -57,6 +58,7 @@ class LoadPlan:
     queries: int = 1
     longest: float = 0
     parallel: int = 1
+    seed: int = 0
     patient: bool = False
 
 
@@ -184,6 +186,7 @@ def _settings(plan: LoadPlan, loadgen: Any) -> Any:
     )
     told.max_duration_ms = round(1e3 * plan.longest)
     if plan.scenario == SERVER:
+        told.schedule_rng_seed = plan.seed
         told.server_target_qps = plan.rate
         told.server_target_latency_ns = round(1e9 * plan.bound)
         told.server_target_latency_percentile = 0.99
