@@ -141,15 +141,16 @@ def _changes(tree: ast.AST) -> Iterator[tuple[Place, ast.AST]]:
     return ((place, new) for place in list(_nodes(tree)) for new in changed(place[-1]))
 
 
-def _nodes(tree: ast.AST) -> Iterator[Place]:
-    """Every expression and statement that runs, and where it hangs; no annotation and no default of a type."""
-    for parent in ast.walk(tree):
-        for field, value in ast.iter_fields(parent):
-            if field in ("annotation", "returns", "decorator_list"):
-                continue
-            for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(node, (ast.expr, ast.stmt)):
-                    yield parent, field, index, node
+def _nodes(parent: ast.AST) -> Iterator[Place]:
+    """Every expression and statement that runs, and where it hangs; nothing in an annotation or in a decorator."""
+    for field, value in ast.iter_fields(parent):
+        if field in ("annotation", "returns", "decorator_list"):
+            continue
+        for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(node, (ast.expr, ast.stmt)):
+                yield parent, field, index, node
+            if isinstance(node, ast.AST):
+                yield from _nodes(node)
 
 
 def _put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
@@ -258,8 +259,8 @@ class Journal:
         with self.kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps([self._key(mutant), said]) + "\n")
 
-    def _key(self, mutant: Mutant) -> tuple[str, str, int]:
-        return mutant.module, _digest(PACKAGE / mutant.module), mutant.number
+    def _key(self, mutant: Mutant) -> tuple[str, str, int, str]:
+        return mutant.module, _digest(PACKAGE / mutant.module), mutant.number, f"{mutant.was} -> {mutant.now}"
 
 
 @functools.cache

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, t
 
 from gradatim.errors import BrokenEvidence, InvalidInput
-from gradatim.gates import latency
+from gradatim.gates import exact, latency
+from gradatim.gates.case import CorruptionScores
 from gradatim.gates.exact import (
     decide,
     detectable,
@@ -31,6 +32,7 @@ from gradatim.gates.paired import (
     tango_bounds,
     tango_score,
 )
+from gradatim.gates.pairwise import pairs_planned
 from gradatim.gates.planning import least_not_worse, samples_not_worse
 from gradatim.gates.reuse import Reuse, UseLedger, alpha_after
 from gradatim.gates.robustness import tolerance
@@ -345,3 +347,24 @@ def test_a_test_set_that_lasts_for_no_evaluation_has_its_whole_budget_and_for_fe
     for evaluations, budget in ((-1, 0.05), (8, 0.0), (8, 1.0)):
         with pytest.raises(InvalidInput, match="make no sense"):
             alpha_after(evaluations, budget)
+
+
+def test_the_fewest_samples_are_those_of_five_per_cent_where_nothing_else_is_asked():
+    assert (exact.samples_for_quantile(0.95), exact.samples_all_right(0.9)) == (59, 29)
+    assert exact.samples_all_right(1.0) is None
+
+
+def test_scores_under_a_corruption_are_of_some_items_in_rising_severity():
+    CorruptionScores("noise", (1, 2), np.zeros((3, 2)), np.zeros((3, 2)))
+    for severities, candidate, baseline in (
+        ((1, 2), np.zeros((0, 2)), None), ((1, 2), np.zeros((3, 1)), None), ((1, 2), np.zeros(2), None),
+        ((2, 1), np.zeros((3, 2)), None), ((1, 2), np.zeros((3, 2)), np.zeros((2, 2))), ((1, 2), np.full((3, 2), np.nan), None),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput, match="noise"):
+            CorruptionScores("noise", severities, candidate, baseline)
+
+
+def test_an_ordinary_candidate_of_a_gate_on_pairs_is_a_little_better_than_the_bound():
+    assert "truly wins 70.0 %" in pairs_planned(0.6, 0.05, None, 0.8)[0]
+    assert "truly wins 97.5 %" in pairs_planned(0.95, 0.05, None, 0.8)[0]
+    assert "an equally good model" in pairs_planned(0.45, 0.05, None, 0.8)[0]

@@ -21,7 +21,7 @@ from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.compare import compare
 from gradatim.gates.flips import SelfFlips
 from gradatim.gates.gate import chance
-from gradatim.gates.judge import judge
+from gradatim.gates.judge import first_proven, judge
 from gradatim.gates.latency import PairedTiming
 from gradatim.gates.planning import plan
 from gradatim.gates.reuse import Charge, Reuse
@@ -338,6 +338,16 @@ def test_robustness_against_the_baseline_and_up_to_a_severity():
     assert strict.low < one(gate, Case("v", robustness={"noise": same})).low
 
 
+def test_a_share_of_the_baselines_robustness_may_be_lost_and_no_more():
+    generator = np.random.default_rng(3)
+    levels = np.array([0.95, 0.93, 0.9, 0.8, 0.6])
+    same, fallen = corruption(generator, levels, levels), corruption(generator, levels - 0.3, levels)
+    for bound, amount in (("not_worse", 0.1), ("keep", 0.9)):
+        gate = rule("robustness", bound, amount, where="noise", relative=True)
+        verdicts = [one(gate, Case("v", robustness={"noise": scores})).verdict for scores in (same, fallen)]
+        assert verdicts == [Verdict.PASS, Verdict.FAIL]
+
+
 def test_robustness_on_other_items_than_the_evaluation_proves_nothing():
     generator = np.random.default_rng(3)
     levels = np.array([0.95, 0.93, 0.9, 0.8, 0.6])
@@ -414,7 +424,8 @@ def test_numbers_are_told_in_few_digits():
 def test_metrics_of_different_items_or_parts_are_not_compared():
     labels = np.arange(300) % 2
     found = predicted(labels, labels).samples("accuracy")
-    compare(found, found)
+    worse = predicted(labels, np.where(np.arange(300) < 60, 1 - labels, labels)).samples("accuracy")
+    assert compare(worse, found).spread == pytest.approx(np.std(np.arange(300) < 60))
     for other in (
         replace(found, metric="f1"),
         replace(found, where="class=1"),
@@ -424,6 +435,30 @@ def test_metrics_of_different_items_or_parts_are_not_compared():
             compare(found, other)
     with pytest.raises(InvalidInput, match=r"no value to compare: none\."):
         compare(found, replace(found, value=None, reason="none"))
+
+
+@pytest.mark.parametrize(
+    ("chances", "released", "asked"),
+    [
+        ({"int8": (0.01, 0.02), "fp32": (0.9, 0.9)}, "int8", [("int8", 2)]),
+        ({"int8": (0.01, 0.2), "fp32": (0.01, 0.02)}, "fp32", [("int8", 2), ("fp32", 2), ("int8", 1)]),
+        ({"int8": (0.04, 0.04), "fp32": (0.01, 0.01)}, "int8", [("int8", 2), ("fp32", 2), ("int8", 1)]),
+        ({"int8": (0.04, 0.04), "fp32": (0.04, 0.04)}, None, [("int8", 2), ("fp32", 2)]),
+        ({"int8": (0.01, 0.2)}, None, [("int8", 1)]),
+    ],
+)
+def test_forms_share_the_error_until_one_is_proven_by_every_gate(chances, released, asked):
+    def judged(form, share):
+        shares.append((form, share))
+        verdicts = [
+            Verdict.PASS if chance <= 0.05 / share else Verdict.INCONCLUSIVE for chance in chances[form]
+        ]
+        return [GateResult("accuracy", "accuracy", verdict, form, "", "") for verdict in verdicts]
+
+    shares = []
+    found, results = first_proven(list(chances), judged)
+    assert (found, shares) == (released, asked)
+    assert set(results) == {form for form, _ in asked}
 
 
 def test_latency_size_and_throughput():

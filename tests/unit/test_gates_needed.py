@@ -8,7 +8,7 @@ import pytest
 from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
 from gradatim.gates.plan_row import PlanRow
-from gradatim.gates.planning import plan
+from gradatim.gates.planning import plan, samples_not_worse
 from gradatim.gates.quality import realistic
 from gradatim.gates.rule import Rule
 from gradatim.gates.together import planned_together
@@ -190,3 +190,15 @@ def test_a_thousand_times_the_samples_may_be_wanted_and_not_one_more():
     assert [realistic(needed, n) for needed, n in ((100_000, 7), (100_001, 7), (200_000, 200), (200_001, 200))] == [
         100_000, None, 200_000, None,
     ]  # fmt: skip
+
+
+def test_a_gate_that_nobody_can_measure_and_one_without_a_margin_are_planned_by_saying_so():
+    (row,) = plan([Rule("nonsense", "nonsense", "at_least", 0.9, line=7)], {"": 100}, task="classification")
+    assert (row.needed, row.line, row.text) == (
+        None,
+        7,
+        "Nobody knows how to measure `nonsense` for classification.",
+    )
+    for margin in (0.0, -0.01):
+        with pytest.raises(ValueError, match="without a margin"):
+            samples_not_worse(margin)
