@@ -139,6 +139,7 @@ def test_the_plan_says_that_training_comes_on_top(project: GateProject) -> None:
     ("more", "parts", "told"),
     [
         ("candidates: [second.onnx], build: python make.py", {}, "`build` makes one model"),
+        ("candidates: [second.onnx], adapter: lora", {}, "`adapter` is put on one model"),
         ("candidates: [second.onnx, second.onnx]", {}, "`second.onnx` stands twice"),
         ("candidates: [model.onnx]", {}, "`model.onnx` stands twice"),
         ("candidates: [../second.onnx]", {}, "a path inside the repository"),
