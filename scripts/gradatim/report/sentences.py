@@ -275,7 +275,8 @@ def gates_lead(report: Report) -> str:
     """How to read the gates."""
     return (
         f"{tally(report)}. A whisker is the interval that the data allow; a gate passes only when all of it "
-        "lies beyond the threshold. Detectable is the smallest difference that this many samples could prove."
+        "lies beyond the threshold, and a veto, or what stands beside the latency, fails only when none of it does. "
+        "Detectable is the smallest difference that this many samples could prove."
     )
 
 
