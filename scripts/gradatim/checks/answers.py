@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradatim.checks.corruption import Corruptor, Declared
+from gradatim.checks.robustness_scores import CLEAN, LeftOut
 from gradatim.checks.sampled import SampledRows, joined, sample
 from gradatim.data import Batch, Dataset
 from gradatim.errors import InvalidInput
@@ -26,22 +27,6 @@ from gradatim.signature import Signature
 
 if TYPE_CHECKING:
     from gradatim.shard import Shard
-
-CLEAN = "clean"
-"""Where a corruption is named and there is none."""
-
-Answers = Callable[[str, int, Collection[str]], Mapping[str, Predictions | InvalidInput]]
-"""What models say to all items under a corruption at a severity, or why they cannot: by the name of each one asked."""
-
-
-LEFT_OUT = "the time that `test.budget` allows was over"
-
-
-class LeftOut(InvalidInput):
-    """A corruption that there was no time for: no fault of the model's."""
-
-    def __init__(self) -> None:
-        super().__init__(LEFT_OUT)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.candidate.sharding import Part, begin, left, merged
-from gradatim.checks.answers import LEFT_OUT, Answers, Asked, LeftOut, Study, answers_of, asked
+from gradatim.checks.answers import Asked, Study, answers_of, asked
 from gradatim.checks.corruption import Declared
-from gradatim.checks.robustness_scores import Robustness, score
+from gradatim.checks.robustness_scores import LEFT_OUT, Answers, LeftOut, Robustness, score
 from gradatim.checks.sampled import sample
 from gradatim.data import Dataset
 from gradatim.errors import BrokenEvidence, InvalidInput

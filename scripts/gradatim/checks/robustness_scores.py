@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.workspace import Workspace
-from gradatim.checks.answers import CLEAN, LEFT_OUT, Answers, LeftOut
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.found import Check
 from gradatim.files import replacing
@@ -27,6 +26,23 @@ from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.perturb.catalogue import SEVERITIES
+
+CLEAN = "clean"
+"""Where a corruption is named and there is none."""
+
+Answers = Callable[[str, int, Collection[str]], Mapping[str, Predictions | InvalidInput]]
+"""What models say to all items under a corruption at a severity, or why they cannot: by the name of each one asked."""
+
+
+LEFT_OUT = "the time that `test.budget` allows was over"
+
+
+class LeftOut(InvalidInput):
+    """A corruption that there was no time for: no fault of the model's."""
+
+    def __init__(self) -> None:
+        super().__init__(LEFT_OUT)
+
 
 Scores = NDArray[np.float32]
 
