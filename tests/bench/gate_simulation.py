@@ -21,6 +21,7 @@ import gate_covariates
 import gate_designs
 import gate_recipes
 import gate_runs
+import gate_weights
 import numpy as np
 from gate_designs import Design, Draw
 from numpy.typing import NDArray
@@ -323,6 +324,7 @@ def designs() -> list[Design]:
         *gate_designs.designs(),
         *gate_recipes.designs(),
         *gate_covariates.designs(),
+        *gate_weights.designs(),
         *gate_runs.designs(),
     ]
 

@@ -245,6 +245,7 @@ EXAMPLES = {
     "data.calibration.path": Example("test.npz", "calibration.npz"),
     "data.training": Example([], ["rules.py"]),
     "data.batch": Example(3, 4),
+    "data.weight": Example(ABSENT, "w"),
     "data.uses": Example(ABSENT, 8),
     "task.labels": Example([0, 1, 2], [2, 1, 0]),
     "task.output": Example("scores", "next", _FUNCTION),

@@ -85,6 +85,7 @@ class Rows:
                 for path in contract.parts.data.training
                 if which == "evaluation" and not path.lower().endswith(_OF_ROWS)
             ],
+            weight=self._weight(which, chosen),
         )
         if dataset.reads_text and task and task.type == "token_classification":
             raise UsageError(
@@ -92,6 +93,16 @@ class Rows:
                 f"let it return the column `{label}` with one tag for each, -100 where none counts."
             )
         return dataset
+
+    def _weight(self, which: str, chosen: DataSetSection) -> str | None:
+        """The column of weights; of data that teach where they have it, for it is no input."""
+        from gradatim.data import open_data
+
+        weight = self.contract.parts.data.weight
+        if weight is None or which == "evaluation":
+            return weight
+        there = open_data(chosen.path, root=self.contract.root, label=None, format=chosen.format).columns
+        return weight if weight in there else None
 
     def trained_on(self, signature: Signature) -> list[Dataset]:
         """The rows that ``data.training`` names beside text, fed to the model like the evaluation data.

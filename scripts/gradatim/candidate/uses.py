@@ -92,6 +92,7 @@ def _answers(candidate: Candidate) -> str:
             parts.model.model_dump(mode="json", include={"factory", "inputs", "outputs", "tokenizer"}),
             parts.task.model_dump(mode="json") if parts.task else None,
             chosen.model_dump(mode="json", exclude={"path", "slices"}) if chosen else None,
+            *([parts.data.weight] if parts.data.weight else []),
             parts.compress.model_dump(mode="json") if parts.compress else None,
             candidate.digests.data("calibration") if parts.compress else None,
             candidate.digests.code(),

@@ -57,6 +57,7 @@ def drift_of(side: Side, batch: Path, *, rows: int = 10_000) -> list[Drifted]:
             slices=[column for column in chosen.slices or () if column in names],
             inputs=inputs,
             preprocess=preprocess,
+            weight=weight if (weight := contract.parts.data.weight) in names else None,
         )
         size = contract.parts.data.batch
         then = side.rows.dataset("evaluation", predictor.signature)

@@ -85,6 +85,11 @@ class DataSection(Section):
         description="A column that adjusts gates on all rows with `at_least` or `at_most`: what it tells of how rows are answered is no "
         "chance any more. Gates that compare with the baseline have that already.",
     )
+    weight: Text | None = Field(
+        None,
+        description="Column of the evaluation data's row weights, zero or more, where rows were not drawn as they occur (importance "
+        "sampling). Means are weighted by them; gates that have no valid interval then are refused.",
+    )
     batch: int = Field(32, ge=1, description="Rows per call of the model.")
     uses: int | None = Field(
         None, ge=1, le=60,

@@ -98,7 +98,7 @@ class ReadContract:
             yield
         except GradatimError as error:
             column = error.column if isinstance(error, MissingColumn) else None
-            keys = ("label", "slices", "group", "inputs")
+            keys = ("label", "slices", "group", "inputs", "weight")
             said = next(
                 (key for key in keys if column in _columns(getattr(self.parts.data, key, None))), None
             )
@@ -320,6 +320,37 @@ def _candidates_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Itera
             )
 
 
+def _weights_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
+    """What is asked of weighted rows and has no valid interval, each with the key that asks."""
+    if parts.data.weight is None:
+        return
+    if parts.evaluate.imported is not None or parts.data.evaluation is None:
+        yield "`weight` is a column of `data.evaluation`, which models are asked about here", "data", "weight"
+    if parts.data.covariate is not None:
+        yield (
+            "`covariate` adjusts rows that count alike, not those of a `weight`: leave out one of the two",
+            "data",
+            "weight",
+        )
+    own, binary = parts.task.own if parts.task else (), parts.task is not None and parts.task.one_against_rest
+    known = catalogue.weighable(task, own)
+    for rule in rules:
+        metric = catalogue.find(rule.metric, task, own)
+        if metric is None or not (metric.on_samples or metric.kind == "robustness"):
+            continue
+        over_classes = rule.metric in catalogue.OF_CLASSES and not (binary or rule.of_class)
+        if rule.metric not in known or over_classes or rule.sequential:
+            what = (
+                "a mean over classes"
+                if over_classes
+                else "`sequential`"
+                if rule.sequential
+                else f"`{rule.metric}`"
+            )
+            told = f"{what} has no valid interval with `data.weight`: ask for {', '.join(known) or 'nothing of samples'}"
+            yield f"{told}{', of one class' if over_classes else ''}", "gates", rule.key
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
@@ -367,6 +398,7 @@ def _contradictions(
     yield from (at(told, *where) for told, *where in _judge_cannot(parts, task, rules))
     yield from (at(str(told), *where) for told, *where in _candidates_cannot(parts, rules))
     yield from (at(told, *where) for told, *where in _covariate_cannot(parts, rules))
+    yield from (at(told, *where) for told, *where in _weights_cannot(parts, task, rules))
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:

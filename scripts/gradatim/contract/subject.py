@@ -290,6 +290,11 @@ class TaskSection(Section):
         )
 
     @property
+    def one_against_rest(self) -> bool:
+        """Whether precision, recall and F1 are those of one class where a gate names none."""
+        return self.positive is not None or len(self.labels) == 2
+
+    @property
     def scorings(self) -> tuple[Scoring, ...]:
         """How answers are scored; functions of the user's are still to be loaded."""
         less = self.lower_is_better

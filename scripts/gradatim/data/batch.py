@@ -21,6 +21,7 @@ class Batch:
             (text and rows of unequal shape are object arrays [b] then).
         labels: [b] or [b, ...], integers, floats or strings; None when the data set has none.
         slices: str [b] by column.
+        weights: float64 [b], zero or more; None when all rows count alike.
         groups: [b], the independent unit that a row belongs to (user, document); None when rows are
             independent.
     """
@@ -30,6 +31,7 @@ class Batch:
     labels: Array | None = None
     slices: dict[str, Array] = field(default_factory=dict)
     groups: Array | None = None
+    weights: Array | None = None
 
     @property
     def start(self) -> int:
@@ -47,6 +49,7 @@ class Batch:
             None if self.labels is None else self.labels[chosen],
             {name: values[chosen] for name, values in self.slices.items()},
             None if self.groups is None else self.groups[chosen],
+            None if self.weights is None else self.weights[chosen],
         )
 
     def with_inputs(self, inputs: Mapping[str, Array]) -> Batch:

@@ -52,11 +52,13 @@ class Dataset:
         group: str | None,
         labels: Sequence[str | int] | None,
         preprocess: str | None,
+        weight: str | None = None,
     ) -> None:
         self.name = name
         self.label = label
         self.slices = slices
         self.group = group
+        self.weight = weight
         self.label_list = None if labels is None else tuple(labels)
         self.preprocess = preprocess
         self._source = source
@@ -68,7 +70,7 @@ class Dataset:
             raise InvalidInput(
                 f"The data set {source.place} is empty: it has no rows. Nothing can be measured on it."
             )
-        for column in (label, *slices, group):
+        for column in (label, *slices, group, weight):
             if column is not None and column not in source.columns:
                 error = missing_column(source.place, column, source.columns)
                 if column == label:
@@ -218,7 +220,7 @@ class Dataset:
                 refuse_nonfinite(
                     values, Where(f"{self._source.place} after `{self.preprocess}`", name, batch.start)
                 )
-        return Batch(batch.items, inputs, labels, batch.slices, batch.groups)
+        return Batch(batch.items, inputs, labels, batch.slices, batch.groups, batch.weights)
 
     def head(self, rows: int) -> Batch:
         """The first rows, fewer where the next differs in shape."""
@@ -268,9 +270,18 @@ class Dataset:
         parts = [block.groups for block in self._read(1, with_inputs=False) if block.groups is not None]
         return np.concatenate(parts) if parts else None
 
+    def weights(self) -> Array | None:
+        """The weight of all rows, float64 [n]; None when they count alike.
+
+        Raises:
+            InvalidInput: one is below zero or no number, or all are zero.
+        """
+        parts = [block.weights for block in self._read(1, with_inputs=False) if block.weights is not None]
+        return np.concatenate(parts) if parts else None
+
     def _raw_columns(self, inputs: Mapping[str, Sequence[str] | str] | None) -> tuple[str, ...]:
         source = self._source
-        roles = {self.label, self.group, *self.slices}
+        roles = {self.label, self.group, self.weight, *self.slices}
         specs = self._signature.inputs if self._signature and self._function is None else ()
         feeding = {spec.name for spec in specs} - {self.label}  # a slice or group may feed the model, too
         free = [name for name in source.columns if name not in roles or name in feeding]
@@ -302,7 +313,11 @@ class Dataset:
     def _check_lengths(self) -> None:
         if not self._source.exact:
             return
-        used = [name for name in (self.label, *self.slices, self.group, *self._raw) if name is not None]
+        used = [
+            name
+            for name in (self.label, *self.slices, self.group, self.weight, *self._raw)
+            if name is not None
+        ]
         lengths = {name: self._source.length(name) for name in used}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"`{name}` {rows}" for name, rows in lengths.items())
@@ -339,9 +354,9 @@ class Dataset:
         self._check_lengths()
         kinds = self._kinds
         inputs = self._raw if with_inputs else ()
-        roles = [name for name in (self.label, *self.slices, self.group) if name is not None]
+        roles = [name for name in (self.label, *self.slices, self.group, self.weight) if name is not None]
         columns = list(dict.fromkeys([*inputs, *roles]))
-        start = 0
+        start, weight = 0, 0.0
         for block in self._source.blocks(columns, size) if columns else ():
             rows = len(block[columns[0]])
             yield Batch(
@@ -350,8 +365,13 @@ class Dataset:
                 self._labels(block, start, kinds),
                 {name: _names(block[name]) for name in self.slices},
                 None if self.group is None else _names(block[self.group]),
+                weights := self._weights(block, start),
             )
-            start += rows
+            start, weight = start + rows, weight + (1.0 if weights is None else float(weights.sum()))
+        if not weight > 0 and start:
+            raise InvalidInput(
+                f"{self._source.place}: `{self.weight}` is zero in every row, so that none counts."
+            )
         if with_inputs and start != len(self):
             raise InvalidInput(
                 f"{self._source.place} gave {start} rows in this pass and {len(self)} in another. Data must not change while it is read."
@@ -380,6 +400,19 @@ class Dataset:
             self.label_list,
             Where(self._source.place, self.label, start),
         )
+
+    def _weights(self, block: Block, start: int) -> Array | None:
+        if self.weight is None:
+            return None
+        where = Where(self._source.place, self.weight, start)
+        found = converted(block[self.weight], "float64", where)
+        if found.ndim != 1 or is_ragged(found):
+            where.refuse(0, "is a list. A weight is one number.")
+        wrong = ~(np.isfinite(found) & (found >= 0))
+        if wrong.any():
+            offset = int(wrong.argmax())
+            where.refuse(offset, f"is {found[offset]:g}. A weight is a number, zero or more.")
+        return found.astype(np.float64)
 
     def _declared(self, arrays: dict[str, Array]) -> dict[str, Array]:
         if self._signature is None:

@@ -47,6 +47,7 @@ def open_data(
     format: str | None = None,  # noqa: A002 - the contract's own word
     asked: Asking | None = None,
     training: Sequence[Path] = (),
+    weight: str | None = None,
 ) -> Dataset:
     """Open a data set; nothing but its head is read yet.
 
@@ -67,6 +68,7 @@ def open_data(
             the labels (aligned with tokens, for example).
         format: one of :data:`FORMATS`, where the name does not tell.
         training: text that the model was trained on; rows get a slice by how much of them stands in it (``overlap.OVERLAP``).
+        weight: the column with the weight of a row.
         asked: how rows become requests, where a language model is asked; ``inputs`` says what their columns are called.
 
     Raises:
@@ -80,7 +82,9 @@ def open_data(
         opened, slices = OverlapSource(opened, training), (*slices, OVERLAP)
     if asked is not None and preprocess is None:
         opened, inputs = PromptSource(opened, label, _single(inputs), asked), None
-    return Dataset(opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess)
+    return Dataset(
+        opened, source, root, signature, label, inputs, tuple(slices), group, labels, preprocess, weight
+    )
 
 
 def _single(inputs: Mapping[str, Sequence[str] | str] | None) -> dict[str, str]:

@@ -40,6 +40,8 @@ def besides(gate: Gate, samples: MetricSamples) -> str:
         told = ", ".join(wording.number(value, gate.meaning) for value in samples.values)
         half = wording.points(samples.of_training(gate.alpha), gate.meaning)
         text += f" That is over {len(samples.values)} candidates of one recipe ({told}), the first of which is to be released: how they differ alone makes {half} to each side."
+    if samples.units is not None and samples.units.weights is not None:
+        text += f" By their weights these {samples.n} count as {samples.units.effective()} of equal weight."
     return text
 
 
@@ -53,7 +55,7 @@ def at_least_few(samples: MetricSamples) -> str:
 
 def counted(case: Case, samples: MetricSamples) -> Case:
     """The case with the noun of what counts as one: groups, where samples come in such."""
-    return case if samples.units is None else replace(case, noun="groups")
+    return case if samples.units is None or samples.units.codes is None else replace(case, noun="groups")
 
 
 def foreign(gate: Gate, case: Case, samples: MetricSamples) -> GateResult | None:

@@ -75,6 +75,11 @@ class Rule:
         """Whether there is no verdict without a baseline."""
         return self.bound in ("not_worse", "keep") or self.metric in _COMPARING
 
+    @property
+    def of_class(self) -> bool:
+        """Whether it asks for classes one by one."""
+        return self.slices == "class" or "class=" in (self.where or "")
+
     def implies(self, other: Rule) -> bool:
         """Whether whatever passes this rule would pass the other: the same one, or a laxer one of its kind."""
         same = ("metric", "where", "bound", "slices", "family", "relative")

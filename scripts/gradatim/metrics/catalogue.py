@@ -425,6 +425,25 @@ def is_keepable(name: str, task: str, own: Iterable[Metric] = ()) -> bool:
     return name in LIKENESS or (found is not None and found.kind in _ALONE)
 
 
+OF_CLASSES = ("precision", "recall", "f1")
+"""What is of one class, or a mean over classes."""
+
+_WEIGHED = {
+    "classification": ("accuracy", "f1_micro", *OF_CLASSES, "log_loss"),
+    "multilabel_classification": ("subset_accuracy",),
+    "regression": ("mae", "rmse"),
+    "generation": (),
+}
+
+
+def weighable(task: str, own: Iterable[Metric] = ()) -> tuple[str, ...]:
+    """The metrics that have a valid interval where rows have weights: means over rows."""
+    if task not in _WEIGHED:
+        return ()
+    counted = (metric.name for metric in own if metric.counted and metric.kind != "own")
+    return (*_WEIGHED[task], *counted, "agreement", "negative_flips")
+
+
 def comparisons(task: str) -> tuple[str, ...]:
     """The metrics that are measured when a baseline's predictions are there."""
     return tuple(_COMPARISONS.get(task, {}))

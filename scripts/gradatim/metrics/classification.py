@@ -309,7 +309,8 @@ def of_class(
         return _share(metric, hits, claimed, units, f"nothing was taken for {label}")
     if metric == "f1":
         both = actual.astype(np.float64) + claimed
-        value = 2 * hits.sum() / max(1.0, both.sum())
+        weighed = units.weighed(both)
+        value = 2 * units.weighed(hits).sum() / max(1.0, weighed.sum())
         return ratio_samples(
             metric,
             2 * hits,
@@ -317,8 +318,8 @@ def of_class(
             units,
             True,
             f"no sample is {label} and nothing was taken for it",
-            positives=int(actual.sum()),
-            effect=_per_mean(2 - value, both),
+            positives=int(actual.sum()) if units.weights is None else units.effective(actual),
+            effect=_per_mean(2 - value, weighed),
             **DECISIONS,
         )
     return absent(metric, True, f"{metric} is not defined for a single class")
@@ -326,9 +327,9 @@ def of_class(
 
 def _share(metric: str, hits: Floats, of: NDArray[np.bool_], units: Units, reason: str) -> MetricSamples:
     """A proportion of part of the rows: with exact counts where every row is a unit."""
-    counts = {"successes": int(hits.sum()), "trials": int(of.sum())} if units.codes is None else {}
+    counts = {"successes": int(hits.sum()), "trials": int(of.sum())} if units.shared is None else {}
     whole = of.astype(np.float64)
-    effect = _per_mean(1.0, whole)
+    effect = _per_mean(1.0, units.weighed(whole))
     return ratio_samples(metric, hits, whole, units, True, reason, effect=effect, **counts, **DECISIONS)
 
 

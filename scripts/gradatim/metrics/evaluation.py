@@ -22,7 +22,7 @@ from gradatim.metrics.forecasting import ForecastingScorer
 from gradatim.metrics.generation import GenerationScorer
 from gradatim.metrics.language import LanguageScorer
 from gradatim.metrics.multilabel import MultilabelScorer
-from gradatim.metrics.outputs import SEEN
+from gradatim.metrics.outputs import SEEN, WEIGHT
 from gradatim.metrics.predictions import Predictions, check_slices
 from gradatim.metrics.ranking import RankingScorer
 from gradatim.metrics.regression import RegressionScorer
@@ -169,8 +169,12 @@ class Evaluation:
         by_label = place is not None and (not known.by_class or self._by_truth(metric))
         if place is not None and by_label:
             rows = rows[self._true_class(rows) == place]
-        groups = self.predictions.groups
-        units = Units.of(None if groups is None else groups.values[rows], int(rows.shape[0]))
+        groups, weights = self.predictions.groups, self.weights
+        units = Units.of(
+            None if groups is None else groups.values[rows],
+            int(rows.shape[0]),
+            None if weights is None else weights[rows],
+        )
         if known.kind == "comparison":
             found = self._compared(metric, rows, units)
         elif known.kind == "own" or known.by:
@@ -181,10 +185,23 @@ class Evaluation:
             found = self.scorer.samples(metric, rows, None if by_label else place, units)
         if found.value is None and not rows.shape[0] and where:
             found = replace(found, reason=f"the data have no sample with {where}")
+        if units.weights is not None and found.value is not None and not self._weighed(metric, found):
+            found = absent(metric, found.higher_is_better, "it has no valid interval where rows have weights")
         shared = found.units or units.shared
         by_row = None if shared is None else found.by_row
         pairing = f"{self.pairing}:{where or ''}"
         return replace(found, where=where, pairing=pairing, units=shared, by_row=by_row)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64] | None:
+        """Weights of the rows, [n]; None where all count alike."""
+        column = self.predictions.outputs.get(WEIGHT)
+        return None if column is None else np.asarray(column.values, np.float64)
+
+    def _weighed(self, metric: str, found: MetricSamples) -> bool:
+        """Whether a metric's value and spread are those of weighted rows."""
+        known = catalogue.weighable(self.task.type, [scoring.metric for scoring in self.task.scorers])
+        return metric in known and found.units is not None and found.units.weights is not None
 
     def _by_truth(self, metric: str) -> bool:
         return self.task.type == "classification" and metric in ("accuracy", "recall")

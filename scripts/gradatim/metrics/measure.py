@@ -100,11 +100,16 @@ def measured(samples: MetricSamples, variant: str) -> Measurement:
 
 def _by_class(evaluation: Evaluation, variant: str) -> list[Measurement]:
     scorer, several = evaluation.scorer, isinstance(evaluation, Population)
-    if isinstance(scorer, ClassificationScorer) and not several and evaluation.predictions.groups is None:
+    if isinstance(scorer, ClassificationScorer) and not several and _alike(evaluation):
         return scorer.by_class(variant, ALPHA)
     names = [name for name in _OF_A_CLASS if name in catalogue.quality(evaluation.task.type)]
     wheres = evaluation.wheres(CLASS) if evaluation.labels else []
     return [measured(evaluation.samples(name, where), variant) for name in names for where in wheres]
+
+
+def _alike(evaluation: Evaluation) -> bool:
+    """Whether every row is a unit of its own and counts as much as any other."""
+    return evaluation.predictions.groups is None and evaluation.weights is None
 
 
 def weak_slices(evaluation: Evaluation) -> list[WeakSlice]:

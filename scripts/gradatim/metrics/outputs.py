@@ -16,6 +16,8 @@ from gradatim.metrics.task import Task
 SEEN = "seen:"
 """What the names of outputs begin with that are kept, as they are, for own metrics to see."""
 
+WEIGHT = f"{SEEN}{SEEN}weight"
+"""The column of the rows' weights."""
 SCALE = f"{SEEN}{SEEN}scale"
 """The output that holds what each item's forecast is measured by."""
 

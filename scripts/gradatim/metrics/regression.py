@@ -64,7 +64,7 @@ class RegressionScorer:
         absolute, squares = self._items[rows, 1:3].T
         blind = self._blind(rows)
         if metric == "mae":
-            spoiled = partial(_spoiled, float(absolute.mean()), math.sqrt(blind))
+            spoiled = partial(_spoiled, float(units.weighed(absolute).mean()), math.sqrt(blind))
             return mean_samples(metric, absolute, units, False, low_limit=0.0, spoiled=spoiled)
         if metric == "rmse":
             return root_mean_square(squares, units, blind)
@@ -130,15 +130,15 @@ class RegressionScorer:
 
 def root_mean_square(squares: Floats, units: Units, blind: float | None = None) -> MetricSamples:
     """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row answered as badly as can be."""
-    terms = units.sums([np.ones(squares.shape[0]), squares])
-    value = float(np.sqrt(squares.mean()))
+    terms = units.sums([units.weighed(np.ones(squares.shape[0])), units.weighed(squares)])
+    value = float(np.sqrt(units.weighed(squares).mean()))
 
     def spoiled(share: float) -> float:
         return math.sqrt(_spoiled(value**2, blind or 0.0, share))
 
     return MetricSamples(
         "rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0, rooted=True,
-        spoiled=None if blind is None else spoiled,
+        spoiled=None if blind is None else spoiled, units=units.weighted,
     )  # fmt: skip
 
 

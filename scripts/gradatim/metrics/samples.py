@@ -167,7 +167,7 @@ class MetricSamples:
         self, of_row: float | None, other: MetricSamples | None = None, ratio: float = 1.0
     ) -> float | None:
         """What a unit can do where a row can do ``of_row``, by itself or in the difference to another model's."""
-        if of_row is None or self.units is None or self.units.codes is None:
+        if of_row is None or self.units is None or self.units.shared is None:
             return of_row
         if other is None:
             by_row = self.by_row
@@ -242,9 +242,9 @@ def mean_samples(
     metric: str, values: Floats, units: Units, higher_is_better: bool, **more: Any
 ) -> MetricSamples:
     """A mean over rows, with its influence by unit."""
-    if not values.shape[0]:
+    if not values.shape[0] or not units.weighed(np.ones(values.shape[0])).any():
         return absent(metric, higher_is_better, "there is no sample")
-    value = float(values.mean())
+    value = float(units.weighed(values).mean())
     limits = more.get("low_limit", -math.inf), more.get("high_limit", math.inf)
     effect = limits[1] - limits[0] if all(map(math.isfinite, limits)) else None
     return MetricSamples(
@@ -252,8 +252,9 @@ def mean_samples(
         value,
         higher_is_better,
         units.count,
-        influence=units.influence(values - value),
+        influence=units.influence(units.weighed(values - value)),
         by_row=values,
+        units=units.weighted,
         **{"effect": effect, "reach": effect, **more},
     )
 
@@ -265,7 +266,7 @@ def proportion_samples(
     n = int(outcomes.shape[0])
     if not n:
         return absent(metric, higher_is_better, reason)
-    if units.codes is not None:
+    if units.shared is not None:
         return mean_samples(metric, outcomes.astype(np.float64), units, higher_is_better, **DECISIONS)
     successes = int(outcomes.sum())
     return MetricSamples(
@@ -291,6 +292,7 @@ def ratio_samples(
     **more: Any,
 ) -> MetricSamples:
     """A ratio of two sums over rows with the influence (num_i - R den_i) / mean(den)."""
+    numerators, denominators = units.weighed(numerators), units.weighed(denominators)
     total = float(denominators.sum())
     if not total > 0:
         return absent(metric, higher_is_better, reason)
@@ -299,8 +301,9 @@ def ratio_samples(
     by_row = (numerators - value * denominators) / mean
     influence = units.influence(by_row)
     return MetricSamples(
-        metric, value, higher_is_better, units.count, influence=influence, by_row=by_row, **more
-    )
+        metric, value, higher_is_better, units.count, influence=influence, by_row=by_row,
+        units=units.weighted, **more,
+    )  # fmt: skip
 
 
 def mean_of_ratios(

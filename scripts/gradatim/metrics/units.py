@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,27 +28,53 @@ class Units:
         count: number of units.
         kinds: whether the units are a few kinds, each of many rows: they tell how values vary, and what was never seen
             comes row by row.
+        weights: of the rows, float64 [rows] of mean 1; None where all count alike.
     """
 
     codes: NDArray[np.int64] | None
     count: int
     kinds: bool = False
+    weights: Floats | None = None
 
     @classmethod
-    def of(cls, groups: NDArray[Any] | None, rows: int) -> Units:
+    def of(cls, groups: NDArray[Any] | None, rows: int, weights: Floats | None = None) -> Units:
+        if weights is not None and weights.any():
+            weights = weights / weights.mean()
         if groups is None:
-            return cls(None, rows)
+            return cls(None, rows, weights=weights)
         distinct, codes = np.unique(groups, return_inverse=True)
-        return cls(codes.astype(np.int64), int(distinct.shape[0]))
+        return cls(codes.astype(np.int64), int(distinct.shape[0]), weights=weights)
 
     @property
     def shared(self) -> Units | None:
-        """These units where rows share any, else None."""
-        return None if self.codes is None else self
+        """These units where rows share any, or weigh more than others; else None."""
+        return None if self.codes is None and self.weights is None else self
+
+    @property
+    def weighted(self) -> Units | None:
+        """These units where rows have weights, as what reckons with these says."""
+        return None if self.weights is None else self
+
+    def weighed(self, by_row: NDArray[Any]) -> Floats:
+        """Each row's number times its weight."""
+        return np.asarray(by_row if self.weights is None else by_row * self.weights, np.float64)
+
+    def effective(self, chosen: NDArray[np.bool_] | None = None) -> int:
+        """How many units of equal weight tell as much as these, or as some rows of them (Kish [1]_).
+
+        .. [1] Kish (1965), Survey Sampling, 11.2.
+        """
+        return effective_size(self.weighed(np.ones(self._rows) if chosen is None else chosen), self.codes)
+
+    @property
+    def _rows(self) -> int:
+        return self.count if self.codes is None else int(self.codes.shape[0])
 
     @property
     def heaviest(self) -> float:
         """How many rows the largest unit has, in units of an average one."""
+        if self.weights is not None:
+            return float(self.totals(self.weights[:, None]).max(initial=0.0)) * self.count / self._rows
         if self.codes is None or not self.codes.shape[0]:
             return 1.0
         if self.kinds:
@@ -67,6 +94,8 @@ class Units:
 
         if self.codes is None or self.kinds or self.count < 2:
             return self.heaviest
+        if self.weights is not None:  # a row of the largest weight may be the one that changes
+            return float(self.weights.max()) * replace(self, weights=None).together(by_row)
         rows = by_row.shape[0]
         sizes = np.bincount(self.codes, minlength=self.count)
         means = np.bincount(self.codes, weights=by_row, minlength=self.count) / sizes
@@ -116,3 +145,20 @@ class Units:
         """Terms [blocks, k] from columns of [rows]."""
         codes, count = self.blocks(columns[0].shape[0])
         return np.stack([np.bincount(codes, weights=column, minlength=count) for column in columns], axis=1)
+
+
+def planned_size(weights: Sequence[float] | Floats) -> int:
+    """As how many of equal weight units of these weights count for what a gate needs: midway between Kish's number, which tells
+    how means vary, and units over the heaviest, which tells what may not have been seen."""
+    sums = np.asarray(weights, np.float64)
+    if not sums.any():
+        return 0
+    sums = sums / sums.mean()
+    return int(2 * sums.shape[0] / (float((sums**2).mean()) + float(sums.max())) * (1 + 1e-12))
+
+
+def effective_size(weights: Sequence[float] | Floats, codes: NDArray[np.int64] | None = None) -> int:
+    """(sum w)^2 / sum w^2 over units, whose weight is that of their rows together; 0 where none has any."""
+    sums = np.asarray(weights, np.float64) if codes is None else np.bincount(codes, weights)
+    squares = float((sums**2).sum())
+    return int(float(sums.sum()) ** 2 / squares * (1 + 1e-12)) if squares > 0 else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.metrics.outputs import reduce_batch, reduce_labels
+from gradatim.metrics.outputs import WEIGHT, reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
@@ -57,6 +57,7 @@ def predict(
                 for rows, kept in _gathered(task, block, answers):
                     part = block.rows(rows)
                     labels = reduce_labels(task, part.labels)
+                    kept |= {} if part.weights is None else {WEIGHT: part.weights}
                     writer.append(kept, labels, part.slices, part.groups, part.items)
     return Predictions.load(folder)
 

@@ -22,6 +22,9 @@ from gradatim.metrics import catalogue
 from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gradatim.contract.subject import TaskSection
     from gradatim.gates.case import Case
     from gradatim.gates.latency import PairedTiming
@@ -128,7 +131,7 @@ def plan_gates(candidate: Candidate, power: float | None = None) -> list[PlanRow
         forms=1
         if candidate.contract.parts.compress is None
         else 2,  # the best that it leaves, and the original
-        noun=_noun(candidate),
+        noun=_noun(candidate, planned=True),
         severities=SEVERITIES,
         rows=_counts(candidate, grouped=False) if _grouped(candidate) else None,
         takes_all=next((rule.key for rule in rules_on_rows(candidate) if not rule.sequential), None),
@@ -200,18 +203,19 @@ def _counts(candidate: Candidate, *, grouped: bool = True) -> dict[str, int]:
     dataset = candidate.rows.dataset("evaluation", None)
     units = dataset.group_values() if grouped else None
     once: list[Any] = list(range(len(dataset))) if units is None else units.tolist()
-    counts = {"": len(set(once))}
+    weights = dataset.weights()
+    counts = {"": _distinct([""] * len(once), once, weights)[""]}
     task = candidate.contract.parts.task
     labels = dataset.labels()
     if labels is not None and task is not None and task.type == "classification":
-        seen = _distinct(labels.tolist(), once)
+        seen = _distinct(labels.tolist(), once, weights)
         declared = [str(label) for label in task.labels] or sorted(seen)
         indices = bool(task.labels) and labels.dtype.kind in "iu" and not set(seen) <= set(declared)
         counts |= {f"class={name}": seen[str(i) if indices else name] for i, name in enumerate(declared)}
     elif labels is not None and task is not None and catalogue.has_classes(task.type):
         counts |= _with_class(labels, task, once)
     for column in dataset.slices:
-        values = _distinct(dataset.slice_values(column).tolist(), once)
+        values = _distinct(dataset.slice_values(column).tolist(), once, weights)
         counts |= {f"{column}={value}": n for value, n in values.items()}
     return counts
 
@@ -233,15 +237,24 @@ def _with_class(labels: Any, task: TaskSection, units: list[Any]) -> dict[str, i
     return {f"class={name}": held[name] for name in names or sorted(held)}
 
 
-def _distinct(values: list[Any], units: list[Any]) -> Counter[str]:
-    """How many units have each value, in the order of the rows."""
-    pairs = zip(map(str, values), units, strict=True)
-    return Counter(value for value, _ in dict.fromkeys(pairs))
+def _distinct(values: list[Any], units: list[Any], weights: NDArray[np.float64] | None) -> Counter[str]:
+    """How many units have each value, in the order of the rows; of weighted ones, as how many of equal weight these count."""
+    from gradatim.metrics.units import planned_size
+
+    pairs = list(zip(map(str, values), units, strict=True))
+    if weights is None:
+        return Counter(value for value, _ in dict.fromkeys(pairs))
+    held: dict[str, Counter[Any]] = {}
+    for (value, unit), weight in zip(pairs, weights.tolist(), strict=True):
+        held.setdefault(value, Counter())[unit] += weight
+    return Counter({value: planned_size(list(of.values())) for value, of in held.items()})
 
 
-def _noun(candidate: Candidate) -> str:
+def _noun(candidate: Candidate, *, planned: bool = False) -> str:
     if _ranks(candidate):
         return "lists"
+    if planned and candidate.contract.parts.data.weight is not None:
+        return "samples of equal weight"
     return _NOUNS.get(candidate.contract.parts.test.modality or "", "samples")
 
 
