@@ -148,13 +148,13 @@ class Units:
 
 
 def planned_size(weights: Sequence[float] | Floats) -> int:
-    """As how many of equal weight units of these weights count for what a gate needs: midway between Kish's number, which tells
-    how means vary, and units over the heaviest, which tells what may not have been seen."""
+    """As how many of equal weight units of these weights count for what a gate needs: of what they cost, a
+    third is that of Kish's number, by which means vary, and two thirds that of the heaviest, which may not have been seen."""
     sums = np.asarray(weights, np.float64)
     if not sums.any():
         return 0
     sums = sums / sums.mean()
-    return int(2 * sums.shape[0] / (float((sums**2).mean()) + float(sums.max())) * (1 + 1e-12))
+    return int(3 * sums.shape[0] / (float((sums**2).mean()) + 2 * float(sums.max())) * (1 + 1e-12))
 
 
 def effective_size(weights: Sequence[float] | Floats, codes: NDArray[np.int64] | None = None) -> int:
