@@ -153,6 +153,7 @@ def test_a_run_weighs_its_rows_and_says_as_how_many_they_count(project: GateProj
     )
     plan = {row.gate: row for row in plan_gates(project.release())}
     assert "samples of equal weight" in plan["accuracy"].text
+    assert "there are 1500 rows" in plan["drift"].text
     by_name = {gate.gate: gate for gate in project.judge().gates}
     held = np.load(project.root / "test.npz")
     right = held["x"][:, 3:].argmax(axis=1) == held["label"]

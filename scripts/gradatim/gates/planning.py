@@ -66,7 +66,7 @@ def plan(
         wheres = _wheres(rule, counts)
         for where in wheres:
             key = "" if meaning.kind == "robustness" or where is None else where
-            n = counts.get(key)
+            n = counts.get(catalogue.DRAWN if meaning.kind == "drift" else key, counts.get(key))
             positives = None
             if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
                 key, n, positives = "", counts.get(""), n
@@ -229,6 +229,7 @@ def _drift(asked: _Asked) -> PlanRow:
     """Rows, of the release's data as well, that let ten cells of a column pass which did not change."""
     from gradatim.gates.drift import FEWEST, planned
 
+    asked = asked if asked.noun == "groups" else replace(asked, noun="rows")
     needed = planned(asked.rule.amount, asked.alpha, asked.power)
     text = f"{asked.wanted}; {asked.have}, and about {needed} of both releases let a column pass that did not change."
     return asked.row(text, possible=asked.enough(FEWEST), needed=needed, least=FEWEST)

@@ -19,6 +19,7 @@ from gradatim.evidence.found import Evaluated, Judged
 from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import catalogue
+from gradatim.metrics.catalogue import DRAWN
 from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
@@ -205,6 +206,7 @@ def _counts(candidate: Candidate, *, grouped: bool = True) -> dict[str, int]:
     once: list[Any] = list(range(len(dataset))) if units is None else units.tolist()
     weights = dataset.weights()
     counts = {"": _distinct([""] * len(once), once, weights)[""]}
+    counts |= {} if weights is None else {DRAWN: len(set(once))}
     task = candidate.contract.parts.task
     labels = dataset.labels()
     if labels is not None and task is not None and task.type == "classification":
