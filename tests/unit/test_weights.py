@@ -175,5 +175,8 @@ def test_gates_that_have_no_valid_interval_on_weighted_rows_are_refused_at_their
     project.contract(line, data="weight: w", test="robustness: [gaussian_noise]")
     with pytest.raises(ContractError, match=r"gradatim.yml:6.*has no valid interval with `data.weight`"):
         contract_of((project.root / "gradatim.yml").read_text(), project.root / "gradatim.yml")
+    project.contract("accuracy: {at_least: 80%}", data="weight: w, covariate: {column: w, mean: 1}")
+    with pytest.raises(ContractError, match="`covariate` adjusts rows that count alike"):
+        contract_of((project.root / "gradatim.yml").read_text(), project.root / "gradatim.yml")
     project.contract("recall: {at_least: 80%, slices: every class}", data="weight: w")
     contract_of((project.root / "gradatim.yml").read_text(), project.root / "gradatim.yml")

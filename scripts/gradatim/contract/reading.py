@@ -11,6 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from gradatim.contract import schema
+from gradatim.contract.combining import (
+    candidates_cannot,
+    covariate_cannot,
+    endpoint_cannot,
+    judge_cannot,
+    weights_cannot,
+)
 from gradatim.contract.data import DataSetSection
 from gradatim.contract.lookup import DEFAULT_PATH as DEFAULT_PATH
 from gradatim.contract.lookup import find_contract as find_contract
@@ -222,17 +229,6 @@ def _task(parts: schema.Contract) -> tuple[str, tuple[Metric, ...]]:
     return (parts.task.type, parts.task.own) if parts.task else ("", ())
 
 
-def _endpoint_cannot(parts: schema.Contract, task: str) -> str | None:
-    """What is asked of an endpoint and no endpoint can do."""
-    if parts.model.endpoint is None:
-        return None
-    if parts.compress is not None:
-        return "an `endpoint` answers for the model as it is: no form that `compress` makes"
-    if task not in ("", "generation"):
-        return f"an `endpoint` is asked for text, and the task is {task}: `task: {{type: generation, scorers: ...}}`"
-    return None
-
-
 def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterator[tuple[str, ...]]:
     """What is asked of times and rates and cannot be had, each with the key that asks."""
     if "streaming" in parts.benchmark.model_fields_set and task != "generation":
@@ -252,17 +248,6 @@ def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterat
         yield "an `endpoint` is loaded where it is: leave out `url`", "benchmark", "load", "url"
 
 
-def _judge_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
-    """What is asked of a judge of pairs and none can do, and where that stands."""
-    judge = parts.task.judge if parts.task else None
-    if judge is not None and (task != "generation" or parts.evaluate.imported is not None):
-        why = "compares texts: it needs `task: {type: generation}`, and answers that are made here, not imported"
-        yield f"a `judge` {why}", "task", "judge"
-    for rule in rules:
-        if rule.metric in catalogue.JUDGED and judge is None:
-            yield f"`{rule.metric}` is what a judge says: name one under `task.judge`", "gates", rule.key
-
-
 def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """``place``, below its stage where it is a gate of a stage's own."""
     if place[0] != "gates" or place[1] in parts.gates:
@@ -270,85 +255,6 @@ def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str 
     return next(
         (("stages", name, *place) for name, stage in parts.stages.items() if place[1] in stage.gates), place
     )
-
-
-def _covariate_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
-    """What is asked beside a covariate and cannot be had, each with the key that asks."""
-    data = parts.data
-    if data.covariate is None:
-        return
-    if data.evaluation is None:
-        yield "`covariate` is a column of `data.evaluation`, which is not there", "data", "covariate"
-    if data.group or (data.evaluation and data.evaluation.group):
-        yield "`covariate` needs rows that stand alone, and these come in a `group`", "data", "covariate"
-    for rule in rules:
-        if rule.sequential:
-            yield (
-                "`sequential` has no bounds that a `covariate` adjusts: leave out one of the two",
-                "gates",
-                rule.key,
-            )
-
-
-def _candidates_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Iterator[tuple[str | int, ...]]:
-    """What is asked beside several candidates of one recipe and cannot be had, each with the key that asks."""
-    model = parts.model
-    if not model.candidates:
-        return
-    beside = {
-        "build": (model.build, "makes one model: commit those of `candidates`, each trained with a seed of its own"),
-        "adapter": (model.adapter, "is put on one model: merge those of `candidates` into whole ones"),
-        "endpoint": (model.endpoint, "answers for one model: `candidates` are files beside `path`"),
-        "compress": (parts.compress, "makes forms of one model: `candidates` are judged as they were trained"),
-        "import": (parts.evaluate.imported, "brings the answers of one model, not those of `candidates`"),
-        "judge": (parts.task and parts.task.judge, "compares the answers of one model, not those of `candidates`"),
-    }  # fmt: skip
-    for key, (said, why) in beside.items():
-        if said is not None:
-            yield f"`{key}` {why}", "model", "candidates"
-    if model.path is None:
-        yield "`candidates` stand beside `path`, which is the one to be released", "model", "candidates"
-    for place, path in enumerate(model.candidates):
-        if path in (model.path, *model.candidates[:place]):
-            yield f"`{path}` stands twice: each candidate is another model", "model", "candidates", place
-    for rule in rules:
-        if rule.sequential:
-            yield (
-                "`sequential` has no bounds for several `candidates`: leave out one of the two",
-                "gates",
-                rule.key,
-            )
-
-
-def _weights_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
-    """What is asked of weighted rows and has no valid interval, each with the key that asks."""
-    if parts.data.weight is None:
-        return
-    if parts.evaluate.imported is not None or parts.data.evaluation is None:
-        yield "`weight` is a column of `data.evaluation`, which models are asked about here", "data", "weight"
-    if parts.data.covariate is not None:
-        yield (
-            "`covariate` adjusts rows that count alike, not those of a `weight`: leave out one of the two",
-            "data",
-            "weight",
-        )
-    own, binary = parts.task.own if parts.task else (), parts.task is not None and parts.task.one_against_rest
-    known = catalogue.weighable(task, own)
-    for rule in rules:
-        metric = catalogue.find(rule.metric, task, own)
-        if metric is None or not (metric.on_samples or metric.kind == "robustness"):
-            continue
-        over_classes = rule.metric in catalogue.OF_CLASSES and not (binary or rule.of_class)
-        if rule.metric not in known or over_classes or rule.sequential:
-            what = (
-                "a mean over classes"
-                if over_classes
-                else "`sequential`"
-                if rule.sequential
-                else f"`{rule.metric}`"
-            )
-            told = f"{what} has no valid interval with `data.weight`: ask for {', '.join(known) or 'nothing of samples'}"
-            yield f"{told}{', of one class' if over_classes else ''}", "gates", rule.key
 
 
 def _contradictions(
@@ -386,7 +292,7 @@ def _contradictions(
             "evaluate",
             "import",
         )
-    if told := _endpoint_cannot(parts, task):
+    if told := endpoint_cannot(parts, task):
         yield at(told, "model", "endpoint")
     yield from (at(told, *place) for told, *place in _untimed(parts, task, rules))
     if imported is not None and task != "generation":
@@ -395,10 +301,10 @@ def _contradictions(
             "evaluate",
             "import",
         )
-    yield from (at(told, *where) for told, *where in _judge_cannot(parts, task, rules))
-    yield from (at(str(told), *where) for told, *where in _candidates_cannot(parts, rules))
-    yield from (at(told, *where) for told, *where in _covariate_cannot(parts, rules))
-    yield from (at(told, *where) for told, *where in _weights_cannot(parts, task, rules))
+    yield from (at(told, *where) for told, *where in judge_cannot(parts, task, rules))
+    yield from (at(str(told), *where) for told, *where in candidates_cannot(parts, rules))
+    yield from (at(told, *where) for told, *where in covariate_cannot(parts, rules))
+    yield from (at(told, *where) for told, *where in weights_cannot(parts, task, rules))
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:

@@ -26,7 +26,7 @@ from gradatim.data.columns import (
     wider,
 )
 from gradatim.data.feeds import Feed, plan_feeds
-from gradatim.data.labels import classes_of, read_labels
+from gradatim.data.labels import classes_of, read_labels, read_weights
 from gradatim.data.source import Block, DataSource, missing_column
 from gradatim.errors import InvalidInput
 from gradatim.signature import Signature
@@ -271,11 +271,7 @@ class Dataset:
         return np.concatenate(parts) if parts else None
 
     def weights(self) -> Array | None:
-        """The weight of all rows, float64 [n]; None when they count alike.
-
-        Raises:
-            InvalidInput: one is below zero or no number, or all are zero.
-        """
+        """The weight of all rows, float64 [n]; None when they count alike. Raises InvalidInput where they are none."""
         parts = [block.weights for block in self._read(1, with_inputs=False) if block.weights is not None]
         return np.concatenate(parts) if parts else None
 
@@ -365,7 +361,9 @@ class Dataset:
                 self._labels(block, start, kinds),
                 {name: _names(block[name]) for name in self.slices},
                 None if self.group is None else _names(block[self.group]),
-                weights := self._weights(block, start),
+                weights := None
+                if self.weight is None
+                else read_weights(block[self.weight], Where(self._source.place, self.weight, start)),
             )
             start, weight = start + rows, weight + (1.0 if weights is None else float(weights.sum()))
         if not weight > 0 and start:
@@ -400,19 +398,6 @@ class Dataset:
             self.label_list,
             Where(self._source.place, self.label, start),
         )
-
-    def _weights(self, block: Block, start: int) -> Array | None:
-        if self.weight is None:
-            return None
-        where = Where(self._source.place, self.weight, start)
-        found = converted(block[self.weight], "float64", where)
-        if found.ndim != 1 or is_ragged(found):
-            where.refuse(0, "is a list. A weight is one number.")
-        wrong = ~(np.isfinite(found) & (found >= 0))
-        if wrong.any():
-            offset = int(wrong.argmax())
-            where.refuse(offset, f"is {found[offset]:g}. A weight is a number, zero or more.")
-        return found.astype(np.float64)
 
     def _declared(self, arrays: dict[str, Array]) -> dict[str, Array]:
         if self._signature is None:

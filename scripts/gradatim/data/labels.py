@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.data.columns import Array, Kind, Where, is_ragged, object_array, typed
+from gradatim.data.columns import Array, Kind, Where, converted, is_ragged, object_array, typed
 from gradatim.errors import InvalidInput
 
 IGNORED = -100
@@ -44,6 +44,22 @@ def read_labels(values: Array, kind: Kind | None, labels: Sequence[str | int] | 
         for offset, row in enumerate(result) if is_ragged(result) else [(0, result)]:
             _refuse_outside(row, labels, Where(where.place, where.column, where.start + offset))
     return result
+
+
+def read_weights(values: Array, where: Where) -> NDArray[np.float64]:
+    """A column of row weights, float64 [b].
+
+    Raises:
+        InvalidInput: one is missing, infinite or below zero; names the row.
+    """
+    found = converted(values, "float64", where)
+    if found.ndim != 1 or is_ragged(found):
+        where.refuse(0, "is a list. A weight is one number.")
+    wrong = ~(np.isfinite(found) & (found >= 0))
+    if wrong.any():
+        offset = int(wrong.argmax())
+        where.refuse(offset, f"is {found[offset]:g}. A weight is a number, zero or more.")
+    return found.astype(np.float64)
 
 
 def _lists(values: Array, where: Where) -> Array:

@@ -343,8 +343,7 @@ _DATA = _table(
 )  # fmt: skip
 
 DRIFT = "drift"
-DRAWN = "drawn"
-"""What rows are counted by as they were drawn, where gates on answers count them by their weights."""
+DRAWN = "drawn"  # rows as they were drawn, where gates on answers count them by their weights
 
 ERRORS = Metric("errors", "share of requests that failed", False, "comparison")
 
