@@ -296,15 +296,12 @@ def _contradictions(
         yield at(told, "model", "endpoint")
     yield from (at(told, *place) for told, *place in _untimed(parts, task, rules))
     if imported is not None and task != "generation":
-        yield at(
-            "`import` needs `task: {type: generation, scorers: ...}`, which names the scores",
-            "evaluate",
-            "import",
-        )
+        why = "`import` needs `task: {type: generation, scorers: ...}`, which names the scores"
+        yield at(why, "evaluate", "import")
     yield from (at(told, *where) for told, *where in judge_cannot(parts, task, rules))
     yield from (at(str(told), *where) for told, *where in candidates_cannot(parts, rules))
-    yield from (at(told, *where) for told, *where in covariate_cannot(parts, rules))
-    yield from (at(told, *where) for told, *where in weights_cannot(parts, task, rules))
+    rows = (*covariate_cannot(parts, rules), *weights_cannot(parts, task, rules))
+    yield from (at(told, *where) for told, *where in rows)
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)
     if parts.data.evaluation is not None and parts.task is None:
