@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def test_the_rate_that_a_server_bears_is_found_from_anywhere(kind: str, first: f
         assert too_much is not None
         assert bore == pytest.approx(TRUTH[kind], rel=0.05)
         assert bore < too_much <= 1.04 * bore
+
+
+def test_one_stall_of_the_machine_takes_no_part_of_a_rate_away() -> None:
+    calm, long = simulated("constant", 1), []
+
+    def run(plan: LoadPlan) -> LoadRun:
+        found = calm(plan)
+        long.extend([plan] if plan.seconds > 20 and found.valid else [])
+        return replace(found, valid=False, within=False) if found.valid and long == [plan] else found
+
+    bore, _ = highest_rate(run, LoadPlan(SERVER, 250, BOUND, seconds=20))
+    assert bore == pytest.approx(TRUTH["constant"], rel=0.05)
 
 
 def test_no_two_runs_have_the_same_arrivals_so_that_a_lucky_draw_is_not_repeated() -> None:
