@@ -255,19 +255,25 @@ def _narrowed(run: Run, plan: LoadPlan, likely: float, too_much: float) -> tuple
     try:
         while too_much / (bore or likely) > NARROW:
             rate = math.sqrt((bore or likely) * too_much)
-            if run(_longer(plan, rate)).valid:
+            if _borne(run, _longer(plan, rate)):
                 bore = rate
             else:
                 too_much = rate
         rate = likely
         while not bore and rate > likely / 2:
-            if run(_longer(plan, rate)).valid:
+            if _borne(run, _longer(plan, rate)):
                 bore = rate
             else:
                 too_much, rate = rate, rate / NARROW
     except OutOfTime:
         pass
     return bore, too_much
+
+
+def _borne(run: Run, plan: LoadPlan) -> bool:
+    """Whether a run is valid, or its repetition where it kept up: one stall of the machine, of a tenth of a second, spoils a minute."""
+    found = run(plan)
+    return found.valid or (found.keeps_up and run(plan).valid)
 
 
 def _longer(plan: LoadPlan, rate: float) -> LoadPlan:
