@@ -83,6 +83,37 @@ def test_a_gate_that_is_gone_or_asks_for_less_is_refused_without_a_reason(
 
 
 @pytest.mark.parametrize(
+    ("held", "now", "told"),
+    [
+        ("data: {group: user, ", "data: {", "data.group"),
+        ("data: {", "data: {weight: user, ", "data.weight"),
+        ("data: {uses: 20, ", "data: {uses: 2, ", "data.uses"),
+        ("data: {", "data: {covariate: {column: user, mean: 0.2}, ", "data.covariate"),
+        ("model: {candidates: [b.onnx], ", "model: {", "model.candidates"),
+    ],
+)
+def test_what_a_gate_counts_by_is_part_of_the_bar(
+    project: GateProject, held: str, now: str, told: str
+) -> None:
+    def written(said: str) -> None:
+        ask(project, "accuracy: {at_least: 70%}\nsize: {at_most: 9 MB}")
+        path = project.root / "gradatim.yml"
+        path.write_text(path.read_text().replace(said.partition("{")[0] + "{", said))
+
+    written(held)
+    commit_file(project.root, "gradatim.yml", (project.root / "gradatim.yml").read_bytes())
+    git(project.root, "push", "-q", "origin", "HEAD:main", "--force")
+    git(project.root, "fetch", "-q", "origin")
+    written(now)
+    contract = read_contract(project.root / "gradatim.yml")
+    (found,) = weakened(Candidate(contract, PullRequest(), "production"))
+    assert found.key == "accuracy"
+    assert found.now is not None
+    assert told in found.now
+    assert not weakened(Candidate(contract, Laptop(), "production"))
+
+
+@pytest.mark.parametrize(
     "gates",
     [
         HELD,
