@@ -16,6 +16,7 @@ from gradatim.errors import ContractError, UsageError
 from gradatim.gates.gate import wanted
 from gradatim.gates.rule import Rule
 from gradatim.metrics import catalogue
+from gradatim.metrics.catalogue import Metric
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def weakened(candidate: Identity) -> tuple[Weakened, ...]:
     rules = now.rules_for(stage)
     found = []
     for rule in held.rules_for(stage):
-        another = _measured_otherwise(held, now, rule.metric)
+        another = _measured_otherwise(held, now, rule.metric) or _counted_otherwise(held, now, rule)
         if not another and any(mine.implies(rule) for mine in rules):
             continue
         alike = next((mine for mine in rules if mine.key == rule.key), None)
@@ -85,6 +86,22 @@ def _measured_otherwise(held: ReadContract, now: ReadContract, metric: str) -> s
     else:
         same = before == after
     return "" if same else f" with another `{place}`"
+
+
+def _counted_otherwise(held: ReadContract, now: ReadContract, rule: Rule) -> str:
+    """What the rows of a gate are counted by, in words, where that proves less now, or something else."""
+    metric = _metric(held, rule)
+    if metric is None or not metric.on_samples:
+        return ""
+    then, data = held.parts.data, now.parts.data
+    proves_less = {
+        "data.group": then.group is not None and then.group != data.group,
+        "data.weight": then.weight != data.weight,
+        "data.covariate": data.covariate is not None and then.covariate != data.covariate,
+        "data.uses": then.uses is not None and (data.uses is None or data.uses < then.uses),
+        "model.candidates": len(now.parts.model.candidates) < len(held.parts.model.candidates),
+    }
+    return next((f" with another `{key}`" for key, is_so in proves_less.items() if is_so), "")
 
 
 def _measured_with(parts: Contract, metric: str) -> tuple[str, Section | None]:
@@ -133,10 +150,14 @@ def _section(contract: ReadContract, stage: str | None, key: str) -> tuple[GateS
 
 
 def _words(contract: ReadContract, rule: Rule) -> str:
-    task = contract.parts.task
-    metric = catalogue.find(rule.metric, task.type if task else "", task.own if task else ())
+    metric = _metric(contract, rule)
     said = [wanted(rule, metric) if metric else rule.key]
     said += [f"for every {rule.slices}"] if rule.slices else []
     said += ["as a veto"] if rule.family == "veto" else []
     said += [f"at {100 * (1 - rule.alpha):.4g} % confidence"] if rule.alpha != Rule.alpha else []
     return " ".join(said)
+
+
+def _metric(contract: ReadContract, rule: Rule) -> Metric | None:
+    task = contract.parts.task
+    return catalogue.find(rule.metric, task.type if task else "", task.own if task else ())
