@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PER_CHANNEL_OPSET = 13
 EXTERNAL_ABOVE = 1_800_000_000  # a protobuf message ends at 2 GiB
+_LARGE = 1024
 
 INTEGERS = (
     "Conv",
@@ -72,7 +73,8 @@ def prepare(path: Path) -> ModelProto:
             model = onnx.version_converter.convert_version(model, _PER_CHANNEL_OPSET)
     model = _optimised(model)
     del model.graph.value_info[:]
-    name_nodes(model.graph)
+    _share_constants(model)
+    name_nodes(model)
     _own_biases(model)
     _drop_unused(model)
     return model
@@ -222,21 +224,59 @@ def weights(graph: GraphProto) -> dict[str, Any]:
     return {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT and t.name not in given}
 
 
+def inner_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The branches and bodies of loops in a graph's nodes, and those inside them."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield inner
+                yield from inner_graphs(inner)
+
+
+def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """The nodes at the graph's top, then those of branches and bodies of loops."""
+    for each in (model.graph, *inner_graphs(model.graph)):
+        yield from each.node
+
+
 def users(model: ModelProto) -> Counter[str]:
     """How often each tensor is used, subgraphs and outputs included."""
-    found: Counter[str] = Counter(value.name for value in model.graph.output)
-
-    def count(graph: GraphProto) -> None:
-        for node in graph.node:
+    found: Counter[str] = Counter()
+    for each in (model.graph, *inner_graphs(model.graph)):
+        found.update(value.name for value in each.output)
+        for node in each.node:
             found.update(node.input)
-            for attribute in node.attribute:
-                for inner in (attribute.g, *attribute.graphs):
-                    if inner.node:
-                        found.update(value.name for value in inner.output)
-                        count(inner)
-
-    count(model.graph)
     return found
+
+
+def _share_constants(model: ModelProto) -> None:
+    """Hold the large constants of branches and loops at the graph's top, equal ones once.
+
+    The runtime's optimiser copies what it folds into every branch that uses it. At the top a form can be given to it, too.
+    """
+    graphs = [model.graph, *inner_graphs(model.graph)]
+    taken = {t.name for each in graphs for t in each.initializer} | {*users(model)}
+    shared: dict[bytes, str] = {}
+    for inner in graphs[1:]:
+        ends, renamed = {value.name for value in inner.output}, {}
+        kept = [t for t in inner.initializer if np.prod(t.dims) < _LARGE or t.name in ends]
+        moved = [t for t in inner.initializer if np.prod(t.dims) >= _LARGE and t.name not in ends]
+        for tensor in moved:
+            old, tensor.name = tensor.name, ""
+            content = tensor.SerializeToString(deterministic=True)
+            if content not in shared:
+                tensor.name = f"{old}.shared"
+                while tensor.name in taken:
+                    tensor.name += "_"
+                taken.add(tensor.name)
+                shared[content] = tensor.name
+                model.graph.initializer.append(tensor)
+            renamed[old] = shared[content]
+        del inner.initializer[:]
+        inner.initializer.extend(kept)
+        for node in (node for each in (inner, *inner_graphs(inner)) for node in each.node):
+            for place, name in enumerate(node.input):
+                node.input[place] = renamed.get(name, name)
 
 
 def _optimised(model: ModelProto) -> ModelProto:
@@ -271,9 +311,10 @@ def _optimised(model: ModelProto) -> ModelProto:
     return optimised
 
 
-def name_nodes(graph: GraphProto) -> None:
+def name_nodes(model: ModelProto) -> None:
+    """Give each node a name of its own."""
     taken: set[str] = set()
-    for index, node in enumerate(graph.node):
+    for index, node in enumerate(all_nodes(model)):
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}_{index}"
             while node.name in taken:
@@ -288,22 +329,13 @@ def _drop_unused(model: ModelProto) -> None:
     if len(kept) != len(model.graph.initializer):
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
-    domains = _domains(model.graph) | {function.domain for function in model.functions} | {"", "ai.onnx"}
+    domains = {node.domain for node in all_nodes(model)} | {"", "ai.onnx"}
+    domains |= {function.domain for function in model.functions}
     for function in model.functions:
         domains |= {node.domain for node in function.node}
     entries = {entry.domain: entry for entry in model.opset_import if entry.domain in domains}
     del model.opset_import[:]
     model.opset_import.extend(entries[domain] for domain in sorted(entries))
-
-
-def _domains(graph: GraphProto) -> set[str]:
-    found = set()
-    for node in graph.node:
-        found.add(node.domain)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                found |= _domains(inner)
-    return found
 
 
 def replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.centring import centre
 from gradatim.compression.forms import FORMS, fitting, take
@@ -35,9 +36,12 @@ def quantise(recipe: Recipe, calibration: Calibrated) -> ModelProto:
 
 
 def _forms(model: ModelProto, recipe: Recipe) -> Mapping[str, str]:
-    forms = forms_of(recipe, {node.name: node.op_type for node in model.graph.node}, fitting(model))
+    operators = {node.name: node.op_type for node in graph.all_nodes(model)}
+    forms = forms_of(recipe, operators, fitting(model))
     computing = any(FORMS[form].inputs for form in FORMS_OF[recipe.method].values())
     if not any(FORMS[form].inputs or not computing for form in forms.values()):
+        if recipe.fallback:
+            raise InvalidInput("with so many changes none of its nodes computes in integers any more")
         kinds = "Conv, MatMul or Gemm" if recipe.method == "int8-static" else "MatMul or Gemm"
         raise InvalidInput(
             f"there is no {kinds} with constant weights at the graph's top for {recipe.method} to work on"

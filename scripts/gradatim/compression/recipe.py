@@ -64,7 +64,7 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 11
+REVISION = 12
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
@@ -156,7 +156,7 @@ def remove_stale(out: Path, original: str, kept: Collection[str]) -> None:
 def forms_of(
     recipe: Recipe, operators: Mapping[str, str], able: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
-    """Node -> the form that a recipe has it take; a node of another operator, or that cannot take it, is left out.
+    """Node -> the form that a recipe has it take; else, as in branches and loops, its weights are stored in 8 bits if they can be.
 
     Args:
         operators: node -> its operator.
@@ -165,5 +165,9 @@ def forms_of(
     wanted = FORMS_OF[recipe.method]
     if recipe.unpacked:
         wanted = {operator: "stored8" if form == "blocks8" else form for operator, form in wanted.items()}
-    forms = {node: wanted[operators[node]] for node, fits in able.items() if wanted[operators[node]] in fits}
+    forms = {
+        node: next(form for form in (wanted[operators[node]], "stored8") if form in fits)
+        for node, fits in able.items()
+        if {wanted[operators[node]], "stored8"} & {*fits}
+    }
     return {node: form for node, form in {**forms, **dict(recipe.fallback)}.items() if form != "float"}

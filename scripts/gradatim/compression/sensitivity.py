@@ -59,7 +59,7 @@ def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
     for form, name in itertools.product(FORMS, _outermost_first(list(able))):
         if form in able[name] and time.monotonic() < end:
             losses.setdefault(name, {})[form] = simulated.loss(name, form)
-    operators = {node.name: node.op_type for node in calibration.model.graph.node if node.name in able}
+    operators = {node.name: node.op_type for node in graph.all_nodes(calibration.model) if node.name in able}
     return {
         "able": able, "operators": operators, "losses": as_their_kind(losses, able, operators), "measured": losses, **costs,
     }  # fmt: skip
@@ -93,7 +93,7 @@ class _Simulated:
         self._constants = {
             name: numpy_helper.to_array(tensor) for name, tensor in graph.weights(model.graph).items()
         }
-        self._nodes = {node.name: node for node in calibration.model.graph.node if node.name in able}
+        self._nodes = {node.name: node for node in graph.all_nodes(calibration.model) if node.name in able}
         self._bounds, self._seen = calibration.bounds, calibration.seen
         held = graph.weights(model.graph)
         self._idle: Feeds = {
@@ -213,7 +213,7 @@ def _costs(calibration: Calibrated, able: Mapping[str, Sequence[str]]) -> dict[s
     constants = graph.weights(calibration.model.graph)
     weights: dict[str, int] = {}
     products: dict[str, int] = {}
-    for node in calibration.model.graph.node:
+    for node in graph.all_nodes(calibration.model):
         if node.name not in able:
             continue
         places = graph.held(node, constants)

@@ -37,7 +37,7 @@ def split(path: Path, folder: Path, parts: int, by: Literal["size", "time"], bat
     import onnx
 
     model = onnx.load(str(path))
-    graph.name_nodes(model.graph)
+    graph.name_nodes(model)
     nodes, made = list(model.graph.node), [*(set(node.output) for node in model.graph.node)]
     if len(nodes) < parts:
         raise InvalidInput(f"it has {len(nodes)} nodes, too few for {parts} stages of even {by}")

@@ -38,7 +38,7 @@ def stream(path: Path, out: Path, bits: int) -> None:
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
-    graph.name_nodes(model.graph)
+    graph.name_nodes(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{out}.data").open("wb") as file:
         store = _Store(path.parent, file, f"{out.name}.data")

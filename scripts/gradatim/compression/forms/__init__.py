@@ -37,6 +37,7 @@ class Form:
         inputs, outputs: whether what goes in and what comes out is rounded to eight bits.
         products: whether it also fits a product of two tensors without weights.
         smallest: weights of fewer numbers stay as they are, where only their size is to gain.
+        anywhere: whether nodes of branches and loops can take it, too: it changes weights alone, which lie at the graph's top.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Form:
     outputs: bool = False
     products: bool = False
     smallest: int = 0
+    anywhere: bool = False
 
     def fits(self, node: NodeProto, constants: Mapping[str, Any]) -> bool:
         """Whether a node can take this form."""
@@ -84,8 +86,8 @@ _ROWS = (
     Form("dynamic", "dynamic:quantise", "stored:eight", _DENSE, 8, 0.45, inputs=True),
     Form("rows8", "rows:in_8_bits", "stored:eight", ("Gather",), 8, smallest=_SMALLEST),
     Form("rows16", "rows:in_16_bits", "stored:sixteen", ("Gather",), 16, smallest=_SMALLEST),
-    Form("stored8", "stored:in_8_bits", "stored:eight", _STORED, 8, smallest=_SMALLEST),
-    Form("stored16", "stored:in_16_bits", "stored:sixteen", _STORED, 16, smallest=_SMALLEST),
+    Form("stored8", "stored:in_8_bits", "stored:eight", _STORED, 8, smallest=_SMALLEST, anywhere=True),
+    Form("stored16", "stored:in_16_bits", "stored:sixteen", _STORED, 16, smallest=_SMALLEST, anywhere=True),
     Form("blocks8", "blocks:in_8_bits", "blocks:eight", _DENSE, 9, 0.8),
     Form("blocks4", "blocks:in_4_bits", "blocks:four", _DENSE, 4.5, 0.8),
 )
@@ -96,13 +98,16 @@ FORMS: Mapping[str, Form] = {row.name: row for row in _ROWS}
 def fitting(model: ModelProto) -> dict[str, list[str]]:
     """Node -> the forms that it can take, for those that can take any."""
     constants, tables = graph.weights(model.graph), graph.tables(model)
+    top = {node.name for node in model.graph.node}
     found = {
         node.name: [
             form.name
             for form in _ROWS
-            if form.fits(node, constants) and (node.op_type != "Gather" or node.name in tables)
+            if form.fits(node, constants)
+            and (node.op_type != "Gather" or node.name in tables)
+            and (form.anywhere or node.name in top)
         ]
-        for node in model.graph.node
+        for node in graph.all_nodes(model)
     }
     return {name: forms for name, forms in found.items() if forms}
 

@@ -90,9 +90,9 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
     from onnx import TensorProto, helper, numpy_helper
 
     inner, constants = model.graph, graph.weights(model.graph)
-    changed: list[Any] = []
+    unpacking: list[Any] = []
     stored: set[str] = set()
-    for node in inner.node:
+    for node in graph.all_nodes(model):
         places = graph.held(node, constants) if node.name in nodes else {}
         for position, axis in places.items():
             weight = constants[node.input[position]]
@@ -103,17 +103,16 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
             inner.initializer.append(numpy_helper.from_array(numbers, f"{name}.packed"))
             inner.initializer.remove(weight)
             plain = name if scale is None else f"{name}.float"
-            changed.append(
+            unpacking.append(
                 helper.make_node(
                     "Cast", [f"{name}.packed"], [plain], name=f"{name}.cast", to=TensorProto.FLOAT
                 )
             )
             if scale is not None:
                 inner.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-                changed.append(
+                unpacking.append(
                     helper.make_node("Mul", [plain, f"{name}.scale"], [name], name=f"{name}.unpack")
                 )
             stored.add(name)
-        changed.append(node)
-    graph.replace_nodes(inner, changed)
+    graph.replace_nodes(inner, [*unpacking, *inner.node])
     return model
