@@ -58,6 +58,8 @@ def observe(model: ModelProto, batches: Sequence[Path], kept: Path) -> Mapping[s
     if not kept.exists():
         _keep(_look(model, batches), kept)
     with np.load(kept) as found:
+        if not found["names"].size:
+            return {}
         means, peaks = (np.split(found[part], np.cumsum(found[f"{part}_of"])[:-1]) for part in _BY_CHANNEL)
         rows = zip(found["names"], found["bounds"], found["sizes"], means, peaks, strict=True)
         return {
@@ -73,8 +75,8 @@ def _keep(seen: Mapping[str, Observed], path: Path) -> None:
             names=np.array(list(seen)),
             bounds=np.array([(one.lowest, one.highest) for one in seen.values()]),
             sizes=np.array([one.size for one in seen.values()]),
-            means=np.concatenate([one.means for one in seen.values()]),
-            peaks=np.concatenate([one.peaks for one in seen.values()]),
+            means=np.concatenate([np.empty(0, np.float32), *(one.means for one in seen.values())]),
+            peaks=np.concatenate([np.empty(0, np.float32), *(one.peaks for one in seen.values())]),
             means_of=np.array([one.means.size for one in seen.values()]),
             peaks_of=np.array([one.peaks.size for one in seen.values()]),
         )
@@ -84,6 +86,8 @@ def _look(model: ModelProto, batches: Sequence[Path]) -> Mapping[str, Observed]:
     import onnxruntime
 
     watched, wanted = _watched(model)
+    if not wanted:  # a runtime that is asked for no outputs gives all
+        return {}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
