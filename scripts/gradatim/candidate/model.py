@@ -91,16 +91,12 @@ class Model:
         """
         from gradatim.code import local_closure
         from gradatim.models import model_files
-        from gradatim.models.tokenizer import beside_a_decoder
 
         said = self.contract.parts.model
         if self.unpinned and said.endpoint is not None:
             write_json(self.path, {"endpoint": said.endpoint.url, "model": said.endpoint.model})
         if said.factory is None:
-            own = self._own_files()
-            asked = self.signature is not None and self.signature.input(REQUEST) is not None
-            with_it = beside_a_decoder(self.folder) if asked and self.path.suffix == ".onnx" else []
-            return tuple(sorted({*own, *with_it}))
+            return tuple(sorted(self._own_files()))
         found = set(local_closure(self.folder, said.factory))
         if said.path is not None:
             found |= {self.folder / said.path / name for name in list_files(self.path)} or set(

@@ -56,4 +56,5 @@ def size_and_digest(model: Path) -> tuple[int, str]:
     size = sum(path.stat().st_size for path in files)
     if files == [model]:
         return size, sha256_file(model)
-    return size, digest_of({path.name: sha256_file(path) for path in files})
+    folder = model if model.is_dir() else model.parent
+    return size, digest_of({path.relative_to(folder).as_posix(): sha256_file(path) for path in files})

@@ -114,6 +114,12 @@ class Recipe:
             return f"{name}-split-{self.stages.parts}"
         return f"{name}-mixed-{len(self.fallback)}" if self.fallback else name
 
+    def model_in(self, folder: Path, file: str) -> Path:
+        """What is opened of the form, where forms in ONNX are called ``file``: its file, or the folder of its stages."""
+        if self.stages:
+            return folder
+        return folder / (f"{Path(file).stem}.tflite" if self.method in LITERT else file)
+
     def record(self) -> dict[str, Any]:
         """As it stands in the evidence."""
         return {

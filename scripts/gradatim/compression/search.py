@@ -38,7 +38,9 @@ from gradatim.compression.result import Result, pareto, summary
 from gradatim.compression.sandbox import Limits, attempt, scratch_in
 from gradatim.compression.subject import (
     as_it_is,
+    bring_tokenizer,
     exports,
+    file_of,
     format_of,
     need_packages,
     original_of,
@@ -122,7 +124,7 @@ def compress(
     recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
     original, kind = original_of(model, name), format_of(model)
     if kind != "onnx":
-        if opened is None or not exports(kind):
+        if opened is None or not exports(kind, opened):
             return as_it_is(original, model.name, kind)
         if any(recipe.method not in LITERT for recipe in recipes) or stages:
             recipes.insert(0, Recipe(EXPORT))
@@ -175,7 +177,7 @@ class _Search:
     sensitivities: tuple[Sensitivity, ...] = ()
 
     def run(self, original: Trial, recipes: Sequence[Recipe]) -> Result:
-        self.file = f"{self.model.stem}.onnx" if recipes and recipes[0].method == EXPORT else self.model.name
+        self.file = file_of(self.model, exported=bool(recipes) and recipes[0].method == EXPORT)
         self.expected = len(recipes)
         self.original, self.over = original, ""
         try:
@@ -293,7 +295,7 @@ class _Search:
         """Carry out a recipe and measure it; the model is moved to its place once all is known."""
         folder = self.scratch / "candidate"
         shutil.rmtree(folder, ignore_errors=True)
-        path = self._model_in(folder, recipe)
+        path = recipe.model_in(folder, self.file)
         common = {
             "out": str(path), "batches": [*map(str, self.judged)], "timing": str(self.timing), "seed": self.seed,
         }  # fmt: skip
@@ -325,6 +327,7 @@ class _Search:
             )  # fmt: skip
         if "reason" in found:
             return found
+        bring_tokenizer(self.model, folder)
         size, digest = size_and_digest(path)
         found |= {"size": size, "digest": digest, "quality": {}}
         if self.quality:
@@ -356,14 +359,8 @@ class _Search:
             digest=found.get("digest"),
             seconds=found.get("seconds", 0.0),
         )
-        path = self._model_in(self.out / recipe.name, recipe)
+        path = recipe.model_in(self.out / recipe.name, self.file)
         return self.terms.asked_for(trial, path, found) if recipe.stages else self.terms.judged(trial, path)
-
-    def _model_in(self, folder: Path, recipe: Recipe) -> Path:
-        """What is opened of a form: its file, or the folder of its stages."""
-        if recipe.stages:
-            return folder
-        return folder / (f"{Path(self.file).stem}.tflite" if recipe.method in LITERT else self.file)
 
     def _promises(self, trial: Trial) -> bool:
         return promises(trial, self.trials)
@@ -427,7 +424,7 @@ class _Search:
         """Whether an earlier attempt holds: it failed, is refused, or its file is intact."""
         if "reason" in found or not (recipe.method == EXPORT or self._judge(recipe, found).accepted):
             return True
-        path = self._model_in(self.out / recipe.name, recipe)
+        path = recipe.model_in(self.out / recipe.name, self.file)
         try:
             return path.exists() and size_and_digest(path) == (found["size"], found["digest"])
         except InvalidInput:  # it is no model any more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,24 @@ def format_of(model: Path) -> str:
         return "that only its function or program knows"
 
 
-def exports(kind: str) -> bool:
-    """Whether a format can be written as ONNX."""
+def exports(kind: str, opened: Mapping[str, Any]) -> bool:
+    """Whether a model of a format, opened so, can be written as ONNX."""
     from gradatim.models import exportable
 
-    return exportable(kind)
+    return exportable(kind, opened["signature"])
+
+
+def file_of(model: Path, *, exported: bool) -> str:
+    """What its forms in ONNX are called."""
+    return f"{'model' if model.is_dir() else model.stem}.onnx" if exported else model.name
+
+
+def bring_tokenizer(model: Path, folder: Path) -> None:
+    """Put what makes tokens of texts for the model beside one of its forms."""
+    from gradatim.models.tokenizer import tokenizer_files
+
+    for file in tokenizer_files(model):
+        shutil.copyfile(file, folder / file.name)
 
 
 def as_it_is(original: Trial, model: str, kind: str) -> Result:

@@ -81,6 +81,7 @@ _ROWS = (
         opens="hugging_face:open_hugging_face",
         generates="generation:open_generator",
         looks="weights:look_at_safetensors",
+        exports="onnx_export:export_torch",
         extra="transformers",
         packages=("transformers", "torch"),
         modules=("transformers.modeling_utils",),

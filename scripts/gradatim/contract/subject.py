@@ -67,7 +67,7 @@ class InputSection(Tensor):
 
 
 class TokenizerSection(Section):
-    """How a Hugging Face folder's own tokenizer makes tokens of text; what is left out is the tokenizer's own."""
+    """How the tokenizer of a Hugging Face folder, or of one around ONNX, makes tokens of text; what is left out is its own."""
 
     max_length: int | None = Field(
         None,

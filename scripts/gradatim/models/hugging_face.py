@@ -10,9 +10,9 @@ from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.files import read_json
 from gradatim.models.adapter import put_on
 from gradatim.models.filling import FILLED
-from gradatim.models.predictor import RuntimeModel, failed
+from gradatim.models.predictor import failed
 from gradatim.models.sentence_pooling import with_sentence_embedding
-from gradatim.models.torch_program import import_torch, module_predictor, quiet
+from gradatim.models.torch_program import TorchModel, import_torch, module_predictor, quiet
 from gradatim.models.variables import offline, silent
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TEXT = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids")
 
 
-def open_hugging_face(source: ModelSource) -> RuntimeModel:
+def open_hugging_face(source: ModelSource) -> TorchModel:
     """Load a Hugging Face folder without the network and without code that it may bring.
 
     ``trust_remote_code`` is never given. The class is the first of the config's ``architectures`` that
@@ -53,7 +53,7 @@ def open_hugging_face(source: ModelSource) -> RuntimeModel:
     with quiet():
         outputs = signature.outputs or _probe(source, module, signature.inputs, options)
         model = module_predictor(source, module, Signature(signature.inputs, outputs), **options)
-        return with_sentence_embedding(model, source.path)
+        return with_sentence_embedding(source, model)
 
 
 def load_module(transformers: Any, source: ModelSource) -> Any:

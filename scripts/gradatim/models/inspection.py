@@ -17,6 +17,7 @@ from gradatim.models.formats import UnknownFormat, detect_format
 from gradatim.models.opening import doubts, find_source, function_of, open_source
 from gradatim.models.predictor import failed
 from gradatim.models.source import Means, ModelSource
+from gradatim.models.tokenizer import tokenizer_files
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def inspect_model(path: Path, *, root: Path, **means: Unpack[Means]) -> Inspecti
 
 
 def model_files(path: Path, *, read_by_a_factory: bool = False) -> list[Path]:
-    """Every file of the model at a path, sorted: a folder's files, an ONNX file with its external data.
+    """Every file of the model at a path, sorted: a folder's files, an ONNX file with its external data and its tokenizer.
 
     For ``module:function`` there is none on its own: see ``gradatim.code.local_closure``.
 
@@ -78,7 +79,7 @@ def model_files(path: Path, *, read_by_a_factory: bool = False) -> list[Path]:
         from gradatim.models.onnx_graph import external_files
 
         with _explaining(path):
-            return sorted([path, *external_files(path)])
+            return sorted({path, *external_files(path), *tokenizer_files(path)})
     return [] if kind == "python" else [path]
 
 

@@ -179,9 +179,14 @@ def function_of(reference: str) -> Any:
     return getattr(import_module(f"gradatim.models.{module}"), name)
 
 
-def exportable(kind: str) -> bool:
-    """Whether models of a format can be written as ONNX; no format of that name is none."""
-    return kind in FORMATS and FORMATS[kind].exports is not None
+def exportable(kind: str, declared: Mapping[str, Any] | None = None) -> bool:
+    """Whether models of a format can be written as ONNX; no format of that name is none.
+
+    Nor one that is asked for text, as ``declared`` says, a signature as JSON: its form would keep no cache.
+    """
+    inputs = (declared or {}).get("inputs", ())
+    asked = any(spec["name"] == REQUEST for spec in inputs)
+    return kind in FORMATS and FORMATS[kind].exports is not None and not asked
 
 
 def export_model(model: Predictor, path: Path, batch: Arrays, out: Path) -> None:

@@ -10,7 +10,7 @@ from gradatim.errors import InvalidInput
 from gradatim.models.filling import TOKENS, completed
 from gradatim.models.predictor import Predictor
 from gradatim.models.stateful import bind
-from gradatim.models.tokenizer import TextModel, brings_tokenizer, settings_in_words
+from gradatim.models.tokenizer import TextModel, settings_in_words, tokenizer_of
 
 
 def ready(
@@ -21,7 +21,7 @@ def ready(
     carries: Mapping[str, str],
     tokenizer: Mapping[str, Any] | None,
 ) -> Predictor:
-    """Fill in constants, states and masks, and put the tokenizer of a Hugging Face folder in front.
+    """Fill in constants, states and masks, and put the tokenizer of a Hugging Face folder, or of one around ONNX, in front.
 
     Args:
         predictor: as ``open_model`` gives it; closed with what comes back.
@@ -35,13 +35,18 @@ def ready(
     """
     bound = bind(predictor, constants=constants, carries=carries) if constants or carries else predictor
     whole = completed(bound)
-    if brings_tokenizer(path) and whole.signature.input(TOKENS) is not None:
-        return TextModel(whole, path, tokenizer or {})
+    folder = tokenizer_of(path)
+    if folder is not None and whole.signature.input(TOKENS) is not None:
+        return TextModel(whole, folder, tokenizer or {})
     if tokenizer is not None:
-        why = "there is no tokenizer in it" if path.is_dir() else "a file brings none"
+        why = (
+            "there is no tokenizer in it"
+            if path.is_dir()
+            else "a file brings none, and there is none beside it"
+        )
         raise InvalidInput(
             f"`model.tokenizer` ({settings_in_words(tokenizer) or 'empty'}) is for a Hugging Face folder that brings its "
-            f"tokenizer, and {path} is none: {why}. Save the tokenizer beside the model (`save_pretrained`), or take "
+            f"tokenizer, or for ONNX in one, and {path} is none: {why}. Save the tokenizer beside the model (`save_pretrained`), or take "
             "`tokenizer` out of the contract and make the tokens in `preprocess`."
         )
     return whole

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from gradatim.files import read_json
-from gradatim.models.predictor import Arrays, RuntimeModel
+from gradatim.models.torch_program import TorchModel, torch_model
 from gradatim.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from gradatim.models.source import ModelSource
 
 OUTPUT = "sentence_embedding"
 """What sentence-transformers itself calls the output when it exports a model."""
@@ -19,38 +19,35 @@ OUTPUT = "sentence_embedding"
 _TOKENS = "last_hidden_state"
 _MASK = "attention_mask"
 
-Pool = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
-"""Tokens [b, s, d] and their weights 0 or 1 [b, s, 1] to [b, d]."""
+Pool = Callable[[Any, Any], Any]
+"""Tokens [b, s, d] and their weights 0 or 1 [b, s, 1] to [b, d], tensors of PyTorch's."""
 
 
-def with_sentence_embedding(model: RuntimeModel, folder: Path) -> RuntimeModel:
+def with_sentence_embedding(source: ModelSource, model: TorchModel) -> TorchModel:
     """The model with a further output ``sentence_embedding`` float32 [batch, width], as ``modules.json`` asks for.
 
     A folder without ``modules.json``, or one that asks for more than pooling and normalising (a dense layer of its
     own), leaves the model as it is: an embedding that its makers did not mean would be worse than none.
     """
-    spec = embedding_spec(folder, model.signature)
+    import torch
+
+    spec = embedding_spec(source.path, model.signature)
     if spec is None:
         return model
-    pools, normalised = _described(folder)
+    pools, normalised = _described(source.path)
 
-    def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        outputs = model(inputs)
-        mask = inputs[_MASK] if _MASK in inputs else np.ones(outputs[_TOKENS].shape[:2], np.int64)
-        weights = mask.astype(np.float32)[..., None]
-        found = np.concatenate([pool(outputs[_TOKENS], weights) for pool in pools], axis=1)
+    def forward(tensors: dict[str, Any]) -> Any:
+        outputs = dict(model.forward(tensors))
+        tokens = outputs[_TOKENS].float()
+        mask = tensors.get(_MASK)
+        weights = tokens.new_ones(tokens.shape[:2]) if mask is None else mask.float()
+        found = torch.cat([pool(tokens, weights[..., None]) for pool in pools], dim=1)
         if normalised:
-            found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
-        return {**outputs, OUTPUT: np.asarray(found, np.float32)}
+            found = torch.nn.functional.normalize(found, dim=1)
+        return {**outputs, OUTPUT: found}
 
-    return RuntimeModel(
-        model.name,
-        Signature(model.signature.inputs, (*model.signature.outputs, spec)),
-        run,
-        device=model.device,
-        threads=model.threads,
-        release=model.close,
-    )
+    signature = Signature(model.signature.inputs, (*model.signature.outputs, spec))
+    return torch_model(source, signature, forward, model.module)
 
 
 def embedding_spec(folder: Path, signature: Signature) -> TensorSpec | None:
@@ -82,25 +79,22 @@ def _described(folder: Path) -> tuple[list[Pool], bool]:
     return [pool for key, pool in _POOLS.items() if key in wanted], len(kinds) == 3
 
 
-def _first(tokens: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = tokens[np.arange(len(tokens)), weights[..., 0].argmax(axis=1)]
-    return found
+def _first(tokens: Any, weights: Any) -> Any:
+    return _sum(tokens, weights * (weights.cumsum(dim=1) == 1))  # no index, which an export would fix
 
 
-def _largest(tokens: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = np.where(weights > 0, tokens, -np.inf).max(axis=1)
-    return found
+def _largest(tokens: Any, weights: Any) -> Any:
+    return tokens.masked_fill(weights == 0, float("-inf")).amax(dim=1)
 
 
-def _sum(tokens: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = (tokens * weights).sum(axis=1)
-    return found
+def _sum(tokens: Any, weights: Any) -> Any:
+    return (tokens * weights).sum(dim=1)
 
 
 _POOLS: dict[str, Pool] = {
     "pooling_mode_cls_token": _first,
     "pooling_mode_max_tokens": _largest,
-    "pooling_mode_mean_tokens": lambda t, w: _sum(t, w) / np.maximum(w.sum(axis=1), 1e-9),
-    "pooling_mode_mean_sqrt_len_tokens": lambda t, w: _sum(t, w) / np.sqrt(np.maximum(w.sum(axis=1), 1e-9)),
+    "pooling_mode_mean_tokens": lambda t, w: _sum(t, w) / w.sum(dim=1).clamp(min=1e-9),
+    "pooling_mode_mean_sqrt_len_tokens": lambda t, w: _sum(t, w) / w.sum(dim=1).clamp(min=1e-9).sqrt(),
 }
 """In the order in which sentence-transformers concatenates them."""

@@ -35,14 +35,21 @@ def brings_tokenizer(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _FILES)
 
 
-def beside_a_decoder(folder: Path) -> list[Path]:
-    """What a decoder in a file of its own is asked for text with: config, chat template and tokenizer in its folder."""
+def tokenizer_of(path: Path) -> Path | None:
+    """The folder in which a model's tokenizer lies: its own or, for ONNX, the one around it; None where there is none."""
+    folder = path.parent if path.suffix == ".onnx" and not path.is_dir() else path
+    return folder if brings_tokenizer(folder) else None
+
+
+def tokenizer_files(path: Path) -> list[Path]:
+    """The files of a model's tokenizer, its config and chat template among them; none where there is no tokenizer."""
+    folder = tokenizer_of(path)
     names = (
         *_FILES,
         *("config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json"),
         *("added_tokens.json", "merges.txt"),
     )
-    return [folder / name for name in names if (folder / name).is_file()]
+    return [folder / name for name in names if (folder / name).is_file()] if folder else []
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str:

@@ -204,14 +204,13 @@ def _does_not_fit(source: ModelSource, error: RuntimeError) -> InvalidInput:
 
 def module_predictor(
     source: ModelSource, module: Any, own: Signature | None = None, **options: Any
-) -> RuntimeModel:
+) -> TorchModel:
     """A Predictor over an ``nn.Module``, its inputs named as its ``forward`` names them.
 
     Args:
         own: the signature where it is known otherwise.
         options: further keyword arguments of every call.
     """
-    import torch
 
     module = module.to(source.device).eval()
     if own is None:
@@ -221,7 +220,7 @@ def module_predictor(
     def forward(tensors: dict[str, Any]) -> Any:
         return module(**tensors, **options)
 
-    return _predictor(torch, source, signature, forward, module)
+    return torch_model(source, signature, forward, module)
 
 
 def _forward_inputs(source: ModelSource, module: Any) -> tuple[TensorSpec, ...]:
@@ -250,7 +249,7 @@ def _open_script(torch: Any, source: ModelSource) -> RuntimeModel:
         positional = [values.pop(name) for name in required]
         return script(*positional, **values)
 
-    return _predictor(torch, source, signature, forward, script)
+    return torch_model(source, signature, forward, script)
 
 
 def _open_program(torch: Any, source: ModelSource) -> RuntimeModel:
@@ -263,7 +262,7 @@ def _open_program(torch: Any, source: ModelSource) -> RuntimeModel:
         args, kwargs = arrange(tensors)
         return module(*args, **kwargs)
 
-    return _predictor(torch, source, signature, forward, module)
+    return torch_model(source, signature, forward, module)
 
 
 def _renamed(own: Signature, source: ModelSource) -> Signature:
@@ -277,13 +276,12 @@ def _renamed(own: Signature, source: ModelSource) -> Signature:
     return Signature(own.inputs, tuple(outputs))
 
 
-def _predictor(
-    torch: Any,
-    source: ModelSource,
-    signature: Signature,
-    forward: Callable[[dict[str, Any]], Any],
-    module: Any,
+def torch_model(
+    source: ModelSource, signature: Signature, forward: Callable[[dict[str, Any]], Any], module: Any
 ) -> TorchModel:
+    """A Predictor over whatever gives tensors for named tensors."""
+    import torch
+
     order = [spec.name for spec in signature.inputs]
     names = [spec.name for spec in signature.outputs]
     device = source.device
