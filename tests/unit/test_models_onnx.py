@@ -360,7 +360,7 @@ def test_content_decides_the_format_and_a_wrong_claim_is_refused(tmp_path: Path)
     with pytest.raises(InvalidInput, match=r"is onnx, but .* says pt2"):
         open_model(path, root=tmp_path, format="pt2")
     with pytest.raises(UsageError, match="Unknown model format"):
-        open_model(path, root=tmp_path, format="keras")
+        open_model(path, root=tmp_path, format="caffe")
 
 
 def test_the_contract_completes_the_signature_but_cannot_contradict_it(tmp_path: Path) -> None:
