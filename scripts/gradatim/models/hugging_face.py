@@ -11,8 +11,8 @@ from gradatim.files import read_json
 from gradatim.models.adapter import put_on
 from gradatim.models.filling import FILLED
 from gradatim.models.predictor import failed
-from gradatim.models.sentence_pooling import with_sentence_embedding
-from gradatim.models.torch_program import TorchModel, import_torch, module_predictor, quiet
+from gradatim.models.sentence_pooling import OUTPUT, embedding_spec, pooling_of
+from gradatim.models.torch_program import TorchModel, import_torch, module_predictor, quiet, torch_model
 from gradatim.models.variables import offline, silent
 from gradatim.signature import Signature, Size, TensorSpec
 
@@ -53,7 +53,22 @@ def open_hugging_face(source: ModelSource) -> TorchModel:
     with quiet():
         outputs = signature.outputs or _probe(source, module, signature.inputs, options)
         model = module_predictor(source, module, Signature(signature.inputs, outputs), **options)
-        return with_sentence_embedding(source, model)
+        return _with_sentence_embedding(source, model)
+
+
+def _with_sentence_embedding(source: ModelSource, model: TorchModel) -> TorchModel:
+    """The model with the further output that sentence-transformers' files beside it ask for, computed inside it."""
+    spec = embedding_spec(source.path, model.signature)
+    if spec is None:
+        return model
+    pooled = pooling_of(source.path)
+
+    def forward(tensors: dict[str, Any]) -> Any:
+        outputs = dict(model.forward(tensors))
+        return {**outputs, OUTPUT: pooled(tensors, outputs)}
+
+    signature = Signature(model.signature.inputs, (*model.signature.outputs, spec))
+    return torch_model(source, signature, forward, model.module)
 
 
 def load_module(transformers: Any, source: ModelSource) -> Any:

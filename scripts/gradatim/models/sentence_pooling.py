@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradatim.files import read_json
-from gradatim.models.torch_program import TorchModel, torch_model
 from gradatim.signature import Signature, TensorSpec
-
-if TYPE_CHECKING:
-    from gradatim.models.source import ModelSource
 
 OUTPUT = "sentence_embedding"
 """What sentence-transformers itself calls the output when it exports a model."""
@@ -23,35 +19,31 @@ Pool = Callable[[Any, Any], Any]
 """Tokens [b, s, d] and their weights 0 or 1 [b, s, 1] to [b, d], tensors of PyTorch's."""
 
 
-def with_sentence_embedding(source: ModelSource, model: TorchModel) -> TorchModel:
-    """The model with a further output ``sentence_embedding`` float32 [batch, width], as ``modules.json`` asks for.
+def pooling_of(folder: Path) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Any]:
+    """What makes the embedding [b, d] of a model's inputs and outputs, tensors of PyTorch's by name.
 
-    A folder without ``modules.json``, or one that asks for more than pooling and normalising (a dense layer of its
-    own), leaves the model as it is: an embedding that its makers did not mean would be worse than none.
+    A folder of which ``embedding_spec`` knows nothing asks for none.
     """
     import torch
 
-    spec = embedding_spec(source.path, model.signature)
-    if spec is None:
-        return model
-    pools, normalised = _described(source.path)
+    pools, normalised = _described(folder)
 
-    def forward(tensors: dict[str, Any]) -> Any:
-        outputs = dict(model.forward(tensors))
+    def pooled(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
         tokens = outputs[_TOKENS].float()
-        mask = tensors.get(_MASK)
+        mask = inputs.get(_MASK)
         weights = tokens.new_ones(tokens.shape[:2]) if mask is None else mask.float()
         found = torch.cat([pool(tokens, weights[..., None]) for pool in pools], dim=1)
-        if normalised:
-            found = torch.nn.functional.normalize(found, dim=1)
-        return {**outputs, OUTPUT: found}
+        return torch.nn.functional.normalize(found, dim=1) if normalised else found
 
-    signature = Signature(model.signature.inputs, (*model.signature.outputs, spec))
-    return torch_model(source, signature, forward, model.module)
+    return pooled
 
 
 def embedding_spec(folder: Path, signature: Signature) -> TensorSpec | None:
-    """The further output ``sentence_embedding`` of a model of this signature; None where its folder asks for none."""
+    """The further output ``sentence_embedding`` of a model of this signature; None where its folder asks for none.
+
+    A folder without ``modules.json``, or one that asks for more than pooling and normalising (a dense layer of its
+    own), asks for none: an embedding that its makers did not mean would be worse than none.
+    """
     pools, _ = _described(folder)
     tokens = signature.output(_TOKENS)
     if not pools or tokens is None or signature.input(_MASK) is None:
