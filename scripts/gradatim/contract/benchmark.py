@@ -109,10 +109,10 @@ class BenchmarkSection(Section):
         36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
     )
     threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
+    load: LoadSection | None = Field(
+        None, description="What load the model bears, by MLPerf LoadGen; without it, none is tried."
+    )
     streaming: StreamingSection = Field(
         default_factory=lambda: StreamingSection(),
         description="For `task: generation`: the requests whose tokens are timed.",
-    )
-    load: LoadSection | None = Field(
-        None, description="What load the model bears, by MLPerf LoadGen; without it, none is tried."
     )
