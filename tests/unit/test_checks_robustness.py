@@ -170,6 +170,9 @@ def test_a_model_that_answers_nan_under_corruption_fails_that_corruption_alone(
     assert not found.checks
     assert list(found.scores["odd"].corrupted) == ["impulse_noise"]
     assert list(found.scores["a"].corrupted) == list(THREE)
+    alone = run(digits, {"odd": odd}, most=100)
+    assert [check.name for check in alone.checks["odd"]] == ["gaussian_noise", "contrast"]
+    assert list(alone.scores["odd"].corrupted) == ["impulse_noise"]
 
 
 def test_a_baseline_with_another_input_is_scored_on_the_same_items(digits: Path, reader: Predictor) -> None:

@@ -289,3 +289,45 @@ def test_a_directory_that_declares_how_it_takes_pictures_is_fed_so_whatever_else
     (made,) = module["prepare"]({"image": np.full((1, 12, 10, 3), 255, np.uint8)}).values()
     assert made.shape == (1, 3, 8, 8)
     assert made == pytest.approx((1 - middle) / middle)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "proposed"), [(True, ("feature_noise", "missing_values", "outliers")), (False, ())]
+)
+def test_words_of_a_table_that_recur_are_categories_and_no_text_to_mistype(tmp_path, numbers, proposed):
+    """As the columns of a customer: a model that knows four cities refuses a fifth, and rightly."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    rng = np.random.default_rng(0)
+    cities, plans = ["Berlin", "Oslo", "Paris", "Rome"], ["basic", "pro", "team"]
+    city, plan, age = rng.choice(cities, 200), rng.choice(plans, 200), rng.normal(40, 9, 200).round(1)
+    names = ["city", "plan", *(["age"] if numbers else [])]
+    width = 7 + numbers
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [width, 2], rng.normal(size=width * 2))
+    nodes = [
+        helper.make_node(
+            "OneHotEncoder", ["city"], ["c3"], domain="ai.onnx.ml", cats_strings=cities, zeros=0
+        ),
+        helper.make_node("OneHotEncoder", ["plan"], ["p3"], domain="ai.onnx.ml", cats_strings=plans, zeros=0),
+        helper.make_node("Flatten", ["c3"], ["c"]),
+        helper.make_node("Flatten", ["p3"], ["p"]),
+        helper.make_node("Concat", ["c", "p", *(["age"] if numbers else [])], ["x"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT if name == "age" else TensorProto.STRING, [None, 1]
+        )
+        for name in names
+    ]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None, 2])]
+    graph = helper.make_graph(nodes, "customers", inputs, outputs, [weights])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "churn.onnx")
+    columns = {"city": city, "plan": plan, "age": age}
+    rows = zip(*(columns[name] for name in names), rng.choice(["churn", "stay"], 200), strict=True)
+    table(tmp_path / "test.csv", [*names, "label"], rows)
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.data.slices == ("city", "plan")
+    assert proposal.corruptions == proposed
