@@ -77,6 +77,8 @@ class Asked:
         self, corruption: str, severity: int, names: Collection[str]
     ) -> dict[str, Predictions | InvalidInput]:
         models = {name: model for name, model in self.models.items() if name in names}
+        if not models:
+            return {}
         if corruption == CLEAN:
             return _answered(models, map(self.data.prepare, self.rows), self.study, CLEAN)
         if time.monotonic() >= self.study.until:

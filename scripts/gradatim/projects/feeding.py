@@ -36,6 +36,10 @@ def corruptions_for(signature: Signature | None, facts: DataFacts | None) -> tup
     """Three corruptions that suit what the model takes; none when that cannot be told."""
     if signature is None or facts is None or facts.example is None:
         return ()
+    words = [spec.name for spec in signature.inputs if spec.dtype == "str"]
+    if words and set(words) <= set(facts.slices):  # categories: a fifth of four cities is no typing error
+        numbers = {spec.name for spec in signature.inputs} - {*words, *facts.unfed}
+        return _CORRUPTIONS["tabular"] if numbers else ()
     from gradatim.perturb.modality import modality_of
 
     read = signature.text if facts.example.dtype.kind in "UO" else None
