@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from gradatim.contract.lookup import DEFAULT_PATH
-from gradatim.contract.model_formats import FORMATS
+from gradatim.contract.model_formats import FORMATS, extra_of
 from gradatim.errors import GradatimError
 from gradatim.projects.labelling import is_label_list
 
@@ -61,6 +61,13 @@ class FoundModel:
     path: str
     format: str
     problem: str | None = None
+
+    @property
+    def unsaid(self) -> str | None:
+        """The format, where CI could not tell by the path which extra runs it: the name of a folder says nothing."""
+        known = FORMATS.get(self.format)
+        folder = not PurePosixPath(self.path).suffix
+        return self.format if known and folder and extra_of(self.path) != known.extra else None
 
 
 @dataclass(frozen=True)
