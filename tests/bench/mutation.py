@@ -21,10 +21,12 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +37,13 @@ UNIT = HERE / "tests" / "unit"
 PARTS = ("gates", "registry", "timing", "evidence", "compression", "ci")
 MUTANTS = 300
 WANTED = 0.92
-MOST_TESTS = 8
+MOST_TESTS = 12
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradatim-tests" / "mutation"
 SLOW = ("test_contract_keys.py", "test_house.py", "test_readme.py", "test_demo.py")
 """Test files that import nearly everything and say little of any one module, or that look at the text of the sources."""
+
+REACHING = {"test_model_process.py": ("timing/held.py", "timing/model_worker.py", "timing/arrays.py")}
+"""Test files about modules that they reach through a step or a process alone."""
 
 _COMPARED = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -161,30 +166,54 @@ def _put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
 
 
 @functools.cache
-def imported(file: Path) -> frozenset[str]:
-    """The modules of the package that a file imports, relative to the package."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gradatim"):
-            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    paths = (name.removeprefix("gradatim").lstrip(".").replace(".", "/") for name in names)
-    known = (path for name in paths for path in (f"{name}.py", f"{name}/__init__.py"))
-    return frozenset(path for path in known if (PACKAGE / path).is_file())
+def imported(file: Path) -> Counter[str]:
+    """The modules of the package that a file imports, starts or looks up by a text, and how often it names what it takes from each.
+
+    A test has those of the helpers beside it, too, and the commands and steps whose names stand in it.
+    """
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    used = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    ours = ".".join(("gradatim", *file.relative_to(PACKAGE).parent.parts)) if PACKAGE in file.parents else ""
+    named: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if not ours and (UNIT / f"{node.module}.py").exists():
+                found |= Counter(dict.fromkeys(imported(UNIT / f"{node.module}.py"), 1))
+            for alias in node.names:
+                for name in (node.module or "", f"{node.module}.{alias.name}"):
+                    named[name] += 1 + used[alias.asname or alias.name]
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"[a-z_.]+(:\w+)?", str(node.value)):
+            name = str(node.value).partition(":")[0]  # "module:function", of the package or beside the file
+            for before in ("", f"{ours}.") if ours else ("gradatim.commands.", "gradatim.steps."):
+                named[before + name] += 1
+    for name, count in named.items():
+        path = name.removeprefix("gradatim").lstrip(".").replace(".", "/")
+        for end in (".py", "/__init__.py"):
+            if name.startswith("gradatim") and (PACKAGE / f"{path}{end}").is_file():
+                found[f"{path}{end}"] += count
+    return found
 
 
 def tests_of(module: str) -> list[Path]:
-    """Test files that import a module, then those that import what imports it, nearest and smallest first."""
+    """Test files that are named after a module's part and those that import it, then those that import what imports it; of each
+    kind first those that name most of it."""
     files = [file for file in sorted(UNIT.glob("test_*.py")) if file.name not in SLOW]
-    near, ordered = {module}, []
+    near, ordered = {module}, [UNIT / name for name in REACHING if module in REACHING[name]]
     for _ in range(6):
-        found = [file for file in files if imported(file) & near and file not in ordered]
-        ordered += sorted(
-            found, key=lambda file: (not file.stem[5:].startswith(module.split("/")[0]), file.stat().st_size)
-        )
+        found = [file for file in files if near & imported(file).keys() and file not in ordered]
+        ordered += sorted(found, key=lambda file: _far(file, module, frozenset(near)))
         if len(ordered) >= MOST_TESTS:
             break
-        near |= {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if imported(path) & near}
+        near |= {
+            str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if near & imported(path).keys()
+        }
     return ordered[:MOST_TESTS]
+
+
+def _far(file: Path, module: str, near: frozenset[str]) -> tuple[bool, int, int]:
+    apart = not file.stem.startswith(f"test_{module.partition('/')[0]}")
+    return apart, -sum(imported(file)[one] for one in near), file.stat().st_size
 
 
 def mutated(module: str, number: int) -> tuple[ast.Module, ast.expr | ast.stmt]:
