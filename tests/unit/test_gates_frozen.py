@@ -6,15 +6,15 @@ tests/unit/test_gates_frozen.py`` writes the golden files anew, after a change t
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from frozen import changed, line, told, write
 from test_covariate import drawn
 from test_judge import case_of as judged_pairs
 from test_judge import said
@@ -51,25 +51,6 @@ ONCE = Reuse(Charge("d" * 64, "c" * 64, 1, fresh=False), 2)
 def rule(key: str, bound: str, amount: float, **more: Any) -> Rule:
     metric, _, where = key.partition("[")
     return Rule(key, metric, bound, amount, where=where.rstrip("]") or None, line=7, **more)  # type: ignore[arg-type]
-
-
-def told(value: Any) -> str:
-    """A number to six digits, whatever else as it is."""
-    if isinstance(value, np.ndarray) and not value.ndim:
-        value = value.item()
-    if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}"
-    if isinstance(value, tuple | list | np.ndarray):
-        return f"({', '.join(map(told, value))})"
-    return str(value)
-
-
-def line(found: Any) -> str:
-    """A record: the fields that say something, then its text."""
-    known = {one.name: told(getattr(found, one.name)) for one in fields(found)}
-    text = known.pop("text", "")
-    said = " ".join(f"{name}={value}" for name, value in known.items() if value not in ("None", "", "()"))
-    return f"{said} | {text}"
 
 
 def judged(case: Case, *rules: Rule, on_inconclusive: str = "fail") -> Iterator[str]:
@@ -495,13 +476,8 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_number_and_no_word_of_a_verdict_changes_unseen(name: str) -> None:
-    found, wanted = list(SCENARIOS[name]()), (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    assert found == wanted, "\n".join(
-        list(difflib.unified_diff(wanted, found, "was", "is", n=0, lineterm=""))[:12]
-    )
+    assert not changed(GOLDEN, name, SCENARIOS)
 
 
 if __name__ == "__main__":
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    for name, made in SCENARIOS.items():
-        (GOLDEN / f"{name}.txt").write_text("".join(f"{one}\n" for one in made()), encoding="utf-8")
+    write(GOLDEN, SCENARIOS)

@@ -1,0 +1,47 @@
+"""Golden files of what numbers and words come to: a line each, to six digits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Scenarios = Mapping[str, Callable[[], Iterable[str]]]
+
+
+def told(value: Any) -> str:
+    """A number to six digits, a record by its fields that say something, whatever else as it is."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.6g}"
+    if isinstance(value, tuple | list | np.ndarray):
+        return f"({', '.join(map(told, value))})"
+    if isinstance(value, Mapping):
+        return told([f"{name}: {told(one)}" for name, one in value.items()])
+    return f"<{line(value)}>" if is_dataclass(value) else str(value)
+
+
+def line(found: Any) -> str:
+    """A record: the fields that say something, then its text."""
+    known = {one.name: told(getattr(found, one.name)) for one in fields(found)}
+    text = known.pop("text", None)
+    said = " ".join(f"{name}={value}" for name, value in known.items() if value not in ("None", "", "()"))
+    return said if text is None else f"{said} | {text}"
+
+
+def changed(golden: Path, name: str, scenarios: Scenarios) -> str:
+    """Where a scenario comes to something else than its golden file says; empty where it does not."""
+    found, wanted = list(scenarios[name]()), (golden / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return "\n".join(list(difflib.unified_diff(wanted, found, "was", "is", n=0, lineterm=""))[:12])
+
+
+def write(golden: Path, scenarios: Scenarios) -> None:
+    """Write the golden files anew."""
+    golden.mkdir(parents=True, exist_ok=True)
+    for name, made in scenarios.items():
+        (golden / f"{name}.txt").write_text("".join(f"{one}\n" for one in made()), encoding="utf-8")
