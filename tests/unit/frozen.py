@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from gradatim.errors import GradatimError
+
 Scenarios = Mapping[str, Callable[[], Iterable[str]]]
 
 
@@ -34,9 +36,18 @@ def line(found: Any) -> str:
     return said if text is None else f"{said} | {text}"
 
 
+def attempted(work: Callable[[], object]) -> str:
+    """What comes of it, or why nothing does: a refusal by its kind and words."""
+    try:
+        return told(work())
+    except GradatimError as error:
+        return f"{type(error).__name__}: {error}"
+
+
 def changed(golden: Path, name: str, scenarios: Scenarios) -> str:
     """Where a scenario comes to something else than its golden file says; empty where it does not."""
-    found, wanted = list(scenarios[name]()), (golden / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    wanted = (golden / f"{name}.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    found = [one.replace("\n", "\\n") for one in scenarios[name]()]
     return "\n".join(list(difflib.unified_diff(wanted, found, "was", "is", n=0, lineterm=""))[:12])
 
 
@@ -44,4 +55,5 @@ def write(golden: Path, scenarios: Scenarios) -> None:
     """Write the golden files anew."""
     golden.mkdir(parents=True, exist_ok=True)
     for name, made in scenarios.items():
-        (golden / f"{name}.txt").write_text("".join(f"{one}\n" for one in made()), encoding="utf-8")
+        lines = (one.replace("\n", "\\n") for one in made())
+        (golden / f"{name}.txt").write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
