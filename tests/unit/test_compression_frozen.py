@@ -1,0 +1,651 @@
+"""What becomes of a model's graph and of a search for a smaller one, to the digit and to the word: nothing of it changes unseen.
+
+``python tests/unit/test_compression_frozen.py`` writes the golden files anew, after a change that is meant. Attempts of a search are
+answered by a table, so that what it tries next, what it accepts and why hang on no machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from frozen import attempted, changed, line, told, write
+from test_compression_branches import recurrent_in_branches
+from test_compression_large import kept_outside
+from test_compression_strangers import written
+
+from gradatim.compression import choice, graph, search, streaming
+from gradatim.compression.batches import first_row, write_batches
+from gradatim.compression.budget import Budget
+from gradatim.compression.calibration import Calibrated
+from gradatim.compression.equalising import equalised
+from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.forms import FORMS, fitting
+from gradatim.compression.forms.blocks import block_of
+from gradatim.compression.forms.dynamic import gains
+from gradatim.compression.forms.stored import per_channel
+from gradatim.compression.journal import Journal
+from gradatim.compression.observing import observe
+from gradatim.compression.parity import check_parity
+from gradatim.compression.quantise import quantise
+from gradatim.compression.recipe import DEFAULT_METHODS, Recipe, Stages, forms_of, recipes_for, remove_stale
+from gradatim.compression.result import Result, pareto, summary
+from gradatim.compression.sandbox import Limits
+from gradatim.compression.sensitivity import _outermost_first, _rounding, as_their_kind, sensitivities
+from gradatim.compression.splitting import _bytes, _crossing, _cuts, split
+from gradatim.compression.terms import Terms, finite, promises
+from gradatim.evidence.trial import Trial
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx_ir")
+
+GOLDEN = Path(__file__).parent / "golden" / "compression"
+
+
+def waves(*shape: int, scale: float = 1.0) -> Any:
+    """Numbers that are the same on every machine."""
+    return (np.sin(np.arange(math.prod(shape)) * 1.7) * scale).reshape(shape).astype(np.float32)
+
+
+def picture_net(path: Path) -> Path:
+    """Convolutions of every kind, sums and poolings between them, a clip, dense layers with and without a bias."""
+    from onnx import helper
+
+    constants = {
+        "k1": waves(8, 3, 3, 3), "b1": waves(8, scale=0.1), "k2": waves(8, 1, 3, 3, scale=0.3), "k3": waves(16, 8, 1, 1, scale=0.2), "k4": waves(16, 16, 3, 3, scale=0.05),
+        "b4": waves(16, scale=0.2), "low": np.float32(0), "high": np.float32(6), "w1": waves(40, 16, scale=0.4), "c1": waves(40, scale=0.1), "w2": waves(40, 30, scale=0.2), "c2": waves(1, 30, scale=0.1),
+    }  # fmt: skip
+    constants["k1"][3] *= 0.01
+    nodes = [
+        helper.make_node("Conv", ["x", "k1", "b1"], ["a"], pads=[1, 1, 1, 1], name="first"), helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "k2"], ["c"], pads=[1, 1, 1, 1], group=8, name="each"), helper.make_node("Clip", ["c", "low", "high"], ["d"]),
+        helper.make_node("Conv", ["d", "k3"], ["e"], name="wide"), helper.make_node("Conv", ["e", "k4", "b4"], ["f"], pads=[1, 1, 1, 1], name="deep"), helper.make_node("Add", ["e", "f"], ["g"]),
+        helper.make_node("GlobalAveragePool", ["g"], ["h"]), helper.make_node("Flatten", ["h"], ["i"]), helper.make_node("Gemm", ["i", "w1", "c1"], ["j"], transB=1, name="dense"),
+        helper.make_node("Relu", ["j"], ["k"]), helper.make_node("MatMul", ["k", "w2"], ["l"], name="last"), helper.make_node("Add", ["l", "c2"], ["y"]),
+    ]  # fmt: skip
+    return written(path, nodes, ("x", ["n", 3, 8, 8]), ("y", ["n", 30]), constants)
+
+
+def described(model: Any) -> Iterator[str]:
+    """The nodes by their kind, and every constant by its type, shape and size of numbers."""
+    from onnx import numpy_helper
+
+    yield told(sorted(Counter(node.op_type for node in graph.all_nodes(model)).items()))
+    for tensor in sorted(model.graph.initializer, key=lambda one: one.name):
+        if tensor.external_data:
+            yield f"{tensor.name} {tensor.data_type} {list(tensor.dims)} {[(one.key, one.value) for one in tensor.external_data]}"
+            continue
+        value = numpy_helper.to_array(tensor).astype(np.float64)
+        yield f"{tensor.name} {tensor.data_type} {list(tensor.dims)} {np.abs(value).mean() if value.size else 0.0:.4g} {value.reshape(-1)[-1] if value.size else 0.0:.3g}"
+
+
+def calibrated(model: Path, batches: Iterable[Any], folder: Path, bits: int = 7) -> Calibrated:
+    folder.mkdir(exist_ok=True)
+    paths, _ = write_batches(iter(batches), folder)
+    return Calibrated(graph.prepare(model), paths, folder / "seen.npz", bits)
+
+
+def forms() -> Iterator[str]:
+    """Graphs in each form, by seven bits where eight would hang on the processor."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = calibrated(
+            picture_net(folder / "m.onnx"),
+            [{"x": waves(12, 3, 8, 8)}, {"x": waves(4, 3, 8, 8, scale=2)}],
+            folder,
+        )
+        yield from described(data.prepared)
+        for node, fits in fitting(data.model).items():
+            yield f"{node}: {fits}"
+        for tensor, one in data.seen.items():
+            yield f"{tensor} {told(one.bounds)} {one.size} {told(one.means[:3])} {told(one.peaks[:3])} {one.means.shape} {one.peaks.shape}"
+        for recipe in (
+            *(Recipe(method) for method in DEFAULT_METHODS), Recipe("int8-weights", unpacked=True), Recipe("int8-static", fallback=(("wide", "float"), ("first", "stored16"))),
+            Recipe("int8-dynamic", fallback=(("last", "blocks4"), ("deep", "float"))),
+        ):  # fmt: skip
+            yield recipe.name
+            yield from described(quantise(recipe, data))
+        found = sensitivities(data, 60)
+        for key in ("able", "operators", "weights", "products"):
+            yield f"{key} {found[key]}"
+        for node, losses in found["losses"].items():
+            yield f"{node} { ({form: float(f'{lost:.2g}') for form, lost in losses.items()}) }"
+        yield told(sorted(sensitivities(data, 0.0)["measured"]))
+        turned, seen = equalised(data.prepared, observe(data.prepared, data.batches, data.kept))
+        yield from described(turned)
+        yield told([(tensor, one.peaks[:4]) for tensor, one in seen.items() if one.means.size])
+        words = calibrated(
+            kept_outside(folder / "w.onnx", outside=False),
+            [{"words": np.arange(48).reshape(8, 6) * 7}],
+            folder / "w",
+        )
+        for method in ("int8-dynamic", "int8-static", "int8-weights"):
+            yield method
+            yield from described(quantise(Recipe(method), words))
+        yield from described(quantise(Recipe("int8-weights", fallback=(("Gather_0", "rows16"),)), words))
+        branches = calibrated(
+            recurrent_in_branches(folder / "b.onnx"), [{"x": waves(4, 2, 32)}], folder / "b"
+        )
+        yield told(
+            sorted(
+                Counter(
+                    node.op_type for node in graph.all_nodes(quantise(Recipe("int8-weights"), branches))
+                ).items()
+            )
+        )
+        for bits in (8, 4):
+            streaming.stream(kept_outside(folder / "s.onnx"), folder / "out" / "s.onnx", bits)
+            import onnx
+
+            yield from described(onnx.load(str(folder / "out" / "s.onnx"), load_external_data=False))
+            data_file = folder / "out" / "s.onnx.data"
+            yield told(
+                (
+                    data_file.stat().st_size,
+                    int(np.frombuffer(data_file.read_bytes(), np.uint8).astype(np.int64).sum() // 1000),
+                )
+            )
+        for parts in (2, 3):
+            yield told(
+                [
+                    path.stat().st_size // 10
+                    for path in split(
+                        folder / "m.onnx", folder / "stages", parts, "size", {"x": waves(2, 3, 8, 8)}
+                    )
+                ]
+            )
+            yield (folder / "stages" / "stages.json").read_text()
+        whole = onnx.load(str(folder / "m.onnx"))
+        yield told((_bytes(whole), _crossing(whole)))
+
+
+def roundings() -> Iterator[str]:
+    """How numbers are rounded, form by form, and where a graph is cut."""
+    weight = waves(6, 70, scale=3)
+    weight[2] = 0
+    for form in FORMS.values():
+        yield told(
+            (
+                form.name,
+                np.abs(form.rounded(weight, 0) - weight).max(),
+                np.abs(form.rounded(weight.T.copy(), 1) - weight.T).max(),
+            )
+        )
+    for bits in (8, 7):
+        numbers, scale = per_channel(weight, 0, bits)
+        yield told((numbers.min(), numbers.max(), scale.reshape(-1), numbers.dtype, scale.shape))
+    yield told([(block_of(depth, bits)) for depth in (64, 75, 128, 192, 256, 512) for bits in (8, 4)])
+    for peaks in (
+        np.ones(6),
+        np.array([1, 1, 1, 1, 1, 3.9]),
+        np.array([1, 1, 1, 1, 1, 4.0]),
+        np.array([1, 1, 1, 1, 1, 30.0]),
+        np.zeros(6),
+        np.ones(5),
+        np.array([0, 0, 0, 1, 1, 30.0]),
+    ):
+        yield told(gains(weight, peaks.astype(np.float32)))
+    yield told(
+        [sorted(_rounding("n/0", low, high).items()) for low, high in ((-1.0, 3.0), (0.0, 0.0), (0.0, 255.0))]
+    )
+    yield told(_outermost_first(["a", "b", "c", "d", "e"]))
+    able = {"a": ["static", "stored8"], "b": ["static"], "c": ["rows8"], "d": ["static", "stored8"]}
+    yield told(
+        as_their_kind(
+            {"a": {"static": 0.2, "stored8": 0.1}, "b": {"static": 0.4}},
+            able,
+            {"a": "Conv", "b": "Conv", "c": "Gather", "d": "Conv"},
+        )
+    )
+    for parts in (1, 2, 3, 4):
+        yield told(
+            [
+                _cuts([5.0, 1, 1, 1, 5, 1, 1, 5], [9, 3, 1, 3, 2, 1, 4, 1, 0], parts),
+                _cuts([1.0] * 8, [1] * 9, parts),
+                _cuts([1.0] * 40, [3, 1, 2, 1] * 10 + [0], parts),
+            ]
+        )
+    found = Fidelity()
+    exact, near = waves(20, 5), waves(20, 5) + waves(20, 5, scale=0.1)[::-1]
+    near[3], exact[7] = 0, 0
+    near[7] = 0
+    found.add(
+        {"y": exact, "n": np.arange(4), "z": np.array([1.0, np.nan])},
+        {"y": near, "n": np.array([0, 1, 2, 9]), "z": np.array([1.0, 5.0])},
+    )
+    yield told(found.result())
+    found.add({"y": exact * 2}, {"y": exact * 2})
+    yield told(found.result())
+    for y, other in (
+        (np.ones((3, 2)), np.ones((3, 2))),
+        (np.ones((3, 2)), np.ones((3, 2)) * 1.1),
+        (np.ones(3), np.ones(3)),
+        (np.zeros((0, 2)), np.zeros((0, 2))),
+    ):
+        one = Fidelity()
+        one.add({"y": y}, {"y": other})
+        yield told(one.result())
+    for other in ({}, {"y": np.ones((2, 2))}, {"y": np.array([[1.0, np.inf]] * 3)}):
+        yield attempted(lambda other=other: Fidelity().add({"y": np.ones((3, 2))}, other))  # type: ignore[misc]
+    for change in (0.0, 5e-4, 9.9e-4, 1.1e-3, np.nan):
+        yield attempted(
+            lambda change=change: check_parity(
+                lambda rows: {"y": rows["x"]},
+                lambda rows: {"y": rows["x"] + change},
+                [{"x": waves(4, 3, scale=2)}],
+            )
+        )  # type: ignore[arg-type, misc]
+    yield attempted(
+        lambda: check_parity(
+            lambda rows: {"y": rows["x"] > 0}, lambda rows: {"y": rows["x"] > 0.9}, [{"x": waves(40)}]
+        )
+    )  # type: ignore[arg-type]
+    yield attempted(
+        lambda: check_parity(lambda rows: {"y": rows["x"]}, lambda rows: {"z": rows["x"]}, [{"x": waves(4)}])
+    )  # type: ignore[arg-type]
+    yield told(
+        {name: array.shape for name, array in first_row({"a": np.ones((3, 2)), "b": np.array(1)}).items()}
+    )
+
+
+def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
+    made = Trial(
+        name, {"method": name}, True, "it gains", {"fidelity": fidelity, "accuracy": 0.9}, 100, size, latency
+    )
+    return replace(made, **more)
+
+
+def judgements() -> Iterator[str]:
+    """What is kept, what is accepted, and in which order."""
+    original = replace(
+        trial("fp32", 1.0, 1.0, 1.0), quality={"fidelity": 1.0, "accuracy": 0.9, "loss": 0.4, "bias": -0.2}
+    )
+    terms = Terms.of(original, {"fidelity": 0.95, "loss": 1.05}, ("loss",), 1.1)
+    for quality in (
+        {"fidelity": 0.95, "loss": 0.42},
+        {"fidelity": 0.949, "loss": 0.4},
+        {"fidelity": 0.99, "loss": 0.4201},
+        {"fidelity": 0.99},
+    ):
+        for size, latency in (
+            (0.5, 1.0),
+            (0.5, 1.1),
+            (0.5, 1.11),
+            (0.98, 0.98),
+            (0.981, 0.981),
+            (0.981, 0.98),
+            (None, None),
+        ):
+            one = replace(trial("x", size, latency, 1.0), accepted=False, reason="", quality=quality)
+            judged = terms.judged(one, Path("x.onnx"))
+            yield told(
+                (
+                    judged.accepted,
+                    judged.reason,
+                    judged.path,
+                    terms.only_quality_lacks(judged),
+                    terms.only_slow(one),
+                    terms.only_slow(one, 1.2),
+                    one.score,
+                )
+            )
+    yield told(
+        [
+            terms.share(replace(original, quality={"fidelity": fidelity, "loss": loss}))
+            for fidelity, loss in ((0.9, 0.4), (1.0, 0.44), (0.9, 0.5), (1.0, 0.4))
+        ]
+    )
+    yield told(
+        [
+            Budget({"bias": share}, ()).lacking({"bias": -0.2}, {"bias": now})
+            for share, now in ((0.9, -0.2), (0.9, -0.221), (0.9, -0.219))
+        ]
+    )
+    yield attempted(lambda: Terms.of(original, {"none": 1.0, "f1": 0.9}, (), 1.1))
+    yield attempted(lambda: finite({"a": 1.0, "b": math.inf}, "the metrics of x"))
+    yield line(
+        terms.asked_for(
+            replace(original, accepted=False, reason=""),
+            Path("x"),
+            {"sizes": [1.5e6, 2.25e6], "memory": [3e6, 4e6], "memory_whole": 9e6},
+        )
+    )
+    yield terms.judged(replace(original, reason="refused"), Path("x")).reason
+    some = [
+        trial("a", 0.5, 1.0, 0.99),
+        trial("b", 0.5, 1.02, 0.999),
+        trial("c", 0.25, 1.05, 0.97),
+        trial("d", 0.6, 1.2, 0.999),
+        trial("e", 0.3, 0.7, 0.9, accepted=False, reason="it is bad"),
+        trial("f", 0.505, 0.98, 0.9),
+    ]
+    yield told([one.name for one in pareto(some)])
+    yield told(
+        [
+            one.score
+            for one in (
+                *some,
+                trial("g", 0.5, 0.971, 1.0),
+                trial("h", 0.5, 0.969, 1.0),
+                trial("i", 0.5, 1.03, 1.0),
+            )
+        ]
+    )
+    yield told(
+        [summary(chosen, some, goes_on=goes_on) for chosen in (some[:1], []) for goes_on in (True, False)]
+        + [summary([], [], goes_on=False)]
+    )
+    yield told([Result(original, tuple(some), chosen, "why").best.name for chosen in ((), (some[2],))])
+    for one in (
+        trial("x", 0.4, 1.0, 1.0),
+        trial("x", 0.9, 1.0, 1.0),
+        trial("x", 0.97, 1.3, 1.0),
+        trial("x", 0.99, 1.3, 1.0),
+        trial("x", None, None, 1.0),
+    ):
+        yield told([promises(one, tried) for tried in ([], some[:1], some[4:5])])
+    costs = {
+        "losses": {
+            "a": {"static": 0.3, "stored8": 0.02},
+            "b": {"static": 0.1, "blocks8": 0.05, "stored16": 0.0},
+            "c": {"static": 1e-12},
+        },
+        "weights": {"a": 100, "b": 900, "c": 10},
+        "products": {"a": 1000, "b": 900, "c": 50},
+    }
+    way = choice.way(costs, {"a": "static", "b": "static", "c": "static", "d": "dynamic"})
+    yield told((way.changes, way.lost))
+    for low, high in ((0, 1), (0, len(way.changes) + 1), (1, 3), (0, 3)):
+        yield told([way.between(low, high, share) for share in (1.0, 0.5, 0.1, 0.0)])
+    yield told([(recipe.name, recipe.record(), str(recipe.model_in(Path("out"), "m.onnx"))) for recipe in (
+        Recipe("int8-static"), Recipe("int8-static", (("a", "float"), ("b", "rows8"))), Recipe("int8-weights", unpacked=True), Recipe("my.module:function", code="c"), Recipe("pruned", share=0.375),
+        Recipe("int8-static", base="pruned-50"), Recipe("litert-int8"), Recipe("int8-static", stages=Stages(2, "size")))])  # fmt: skip
+    for flags in (("avx2",), ("avx512_vnni",), ("avx_vnni",)):
+        with pytest.MonkeyPatch.context() as patch:
+            for machine in ("x86_64", "aarch64"):
+                patch.setattr("platform.machine", lambda machine=machine: machine)
+                yield told(
+                    [
+                        (recipe.method, recipe.reduce_range)
+                        for recipe in recipes_for(
+                            ("fp16", "int8-static", "int8-dynamic", "int8-weights"), flags
+                        )
+                    ]
+                )
+    yield attempted(lambda: recipes_for(("int9",), ()))
+    operators, fits = (
+        {"a": "Conv", "b": "MatMul", "c": "Gather", "d": "LSTM"},
+        {
+            "a": ["static", "stored8"],
+            "b": ["static", "dynamic", "blocks8", "stored8"],
+            "c": ["rows8"],
+            "d": ["stored8"],
+        },
+    )
+    for recipe in (
+        *map(Recipe, DEFAULT_METHODS),
+        Recipe("int8-weights", unpacked=True),
+        Recipe("int8-static", (("a", "float"), ("b", "blocks8"), ("b", "stored16"))),
+    ):
+        yield told(forms_of(recipe, operators, fits))
+
+
+def kept_on_disk() -> Iterator[str]:
+    """The search's memory, its limits and what it removes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "deep" / "trials.jsonl"
+        Journal(path).put("a", {"x": 1})
+        path.write_bytes(path.read_bytes() + b'{"key": "c", "fou')
+        Journal(path).put("b", {"y": (1, 2)})
+        path.write_bytes(path.read_bytes() + b'{"key": 3}\n[]\n')
+        found = Journal(path)
+        yield told([found.get(key) for key in ("a", "b", "c", "d")])
+        yield path.read_text()
+        for made in (
+            "fp32",
+            "onnx",
+            "int8-static",
+            "int8-static-mixed-3",
+            "int8-weights-unpacked",
+            "pruned-50",
+            "pruned-50-int8-static",
+            "int8-static-split-2",
+            "mine",
+            "int8-statics",
+            "litert-int8",
+        ):
+            (folder / made).mkdir()
+        (folder / "int4-weights").write_text("a file")
+        remove_stale(folder, "fp32", {"int8-static"})
+        yield told(sorted(one.name for one in folder.iterdir()))
+    yield told(
+        [
+            Limits(1, 60, 1).left,
+            Limits(1, 60, 1).over(),
+            Limits(1, 60, 1, end=1.0).over(),
+            Limits(1, 60, 1, end=1e12).left,
+        ]
+    )
+    yield attempted(lambda: write_batches(iter([]), Path()))
+    yield attempted(lambda: write_batches(iter([]), Path(), "judged"))
+
+
+NODES = {"losses": {"a": {"static": 0.3, "stored8": 0.01}, "b": {"static": 0.2, "stored8": 0.02}, "c": {"static": 0.1}}, "able": {"a": ["static", "stored8"], "b": ["static", "stored8"], "c": ["static"]},
+         "operators": {"a": "Conv", "b": "Conv", "c": "MatMul"}, "measured": {"a": {"static": 0.3}}, "weights": {"a": 10, "b": 20, "c": 30}, "products": {"a": 100, "b": 100, "c": 100}}  # fmt: skip
+
+
+def answering(answers: dict[str, Any], asked: list[str]) -> Callable[..., dict[str, Any]]:
+    """Attempts by a table: method (and how many changes) -> fidelity, latency and size, or why there is none."""
+
+    def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
+        do, recipe = request["do"], request.get("recipe", {})
+        key = request.get("numbers") or recipe.get("method") or do
+        if recipe.get("unpacked"):
+            key += "-unpacked"
+        if recipe.get("base"):
+            key = f"{recipe['base']}-{key}"
+        if do == "prune":
+            key = f"pruned-{100 * request['share']:.1f}"
+        changes = len(recipe.get("fallback", ()))
+        asked.append(told((do, key, changes, request.get("learned") and len(request["learned"]), len(request.get("batches", ())), round(request.get("seconds") or 0, -1))))  # fmt: skip
+        found = answers.get(f"{key}+{changes}" if changes else key, answers.get(key))
+        if do in ("original", "rank") or isinstance(found, str):
+            plain = {"original": {"likeness": {"fidelity": 1.0, "agreement": 1.0}}, "rank": NODES}
+            return {"reason": found} if isinstance(found, str) else dict(plain[do])
+        fidelity, latency, size = found
+        out = Path(request["out"])
+        if do == "split":
+            out.mkdir(parents=True)
+            for stage in range(2):
+                sized(out / f"stage-{stage + 1}.onnx", size)
+            (out / "stages.json").write_text(
+                json.dumps({"stages": ["stage-1.onnx", "stage-2.onnx"], "outputs": ["y"]})
+            )
+            return {
+                "fidelity": {"fidelity": fidelity},
+                "latency_ratio": latency,
+                "seconds": 0.0,
+                "sizes": [size] * 2,
+                "memory": [size] * 2,
+                "memory_whole": size,
+            }
+        sized(out, size)
+        return {
+            "fidelity": {"fidelity": fidelity + 0.01 * changes * (changes < 9)},
+            "latency_ratio": latency,
+            "seconds": 0.0,
+        }
+
+    return attempt
+
+
+def sized(path: Path, size: int) -> Path:
+    """An ONNX model of about so many bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return written(path, [], ("x", ["n"]), ("x", ["n"]), {"w": np.zeros(size // 4, np.float32)})
+
+
+SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "all good": (
+        {
+            "int8-dynamic": (0.99, 0.9, 4000),
+            "int8-static": (0.98, 0.5, 3000),
+            "int8-weights": (0.999, 1.0, 3300),
+            "int4-weights": (0.97, 1.05, 2000),
+        },
+        {},
+    ),
+    "none passes": (
+        {
+            "int8-dynamic": (0.5, 0.9, 4000),
+            "int8-static": "it broke",
+            "int8-weights": (0.999, 3.0, 3300),
+            "int8-weights-unpacked": (0.999, 1.5, 3300),
+            "int4-weights": (0.97, 1.0, 10000),
+        },
+        {"keep": {"fidelity": 0.96}},
+    ),
+    "mixed": (
+        {
+            "int8-dynamic": (0.999, 1.0, 5000),
+            "int8-static": (0.93, 0.5, 3000),
+            "int8-weights": "no",
+            "int4-weights": "no",
+        },
+        {"keep": {"fidelity": 0.955}},
+    ),
+    "mixed too slow": (
+        {
+            "int8-dynamic": "no",
+            "int8-static": (0.9, 0.5, 3000),
+            "int8-static+2": (0.9, 2.0, 3000),
+            "int8-static+1": (0.9, 0.6, 3000),
+            "int8-weights": "no",
+            "int4-weights": (0.8, 1.0, 2000),
+        },
+        {"keep": {"fidelity": 0.99}},
+    ),
+    "unpacked": (
+        {
+            "int8-dynamic": "no",
+            "int8-static": "no",
+            "int8-weights": (0.999, 1.2, 3300),
+            "int8-weights-unpacked": (0.999, 1.0, 3300),
+            "int4-weights": "no",
+        },
+        {},
+    ),
+    "stages": (
+        {"int8-static": (0.98, 0.5, 3000), "split": (1.0, 1.4, 1500)},
+        {"methods": ("int8-static",), "stages": Stages(2, "size")},
+    ),
+    "a metric": (
+        {"int8-static": (0.98, 0.5, 3000), "int8-dynamic": (0.99, 0.9, 4000)},
+        {
+            "methods": ("int8-static", "int8-dynamic"),
+            "keep": {"accuracy": 0.99, "loss": 1.05},
+            "lower_is_better": ("loss",),
+        },
+    ),
+    "pruned": (
+        {
+            "pruned-50.0": (0.96, 0.6, 6000),
+            "pruned-75.0": (0.8, 0.3, 3000),
+            "pruned-62.5": (0.955, 0.5, 4500),
+            "pruned-62-int8-static": (0.951, 0.3, 1500),
+            "int8-static": (0.9, 0.9, 9900),
+        },
+        {"methods": ("int8-static", "pruned"), "keep": {"fidelity": 0.95}},
+    ),
+    "pruned in vain": (
+        {"pruned-50.0": "it has no layers", "int8-static": (0.9, 2.0, 9900)},
+        {"methods": ("int8-static", "pruned")},
+    ),
+    "exported": (
+        {
+            "export": (1.0, 0.8, 9000),
+            "int8-static": (0.99, 0.5, 3000),
+            "int8": (0.97, 0.9, 2600),
+            "float": "it fails",
+        },
+        {"methods": ("int8-static", "litert", "litert-int8"), "opened": {"signature": None, "threads": 1}},
+    ),
+    "not exported": (
+        {"export": "it cannot be", "float": (1.0, 1.0, 9000)},
+        {
+            "methods": ("int8-static", "litert"),
+            "opened": {"signature": None, "threads": 1},
+            "stages": Stages(2, "size"),
+        },
+    ),
+    "no original": ({"original": "it wants two rows."}, {}),
+}
+
+
+def searches() -> Iterator[str]:
+    """What a search tries next, what it accepts and why; again, it does nothing."""
+    for name, (answers, more) in SEARCHES.items():
+        yield f"== {name}"
+        with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+            folder = Path(place)
+            asked: list[str] = []
+            patch.setattr(search, "attempt", answering(answers, asked))
+            patch.setattr(search, "recipes_for", lambda methods, _: recipes_for(methods, ("avx_vnni",)))
+            if "opened" in more:  # of a format that can be written as ONNX
+                patch.setattr(
+                    search, "format_of", lambda path: "onnx" if path.parent.name == "onnx" else "pt2"
+                )
+                patch.setattr(search, "exports", lambda kind, opened: True)
+            model = sized(folder / "m.onnx", 10000)
+
+            def quality(path: Path) -> dict[str, float]:
+                return {
+                    "accuracy": 0.9 - (path.stat().st_size < 3500) * 0.002,
+                    "loss": 0.4 + (path.stat().st_size < 3500) * 0.03,
+                }
+
+            given = {"quality": quality, **more} if name == "a metric" else more
+            for again in range(2):
+                said: list[str] = []
+                try:
+                    found = search.compress(
+                        model, folder / "out", calibration=lambda: iter([{"x": waves(3)}, {"x": waves(2)}]), judging=lambda: iter([{"x": waves(4)}]), progress=lambda *now, said=said: said.append(told(now)), memory_limit=10**9, **given,
+                    )  # fmt: skip
+                except Exception as error:
+                    yield str(error).replace(place, "TMP")
+                    break
+                yield from (
+                    *asked,
+                    told(said),
+                    found.reason,
+                    told([one.name for one in found.chosen]),
+                    told(found.sensitivities),
+                )
+                yield from (told([one.name, one.accepted, one.reason, one.reused, one.size_ratio, one.latency_ratio, one.score, sorted(one.quality.items())]) for one in found.trials if not again)  # fmt: skip
+                asked.clear()
+            yield told(
+                sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            )
+
+
+SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
+    made.__name__: made for made in (forms, roundings, judgements, kept_on_disk, searches)
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_no_form_of_a_model_and_no_step_of_a_search_changes_unseen(name: str) -> None:
+    assert not changed(GOLDEN, name, SCENARIOS)
+
+
+if __name__ == "__main__":
+    write(GOLDEN, SCENARIOS)
