@@ -354,6 +354,10 @@ EXAMPLES = {
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
     "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),
     "compress.passes": Example(ABSENT, ["rules:halved"], _SEARCHED),
+    "compress.student": Example(ABSENT, "rules:halved", _SEARCHED),
+    "compress.train": Example(
+        ABSENT, "rules:halved", {"compress": {**_SEARCHED["compress"], "student": "rules:halved"}}
+    ),
     "compress.split.parts": Example(2, 3, {"compress": {**_SEARCHED["compress"], "split": {"parts": 2}}}),
     "compress.split.by": Example(
         "size",

@@ -104,7 +104,7 @@ class Digests:
         if parts.model.factory:
             named[parts.model.factory] = ("model", "factory")
         if parts.compress:
-            named |= dict.fromkeys(parts.compress.passes, ("compress", "passes"))
+            named |= {name: ("compress", key) for name, key in parts.compress.functions.items()}
         for name in which:
             if chosen := self.contract.data_set(name):
                 own = ("data", name) if self.contract.says("data", name, "preprocess") else ("data",)

@@ -224,7 +224,7 @@ def _places(contract: ReadContract, root: Path) -> Iterator[Path | str]:
     if parts.model.factory:
         code.append(parts.model.factory)
         yield from (path for pattern in parts.model.files for path in root.glob(pattern))
-    code += parts.compress.passes if parts.compress else ()
+    code += parts.compress.functions if parts.compress else ()
     for which in ("evaluation", "calibration"):
         data = contract.data_set(which)
         if data is not None:

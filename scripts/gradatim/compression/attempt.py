@@ -25,12 +25,14 @@ from gradatim.compression.parity import check_parity
 from gradatim.compression.pruning import prune
 from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import Recipe
+from gradatim.compression.schooling import student_of, train_by
 from gradatim.compression.sensitivity import sensitivities
 from gradatim.compression.splitting import memory_of, split
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
 from gradatim.models import batched, convert_model, export_model, open_model
+from gradatim.models.onnx_export import export_torch
 from gradatim.timing.blocks import interleaved, lower_quartile
 from gradatim.timing.contestant import load_inputs, open_described
 from gradatim.timing.worker import die_with
@@ -47,7 +49,7 @@ def main(request: Path, answer: Path) -> None:
     _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {
-        "try": _try, "export": _export, "prune": _prune, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
+        "try": _try, "export": _export, "learn": _learn, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
     }  # fmt: skip
     work = works[wanted.pop("do")]
     try:
@@ -99,17 +101,24 @@ def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, s
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
-def _prune(
-    opened: dict[str, Any], model: str, share: float, learned: list[str], seconds: float, out: str, batches: list[str], timing: str,
-    seed: int,
+def _learn(
+    opened: dict[str, Any], model: str, recipe: dict[str, Any], root: str, learned: list[str], seconds: float, out: str,
+    batches: list[str], timing: str, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Take channels out, learn to answer as before, and write what came of it as ONNX."""
+    """Take channels out, or have the user's own network made; let it learn to answer as before, and write what came of it as ONNX."""
     started = time.perf_counter()
-    with open_described(opened) as given, open_described(opened) as another:
-        original, smaller = trainable(given), trainable(another)
-        prune(smaller, share, load_inputs(Path(learned[0])))
-        distil(original, smaller, _paths(learned), seed, seconds)
-        export_model(smaller, Path(opened["path"]), load_inputs(Path(learned[0])), Path(out))
+    wanted, inputs = decode(Recipe, recipe, "recipe"), load_inputs(Path(learned[0]))
+    with open_described(opened) as original, open_described(opened) as another:
+        if wanted.student:
+            smaller = student_of(wanted.student, Path(root), original, inputs, seed)
+        else:
+            smaller = trainable(another)
+            prune(smaller, wanted.share, inputs)
+        if wanted.train:
+            train_by(wanted.train, Path(root), smaller, original, _paths(learned))
+        else:
+            distil(original, smaller, _paths(learned), seed, seconds)
+        export_torch(smaller, inputs, Path(out))
         made = time.perf_counter() - started
         with (
             _opened(Path(model), opened["threads"]) as before,

@@ -11,19 +11,21 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import InvalidInput
 from gradatim.models.torch_program import TorchModel
-from gradatim.models.torch_signature import named_leaves
 from gradatim.timing.contestant import load_inputs
+
+if TYPE_CHECKING:
+    from gradatim.models import Predictor
 
 _STEPS = 2000
 _RATE = 3e-3
 
 
 def distil(
-    original: TorchModel, student: TorchModel, learned: Sequence[Path], seed: int, seconds: float
+    original: Predictor, student: TorchModel, learned: Sequence[Path], seed: int, seconds: float
 ) -> None:
     """Train the student, in place, on the squared distance of its float outputs from the original's.
 
@@ -31,7 +33,8 @@ def distil(
     learning its means where a batch has more than one row; all else is in evaluation mode, without dropout.
 
     Args:
-        original, student: as ``layers.trainable`` gives them.
+        original: in whatever format.
+        student: as ``layers.trainable`` gives it, or ``schooling.student_of``.
         learned: files of batches.
         seconds: training ends by then, with fewer steps.
 
@@ -40,8 +43,6 @@ def distil(
     """
     import torch
 
-    for parameter in original.module.parameters():
-        parameter.requires_grad_(requires_grad=False)
     weights = [each for each in student.module.parameters() if each.is_floating_point()]
     for each in weights:
         each.requires_grad_(requires_grad=True)
@@ -108,23 +109,17 @@ def _mixed(inputs: dict[str, Any], dice: Any) -> dict[str, Any]:
     return {name: mixed(tensor) for name, tensor in inputs.items()}
 
 
-def _answers(model: TorchModel, inputs: dict[str, Any]) -> list[Any]:
-    """The float outputs."""
-    leaves = named_leaves(model.forward(dict(inputs)), "")
-    return [leaf for _, leaf in leaves if hasattr(leaf, "is_floating_point") and leaf.is_floating_point()]
-
-
-def _distance(original: TorchModel, student: TorchModel, inputs: dict[str, Any]) -> Any:
+def _distance(original: Predictor, student: TorchModel, inputs: dict[str, Any]) -> Any:
     """The squared error of the student's outputs, as a part of the variance of the original's; the mean over the outputs."""
     import torch
 
-    with torch.no_grad():
-        wanted = _answers(original, inputs)
+    given = original({name: tensor.numpy() for name, tensor in inputs.items()})
+    wanted = {name: torch.as_tensor(array) for name, array in given.items() if array.dtype.kind == "f"}
     if not wanted:
         raise InvalidInput("it gives no floats, from which nothing could be learnt")
-    parts = []
-    for before, now in zip(wanted, _answers(student, inputs), strict=True):
+    found, parts = student.answers(dict(inputs)), []
+    for name, before in wanted.items():
         finite = torch.isfinite(before)
         spread = before[finite].var() if finite.sum() > 1 else torch.ones(())
-        parts.append(((now - before)[finite] ** 2).mean() / (spread + 1e-12))
+        parts.append(((found[name] - before)[finite] ** 2).mean() / (spread + 1e-12))
     return torch.stack(parts).mean()

@@ -6,10 +6,11 @@ import platform
 import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from gradatim.code import closure_digest
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
 
@@ -42,6 +43,12 @@ LITERT = {"litert": "float", "litert-dynamic": "dynamic", "litert-int8": "int8"}
 
 PRUNED = "pruned"
 """The method that trains: it takes channels out of the model as it was given, more or fewer, and writes ONNX."""
+
+STUDENT = "student"
+"""The recipe that trains a network of the user's own."""
+
+LEARNT = (PRUNED, STUDENT)
+"""What is trained to answer as the model does."""
 
 EXPORT = "onnx"
 """The recipe that writes a model of another format as ONNX, from which the methods go on."""
@@ -90,7 +97,8 @@ class Recipe:
         code: digest of the user's code, where the method is a ``module:function`` of theirs; of the form that is cut.
         stages: into which that is.
         share: for ``pruned``: the part of each layer's channels that is taken out.
-        base: name of the pruned form that this one is made from, in place of the model itself.
+        base: name of the form that learnt from which this one is made, in place of the model itself.
+        student, train: the user's functions that make the network, and train it.
     """
 
     method: str
@@ -101,6 +109,8 @@ class Recipe:
     stages: Stages | None = None
     share: float = 0.0
     base: str = ""
+    student: str = ""
+    train: str = ""
 
     @property
     def name(self) -> str:
@@ -125,7 +135,7 @@ class Recipe:
         return {
             name: value
             for name, value in asdict(self).items()
-            if value or name not in ("code", "stages", "share", "base")
+            if value or name not in ("code", "stages", "share", "base", "student", "train")
         }
 
     @property
@@ -150,10 +160,28 @@ def recipes_for(methods: tuple[str, ...], flags: tuple[str, ...]) -> list[Recipe
     ]
 
 
+def with_own(
+    recipes: Sequence[Recipe], root: Path, passes: Sequence[str], student: str | None, train: str | None
+) -> list[Recipe]:
+    """The recipes with the user's own functions below ``root``: passes, a student, and what trains that and pruned forms."""
+
+    def code(*names: str | None) -> str:
+        return "".join(closure_digest(root, name) for name in names if name)
+
+    found = [
+        replace(each, train=train, code=code(train)) if train and each.method == PRUNED else each
+        for each in recipes
+    ]
+    found += [Recipe(name, code=code(name)) for name in passes]
+    if student:
+        found.append(Recipe(STUDENT, code=code(student, train), student=student, train=train or ""))
+    return found
+
+
 def remove_stale(out: Path, original: str, kept: Collection[str]) -> None:
     """Remove the variants that an earlier search left, for a model that it calls so, and this one did not accept."""
-    names = "|".join((EXPORT, re.escape(original), *METHODS))
-    pattern = re.compile(rf"(pruned-\d+-)?({names})(-\d+)?(-unpacked)?(-mixed-\d+)?(-split-\d+)?")
+    names = "|".join((EXPORT, STUDENT, re.escape(original), *METHODS))
+    pattern = re.compile(rf"(pruned-\d+-|student-)?({names})(-\d+)?(-unpacked)?(-mixed-\d+)?(-split-\d+)?")
     for path in out.iterdir():
         if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
             shutil.rmtree(path, ignore_errors=True)

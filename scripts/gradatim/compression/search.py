@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gradatim.code import closure_digest
 from gradatim.compression import choice
 from gradatim.compression.batches import Batch, size_and_digest, write_batches
 from gradatim.compression.journal import Journal
@@ -25,6 +24,7 @@ from gradatim.compression.recipe import (
     DEFAULT_METHODS,
     EXPORT,
     FORMS_OF,
+    LEARNT,
     LITERT,
     PRUNED,
     REVISION,
@@ -33,6 +33,7 @@ from gradatim.compression.recipe import (
     forms_of,
     recipes_for,
     remove_stale,
+    with_own,
 )
 from gradatim.compression.result import Result, pareto, summary
 from gradatim.compression.sandbox import Limits, attempt, scratch_in
@@ -76,6 +77,8 @@ def compress(
     lower_is_better: Collection[str] = (),
     methods: Sequence[str] = DEFAULT_METHODS,
     passes: Sequence[str] = (),
+    student: str | None = None,
+    train: str | None = None,
     stages: Stages | None = None,
     root: Path | None = None,
     opened: Mapping[str, Any] | None = None,
@@ -105,6 +108,8 @@ def compress(
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
         methods: names of ``recipe.METHODS``.
         passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
+        student: of the user's own, too: makes a network that learns to answer as the model does, which the methods go on from.
+        train: of the user's own, too: trains what ``pruned`` and ``student`` make, in place of our distillation.
         stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
         timing: the batch by which latency is compared, and its first row alone; by default the first of the calibration data.
@@ -121,7 +126,7 @@ def compress(
     """
     started, machine = time.monotonic(), this_machine()
     recipes = recipes_for(tuple(methods), machine.flags)
-    recipes += [Recipe(name, code=closure_digest(root or Path.cwd(), name)) for name in passes]
+    recipes = with_own(recipes, root or Path.cwd(), passes, student, train)
     original, kind = original_of(model, name), format_of(model)
     if kind != "onnx":
         if opened is None or not exports(kind, opened):
@@ -196,8 +201,9 @@ class _Search:
     def _try_all(self, recipes: Sequence[Recipe]) -> None:
         plain = []
         for recipe in recipes:
-            if recipe.method == PRUNED:
-                self._prune(recipe, [each for each in recipes if each.method in FORMS_OF])
+            if recipe.method in LEARNT:
+                held = self._prune(recipe) if recipe.method == PRUNED else [self._try(recipe)]
+                self._go_on_from_smallest(held, [each for each in recipes if each.method in FORMS_OF])
                 continue
             trial = self._try(recipe)
             if recipe.method == EXPORT and not self._go_on_from(trial):
@@ -211,8 +217,8 @@ class _Search:
             if recipe.method in FORMS_OF and self.terms.only_quality_lacks(trial) and self._promises(trial):
                 self._mix(recipe, trial)
 
-    def _prune(self, recipe: Recipe, methods: Sequence[Recipe]) -> None:
-        """Take out as many channels as the quality bears; the methods go on from the smallest form from which one is accepted."""
+    def _prune(self, recipe: Recipe) -> list[Trial]:
+        """Take out as many channels as the quality bears."""
         share, held = 0.5, []
         for step in (0.25, 0.125, 0.0):
             trial = self._try(replace(recipe, share=share))
@@ -220,7 +226,11 @@ class _Search:
                 break
             held += [trial] if trial.accepted else []
             share += step if trial.accepted else -step
-        for trial in sorted(held, key=lambda one: one.size or 0):
+        return held
+
+    def _go_on_from_smallest(self, held: Sequence[Trial], methods: Sequence[Recipe]) -> None:
+        """Let the methods work on the smallest accepted form from which they make one that is accepted."""
+        for trial in sorted((one for one in held if one.accepted), key=lambda one: one.size or 0):
             self._try_all([replace(each, base=trial.name) for each in methods])
             if any(form.accepted and form.recipe.get("base") == trial.name for form in self.trials):
                 return
@@ -231,7 +241,7 @@ class _Search:
 
     def _made_from(self, recipe: Recipe) -> dict[str, Any]:
         """What a form depends on besides its recipe: one that is trained on its time, one made from that on its bytes."""
-        if recipe.method == PRUNED:
+        if recipe.method in LEARNT:
             return {"seconds": self.limits.seconds}
         return {"base": sha256_file(self._source(recipe))} if recipe.base else {}
 
@@ -302,10 +312,10 @@ class _Search:
         learned = [*map(str, self.batches)]
         if recipe.method == EXPORT:
             found = self._attempt(do="export", opened=self.opened, **common)
-        elif recipe.method == PRUNED:
+        elif recipe.method in LEARNT:
             found = self._attempt(
-                do="prune", opened=self.opened, model=str(self.model), share=recipe.share, learned=learned,
-                seconds=self.limits.left / 2, **common,
+                do="learn", opened=self.opened, model=str(self.model), recipe=asdict(recipe), root=str(self.root),
+                learned=learned, seconds=self.limits.left / 2, **common,
             )  # fmt: skip
         elif recipe.method in LITERT and recipe.stages is None:
             found = self._attempt(
@@ -344,21 +354,7 @@ class _Search:
 
     def _judge(self, recipe: Recipe, found: Mapping[str, Any]) -> Trial:
         """Accept or refuse what was measured; anew at each run, since ``keep`` may change in between."""
-        latency = found.get("latency_ratio")
-        trial = Trial(
-            name=recipe.name,
-            recipe=recipe.record(),
-            accepted=False,
-            reason=found.get("reason", ""),
-            size=found.get("size"),
-            size_ratio=found["size"] / self.original.size if "size" in found and self.original.size else None,
-            latency_ratio=None
-            if latency is None
-            else latency * (1 if recipe.method in LITERT else self.pace),
-            quality={**found.get("quality", {}), **found.get("fidelity", {})},
-            digest=found.get("digest"),
-            seconds=found.get("seconds", 0.0),
-        )
+        trial = self.terms.measured(recipe, found, 1 if recipe.method in LITERT else self.pace)
         path = recipe.model_in(self.out / recipe.name, self.file)
         return self.terms.asked_for(trial, path, found) if recipe.stages else self.terms.judged(trial, path)
 

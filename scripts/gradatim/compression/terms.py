@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.compression.budget import Budget
+from gradatim.compression.recipe import Recipe
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.trial import Trial
 
@@ -44,6 +45,22 @@ class Terms:
                 f"Measured are: {', '.join(sorted(original.quality))}."
             )
         return cls(original, Budget(keep, lower_is_better), slowest)
+
+    def measured(self, recipe: Recipe, found: Mapping[str, Any], pace: float) -> Trial:
+        """What an attempt found, not judged yet; ``pace``: the latency of what it was timed beside, as a part of the original's."""
+        size, latency = found.get("size"), found.get("latency_ratio")
+        return Trial(
+            name=recipe.name,
+            recipe=recipe.record(),
+            accepted=False,
+            reason=found.get("reason", ""),
+            size=size,
+            size_ratio=size / self.original.size if size is not None and self.original.size else None,
+            latency_ratio=None if latency is None else latency * pace,
+            quality={**found.get("quality", {}), **found.get("fidelity", {})},
+            digest=found.get("digest"),
+            seconds=found.get("seconds", 0.0),
+        )
 
     def judged(self, trial: Trial, path: Path) -> Trial:
         """The trial accepted, with the path of its model, or refused with the reason; one with a reason is refused already."""

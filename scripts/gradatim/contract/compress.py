@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gradatim.contract.values import RUNNER, Bytes, Name, Reference, Section, Share, Text
 
@@ -50,6 +50,16 @@ class Compress(Section):
         description="Your own, `module:function`: called with the path of the model and a path to write another to. What comes out "
         "is measured and judged like the methods' variants.",
     )
+    student: Reference | None = Field(
+        None,
+        description="Your own, `module:function`: gives a `torch.nn.Module` that takes the model's inputs by name. It learns to answer as the "
+        "model does, on the calibration data, and the methods go on from it.",
+    )
+    train: Reference | None = Field(
+        None,
+        description="Your own, `module:function`: trains what `pruned` and `student` make, in place of our distillation. Called with the "
+        "network, the model to learn from, and the calibration batches.",
+    )
     split: Split | None = Field(
         None,
         description="Cut the best form into stages, ONNX files that run one after another: the same answers, less memory each. It is preferred to the others then.",
@@ -64,3 +74,22 @@ class Compress(Section):
         gt=0,
         description="Seconds the whole search may take: it ends with the best found by then. As long as it needs when left out.",
     )
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Compress:
+        if self.train and not self.learns:
+            raise ValueError(
+                "`train` trains what `methods: [pruned]` or a `student` makes, and neither is asked for"
+            )
+        return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether a form is trained on the calibration data."""
+        return self.student is not None or (self.methods is not None and "pruned" in self.methods)
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """The user's own functions, and the key of each."""
+        named = {self.student: "student", self.train: "train"}
+        return dict.fromkeys(self.passes, "passes") | {name: key for name, key in named.items() if name}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from gradatim.errors import InvalidInput, needs
 from gradatim.models.predictor import Arrays
 from gradatim.models.torch_program import TorchModel, quiet
-from gradatim.models.torch_signature import named_leaves
 from gradatim.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -87,8 +86,7 @@ def _positional(model: TorchModel, names: list[str]) -> Any:
                 self.inner = model.module
 
         def forward(self, *tensors: Any) -> Any:
-            found = named_leaves(model.forward(dict(zip(names, tensors, strict=True))), "")
-            return tuple(leaf for _, leaf in found)
+            return tuple(model.answers(dict(zip(names, tensors, strict=True))).values())
 
     for parameter in model.module.parameters():
         parameter.requires_grad_(requires_grad=False)

@@ -35,10 +35,12 @@ class TorchModel(RuntimeModel):
     Attributes:
         module: the network.
         forward: what it gives for named tensors.
+        answers: the same as named tensors, those of its signature.
     """
 
     module: Any
     forward: Callable[[dict[str, Any]], Any]
+    answers: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def open_torch(source: ModelSource) -> RuntimeModel:
@@ -286,16 +288,18 @@ def torch_model(
     names = [spec.name for spec in signature.outputs]
     device = source.device
 
+    def answers(tensors: dict[str, Any]) -> dict[str, Any]:
+        return _named(source.name, list(named_leaves(forward(tensors), "")), names, signature)
+
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
         with torch.inference_mode():
-            given = forward(
+            given = answers(
                 {name: _to_tensor(torch, name, inputs[name], device) for name in order if name in inputs}
             )
-            leaves = [(name, _to_array(torch, value)) for name, value in named_leaves(given, "")]
-        return _named(source.name, leaves, names, signature)
+            return {name: _to_array(torch, value) for name, value in given.items()}
 
     model = TorchModel(source.name, signature, call, device=device, threads=source.threads)
-    model.module, model.forward = module, forward
+    model.module, model.forward, model.answers = module, forward, answers
     return model
 
 
@@ -322,8 +326,8 @@ def _to_array(torch: Any, value: Any) -> NDArray[Any]:
 
 
 def _named(
-    model: str, leaves: list[tuple[str, NDArray[Any]]], names: list[str], signature: Signature
-) -> dict[str, NDArray[Any]]:
+    model: str, leaves: list[tuple[str, Any]], names: list[str], signature: Signature
+) -> dict[str, Any]:
     """Outputs by the names of the signature: by key where the model has keys, else by position."""
     given = dict(leaves)
     if not names:

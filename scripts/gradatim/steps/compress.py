@@ -63,13 +63,15 @@ def run(candidate: Candidate) -> Outcome:
             candidate.workspace.models,
             calibration=lambda: _calibration(candidate, _rows(settings, judging=False)),
             judging=(lambda: _calibration(candidate, _rows(settings, judging=True)))
-            if _trains(settings)
+            if settings.learns
             else None,
             quality=_quality(candidate, settings),
             keep=settings.keep or None,
             lower_is_better=_lower_is_better(candidate, settings),
             methods=DEFAULT_METHODS if settings.methods is None else settings.methods,
             passes=settings.passes,
+            student=settings.student,
+            train=settings.train,
             stages=Stages(settings.split.parts, settings.split.by) if settings.split else None,
             root=candidate.root,
             opened=candidate.model.described(original.path),
@@ -137,16 +139,12 @@ class _Recorder:
         self.close()
 
 
-def _trains(settings: Compress) -> bool:
-    return settings.methods is not None and "pruned" in settings.methods
-
-
 def _rows(settings: Compress, *, judging: bool) -> NDArray[np.int64]:
     """Places of the calibration rows that are used, int64 [k]: where a form is trained, every fifth is kept to judge all on."""
     import numpy as np
 
     places = np.arange(settings.rows)
-    return places[(places % _HELD_OUT == _HELD_OUT - 1) == judging] if _trains(settings) else places
+    return places[(places % _HELD_OUT == _HELD_OUT - 1) == judging] if settings.learns else places
 
 
 def _calibration(candidate: Candidate, rows: NDArray[np.int64]) -> Iterator[Batch]:
