@@ -169,7 +169,7 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
     if contract.task is not None and contract.task.type == "generation":
         extras.add("text")
     if contract.compress is not None:
-        extras.add("onnx")
+        extras |= {"onnx", "torch"} if contract.compress.student else {"onnx"}
     if model.adapter is not None:
         extras.add("peft")
     if model.device.startswith("cuda"):
