@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 from gradatim.code import explaining, load_function
 from gradatim.compression.batches import Batch
-from gradatim.errors import InvalidInput
-from gradatim.models.source import ModelSource
-from gradatim.models.torch_program import TorchModel, import_torch, module_predictor
-from gradatim.signature import Signature, TensorSpec
+from gradatim.errors import InvalidInput, needs
+from gradatim.models.torch_program import TorchModel, module_like
 from gradatim.timing.contestant import load_inputs
 
 if TYPE_CHECKING:
@@ -31,24 +29,17 @@ def student_of(reference: str, root: Path, original: Predictor, batch: Batch, se
         InvalidInput: it gives something else.
         EnvironmentLacks: torch is missing.
     """
-    source = ModelSource(root, root, "python", reference, None, "cpu", original.threads, allow_pickle=False)
-    torch = import_torch(source)
+    with needs("torch", "torch", "Training a student"):
+        import torch
+
+    torch.set_num_threads(original.threads)
     torch.manual_seed(seed)
     make = load_function(reference, root)
     with explaining(reference, root, "It is called with nothing and gives a torch.nn.Module."):
         network = make()
     if not isinstance(network, torch.nn.Module):
         raise InvalidInput(f"`{reference}` must give a torch.nn.Module; it gave {type(network).__name__}.")
-    wanted = original(batch)
-    inputs = tuple(spec for spec in original.signature.inputs if spec.name in batch)
-    outputs = tuple(TensorSpec(name, array.dtype.name, None) for name, array in wanted.items())
-    student = module_predictor(source, network, Signature(inputs, outputs))
-    for name, array in student(batch).items():
-        if array.shape != wanted[name].shape:
-            raise InvalidInput(
-                f"The network of `{reference}` gives {name} of shape {array.shape}; the model's is {wanted[name].shape}."
-            )
-    return student
+    return module_like(reference, root, network, original, batch)
 
 
 def train_by(

@@ -21,12 +21,13 @@ from gradatim.models.exported_program import check_program
 from gradatim.models.operators import check_script
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, names_of, refine
 from gradatim.models.python_callable import call_factory
+from gradatim.models.source import ModelSource
 from gradatim.models.torch_signature import SCALARS, named_leaves, program_signature, script_signature
 from gradatim.models.variables import variables
 from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from gradatim.models.source import ModelSource
+    from gradatim.models.predictor import Predictor
 
 
 class TorchModel(RuntimeModel):
@@ -223,6 +224,25 @@ def module_predictor(
         return module(**tensors, **options)
 
     return torch_model(source, signature, forward, module)
+
+
+def module_like(reference: str, root: Path, module: Any, original: Predictor, batch: Arrays) -> TorchModel:
+    """A module that ``reference`` gave as a model with another's inputs, those in a batch, and its outputs, by name or in order.
+
+    Raises:
+        InvalidInput: it gives other outputs, or one of another shape.
+    """
+    wanted = original(batch)
+    inputs = tuple(spec for spec in original.signature.inputs if spec.name in batch)
+    outputs = tuple(TensorSpec(name, array.dtype.name, None) for name, array in wanted.items())
+    source = ModelSource(root, root, "python", reference, None, "cpu", original.threads, allow_pickle=False)
+    model = module_predictor(source, module, Signature(inputs, outputs))
+    for name, array in model(batch).items():
+        if array.shape != wanted[name].shape:
+            raise InvalidInput(
+                f"The network of `{reference}` gives {name} of shape {array.shape}; the model's is {wanted[name].shape}."
+            )
+    return model
 
 
 def _forward_inputs(source: ModelSource, module: Any) -> tuple[TensorSpec, ...]:
