@@ -75,6 +75,20 @@ def test_half_of_the_channels_are_taken_out_and_what_is_left_learns_to_answer_al
         assert likeness(given, another) > untrained
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.15])
+def test_a_learning_that_has_time_for_a_few_steps_alone_leaves_nothing_worse_than_it_was(
+    tmp_path: Path, seconds: float
+) -> None:
+    path = tmp_path / as_program(tmp_path)["path"]
+    learned = [save_inputs(tmp_path / "rows.npz", {"image": ROWS})]
+    with open_model(path, root=tmp_path) as given, open_model(path, root=tmp_path) as another:
+        original, smaller = trainable(given), trainable(another)
+        prune(smaller, 0.5, {"image": ROWS[:4]})
+        untrained = likeness(given, another)
+        distil(original, smaller, learned, seed=0, seconds=seconds)
+        assert likeness(given, another) >= untrained
+
+
 def test_a_program_taken_apart_into_layers_answers_as_before(tmp_path: Path) -> None:
     nn = torch.nn
     net = nn.Sequential(
