@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradatim.models import Predictor
 
 _STEPS = 2000
+_RISING = 100
 _RATE = 3e-3
 
 
@@ -29,7 +30,7 @@ def distil(
 ) -> None:
     """Train the student, in place, on the squared distance of its float outputs from the original's.
 
-    AdamW with a rate that rises for a twentieth of the steps and then falls by a cosine. Normalisation by batch goes on
+    AdamW with a rate that rises for a hundred steps and falls by a cosine: a few steps at a high rate would leave it worse. Normalisation by batch goes on
     learning its means where a batch has more than one row; all else is in evaluation mode, without dropout.
 
     Args:
@@ -53,7 +54,7 @@ def distil(
         done = max(step / _STEPS, (time.monotonic() - started) / seconds)
         if done >= 1:
             break
-        _set_rate(optimiser, done)
+        _set_rate(optimiser, step, done)
         which = int(torch.randint(len(learned), (1,), generator=dice))
         inputs = _tensors(learned[which])
         _set_mode(student.module, training=_rows(inputs) > 1)
@@ -65,10 +66,10 @@ def distil(
     _set_mode(student.module, training=False)
 
 
-def _set_rate(optimiser: Any, done: float) -> None:
-    """Rising at first, then falling by a cosine."""
+def _set_rate(optimiser: Any, step: int, done: float) -> None:
+    """Rising for so many steps, however few there is time for, and falling by a cosine."""
     for group in optimiser.param_groups:
-        group["lr"] = _RATE * min(done / 0.05, 0.5 * (1 + math.cos(math.pi * done)))
+        group["lr"] = _RATE * min(step / _RISING, 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def _set_mode(network: Any, *, training: bool) -> None:
