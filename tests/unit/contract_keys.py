@@ -356,7 +356,7 @@ EXAMPLES = {
     "compress.passes": Example(ABSENT, ["rules:halved"], _SEARCHED),
     "compress.student": Example(ABSENT, "rules:halved", _SEARCHED),
     "compress.train": Example(
-        ABSENT, "rules:halved", {"compress": {**_SEARCHED["compress"], "student": "rules:halved"}}
+        ABSENT, "gone:train", {"compress": {**_SEARCHED["compress"], "student": "rules:halved"}}
     ),
     "compress.split.parts": Example(2, 3, {"compress": {**_SEARCHED["compress"], "split": {"parts": 2}}}),
     "compress.split.by": Example(

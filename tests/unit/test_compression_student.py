@@ -8,15 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
+from registry_examples import new_repository
+from test_compression_pytorch import compressed
 from test_compression_strangers import written
 
-from gradatim.compression.schooling import student_of
+from gradatim.compression.distilling import distil
+from gradatim.compression.schooling import student_of, train_by
 from gradatim.compression.search import compress
 from gradatim.contract.compress import Compress
 from gradatim.errors import InvalidInput
 from gradatim.evidence.trial import Trial
 from gradatim.models import open_model
+from gradatim.timing.contestant import load_inputs, save_inputs
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -80,7 +85,18 @@ def searched(folder: Path, **own: str) -> Mapping[str, Trial]:
     return {trial.name: trial for trial in found.trials}
 
 
-def test_a_student_learns_from_a_model_in_onnx_and_the_methods_go_on_from_it(tmp_path: Path) -> None:
+def test_a_student_learns_from_a_model_in_onnx(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+    learned = [save_inputs(tmp_path / "rows.npz", {"x": rows})]
+    with open_model(two_products(tmp_path), root=tmp_path) as original:
+        student = student_of("own:Small", tmp_path, original, {"x": rows[:4]}, seed=0)
+        distil(original, student, learned, seed=0, seconds=5)
+        wanted, given = original({"x": rows})["y"], student({"x": rows})["y"]
+    assert ((given - wanted) ** 2).mean() < 0.02 * wanted.var()
+
+
+@pytest.mark.slow
+def test_the_methods_go_on_from_what_a_student_learnt(tmp_path: Path) -> None:
     trials = searched(tmp_path, student="own:Small")
     assert trials["student"].accepted, trials["student"].reason
     assert trials["student"].quality["fidelity"] > 0.95
@@ -89,16 +105,30 @@ def test_a_student_learns_from_a_model_in_onnx_and_the_methods_go_on_from_it(tmp
 
 
 def test_the_team_s_own_training_takes_the_place_of_ours(tmp_path: Path) -> None:
-    trials = searched(tmp_path, student="own:Small", train="own:fitted")
+    root = new_repository(tmp_path / "m")
+    two_products(root)
+    np.savez(root / "rows.npz", x=np.random.default_rng(1).normal(size=(160, 64)).astype(np.float32))
+    asked = {"methods": ["int8-weights"], "student": "own:Small", "train": "own:fitted"}
+    contract = {
+        "model": {"name": "m", "path": "m.onnx"},
+        "data": {"calibration": "rows.npz"},
+        "compress": asked,
+    }
+    (root / "gradatim.yml").write_text(yaml.safe_dump(contract))
+    _, _, trials = compressed(root / "gradatim.yml")
     assert trials["student"].quality["fidelity"] > 0.99999
     assert trials["student"].recipe["train"] == "own:fitted"
+    assert "student-int8-weights" in trials
 
 
 def test_what_fails_in_the_team_s_code_is_a_reason_with_its_line(tmp_path: Path) -> None:
-    trials = searched(tmp_path, student="own:Small", train="own:broken")
-    assert "own.py:32" in trials["student"].reason
-    assert "no rows of ours" in trials["student"].reason
-    assert trials["int8-weights"].size
+    learned = [save_inputs(tmp_path / "rows.npz", {"x": np.zeros((4, 64), np.float32)})]
+    with open_model(two_products(tmp_path), root=tmp_path) as original:
+        student = student_of("own:Small", tmp_path, original, load_inputs(learned[0]), seed=0)
+        with pytest.raises(
+            InvalidInput, match=r"(?s)own\.py:32.*no rows of ours|no rows of ours.*own\.py:32"
+        ):
+            train_by("own:broken", tmp_path, student, original, learned)
 
 
 @pytest.mark.parametrize(
