@@ -107,9 +107,7 @@ def compress(
         keep: metric -> the share of the original's value that must be kept (0.99), likeness among them. Default: 95 % fidelity.
         lower_is_better: metrics for which ``keep`` is at least 1 and an upper bound (1.05: at most 5 % more).
         methods: names of ``recipe.METHODS``.
-        passes: ``module:function`` of the user's own below ``root``: from a model's path to a path at which it writes another.
-        student: of the user's own, too: makes a network that learns to answer as the model does, which the methods go on from.
-        train: of the user's own, too: trains what ``pruned`` and ``student`` make, in place of our distillation.
+        passes, student, train: ``module:function`` of the user's own below ``root``, as the contract's ``compress`` describes them.
         stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
         timing: the batch by which latency is compared, and its first row alone; by default the first of the calibration data.
@@ -125,8 +123,7 @@ def compress(
         EnvironmentLacks: a package is missing, or ``out`` cannot be written.
     """
     started, machine = time.monotonic(), this_machine()
-    recipes = recipes_for(tuple(methods), machine.flags)
-    recipes = with_own(recipes, root or Path.cwd(), passes, student, train)
+    recipes = with_own(recipes_for(tuple(methods), machine.flags), root or Path.cwd(), passes, student, train)
     original, kind = original_of(model, name), format_of(model)
     if kind != "onnx":
         if opened is None or not exports(kind, opened):
@@ -142,9 +139,8 @@ def compress(
             "model": original.digest, "calibration": digest, "judging": other, "timing": sha256_file(timed) if timed else None, "seed": seed,
             "threads": threads, "machine": machine.kind, "versions": versions(), "context": context, "quality": quality is not None,
         }  # fmt: skip
-        limits = Limits(
-            memory_limit or free_memory(), seconds_per_trial, threads, seconds and started + seconds
-        )
+        until = seconds and started + seconds
+        limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, until)
         search = _Search(
             model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, judged, timed or batches[0], seed, quality,
             keep or DEFAULT_KEEP, lower_is_better, stages, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
