@@ -47,7 +47,7 @@ def attempted(work: Callable[[], object]) -> str:
 def changed(golden: Path, name: str, scenarios: Scenarios) -> str:
     """Where a scenario comes to something else than its golden file says; empty where it does not."""
     wanted = (golden / f"{name}.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    found = [one.replace("\n", "\\n") for one in scenarios[name]()]
+    found = [_one_line(one) for one in scenarios[name]()]
     return "\n".join(list(difflib.unified_diff(wanted, found, "was", "is", n=0, lineterm=""))[:12])
 
 
@@ -55,5 +55,10 @@ def write(golden: Path, scenarios: Scenarios) -> None:
     """Write the golden files anew."""
     golden.mkdir(parents=True, exist_ok=True)
     for name, made in scenarios.items():
-        lines = (one.replace("\n", "\\n") for one in made())
-        (golden / f"{name}.txt").write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
+        (golden / f"{name}.txt").write_text(
+            "".join(f"{_one_line(one)}\n" for one in made()), encoding="utf-8"
+        )
+
+
+def _one_line(text: str) -> str:
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
