@@ -150,6 +150,25 @@ def test_what_a_factory_opens_in_the_repository_without_naming_it_is_refused_by_
         answers(project.candidate(), "original")
 
 
+@pytest.mark.parametrize("asked", ["inspect", "open"])
+@pytest.mark.parametrize(
+    ("name", "factory"), [("weights/m.safetensors", "entry:make"), ("weights/w.npy", "entry:read")]
+)
+def test_a_broken_file_beside_a_factory_is_named_as_it_lies_in_the_project(
+    tmp_path: Path, asked: str, name: str, factory: str
+) -> None:
+    project = FunctionProject(tmp_path, f"path: {name}\nfactory: {factory}")
+    project.write(
+        "entry.py",
+        "import numpy as np\ndef make(): ...\ndef read(path): raise ValueError(f'{path} is truncated')",
+    )
+    project.write(name, "\x40" + "\0" * 7)
+    model = project.candidate().model
+    with pytest.raises(InvalidInput, match=f"{name} is truncated") as refused:
+        model.inspect() if asked == "inspect" else model.open(model.path)
+    assert ".gradatim" not in str(refused.value)
+
+
 def test_what_lies_outside_of_the_contracts_folder_is_refused_with_its_place(tmp_path: Path) -> None:
     project = FunctionProject(tmp_path / "top")
     (project.root / ".git").rename(tmp_path / "top" / ".git")
