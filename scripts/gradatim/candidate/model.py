@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from gradatim.candidate.workspace import Workspace
 from gradatim.contract.endpoint import EndpointSection, ServerSection, is_loopback
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import EnvironmentLacks, InvalidInput
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.files import list_files, write_json
 from gradatim.metrics.answers import REQUEST
 from gradatim.signature import Inspection, Signature, TensorSpec
@@ -139,7 +139,7 @@ class Model:
         settings = self._settings(path)
         key = "factory" if self.contract.parts.model.factory else "path"
         asked = self.contract.blamed(*(self.said or ("model", key)))
-        with asked if path == self.path else contextlib.nullcontext():
+        with asked if path == self.path else contextlib.nullcontext(), _by_its_name(settings):
             predictor = HeldModel(self._limits, **settings)
         return batched(ready(watch(predictor) if watch else predictor, settings["path"], **self._around()))
 
@@ -156,7 +156,8 @@ class Model:
         settings = self._settings(self.path)
         if not self.contract.parts.model.read_by_others and detect_format(self.path) == "onnx":
             return inspect_model(**settings)
-        return inspect_held(self._limits, **settings)
+        with _by_its_name(settings):
+            return inspect_held(self._limits, **settings)
 
     def contestant(self, name: str, path: Path, threads: int | None = None) -> Contestant:
         """A form of the model for a process of its own, which opens it as ``open`` does."""
@@ -250,6 +251,18 @@ class Model:
             "carries": {name: tensor.carry for name, tensor in given if tensor.carry is not None},
             "tokenizer": model.tokenizer.model_dump(exclude_none=True) if model.tokenizer else None,
         }
+
+
+@contextlib.contextmanager
+def _by_its_name(settings: Mapping[str, Any]) -> Iterator[None]:
+    """A refusal names a file as it lies in the project, and not the copy that is opened beside a factory."""
+    root, project = settings["root"], settings["project"]
+    try:
+        yield
+    except GradatimError as error:
+        for copied in {root, root.resolve()} if project else ():
+            error.args = (str(error).replace(f"{copied}{os.sep}", ""),)
+        raise
 
 
 def server_settings(contract: ReadContract, said: ServerSection, *place: str) -> dict[str, Any]:
