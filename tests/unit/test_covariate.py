@@ -31,21 +31,30 @@ HARD = (np.arange(ROWS) % 8 == 0) * 1.0
 """An eighth of the rows is hard, of which the candidate misses half."""
 MISSED = np.where((HARD > 0) & (np.arange(ROWS) % 16 == 0), (LABELS + 1) % 3, LABELS)
 TASK = Task("classification", (0, 1))
+USERS = np.arange(ROWS) // 4
+"""Users of four rows each."""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> GateProject:
     pytest.importorskip("onnxruntime")
-    columns = {"hard": HARD, "flat": np.ones(ROWS), "broken": np.where(np.arange(ROWS) == 6, np.nan, HARD)}
+    columns = {
+        "user": USERS,
+        "hard": HARD,
+        "flat": np.ones(ROWS),
+        "broken": np.where(np.arange(ROWS) == 6, np.nan, HARD),
+    }
     made = lay_down(tmp_path, LABELS, LABELS, MISSED, {**columns, "word": np.array(["a", "b"])[LABELS // 2]})
     np.savez(made.root / "pool.npz", hard=np.tile(HARD, 5))
+    np.savez(made.root / "users.npz", hard=np.tile(HARD, 5), user=np.arange(5 * ROWS) // 4)
     return made
 
 
 def asks(
-    project: GateProject, covariate: str, gates: str = "accuracy: {at_least: 90%}", **parts: str
+    project: GateProject, covariate: str, gates: str = "accuracy: {at_least: 90%}", group: str = ""
 ) -> None:
-    project.contract(gates, data=f"covariate: {{{covariate}}}", **parts)
+    beside = f", group: {group}" if group else ""
+    project.contract(gates, data=f"covariate: {{{covariate}}}{beside}")
 
 
 def test_a_gate_is_adjusted_by_a_covariate_and_its_evidence_says_by_which(project: GateProject) -> None:
@@ -114,6 +123,62 @@ def test_a_covariate_that_cannot_hold_is_refused_before_the_model_is_asked(
     assert not (project.root / ".gradatim/predictions/original").exists()
 
 
+def test_rows_in_groups_are_adjusted_by_group(project: GateProject) -> None:
+    project.contract("accuracy: {at_least: 90%}", data="group: user")
+    alone = named(project.judge(), "accuracy")
+    asks(project, "column: hard, mean: 0.125", group="user")
+    known = named(project.judge(), "accuracy")
+    assert "what groups vary by" in known.text
+    assert known.high - known.low < 0.95 * (alone.high - alone.low)
+    asks(project, "column: hard, unlabelled: users.npz", group="user")
+    taken = named(project.judge(), "accuracy")
+    assert taken.high - taken.low > known.high - known.low
+
+
+@pytest.mark.parametrize(
+    ("covariate", "group", "told"),
+    [
+        ("column: hard, mean: 0.125", "word", "`hard` of 2 groups tells too little: 20 are the least"),
+        ("column: hard, unlabelled: pool.npz", "user", "pool.npz.*`user`"),
+    ],
+)  # fmt: skip
+def test_groups_too_few_or_unknown_are_refused_with_a_covariate(
+    project: GateProject, covariate: str, group: str, told: str
+) -> None:
+    asks(project, covariate, group=group)
+    with pytest.raises(InvalidInput, match=rf"(?s)gradatim.yml:2.*{told}"):
+        project.judge()
+
+
+@pytest.mark.parametrize("pool", [0, 80])
+def test_users_on_the_bound_that_a_covariate_adjusts_rarely_pass_and_rarely_fail(pool: int) -> None:
+    generator, verdicts = np.random.default_rng(pool), []
+    for _ in range(200):
+        users, hard, luck = np.arange(400) // 10, generator.random(40) < 0.3, generator.random(400)
+        x, wrong = hard[users] * 1.0, (luck < np.where(hard, 0.4, 0.05)[users]).astype(int)
+        others = (generator.random(pool or 1) < 0.3) * 1.0
+        known = (
+            Covariate("hard", float(others.mean()), float(others.std()) / 80**0.5)
+            if pool
+            else Covariate("hard", 0.3)
+        )
+        found = Evaluation(TASK, Predictions.of({"label": wrong}, np.zeros(400, np.int64), groups=users))
+        rule = Rule("accuracy", "accuracy", "at_least", 1 - 0.3 * 0.4 - 0.7 * 0.05)
+        verdicts.append(
+            judge([rule], Case("original", candidate=found, adjuster=Adjuster(known, x)))[0].verdict
+        )
+    assert verdicts.count(Verdict.PASS) <= 14
+    assert verdicts.count(Verdict.FAIL) <= 14
+
+
+def test_lists_have_no_covariate_of_their_own(project: GateProject) -> None:
+    project.contract("ndcg_at_10: {at_least: 50%}", data="covariate: {column: hard, mean: 1}, group: user")
+    contract = project.root / "gradatim.yml"
+    contract.write_text(contract.read_text().replace("{type: classification, labels: [0, 1, 2]}", "ranking"))
+    with pytest.raises(ContractError, match="which in ranking are lists"):
+        read_contract(contract)
+
+
 def test_too_few_rows_for_a_covariate_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     few = slice(0, 40)
@@ -128,7 +193,6 @@ def test_too_few_rows_for_a_covariate_are_refused(tmp_path: Path) -> None:
     [
         ("covariate: {column: hard}", "accuracy: {at_least: 90%}", "one of the two"),
         ("covariate: {column: hard, mean: 1, unlabelled: pool.npz}", "accuracy: {at_least: 90%}", "one of the two"),
-        ("covariate: {column: hard, mean: 1}, group: word", "accuracy: {at_least: 90%}", "`covariate` needs rows that stand alone"),
         ("covariate: {column: hard, mean: 1}", "accuracy: {at_least: 90%, sequential: true}", "`sequential` has no bounds"),
     ],
 )  # fmt: skip

@@ -30,7 +30,7 @@ def keep_covariate(candidate: Candidate) -> Adjuster | None:
     """
     import numpy as np
 
-    from gradatim.metrics.adjusting import FEW, Adjuster
+    from gradatim.metrics.adjusting import FEW, FEW_GROUPS, Adjuster
     from gradatim.metrics.diagnostics import Covariate
     from gradatim.metrics.predictions import Predictions
     from gradatim.metrics.predictions_writer import PredictionsWriter
@@ -38,23 +38,23 @@ def keep_covariate(candidate: Candidate) -> Adjuster | None:
     said = candidate.contract.parts.data.covariate
     if said is None:
         return None
-    x, others = candidate.rows.covariate()
+    (x, units), *others = candidate.rows.covariate()
     with candidate.contract.blamed("data", "covariate"):
-        for values in (x, x if others is None else others):
-            if values.shape[0] < FEW:
+        for values, apart in ((x, units), *others):
+            least, what = (FEW, "rows") if apart.codes is None else (FEW_GROUPS, "groups")
+            if apart.count < least:
                 raise InvalidInput(
-                    f"`{said.column}` of {values.shape[0]} rows tells too little: {FEW} are the least. Leave `covariate` out."
+                    f"`{said.column}` of {apart.count} {what} tells too little: {least} are the least. Leave `covariate` out."
                 )
             if not np.ptp(values) > 1e-12 * max(1.0, float(np.abs(values).max())):
                 raise InvalidInput(
                     f"`{said.column}` is the same on all rows, and so tells nothing. Leave `covariate` out."
                 )
         mean, error = said.mean or 0.0, 0.0
-        if others is not None:
-            mean, error = float(others.mean()), float(others.std(ddof=1)) / math.sqrt(others.shape[0])
+        for values, apart in others:
+            mean, error = float(values.mean()), apart.error(values)
         found = Covariate(said.column, mean, error, float(x.mean()))
-        apart = math.hypot(float(x.std(ddof=1)) / math.sqrt(x.shape[0]), error)
-        if abs(found.seen - mean) > _FAR * apart:
+        if abs(found.seen - mean) > _FAR * math.hypot(units.error(x), error):
             raise InvalidInput(
                 f"The mean of `{said.column}` is {found.seen:.4g} on the evaluation data and {mean:.4g} over all: chance never shows "
                 "as much, so these rows were not drawn from what that mean is of. Correct the mean, or leave `covariate` out."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradatim.data import Asking, Dataset
     from gradatim.metrics.scorers.table import Scoring
     from gradatim.metrics.task import Label, OwnMetric, Task
+    from gradatim.metrics.units import Units
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -119,23 +120,30 @@ class Rows:
                 if alike
             ]
 
-    def covariate(self) -> tuple[Floats, Floats | None]:
-        """The contract's covariate of every row, float64 [n]; of the unlabelled rows, where its mean comes from these.
+    def covariate(self) -> list[tuple[Floats, Units]]:
+        """The contract's covariate of every row, float64 [n], and what stands by itself among these; and the same of the unlabelled
+        rows, where its mean comes from these.
 
         Raises:
-            InvalidInput: a file is not there, or a row has no finite number in the column; names the line of the contract.
+            InvalidInput: a file is not there or lacks a column, or a row has no finite number in the covariate's; names the line of
+                the contract.
         """
         from gradatim.data import open_data
+        from gradatim.metrics.units import Units
 
         said, chosen = self.contract.parts.data.covariate, self.contract.data_set("evaluation")
         assert said is not None  # noqa: S101 (the caller looked)
         assert chosen is not None  # noqa: S101 (the contract was checked)
-        root = self.contract.root
+        found = []
         with self.contract.blamed("data", "covariate"):
-            mine = open_data(chosen.path, root=root, label=None, format=chosen.format).numbers(said.column)
-            if said.unlabelled is None:
-                return mine, None
-            return mine, open_data(said.unlabelled, root=root, label=None).numbers(said.column)
+            for path, form in ((chosen.path, chosen.format), (said.unlabelled, None)):
+                if path is not None:
+                    opened = open_data(
+                        path, root=self.contract.root, label=None, format=form, group=chosen.group
+                    )
+                    x = opened.numbers(said.column)
+                    found.append((x, Units.of(opened.group_values(), x.shape[0])))
+        return found
 
     def _asked(self) -> Asking | None:
         """How a row becomes a request, where the task is to generate text."""

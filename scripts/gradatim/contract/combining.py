@@ -31,15 +31,19 @@ def judge_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> 
             yield f"`{rule.metric}` is what a judge says: name one under `task.judge`", "gates", rule.key
 
 
-def covariate_cannot(parts: schema.Contract, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
+def covariate_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
     """What is asked beside a covariate and cannot be had, each with the key that asks."""
     data = parts.data
     if data.covariate is None:
         return
     if data.evaluation is None:
         yield "`covariate` is a column of `data.evaluation`, which is not there", "data", "covariate"
-    if data.group or (data.evaluation and data.evaluation.group):
-        yield "`covariate` needs rows that stand alone, and these come in a `group`", "data", "covariate"
+    if task == "ranking":
+        yield (
+            "`covariate` is a number of what is judged, which in ranking are lists, not rows",
+            "data",
+            "covariate",
+        )
     for rule in rules:
         if rule.sequential:
             yield (

@@ -300,7 +300,7 @@ def _contradictions(
         yield at(why, "evaluate", "import")
     yield from (at(told, *where) for told, *where in judge_cannot(parts, task, rules))
     yield from (at(str(told), *where) for told, *where in candidates_cannot(parts, rules))
-    rows = (*covariate_cannot(parts, rules), *weights_cannot(parts, task, rules))
+    rows = (*covariate_cannot(parts, task, rules), *weights_cannot(parts, task, rules))
     yield from (at(told, *where) for told, *where in rows)
     if needing and parts.data.evaluation is None and imported is None:
         yield at("gates on predictions need `data.evaluation`, the data to judge on", "gates", needing[0].key)

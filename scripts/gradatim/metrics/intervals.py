@@ -110,9 +110,14 @@ def _half_of_leaning(influence: NDArray[np.float64], alpha: float, beside: float
     error = math.sqrt(float(squares.mean()) / (n - 1)) if n > 1 else 0.0
     if not error > 1e-12:
         return None
+    return student(freedom(influence), alpha) * math.hypot(error, beside)
+
+
+def freedom(influence: NDArray[np.float64]) -> float:
+    """Degrees of freedom of a variance whose squares vary as these do (Satterthwaite), of two or more, not all zero."""
+    n, squares = influence.shape[0], influence**2
     lean = float((squares**2).mean() / squares.mean() ** 2) - 1
-    df = min(n - 1.0, max(1.0, 2 * n / lean if lean > 0 else n))
-    return student(df, alpha) * math.hypot(error, beside)
+    return float(min(n - 1.0, max(1.0, 2 * n / lean if lean > 0 else n)))
 
 
 def unseen(n: int, alpha: float) -> float:

@@ -125,6 +125,11 @@ class Units:
         rows = max(1, by_row.shape[0])
         return np.asarray(np.bincount(self.codes, weights=by_row, minlength=self.count) * (self.count / rows))
 
+    def error(self, by_row: Floats) -> float:
+        """Standard error of the mean over rows, of two units or more."""
+        by_unit = self.influence(by_row - by_row.mean())
+        return float(by_unit.std(ddof=1)) / math.sqrt(self.count)
+
     def totals(self, table: Floats) -> Floats:
         """Sums by unit, [units, k], of [rows, k]."""
         if self.codes is None:
