@@ -231,7 +231,7 @@ def changed_files() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         for key, value in IDENTITY.items():
             patch.setenv(key, value)
-        root = new_repository(Path(name, "r"), remote=Path(name, "remote.git"))
+        root = new_repository(Path(name, "r"))
         first = git(root, "rev-parse", "HEAD")
         for model, folder, style in (("a", "a", "named"), ("b", "deep/b", "named")):
             commit_file(root, f"{folder}/gradatim.yml", text.format(model, style).encode())

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frozen import changed, line, told, write
+from frozen import attempted, changed, line, told, write
 from test_covariate import drawn
 from test_judge import case_of as judged_pairs
 from test_judge import said
@@ -29,13 +29,16 @@ from gradatim.gates.drift import counted
 from gradatim.gates.drift import drift as drifted
 from gradatim.gates.drift import planned as drift_planned
 from gradatim.gates.flips import SelfFlips
-from gradatim.gates.judge import judge
+from gradatim.gates.judge import first_proven, judge
 from gradatim.gates.latency import PairedTiming, narrowing, paired_timing
 from gradatim.gates.plan_row import folded
 from gradatim.gates.planning import plan, with_covariate, with_training
-from gradatim.gates.reuse import Charge, Reuse
+from gradatim.gates.recording import grounds_of
+from gradatim.gates.retold import retold
+from gradatim.gates.reuse import Charge, Reuse, UseLedger, alpha_after
 from gradatim.gates.robustness import losses
 from gradatim.gates.rule import Rule, paired_margins, tolerated
+from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.evaluation import Evaluation
@@ -240,6 +243,7 @@ def timings() -> Iterator[str]:
             ("latency_p95", "keep", 1.02),
             ("throughput", "not_worse", 0.03),
             ("throughput", "keep", 1.01),
+            ("latency_floor", "not_worse", -0.02),
         ):
             yield from judged(case, rule(name, bound, amount))
         once = replace(case, timings={"latency_p95": PairedTiming(ratios, 2e-3, 2.1e-3)})
@@ -386,6 +390,84 @@ def recipes_pairs_and_covariates() -> Iterator[str]:
         yield from judged(adjusted, rule("accuracy", bound, amount))
 
 
+def told_again() -> Iterator[str]:
+    """What others ask of the evidence later, how much of a corruption is kept, and what cannot be."""
+    new, old = MADE["classes"](np.random.default_rng(2))
+    measured = [Measurement("f1_macro", "v", new.samples("f1_macro").value, "1", n=240, low=0.5, high=0.9)]
+    case = Case("v", measured, candidate=new, baseline=old, baseline_name="v1.0.0")
+    asked = [
+        rule("log_loss", "keep", 1.1),
+        rule("f1_macro", "not_worse", 0.05),
+        rule("accuracy", "at_least", 0.5),
+    ]
+    results = judge(asked, case)
+    again = retold(grounds_of(asked, case, results, on_inconclusive="fail"), "v", measured)
+    for key in ("log_loss", "f1_macro", "accuracy", "ece", "recall[class=1]", "accuracy[site=north]", "accuracy[hue=1]", "f1[class=1]", "mine", "nothing"):  # fmt: skip
+        for bound, amount in (
+            ("at_least", 0.4),
+            ("at_most", 0.4),
+            ("not_worse", 0.05),
+            ("not_worse", 0.02),
+            ("keep", 1.1),
+            ("keep", 0.9),
+        ):
+            yield from judged(again, rule(key, bound, amount))
+    for rows in (4096, 4097):
+        table = ((np.arange(rows)[:, None] >> np.arange(13)) & 1) * 1.0
+        scores = CorruptionScores("noise", tuple(range(1, 14)), table)
+        kept = grounds_of([], Case("v", robustness={"noise": scores}), [], on_inconclusive="fail").scores[
+            "noise"
+        ]
+        yield told((rows, len(kept.rows), kept.rows[1:3]))
+    cannot = [Measurement("recall", "v", 0.8, "1", n=40, successes=36), Measurement("ece", "v", 0.1, "1", n=-1), Measurement("f1_macro", "v", 0.5, "1", n=9, low=0.6, high=0.4),
+              Measurement("accuracy", "v", None, "1", n=4, successes=5, reason="none"), Measurement("log_loss", "v", 0.1, "1", n=9), Measurement("log_loss", "v", 0.2, "1", n=9), Measurement("precision", "v", 0.0, "1", n=0, successes=0)]  # fmt: skip
+    for one in cannot:
+        yield from judged(Case("v", cannot), rule(one.name, "at_least", 0.5))
+    for scores in (lambda: CorruptionScores("x", (1, 2), np.ones((3, 1))), lambda: CorruptionScores("x", (2, 1), np.ones((3, 2))), lambda: CorruptionScores("x", (1,), np.full((3, 1), np.nan)), lambda: CorruptionScores("x", (1,), np.ones((0, 1))),
+                   lambda: CorruptionScores("x", (1,), np.ones((3, 1)), np.ones((2, 1))), lambda: CorruptionScores("x", (1,), np.ones((3, 1)), np.full((3, 1), np.nan))):  # fmt: skip
+        yield attempted(scores)
+    for forms, good in (
+        (("a", "b", "c"), {"a": 2}),
+        (("a", "b", "c"), {"b": 3, "a": 1}),
+        (("a", "b"), {"b": 2, "a": 1}),
+        (("a", "b"), {}),
+        (("a",), {"a": 1}),
+    ):
+        asked_of: list[tuple[str, int]] = []
+
+        def results_of(
+            form: str, share: int, good: dict[str, int] = good, asked_of: list[tuple[str, int]] = asked_of
+        ) -> list[GateResult]:
+            asked_of.append((form, share))
+            verdict = Verdict.PASS if share <= good.get(form, 0) else Verdict.FAIL
+            return [GateResult("g", "g", verdict, form, "w", "t")]
+
+        yield told((first_proven(forms, results_of)[0], asked_of))
+    several = [rule("accuracy", bound, amount, **more) for bound, amount in (("at_least", 0.9), ("at_least", 0.95), ("at_most", 0.9), ("keep", 0.98), ("keep", 1.02), ("keep", 0.99), ("not_worse", 0.02)) for more in ({}, {"strict": True}, {"required": False})]  # fmt: skip
+    several += [rule("robustness", "at_least", 0.9, severity=severity) for severity in (None, 2, 3)] + [
+        rule("accuracy", "at_least", 0.9, alpha=0.01)
+    ]
+    yield from ("".join("01"[one.implies(other)] for other in several) for one in several)
+    ledger = UseLedger()
+    for data, candidate in (("d1", "a"), ("d2", "a"), ("d1", "b"), ("d1", "a")):
+        ledger, charge = ledger.charge(data, candidate)
+        yield told((charge, ledger.uses("d1"), ledger.find("d1", "c")))
+    lines = ledger.text.splitlines(keepends=True)
+    for text in (b"".join(lines[1:]), lines[0] * 2, b"[]\n", b"{}\n", b"no json\n"):
+        yield attempted(lambda text=text: UseLedger(text))  # type: ignore[misc]
+    for evaluations, delta in ((8, 0.05), (0, 0.05), (-1, 0.05), (1, 0.0), (1, 1.0)):
+        yield attempted(lambda evaluations=evaluations, delta=delta: alpha_after(evaluations, delta))  # type: ignore[misc]
+    for wrong in range(0, 40, 3):
+        yield from judged(counts(300, None, wrong), rule("accuracy", "at_least", 0.92, sequential=True))
+    few = counts(300, 5, 9, 3)
+    yield from judged(
+        few,
+        rule("f1[class=3]", "at_least", 0.5),
+        rule("f1[class=3]", "not_worse", 0.1),
+        rule("precision[class=3]", "not_worse", 0.1),
+    )
+
+
 def plans() -> Iterator[str]:
     """What a contract is told before anything runs."""
     rules = [rule(name, bound, amount) for name in ("accuracy", "recall[class=1]", "f1[class=1]", "f1_macro", "precision[class=2]", "log_loss", "negative_flips", "agreement")
@@ -467,7 +549,18 @@ def formulae() -> Iterator[str]:
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     **{
         made.__name__: made
-        for made in (shares, comparisons, looked_at, corruptions, timings, filed, columns, plans, formulae)
+        for made in (
+            shares,
+            comparisons,
+            looked_at,
+            corruptions,
+            timings,
+            filed,
+            told_again,
+            columns,
+            plans,
+            formulae,
+        )
     },
     "recipes": recipes_pairs_and_covariates,
     **{kind: lambda kind=kind: every_metric(kind) for kind in MADE},  # type: ignore[misc]

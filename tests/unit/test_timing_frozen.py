@@ -314,7 +314,7 @@ def loads() -> Iterator[str]:
     yield told([load._lacking([one], None, 8.0, question) for one in slow])
     runs = tuple(
         replace(failing, scenario=SERVER, rate=rate, valid=rate < 400, failed=0, why="")
-        for rate in (200.0, 300.0, 500.0)
+        for rate in (200.0, 300.0, 500.0, 250.0)
     )
     borne = Load("small", "here", 0.04, 1, runs, 300.0, 500.0, stress=Stress(None, None, None))
     yield from map(
