@@ -453,8 +453,8 @@ def answering(answers: dict[str, Any], asked: list[str]) -> Callable[..., dict[s
             key += "-unpacked"
         if recipe.get("base"):
             key = f"{recipe['base']}-{key}"
-        if do == "prune":
-            key = f"pruned-{100 * request['share']:.1f}"
+        if do == "learn" and recipe["share"]:
+            key = f"pruned-{100 * recipe['share']:.1f}"
         changes = len(recipe.get("fallback", ()))
         asked.append(told((do, key, changes, request.get("learned") and len(request["learned"]), len(request.get("batches", ())), round(request.get("seconds") or 0, -1))))  # fmt: skip
         found = answers.get(f"{key}+{changes}" if changes else key, answers.get(key))
@@ -570,6 +570,14 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"pruned-50.0": "it has no layers", "int8-static": (0.9, 2.0, 9900)},
         {"methods": ("int8-static", "pruned")},
     ),
+    "a student": (
+        {
+            "student": (0.97, 0.3, 2500),
+            "student-int8-static": (0.96, 0.2, 900),
+            "int8-static": (0.99, 0.5, 3000),
+        },
+        {"methods": ("int8-static",), "student": "mine:network", "train": "mine:teach"},
+    ),
     "exported": (
         {
             "export": (1.0, 0.8, 9000),
@@ -605,6 +613,7 @@ def searches() -> Iterator[str]:
                     search, "format_of", lambda path: "onnx" if path.parent.name == "onnx" else "pt2"
                 )
                 patch.setattr(search, "exports", lambda kind, opened: True)
+            (folder / "mine.py").write_text("def network(): ...\ndef teach(): ...\n")
             model = sized(folder / "m.onnx", 10000)
 
             def quality(path: Path) -> dict[str, float]:
@@ -618,7 +627,7 @@ def searches() -> Iterator[str]:
                 said: list[str] = []
                 try:
                     found = search.compress(
-                        model, folder / "out", calibration=lambda: iter([{"x": waves(3)}, {"x": waves(2)}]), judging=lambda: iter([{"x": waves(4)}]), progress=lambda *now, said=said: said.append(told(now)), memory_limit=10**9, **given,
+                        model, folder / "out", calibration=lambda: iter([{"x": waves(3)}, {"x": waves(2)}]), judging=lambda: iter([{"x": waves(4)}]), progress=lambda *now, said=said: said.append(told(now)), memory_limit=10**9, root=folder, **given,
                     )  # fmt: skip
                 except Exception as error:
                     yield str(error).replace(place, "TMP")
