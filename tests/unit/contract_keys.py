@@ -142,6 +142,7 @@ _ENDPOINT = {
     "model": {"name": "small", "endpoint": {"url": SERVER, "model": "small", "timeout": 1}},
 }
 _LOADED = {"benchmark": {"rounds": 3, "load": {"p99": "1 s"}}}
+_STRESSED = {"benchmark": {"rounds": 3, "load": {"p99": "1 s", "scenarios": ["stress"]}}}
 _STREAMED: dict[str, Any] = {
     **_SPEAKS,
     "model": {"name": "another", "endpoint": {"url": SERVER}},
@@ -350,6 +351,7 @@ EXAMPLES = {
     "benchmark.load.seconds": Example(10, 20, _LOADED),
     "benchmark.load.budget": Example("10 min", "1 h", _LOADED),
     "benchmark.load.parallel": Example(1, 8, _LOADED),
+    "benchmark.load.locustfile": Example("users.py", "others.py", _STRESSED),
     "benchmark.load.url": Example(ABSENT, "http://127.0.0.1:8080/v2/models/small", _LOADED),
     "compress.keep": Example({"accuracy": "50%"}, {"f1_macro": "50%"}, _SEARCHED),
     "compress.methods": Example(["int8-dynamic"], ["int8-weights"], _SEARCHED),

@@ -77,7 +77,7 @@ from gradatim.report.card import render_card
 from gradatim.report.collect import collect
 from gradatim.report.hub_score import render_score
 from gradatim.steps import gate, promote
-from gradatim.steps.benchmark import load_asked, streaming_of
+from gradatim.steps.benchmark import load_asked, streaming_of, users_asked
 from gradatim.steps.tag import upcoming
 
 pytest.importorskip("onnxruntime")
@@ -324,7 +324,8 @@ def streamed(candidate: Candidate) -> object:
 
 def loaded(candidate: Candidate) -> object:
     """What load is tried."""
-    return load_asked(candidate, 1, 0) if candidate.contract.parts.benchmark.load else None
+    said = candidate.contract.parts.benchmark.load
+    return [load_asked(candidate, 1, 0), users_asked(candidate, said.url or "")] if said else None
 
 
 def planned(candidate: Candidate) -> object:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from registry_examples import commit_file, new_repository
 from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
-from gradatim.errors import ContractError, EnvironmentLacks, InvalidInput
+from gradatim.errors import ContractError, EnvironmentLacks, InvalidInput, UsageError
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.pipeline.step import run_step
@@ -29,8 +30,9 @@ from gradatim.report.html import render_html
 from gradatim.report.markdown import render_markdown
 from gradatim.steps import gate
 from gradatim.timing.contestant import Contestant, save_inputs
-from gradatim.timing.load import LoadQuestion, bears, highest_rate, load_of
+from gradatim.timing.load import LoadQuestion, OutOfTime, bears, highest_rate, load_of, ramp
 from gradatim.timing.loadgen import OFFLINE, SERVER, SINGLE, LoadPlan, LoadRun, drive
+from gradatim.timing.locust import LocustPlan, LocustRun, run_locust
 from gradatim.timing.queries import LoadQuery, queries_of
 from gradatim.timing.result import PairedResult
 
@@ -134,6 +136,8 @@ def test_loadgen_itself_asks_and_says_whether_a_run_is_valid(tmp_path: Path) -> 
     assert single.valid
     assert single.estimate is not None
     assert single.p50 <= single.estimate
+    faster = drive([answers], LoadPlan(SINGLE, 0.4 / single.p50, seconds=0.1), tmp_path / "faster")
+    assert faster.valid, "a model that is faster than it seemed at first has no fewer queries"
     offline = drive([answers], LoadPlan(OFFLINE, 500, seconds=0.1, parallel=2), tmp_path / "offline")
     assert offline.queries >= 50
     assert offline.completed > 0
@@ -215,6 +219,7 @@ class _Serves(BaseHTTPRequestHandler):
     """The Open Inference Protocol, as far as one model needs it."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -285,11 +290,134 @@ def test_rows_of_the_data_are_the_queries() -> None:
     assert seen == [[0, 1], [2, 3]]
 
 
+def crowded(holds: int, *, ill: int = 0, most: int = 200) -> Callable[[int], LocustRun]:
+    """Locust before a server that bears so many users, and is ill for so many runs after each that broke it."""
+    left, done = [0], []
+
+    def run(users: int) -> LocustRun:
+        if len(done) == most:
+            raise OutOfTime
+        done.append(users)
+        broke = users > holds or left[0] > 0
+        left[0] = ill if users > holds else max(0, left[0] - 1)
+        return LocustRun(users, 100, 0, 1.0, 0, 0, 0, "too slow" if broke else "", strained=False)
+
+    return run
+
+
+@pytest.mark.parametrize("holds", [1, 2, 3, 7, 36, 100, 1000])
+@pytest.mark.parametrize("ill", [0, 3])
+def test_ever_more_users_break_a_server_where_it_breaks_and_it_is_well_again_before_fewer_come(
+    holds: int, ill: int
+) -> None:
+    found = ramp(crowded(holds, ill=ill))
+    assert found.bore is not None
+    assert found.breaks_at is not None
+    assert found.bore <= holds < found.breaks_at <= max(1.25 * found.bore, found.bore + 1)
+    assert found.recovered is not None
+
+
+def test_a_server_that_no_number_of_users_breaks_and_one_that_stays_broken_are_told_so() -> None:
+    unbroken = ramp(crowded(10**9, most=9))
+    assert (unbroken.breaks_at, unbroken.bore, unbroken.recovered) == (None, 256, None)
+    broken = ramp(crowded(10, ill=10**9))
+    assert (broken.breaks_at, broken.bore, broken.recovered) == (16, 8, None)
+    assert ramp(crowded(0)).breaks_at == 1
+
+
+has_locust = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed")
+"""Never imported here: it patches every socket and thread of the process."""
+
+
+CALLER = """
+from locust import FastHttpUser, constant, task
+
+class Caller(FastHttpUser):
+    wait_time = constant(0.01)
+
+    @task
+    def ask(self):
+        print("a user may print what it likes")
+        x = {"name": "x", "shape": [1, 6], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}
+        self.client.post("/v2/models/small/infer", json={"inputs": [x]})
+"""
+
+
+@has_locust
+def test_locust_itself_counts_what_the_users_of_a_locustfile_ask(server: str, tmp_path: Path) -> None:
+    (tmp_path / "users.py").write_text(CALLER)
+    (tmp_path / "log").mkdir()
+    plan = LocustPlan(tmp_path / "users.py", tmp_path, server.partition("/v2")[0], 5.0, 1)
+    found = run_locust(plan, 2, tmp_path / "log")
+    assert found.why == ""
+    assert found.requests > 0
+    assert found.failed == 0
+    assert 0 <= found.p50 <= found.p90 <= found.p99 <= 5
+
+
+@has_locust
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("import nothing_like_this", "nothing_like_this"),
+        (CALLER.replace("/small/", "/other/"), "no right answer to [1-9]"),
+        (CALLER.replace("self.client.post", "self.client.nothing"), "nothing"),
+        (CALLER.replace("@task", "").replace("def ask", "def never"), "users.py"),
+        (f"{CALLER}\nfrom locust import LoadTestShape\nclass Mine(LoadTestShape):\n    def tick(self): return None", "LoadTestShape"),
+    ],
+)  # fmt: skip
+def test_a_locustfile_whose_users_get_no_answer_is_refused_with_the_reason(
+    server: str, tmp_path: Path, written: str, told: str
+) -> None:
+    (tmp_path / "users.py").write_text(written)
+    (tmp_path / "log").mkdir()
+    plan = LocustPlan(tmp_path / "users.py", tmp_path, server.partition("/v2")[0], 5.0, 2)
+    with pytest.raises(InvalidInput, match=told):
+        run_locust(plan, 1, tmp_path / "log")
+
+
+def test_without_locust_or_its_file_the_line_of_the_contract_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = "{scenarios: [stress], p99: 1 s, locustfile: users.py}"
+    with pytest.raises(UsageError, match=r"gradatim.yml:\d+.*There is no users.py"):
+        loaded(project, load)
+    (project / "users.py").write_text(CALLER)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(EnvironmentLacks, match=r"gradatim.yml:\d+.*pip install .*\[locust\]"):
+        loaded(project, load)
+
+
+@has_locust
+@pytest.mark.slow
+def test_a_contract_asks_for_stress_by_its_locustfile_and_every_report_shows_where_it_breaks(
+    server: str, project: Path
+) -> None:
+    (project / "users.py").write_text(CALLER)
+    candidate, _ = loaded(
+        project,
+        f"{{scenarios: stress, p99: 1 s, seconds: 1, budget: 1 min, locustfile: users.py, url: '{server}'}}",
+    )
+    kept = candidate.workspace.timings()
+    assert kept is not None
+    assert PairedResult.from_json(json.loads(json.dumps(kept.to_json())), "it") == kept
+    [load] = kept.loads
+    assert load.stress is not None
+    assert load.users[0].users == 1
+    logs = candidate.workspace.folder / "loadgen" / load.name
+    assert len(list(logs.glob("*/requests.json"))) == len(load.users)
+    report = collect(candidate)
+    for shown in (render_markdown(report), render_html(report)):
+        assert "1 user" in shown
+        assert "locust" in shown
+
+
 @pytest.mark.parametrize(
     ("load", "gates", "told"),
     [
         ("{scenarios: server}", "  size: {at_most: 1 GB}", "p99: 50 ms"),
         ("{p99: 1 s, url: 'http://a:b@c/v2/models/x'}", "  size: {at_most: 1 GB}", "/v2/models/NAME"),
+        ("{p99: 1 s, locustfile: users.py}", "  size: {at_most: 1 GB}", r"scenarios: \[stress\]"),
         ("{p99: 1 s}", "  server_rate: {not_slower_than: baseline, by: 3%}", "at_least: 100"),
         ("{scenarios: offline}", "  server_rate: {at_least: 5}", "`server` among its scenarios"),
     ],

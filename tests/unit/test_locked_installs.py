@@ -84,6 +84,7 @@ def test_there_is_a_lock_for_every_extra_that_a_contract_can_ask_for_and_it_hold
         "ray",
         "peft",
         "load",
+        "locust",
     }
     for name in sorted(asked):
         pinned = {found for found, _, _ in _pins(LOCKS / f"{name}.txt")}

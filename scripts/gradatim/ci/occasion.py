@@ -178,8 +178,9 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add("test")
     if contract.engine == "ray":
         extras.add("ray")
-    if contract.benchmark.load is not None:
-        extras.add("load")
+    load = contract.benchmark.load
+    if load is not None:
+        extras |= {*(["load"] if load.by_loadgen else []), *(["locust"] if load.locustfile else [])}
     return tuple(sorted(extras))
 
 

@@ -236,6 +236,8 @@ def _places(contract: ReadContract, root: Path) -> Iterator[Path | str]:
     for reference in code:
         yield from local_closure(root, reference)
     scripts = [root / written.partition("::")[0] for written in parts.test.pytest]
+    load = parts.benchmark.load
+    scripts += [root / load.locustfile] if load and load.locustfile else []
     yield from scripts
     if parts.model.build is not None:
         scripts += [root / word for word in shlex.split(parts.model.build.run)]

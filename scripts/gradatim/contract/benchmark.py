@@ -75,6 +75,13 @@ class LoadSection(Section):
         examples=["http://127.0.0.1:8080/v2/models/digits"],
     )
 
+    locustfile: Text | None = Field(
+        None,
+        description="`stress` is in this file's users, by locust: twice as many in each run. They ask the server at `url`, or where "
+        "the file says.",
+        examples=["load/locustfile.py"],
+    )
+
     @field_validator("url")
     @classmethod
     def _speaks_v2(cls, url: str | None) -> str | None:
@@ -90,7 +97,16 @@ class LoadSection(Section):
             raise ValueError(
                 "`server` and `stress` ask up to which rate a bound is kept: say it, for example `p99: 50 ms`"
             )
+        if self.locustfile and "stress" not in self.scenarios:
+            raise ValueError(
+                "a `locustfile` is for stress: say `scenarios: [stress]`, others beside it as you like"
+            )
         return self
+
+    @property
+    def by_loadgen(self) -> tuple[str, ...]:
+        """The scenarios that LoadGen is asked for."""
+        return tuple(one for one in self.scenarios if not (self.locustfile and one == "stress"))
 
     def implies(self, other: LoadSection) -> bool:
         """Whether a rate that is found so is one that the other would find, or a lower one."""

@@ -171,24 +171,24 @@ class Latency:
 
 @dataclass(frozen=True)
 class LoadRow:
-    """One run of LoadGen, by its own words.
+    """One run of LoadGen or of locust.
 
     Attributes:
-        rate: queries a second that came; None where the answers set the pace.
+        said: ``VALID``, ``INVALID``; of locust's users, ``held`` or ``broke``.
+        came: queries a second, or users at a time; empty where the answers set the pace.
         completed: samples a second.
         p50, p90, p99: seconds.
-        stopping: what its early stopping says.
     """
 
     scenario: str
-    valid: bool
-    rate: float | None
+    said: str
+    came: str
     completed: float
     p50: float
     p90: float
     p99: float
     queries: int
-    stopping: str
+    failed: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -15,7 +16,8 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
-from gradatim.files import digest_of, write_json
+from gradatim.errors import UsageError
+from gradatim.files import digest_of, nearest_file, write_json
 from gradatim.gates.rule import paired_margins
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics import catalogue
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.contract.benchmark import BenchmarkSection
     from gradatim.timing.contestant import Contestant
     from gradatim.timing.load import Load, LoadQuestion
+    from gradatim.timing.locust import LocustPlan
     from gradatim.timing.paired import Question
     from gradatim.timing.result import PairedResult
     from gradatim.timing.streams import Streaming
@@ -37,7 +40,10 @@ _PROMPTS = 256
 _AT_A_SERVER = 64
 LOADGEN = "loadgen"
 """Folder of the workspace with LoadGen's own logs."""
+_TABLED = 2
+"""Seconds of a run of locust without which its tables of failures are empty."""
 _SERVED = "the server at `benchmark.load.url` answers for the model as it was built"
+_LOCUSTFILE = ("benchmark", "load", "locustfile")
 _OWN = "a model of your own does not tell its answers token by token"
 
 
@@ -50,8 +56,26 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "contract": candidate.digests.part("model", "benchmark"),
         "margins": digest_of(paired_margins(candidate.contract.rules_for(candidate.stage))),
         "code": candidate.digests.code(),
+        **_users(candidate),
         "machine": digest_of(candidate.waits) if _waits(candidate) else this_machine().kind,
     }
+
+
+def _users(candidate: Candidate) -> dict[str, str]:
+    """Digest of what locust's users do, by what they are called, where the contract has any."""
+    from gradatim.code import closure_digest
+
+    load = candidate.contract.parts.benchmark.load
+    if load is None or load.locustfile is None:
+        return {}
+    file = candidate.root / load.locustfile
+    with candidate.contract.blamed(*_LOCUSTFILE):
+        if not file.is_file():
+            near = nearest_file(candidate.root, load.locustfile)
+            raise UsageError(f"There is no {load.locustfile}.{near}")
+        if not file.resolve().is_relative_to(candidate.root.resolve()):
+            raise UsageError(f"{load.locustfile} lies outside of the contract's folder: name a file in it.")
+        return {"users": closure_digest(candidate.root, file)}
 
 
 def _waits(candidate: Candidate) -> bool:
@@ -62,7 +86,6 @@ def _waits(candidate: Candidate) -> bool:
 def run(candidate: Candidate) -> Outcome:
     """Time every variant and the baseline against one another, in fresh processes, round by round."""
     from gradatim.timing.decision import LOOKS
-    from gradatim.timing.loadgen import its_package
     from gradatim.timing.paired import compare
     from gradatim.timing.result import unloaded, unmeasured, unstreamed
 
@@ -77,8 +100,7 @@ def run(candidate: Candidate) -> Outcome:
         nothing += tuple(unloaded(name, waits) for name in subjects if _searched(candidate))
         return Outcome("waits for a GPU, which no pull request gets", subjects, measurements=nothing)
     settings = candidate.contract.parts.benchmark
-    if settings.load is not None:
-        its_package()  # before an hour of rounds, not after it
+    _loaders(candidate)  # before an hour of rounds, not after it
     variants = {variant.name: variant.path for variant in candidate.forms.all}
     baseline = candidate.replaced.path
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
@@ -193,7 +215,7 @@ def _loads(
 ) -> tuple[Load, ...]:
     """What load each form of the candidate bears; a server answers for the model as it was built alone."""
     from gradatim.timing.contestant import save_inputs
-    from gradatim.timing.load import bears
+    from gradatim.timing.load import bears, stressed_by_users
 
     said, logs = candidate.contract.parts.benchmark.load, candidate.workspace.folder / LOADGEN
     shutil.rmtree(logs, ignore_errors=True)
@@ -201,13 +223,49 @@ def _loads(
     with tempfile.TemporaryDirectory(prefix="gradatim-load-") as scratch:
         inputs = save_inputs(Path(scratch, "rows.npz"), rows)
         for name, one in contestants.items():
-            if name == BASELINE or said is None or (said.url and name != ORIGINAL):
+            if name == BASELINE or said is None or ((said.url or said.locustfile) and name != ORIGINAL):
                 continue
             question = load_asked(
                 candidate, one.endpoint.get("parallel", 1), streaming.tokens if streaming else 0
             )
-            found.append(bears(one, inputs, question, logs / name, partial(_told, tell, name)))
+            told = partial(_told, tell, name)
+            with candidate.contract.blamed("benchmark", "load"):
+                load = bears(one, inputs, question, logs / name, told)
+            if said.locustfile:
+                with candidate.contract.blamed(*_LOCUSTFILE):
+                    load = stressed_by_users(
+                        load, users_asked(candidate, load.where), said.budget, logs / name, told
+                    )
+            found.append(load)
     return tuple(found)
+
+
+def _loaders(candidate: Candidate) -> None:
+    """What drives the load that the contract asks for is there; raises EnvironmentLacks."""
+    from gradatim.timing.loadgen import its_package
+    from gradatim.timing.locust import its_program
+
+    load = candidate.contract.parts.benchmark.load
+    if load is not None and load.by_loadgen:
+        its_package()
+    if load is not None and load.locustfile:
+        with candidate.contract.blamed(*_LOCUSTFILE):
+            its_program()
+
+
+def users_asked(candidate: Candidate, where: str) -> LocustPlan:
+    """What locust's users are told, by the contract.
+
+    Args:
+        where: the address of the server; another text where the locustfile says it.
+    """
+    from gradatim.timing.locust import LocustPlan
+
+    said = candidate.contract.parts.benchmark.load
+    assert said is not None  # noqa: S101 (it is asked for where there is one)
+    host = "/".join(where.split("/")[:3]) if "://" in where else ""
+    file = candidate.root / (said.locustfile or "")
+    return LocustPlan(file, candidate.root, host, said.p99 or 0, max(_TABLED, math.ceil(said.seconds)))
 
 
 def load_asked(candidate: Candidate, parallel: int, tokens: int) -> LoadQuestion:
@@ -225,7 +283,7 @@ def load_asked(candidate: Candidate, parallel: int, tokens: int) -> LoadQuestion
     assert said is not None  # noqa: S101 (it is asked for where there is one)
     at_once = said.parallel or (_AT_A_SERVER if said.url else parallel)
     asked = LoadQuery(benchmark.batch, said.url or "", tokens)
-    return LoadQuestion(said.scenarios, said.p99 or 0, said.seconds, said.budget, at_once, asked)
+    return LoadQuestion(said.by_loadgen, said.p99 or 0, said.seconds, said.budget, at_once, asked)
 
 
 def _told(tell: Callable[[str], None], name: str, what: str) -> None:

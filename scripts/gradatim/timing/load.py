@@ -13,6 +13,7 @@ from pathlib import Path
 from gradatim.errors import InvalidInput
 from gradatim.timing.contestant import Contestant, Worker
 from gradatim.timing.loadgen import AT_ONCE, LEAST, MULTI, OFFLINE, SERVER, SINGLE, LoadPlan, LoadRun
+from gradatim.timing.locust import LocustPlan, LocustRun, run_locust
 from gradatim.timing.queries import LoadQuery
 
 PATTERNS = {"single-stream": SINGLE, "multi-stream": MULTI, "offline": OFFLINE}
@@ -27,6 +28,7 @@ _FIRST = 0.5
 _PATIENCE = 300.0
 _STEP = 1.25
 _MOST_STEPS = 24
+_MOST_USERS = 2**13
 
 Run = Callable[[LoadPlan], LoadRun]
 Told = Callable[[str], None]
@@ -34,12 +36,12 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stress:
-    """What happens when ever more queries come.
+    """What happens when ever more queries come, or ever more of locust's users.
 
     Attributes:
-        breaks_at: the first rate at which it falls behind or fails, queries a second; None where none did in time.
-        bore: the highest rate before, whose run kept the bound.
-        recovered: seconds from the last query of that run until a run at the first rate kept the bound; None where none did.
+        breaks_at: the lowest rate at which it falls behind or fails, queries a second, or number of users; None where none did in time.
+        bore: the highest below it whose run kept the bound.
+        recovered: seconds from the last query of that run until a run of the first kind kept the bound; None where none did.
     """
 
     breaks_at: float | None
@@ -62,6 +64,7 @@ class Load:
         reason: why one of the two is not known, where they were asked for.
         late: scenarios that there was no time for.
         stress: what was found beyond; None where that was not asked.
+        users: locust's runs, in their order, where ``stress`` is in its users.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Load:
     reason: str | None = None
     late: tuple[str, ...] = ()
     stress: Stress | None = None
+    users: tuple[LocustRun, ...] = ()
 
 
 class OutOfTime(Exception):
@@ -114,7 +118,7 @@ class LoadQuestion:
     """What is asked of every form.
 
     Attributes:
-        scenarios: as a contract names them.
+        scenarios: LoadGen's, as a contract names them; none where only the address of a server is asked for.
         bound: seconds that 99 % of queries of ``server`` and ``stress`` stay below; 0 where neither is asked for.
         seconds: that a run lasts at least.
         budget: seconds for all runs of one form.
@@ -148,6 +152,10 @@ def bears(
         scratch = Path(name)
         with Worker(contestant, inputs, scratch, question.budget + _PATIENCE) as worker:
             worker.opened()
+            where = question.asked.url or contestant.endpoint.get("url") or "in its process"
+            if not question.scenarios:
+                worker.ask("load", plan=None, asked=asdict(question.asked))
+                return Load(contestant.name, where, question.bound, question.parallel, ())
 
             def run(plan: LoadPlan) -> LoadRun:
                 folder = scratch / plan.scenario
@@ -159,7 +167,6 @@ def bears(
                     shutil.copy(folder / log, kept)
                 return found
 
-            where = question.asked.url or contestant.endpoint.get("url") or "in its process"
             return load_of(contestant.name, where, run, question, tell)
 
 
@@ -310,3 +317,74 @@ def _recovery(run: Run, plan: LoadPlan, since: float) -> float | None:
                 return max(began - since, 0.0)
     except OutOfTime:
         return None
+
+
+def stressed_by_users(
+    load: Load, plan: LocustPlan, budget: float, logs: Path, tell: Told = lambda _: None
+) -> Load:
+    """The same load, with what ever more of locust's users find.
+
+    Args:
+        budget: seconds for all runs.
+        logs: a folder that keeps what locust wrote, one folder a run.
+        tell: is told of each run before it begins.
+
+    Raises:
+        InvalidInput: the file is broken, its users ask nothing, or one alone gets no right answer.
+    """
+    runs: list[LocustRun] = []
+    end = time.monotonic() + budget
+
+    def run(users: int) -> LocustRun:
+        if time.monotonic() + plan.seconds > end:
+            raise OutOfTime
+        tell(f"locust, {users} user{'s' if users > 1 else ''}, about {plan.seconds} s")
+        kept = logs / f"locust-{len(runs) + 1:02}-{users}"
+        with tempfile.TemporaryDirectory(prefix="gradatim-locust-") as name:
+            try:
+                runs.append(run_locust(plan, users, Path(name)))
+            finally:
+                shutil.copytree(name, kept)
+        return runs[-1]
+
+    return replace(load, stress=ramp(run), users=tuple(runs))
+
+
+def ramp(run: Callable[[int], LocustRun]) -> Stress:
+    """Twice as many users in each run until one breaks, then as many as lie between, down to a quarter more than were borne.
+
+    It breaks where two runs did, for one stall of the machine spoils one. Then one user alone asks until it is well again: a
+    server that still works off what came before would break at fewer.
+
+    Args:
+        run: does one run, or raises OutOfTime.
+    """
+    bore = breaks = recovered = None
+    users = 1
+    try:
+        while users <= _MOST_USERS:
+            if not (run(users).why and run(users).why):
+                bore = users
+            elif bore is None:
+                return Stress(users, None, None)
+            else:
+                breaks, recovered = users, None
+                recovered = _well_again(run)
+            if breaks is None or bore is None:
+                users *= 2
+            elif breaks > max(_STEP * bore, bore + 1):
+                users = math.ceil(math.sqrt(bore * breaks))
+            else:
+                break
+    except OutOfTime:
+        pass
+    return Stress(breaks, bore, recovered)
+
+
+def _well_again(run: Callable[[int], LocustRun]) -> float:
+    """Seconds from now until a run of one user begins that is answered in time."""
+    since = time.monotonic()
+    while True:
+        began = time.monotonic()
+        if not run(1).why:
+            return began - since

@@ -140,7 +140,8 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             from gradatim.timing.queries import LoadQuery, queries_of
 
             queries = queries or queries_of(predictor, inputs, LoadQuery(**command["asked"]))
-            say(asdict(drive(queries, LoadPlan(**command["plan"]), Path(command["folder"]))))
+            plan = command["plan"]
+            say(asdict(drive(queries, LoadPlan(**plan), Path(command["folder"]))) if plan else {})
         elif do == "stop":
             say({"memory": max(0, _peak_memory() - before)})
             predictor.close()
