@@ -20,9 +20,15 @@ from gradatim.contract.policy import read_policy
 from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, ContractError
 from gradatim.evidence.assembly import assemble
+from gradatim.evidence.codec import encode
 from gradatim.evidence.finding import Finding
+from gradatim.evidence.found import Judged
 from gradatim.evidence.opinion import asked_of, judged_by, replayed
 from gradatim.evidence.statement import Bundle, Statement
+from gradatim.gates.case import Case, CorruptionScores
+from gradatim.gates.judge import judge
+from gradatim.gates.recording import grounds_of
+from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline.step import run_step
 from gradatim.publishers.folder import FolderPublisher
@@ -98,6 +104,23 @@ def test_every_verdict_of_a_release_is_made_again_from_its_evidence(evidence: Bu
     told, findings = replayed(evidence, "original")
     assert findings == []
     assert told.startswith(f"{len(gate.gates)} verdicts")
+
+
+def test_robustness_that_is_asked_of_every_corruption_is_made_again_where_scores_are_not_kept() -> None:
+    rows = np.abs(np.cos(np.arange(80)[:, None] * [0.01, 0.011]))
+    blurred = {name: CorruptionScores(name, (1, 2), rows) for name in ("blur", "fog")}
+    case, rules = Case("v", robustness=blurred), [Rule("robustness", "robustness", "at_least", 0.4)]
+    results = judge(rules, case)
+    assert [one.gate for one in results] == ["robustness[blur]", "robustness[fog]"]
+    told = Judged("v", {}, None, "", grounds_of(rules, case, results, on_inconclusive="fail"))
+    verdicts = Statement(
+        "gate", {"v": "a" * 64}, Verdict.PASS, "1", gates=tuple(results), details=encode(told)
+    )
+    assert replayed(Bundle((verdicts,)), "v") == ("2 verdicts, made again from the evidence", [])
+    less = Statement(
+        "gate", {"v": "a" * 64}, Verdict.PASS, "1", gates=tuple(results[:1]), details=encode(told)
+    )
+    assert names(replayed(Bundle((less,)), "v")[1]) == [("altered verdict", "robustness[fog]")]
 
 
 def first(grounds: Any, metric: str, where: str | None = None) -> Any:
