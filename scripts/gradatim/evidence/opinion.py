@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from gradatim.errors import InvalidInput
@@ -38,7 +38,7 @@ def replayed(evidence: Bundle, variant: str) -> tuple[str, list[Finding]]:
         case = retold(grounds, variant, _measurements(evidence))
     except InvalidInput as error:
         return "", [Finding("altered verdict", "gate", str(error))]
-    judged = judge(grounds.rules, case, on_inconclusive=grounds.on_inconclusive)
+    judged = judge(_each(grounds), case, on_inconclusive=grounds.on_inconclusive)
     earlier = [gate for step in ("inspect", "test") for s in evidence.of(step) for gate in s.gates]
     again = [*judged, *(gate for gate in earlier if gate.variant == variant or gate in statement.gates)]
     said = {_key(gate): gate for gate in statement.gates if gate.variant == variant}
@@ -158,6 +158,15 @@ def _compared(said: GateResult | None, again: GateResult, grounds: Grounds) -> l
             )
         ]
     return []
+
+
+def _each(grounds: Grounds) -> Iterator[Rule]:
+    """The rules that were asked for; one on every corruption as one on each, for the case holds only those whose rows are kept."""
+    for rule in grounds.rules:
+        every = grounds.scores if rule.metric == "robustness" and rule.where is None else ()
+        yield from (replace(rule, where=corruption) for corruption in every)
+        if not every:
+            yield rule
 
 
 def _whole(gate: GateResult, grounds: Grounds) -> bool:
