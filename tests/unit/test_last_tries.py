@@ -294,3 +294,7 @@ def test_slices_of_measurements_alone_are_those_of_the_column_that_was_asked_for
     asked = Rule("accuracy", "accuracy", "at_least", 0.5, slices="site")
     found = [one.gate for one in judge([asked], Case("v", measured))]
     assert found == ["accuracy", "accuracy[site=north]", "accuracy[site=south]"]
+
+
+def test_a_bound_that_every_model_meets_is_met_by_one_that_is_never_right() -> None:
+    assert exact.detectable(4, 0.0) == 0.0
