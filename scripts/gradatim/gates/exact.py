@@ -146,7 +146,11 @@ def detectable(n: int, threshold: float, alpha: float = 0.05, wanted: float = 0.
     from scipy.special import betaincinv
 
     misses = forgiven(n, threshold, alpha)
-    return None if misses is None else float(betaincinv(n - misses, misses + 1, wanted))
+    if misses is None:
+        return None
+    if misses == n:  # all may miss
+        return 0.0
+    return float(betaincinv(n - misses, misses + 1, wanted))
 
 
 def least_alpha(proven: Callable[[float], bool | None]) -> float | None:
