@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -407,3 +410,16 @@ def test_a_call_costs_next_to_nothing_over_a_bare_session(tmp_path: Path) -> Non
         bare = min(seconds(lambda: session.run(None, feeds)) for _ in range(15))
         ours = min(seconds(lambda: predictor(feeds)) for _ in range(15))
     assert ours - bare < 5e-6
+
+
+@pytest.mark.parametrize("who", ["gradatim.models", "gradatim.code.host"])
+def test_the_runtime_keeps_no_number_of_this_machine_and_tells_nobody_what_it_runs(
+    who: str, tmp_path: Path
+) -> None:
+    model = linear(tmp_path / "model.onnx")
+    run = f"import {who}, onnxruntime; onnxruntime.InferenceSession({str(model)!r})"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", run], env={**plain, "HOME": str(home)}, check=True, timeout=60)
+    assert list(home.rglob("*onnxruntime*")) == []
