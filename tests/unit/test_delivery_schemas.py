@@ -162,3 +162,18 @@ def test_a_config_for_triton_is_a_protobuf_text_that_triton_reads(dtype: str) ->
         config.DESCRIPTOR.file.enum_types_by_name["DataType"].values_by_number[config.input[0].data_type].name
     )
     assert re.fullmatch(r"TYPE_(FP32|FP16|INT64|UINT8|BOOL|STRING)", kind)
+
+
+def test_servers_of_language_models_are_told_files_and_names() -> None:
+    told = {"name": "The_capitals", "version": "v1.1.0", "kind": "gguf", "format": "gguf", "file": "a.gguf", "commit": "c",
+            "manifest": "m", "storage": "hf://team/capitals"}  # fmt: skip
+    said = yaml.safe_load(_rendered("vllm/config.yaml", told))
+    assert (said["model"], said["served-model-name"]) == ("./model", ["The_capitals"])
+    lines = _rendered("llama-cpp/server.env", told).splitlines()
+    settings = dict(line.split("=") for line in lines if not line.startswith("#"))
+    assert (settings["LLAMA_ARG_MODEL"], settings["LLAMA_ARG_ALIAS"]) == ("model/a.gguf", "The_capitals")
+    said = yaml.safe_load(_rendered("kserve-llm/llminferenceservice.yaml", told))
+    assert (said["apiVersion"], said["kind"]) == ("serving.kserve.io/v1alpha2", "LLMInferenceService")
+    assert said["metadata"]["name"] == "the-capitals"
+    assert said["spec"]["model"] == {"name": "The_capitals", "uri": "hf://team/capitals"}
+    assert set(said["spec"]) <= {"model", "replicas", "router"}

@@ -4,60 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from gate_project import write_model
-from registry_examples import IDENTITY, git
+from package_project import asked, free_port, release, rows_and_scores, wait_for
+from registry_examples import git
 
 from gradatim.cli import cli
 from gradatim.files import sha256_file
 from gradatim.releasing.servers import SERVERS
 
-CONTRACT = """
-model: {name: small, path: model.onnx}
-data: {evaluation: test.npz}
-task: {type: classification, labels: [bad, fair, good]}
-test: {abnormal: skip}
-gates: {accuracy: {at_least: 20%}}
-stages: {production: {branch: main}}
-"""
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``v1.0.0`` of a net that turns three numbers into three scores."""
-    root = tmp_path_factory.mktemp("released")
-    git(root, "init", "-q", "-b", "main")
-    write_model(root / "model.onnx", "new", 0.0)
-    session = onnxruntime.InferenceSession(str(root / "model.onnx"))
-    [given] = session.get_inputs()
-    width = given.shape[1] if isinstance(given.shape[1], int) else 3
-    x = np.random.default_rng(3).normal(size=(120, width)).astype(np.float32)
-    label = np.asarray(session.run(None, {given.name: x})[0]).argmax(axis=1)
-    np.savez(root / "test.npz", **{given.name: x, "label": label})
-    (root / "gradatim.yml").write_text(CONTRACT)
-    (root / ".gitignore").write_text(".gradatim/\n")
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in IDENTITY.items():
-            patch.setenv(key, value)
-        patch.chdir(root)
-        git(root, "add", "-A")
-        git(root, "commit", "-q", "-m", "first")
-        done = CliRunner().invoke(cli, ["run"], standalone_mode=False)
-        assert done.return_value == 0, (done.output, done.exception)
-    return root
+    return release(tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture(autouse=True)
@@ -107,23 +74,18 @@ def test_the_app_of_the_image_answers_as_the_model_does(project: Path, tmp_path:
     pytest.importorskip("uvicorn")
     pytest.importorskip("starlette")
     assert package("--for", "docker", "--to", str(tmp_path / "p")).return_value == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}/v2"
     command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "error"]
     with subprocess.Popen(command, cwd=tmp_path / "p") as server:
         try:
-            _wait_for(f"{address}/health/ready")
-            about = _asked(f"{address}/models/small")
+            wait_for(f"{address}/health/ready")
+            about = asked(f"{address}/models/small")
             assert about["versions"] == ["v1.0.0"]
             assert about["labels"] == ["bad", "fair", "good"]
-            [name] = [one["name"] for one in about["inputs"]]
-            x = np.load(project / "test.npz")[name][:7]
-            given = {"name": name, "shape": list(x.shape), "datatype": "FP32", "data": x.ravel().tolist()}
-            [scores] = _asked(f"{address}/models/small/infer", {"inputs": [given]})["outputs"]
-            session = onnxruntime.InferenceSession(str(project / "model.onnx"))
-            wanted = np.asarray(session.run(None, {name: x})[0])
+            x, wanted = rows_and_scores(project)
+            given = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": x.ravel().tolist()}
+            [scores] = asked(f"{address}/models/small/infer", {"inputs": [given]})["outputs"]
             assert scores["shape"] == list(wanted.shape)
             assert np.allclose(np.reshape(scores["data"], scores["shape"]), wanted, atol=1e-6)
             for wrong in (
@@ -133,26 +95,9 @@ def test_the_app_of_the_image_answers_as_the_model_does(project: Path, tmp_path:
                 {"inputs": [{**given, "shape": [1]}]},
             ):
                 with pytest.raises(urllib.error.HTTPError, match="400"):
-                    _asked(f"{address}/models/small/infer", wrong)
+                    asked(f"{address}/models/small/infer", wrong)
         finally:
             server.terminate()
-
-
-def _asked(url: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(url, data, timeout=10) as answer:  # noqa: S310 (our own, on loopback)
-        return json.load(answer)
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(200):
-        try:
-            _asked(url)
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"{url} never answered")
 
 
 def test_kserve_is_told_where_the_files_are_and_which_release_they_are_of(tmp_path: Path) -> None:

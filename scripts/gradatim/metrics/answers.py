@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from gradatim.errors import InvalidInput
-
-REQUEST = "request"
-"""The input of a model that is asked for text: each row a line of JSON, which says what is asked and how."""
+from gradatim.signature import REQUEST as REQUEST
 
 ANSWER = "answer"
 """Its output: each row a line of JSON."""

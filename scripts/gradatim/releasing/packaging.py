@@ -96,8 +96,8 @@ def lay_down(
     record = ReleaseRecord.from_bytes(ledger.read(f"{release}/{RECORD_FILE}"))
     told = _told(ledger, record, release)
     kind = server.formats.get(told["format"])
-    if kind is None:
-        raise UsageError(_not_served(server, told["format"], f"{record.name} {release}"))
+    if kind is None or told["asked"] is not server.asked:
+        raise UsageError(_not_served(server, told["format"], told["asked"], f"{record.name} {release}"))
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as temporary:
@@ -158,6 +158,7 @@ def _told(ledger: Ledger, record: ReleaseRecord, release: Release) -> dict[str, 
         "version": str(release),
         "commit": record.commit,
         "manifest": record.manifest,
+        "asked": signature.asked,
         "format": released_format(inspected.inspection.format, files),
         "inputs": signature.inputs,
         "outputs": signature.outputs,
@@ -178,13 +179,13 @@ def released_format(built: str, made: Sequence[str]) -> str:
     return next((_WRITTEN[suffix] for suffix in _WRITTEN if suffix in suffixes), built)
 
 
-def _not_served(server: ModelServer, format_: str, what: str) -> str:
-    others = [row.name for row in SERVERS.values() if format_ in row.formats]
-    serves = (
-        f"{server.name} serves {', '.join(server.formats)}" if server.formats else server.then.rstrip(".")
-    )
+def _not_served(server: ModelServer, format_: str, asked: bool, what: str) -> str:
+    others = [row.name for row in SERVERS.values() if format_ in row.formats and row.asked is asked]
+    serves = f"{server.name} serves {', '.join(server.formats)}{' that is asked for text' * server.asked}"
     instead = f" These do: {', '.join(others)}." if others else " Export it to ONNX, which most servers run."
-    return f"{serves}, and {what} is {format_}.{instead}"
+    if asked and not others:
+        instead = " llama.cpp's server runs GGUF files, and vLLM the folders of Hugging Face."
+    return f"{serves}, and {what} is {format_}{' that is asked for text' * asked}.{instead}"
 
 
 def _named(folder: Path, files: tuple[str, ...], wanted: str | None) -> str:

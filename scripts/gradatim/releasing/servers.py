@@ -1,7 +1,7 @@
 """The servers that a release can be packaged for: one row each, and a folder of templates of its name.
 
 Layouts are the servers' own: Triton's model repository, MLServer's ``model-settings.json``, KServe's InferenceService,
-BentoML's ``bentofile.yaml``, TorchServe's archiver. Whatever a server's own tool does is left to it.
+BentoML's ``bentofile.yaml``, TorchServe's archiver, the variables of llama.cpp's server. Whatever a server's own tool does is left to it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class ModelServer:
         formats: the model formats that it serves, each with the server's own word for it.
         files: what is written, by its path in the package, with the template that it comes from; ``{name}`` is the model's.
         model: the folder of the package that the model's files lie in.
+        asked: whether it serves models that are asked for text, and those alone.
         renamed: what the server wants the model's one file to be called, by its format.
         begin: what to type next, in the package's folder.
         then: what is to be known of the server.
@@ -31,6 +32,7 @@ class ModelServer:
     files: Mapping[str, str]
     begin: str
     model: str = "model"
+    asked: bool = False
     renamed: Mapping[str, str] | None = None
     then: str = ""
 
@@ -106,10 +108,34 @@ _ROWS = (
     ModelServer(
         name="tf-serving",
         meaning="A numbered SavedModel for TensorFlow Serving.",
-        formats={},
+        formats={"savedmodel": "tensorflow"},
         files={},
-        begin="",
-        then="TensorFlow Serving serves SavedModels alone.",
+        model="{name}/1",
+        begin='tensorflow_model_server --rest_api_port=8501 --model_name={name} --model_base_path="$PWD/{name}"',
+    ),
+    ModelServer(
+        name="llama-cpp",
+        meaning="A language model for llama.cpp's server, with its settings as variables.",
+        formats={"gguf": "gguf"},
+        files={"server.env": "llama-cpp/server.env"},
+        asked=True,
+        begin="env $(grep -v '^#' server.env) llama-server",
+    ),
+    ModelServer(
+        name="vllm",
+        meaning="A language model for vLLM, with its settings.",
+        formats={"huggingface": "generate"},
+        files={"config.yaml": "vllm/config.yaml"},
+        asked=True,
+        begin="vllm serve --config config.yaml",
+    ),
+    ModelServer(
+        name="kserve-llm",
+        meaning="An LLMInferenceService for Kubernetes, and the model as its storage should hold it.",
+        formats={"huggingface": "generate"},
+        files={"llminferenceservice.yaml": "kserve-llm/llminferenceservice.yaml"},
+        asked=True,
+        begin="kubectl apply --filename llminferenceservice.yaml",
     ),
 )
 
