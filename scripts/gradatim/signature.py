@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-REQUEST = "request"
-"""The input of a model that is asked for text: each row a line of JSON, which says what is asked and how."""
-
 Size = int | str | None
 """One axis: a fixed size, a named dynamic size (``batch``), or None when unknown."""
 
@@ -54,11 +51,6 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     text: TensorSpec | None = None
-
-    @property
-    def asked(self) -> bool:
-        """Whether its model is asked for text."""
-        return self.input(REQUEST) is not None
 
     def input(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.inputs if spec.name == name), None)

@@ -17,6 +17,7 @@ from gradatim.gates.distribution import Distribution, Drift
 from gradatim.gates.grounds import Grounds
 from gradatim.gates.verdict import Verdict
 from gradatim.lineage.record import Lineage
+from gradatim.metrics.answers import REQUEST
 from gradatim.metrics.diagnostics import CalibrationBin, Covariate, FlippedAnswer, Overlap, WeakSlice
 from gradatim.signature import Inspection, Signature
 
@@ -78,6 +79,11 @@ class Inspected(Found):
     inspection: Inspection
     signature: Signature | None = None
     lineage: Lineage | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the model is asked for text."""
+        return self.signature is not None and self.signature.input(REQUEST) is not None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from gradatim.errors import InvalidInput
-from gradatim.signature import REQUEST as REQUEST
+
+REQUEST = "request"
+"""The input of a model that is asked for text: each row a line of JSON, which says what is asked and how."""
 
 ANSWER = "answer"
 """Its output: each row a line of JSON."""
