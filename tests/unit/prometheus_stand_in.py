@@ -1,4 +1,4 @@
-"""A small stand-in for Prometheus' HTTP API: counters of two versions, scraped every 15 s of a clock of its own."""
+"""A small stand-in for Prometheus' HTTP API: counters of two versions, scraped by a clock of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 
 ENDS = (0.05, 0.1, 0.25, 0.5, 1.0, float("inf"))
-SCRAPE = 15
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Fleet:
     Attributes:
         percent: the candidate's part of the traffic.
         second: requests a second.
+        scrape: seconds from one scrape to the next.
         fault: what is wrong: see ``answer``.
     """
 
@@ -40,6 +40,7 @@ class Fleet:
     candidate: str
     percent: float = 0
     second: float = 40
+    scrape: float = 15
     fault: str = ""
     now: float = 1_800_000_000.0
     dice: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
@@ -49,11 +50,15 @@ class Fleet:
 
     def run(self, seconds: float) -> None:
         """Let time pass, and scrape."""
-        for _ in range(max(1, int(seconds / SCRAPE))):
-            self.now += SCRAPE
+        for _ in range(max(1, int(seconds / self.scrape))):
+            self.now += self.scrape
             for name, version in self.versions.items():
                 part = self.percent if name == self.candidate else 100 - self.percent
-                n = 0 if self.fault == "no traffic" else self.dice.poisson(self.second * SCRAPE * part / 100)
+                n = (
+                    0
+                    if self.fault == "no traffic"
+                    else self.dice.poisson(self.second * self.scrape * part / 100)
+                )
                 failed = self.dice.binomial(n, version.errors)
                 self._scraped("http_requests_total", n - failed, version=name, code="200")
                 if failed or version.errors:

@@ -166,7 +166,7 @@ def test_a_config_for_triton_is_a_protobuf_text_that_triton_reads(dtype: str) ->
 
 def test_servers_of_language_models_are_told_files_and_names() -> None:
     told = {"name": "The_capitals", "version": "v1.1.0", "kind": "gguf", "format": "gguf", "file": "a.gguf", "commit": "c",
-            "manifest": "m", "storage": "hf://team/capitals"}  # fmt: skip
+            "manifest": "m", "storage": "hf://team/capitals", "adapter": None}  # fmt: skip
     said = yaml.safe_load(_rendered("vllm/config.yaml", told))
     assert (said["model"], said["served-model-name"]) == ("./model", ["The_capitals"])
     lines = _rendered("llama-cpp/server.env", told).splitlines()
@@ -177,3 +177,14 @@ def test_servers_of_language_models_are_told_files_and_names() -> None:
     assert said["metadata"]["name"] == "the-capitals"
     assert said["spec"]["model"] == {"name": "The_capitals", "uri": "hf://team/capitals"}
     assert set(said["spec"]) <= {"model", "replicas", "router"}
+
+
+def test_an_adapter_is_served_under_the_releases_name_upon_its_base() -> None:
+    told = {"name": "capitals", "version": "v1.1.0", "commit": "c", "manifest": "m", "storage": "s3://models/capitals",
+            "adapter": {"base": "base", "folder": "lora", "rank": 20}}  # fmt: skip
+    said = yaml.safe_load(_rendered("vllm/config.yaml", told))
+    assert (said["model"], said["served-model-name"]) == ("./model/base", ["capitals-base"])
+    assert (said["lora-modules"], said["max-lora-rank"]) == (["capitals=./model/lora"], 32)
+    model = yaml.safe_load(_rendered("kserve-llm/llminferenceservice.yaml", told))["spec"]["model"]
+    assert (model["name"], model["uri"]) == ("capitals-base", "s3://models/capitals/base")
+    assert model["lora"]["adapters"] == [{"name": "capitals", "uri": "s3://models/capitals/lora"}]

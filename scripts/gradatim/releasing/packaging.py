@@ -15,7 +15,7 @@ from gradatim.evidence.found import Compressed, Evaluated, Inspected
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import EVIDENCE_FILE, MANIFEST_FILE, RECORD_FILE, ReleaseRecord
 from gradatim.evidence.statement import Bundle
-from gradatim.files import cannot_write, template_folder
+from gradatim.files import cannot_write, parse_json, template_folder
 from gradatim.publishers.places import publications_of
 from gradatim.publishers.retrieval import retrieve
 from gradatim.registry.ledger import open_ledger
@@ -110,6 +110,7 @@ def lay_down(
             told |= {
                 "kind": kind,
                 "file": main,
+                "adapter": _adapter(folder, files),
                 "base": base,
                 "storage": storage or _stored(ledger, release) or f"pvc://models/{record.name}/{release}",
             }
@@ -195,6 +196,18 @@ def _named(folder: Path, files: tuple[str, ...], wanted: str | None) -> str:
         return main
     (folder / main).rename(folder / wanted)
     return wanted
+
+
+def _adapter(folder: Path, files: tuple[str, ...]) -> dict[str, Any] | None:
+    """Where a language model's base and its adapter lie, and the adapter's largest rank; None for a model without one."""
+    lies = {PurePosixPath(name).name: PurePosixPath(name).parent.as_posix() for name in files}
+    if "adapter_config.json" not in lies:
+        return None
+    said = parse_json(
+        (folder / lies["adapter_config.json"] / "adapter_config.json").read_bytes(), "adapter_config.json"
+    )
+    ranks = [said.get("r") or 0, *(said.get("rank_pattern") or {}).values()]
+    return {"base": lies["config.json"], "folder": lies["adapter_config.json"], "rank": max(ranks)}
 
 
 def _stored(ledger: Ledger, release: Release) -> str | None:
