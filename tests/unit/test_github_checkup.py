@@ -63,6 +63,13 @@ def test_the_caller_that_init_writes_has_no_trap() -> None:
         ("check that may never report", "  pull_request:\n", "  pull_request: {paths-ignore: [docs/**]}\n"),
         ("check that may never report", "  pull_request:\n", "  pull_request: {branches: [main]}\n"),
         ("check that may never report", "  pull_request:\n", "  pull_request: {types: [labeled]}\n"),
+        ("check that may never report", "  merge_group:\n", "  merge_group: {branches: [main]}\n"),
+        ("release cut short", "jobs:\n", "concurrency: {group: a, cancel-in-progress: true}\njobs:\n"),
+        (
+            "release cut short",
+            "  release:\n",
+            "  release:\n    concurrency: {group: a, cancel-in-progress: true}\n",
+        ),
         ("check that may never report", "  release:\n", "  release:\n    if: github.actor != 'bob'\n"),
         ("stages drifted", '["beta", "production"]', '["production"]'),
         ("not pinned", "a" * 40, "v1"),

@@ -324,6 +324,27 @@ def test_doctor_reads_what_the_pipeline_includes_from_the_repository_itself(
     assert [one.trap for one in check_include(contract, Path())] == ["no include"], "a circle comes to an end"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("ci/*.yml", True),
+        ("/ci/**.yml", True),
+        ("**.yml", True),
+        ("ci/**/*.yml", False),
+        ("*.yml", False),
+        ("ci/*.yaml", False),
+    ],
+)
+def test_doctor_follows_wildcards_as_gitlab_does(
+    written: str, read: bool, call: Callable[..., Result]
+) -> None:
+    contract = read_contract(Path("gradatim.yml")).parts
+    Path("ci").mkdir()
+    Path("ci/ml.yml").write_text(Path(".gitlab-ci.yml").read_text(encoding="utf-8"), encoding="utf-8")
+    Path(".gitlab-ci.yml").write_text(f'include: "{written}"\n', encoding="utf-8")
+    assert [one.trap for one in check_include(contract, Path())] == ([] if read else ["no include"])
+
+
 def test_doctor_finds_includes_of_several_models_whose_jobs_would_replace_one_another(
     call: Callable[..., Result],
 ) -> None:
