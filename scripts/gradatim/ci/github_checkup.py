@@ -223,23 +223,13 @@ def _check_required(contract: Contract, workflow: Workflow) -> Iterator[Surprise
             "no merge queue", workflow.at("on"),
             f"In a merge queue `{REQUIRED_CHECK}` would never report, and nothing be merged. Add `merge_group:` under `on:`.",
         )  # fmt: skip
-    pull = triggers.get("pull_request")
-    filters: Mapping[str, Any] = pull if isinstance(pull, dict) else {}
-    branches = [str(pattern) for pattern in filters.get("branches") or ()]
-    missed = [
-        stage.branch
-        for stage in contract.stages.values()
-        if stage.branch and branches and not matches(branches, stage.branch)
-    ]
-    deaf = "types" in filters and not {"opened", "synchronize"} <= {*map(str, filters["types"] or ())}
-    narrow = [key for key in filters if key in ("paths", "paths-ignore", "branches-ignore")]
-    narrow += ["branches"] if missed else []
-    for key in (*narrow, *(["types"] if deaf else [])):
-        yield Surprise(
-            "check that may never report", workflow.at("on", "pull_request", key),
-            f"Pull requests that `{key}` leaves out never get the check `{REQUIRED_CHECK}`, and can never be merged. "
-            f"Take `{key}` out: what a change does not touch is skipped in seconds.",
-        )  # fmt: skip
+    for event, whose in (("pull_request", "Pull requests"), ("merge_group", "Groups of the merge queue")):
+        for key in _leaving_out(contract, triggers.get(event)):
+            yield Surprise(
+                "check that may never report", workflow.at("on", event, key),
+                f"{whose} that `{key}` leaves out never get the check `{REQUIRED_CHECK}`, and can never be merged. "
+                f"Take `{key}` out: what a change does not touch is skipped in seconds.",
+            )  # fmt: skip
     for name, job, _, _ in workflow.calls:
         if "if" in job:
             yield Surprise(
@@ -253,6 +243,18 @@ def _check_required(contract: Contract, workflow: Workflow) -> Iterator[Surprise
                 "check renamed", workflow.at("jobs", name, *([key] if key else [])),
                 f"The rules of the branches demand the check `{REQUIRED_CHECK}`, and this job makes another one. {edit}",
             )  # fmt: skip
+
+
+def _leaving_out(contract: Contract, said: Any) -> list[str]:
+    """The keys of an event that leave out what may be merged into a stage's branch."""
+    filters: Mapping[str, Any] = said if isinstance(said, dict) else {}
+    branches = [str(pattern) for pattern in filters.get("branches") or ()]
+    targets = [stage.branch for stage in contract.stages.values() if stage.branch]
+    missed = branches and not all(matches(branches, branch) for branch in targets)
+    types = {*map(str, filters.get("types") or ())}
+    deaf = "types" in filters and not ({"opened", "synchronize"} <= types or "checks_requested" in types)
+    found = [key for key in filters if key in ("paths", "paths-ignore", "branches-ignore")]
+    return [*found, *(["branches"] if missed else []), *(["types"] if deaf else [])]
 
 
 def _check_triggers(contract: Contract, workflow: Workflow) -> Iterator[Surprise]:
@@ -320,6 +322,14 @@ def _check_call(
             workflow.at("jobs", name, "secrets"),
             f"The job `{name}` hands over every secret. Name those that it needs, such as `app-private-key`.",
         )
+    for keys, said in (((), workflow.data), (("jobs", name), job)):
+        shared = said.get("concurrency")
+        if which != "checks" and isinstance(shared, dict) and shared.get("cancel-in-progress") is True:
+            yield Surprise(
+                "release cut short", workflow.at(*keys, "concurrency", "cancel-in-progress"),
+                "A second push would end a release that is on its way, between its tag and what it publishes. Take "
+                "`cancel-in-progress` out: gradatim's own jobs wait for one another.",
+            )  # fmt: skip
     granted = job.get("permissions", workflow.data.get("permissions"))
     wanted = {"contents": "read" if which == "checks" else "write", "pull-requests": "write"}
     wanted |= {} if which == "checks" else {"actions": "read", "id-token": "write", "issues": "write"}

@@ -98,10 +98,20 @@ def _read(top: Path, path: str, files: dict[str, _File]) -> None:
     files[path] = file = _File(path, text, read if isinstance(read, dict) else {})
     for one in file.includes:
         local = str(one.get("local") or "").lstrip("/")
-        if not local or local in files or not (top / local).is_file():
-            continue
-        if (top / local).resolve().is_relative_to(top.resolve()):  # GitLab reads nothing else
-            _read(top, local, files)
+        for each in _wild(top, local) if "*" in local else [local] if local else []:
+            if each in files or not (top / each).is_file():
+                continue
+            if (top / each).resolve().is_relative_to(top.resolve()):  # GitLab reads nothing else
+                _read(top, each, files)
+
+
+def _wild(top: Path, pattern: str) -> list[str]:
+    """https://docs.gitlab.com/ci/yaml/includes/#use-includelocal-with-wildcard-file-paths: ``*`` stops at a slash, ``**`` does not."""
+    wanted = re.compile(re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*"))
+    names = (
+        path.relative_to(top).as_posix() for path in (top / pattern.split("*")[0]).parent.rglob("*.y*ml")
+    )
+    return sorted(name for name in names if wanted.fullmatch(name))
 
 
 def _check_stages(pipeline: _File, said: Sequence[tuple[_File, Mapping[str, Any]]]) -> Iterator[Surprise]:
