@@ -54,12 +54,12 @@ def model_file(path: Path, inputs, outputs) -> Path:
 
 
 def graph_file(path: Path, inputs, outputs, nodes, weights) -> Path:
-    """An ONNX model of these nodes, (kind, inputs, outputs) each."""
+    """An ONNX model of these nodes, (kind, inputs, outputs) each, attributes by name behind them where there are any."""
     pytest.importorskip("onnx")
     from projects.graphs import node, write_graph
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_graph(path, inputs, outputs, [node(*each) for each in nodes], weights)
+    write_graph(path, inputs, outputs, [node(*each[:3], **dict(*each[3:])) for each in nodes], weights)
     return path
 
 

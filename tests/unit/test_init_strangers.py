@@ -331,3 +331,46 @@ def test_words_of_a_table_that_recur_are_categories_and_no_text_to_mistype(tmp_p
     proposal = propose(tmp_path)
     assert contract_of(proposal).parts.data.slices == ("city", "plan")
     assert proposal.corruptions == proposed
+
+
+def test_an_output_that_has_no_row_for_each_item_is_none_to_judge_by(tmp_path):
+    """As the chances of a forest of many labels, [labels, items, 2], beside its decisions, [items, labels]."""
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(120, 6)).astype(np.float32), rng.normal(size=(6, 3)).astype(np.float32)
+    nodes = [
+        ("MatMul", ["x", "w"], ["scores"]),
+        ("Greater", ["scores", "zero"], ["over"]),
+        ("Cast", ["over"], ["decided"], {"to": 7}),
+        ("Unsqueeze", ["scores", "last"], ["one"]),
+        ("Neg", ["one"], ["other"]),
+        ("Concat", ["other", "one"], ["both"], {"axis": 2}),
+        ("Transpose", ["both"], ["chances"], {"perm": [1, 0, 2]}),
+    ]
+    constants = {"w": weights, "zero": np.zeros(1, np.float32), "last": np.array([2])}
+    outputs = [("decided", "int64", ["n", 3]), ("chances", "float32", [3, "n", 2])]
+    graph_file(tmp_path / "tags.onnx", [("x", "float32", ["n", 6])], outputs, nodes, constants)
+    np.savez(tmp_path / "test.npz", x=x, labels=(x @ weights > 0).astype(np.int64))
+    proposal = propose(tmp_path)
+    task = contract_of(proposal).parts.task
+    assert (task.type, task.output) == ("multilabel_classification", "decided")
+    assert not proposal.notes
+
+
+@pytest.mark.parametrize("label", ["is_fraud", "outcome"])
+def test_the_number_that_a_table_has_beside_its_features_and_its_key_is_the_label(tmp_path, label):
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(200, 6)).astype(np.float32), rng.normal(size=(6, 1)).astype(np.float32)
+    nodes = [
+        ("MatMul", ["features", "w"], ["h"]),
+        ("Sigmoid", ["h"], ["p"]),
+        ("Squeeze", ["p", "last"], ["probability"]),
+    ]
+    outputs = [("probability", "float32", ["n"])]
+    inputs = [("features", "float32", ["n", 6])]
+    graph_file(tmp_path / "fraud.onnx", inputs, outputs, nodes, {"w": weights, "last": np.array([1])})
+    right = (x @ weights > 0)[:, 0].astype(int)
+    rows = [[place, *row, y] for place, (row, y) in enumerate(zip(x.tolist(), right, strict=True))]
+    table(tmp_path / "test.csv", ["transaction_id", *(f"v{i}" for i in range(6)), label], rows)
+    contract = contract_of(propose(tmp_path))
+    assert contract.parts.data.label == label
+    assert contract.parts.task.type == "classification"

@@ -77,6 +77,17 @@ def test_batches_that_do_not_fit_leave_nothing_behind(tmp_path, second, words):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_without_a_row_for_each_item_is_refused_wherever_it_is_met_with_what_to_do(tmp_path):
+    """As [labels, items, 2]: its first axis counts the labels."""
+    chances, items = {"chances": np.ones((3, 8, 2))}, np.arange(8)
+    for met in (
+        lambda: Predictions.of(chances, items=items),
+        lambda: write(tmp_path / "x", [{"outputs": chances, "items": items}]),
+    ):
+        with pytest.raises(InvalidInput, match=r"(?s)chances 3, items 8.*`task: output:`"):
+            met()
+
+
 def test_no_row_is_an_error_and_a_failure_keeps_the_older_predictions(tmp_path):
     with pytest.raises(InvalidInput, match="nothing to evaluate"):
         write(tmp_path / "x", [])
