@@ -52,12 +52,14 @@ class Seen:
         outputs: by name, [n, ...].
         labels: [n, ...] of the same rows, None where the data have none, or sequences of unequal length.
         seconds: that one row took.
+        rowless: names of outputs whose first axis does not count the rows.
     """
 
     signature: Signature
     outputs: dict[str, NDArray[Any]]
     labels: NDArray[Any] | None
     seconds: float = 0.0
+    rowless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def look(candidate: Candidate, *, seconds: float = 20.0) -> Seen:
     Raises:
         GradatimError: the model or the data cannot be used.
     """
-    parts: list[tuple[Mapping[str, NDArray[Any]], NDArray[Any] | None]] = []
+    parts: list[tuple[Mapping[str, NDArray[Any]], Batch]] = []
     with candidate.model.open(candidate.model.path) as predictor:
         batches = _some_rows(candidate.rows.dataset("evaluation", predictor.signature))
         first = next(batches)
@@ -110,7 +112,7 @@ def look(candidate: Candidate, *, seconds: float = 20.0) -> Seen:
         began = time.monotonic()
         for batch in itertools.chain([first], batches):
             if _shapes(batch.inputs) == _shapes(first.inputs):
-                parts.append((predictor(batch.inputs), batch.labels))
+                parts.append((predictor(batch.inputs), batch))
             if time.monotonic() - began > seconds:
                 break
         took = time.monotonic() - began
@@ -118,10 +120,13 @@ def look(candidate: Candidate, *, seconds: float = 20.0) -> Seen:
     joined = {
         n: np.concatenate(found) for n, found in outputs.items() if len({f.shape[1:] for f in found}) == 1
     }
-    labels = [labels for _, labels in parts if labels is not None and labels.dtype != object]
+    rowless = tuple(
+        n for n in outputs if any(np.shape(said[n])[:1] != (len(batch),) for said, batch in parts)
+    )
+    labels = [each.labels for _, each in parts if each.labels is not None and each.labels.dtype != object]
     known = len(labels) == len(parts) and len({each.shape[1:] for each in labels}) == 1
-    rows = sum(len(next(iter(part.values()))) for part, _ in parts)
-    return Seen(signature, joined, np.concatenate(labels) if known else None, took / max(rows, 1))
+    each = took / max(sum(len(batch) for _, batch in parts), 1)
+    return Seen(signature, joined, np.concatenate(labels) if known else None, each, rowless)
 
 
 def _some_rows(dataset: Dataset) -> Iterator[Batch]:

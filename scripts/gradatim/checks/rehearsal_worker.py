@@ -74,7 +74,8 @@ def _look(candidate: Candidate, arrays: Path) -> dict[str, Any]:
     }
     with arrays.open("wb") as file:
         np.savez(file, allow_pickle=False, **plain)
-    return {"signature": encode(seen.signature), "outputs": list(seen.outputs), "seconds": seen.seconds}
+    told = {"outputs": list(seen.outputs), "seconds": seen.seconds, "rowless": list(seen.rowless)}
+    return {"signature": encode(seen.signature), **told}
 
 
 def read_seen(arrays: Path, record: dict[str, Any]) -> Seen:
@@ -82,7 +83,9 @@ def read_seen(arrays: Path, record: dict[str, Any]) -> Seen:
     with np.load(arrays, allow_pickle=False) as found:
         outputs = {name: found[f"output_{place}"] for place, name in enumerate(record["outputs"])}
         labels = found["labels"] if "labels" in found.files else None
-    return Seen(Signature.from_json(record["signature"]), outputs, labels, record["seconds"])
+    return Seen(
+        Signature.from_json(record["signature"]), outputs, labels, record["seconds"], tuple(record["rowless"])
+    )
 
 
 def _rehearse(candidate: Candidate, _arrays: Path) -> dict[str, Any]:

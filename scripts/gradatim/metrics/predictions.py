@@ -119,6 +119,7 @@ class Predictions:
         lengths |= {
             name: len(column) for name, column in (("labels", truth), ("groups", units)) if column is not None
         }
+        lengths |= {} if items is None else {"items": len(items)}
         if len(set(lengths.values())) != 1:
             raise InvalidInput(f"Predictions differ in length: {lengths_in_words(lengths)}.")
         n = next(iter(lengths.values()))
@@ -147,7 +148,12 @@ def _open(path: Path) -> Array:
 
 
 def lengths_in_words(lengths: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {length}" for name, length in lengths.items())
+    """Each length, and what an output must be, where one has another length than the items."""
+    named = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    known = {lengths[name] for name in ("items", "labels", "groups") if name in lengths}
+    if len(known) != 1:
+        return named
+    return f"{named}. The first axis of an output must count the items: name another one under `task: output:`, or export the model so"
 
 
 def check_slices(predictions: Predictions) -> None:

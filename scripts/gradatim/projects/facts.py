@@ -203,12 +203,20 @@ def _named_label(columns: Sequence[str], specs: Sequence[TensorSpec]) -> str | N
 def _last_number(
     specs: Sequence[TensorSpec], free: Sequence[str], heads: Mapping[str, NDArray[Any]]
 ) -> str | None:
-    """The last number of a table that has one more than the model takes."""
+    """The last number of a table that has one more than the model takes, a key or number of the row aside."""
     shape = specs[0].shape if len(specs) == 1 else None
     wanted = shape[1] if shape is not None and len(shape) == 2 else None
     numbers = [name for name in free if heads[name].ndim == 1 and heads[name].dtype.kind in "iufb"]
     table = all(heads[name].ndim == 1 for name in free)
-    return numbers[-1] if table and isinstance(wanted, int) and len(numbers) == wanted + 1 > 2 else None
+    for found in (numbers, [name for name in numbers if not _is_key(name)]):
+        if table and isinstance(wanted, int) and len(found) == wanted + 1 > 2:
+            return found[-1]
+    return None
+
+
+def _is_key(name: str) -> bool:
+    """Whether a column is called as what only tells a row from others is."""
+    return re.fullmatch(r"(.*_)?(id|index|row|unnamed.*)", name.lower()) is not None
 
 
 def _roles(
@@ -346,9 +354,7 @@ def _features(
     others = [name for name in left if name not in numbers]
     width = spec.shape[1] if spec.shape is not None else None
     if isinstance(width, int) and len(numbers) > width:
-        counted = [
-            name for name in numbers if not re.fullmatch(r"(.*_)?(id|index|row|unnamed.*)", name.lower())
-        ]
+        counted = [name for name in numbers if not _is_key(name)]
         others, numbers = [n for n in left if n not in counted], counted
     if isinstance(width, int) and len(numbers) != width:
         return {}, (spec.name,), []

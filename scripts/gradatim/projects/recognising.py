@@ -52,6 +52,7 @@ def recognise(
     readings: list[Reading] = []
     if labels is not None:
         readings += _boxes(labels, outputs, names)
+    outputs = [output for output in outputs if seen is None or output.name not in seen.rowless]
     known = seen.signature if seen is not None else signature
     if labels is not None and facts is not None and known is not None:
         readings += _forecasts(facts, labels, outputs, known)
@@ -143,15 +144,18 @@ def _of_many_labels(
             yield Reading(TaskGuess("regression", output=output.stated), "answers and labels have one shape")
         elif output.axes in (axes + 1, None) and axes == 2 and first.dtype.kind != "f":
             yield from _tags(labels, asked, output, names)
+    for output in outputs:  # decisions where there are no scores
+        if output.said is not None and output.said.dtype.kind in "iub" and np.isin(output.said, (0, 1)).all():
+            yield from _sets(labels, output, names)
 
 
 def _sets(labels: NDArray[Any], output: OutputFacts, names: Sequence[tuple[str, ...]]) -> Iterator[Reading]:
-    """A score for each label, [b, k], beside 0 or 1 for each, or beside the names of those that an item has."""
+    """A score or a decision for each label, [b, k], beside 0 or 1 for each, or beside the names of those that an item has."""
     width = output.width
     if not width or width < 2 or output.sums_to_one:
         return
     lists = [each for each in names if len(each) == width]
-    why = "each label is there or not, and has its score"
+    why = f"each label is there or not, and has its {'score' if output.floats else 'answer'}"
     distinct = np.unique(np.concatenate([np.asarray(each).reshape(-1) for each in labels]))
     if distinct.dtype.kind in "US":
         lists = [each for each in lists if set(distinct.tolist()) <= set(each)]
