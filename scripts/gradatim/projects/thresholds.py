@@ -10,6 +10,9 @@ from gradatim.projects.reading import Reading
 
 _MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1)
 _RECALLS = (0.95, 0.9, 0.85, 0.8, 0.7)
+_MISSED = 0.05
+"""What a model that could not be counted may miss."""
+
 _MEGABYTE = 1_000_000
 
 _MINUTES = 2
@@ -89,7 +92,7 @@ def _provable_recall(fewest: int, right: float | None) -> str | None:
     """The highest bound that still forgives a miss or two in the rarest class, and twice what the model misses on average."""
     from gradatim.gates.exact import forgiven
 
-    misses = 2 + (0 if right is None else math.ceil(2 * (1 - right) * fewest))
+    misses = 2 + math.ceil(2 * (_MISSED if right is None else 1 - right) * fewest)
     found = next((r for r in _RECALLS if (forgiven(fewest, r) or 0) >= misses), None)
     return None if found is None else _percent(found)
 
