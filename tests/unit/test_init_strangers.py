@@ -378,4 +378,26 @@ def test_the_number_that_a_table_has_beside_its_features_and_its_key_is_the_labe
     assert contract.parts.task.type == "classification"
     fewest = min(np.bincount(right))
     bound = float(proposal.gates["recall"]["at_least"].rstrip("%")) / 100
-    assert forgiven(fewest, bound) >= 0.1 * fewest  # that one class is missed in every tenth row is no surprise
+    assert (
+        forgiven(fewest, bound) >= 0.1 * fewest
+    )  # that one class is missed in every tenth row is no surprise
+
+
+def test_an_output_that_says_the_label_is_read_before_a_number_beside_it(tmp_path):
+    """As a detector of outliers: -1 or 1, and how far from the rest."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4)).astype(np.float32)
+    right = np.where(np.abs(x).max(axis=1) > 2, -1, 1)
+    nodes = [
+        ("Abs", ["x"], ["far"]),
+        ("ReduceMax", ["far"], ["farthest"], {"axes": [1], "keepdims": 1}),
+        ("Sub", ["edge", "farthest"], ["scores"]),
+        ("Sign", ["scores"], ["sign"]),
+        ("Cast", ["sign"], ["label"], {"to": 7}),
+    ]
+    outputs = [("label", "int64", ["n", 1]), ("scores", "float32", ["n", 1])]
+    constants = {"edge": np.array([2.1], np.float32)}
+    graph_file(tmp_path / "outliers.onnx", [("x", "float32", ["n", 4])], outputs, nodes, constants)
+    np.savez(tmp_path / "test.npz", x=x, y=right)
+    task = contract_of(propose(tmp_path)).parts.task
+    assert (task.type, task.output, task.labels) == ("classification", "label", ("-1", "1"))

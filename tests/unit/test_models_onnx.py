@@ -423,3 +423,14 @@ def test_the_runtime_keeps_no_number_of_this_machine_and_tells_nobody_what_it_ru
     home.mkdir()
     subprocess.run([sys.executable, "-c", run], env={**plain, "HOME": str(home)}, check=True, timeout=60)
     assert list(home.rglob("*onnxruntime*")) == []
+
+
+def test_a_machine_without_the_language_that_a_model_compares_words_in_is_told_so(tmp_path: Path) -> None:
+    """As a vectoriser of text exported from scikit-learn: its words are made small as in en_US, which few servers know."""
+    nodes = [
+        helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale="tlh_QO.UTF-8")
+    ]
+    words = [("x", TensorProto.STRING, ["n"])]
+    path = save(tmp_path / "m.onnx", nodes, words, [("y", TensorProto.STRING, ["n"])])
+    with pytest.raises(EnvironmentLacks, match=r"locale `tlh_QO\.UTF-8`.*locale-gen tlh_QO\.UTF-8"):
+        open_model(path, root=tmp_path)
