@@ -54,6 +54,12 @@ def open_onnx(source: ModelSource) -> RuntimeModel:
     except InvalidInput:
         raise
     except Exception as error:  # the runtime's own exceptions share no class
+        if lacking := re.search(r"Failed to construct locale with name:([\w.@-]+)", str(error)):
+            raise EnvironmentLacks(
+                f"{source.path} compares words as in the locale `{lacking[1]}`, which this machine does not know. On Debian and "
+                f"Ubuntu: apt-get install locales && locale-gen {lacking[1]}; or export the model for a locale that every machine "
+                "has, `C`."
+            ) from error
         raise failed(str(source.path), "cannot be loaded by ONNX Runtime", _plain(error)) from error
     if source.device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise _no_cuda(source.device)

@@ -190,9 +190,13 @@ def _agreement(
     texts = [str(int(each)) if truth.dtype.kind in "iufb" else str(each) for each in truth]
     by_place = truth.dtype.kind in "iufb" and not all(text in place for text in texts)
     right = np.array([int(text) if by_place else place.get(text, -1) for text in texts])
-    answered, n = np.argmax(said, axis=1), len(said)
+    return _beyond_chance(np.argmax(said, axis=1), right, len(classes))
+
+
+def _beyond_chance(answered: NDArray[Any], right: NDArray[Any], classes: int) -> tuple[float, float]:
+    n = len(answered)
     expected = float(sum((answered == each).mean() * (right == each).mean() for each in np.unique(right)))
-    expected = min(max(expected, 0.1 / max(n, len(classes))), 0.999)
+    expected = min(max(expected, 0.1 / max(n, classes)), 0.999)
     share = float((answered == right).mean())
     return (share - expected) / math.sqrt(expected * (1 - expected) / n), share
 
@@ -226,14 +230,16 @@ def _by_name(labels: NDArray[Any], seen: NDArray[Any] | None, output: OutputFact
     distinct = np.unique(labels).tolist()
     if labels.dtype.kind == "f" or len(distinct) > _MOST_CLASSES:
         return None
-    agreed = 0.0
+    agreed, beyond = 0.0, 0.0
     if output.said is not None and seen is not None:
-        agreed = float((output.said.reshape(len(output.said)).astype(np.str_) == seen.astype(np.str_)).mean())
+        said = output.said.reshape(len(output.said)).astype(np.str_)
+        beyond, agreed = _beyond_chance(said, seen.astype(np.str_), len(distinct))
     many = labels.dtype.kind in "iu" and len(distinct) > max(2, len(labels) // 5)
     if many and agreed <= 1.5 / len(distinct):
         return 3.0, _number(output)
     task = TaskGuess("classification", spelled(tuple(distinct)), output.stated)
-    return 2.0 + agreed, Reading(task, "an output says the label itself", classes=len(distinct))
+    weight = 2.0 if many or beyond < _SURE else 5.0  # before a number beside it, after scores of every class
+    return weight + agreed, Reading(task, "an output says the label itself", classes=len(distinct))
 
 
 def _number(output: OutputFacts) -> Reading:
