@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,9 @@ from test_timing_result import MACHINE
 from gradatim.errors import InvalidInput
 from gradatim.gates.rule import FLOOR
 from gradatim.models.streaming import Streamed
-from gradatim.timing import load, loadgen
+from gradatim.signature import Signature, TensorSpec
+from gradatim.timing import held, load, loadgen, queries, worker
+from gradatim.timing.arrays import packed, unpacked
 from gradatim.timing.blocks import (
     BlockPlan,
     interleaved,
@@ -36,7 +40,7 @@ from gradatim.timing.blocks import (
 )
 from gradatim.timing.chances import Trials
 from gradatim.timing.child import ended_with, environment, last_line
-from gradatim.timing.contestant import Contestant
+from gradatim.timing.contestant import KINDS, Contestant, load_inputs, save_inputs
 from gradatim.timing.decision import Decision, decide, look, looks_until, resolvable
 from gradatim.timing.energy import Energy
 from gradatim.timing.load import Load, LoadBudget, LoadQuestion, Stress
@@ -51,6 +55,7 @@ from gradatim.timing.result import (
     unstreamed,
 )
 from gradatim.timing.rounds import Log, Turn, differences, slowdowns, within
+from gradatim.timing.streams import Streaming
 
 GOLDEN = Path(__file__).parent / "golden" / "timing"
 WAVES = [math.sin(place) for place in range(80)]
@@ -402,11 +407,11 @@ def driven() -> Iterator[str]:
     }
     fine: list[Callable[[], object]] = [lambda: None, lambda: None]
     runs = [*((plan, said, fine) for plan in plans), (plans[2], bad, fine), (plans[2], late, fine)]
-    for plan, log, queries in (*runs, (plans[0], said, [lambda: None, _fails]), (plans[3], said, [_refuses])):
+    for plan, log, asked in (*runs, (plans[0], said, [lambda: None, _fails]), (plans[3], said, [_refuses])):
         fake = FakeLoadGen(log)
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             patch.setitem(sys.modules, "mlperf_loadgen", fake)
-            found = loadgen.drive(queries, plan, Path(folder, "log"))
+            found = loadgen.drive(asked, plan, Path(folder, "log"))
         guessed = plan.rate == 0
         settings = {} if guessed else vars(fake.told)
         yield told((settings, fake.library, fake.traced, sorted(fake.responses), fake.left))
@@ -452,8 +457,141 @@ def blocks_and_processes() -> Iterator[str]:
     yield told(sorted((key, value) for key, value in environment(3).items() if key.endswith("_THREADS")))
 
 
+class Spoken:
+    """A model that answers token by token as it is told, in the place of a worker and of a predictor."""
+
+    def __init__(self, seconds: float) -> None:
+        self.asked, self.seconds = list[dict[str, Any]](), seconds
+
+    def ask(self, do: str, **more: Any) -> dict[str, Any]:
+        self.asked.append({"do": do, **more})
+        return asdict(Streamed((0.1, 0.2), 3, self.seconds, "" if len(self.asked) != 4 else "HTTP 500"))
+
+
+def passed_on() -> Iterator[str]:
+    """What goes from one process to another, and what a worker takes, counts and tells of itself."""
+    given = {
+        "a": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "text": np.array([["x"], ["y"]], object),
+        "empty": np.zeros((0, 2)),
+        "one": np.array(2.5),
+        "flags": np.array([True, False]),
+        "words": np.array(["u", "v"]),
+    }
+    for trusted in (False, True):
+        described_, pieces = packed(
+            {**given, **({"odd": np.array([{"a": 1}, None], object)} if trusted else {})}, trusted=trusted
+        )
+        yield told([{key: value for key, value in one.items() if key != "pickled"} for one in described_])
+        stream = io.BytesIO(b"".join(pieces))
+
+        def fill(view: memoryview, stream: io.BytesIO = stream) -> None:
+            assert stream.readinto(view) == len(view)
+
+        found = unpacked(json.loads(json.dumps(described_)), fill, trusted=trusted)
+        yield told([(name, value.dtype.str, value.shape, value.tolist()) for name, value in found.items()])
+    yield attempted(lambda: packed({"y": np.array([1, {"a": 1}], object)}, trusted=False))
+    yield told(
+        [
+            held._called(means)
+            for means in (
+                {"factory": "m:f", "path": "x"},
+                {"factory": None, "endpoint": {"url": "http://h"}, "path": "x"},
+                {"factory": None, "path": "a/b.onnx"},
+                {"factory": None, "endpoint": {}, "path": "a/b.onnx"},
+            )
+        ]
+    )
+    for kind in KINDS:
+        yield repr(held._refusal({"error": kind, "text": "no"}))
+    yield told(
+        (
+            held._refusal({"error": "InvalidInput", "text": "no", "file": "w.bin"}).__class__.__name__,
+            held._refusal({"error": "InvalidInput", "text": "no", "file": ""}).__class__.__name__,
+        )
+    )
+    one = contestant(
+        "m",
+        constants={"k": np.array([1.5])},
+        carries={"h": "h2"},
+        tokenizer={"max": 3},
+        signature=Signature((TensorSpec("x", "float32", ("n", 2)),), ()),
+        project=Path("p"),
+        adapter=Path("a"),
+    )
+    yield told(
+        (
+            one.elsewhere,
+            contestant("m", command=("run",)).elsewhere,
+            contestant("m", endpoint={"url": "u"}).elsewhere,
+        )
+    )
+    for each in (one, contestant("plain", inputs=Path("/b.npz"))):
+        yield json.dumps(each.spec(Path("/a.npz")), default=str).replace(str(Path.cwd()), "HERE")
+    with tempfile.TemporaryDirectory() as name:
+        path = save_inputs(Path(name, "x.npz"), {"a": np.arange(3), "t": np.array(["x", "yy"], object)})
+        yield told([(key, value.dtype.kind, value.tolist()) for key, value in load_inputs(path).items()])
+        for batch in ({}, {"a": np.array([1, "x"], object)}):
+            yield attempted(lambda batch=batch: save_inputs(path, batch))  # type: ignore[misc]
+        path.write_bytes(b"PK no")
+        yield attempted(lambda: load_inputs(path)).partition(name)[0]
+        yield attempted(lambda: load_inputs(Path(name, "none.npz"))).partition(name)[0]
+    inputs = Signature((TensorSpec("x", "float32", None), TensorSpec("m", "float32", None, "default")), ())
+    texts = Signature((TensorSpec("ids", "int64", None),), (), TensorSpec("text", "str", None))
+    for signature, batch in (
+        (inputs, "xm"),
+        (inputs, "x"),
+        (inputs, "xmz"),
+        (inputs, "m"),
+        (inputs, "z"),
+        (texts, ("text", "ids")),
+        (texts, ("ids", "z")),
+        (Signature((), ()), "z"),
+    ):
+        yield told(sorted(worker._taken(SimpleNamespace(signature=signature), dict.fromkeys(batch, 1))))  # type: ignore[arg-type]
+    yield told(
+        (
+            worker._repeat(lambda: None, 0.0),
+            worker._repeat(lambda: None, 0.01) > 10,
+            worker._clock("cpu")[1],
+            worker._status("Nothing"),
+            worker._status("VmHWM") == worker._peak_memory(),
+        )
+    )
+    yield told(
+        (
+            worker._highest_use() > 0.5 * worker._peak_memory(),
+            0 < worker._resident_memory() <= 1.1 * worker._peak_memory(),
+        )
+    )
+    lines = tuple(json.dumps({"prompt": f"line {number}"}) for number in range(5))
+    asked = Streaming(lines, 3, 4, {"ttft": 0.1})
+    workers, turns = (
+        {"a": Spoken(0.5), "b": Spoken(0.6)},
+        {name: Turn(1, "perf_counter", 0.1) for name in "ab"},
+    )
+    asked.play(workers, turns, random.Random(5))  # type: ignore[arg-type]
+    yield told(
+        (
+            asked.plan,
+            [(len(turn.streams), turn.seconds, turn.minima) for turn in turns.values()],
+            [(one["do"], one["line"]) for one in workers["a"].asked],
+        )
+    )
+    for mine, theirs in (
+        ({"y": [1.0, 2.0]}, {"y": [1.005, 2.0]}), ({"y": [1.0, 2.0]}, {"y": [1.05, 2.0]}), ({"y": [0.0]}, {"y": [0.0005]}), ({"y": [0.0]}, {"y": [0.005]}), ({"y": [1.0]}, {"y": [1.0, 1.0]}), ({"y": ["a"]}, {"y": ["a"]}), ({"y": ["a"]}, {"y": ["b"]}), ({"y": [1]}, {"z": [1]}), ({"y": [1]}, {}), ({"y": [1], "z": [2]}, {"y": [1]}),
+    ):  # fmt: skip
+        yield attempted(
+            lambda mine=mine, theirs=theirs: queries._same(
+                "http://h",
+                *({name: np.array(value) for name, value in each.items()} for each in (mine, theirs)),
+            )
+        )  # type: ignore[misc]
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
-    made.__name__: made for made in (decisions, figures, comparisons, loads, driven, blocks_and_processes)
+    made.__name__: made
+    for made in (decisions, figures, comparisons, loads, driven, blocks_and_processes, passed_on)
 }
 
 
