@@ -5,15 +5,16 @@ accuracy control (where `nncf` is installed), and the search. Models: ``bytes`` 
 ``depthwise`` (depthwise and pointwise convolutions between clips), ``digits`` (a small trained CNN), and where their packages are
 installed ``silero`` (silero-vad) and ``minilm``, which is to keep .998 of the cosine where the others keep .98 of the fidelity. All
 of them, or those named. Prints size, likeness and agreement on data that nobody calibrated on, latency as a part of the original's
-for 1 and for 8 rows, seconds, and the peak of memory of whatever made it. Then the load, for latencies of a busy machine say little;
-which recipes that keep as much are smaller and faster than the search's best, if any; and whether that is on or beyond the union of
-the Pareto fronts of all others in size, both latencies and fidelity. Three in a hundred of size and time count as equal, and a
-thousandth of the fidelity.
+for 1 and for 8 rows (all forms take turns in one run, so that a busy machine disturbs all alike), seconds, and the peak of memory of
+whatever made it. Then the load; which recipes that keep as much are smaller and faster than the search's best, if any; and whether
+that is on or beyond the union of the Pareto fronts of all others in size, both latencies and fidelity. Three in a hundred of size
+and time count as equal, and a thousandth of the fidelity.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -21,7 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from test_compression_strangers import byte_classifier, byte_rows, depthwise
 
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.search import compress
-from gradatim.models import open_model
+from gradatim.models import Predictor, open_model
 from gradatim.timing.blocks import interleaved, lower_quartile
 
 SECONDS = 600
@@ -177,22 +178,38 @@ def likeness(model: Path, metric: str) -> Callable[[Any, Any], tuple[float, None
     return measured
 
 
-def measure(model: Path, candidate: Path, held_out: list[Batch]) -> dict[str, float]:
-    """A row of the table: size and latencies as parts of the model's, and likeness to it."""
-    fidelity, row = Fidelity(), {"size": candidate.stat().st_size / model.stat().st_size}
-    with (
-        open_model(model, root=model.parent) as before,
-        open_model(candidate, root=candidate.parent) as after,
-    ):
-        for batch in held_out:
-            fidelity.add(before(batch), after(batch))
-        for rows in (1, 8):
-            batch = cut(held_out[0], rows)
-            minima = interleaved({"before": lambda b=batch: before(b), "after": lambda b=batch: after(b)}, 0)
-            row[f"latency{rows}"] = lower_quartile(minima["after"]) / lower_quartile(minima["before"])
-    return row | dict.fromkeys(LIKENESS, float("nan")) | fidelity.result()
+def measure(model: Path, made: Mapping[str, Path], held_out: list[Batch]) -> dict[str, dict[str, float]]:
+    """The table: sizes and latencies as parts of the model's, all forms timed in turns of one run, and likeness to it."""
+    with contextlib.ExitStack() as opened:
+        original = opened.enter_context(open_model(model, root=model.parent))
+        forms, rows = {ORIGINAL: original}, {}
+        for which, path in made.items():
+            try:
+                forms[which] = opened.enter_context(open_model(path, root=path.parent))
+                rows[which] = likeness_of(original, forms[which], held_out)
+            except Exception as error:  # what a recipe wrote and no runtime takes
+                forms.pop(which, None)
+                tell(which, error)
+                continue
+            rows[which]["size"] = path.stat().st_size / model.stat().st_size
+        for count in (1, 8):
+            batch = cut(held_out[0], count)
+            calls = {which: lambda form=form, rows=batch: form(rows) for which, form in forms.items()}
+            turns = [interleaved(calls, seed) for seed in range(ROUNDS)]
+            found = {which: lower_quartile([one for turn in turns for one in turn[which]]) for which in calls}
+            for which, row in rows.items():
+                row[f"latency{count}"] = found[which] / found[ORIGINAL]
+    return rows
 
 
+def likeness_of(before: Predictor, after: Predictor, held_out: list[Batch]) -> dict[str, float]:
+    fidelity = Fidelity()
+    for batch in held_out:
+        fidelity.add(before(batch), after(batch))
+    return dict.fromkeys(LIKENESS, float("nan")) | fidelity.result()
+
+
+ORIGINAL, ROUNDS = "original", 3
 LIKENESS = ("fidelity", "cosine", "agreement")
 COSTS = ("size", "latency1", "latency8")
 
@@ -205,40 +222,47 @@ def beats(other: dict[str, float], ours: dict[str, float], *, fidelity: bool) ->
     return better and all(a < 1.03 * b for a, b in pairs) and more >= -1e-3
 
 
-def work(
+def tell(which: str, error: Exception) -> None:
+    print(f"  {which}: {type(error).__name__}: {str(error).splitlines()[0][:90]}", flush=True)
+
+
+def carry_out(
     which: str, keep: tuple[str, float], model: Path, batches: list[Batch], folder: Path, found: Any
 ) -> None:
     """One recipe in a process of its own, whose memory is its own."""
     started = time.monotonic()
+    folder.mkdir()
     try:
         path = recipes(*keep)[which](model, folder, batches[:8])
-        seconds = time.monotonic() - started
-        peak = (
-            max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-            / 1024
-        )
-        row = measure(model, path, batches[8:])
-        found.put((which, row))
-        told = "".join(f"{row[name]:10.4f}" for name in (*COSTS, *LIKENESS))
-        print(f"  {which:26}{told}{seconds:10.1f}{peak:10.0f}", flush=True)
     except Exception as error:  # a recipe that does not work is a row of the table
-        print(f"  {which:26}{type(error).__name__}: {str(error).splitlines()[0][:90]}", flush=True)
+        tell(which, error)
+        return
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(each).ru_maxrss for each in who) / 1024
+    found.put((which, path, time.monotonic() - started, peak))
 
 
 def compare(name: str, keep: tuple[str, float], folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
     model, batches = made(name, folder)
-    print(f"{name}, {model.stat().st_size / 1e6:.2f} MB, {keep[0]} of at least {keep[1]:g} wanted")
-    print(f"  {'':26}" + "".join(f"{head:>10}" for head in (*COSTS, *LIKENESS, "seconds", "peak MB")))
-    found, rows = context.Queue(), {}
-    for which in recipes(*keep):
-        with tempfile.TemporaryDirectory() as place:
-            process = context.Process(target=work, args=(which, keep, model, batches, Path(place), found))
-            process.start()
-            process.join()
+    print(
+        f"{name}, {model.stat().st_size / 1e6:.2f} MB, {keep[0]} of at least {keep[1]:g} wanted", flush=True
+    )
+    found, costs = context.Queue(), {}
+    for place, which in enumerate(recipes(*keep)):
+        process = context.Process(
+            target=carry_out, args=(which, keep, model, batches, folder / str(place), found)
+        )
+        process.start()
+        process.join()
     while not found.empty():
-        which, row = found.get()
-        rows[which] = row
+        which, *cost = found.get()
+        costs[which] = cost
+    rows = measure(model, {which: path for which, (path, *_) in costs.items()}, batches[8:])
+    print(f"  {'':26}" + "".join(f"{head:>10}" for head in (*COSTS, *LIKENESS, "seconds", "peak MB")))
+    for which, row in rows.items():
+        told = "".join(f"{row[each]:10.4f}" for each in (*COSTS, *LIKENESS))
+        print(f"  {which:26}{told}" + "{:10.1f}{:10.0f}".format(*costs[which][1:]))
     ours = rows.pop("ours")
     kept = {which: row for which, row in rows.items() if row[keep[0]] >= keep[1]}
     beaten = [which for which, row in kept.items() if beats(row, ours, fidelity=False)]
