@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,7 +84,7 @@ def _try(
     made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
-        ratio = _latency_ratio(original, candidate, load_inputs(Path(timing)), seed)
+        ratio = _latency_ratio(original, candidate, load_inputs(Path(timing)), seed, one_thread=threads == 1)
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
@@ -97,7 +97,9 @@ def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, s
         with _opened(Path(out), opened["threads"]) as exported:
             parity = check_parity(original, exported, (load_inputs(path) for path in _paths(batches)))
             fidelity = _fidelity(original, exported, _paths(batches))
-            ratio = _latency_ratio(original, exported, load_inputs(Path(timing)), seed)
+            ratio = _latency_ratio(
+                original, exported, load_inputs(Path(timing)), seed, one_thread=_in_one_thread(opened)
+            )
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
@@ -126,7 +128,9 @@ def _learn(
         ):
             parity = check_parity(smaller, after, (load_inputs(path) for path in _paths(batches)))
             fidelity = _fidelity(before, after, _paths(batches))
-            ratio = _latency_ratio(before, after, load_inputs(Path(timing)), seed)
+            ratio = _latency_ratio(
+                before, after, load_inputs(Path(timing)), seed, one_thread=_in_one_thread(opened)
+            )
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
@@ -147,7 +151,7 @@ def _litert(
                 fidelity["parity"] = check_parity(
                     original, each, (load_inputs(path) for path in _paths(batches))
                 )
-            ratio = _latency_ratio(original, candidate, inputs, seed)
+            ratio = _latency_ratio(original, candidate, inputs, seed, one_thread=_in_one_thread(opened))
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
@@ -166,7 +170,7 @@ def _split(
         with _opened(Path(whole), threads) as uncut:
             parity = check_parity(uncut, stages, (load_inputs(path) for path in _paths(batches)))
         fidelity = _fidelity(original, stages, _paths(batches))
-        ratio = _latency_ratio(original, stages, inputs, seed)
+        ratio = _latency_ratio(original, stages, inputs, seed, one_thread=threads == 1)
     return {
         "fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made,
         "sizes": [path.stat().st_size for path in paths], "memory": memory_of(paths, inputs, threads),
@@ -212,7 +216,9 @@ def _fidelity(original: Predictor, candidate: Predictor, batches: Sequence[Path]
     return fidelity.result()
 
 
-def _latency_ratio(original: Predictor, candidate: Predictor, inputs: Batch, seed: int) -> float:
+def _latency_ratio(
+    original: Predictor, candidate: Predictor, inputs: Batch, seed: int, *, one_thread: bool = False
+) -> float:
     """The candidate's time as a part of the original's, for a batch or for its first row alone: the one where it is slower.
 
     Nobody knows how many rows a call will have, and a form may be fast for one and slow for many.
@@ -227,9 +233,14 @@ def _latency_ratio(original: Predictor, candidate: Predictor, inputs: Batch, see
                 raise
             continue  # it takes no single row
         calls = {"original": lambda rows=rows: original(rows), "candidate": lambda rows=rows: candidate(rows)}
-        minima = interleaved(calls, seed)
+        minima = interleaved(calls, seed, one_thread=one_thread)
         ratios.append(lower_quartile(minima["candidate"]) / lower_quartile(minima["original"]))
     return max(ratios)
+
+
+def _in_one_thread(opened: Mapping[str, Any]) -> bool:
+    """Whether one thread of this process does all of a call's work."""
+    return opened["threads"] == 1 and opened["device"] == "cpu"
 
 
 def _opened(path: Path, threads: int) -> Predictor:

@@ -71,7 +71,7 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 12
+REVISION = 13
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
