@@ -240,7 +240,7 @@ def _latency_ratio(
 
 def _in_one_thread(opened: Mapping[str, Any]) -> bool:
     """Whether one thread of this process does all of a call's work."""
-    return opened["threads"] == 1 and opened["device"] == "cpu"
+    return (opened["threads"], opened["device"]) == (1, "cpu")
 
 
 def _opened(path: Path, threads: int) -> Predictor:
