@@ -104,6 +104,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; turn every refusal into one paragraph and its exit code."""
     standard.open_missing()
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = (
+        "__all__"  # what else is installed has no say in how a contract is read
+    )
     if "--json" in sys.argv:
         standard.reserve_output()
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -298,3 +298,17 @@ def test_slices_of_measurements_alone_are_those_of_the_column_that_was_asked_for
 
 def test_a_bound_that_every_model_meets_is_met_by_one_that_is_never_right() -> None:
     assert exact.detectable(4, 0.0) == 0.0
+
+
+def test_files_that_git_keeps_are_read_in_one_go_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
+    here = new_repository(tmp_path / "here")
+    repository = Repository.find(here)
+    digest = "a" * 64
+    kept = {"v1.0.0/one": b"1", "v1.0.0/many": b"line\n\n" * 1000, "v1.0.0/none": b""}
+    update = open_ledger(repository, digest, fetch=False).adding(kept, "1 +0000")
+    assert update is not None
+    repository.update_refs([update])
+    there = open_ledger(repository, digest, fetch=False)
+    assert dict(zip(kept, there.read_all(list(kept)), strict=True)) == kept
+    with pytest.raises(BrokenEvidence, match=r"no v1\.0\.0/two"):
+        there.read_all(["v1.0.0/one", "v1.0.0/two"])

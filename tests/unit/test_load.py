@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 import threading
 import time
@@ -277,6 +278,14 @@ def test_a_server_that_says_something_else_than_the_model_is_not_asked(server: s
     ):
         with pytest.raises(error, match=told):
             queries_of(other, x, LoadQuery(1, url))  # type: ignore[arg-type]  # no more of it is used
+
+
+def test_what_a_benchmark_found_is_read_without_what_measures_it() -> None:
+    """A gate reads it in each release, and holds no model and no server."""
+    dear = {"http.client", "gradatim.models.served", "gradatim.timing.contestant"}
+    code = f"import sys, gradatim.timing.result; print(*sorted({dear} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_rows_of_the_data_are_the_queries() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gradatim.evidence.trend import Version
     from gradatim.publishers.publisher import Publisher
 
-_OF_THE_REGISTRY = ("repository", "sync", "registry")
+_OF_THE_REGISTRY = ("repository", "place", "sync", "registry")
 
 
 @dataclass

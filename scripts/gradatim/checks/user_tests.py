@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -199,6 +198,8 @@ def _run(
 
 def _read(path: Path) -> Iterator[Check]:
     """The test cases of a JUnit file; none where there is no whole file."""
+    import xml.etree.ElementTree as ET
+
     try:
         root = ET.parse(path).getroot()  # noqa: S314 (written by pytest)
     except (OSError, ET.ParseError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +102,8 @@ def _local(store: str, place: str) -> str:
 
 def _refuse_other_database(path: Path, place: str) -> None:
     """MLflow would lay its tables into whatever database it is given."""
+    import sqlite3
+
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, cast
 from gradatim.candidate.sharding import forget
 from gradatim.errors import GradatimError
 from gradatim.pipeline.module import SharedStep, step_module
-from gradatim.pipeline.ray_cluster import run_on_ray
 from gradatim.progress import about, read_event
 from gradatim.shard import MOST, Shard, shards
 
@@ -64,6 +63,8 @@ def share_out(candidate: Candidate, step: str) -> bool:
             if on_ray:
                 path = candidate.contract.path.resolve().relative_to(candidate.top.resolve())
                 command = [step, "--contract", str(path), *_stage(candidate)]
+                from gradatim.pipeline.ray_cluster import run_on_ray
+
                 whole = run_on_ray(candidate, step, shards(of), command, lambda rows: advance(rows, note))
             else:
                 whole = _run(candidate, step, shards(of), lambda rows: advance(rows, note))

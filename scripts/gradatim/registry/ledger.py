@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.errors import BrokenEvidence, EnvironmentLacks, InvalidInput
 from gradatim.registry.git import PushRejected, RefUpdate, Repository, pause
 from gradatim.registry.history import LEDGER, Release
 from gradatim.registry.sync import sync
@@ -61,9 +61,22 @@ class Ledger:
         Raises:
             BrokenEvidence: it is not there.
         """
-        if path not in self.blobs:
-            raise BrokenEvidence(f"git keeps no {path} for the release {self.digest[:12]}.")
-        return self.repository.read_object(self.blobs[path])
+        return self.read_all([path])[0]
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Several files in one go, in their order.
+
+        Raises:
+            BrokenEvidence: one is not there.
+        """
+        for path in paths:
+            if path not in self.blobs:
+                raise BrokenEvidence(f"git keeps no {path} for the release {self.digest[:12]}.")
+        found = self.repository.read_objects([self.blobs[path] for path in paths])
+        for path, data in zip(paths, found, strict=True):
+            if data is None:
+                raise InvalidInput(f"git has no blob of {path} in {self.repository.root}.")
+        return [data for data in found if data is not None]
 
     def adding(self, files: Mapping[str, bytes], date: str) -> RefUpdate | None:
         """Store more files, without changing the reference yet.

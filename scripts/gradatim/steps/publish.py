@@ -104,16 +104,15 @@ def _tagged(candidate: Candidate) -> TaggedRelease | None:
 def _files(candidate: Candidate, tagged: TaggedRelease) -> ReleaseFiles:
     """The release put together again from what git keeps, the model's bytes from wherever they are."""
     ledger = open_ledger(candidate.repository, str(tagged.manifest))
-    record = ReleaseRecord.from_bytes(ledger.read(f"{tagged.version}/{RECORD_FILE}"))
-    manifest = Manifest.from_bytes(ledger.read(MANIFEST_FILE))
+    record_bytes, manifest_bytes = ledger.read_all([f"{tagged.version}/{RECORD_FILE}", MANIFEST_FILE])
+    record, manifest = ReleaseRecord.from_bytes(record_bytes), Manifest.from_bytes(manifest_bytes)
     if record.digest != tagged.record or manifest.digest != tagged.manifest:
         raise BrokenEvidence(
             f"What git keeps of {tagged.tag} is not what its tag vouches for. See: gradatim verify {tagged.tag}"
         )
     sources: dict[str, Source] = {RECORD_FILE: record.to_bytes(), MANIFEST_FILE: manifest.to_bytes()}
-    for entry in record.files:
-        if entry.path not in sources:
-            sources[entry.path] = ledger.read(f"{tagged.version}/{entry.path}")
+    more = [entry.path for entry in record.files if entry.path not in sources]
+    sources |= zip(more, ledger.read_all([f"{tagged.version}/{path}" for path in more]), strict=True)
     local = _here(candidate, manifest)
     if not local:
         path = candidate.contract.parts.model.path

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradatim.errors import InvalidInput
-from gradatim.timing.contestant import Contestant, Worker
 from gradatim.timing.loadgen import AT_ONCE, LEAST, MULTI, OFFLINE, SERVER, SINGLE, LoadPlan, LoadRun
 from gradatim.timing.locust import LocustPlan, LocustRun, run_locust
-from gradatim.timing.queries import LoadQuery
+
+if TYPE_CHECKING:  # who reads what was found starts nothing
+    from gradatim.timing.contestant import Contestant
+    from gradatim.timing.queries import LoadQuery
 
 PATTERNS = {"single-stream": SINGLE, "multi-stream": MULTI, "offline": OFFLINE}
 """LoadGen's scenarios of one run each, as a contract names them."""
@@ -148,6 +151,8 @@ def bears(
         InvalidInput: the model is broken, or a server answers otherwise than it; a query fails without any load.
         EnvironmentLacks: LoadGen or another package is missing, or the server cannot be reached.
     """
+    from gradatim.timing.contestant import Worker
+
     with tempfile.TemporaryDirectory(prefix="gradatim-load-") as name:
         scratch = Path(name)
         with Worker(contestant, inputs, scratch, question.budget + _PATIENCE) as worker:
