@@ -1,7 +1,7 @@
 """Does LoadGen's search find what a server bears? Servers whose service times are known, so that the truth can be computed.
 
     python tests/bench/server_rate.py                   # a quarter of an hour, on a machine with little else to do
-    sudo chrt -r 10 python tests/bench/server_rate.py   # on a busy one: it goes before whatever else there is
+    sudo chrt -f 10 python tests/bench/server_rate.py   # on a busy one: it goes before whatever else there is
     python tests/bench/server_rate.py 1 M    # runs of one second, of the second kind alone
 
 One server takes 2 ms for every query (M/D/1), the other 2 ms on average, exponentially distributed (M/M/1). The bound on the 99th
