@@ -103,11 +103,14 @@ def occasions() -> Iterator[str]:
                  {"benchmark": {"load": {"p99": "50 ms"}}}, {"model": {"name": "d", "path": "m.onnx", "device": "cuda"}}):  # fmt: skip
         with contextlib.suppress(ValueError):
             yield told(extras_of(contract(**more)))
-    yield told(
-        shards_of(contract(**DATA, jobs={"shards": 3}))
-        if "jobs" in Contract.model_fields
-        else shards_of(contract())
-    )
+    for more in (
+        {},
+        {"shards": 2},
+        {"shards": 3, "test": {"robustness": ["feature_noise"]}},
+        {"shards": 3, "engine": "ray"},
+    ):
+        yield attempted(lambda more=more: shards_of(contract(**DATA, **more)))  # type: ignore[misc]
+    yield told(shards_of(contract(shards=2)))
 
 
 def platforms() -> Iterator[str]:
@@ -440,6 +443,19 @@ class Answering(GitHubApi):
         return {"html_url": f"https://h{call.path}"}
 
 
+class Paged(GitHubApi):
+    """GitHub with so many entries, as many a page as it is asked for and no more than a hundred."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__("acme/digits", "t")
+        self.total, self.asked = total, list[str]()
+
+    def get(self, path: str) -> Any:
+        self.asked.append(path)
+        size, page = (int(found) for found in re.findall(r"page=(\d+)", path))
+        return list(range(self.total))[(page - 1) * min(size, 100) : page * min(size, 100)] or None
+
+
 class Told(GitLabProject):
     """A project on GitLab as a table of what is there."""
 
@@ -658,6 +674,10 @@ def said_on_forges() -> Iterator[str]:
         )  # type: ignore[misc]
     for environment in ({}, {"GH_TOKEN": "t"}, {"GITHUB_TOKEN": "t", "GITHUB_REPOSITORY": "a/b"}):
         yield attempted(lambda environment=environment: GitHubApi.from_environment(environment).repository)  # type: ignore[misc]
+    for total in (0, 1, 99, 100, 101, 250):
+        pages = Paged(total)
+        yield told((len(list(pages.pages("/x?y=1"))), pages.asked))
+    yield told(len(list(Paged(3).pages("/x"))))
     for status in (401, 403, 404, 500):
         yield str(Refused(Call("GET", "/x"), status, "no"))
     for body in (

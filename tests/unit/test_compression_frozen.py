@@ -11,7 +11,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from test_compression_branches import recurrent_in_branches
 from test_compression_large import kept_outside
 from test_compression_strangers import written
 
-from gradatim.compression import choice, graph, search, streaming
+from gradatim.compression import attempt, choice, graph, search, streaming
 from gradatim.compression.batches import first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
@@ -42,8 +42,11 @@ from gradatim.compression.sandbox import Limits
 from gradatim.compression.sensitivity import _outermost_first, _rounding, as_their_kind, sensitivities
 from gradatim.compression.splitting import _bytes, _crossing, _cuts, split
 from gradatim.compression.terms import Terms, finite, promises
+from gradatim.errors import InvalidInput
 from gradatim.evidence.trial import Trial
+from gradatim.timing.contestant import Contestant
 
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx_ir")
 
@@ -143,8 +146,6 @@ def forms() -> Iterator[str]:
         )
         for bits in (8, 4):
             streaming.stream(kept_outside(folder / "s.onnx"), folder / "out" / "s.onnx", bits)
-            import onnx
-
             yield from described(onnx.load(str(folder / "out" / "s.onnx"), load_external_data=False))
             data_file = folder / "out" / "s.onnx.data"
             yield told(
@@ -169,6 +170,10 @@ def forms() -> Iterator[str]:
 
 def roundings() -> Iterator[str]:
     """How numbers are rounded, form by form, and where a graph is cut."""
+    yield from map(line, FORMS.values())
+    yield told(
+        [len(graph._first_line(error)) for error in (ValueError("x" * 400), ValueError("a\nb"), ValueError())]
+    )
     weight = waves(6, 70, scale=3)
     weight[2] = 0
     for form in FORMS.values():
@@ -263,6 +268,100 @@ def trial(name: str, size: float | None, latency: float | None, fidelity: float,
     return replace(made, **more)
 
 
+def attempts() -> Iterator[str]:
+    """One attempt after another, without its timing."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        patch.setattr(attempt, "_latency_ratio", lambda *_: 1.0)
+        model = picture_net(folder / "m.onnx")
+        paths, _ = write_batches(iter([{"x": waves(12, 3, 8, 8)}, {"x": waves(4, 3, 8, 8, scale=2)}]), folder)
+        batches = [str(path) for path in paths]
+        common = {"batches": batches, "timing": batches[0], "seed": 0}
+        opened = {**Contestant("m", model, folder, format="onnx").opening}
+        yield told(attempt._original(opened, batches))
+        for recipe in (
+            Recipe("int8-static", reduce_range=True),
+            Recipe("int8-static"),
+            Recipe("int8-weights", unpacked=True),
+        ):
+            out = folder / recipe.name / "m.onnx"
+            found = attempt._try(
+                model=str(model),
+                source=str(model),
+                out=str(out),
+                recipe=json.loads(json.dumps(asdict(recipe))),
+                root=name,
+                learned=batches,
+                ranges=str(folder / f"{recipe.name}.npz"),
+                threads=1,
+                **common,
+            )  # type: ignore[arg-type]
+            yield told(
+                (
+                    found["fidelity"]["fidelity"] > 0.9,
+                    found["fidelity"]["agreement"] > 0.8,
+                    found["latency_ratio"],
+                    found["seconds"] > 0,
+                )
+            )
+            yield from (entry for entry in described(onnx.load(str(out))) if " 3 [" in entry)
+        ranked = attempt._rank(str(model), batches, str(folder / "rank.npz"), True, 60.0)
+        yield told([(node, sorted(forms)) for node, forms in ranked["losses"].items()])
+        for parts, by in ((2, "size"), (3, "size")):
+            cut = attempt._split(
+                model=str(model),
+                whole=str(model),
+                parts=parts,
+                by=by,
+                out=str(folder / f"s{parts}"),
+                threads=1,
+                **common,
+            )  # type: ignore[arg-type]
+            yield told(
+                (
+                    len(cut["sizes"]),
+                    len(cut["memory"]),
+                    cut["fidelity"]["parity"] < 1e-5,
+                    cut["memory_whole"] > 0,
+                )
+            )
+        (folder / "mine.py").write_text(
+            "import shutil\ndef copy(a, b): shutil.copy(a, b)\ndef none(a, b): pass\ndef bad(a, b): raise ValueError('no')\n"
+        )
+        for method in ("mine:copy", "mine:none", "mine:bad", "mine:gone"):
+            yield attempted(
+                lambda method=method: attempt._carry_out(method, folder, model, folder / "own" / method[5:])
+            ).replace(name, "TMP")  # type: ignore[misc]
+        request, answer = folder / "request.json", folder / "answer.json"
+        for asked in (
+            {"do": "original", "opened": opened, "batches": batches},
+            {"do": "original", "opened": {**opened, "path": str(folder / "none.onnx")}, "batches": batches},
+        ):
+            patch.setattr(attempt, "die_with", lambda _: None)
+            patch.setattr(attempt, "_limit_memory", lambda _: None)
+            patch.setattr(attempt, "quiet_logs", lambda: None)
+            request.write_text(json.dumps({**asked, "parent": 1, "memory_limit": 1}))
+            attempt.main(request, answer)
+            yield answer.read_text().replace(name, "TMP")
+        once = {"calls": 0}
+
+        def interleaved(calls: Any, seed: int) -> dict[str, list[float]]:
+            once["calls"] += 1
+            return {"original": [1.0] * 4, "candidate": [once["calls"] * 1.5] * 4}
+
+        patch.undo()
+        patch.setattr(attempt, "interleaved", interleaved)
+
+        def whole_only(rows: Any) -> Any:
+            if len(rows["x"]) == 1:
+                raise InvalidInput("no single row")
+            return rows
+
+        for original, rows in ((lambda rows: rows, 3), (lambda rows: rows, 1), (whole_only, 3)):
+            yield told(attempt._latency_ratio(original, original, {"x": waves(rows, 2)}, 0))  # type: ignore[arg-type]
+        yield attempted(lambda: attempt._latency_ratio(whole_only, whole_only, {"x": waves(1, 2)}, 0))  # type: ignore[arg-type]
+
+
 def judgements() -> Iterator[str]:
     """What is kept, what is accepted, and in which order."""
     original = replace(
@@ -351,7 +450,7 @@ def judgements() -> Iterator[str]:
         trial("x", 0.99, 1.3, 1.0),
         trial("x", None, None, 1.0),
     ):
-        yield told([promises(one, tried) for tried in ([], some[:1], some[4:5])])
+        yield told([promises(one, tried) for tried in ([], some[:1], some[4:5], some, some[1:4])])
     costs = {
         "losses": {
             "a": {"static": 0.3, "stored8": 0.02},
@@ -446,7 +545,7 @@ NODES = {"losses": {"a": {"static": 0.3, "stored8": 0.01}, "b": {"static": 0.2, 
 def answering(answers: dict[str, Any], asked: list[str]) -> Callable[..., dict[str, Any]]:
     """Attempts by a table: method (and how many changes) -> fidelity, latency and size, or why there is none."""
 
-    def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
+    def answer(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
         do, recipe = request["do"], request.get("recipe", {})
         key = request.get("numbers") or recipe.get("method") or do
         if recipe.get("unpacked"):
@@ -485,7 +584,7 @@ def answering(answers: dict[str, Any], asked: list[str]) -> Callable[..., dict[s
             "seconds": 0.0,
         }
 
-    return attempt
+    return answer
 
 
 def sized(path: Path, size: int) -> Path:
@@ -647,7 +746,7 @@ def searches() -> Iterator[str]:
 
 
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
-    made.__name__: made for made in (forms, roundings, judgements, kept_on_disk, searches)
+    made.__name__: made for made in (forms, roundings, attempts, judgements, kept_on_disk, searches)
 }
 
 

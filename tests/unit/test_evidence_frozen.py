@@ -320,6 +320,28 @@ def verifications() -> Iterator[str]:
 
         yield looked()
         yield looked(signatures=Signatures(demanded=True))
+        refused = Bundle(
+            (
+                statement("gate", {"int8": manifest.digest}, gates=(gate("accuracy", Verdict.FAIL),)),
+                statement("build", {"x": C}),
+            )
+        )
+        bad_release = assemble(
+            manifest,
+            root,
+            refused,
+            tag="v1.0.0",
+            version="v1.0.0",
+            stage="beta",
+            variant="int8",
+            commit="0" * 40,
+            previous=None,
+        )
+        bad_folder = Path(name, "bad")
+        bad_folder.mkdir()
+        for path, source in bad_release.sources.items():
+            (bad_folder / path).write_bytes(source if isinstance(source, bytes) else source.read_bytes())
+        yield looked(bad_folder)
         moved = folder.rename(Path(name, "v1.2.0"))
         yield looked(moved)
         folder = moved.rename(Path(name, "download"))
@@ -571,6 +593,30 @@ def histories() -> Iterator[str]:
         Bundle(version("v", manifest.digest, value)[2]) for manifest, value in ((old, 0.9), (new, 0.95))
     )
     yield line(difference((old, before), (new, after))).replace(old.digest, "OLD").replace(new.digest, "NEW")
+    answered = [
+        statement(
+            "evaluate",
+            {"int8": manifest.digest},
+            details={
+                "rows": 9,
+                "weak_slices": [],
+                "labels": [0, 1],
+                "variants": {
+                    "int8": {
+                        "labels": own,
+                        "signature": {"inputs": [], "outputs": []},
+                        "confusion": [],
+                        "calibration": [],
+                    }
+                },
+            },
+        )
+        for manifest, own in ((old, []), (new, ["a", "b"]))
+    ]
+    for first in (old, new):
+        yield attempted(
+            lambda first=first: difference((first, Bundle(answered[:1])), (new, Bundle(answered[1:]))).labels
+        )  # type: ignore[misc]
     lineage = decode(
         Lineage,
         {

@@ -41,6 +41,7 @@ from gradatim.gates.rule import Rule, paired_margins, tolerated
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
+from gradatim.metrics.common import evaluate_beside
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.population import Population
 from gradatim.metrics.predictions import Predictions
@@ -468,6 +469,76 @@ def told_again() -> Iterator[str]:
     )
 
 
+def on_the_bound() -> Iterator[str]:
+    """Values that are exactly what was asked for, and what is told of them from the evidence alone."""
+    labels = np.arange(400) % 10
+    case = replace(
+        counts(400, 0, 100),
+        measurements=[Measurement("size", "fp32", 100.0, "B"), Measurement("size", BASELINE, 80.0, "B")],
+    )
+    quarter = [rule("accuracy", "at_least", 0.75), rule("accuracy", "at_most", 0.75), rule("accuracy", "not_worse", 0.25), rule("accuracy", "keep", 0.75), rule("agreement", "at_least", 0.75), rule("negative_flips", "at_most", 0.25), rule("size", "at_most", 100.0), rule("size", "not_worse", 0.25), rule("size", "keep", 1.25)]  # fmt: skip
+    for one in quarter:
+        for more in ({}, {"sequential": True}):
+            asked = replace(one, **more)
+            first, second = again([asked], case)
+            yield from map(line, (*first, *second))
+    places = np.arange(64)[:, None]
+    scores = CorruptionScores("noise", (1, 2), (places % 4 > 0) * np.ones((1, 2)), np.ones((64, 2)))
+    robust = Case(
+        "v",
+        robustness={
+            "noise": scores,
+            "blur": replace(scores, corruption="blur", candidate=scores.candidate * 0.5 + 0.25),
+        },
+    )
+    for bound, amount in (("at_least", 0.75), ("at_most", 0.75), ("not_worse", 0.25), ("keep", 0.75)):
+        yield from judged(
+            robust,
+            rule("robustness", bound, amount),
+            rule("robustness[noise]", bound, amount, severity=2 if bound == "at_least" else None),
+        )
+    flat = Case(
+        "v",
+        timings={"latency_p50": PairedTiming([math.log(1.03)] * 5, 1e-3, 1.03e-3)},
+        rounds={"latency_mean": [2e-3, 2e-3, 2e-3], "latency_p99": [2e-3] * 6},
+    )
+    yield from judged(
+        flat,
+        rule("latency_p50", "not_worse", 0.03),
+        rule("latency_mean", "at_most", 2e-3),
+        rule("latency_p99", "at_most", 2e-3),
+    )
+    odd = Evaluation(DIGITS, Predictions.of({"label": labels[:300]}, labels[:300]))
+    strange = replace(case, baseline=odd)
+    yield from judged(
+        strange,
+        *quarter[:4],
+        rule("accuracy", "not_worse", 0.1, slices="class", family="veto"),
+        rule("recall", "at_least", 0.5, slices="class", family="veto"),
+    )
+    wide, known = Task("classification", tuple(range(10))), Task("classification", tuple(range(8)))
+    wider, few = evaluate_beside(
+        wide,
+        Predictions.of({"scores": np.eye(10)[answered(labels, 30)] * 5}, labels),
+        known,
+        Predictions.of({"scores": np.eye(8)[labels % 8] * 5}, labels),
+    )
+    for asked in (rule("accuracy", "not_worse", 0.1), rule("recall[class=9]", "not_worse", 0.1), rule("recall[class=1]", "not_worse", 0.3), rule("f1_macro", "keep", 0.9), rule("log_loss", "at_most", 0.9), rule("agreement", "at_least", 0.5), rule("accuracy", "keep", 0.9, sequential=True)):  # fmt: skip
+        first, second = again([asked], Case("v", candidate=wider, baseline=few), outcomes=True)
+        yield from map(line, (*first, *second))
+    for left in (0.0, 0.5):
+        values = Evaluation(
+            Task("regression"), Predictions.of({"y": np.sin(np.arange(200)) * left + 1.0}, np.ones(200))
+        )
+        for bound, amount in (("at_most", 0.5), ("not_worse", 0.1), ("keep", 1.1)):
+            yield from judged(
+                Case("v", candidate=values, baseline=values),
+                rule("mae", bound, amount),
+                rule("rmse", bound, amount, alpha=0.01),
+                rule("mae", bound, amount, family="veto"),
+            )
+
+
 def plans() -> Iterator[str]:
     """What a contract is told before anything runs."""
     rules = [rule(name, bound, amount) for name in ("accuracy", "recall[class=1]", "f1[class=1]", "f1_macro", "precision[class=2]", "log_loss", "negative_flips", "agreement")
@@ -557,6 +628,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
             timings,
             filed,
             told_again,
+            on_the_bound,
             columns,
             plans,
             formulae,

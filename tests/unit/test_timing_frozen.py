@@ -26,7 +26,7 @@ from gradatim.errors import InvalidInput
 from gradatim.gates.rule import FLOOR
 from gradatim.models.streaming import Streamed
 from gradatim.signature import Signature, TensorSpec
-from gradatim.timing import held, load, loadgen, queries, worker
+from gradatim.timing import held, load, loadgen, locust, queries, worker
 from gradatim.timing.arrays import packed, unpacked
 from gradatim.timing.blocks import (
     BlockPlan,
@@ -45,6 +45,7 @@ from gradatim.timing.decision import Decision, decide, look, looks_until, resolv
 from gradatim.timing.energy import Energy
 from gradatim.timing.load import Load, LoadBudget, LoadQuestion, Stress
 from gradatim.timing.loadgen import MULTI, OFFLINE, SERVER, SINGLE, LoadPlan, LoadRun
+from gradatim.timing.locust import LocustPlan, LocustRun
 from gradatim.timing.paired import Question, _Answer, _ask, _check, _comparisons, _playing, _so_far, _spoiled
 from gradatim.timing.queries import LoadQuery, queries_of
 from gradatim.timing.result import (
@@ -589,9 +590,117 @@ def passed_on() -> Iterator[str]:
         )  # type: ignore[misc]
 
 
+def locusts() -> Iterator[str]:
+    """What locust is told, what its record says, and how many users are tried next."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        root = Path(name)
+        plan = LocustPlan(root / "users.py", root, "http://h", 0.05, 10)
+        ended: list[tuple[int | None, str]] = []
+        commands: list[list[str]] = []
+
+        def end(command: list[str], *_: Any) -> tuple[int | None, str]:
+            commands.append(command[1:])
+            return ended[-1]
+
+        patch.setattr(locust, "_ended", end)
+
+        def asked(
+            times: dict[str, int],
+            failures: int = 0,
+            raised: str = "",
+            users: int = 2,
+            code: int | None = 0,
+            log: str = "",
+            **more: Any,
+        ) -> str:
+            record = {
+                "num_requests": sum(times.values()),
+                "num_failures": failures,
+                "response_times": times,
+                "start_time": 100.0,
+                "last_request_timestamp": 108.0,
+                "more": 1,
+                **more,
+            }
+            (root / "requests.json").write_text(
+                json.dumps(
+                    [
+                        record,
+                        {
+                            **record,
+                            "num_requests": 1,
+                            "num_failures": 0,
+                            "response_times": {"7": 1},
+                            "start_time": 99.0,
+                        },
+                    ]
+                )
+            )
+            (root / "locust_failures.csv").write_text(
+                "Method,Error,Occurrences\nGET,HTTP 500,3\nGET,HTTP 404,1\n"
+                if failures
+                else "Error,Occurrences\n"
+            )
+            (root / "locust_exceptions.csv").write_text(f"Count,Message\n{raised}")
+            ended.append((code, log))
+            return attempted(lambda: locust.run_locust(plan, users, root)).replace(name, "TMP")
+
+        yield asked({"10": 90, "20": 9, "50": 1})
+        yield commands[0][1:].__str__().replace(name, "TMP")
+        yield asked({"10": 98, "51": 1})
+        yield asked({"10": 96, "51": 4})
+        yield asked({"10": 199}, 2)
+        yield asked({"10": 199}, 3)
+        yield asked({"10": 199}, 1, "5,ValueError: x\n")
+        yield asked({}, last_request_timestamp=None)
+        yield asked({"10": 50}, log="x/INFO/y\nNot all users finished\n")
+        yield asked({"10": 50}, log="Shape test starting\n")
+        yield asked({"10": 50}, code=None)
+        yield asked({"10": 50}, code=1, log="a\nBroken: it\nx/INFO/z\n")
+        yield asked({"10": 3}, 4, users=1)
+        yield asked({"10": 3}, 3, users=1)
+        yield asked({"10": 3}, num_requests="x")
+        (root / "locust_exceptions.csv").write_text("Count\n3\n")
+        ended.append((0, ""))
+        yield attempted(lambda: locust.run_locust(plan, 2, root)).replace(name, "TMP")
+        (root / "requests.json").unlink()
+        yield attempted(lambda: locust.run_locust(plan, 2, root)).replace(name, "TMP")
+        yield commands[-1][1:].__str__().replace(name, "TMP")
+    yield told(
+        [locust._quantile({0.1: 5, 0.2: 4, 0.3: 1}, share) for share in (0.0, 0.5, 0.51, 0.9, 0.91, 1.0)]
+        + [locust._quantile({}, 0.5)]
+    )
+    for most, stalls, late in (
+        (0, (), 99),
+        (1, (), 99),
+        (5, (), 99),
+        (40, (4,), 99),
+        (40, (4, 5), 99),
+        (10**6, (), 99),
+        (40, (), 9),
+    ):
+        tried: list[int] = []
+
+        def users_of(
+            users: int,
+            most: int = most,
+            stalls: tuple[int, ...] = stalls,
+            late: int = late,
+            tried: list[int] = tried,
+        ) -> LocustRun:
+            tried.append(users)
+            if len(tried) > late:
+                raise load.OutOfTime
+            why = "late" if users > most or len(tried) in stalls else ""
+            return LocustRun(users, 1, 0, 1.0, 0.1, 0.1, 0.1, why, strained=False)
+
+        found = load.ramp(users_of)
+        yield told((tried, found.breaks_at, found.bore, found.recovered is not None))
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
-    for made in (decisions, figures, comparisons, loads, driven, blocks_and_processes, passed_on)
+    for made in (decisions, figures, comparisons, loads, driven, blocks_and_processes, passed_on, locusts)
 }
 
 
