@@ -353,6 +353,44 @@ def test_rare_errors_that_no_row_shows_may_be_as_large_as_targets_are_apart(
     assert found.verdict is Verdict.PASS
 
 
+def rarely_wrong(n: int, share: float, beside: bool, other: bool, draws: int = 120) -> Iterable[Case]:
+    """Errors of a tenth of what targets deviate by, but for a share of the rows: off by three deviations, or by ``other`` targets."""
+    dice = np.random.default_rng(n)
+    for _ in range(draws):
+        truth, usual, rare = dice.normal(size=n), 0.1 * dice.normal(size=n), dice.random(n) < share
+        far = dice.normal(size=n) - truth if other else 3.0
+        base, mine = (
+            Evaluation(REGRESSION, Predictions.of({"y": truth + error}, truth))
+            for error in (usual, np.where(rare, far, usual))
+        )
+        yield Case("v", candidate=mine, baseline=base if beside else None)
+
+
+@pytest.mark.parametrize(("n", "share_of"), [(100, 0.02), (400, 0.003), (600, 0.003)])
+def test_rows_off_as_far_as_targets_go_and_too_rare_to_be_seen_do_not_slip_through(
+    n: int, share_of: float
+) -> None:
+    usual = 0.1 * (2 / np.pi) ** 0.5
+    rule = Rule("mae", "mae", "at_most", usual + share_of * (3 - usual))
+    assert share(Verdict.PASS, rule, rarely_wrong(n, share_of, False, False)) <= 0.07
+
+
+@pytest.mark.parametrize(("n", "share_of"), [(100, 0.02), (400, 0.003), (600, 0.003)])
+@pytest.mark.parametrize("beside", [False, True], ids=["absolute", "beside the baseline"])
+@pytest.mark.parametrize("metric", ["mae", "rmse", "r2"])
+def test_rows_with_another_answer_and_too_rare_to_be_seen_do_not_slip_through(
+    metric: str, beside: bool, n: int, share_of: float
+) -> None:
+    usual, square = 0.1 * (2 / np.pi) ** 0.5, 0.01 + share_of * 1.99
+    now, before = {
+        "mae": (usual + share_of * (2 / np.pi**0.5 - usual), usual), "rmse": (square**0.5, 0.1), "r2": (1 - square, 0.99)
+    }[metric]  # fmt: skip
+    rule = Rule(metric, metric, "at_least" if metric == "r2" else "at_most", now)
+    if beside:
+        rule = Rule(metric, metric, "not_worse", abs(now - before))
+    assert share(Verdict.PASS, rule, rarely_wrong(n, share_of, beside, True)) <= 0.07
+
+
 def test_five_rows_of_200_that_are_off_do_not_prove_that_more_than_one_in_a_hundred_is() -> None:
     truth = np.random.default_rng(0).normal(size=200)
     said = truth + (np.arange(200) < 5)
