@@ -200,14 +200,14 @@ def _rarely_off(n: int, tiny: str, beside: bool) -> Draw:
 
 def far_off() -> Iterator[Design]:
     """Small errors, and some rows with another row's answer; series of which a few are hardly foreseen."""
-    for n, share in ((100, 0.02), (200, 0.01), (400, 0.005)):
+    for n, share in ((100, 0.02), (200, 0.01), (400, 0.005), (600, 0.003)):
         mean = share * 2 / math.pi**0.5 + (1 - share) * 0.1 * (2 / math.pi) ** 0.5
         for metric, truth in (("mae", mean), ("rmse", (2 * share + 0.01 * (1 - share)) ** 0.5)):
-            rule = Rule(metric, metric, "at_most", truth)
-            name = f"{metric}, {100 * share:g} % of the rows with another's answer"
-            yield Design(
-                name, "size", n, (rule,), _misplaced(n, share), "errors larger than targets are apart"
-            )
+            for before in (0.0, 0.1 * (2 / math.pi) ** 0.5 if metric == "mae" else 0.1):
+                rule = Rule(metric, metric, "not_worse" if before else "at_most", truth - before)
+                name = f"{metric}{' beside the baseline' if before else ''}, {100 * share:g} % of the rows with another's answer"
+                draw = _misplaced(n, share, before > 0)
+                yield Design(name, "size", n, (rule,), draw, "errors larger than targets are apart")
     for n in (50, 100, 300):
         for name, mean, draw in (
             ("lognormal", math.exp(0.5), lambda g, n: g.lognormal(0, 1, n)),
@@ -219,28 +219,41 @@ def far_off() -> Iterator[Design]:
 
 
 def beyond_any_target() -> Iterator[Design]:
-    """Rows so few that many a draw shows none, and further off than any two targets are apart: what rows cannot tell."""
-    for n, share in ((100, 0.02), (200, 0.01), (400, 0.005)):
-        truth = share * 3 + (1 - share) * 0.1 * (2 / math.pi) ** 0.5
-        rule = Rule("mae", "mae", "at_most", truth)
-        name = f"mae, {100 * share:g} % of the rows off by three deviations"
-        yield Design(name, "beyond", n, (rule,), _beyond(n, share), "errors larger than targets are apart")
+    """Rows so few that many a draw shows none, off by three deviations of the targets: the farthest of these lies about there."""
+    for n, share in ((100, 0.01), (100, 0.02), (200, 0.01), (400, 0.005), (600, 0.003)):
+        usual, square = 0.1 * (2 / math.pi) ** 0.5, 9 * share + 0.01 * (1 - share)
+        for metric, truth, before in (
+            ("mae", 3 * share + (1 - share) * usual, 0.0),
+            ("mae", 3 * share + (1 - share) * usual, usual),
+            ("rmse", square**0.5, 0.0),
+            ("rmse", square**0.5, 0.1),
+        ):
+            known = "size" if metric == "mae" and not before else "beyond"
+            rule = Rule(metric, metric, "not_worse" if before else "at_most", truth - before)
+            name = f"{metric}{' beside the baseline' if before else ''}, {100 * share:g} % of the rows off by three deviations"
+            breaks = "errors larger than targets are apart, as the verdict says"
+            yield Design(name, known, n, (rule,), _beyond(n, share, before > 0), breaks)
 
 
-def _beyond(n: int, share: float) -> Draw:
+def _beyond(n: int, share: float, beside: bool) -> Draw:
+    return _rarely(n, share, beside, lambda generator, truth: truth + 3.0)
+
+
+def _misplaced(n: int, share: float, beside: bool) -> Draw:
+    return _rarely(n, share, beside, lambda generator, truth: generator.normal(size=n))
+
+
+def _rarely(
+    n: int, share: float, beside: bool, wrong: Callable[[np.random.Generator, Floats], Floats]
+) -> Draw:
+    """Small errors, but for a share of the rows; the baseline has none of these."""
+
     def one(generator: np.random.Generator) -> Case:
         truth, small = generator.normal(size=(2, n))
-        said = truth + np.where(generator.random(n) < share, 3.0, 0.1 * small)
-        return Case("candidate", candidate=Evaluation(Task("regression"), Predictions.of({"y": said}, truth)))
-
-    return one
-
-
-def _misplaced(n: int, share: float) -> Draw:
-    def one(generator: np.random.Generator) -> Case:
-        truth, other = generator.normal(size=(2, n))
-        said = np.where(generator.random(n) < share, other, truth + 0.1 * generator.normal(size=n))
-        return Case("candidate", candidate=Evaluation(Task("regression"), Predictions.of({"y": said}, truth)))
+        old = truth + 0.1 * small
+        new = np.where(generator.random(n) < share, wrong(generator, truth), old)
+        base, mine = (Evaluation(Task("regression"), Predictions.of({"y": y}, truth)) for y in (old, new))
+        return Case("candidate", candidate=mine, baseline=base if beside else None)
 
     return one
 

@@ -141,7 +141,8 @@ def compare(
             one = new.worth(new.reach, old, ratio)
             reach = None if one is None else one * max(1.0, ratio) + abs(value)
             alike = max(float(np.ptp(mine)) if mine.shape[0] else 0.0, _ALIKE * (one or 0.0))
-            return _by_tails(value, x, alike, reach, margin, alpha)
+            harm = _harm(new, new, old, ratio, alpha), ratio * _harm(old, new, old, ratio, alpha)
+            return _by_tails(value, x, alike, reach, margin, alpha, harm)
     if not new.counted and x.any():  # what differs is told by its spread
         effect, x = 0.0, x if new.units is None else new.units.apart(x)
     changes = _changes(x, effect) if new.units is None else (0.0, 0.0)  # groups make no single changes
@@ -251,22 +252,39 @@ def _bounded(
     return Comparison(value, low, high, p_worse, n, spread=spread)
 
 
+def _harm(one: MetricSamples, new: MetricSamples, old: MetricSamples, ratio: float, alpha: float) -> float:
+    """What rows that are given another row's answer take from one of two models, so rare that none of them was seen."""
+    if one.exchanged is None or one.value is None:
+        return 0.0
+    share = new.worth(intervals.unseen(new.n, alpha), old, ratio) or 0.0
+    return abs(one.exchanged(min(1.0, share)) - one.value)
+
+
 def _by_tails(
-    value: float, x: Floats, alike: float, reach: float | None, margin: float, alpha: float
+    value: float,
+    x: Floats,
+    alike: float,
+    reach: float | None,
+    margin: float,
+    alpha: float,
+    harm: tuple[float, float],
 ) -> Comparison:
-    """Bounds of a mean difference whose largest may not have been seen: at least what a unit is worth that is as far off as any."""
+    """Bounds of a mean difference whose largest may not have been seen: at least what a unit is worth that is as far off as any, and
+    what may ``harm`` the candidate, or the baseline."""
     n = x.shape[0]
     found = tails.bounds(x, alpha, reach) if np.isfinite(x).all() else None
     rest = intervals.unseen(n, alpha) * alike
+    worse, better = (max(rest, one) for one in harm)
     if found is not None:
         p_worse = tails.p_below(x + value, -margin, reach)
         spread = float(x.std(ddof=1))
-        rare = rest if reach is None else 0.0  # rows that differ much, so rare that none was seen
-        low, high = min(found[0], -rare), max(found[1], rare)
+        if reach is not None:  # rows that differ much, so rare that none was seen, are reckoned with
+            worse, better = 0.0, 0.0
+        low, high = min(found[0], -worse), max(found[1], better)
         return Comparison(value, value + low, value + high, p_worse, n, spread=spread)
     if n < 2 or not 0 < alike < math.inf or x.any():
         return Comparison(value, None, None, None, n, spread=0.0)
-    return Comparison(value, value - rest, value + rest, 1.0 if value >= -margin else None, n, spread=0.0)
+    return Comparison(value, value - worse, value + better, 1.0 if value >= -margin else None, n, spread=0.0)
 
 
 def _changes(x: Floats, effect: float) -> tuple[float, float]:

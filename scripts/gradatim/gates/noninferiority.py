@@ -15,6 +15,7 @@ from gradatim.gates.quality import (
     counted,
     few_positives,
     foreign,
+    granted,
     realistic,
     samples_of,
     settled_by,
@@ -63,6 +64,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     numbers |= {"low": found.low, "high": found.high, "detectable": detectable}
     if gate.veto:
         return gate.result(verdict, text, **numbers)
+    text += granted(gate, new) if verdict is Verdict.PASS else ""
     if verdict is Verdict.FAIL:
         text += " Even at best the loss is larger than allowed."
     if verdict is Verdict.INCONCLUSIVE:
@@ -159,22 +161,27 @@ def _flipped(found: Comparison, case: Case) -> str:
 
 def _plan(found: Comparison, margin: float, alpha: float) -> tuple[float | None, int | None]:
     """(smallest margin that n samples could prove for an equal model, samples that would settle this one)."""
+    factor = intervals.normal(alpha) + POWER_QUANTILE
+    room = abs(found.value + margin)
     if found.spread is None:
-        return None, None
+        return None, _by_half(found, margin, room, factor / intervals.normal(alpha))
     # nothing seen to differ is not proof that nothing does: about one sample in n might
     spread = max(found.spread, 1 / math.sqrt(found.n)) if found.gains is not None else found.spread
-    factor = intervals.normal(alpha) + POWER_QUANTILE
     detectable = factor * spread / math.sqrt(found.n)
-    room = abs(found.value + margin)
     if not spread and found.low is not None:  # what was never seen falls with n, not with its root
         unseen = found.value - found.low
         return unseen, realistic(found.n * unseen / room, found.n) if room > 1e-9 else None
     if not room > 1e-9 or not spread:
         return detectable, None
     needed = (factor * spread / room) ** 2
-    if (
-        needed <= found.n and found.low is not None and found.high is not None
-    ):  # rare changes make it wider than its spread
-        half = found.value - found.low if found.value >= -margin else found.high - found.value
-        needed = found.n * (half * factor / intervals.normal(alpha) / room) ** 2
+    if needed <= found.n:  # rare changes make it wider than its spread
+        return detectable, _by_half(found, margin, room, factor / intervals.normal(alpha))
     return detectable, realistic(needed, found.n)
+
+
+def _by_half(found: Comparison, margin: float, room: float, inflation: float) -> int | None:
+    """Samples that would settle it, by how wide the interval is."""
+    if found.low is None or found.high is None or not room > 1e-9:
+        return None
+    half = found.value - found.low if found.value >= -margin else found.high - found.value
+    return realistic(found.n * (half * inflation / room) ** 2, found.n)

@@ -45,6 +45,16 @@ def besides(gate: Gate, samples: MetricSamples) -> str:
     return text
 
 
+def granted(gate: Gate, samples: MetricSamples) -> str:
+    """What a PASS takes for granted of errors that no row showed, in words; empty where they have an end."""
+    good = gate.compares or (gate.rule.bound == "at_least") == gate.meaning.higher_is_better
+    if samples.metric not in ("mae", "rmse", "r2") or not good:
+        return ""
+    farthest = samples.metric == "mae" and not gate.compares
+    end = "the farthest target is from the mean target" if farthest else "another row's answer would be"
+    return f" Taken for granted: no row, however rare, is further off than {end}."
+
+
 def at_least_few(samples: MetricSamples) -> str:
     """How many would begin to tell, in words, of a mean without an upper end; empty where that is not what lacks."""
     unbounded = (

@@ -18,6 +18,7 @@ from gradatim.gates.quality import (
     counted,
     few_positives,
     foreign,
+    granted,
     realistic,
     samples_of,
     settled_by,
@@ -85,6 +86,7 @@ def _judged_adjusted(gate: Gate, case: Case, samples: MetricSamples, found: Adju
         f"{seen.headline(gate)} Adjusted by `{found.column}`, which tells {100 * found.told:.0f} % of what {case.noun} vary by; as it "
         f"was seen it is {wording.number(samples.value, gate.meaning)}.{besides(gate, samples)}"
     )
+    text += granted(gate, samples) if verdict is Verdict.PASS else ""
     return _settled(gate, case, seen, verdict, text)
 
 
@@ -133,6 +135,8 @@ def judge(gate: Gate, case: Case) -> GateResult:
         return _noisy(gate, case, seen, text, samples.upward)
     elif verdict is Verdict.INCONCLUSIVE:
         text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
+    elif verdict is Verdict.PASS:
+        text += granted(gate, samples)
     elif verdict is Verdict.FAIL:
         text += " Even the better end of that interval misses the bound."
     detectable = None
@@ -247,11 +251,16 @@ def _needed(gate: Gate, seen: _Seen) -> int | None:
     ):  # nothing varies: what was never seen falls with n, not with its root
         rest = max(value - seen.low, seen.high - value)
         return realistic(max(seen.n + 1, exact.samples_without_fault(seen.n, rest, gap, gate.alpha)), seen.n)
-    width = (seen.high - seen.low) / 2
-    if not gap > width / 100:
+    narrow, wide = sorted((value - seen.low, seen.high - value))
+    width = (narrow + wide) / 2 if gate.meaning.fraction else narrow
+    if not gap > (narrow + wide) / 200:
         return None
     inflation = (intervals.normal(gate.alpha) + POWER_QUANTILE) / intervals.normal(gate.alpha)
-    return realistic(max(seen.n + 1, seen.n * (width * inflation / gap) ** 2), seen.n)
+    spread = seen.n * (width * inflation / gap) ** 2
+    rare = (
+        0.0 if gate.meaning.fraction else seen.n * wide / gap
+    )  # where a value has no end, the wider side is for what was not seen
+    return realistic(max(seen.n + 1, spread, rare), seen.n)
 
 
 def _misses(gate: Gate, case: Case, misses: int, n: int, verdict: Verdict) -> str:

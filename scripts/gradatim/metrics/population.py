@@ -97,9 +97,10 @@ def _mean_of(members: Sequence[MetricSamples]) -> MetricSamples:
     }
     if positives := [member.positives for member in members if member.positives is not None]:
         changes["positives"] = min(positives)
-    spoiled = [member.spoiled for member in members]
-    if spoiled[0] is not None:
-        changes["spoiled"] = lambda share: float(np.mean([one(share) for one in spoiled if one]))
+    for name in ("spoiled", "exchanged"):
+        of_share = [getattr(member, name) for member in members]
+        if of_share[0] is not None:
+            changes[name] = lambda share, each=of_share: float(np.mean([one(share) for one in each]))
     upward = [member.upward for member in members]
     if upward[0] is not None:
         errors = np.concatenate([one.errors for one in upward if one])

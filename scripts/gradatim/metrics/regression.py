@@ -23,6 +23,10 @@ _MOST_TARGETS = 64
 of its own."""
 
 
+_EXCHANGED = -1.0
+"""The ``r2`` of rows that are given another row's answer."""
+
+
 class RegressionScorer:
     """The metrics of one model's numbers. The numbers of an item count alike, and so do the items.
 
@@ -62,24 +66,28 @@ class RegressionScorer:
         if not rows.shape[0]:
             return absent(metric, metric == "r2", "there is no sample")
         absolute, squares = self._items[rows, 1:3].T
-        blind = self._blind(rows)
+        other, farthest = self._blind(rows)
         if metric == "mae":
-            spoiled = partial(_spoiled, float(units.weighed(absolute).mean()), math.sqrt(blind))
-            return mean_samples(metric, absolute, units, False, low_limit=0.0, spoiled=spoiled)
+            value = float(units.weighed(absolute).mean())
+            blind = {"exchanged": math.sqrt(other), "spoiled": math.sqrt(farthest)}
+            told = {name: partial(_spoiled, value, worst) for name, worst in blind.items()}
+            return mean_samples(metric, absolute, units, False, low_limit=0.0, **told)
         if metric == "rmse":
-            return root_mean_square(squares, units, blind)
+            return root_mean_square(squares, units, other)
         if metric == "r2":
             return self._r2_of_map(rows, units) if self._is_map else self._r2(rows, units)
         return absent(metric, True, f"{metric} is not known for regression")
 
-    def _blind(self, rows: NDArray[np.int64]) -> float:
-        """The mean squared error of a row that is given another row's answer: of the worst row by the mean target, where most
-        rows err by the same, to the last bit, so that nothing tells how errors vary, and that is more."""
+    def _blind(self, rows: NDArray[np.int64]) -> tuple[float, float]:
+        """The mean squared error of a row that is given another row's answer; and that of the farthest row by the mean target, if that is
+        more. Where most rows err by the same, to the last bit, so that nothing tells how errors vary, the second counts for both."""
         count, errors, _, total, squares = self._items[rows].T
         mean = total.sum() / count.sum()
         off = np.maximum(squares / count - 2 * mean * total / count + mean**2, 0)
+        other = 2 * float(off.mean())
+        farthest = max(float(off.max()), other)
         alike = 2 * np.count_nonzero(errors == np.median(errors)) > errors.shape[0]
-        return float(max(off.max() if alike else 0.0, 2 * off.mean()))
+        return farthest if alike else other, farthest
 
     def _r2(self, rows: NDArray[np.int64], units: Units) -> MetricSamples:
         truth = np.asarray(self._wanted.values[rows], np.float64)
@@ -98,13 +106,17 @@ class RegressionScorer:
             spread = np.maximum(parts[:, :, 1] - parts[:, :, 0] ** 2 / sums[:, :1], 1e-300)
             return np.asarray((1 - parts[:, :, 2] / spread).mean(axis=1))
 
+        value = float(statistic(terms.sum(axis=0)[None])[0])
+        rare = partial(_spoiled, value, _EXCHANGED)
         return MetricSamples(
             "r2",
-            float(statistic(terms.sum(axis=0)[None])[0]),
+            value,
             True,
             units.count,
             terms=terms,
             statistic=statistic,
+            spoiled=rare,
+            exchanged=rare,
             high_limit=1.0,
         )
 
@@ -116,20 +128,24 @@ class RegressionScorer:
         if not spread.sum() > 0:
             return absent("r2", True, "the target does not vary, so there is no variance to explain")
         terms = units.sums([count, sums, spread, squares * count])
+        value = float(_share_explained(terms.sum(axis=0)[None])[0])
+        rare = partial(_spoiled, value, _EXCHANGED)
         return MetricSamples(
             "r2",
-            float(_share_explained(terms.sum(axis=0)[None])[0]),
+            value,
             True,
             units.count,
             terms=terms,
             statistic=_share_explained,
+            spoiled=rare,
+            exchanged=rare,
             effect=float((squares * count).max() / spread.mean()),
             high_limit=1.0,
         )
 
 
 def root_mean_square(squares: Floats, units: Units, blind: float | None = None) -> MetricSamples:
-    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row answered as badly as can be."""
+    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row given another's answer."""
     terms = units.sums([units.weighed(np.ones(squares.shape[0])), units.weighed(squares)])
     value = float(np.sqrt(units.weighed(squares).mean()))
 
@@ -138,7 +154,7 @@ def root_mean_square(squares: Floats, units: Units, blind: float | None = None) 
 
     return MetricSamples(
         "rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0, rooted=True,
-        spoiled=None if blind is None else spoiled, units=units.weighted,
+        spoiled=None if blind is None else spoiled, exchanged=None if blind is None else spoiled, units=units.weighted,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class MetricSamples:
         effect: the most that one row can take from the value, times the rows; bounds what was never seen.
         reach: how far one row can lie from the value, where its range has ends; None where the tail must tell.
         spoiled: the value if a share of the rows were answered as badly as can be; where the range has no end.
+        exchanged: the value if a share of the rows were given another row's answer, for comparisons.
         rooted: whether it is the root of a mean, which is bounded from below as that mean is.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
@@ -72,6 +73,7 @@ class MetricSamples:
     effect: float | None = None
     reach: float | None = None
     spoiled: Callable[[float], float] | None = None
+    exchanged: Callable[[float], float] | None = None
     rooted: bool = False
     counted: bool = False
     jackknifed: bool = False
