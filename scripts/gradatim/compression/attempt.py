@@ -21,10 +21,11 @@ from gradatim.compression.calibration import Calibrated
 from gradatim.compression.distilling import distil
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.layers import trainable
+from gradatim.compression.nncf_quantising import quantise_by_nncf
 from gradatim.compression.parity import check_parity
 from gradatim.compression.pruning import prune
 from gradatim.compression.quantise import quantise, quiet_logs
-from gradatim.compression.recipe import Recipe
+from gradatim.compression.recipe import NNCF, Recipe
 from gradatim.compression.schooling import student_of, train_by
 from gradatim.compression.sensitivity import sensitivities
 from gradatim.compression.splitting import memory_of, split
@@ -67,13 +68,15 @@ def main(request: Path, answer: Path) -> None:
 
 def _try(
     model: str, source: str, out: str, recipe: dict[str, Any], root: str, learned: list[str], batches: list[str], ranges: str,
-    timing: str, threads: int, seed: int,
+    timing: str, threads: int, seed: int, least: tuple[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
     wanted = decode(Recipe, recipe, "recipe")
     stored = streaming.BITS.get(wanted.method)
     if stored and not wanted.unpacked and not wanted.fallback and graph.is_large(Path(source)):
         streaming.stream(Path(source), Path(out), stored)
+    elif wanted.method == NNCF:
+        graph.save(quantise_by_nncf(graph.prepare(Path(source)), _paths(learned), *least), Path(out))
     elif wanted.code:
         _carry_out(wanted.method, Path(root), Path(model), Path(out))
     else:

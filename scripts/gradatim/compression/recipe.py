@@ -20,6 +20,7 @@ Method = Literal[
     "int8-weights",
     "int4-weights",
     "fp16",
+    "nncf",
     "litert",
     "litert-dynamic",
     "litert-int8",
@@ -33,7 +34,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
-``fp16``: half precision, of use on GPUs. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``pruned``: a PyTorch
+``fp16``: half precision, of use on GPUs. ``nncf``: NNCF's quantisation after training, with accuracy control where that alone loses
+too much. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``pruned``: a PyTorch
 model that has lost channels and learnt to answer as before, from which the methods on ONNX go on. The others store embedding
 tables and the weights of what they leave in floats in int8.
 """
@@ -49,6 +51,9 @@ STUDENT = "student"
 
 LEARNT = (PRUNED, STUDENT)
 """What is trained to answer as the model does."""
+
+NNCF = "nncf"
+"""The method that another library carries out, as a whole."""
 
 EXPORT = "onnx"
 """The recipe that writes a model of another format as ONNX, from which the methods go on."""

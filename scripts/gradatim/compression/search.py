@@ -26,6 +26,7 @@ from gradatim.compression.recipe import (
     FORMS_OF,
     LEARNT,
     LITERT,
+    NNCF,
     PRUNED,
     REVISION,
     Recipe,
@@ -48,7 +49,7 @@ from gradatim.compression.subject import (
     plain,
     versions,
 )
-from gradatim.compression.terms import Terms, finite, promises
+from gradatim.compression.terms import DEFAULT_KEEP, Terms, finite, promises
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.trial import Sensitivity, Trial
 from gradatim.files import digest_of, sha256_file, write_json
@@ -59,8 +60,6 @@ from gradatim.timing.machine import this_machine
 Quality = Callable[[Path], Mapping[str, float]]
 Progress = Callable[[str, int, int], None]
 """Called with the name of the trial that begins, how many are done, and how many there are, as is known."""
-
-DEFAULT_KEEP: Mapping[str, float] = {"fidelity": 0.95}
 
 _MIXED_TRIALS = 6
 _CAREFUL = 0.8
@@ -199,7 +198,9 @@ class _Search:
         for recipe in recipes:
             if recipe.method in LEARNT:
                 held = self._prune(recipe) if recipe.method == PRUNED else [self._try(recipe)]
-                self._go_on_from_smallest(held, [each for each in recipes if each.method in FORMS_OF])
+                self._go_on_from_smallest(
+                    held, [each for each in recipes if each.method in (*FORMS_OF, NNCF)]
+                )
                 continue
             trial = self._try(recipe)
             if recipe.method == EXPORT and not self._go_on_from(trial):
@@ -239,7 +240,8 @@ class _Search:
         """What a form depends on besides its recipe: one that is trained on its time, one made from that on its bytes."""
         if recipe.method in LEARNT:
             return {"seconds": self.limits.seconds}
-        return {"base": sha256_file(self._source(recipe))} if recipe.base else {}
+        found: dict[str, Any] = {"least": self.terms.likeness} if recipe.method == NNCF else {}
+        return found | ({"base": sha256_file(self._source(recipe))} if recipe.base else {})
 
     def _pace_of(self, recipe: Recipe) -> float:
         """The latency of what a form is made from, as a part of the original's."""
@@ -329,7 +331,7 @@ class _Search:
         else:
             found = self._attempt(
                 do="try", model=str(self.model), source=str(self._source(recipe)), recipe=asdict(recipe), root=str(self.root),
-                learned=learned, ranges=str(self._ranges(recipe)), threads=self.limits.threads, **common,
+                learned=learned, ranges=str(self._ranges(recipe)), threads=self.limits.threads, least=self.terms.likeness, **common,
             )  # fmt: skip
         if "reason" in found:
             return found

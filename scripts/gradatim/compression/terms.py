@@ -13,6 +13,9 @@ from gradatim.compression.recipe import Recipe
 from gradatim.errors import InvalidInput, UsageError
 from gradatim.evidence.trial import Trial
 
+DEFAULT_KEEP: Mapping[str, float] = {"fidelity": 0.95}
+
+_LIKENESS = ("fidelity", "cosine", "agreement")
 _WORTH = 0.98
 
 
@@ -92,6 +95,12 @@ class Terms:
     def lacking(self, trial: Trial) -> str:
         """What of the quality to keep is not kept; empty when all is."""
         return self.budget.lacking(self.original.quality, trial.quality)
+
+    @property
+    def likeness(self) -> tuple[str, float]:
+        """What of the likeness to the original must be kept, and how much; the usual where only the task's metrics are named."""
+        kept = {name: share for name, share in self.budget.keep.items() if name in _LIKENESS}
+        return next(iter((kept or DEFAULT_KEEP).items()))
 
     def share(self, trial: Trial) -> float:
         """About what part of a trial's error may stay."""
