@@ -26,6 +26,7 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics.intervals import clopper_pearson
 from gradatim.registry.tagging import announce
 from gradatim.report.pictures.gate_history import draw_gate_history
+from gradatim.report.text import width_of
 from gradatim.subversion import checkout
 
 CONTRACT = """
@@ -213,6 +214,17 @@ def test_the_bound_of_a_version_is_drawn_beside_the_axis_and_not_through_its_num
     dots = [float(dot.get("cx", 0)) for dot in drawn.iter("circle")]
     for (left, right), dot in zip(bounds, dots, strict=True):
         assert dot == pytest.approx((left + right) / 2, abs=1), "a version stands in the middle of its bound"
+
+
+def test_no_number_of_the_axis_is_cut_off_where_its_sign_stands() -> None:
+    one = GateResult(
+        "accuracy", "accuracy", Verdict.PASS, "original", "not worse", "", 0.028, 0.016, 0.042, -0.01, baseline=0.96, candidate=0.99
+    )  # fmt: skip
+    drawn = ElementTree.fromstring(draw_gate_history([("v1.1.0", one)], "one"))  # noqa: S314 (our own)
+    numbers = [text for text in drawn.iter("text") if text.get("text-anchor") == "end"]
+    assert any("+" in (text.text or "") for text in numbers)
+    for text in numbers:  # the signs of DejaVu Sans and Arial are wider than letters
+        assert float(text.get("x", 0)) >= 1.1 * width_of(text.text or "", 12)
 
 
 def test_a_release_that_is_further_up_already_waits_for_no_decision_and_another_does(
