@@ -43,7 +43,7 @@ def main(count: int) -> None:
             requests_that_tell(0.01, rise, ERRORS.amount or 0, alpha_to_refuse(2, 0)) if rise > 0.01 else None
         )
         for seed in range(count):
-            fleet = Fleet({OLD: Version(), NEW: version}, NEW, scrape=60, dice=np.random.default_rng(seed))
+            fleet = Fleet({OLD: Version(), NEW: version}, NEW, scrape=150, dice=np.random.default_rng(seed))
             fleet.run(300)
             with tempfile.TemporaryDirectory() as folder:
                 ended, looks = canary(fleet, Path(folder) / "r.json", rules=[ERRORS, P95])

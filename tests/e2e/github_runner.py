@@ -160,6 +160,7 @@ class Consumer:
         env: Mapping[str, str] | None = None,
         job: str | None = None,
         secrets: Mapping[str, str] | None = None,
+        actor: str | None = None,
     ) -> Run:
         """Run what an event starts, or one job of it."""
         base = {
@@ -185,6 +186,7 @@ class Consumer:
         for name, folder in self.local.items():
             command += ["--local-repository", f"{name}={folder}"]
         command += ["--job", job] if job else []
+        command += ["--actor", actor] if actor else []
         for key, value in (env or {}).items():
             command += ["--env", f"{key}={value}"]
         for name in secrets or ():

@@ -89,7 +89,16 @@ def github() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.shutdown()
 
 
-def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say(consumer: Consumer) -> None:
+@pytest.mark.parametrize(
+    ("head", "actor", "whose"),
+    [
+        ("stranger/digits", None, "a fork's"),
+        pytest.param("acme/digits", "dependabot[bot]", "Dependabot's", marks=pytest.mark.slow),
+    ],
+)
+def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say(
+    head: str, actor: str | None, whose: str, consumer: Consumer
+) -> None:
     calibrated = SHORT.replace("test.npz}", "test.npz, calibration: data/calibration.npz}")
     shorten(consumer.project, text=f"{calibrated}compress: {{methods: [int8-dynamic]}}\n")
     write_caller(consumer.project, kit="")
@@ -97,8 +106,11 @@ def test_a_forks_good_pull_request_is_green_and_gets_no_gpu_no_secret_and_no_say
     git(consumer.project, "push", "-q", "origin", "main")
     (consumer.project / "a b;$(touch pwned)${{ x }}.txt").write_text("a name", encoding="utf-8")
     commit(consumer.project, NASTY)
-    run = consumer.run("pull_request", pull_request(consumer, "stranger/digits"), env={"RELEASE": NASTY})
+    event = pull_request(consumer, head)
+    event["pull_request"]["user"] = {"login": actor or "stranger"}
+    run = consumer.run("pull_request", event, env={"RELEASE": NASTY}, actor=actor)
     assert run.code == 0, run.text[-4000:]
+    assert f"This pull request is {whose}. " in run.of("plan")
     jobs = {"plan", "build", "inspect", "compress", "test", "evaluate", "benchmark", "gate", "passed"}
     assert run.results == dict.fromkeys(jobs, "success")
     plan = planned(run)

@@ -9,7 +9,7 @@ from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent
 from gradatim.report.sentences import TONES
 from gradatim.report.svg import circle, diamond, label, line, picture, polyline
-from gradatim.report.text import fitting, one_line
+from gradatim.report.text import fitting, one_line, width_of
 from gradatim.report.verdicts import gate_format
 
 WIDTH, HEIGHT = 344, 212
@@ -23,14 +23,17 @@ def draw_gate_history(points: Sequence[tuple[str, GateResult]], name: str) -> st
         return ""
     form = gate_format(found[-1][1])
     values = [v for _, gate in found for v in (gate.value, gate.low, gate.high, gate.threshold)]
-    right = WIDTH - _RIGHT
-    room = (right - _LEFT) / len(found)
-    x = Scale(0, max(len(found) - 1, 1), _LEFT + room / 2, right - room / 2 if len(found) > 1 else right)
     y = Scale(*extent(values), HEIGHT - _BOTTOM, _TOP)
+    write, right = axes.tick_format(y, form, 4), WIDTH - _RIGHT
+    left = max(
+        _LEFT, *(8 + 1.2 * width_of(write(tick)) for tick in y.ticks(4))
+    )  # signs are wider than letters
+    room = (right - left) / len(found)
+    x = Scale(0, max(len(found) - 1, 1), left + room / 2, right - room / 2 if len(found) > 1 else right)
     heading = one_line(found[-1][1].gate, 60)
     parts = [
         label(0, 14, fitting(heading, WIDTH, 12.5), "strong"),
-        axes.left(y, axes.tick_format(y, form, 4), _LEFT, right, about=4),
+        axes.left(y, write, left, right, about=4),
         polyline([(x(i), y(gate.value or 0.0)) for i, (_, gate) in enumerate(found)], "candidate curve"),
     ]
     for place, (version, gate) in enumerate(found):
