@@ -101,8 +101,11 @@ def write(contract: ReadContract, platform: str, *, force: bool = False) -> Path
     write_text(path, text)
     if project.commit is None:
         click.echo(
-            f"{system.path} names the kit by its tag, which can be moved: this kit knows no commit of its own. "
-            "One that was installed from a fresh clone or from a commit does, and pins it.",
+            options.row(
+                "note: ",
+                f"{system.path} names the kit by its tag, which can be moved: this kit knows no commit of its own. "
+                "One that was installed from a fresh clone or from a commit does, and pins it.",
+            ),
             err=True,
         )
     return path
