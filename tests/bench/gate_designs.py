@@ -28,7 +28,8 @@ class Design:
     """One population and one gate.
 
     Attributes:
-        kind: ``size`` (on the bound: a PASS is wrong, a FAIL too), ``veto`` (a FAIL is wrong), ``power``, or ``beyond`` (on the
+        kind: ``size`` (on the bound: a PASS is wrong, a FAIL too), ``veto`` (a FAIL is wrong), ``early`` (a PASS is wrong, and a
+            FAIL is not: a third of the margin is for noise), ``power``, or ``beyond`` (on the
             bound, and known to pass too often).
         breaks: which assumption could break it.
         judged: how a case is judged, by each rule on its own where None.
