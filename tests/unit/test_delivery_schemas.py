@@ -45,8 +45,9 @@ def watched() -> Watched:
 
 
 def manifests(kind: str, rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    source = "s3://models/digits/v1.1.0" if kind == "kserve" else "ghcr.io/team/digits:v1.1.0"
-    served = Served("digits", "production", "v1.1.0", "ab" * 32, source, "onnx")
+    source = "s3://models/digits/v1.1.0" if "kserve" in kind else "ghcr.io/team/digits:v1.1.0"
+    beside = ("v1.0.0", "s3://models/digits/v1.0.0")
+    served = Served("digits", "production", "v1.1.0", "ab" * 32, source, "onnx", 5, beside)
     return list(yaml.safe_load_all(render_manifests(kind, served, watched(), rules)))
 
 
@@ -111,9 +112,10 @@ def typed(kind: str, value: Any) -> Any:
     return made(**given)
 
 
-def test_an_inference_service_fills_the_types_of_kserves_own_sdk(rules: tuple[Rule, ...]) -> None:
+@pytest.mark.parametrize("kind", ["kserve", "kserve-percent"])
+def test_an_inference_service_fills_the_types_of_kserves_own_sdk(kind: str, rules: tuple[Rule, ...]) -> None:
     pytest.importorskip("kserve", reason="nox -s delivery")
-    [service] = manifests("kserve", rules)
+    [service] = manifests(kind, rules)
     filled = typed("V1beta1InferenceService", service)
     assert filled.spec.predictor.model.model_format.name == "onnx"
     service["spec"]["predictor"]["model"]["storageURI"] = "s3://models"

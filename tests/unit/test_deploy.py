@@ -223,6 +223,36 @@ def test_kserve_is_given_the_files_where_they_are_stored() -> None:
     assert service["spec"]["predictor"]["model"]["storageUri"] == "s3://models/v1.0.0"
 
 
+def test_kserve_splits_the_traffic_with_the_release_before_by_its_list_or_by_the_older_percent() -> None:
+    from gradatim.rendering.kubernetes import Served, render_manifests
+    from gradatim.rendering.monitoring import language_model
+
+    def spec(kind: str, percent: int) -> Any:
+        beside = ("v1.0.0", "s3://models/v1.0.0") if percent < 100 else None
+        served = Served("m", "production", "v1.1.0", "0" * 64, "s3://models/v1.1.0", "onnx", percent, beside)
+        return yaml.safe_load(render_manifests(kind, served, language_model("m", "version"), ()))["spec"]
+
+    whole, part = spec("kserve", 100), spec("kserve", 5)
+    [canary] = part["canary"]
+    assert (canary["trafficPercent"], canary["predictor"]) == (5, whole["predictor"]), (
+        "promoted, it is not started anew"
+    )
+    assert (part["predictor"]["name"], whole["predictor"]["name"]) == ("v1-0-0", "v1-1-0")
+    assert part["predictor"]["model"]["storageUri"] == "s3://models/v1.0.0"
+    assert "canary" not in whole
+    older = spec("kserve-percent", 5)["predictor"]
+    assert (older["canaryTrafficPercent"], older["model"]["storageUri"]) == (5, "s3://models/v1.1.0")
+    assert "name" not in older
+    assert "canaryTrafficPercent" not in spec("kserve-percent", 100)["predictor"]
+
+
+def test_traffic_that_nothing_here_can_split_is_refused_with_what_can(root: Path) -> None:
+    assert "gradatim canary --shift" in str(deploy("--traffic", "5", "--dry-run").exception)
+    told(root, "kubernetes: kserve, storage: 's3://models/{version}'")
+    assert "held nothing before v1.0.0" in str(deploy("--traffic", "5", "--dry-run").exception)
+    assert deployments_of(checkout.open(root), str(registry_of(root, "digits").find("v1.0.0").manifest)) == []
+
+
 @pytest.mark.parametrize(
     "how", ["kubernetes: kserve, image: a", "kubernetes: deployment", "folder: a, image: b"]
 )

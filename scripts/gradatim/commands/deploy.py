@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @click.command("deploy", short_help="Put what a stage holds where it serves.")
 @click.argument("stage")
+@click.option("--traffic", "percent", metavar="PERCENT", type=click.IntRange(0, 100), default=100, help="On KServe: its part of the traffic, beside the release that the stage held before.")  # fmt: skip
 @options.contract
 @options.dry_run
 @options.as_json
-def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: bool) -> int:
+def command(stage: str, percent: int, contract_path: str | None, dry_run: bool, json_wanted: bool) -> int:
     """Put the release that STAGE holds where the contract says, as `deploy` of the stage: a folder, your own command, or a
     cluster, whose manifests --dry-run prints.
 
@@ -32,6 +33,7 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
     Examples:
       gradatim deploy production --dry-run
       gradatim deploy production
+      gradatim deploy production --traffic 5       # KServe's canary; without it, all
       gradatim deploy production --dry-run > manifests/production.yaml    # on Kubernetes, for GitOps
     """
     from gradatim.commands.opening import open_candidate
@@ -39,7 +41,7 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
 
     candidate = open_candidate(contract_path, stage)
     said, release = _held(candidate, stage)
-    address, manifests = _where(candidate, stage, said, release)
+    address, manifests = _where(candidate, stage, said, release, percent)
     if dry_run:
         record = {"stage": stage, "version": str(release), said.kind: address, "dry_run": True}
         told = manifests.rstrip() or f"would deploy {release} of {stage}: {said.kind} {address}"
@@ -48,7 +50,7 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
     before = [
         one for one in deployments_of(candidate.repository, str(release.manifest)) if one.stage == stage
     ]
-    done = deploy_held(candidate, stage)
+    done = deploy_held(candidate, stage, percent)
     day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(before[-1].at)) if before else None
     again = f", as before ({day} by {before[-1].by})" if before else ""
     options.answer(
@@ -57,8 +59,8 @@ def command(stage: str, contract_path: str | None, dry_run: bool, json_wanted: b
     return 0
 
 
-def deploy_held(candidate: Candidate, stage: str) -> Deployment:
-    """Put what a stage holds where the contract says; its release is verified first.
+def deploy_held(candidate: Candidate, stage: str, percent: int = 100) -> Deployment:
+    """Put what a stage holds where the contract says, on KServe for a part of the traffic; its release is verified first.
 
     Raises:
         UsageError: the stage says no place, or holds nothing.
@@ -68,7 +70,7 @@ def deploy_held(candidate: Candidate, stage: str) -> Deployment:
     from gradatim.releasing.deploying import deploy
 
     said, release = _held(candidate, stage)
-    address, manifests = _where(candidate, stage, said, release)
+    address, manifests = _where(candidate, stage, said, release, percent)
     candidate.workspace.prepare()
     return deploy(
         candidate.repository,
@@ -105,15 +107,44 @@ def _held(candidate: Candidate, stage: str) -> tuple[Deploy, Release]:
     return said, release
 
 
-def _where(candidate: Candidate, stage: str, said: Deploy, release: Release) -> tuple[str, str]:
+def _where(candidate: Candidate, stage: str, said: Deploy, release: Release, percent: int) -> tuple[str, str]:
     """The address, and on Kubernetes the manifests."""
+    from gradatim.errors import UsageError
+
+    kserve = said.kubernetes in ("kserve", "kserve-percent")
+    if percent < 100 and not kserve:
+        raise UsageError(
+            f"{candidate.contract.where('stages', stage)}: `--traffic` splits between releases on KServe alone. An Argo Rollout has "
+            "steps of its own; elsewhere `gradatim canary --shift` runs your command."
+        )
     if not said.kubernetes:
         return said.address, ""
+    before = _before(candidate, stage, release) if percent < 100 else None
     address = said.address.replace("{version}", str(release))
-    return address, _manifests(candidate, stage, said, release, address)
+    manifests = _manifests(candidate, stage, said, release, percent, before)
+    return f"{address}, {percent} % beside {before}" if before else address, manifests
 
 
-def _manifests(candidate: Candidate, stage: str, said: Deploy, release: Release, source: str) -> str:
+def _before(candidate: Candidate, stage: str, release: Release) -> Release:
+    """What the stage held before, which keeps the rest of the traffic.
+
+    Raises:
+        UsageError: it held nothing.
+    """
+    from gradatim.errors import UsageError
+
+    held = candidate.registry.model(candidate.name).held(stage)
+    found = [one.release for one in held if one.release is not None and one.release.tag != release.tag]
+    if not found:
+        raise UsageError(
+            f"{stage} held nothing before {release}: there is no release to split the traffic with."
+        )
+    return found[-1]
+
+
+def _manifests(
+    candidate: Candidate, stage: str, said: Deploy, release: Release, percent: int, before: Release | None
+) -> str:
     from gradatim.checks.canary import rules_of
     from gradatim.checks.prometheus import Series
     from gradatim.errors import UsageError
@@ -125,10 +156,13 @@ def _manifests(candidate: Candidate, stage: str, said: Deploy, release: Release,
     plain = Series()
     watched = Watched(candidate.name, plain.requests, plain.failed, plain.latency, plain.label, {})
     format_ = "onnx"
-    if said.kubernetes == "kserve":
+    if said.storage:
         found, known = format_of(candidate.repository, release), SERVERS["kserve"].formats
         if found not in known:
             raise UsageError(f"KServe serves {', '.join(known)}, and {release.tag} is {found}.")
         format_ = known[found]
-    served = Served(candidate.name, stage, str(release), str(release.manifest), source, format_)
+    source, rest = (said.address.replace("{version}", str(one)) for one in (release, before))
+    beside = (str(before), rest) if before else None
+    about = candidate.name, stage, str(release), str(release.manifest)
+    served = Served(*about, source, format_, percent, beside)
     return render_manifests(str(said.kubernetes), served, watched, rules_of(candidate.contract, stage))

@@ -49,10 +49,10 @@ class Deploy(Section):
         examples=["./deploy.sh {version} {folder}"],
     )
 
-    kubernetes: Literal["kserve", "argo-rollouts", "deployment"] | None = Field(
+    kubernetes: Literal["kserve", "kserve-percent", "argo-rollouts", "deployment"] | None = Field(
         None,
-        description="Manifests for a cluster, applied by kubectl: KServe's InferenceService (needs `storage`), an Argo Rollout with "
-        "its analysis, or a Deployment and a Service (both need `image`).",
+        description="Manifests for a cluster, applied by kubectl: KServe's InferenceService (needs `storage`; `kserve-percent` for "
+        "canaries on Knative, or before KServe 0.20), an Argo Rollout with its analysis, or a Deployment and a Service (both need `image`).",
     )
     image: Text | None = Field(
         None,
@@ -69,7 +69,7 @@ class Deploy(Section):
     def _one(self) -> Deploy:
         if sum(one is not None for one in (self.folder, self.command, self.kubernetes)) != 1:
             raise ValueError("a deployment names one of `folder`, `command` and `kubernetes`")
-        wanted = {None: None, "kserve": "storage"}.get(self.kubernetes, "image")
+        wanted = {None: None, "kserve": "storage", "kserve-percent": "storage"}.get(self.kubernetes, "image")
         for key in ("image", "storage"):
             if (getattr(self, key) is not None) != (key == wanted):
                 belongs = "KServe" if key == "storage" else "`argo-rollouts` and `deployment`"

@@ -29,6 +29,8 @@ class Served:
         name, stage, version, manifest: the model's, as released.
         source: image for a container, address of the model's files for KServe.
         format: KServe's word for the model's format: ``onnx``.
+        percent: its part of the traffic, on KServe.
+        beside: version and source of the release that has the rest; None where there is none.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Served:
     manifest: str
     source: str
     format: str = "onnx"
+    percent: int = 100
+    beside: tuple[str, str] | None = None
 
     @property
     def called(self) -> str:
@@ -66,33 +70,53 @@ def render_manifests(kind: str, served: Served, watched: Watched, rules: Sequenc
     """The manifests of a kind, as one YAML stream: the same bytes from the same release and contract.
 
     Args:
-        kind: ``kserve``, ``argo-rollouts`` or ``deployment``.
+        kind: ``kserve``, ``kserve-percent``, ``argo-rollouts`` or ``deployment``.
         watched: how its requests are counted, for Argo's analysis.
         rules: the gates on traffic.
     """
     import yaml
 
-    made = {"kserve": _kserve, "argo-rollouts": _rollout, "deployment": _deployment}[kind]
+    made = {
+        "kserve": _kserve, "kserve-percent": _kserve_percent, "argo-rollouts": _rollout, "deployment": _deployment,
+    }[kind]  # fmt: skip
     head = f"# {served.name} {served.version} for {served.stage}, written by gradatim deploy.\n"
     return head + yaml.safe_dump_all(made(served, watched, rules), sort_keys=False, width=1000)
 
 
 def _kserve(served: Served, _watched: Watched, _rules: Sequence[Rule]) -> list[dict[str, Any]]:
+    """The canary list of KServe 0.20: predictors have names, so that what was a canary is promoted without a restart."""
+
+    def named(version: str, source: str) -> dict[str, Any]:
+        return {"name": re.sub(r"[^a-z0-9]+", "-", version.lower()), **_predictor(served, version, source)}
+
+    new = named(served.version, served.source)
+    if served.beside is None:
+        return _inference_service(served, {"predictor": new})
+    canary = {"trafficPercent": served.percent, "predictor": new}
+    return _inference_service(served, {"predictor": named(*served.beside), "canary": [canary]})
+
+
+def _kserve_percent(served: Served, _watched: Watched, _rules: Sequence[Rule]) -> list[dict[str, Any]]:
+    """On Knative the revision before keeps the rest of the traffic."""
+    part = {"canaryTrafficPercent": served.percent} if served.beside else {}
+    predictor = {**part, **_predictor(served, served.version, served.source)}
+    return _inference_service(served, {"predictor": predictor})
+
+
+def _inference_service(served: Served, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    head = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+    return [{**head, "metadata": served.metadata(), "spec": spec}]
+
+
+def _predictor(served: Served, version: str, source: str) -> dict[str, Any]:
     model = {
         "modelFormat": {"name": served.format},
         "protocolVersion": "v2",
-        "storageUri": served.source,
+        "storageUri": source,
         "resources": _resources(),
     }
-    spec = {"predictor": {"securityContext": {"runAsNonRoot": True}, "model": model}}
-    return [
-        {
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
-            "metadata": served.metadata(),
-            "spec": spec,
-        }
-    ]
+    labels = {"app.kubernetes.io/version": version}
+    return {"labels": labels, "securityContext": {"runAsNonRoot": True}, "model": model}
 
 
 def _deployment(served: Served, _watched: Watched, _rules: Sequence[Rule]) -> list[dict[str, Any]]:
