@@ -41,7 +41,7 @@ from gradatim.models import Predictor, open_model
 from gradatim.timing.blocks import interleaved, lower_quartile
 
 SECONDS = 600
-"""That a search may take."""
+"""That a search may take; another recipe a minute more."""
 
 Batch = dict[str, np.ndarray[Any, Any]]
 
@@ -254,7 +254,10 @@ def compare(name: str, keep: tuple[str, float], folder: Path) -> None:
             target=carry_out, args=(which, keep, model, batches, folder / str(place), found)
         )
         process.start()
-        process.join()
+        process.join(SECONDS + 60)
+        if process.is_alive():
+            process.kill()
+            tell(which, TimeoutError(f"longer than the {SECONDS} s that the search may take"))
     while not found.empty():
         which, *cost = found.get()
         costs[which] = cost
