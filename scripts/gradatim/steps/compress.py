@@ -108,7 +108,7 @@ def _outcome(candidate: Candidate, result: Result) -> Outcome:
     subjects[ORIGINAL] = candidate.forms.original.manifest.digest
     sizes.append(Measurement("size", ORIGINAL, float(candidate.forms.original.manifest.size), "B"))
     found = Compressed((*forms, FormLeft(ORIGINAL)), result.trials, result.reason, result.sensitivities)
-    best = f"best {result.best.name}" if result.chosen else "none kept the quality; released as it is"
+    best = f"best {result.best.name}" if result.chosen else "none passed; released as it is"
     return Outcome(
         f"{len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}, {best}" if result.trials else result.reason,
         subjects, Verdict.PASS, tuple(sizes), (), found, tuple(outputs),
