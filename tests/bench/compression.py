@@ -135,8 +135,10 @@ def recipes(metric: str, keep: float) -> dict[str, Callable[[Path, Path, list[Ba
             import onnx
 
             data, loaded = nncf.Dataset(batches), onnx.load(str(model))
+            attends = any(node.op_type == "Softmax" for node in loaded.graph.node)
+            kind = nncf.ModelType.TRANSFORMER if attends else None
             if not controlled:
-                found = nncf.quantize(loaded, data, subset_size=len(batches))
+                found = nncf.quantize(loaded, data, subset_size=len(batches), model_type=kind)
             else:
                 found = nncf.quantize_with_accuracy_control(
                     loaded,
@@ -145,6 +147,8 @@ def recipes(metric: str, keep: float) -> dict[str, Callable[[Path, Path, list[Ba
                     likeness(model, metric),
                     max_drop=1 - keep,
                     drop_type=nncf.DropType.ABSOLUTE,
+                    subset_size=len(batches),
+                    model_type=kind,
                 )
             onnx.save(found, str(folder / "m.onnx"))
             return folder / "m.onnx"
