@@ -17,7 +17,9 @@ from gradatim.compression.batches import size_and_digest
 from gradatim.compression.parity import check_parity
 from gradatim.compression.search import compress
 from gradatim.contract.reading import read_contract
+from gradatim.gates.verdict import Verdict
 from gradatim.models import export_model, open_model, ready
+from gradatim.steps import inspect
 from gradatim.timing.contestant import Contestant
 
 pytest.importorskip("onnxruntime")
@@ -108,3 +110,15 @@ def test_a_search_knows_a_folder_again_only_while_every_file_of_it_is_the_same(t
     assert size_and_digest(tmp_path / "a")[1] != size_and_digest(tmp_path / "b")[1]
     shutil.copy(tmp_path / "a/config.json", tmp_path / "b/config.json")
     assert size_and_digest(tmp_path / "a") == size_and_digest(tmp_path / "b")
+
+
+def test_a_folder_with_a_tokenizer_is_looked_over_before_anything_was_made_of_it(tmp_path: Path) -> None:
+    root = new_repository(tmp_path / "repo")
+    write_bert(root / "model")
+    (root / "gradatim.yml").write_text(
+        "model: {name: topics, path: model}\ndata: {evaluation: test.jsonl, calibration: few.jsonl}\n"
+        "task: classification\ncompress: {}\n"
+    )
+    candidate = Candidate(read_contract(root / "gradatim.yml"), Laptop())
+    assert inspect.depends_on(candidate)
+    assert inspect.run(candidate).verdict is Verdict.PASS
