@@ -106,6 +106,14 @@ class Forms:
             raise BrokenEvidence("The evidence of `compress` is of another model. Run: gradatim compress")
         return tuple(self._left(form, evidence) for form in Compressed.of(evidence).variants)
 
+    @property
+    def known(self) -> tuple[Variant, ...]:
+        """``all``; before compress has run, the candidate as built alone."""
+        try:
+            return self.all
+        except BrokenEvidence:
+            return (self.original,)
+
     def _left(self, form: FormLeft, evidence: Statement) -> Variant:
         if form.file is None:
             return self.original

@@ -25,7 +25,7 @@ from gradatim.errors import (
 )
 from gradatim.evidence.found import Evaluated
 from gradatim.evidence.release_record import CONTRACT_FILE, GOLDEN_FILE
-from gradatim.evidence.statement import Statement
+from gradatim.evidence.statement import MADE_FROM, Statement
 from gradatim.files import digest_of, write_bytes
 from gradatim.registry.baseline import baseline
 from gradatim.registry.history import LEDGER, Release
@@ -340,10 +340,22 @@ class Replaced:
 
     def _released_as(self) -> str | None:
         """The digest under which this very candidate is released already: it is no baseline for itself."""
-        mine = {variant.manifest.digest for variant in self.forms.all}
+        mine = {variant.manifest.digest for variant in self.forms.known}
         known = self.identity.registry.model(self.identity.name).releases
         releases = [r for r in known if r.active and r.manifest in mine]
-        return releases[-1].manifest if releases else None
+        if releases:
+            return releases[-1].manifest
+        held = self._instead_of(None)
+        return held.manifest if held and held.manifest and self._is_made_from_mine(held.manifest) else None
+
+    def _is_made_from_mine(self, manifest: str) -> bool:
+        """Whether a release is a form that was made of this very candidate, which may not be made here yet."""
+        found = (one for statements in self.identity.versions_of(manifest) for one in statements)
+        mine = self.forms.original.manifest.digest
+        return any(
+            one.step == "compress" and one.inputs.get(MADE_FROM) == mine and manifest in one.subjects.values()
+            for one in found
+        )
 
     @functools.cached_property
     def _retrieved(self) -> Retrieved | None:

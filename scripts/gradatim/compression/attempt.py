@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradatim.code import explaining, load_function
-from gradatim.compression import graph, streaming
+from gradatim.compression import graph, language, streaming
 from gradatim.compression.batches import Batch, first_row
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.distilling import distil
@@ -25,7 +25,7 @@ from gradatim.compression.nncf_quantising import quantise_by_nncf
 from gradatim.compression.parity import check_parity
 from gradatim.compression.pruning import prune
 from gradatim.compression.quantise import quantise, quiet_logs
-from gradatim.compression.recipe import NNCF, Recipe
+from gradatim.compression.recipe import NNCF, PRUNED, Recipe
 from gradatim.compression.schooling import student_of, train_by
 from gradatim.compression.sensitivity import sensitivities
 from gradatim.compression.splitting import memory_of, split
@@ -33,6 +33,7 @@ from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import write_json
 from gradatim.models import batched, convert_model, export_model, open_model
+from gradatim.models.divergence import chances, likeness
 from gradatim.models.onnx_export import export_torch
 from gradatim.timing.blocks import interleaved, lower_quartile
 from gradatim.timing.contestant import load_inputs, open_described
@@ -51,6 +52,7 @@ def main(request: Path, answer: Path) -> None:
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {
         "try": _try, "export": _export, "learn": _learn, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
+        "speak": _speak, "hear": _hear,
     }  # fmt: skip
     work = works[wanted.pop("do")]
     try:
@@ -181,6 +183,40 @@ def _split(
     }  # fmt: skip
 
 
+def _speak(
+    opened: dict[str, Any], source: str, recipe: dict[str, Any], root: str, learned: list[str], heard: str, seconds: float,
+    out: str, batches: list[str], timing: str, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """A form of a model that is asked for text."""
+    started, wanted = time.perf_counter(), decode(Recipe, recipe, "recipe")
+    if wanted.student or wanted.train:
+        raise InvalidInput("`student` and `train` are for models that are not asked for text")
+    if wanted.code:
+        _carry_out(wanted.method, Path(root), Path(source), Path(out))
+    elif wanted.method == PRUNED:
+        language.shortened(opened, Path(out), wanted.share, learned, seed, seconds)
+    else:
+        language.stored(Path(source), Path(out), wanted)
+    made = time.perf_counter() - started
+    with open_described(opened) as original:
+        lines = language.asked(original, Path(heard), batches)
+        answers = chances(original, lines)
+        with open_described({**opened, "path": out, "format": None}) as candidate:
+            fidelity, first = (
+                likeness(answers, chances(candidate, lines)),
+                first_row(load_inputs(Path(timing))),
+            )
+            ratio = _latency_ratio(original, candidate, first, seed, one_thread=_in_one_thread(opened))
+    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+
+
+def _hear(opened: dict[str, Any], batches: list[str], heard: str) -> dict[str, Any]:
+    """Does the calibration data fit a model that is asked for text?"""
+    with open_described(opened) as original:
+        answers = chances(original, language.asked(original, Path(heard), batches))
+    return {"likeness": likeness(answers, answers)}
+
+
 def _carry_out(reference: str, root: Path, model: Path, out: Path) -> None:
     """Let the user's own function write another model."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +225,7 @@ def _carry_out(reference: str, root: Path, model: Path, out: Path) -> None:
         reference, root, "It is called with the path of a model and the path to write another to."
     ):
         function(model, out)
-    if not out.is_file():
+    if not out.exists():
         raise InvalidInput(
             f"`{reference}` wrote no model to the path that it was given, its second argument."
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,32 +45,53 @@ def distil(
     """
     import torch
 
-    weights = [each for each in student.module.parameters() if each.is_floating_point()]
-    for each in weights:
-        each.requires_grad_(requires_grad=True)
-    optimiser = torch.optim.AdamW(weights, lr=_RATE, weight_decay=1e-4)
     dice = torch.Generator().manual_seed(seed)
-    started = time.monotonic()
-    for step in range(_STEPS):
-        done = max(step / _STEPS, (time.monotonic() - started) / seconds)
-        if done >= 1:
-            break
-        _set_rate(optimiser, step, done)
+
+    def loss() -> Any:
         which = int(torch.randint(len(learned), (1,), generator=dice))
         inputs = _tensors(learned[which])
         _set_mode(student.module, training=_rows(inputs) > 1)
-        loss = _distance(original, student, _mixed(inputs, dice))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
+        return _distance(original, student, _mixed(inputs, dice))
+
+    descend(student.module, loss, seconds=seconds, rate=_RATE)
     _set_mode(student.module, training=False)
 
 
-def _set_rate(optimiser: Any, step: int, done: float) -> None:
+def descend(
+    network: Any, loss: Callable[[], Any], *, seconds: float, rate: float, enough: float = 0.0
+) -> None:
+    """Change all weights of a network, in place, so that a loss falls.
+
+    Args:
+        loss: of a batch that it draws itself.
+        seconds: it ends by then, with fewer steps.
+        rate: the highest.
+        enough: it ends once the loss has been below that on average of the last 32 steps.
+    """
+    import torch
+
+    weights = [each for each in network.parameters() if each.is_floating_point()]
+    for each in weights:
+        each.requires_grad_(requires_grad=True)
+    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=1e-4)
+    started, last = time.monotonic(), deque[float](maxlen=32)
+    for step in range(_STEPS):
+        done = max(step / _STEPS, (time.monotonic() - started) / seconds)
+        if done >= 1 or (len(last) == last.maxlen and sum(last) < enough * len(last)):
+            break
+        _set_rate(optimiser, rate, step, done)
+        found = loss()
+        optimiser.zero_grad()
+        found.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        last.append(float(found.detach()))
+
+
+def _set_rate(optimiser: Any, rate: float, step: int, done: float) -> None:
     """Rising for so many steps, however few there is time for, and falling by a cosine."""
     for group in optimiser.param_groups:
-        group["lr"] = _RATE * min(step / _RISING, 0.5 * (1 + math.cos(math.pi * done)))
+        group["lr"] = rate * min(step / _RISING, 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def _set_mode(network: Any, *, training: bool) -> None:

@@ -36,7 +36,7 @@ and Gemm with activations in uint8 by ranges seen on calibration data, weights i
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
 ``fp16``: half precision, of use on GPUs. ``nncf``: NNCF's quantisation after training, with accuracy control where that alone loses
 too much. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``pruned``: a PyTorch
-model that has lost channels and learnt to answer as before, from which the methods on ONNX go on. The others store embedding
+model that has lost channels, or a language model that has lost layers, and learnt to answer as before, from which the others go on. The others store embedding
 tables and the weights of what they leave in floats in int8.
 """
 
@@ -59,6 +59,9 @@ EXPORT = "onnx"
 """The recipe that writes a model of another format as ONNX, from which the methods go on."""
 
 DEFAULT_METHODS: tuple[Method, ...] = ("int8-dynamic", "int8-static", "int8-weights", "int4-weights")
+
+STORED = ("int8-weights", "int4-weights", PRUNED)
+"""What can be done to a model that is asked for text: its weights stored in fewer bits, or layers taken out in place of channels."""
 
 _STORED = {
     "Conv": "stored8",

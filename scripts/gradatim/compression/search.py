@@ -13,11 +13,12 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gradatim.compression import choice
+from gradatim.compression.asking import request_of
 from gradatim.compression.batches import Batch, size_and_digest, write_batches
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import (
@@ -40,13 +41,13 @@ from gradatim.compression.result import Result, pareto, summary
 from gradatim.compression.sandbox import Limits, attempt, scratch_in
 from gradatim.compression.subject import (
     as_it_is,
+    asks_for_text,
     bring_tokenizer,
-    exports,
     file_of,
     format_of,
-    need_packages,
     original_of,
     plain,
+    tried,
     versions,
 )
 from gradatim.compression.terms import DEFAULT_KEEP, Terms, finite, promises
@@ -124,12 +125,10 @@ def compress(
     started, machine = time.monotonic(), this_machine()
     recipes = with_own(recipes_for(tuple(methods), machine.flags), root or Path.cwd(), passes, student, train)
     original, kind = original_of(model, name), format_of(model)
-    if kind != "onnx":
-        if opened is None or not exports(kind, opened):
-            return as_it_is(original, model.name, kind)
-        if any(recipe.method not in LITERT for recipe in recipes) or stages:
-            recipes.insert(0, Recipe(EXPORT))
-    need_packages()
+    speaks = asks_for_text(opened)
+    chosen = tried(recipes, model, kind, opened, default=methods is DEFAULT_METHODS, cut=bool(stages))
+    if isinstance(chosen, str):
+        return as_it_is(original, chosen)
     with scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
         judged, other = (batches, digest) if judging is None else write_batches(judging(), scratch, "judged")
@@ -143,8 +142,9 @@ def compress(
         search = _Search(
             model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, judged, timed or batches[0], seed, quality,
             keep or DEFAULT_KEEP, lower_is_better, stages, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
+            scratch / "heard.json" if speaks else None,
         )  # fmt: skip
-        return search.run(original, recipes)
+        return search.run(original, chosen)
 
 
 class _TimeIsUp(Exception):
@@ -171,6 +171,8 @@ class _Search:
     journal: Journal
     basis: Mapping[str, Any]
     progress: Progress | None
+    heard: Path | None
+    """Where is kept what the model is asked, if it is asked for text: then other forms are made than of any other model."""
     pace: float = 1.0
     """The latency of the model that the methods work on, as a part of the original's."""
     trials: list[Trial] = field(default_factory=list)
@@ -207,11 +209,20 @@ class _Search:
                 self._try_all([each for each in recipes if each.method in LITERT])
                 return
             plain.append((recipe, trial))
-            if recipe.method == "int8-weights" and self.terms.only_slow(trial, self._pace_of(recipe)):
+            if (
+                recipe.method == "int8-weights"
+                and not self.heard
+                and self.terms.only_slow(trial, self._pace_of(recipe))
+            ):
                 self.expected += 1
                 self._try(replace(recipe, unpacked=True))
         for recipe, trial in sorted(plain, key=lambda one: one[1].score or math.inf):
-            if recipe.method in FORMS_OF and self.terms.only_quality_lacks(trial) and self._promises(trial):
+            if (
+                not self.heard
+                and recipe.method in FORMS_OF
+                and self.terms.only_quality_lacks(trial)
+                and self._promises(trial)
+            ):
                 self._mix(recipe, trial)
 
     def _prune(self, recipe: Recipe) -> list[Trial]:
@@ -241,7 +252,7 @@ class _Search:
         if recipe.method in LEARNT:
             return {"seconds": self.limits.seconds}
         found: dict[str, Any] = {"least": self.terms.likeness} if recipe.method == NNCF else {}
-        return found | ({"base": sha256_file(self._source(recipe))} if recipe.base else {})
+        return found | ({"base": size_and_digest(self._source(recipe))[1]} if recipe.base else {})
 
     def _pace_of(self, recipe: Recipe) -> float:
         """The latency of what a form is made from, as a part of the original's."""
@@ -270,7 +281,10 @@ class _Search:
         started = time.monotonic()
         if found is None:
             self._announce(original.name)
-            answer = self._attempt(do="original", opened=self.opened, batches=[*map(str, self.batches)])
+            asked = {"do": "hear", "heard": str(self.heard)} if self.heard else {"do": "original"}
+            answer = self._attempt(
+                **asked, opened=self.opened, batches=[*map(str, self.judged if self.heard else self.batches)]
+            )
             if "reason" in answer:
                 raise InvalidInput(
                     f"The model {self.model} cannot be run on the calibration data: {answer['reason']} Compression needs both; see that the data has every input of the model."
@@ -304,38 +318,18 @@ class _Search:
         folder = self.scratch / "candidate"
         shutil.rmtree(folder, ignore_errors=True)
         path = recipe.model_in(folder, self.file)
-        common = {
-            "out": str(path), "batches": [*map(str, self.judged)], "timing": str(self.timing), "seed": self.seed,
-        }  # fmt: skip
-        learned = [*map(str, self.batches)]
-        if recipe.method == EXPORT:
-            found = self._attempt(do="export", opened=self.opened, **common)
-        elif recipe.method in LEARNT:
-            found = self._attempt(
-                do="learn", opened=self.opened, model=str(self.model), recipe=asdict(recipe), root=str(self.root),
-                learned=learned, seconds=self.limits.left / 2, **common,
-            )  # fmt: skip
-        elif recipe.method in LITERT and recipe.stages is None:
-            found = self._attempt(
-                do="litert",
-                opened=self.opened,
-                numbers=LITERT[recipe.method],
-                learned=learned,
-                **common,
-            )
-        elif recipe.stages is not None:
-            found = self._attempt(
-                do="split", model=str(self.model), whole=str(self.whole), threads=self.limits.threads,
-                **asdict(recipe.stages), **common,
-            )  # fmt: skip
-        else:
-            found = self._attempt(
-                do="try", model=str(self.model), source=str(self._source(recipe)), recipe=asdict(recipe), root=str(self.root),
-                learned=learned, ranges=str(self._ranges(recipe)), threads=self.limits.threads, least=self.terms.likeness, **common,
-            )  # fmt: skip
+        asked = request_of(
+            recipe, opened=self.opened, model=self.model, source=self._source(recipe), whole=getattr(self, "whole", None), root=self.root,
+            learned=self.batches, ranges=self._ranges(recipe), heard=self.heard, limits=self.limits,
+            least=self.terms.likeness,
+        )  # fmt: skip
+        found = self._attempt(
+            **asked, out=str(path), batches=[*map(str, self.judged)], timing=str(self.timing), seed=self.seed
+        )
         if "reason" in found:
             return found
-        bring_tokenizer(self.model, folder)
+        if path != folder:  # else it has its own
+            bring_tokenizer(self.model, folder)
         size, digest = size_and_digest(path)
         found |= {"size": size, "digest": digest, "quality": {}}
         if self.quality:

@@ -3,7 +3,7 @@
 from gradatim.models.batching import batch_size, batched
 from gradatim.models.formats import UnknownFormat, detect_format, runtime_of
 from gradatim.models.inspection import inspect_model, model_files
-from gradatim.models.opening import convert_model, export_model, exportable, open_model
+from gradatim.models.opening import asked_for_text, convert_model, export_model, exportable, open_model
 from gradatim.models.predictor import Arrays, Predictor, observed_signature
 from gradatim.models.ready import ready
 from gradatim.models.released_only import UnreleasedFile
@@ -15,6 +15,7 @@ __all__ = [
     "Predictor",
     "UnknownFormat",
     "UnreleasedFile",
+    "asked_for_text",
     "batch_size",
     "batched",
     "bind",

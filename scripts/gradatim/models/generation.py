@@ -25,7 +25,21 @@ if TYPE_CHECKING:
     from gradatim.models.source import ModelSource
 
 
-def open_generator(source: ModelSource) -> RuntimeModel:
+class LanguageModel(RuntimeModel):
+    """A model that is asked for text, whose network lies open.
+
+    Args:
+        module: the network.
+        tokens: makes tokens of its requests.
+        others: ``RuntimeModel``'s.
+    """
+
+    def __init__(self, module: Any, tokens: Tokenised, *others: Any, **named: Any) -> None:
+        super().__init__(*others, **named)
+        self.module, self.tokens = module, tokens
+
+
+def open_generator(source: ModelSource) -> LanguageModel:
     """Load a Hugging Face folder that generates text, with its tokenizer; offline, and no code that it brings is run.
 
     Raises:
@@ -48,7 +62,9 @@ def open_generator(source: ModelSource) -> RuntimeModel:
             "language-modelling head (`AutoModelForCausalLM`)."
         )
     asked = _Asker(torch, transformers, module, load_tokenizer(source.path), source.name)
-    return RuntimeModel(source.name, ASKED, asked, device=source.device, threads=source.threads)
+    return LanguageModel(
+        module, asked.tokens, source.name, ASKED, asked, device=source.device, threads=source.threads
+    )
 
 
 class _Asker:
@@ -60,12 +76,12 @@ class _Asker:
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        self._tokens = Tokenised(tokenizer, name, getattr(module.config, "max_position_embeddings", None))
+        self.tokens = Tokenised(tokenizer, name, getattr(module.config, "max_position_embeddings", None))
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         began = time.perf_counter()
         requests = [json.loads(str(line)) for line in inputs[REQUEST].reshape(-1)]
-        prompts = [self._tokens.rendered(request) for request in requests]
+        prompts = [self.tokens.rendered(request) for request in requests]
         answers: list[dict[str, Any]] = [{} for _ in requests]
         with self._torch.inference_mode(), quiet(), silent():
             if requests and "text" in requests[0]["wants"]:
@@ -113,7 +129,7 @@ class _Asker:
         said, samples = requests[0], requests[0]["samples"]
         batch = self._encoded([text for text, _ in prompts], special=prompts[0][1])
         length, most = batch["input_ids"].shape[1], said["max_new_tokens"]
-        if refused := self._tokens.refused(length, most):
+        if refused := self.tokens.refused(length, most):
             if len(requests) == 1:
                 return [refused]
             return [self._generated([one], [its])[0] for one, its in zip(requests, prompts, strict=True)]
@@ -137,7 +153,7 @@ class _Asker:
             streamer=clock,
         )[:, length:].tolist()
         last = set(ends if isinstance(ends, list) else [ends])
-        made = [self._tokens.ended(row, last, stops) for row in rows]
+        made = [self.tokens.ended(row, last, stops) for row in rows]
         pairs = [made[start : start + samples] for start in range(0, len(made), samples)]
         return [{"texts": tuple(t for t, _ in pair), "cut": tuple(c for _, c in pair)} for pair in pairs]
 
@@ -176,7 +192,7 @@ class _Asker:
 
     def _scored(self, prompt: tuple[str, bool], text: str) -> tuple[Any, Any]:
         """A text's tokens [t] behind those of a prompt, and log-likelihoods [t, vocabulary]."""
-        whole, first = self._tokens.together(prompt, text)
+        whole, first = self.tokens.together(prompt, text)
         tokens = self._torch.tensor([whole], device=self._module.device)
         scores = self._module(input_ids=tokens).logits[0, :-1].float().log_softmax(dim=-1)
         return tokens[0, first:], scores[first - 1 :]

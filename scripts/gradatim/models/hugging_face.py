@@ -101,9 +101,30 @@ def _load_as(kind: Any, source: ModelSource, **options: Any) -> tuple[Any, list[
         trust_remote_code=False,
         use_safetensors=None if source.allow_pickle else True,
         output_loading_info=True,
+        **_unpacked(source),
         **options,
     )
     return module, list(loading["missing_keys"])
+
+
+def _unpacked(source: ModelSource) -> dict[str, Any]:
+    """On a processor weights in few bits are unpacked once, as they are loaded: else each call goes through a layer around them.
+
+    Raises:
+        EnvironmentLacks: what unpacks them is not installed.
+    """
+    said = (read_json(source.path / "config.json") or {}).get("quantization_config") or {}
+    if said.get("quant_method") != "compressed-tensors":
+        return {}
+    with needs("compressed-tensors", "transformers", f"Running {source.name}"):
+        import compressed_tensors  # noqa: F401
+    from transformers import CompressedTensorsConfig
+
+    return (
+        {"quantization_config": CompressedTensorsConfig(run_compressed=False)}
+        if source.device == "cpu"
+        else {}
+    )
 
 
 def _signature(torch: Any, source: ModelSource, module: Any) -> Signature:

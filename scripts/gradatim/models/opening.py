@@ -184,9 +184,12 @@ def exportable(kind: str, declared: Mapping[str, Any] | None = None) -> bool:
 
     Nor one that is asked for text, as ``declared`` says, a signature as JSON: its form would keep no cache.
     """
-    inputs = (declared or {}).get("inputs", ())
-    asked = any(spec["name"] == REQUEST for spec in inputs)
-    return kind in FORMATS and FORMATS[kind].exports is not None and not asked
+    return kind in FORMATS and FORMATS[kind].exports is not None and not asked_for_text(declared)
+
+
+def asked_for_text(declared: Mapping[str, Any] | None) -> bool:
+    """Whether a model whose signature is declared so, as JSON, takes requests."""
+    return any(spec["name"] == REQUEST for spec in (declared or {}).get("inputs", ()))
 
 
 def export_model(model: Predictor, path: Path, batch: Arrays, out: Path) -> None:

@@ -149,6 +149,8 @@ def _rows(settings: Compress, *, judging: bool) -> NDArray[np.int64]:
 
 def _calibration(candidate: Candidate, rows: NDArray[np.int64]) -> Iterator[Batch]:
     """Calibration rows as the model itself gets them."""
+    from gradatim.metrics.answers import REQUEST
+
     recorders: list[_Recorder] = []
 
     def watch(predictor: Predictor) -> Predictor:
@@ -157,7 +159,11 @@ def _calibration(candidate: Candidate, rows: NDArray[np.int64]) -> Iterator[Batc
 
     with candidate.model.open(candidate.forms.original.path, watch=watch) as predictor:
         dataset = candidate.rows.dataset("calibration", predictor.signature)
+        asked = predictor.signature.input(REQUEST) is not None
         for batch in dataset.picked(rows, candidate.contract.parts.data.batch):
+            if asked:  # the requests themselves: nothing is filled in, and an answer is dear
+                yield batch.inputs
+                continue
             predictor(batch.inputs)
             yield from recorders[0].seen
             recorders[0].seen.clear()
