@@ -22,7 +22,7 @@ from test_compression_branches import recurrent_in_branches
 from test_compression_large import kept_outside
 from test_compression_strangers import written
 
-from gradatim.compression import attempt, choice, graph, search, streaming
+from gradatim.compression import attempt, choice, graph, search, streaming, subject
 from gradatim.compression.batches import first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
@@ -711,7 +711,7 @@ def searches() -> Iterator[str]:
                 patch.setattr(
                     search, "format_of", lambda path: "onnx" if path.parent.name == "onnx" else "pt2"
                 )
-                patch.setattr(search, "exports", lambda kind, opened: True)
+                patch.setattr(subject, "exports", lambda kind, opened: True)
             (folder / "mine.py").write_text("def network(): ...\ndef teach(): ...\n")
             model = sized(folder / "m.onnx", 10000)
 

@@ -52,7 +52,7 @@ def asks_for_text(opened: Mapping[str, Any] | None) -> bool:
     """Whether a model that is opened so is asked for text."""
     from gradatim.models import asked_for_text
 
-    return opened is not None and asked_for_text(opened["signature"])
+    return opened is not None and asked_for_text(opened.get("signature"))
 
 
 def tried(
