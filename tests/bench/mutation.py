@@ -357,6 +357,7 @@ def _told(seed: int, drawn: list[Mutant], every: int, journal: Journal) -> int:
 
 
 _WAITS = "registry/git.py: time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret): "
+_LOSSES = "gates/robustness.py: bounds = tails.bounds(column, alpha / asked) if value < 0 else None: "
 _REASONS = {
     "how long it waits before it tries again, of which no promise speaks": (
         _WAITS + "random.uniform(0.02, 0.1) * attempt -> random.uniform(0.02, 0.1) / attempt",
@@ -369,6 +370,16 @@ _REASONS = {
     ),
     "without evidence there is a finding, which decides before the count of gates is looked at": (
         "evidence/verify.py: gates=evidence.gates(record.variant) if evidence is not None else 0,: 0 -> 1",
+    ),
+    "its threads are joined before anything ends": (
+        "timing/loadgen.py: self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(size)]: True -> False",
+    ),
+    "bounds that are reckoned and not looked at: what is no loss refuses nothing": (
+        _LOSSES + "0 -> 1",
+        _LOSSES + "value < 0 -> value <= 0",
+    ),
+    "how long a name is that is drawn by chance, of which no promise speaks": (
+        'ci/gitlab.py: now, name = int(time.time()), f"gradatim_{secrets.token_hex(8)}": 8 -> 9',
     ),
 }
 EQUIVALENT = {change: reason for reason, changes in _REASONS.items() for change in changes}

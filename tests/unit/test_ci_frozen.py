@@ -10,12 +10,14 @@ import io
 import itertools
 import json
 import re
+import sys
 import tarfile
 import tempfile
 import urllib.error
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +41,7 @@ from gradatim.ci.github_checkup import (
     matches,
 )
 from gradatim.ci.github_settings import Reviewer, _environment_holds, _holds, approving, pending, settings_of
+from gradatim.ci.gitlab import GitLab
 from gradatim.ci.gitlab_api import GitLabApi
 from gradatim.ci.gitlab_checkup import check_include, check_project
 from gradatim.ci.gitlab_project import GitLabProject
@@ -47,7 +50,8 @@ from gradatim.ci.in_use import in_use
 from gradatim.ci.issues import _on_github, _on_gitlab, put_issue
 from gradatim.ci.occasion import extras_of, occasion, shards_of
 from gradatim.ci.platform import Place
-from gradatim.ci.touched import _for_people, _meet, touched
+from gradatim.ci.touched import _for_people, _meet, _named, touched
+from gradatim.contract.reading import read_contract
 from gradatim.contract.schema import Contract
 from gradatim.registry.git import Repository
 from gradatim.registry.reading import read
@@ -768,9 +772,100 @@ def archives() -> Iterator[str]:
     yield attempted(lambda: digests_told({}))
 
 
+class Page(io.BytesIO):
+    """What a server said."""
+
+    headers: Mapping[str, str]
+
+
+def asked_over_http() -> Iterator[str]:
+    """What each forge is asked, page by page, what is taken from its answer, and what follows where it gives none."""
+    notes = [{"id": number, "author": {"id": 5 - number % 2}} for number in range(4)]
+    answers: dict[str, Any] = {
+        "/user": {"id": 5}, "/projects/9/notes?state=all&per_page=100&page=1": (notes, "2"), "/projects/9/notes?state=all&per_page=100&page=2": ([*notes[:2], {"id": 7}], ""), "/projects/9/made": {"id": 8}, "/projects/9/broken": b"<html>",
+        "/projects/9/deployments?environment=pre&order_by=id&sort=desc": [{"id": 3, "deployable": {"id": 8}}, {"id": 4, "deployable": {"id": 7}}, {"id": 5}],
+        "/projects/9/deployments/4": {"approvals": [{"user": {"username": "eve"}, "status": "approved"}, {"user": {"username": "bob"}, "status": "approved"}, {"user": {"username": "mallory"}, "status": "rejected"}]},
+    }  # fmt: skip
+    asked: list[str] = []
+
+    def urlopen(request: Any, timeout: float) -> Page:
+        headers = sorted((key, value) for key, value in request.header_items() if key.lower() != "host")
+        asked.append(told((request.get_method(), request.full_url, request.data, headers, timeout)))
+        found = answers.get(request.full_url.removeprefix("https://gl/api"))
+        if found is None:
+            raise urllib.error.URLError("nobody answers")
+        body, after = found if isinstance(found, tuple) else (found, "")
+        page = Page(body if isinstance(body, bytes) else json.dumps(body).encode())
+        page.headers = {"X-Next-Page": after}
+        return page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("urllib.request.urlopen", urlopen)
+        for variables in ({}, {"T": "t"}, {"T": "t", "CI_API_V4_URL": "ftp://gl"}, {"T": "t", "CI_API_V4_URL": "https://gl/api", "CI_PROJECT_ID": "9"}):  # fmt: skip
+            yield attempted(lambda variables=variables: GitLabApi.from_environment(variables, "T"))  # type: ignore[misc]
+        api = GitLabApi("https://gl/api", "9", "t")
+        yield attempted(lambda: list(api.mine(api.below("notes"), state="all")))
+        yield attempted(lambda: api.ask("PUT", api.below("made"), {"body": "new"}))
+        for path in ("broken", "none"):
+            yield attempted(lambda path=path: api.ask("GET", api.below(path)))  # type: ignore[misc]
+        job = {"GITLAB_CI": "true", "CI_API_V4_URL": "https://gl/api", "CI_PROJECT_ID": "9", "CI_JOB_ID": "7", "CI_JOB_TOKEN": "j", "CI_JOB_URL": "u"}  # fmt: skip
+        for left_out in ("", "CI_JOB_ID", "CI_JOB_TOKEN", "CI_PROJECT_ID", "CI_API_V4_URL"):
+            gitlab = GitLab({key: value for key, value in job.items() if key != left_out})
+            yield line(gitlab.approval("ada", "pre"))
+        for number in ("8", "6"):
+            yield line(GitLab({**job, "CI_JOB_ID": number}).approval("ada", "pre"))
+        answers["/projects/9/deployments/4"] = {"id": 4}
+        yield line(GitLab(job).approval("ada", "pre"))
+        servers: list[tuple[Any, ...]] = []
+        client = SimpleNamespace(Gitlab=lambda server, **more: servers.append((server, more)))
+        patch.setitem(sys.modules, "gitlab", client)
+        for url in ("https://gl.acme:8443/a/b.git", "http://gl/a/b/c", "ssh://git@gl:2222/a/b.git", "git@gl:a/b.git", "git@gl:b.git", "/srv/a/b", None):  # fmt: skip
+            for path, more in ((None, {}), ("x/y", {"CI_SERVER_URL": "https://own"})):
+                said = {"GITLAB_TOKEN": "t", **more}
+                yield attempted(
+                    lambda url=url, path=path, said=said: GitLabProject.found(said, url, path).path
+                )  # type: ignore[misc]
+        yield told(servers)
+    yield from asked
+
+
+def what_a_contract_names() -> Iterator[str]:
+    """Every file that a change would make a new candidate of."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name).resolve()
+        for path, text in {
+            "m/train.py": "import layers, json\n", "m/layers.py": "import deeper\n", "m/deeper.py": "", "m/build.sh": "python train.py\n", "m/conf/a.yml": "", "m/conf/b.yml": "", "m/load.py": "import users\n", "m/users.py": "", "m/test_it.py": "import helps\n",
+            "m/helps.py": "", "m/own.py": "import layers\ndef score(): ...\ndef prepare(): ...\ndef rows(): ...\ndef net(): ...\n", "m/weights.bin": "", "shared/x.py": "",
+        }.items():  # fmt: skip
+            (top / path).parent.mkdir(parents=True, exist_ok=True)
+            (top / path).write_text(text)
+        for written in (
+            "model: {name: a, path: m.onnx, build: python train.py}", "model: {name: a, path: m.onnx, build: {run: bash build.sh --with ../shared/x.py, inputs: ['conf/*.yml', 'none/*']}}", "model: {name: a, path: m.onnx, build: bash build.sh}",
+            "model: {name: a, path: m.onnx, candidates: [n.onnx]}", "model: {name: a, factory: 'own:net', files: ['*.bin']}",
+            "model: {name: a, path: m.onnx}\ntest: {pytest: ['test_it.py::test_one', gone.py], golden: golden.npz}",
+            "model: {name: a, path: m.onnx}\ndata: {evaluation: {path: 'own:rows', preprocess: 'own:prepare'}, calibration: calib.npz}\ntask: {type: classification, labels: [0, 1]}",
+            "model: {name: a, path: m.onnx}\ndata: {evaluation: ../shared/t.npz}\ntask: {type: classification, labels: [0, 1], metrics: {mine: {function: 'own:score'}}}",
+            "model: {name: a, path: m.onnx}\nbenchmark: {load: {locustfile: load.py}}",
+        ):  # fmt: skip
+            (top / "m" / "gradatim.yml").write_text(f"{written}\nstages: {{production: {{branch: main}}}}\n")
+            yield attempted(
+                lambda: sorted(map(str, _named(read_contract(top / "m" / "gradatim.yml"), top)))
+            ).replace(name, "TOP")
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
-    for made in (occasions, platforms, changed_files, traps, settings, said_on_forges, archives)
+    for made in (
+        occasions,
+        platforms,
+        changed_files,
+        traps,
+        settings,
+        said_on_forges,
+        archives,
+        asked_over_http,
+        what_a_contract_names,
+    )
 }
 
 

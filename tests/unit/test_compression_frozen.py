@@ -26,7 +26,7 @@ from gradatim.compression import attempt, choice, graph, search, streaming, subj
 from gradatim.compression.batches import first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
-from gradatim.compression.equalising import equalised
+from gradatim.compression.equalising import equalisable, equalised
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.forms import FORMS, fitting
 from gradatim.compression.forms.blocks import block_of
@@ -272,7 +272,7 @@ def attempts() -> Iterator[str]:
     """One attempt after another, without its timing."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr(attempt, "_latency_ratio", lambda *_: 1.0)
+        patch.setattr(attempt, "_latency_ratio", lambda *_, **more: 1.0)
         model = picture_net(folder / "m.onnx")
         paths, _ = write_batches(iter([{"x": waves(12, 3, 8, 8)}, {"x": waves(4, 3, 8, 8, scale=2)}]), folder)
         batches = [str(path) for path in paths]
@@ -294,6 +294,7 @@ def attempts() -> Iterator[str]:
                 learned=batches,
                 ranges=str(folder / f"{recipe.name}.npz"),
                 threads=1,
+                least=("fidelity", 0.95),
                 **common,
             )  # type: ignore[arg-type]
             yield told(
@@ -345,7 +346,7 @@ def attempts() -> Iterator[str]:
             yield answer.read_text().replace(name, "TMP")
         once = {"calls": 0}
 
-        def interleaved(calls: Any, seed: int) -> dict[str, list[float]]:
+        def interleaved(calls: Any, seed: int, *, one_thread: bool = False) -> dict[str, list[float]]:
             once["calls"] += 1
             return {"original": [1.0] * 4, "candidate": [once["calls"] * 1.5] * 4}
 
@@ -360,6 +361,81 @@ def attempts() -> Iterator[str]:
         for original, rows in ((lambda rows: rows, 3), (lambda rows: rows, 1), (whole_only, 3)):
             yield told(attempt._latency_ratio(original, original, {"x": waves(rows, 2)}, 0))  # type: ignore[arg-type]
         yield attempted(lambda: attempt._latency_ratio(whole_only, whole_only, {"x": waves(1, 2)}, 0))  # type: ignore[arg-type]
+
+
+def dense_layers() -> Iterator[str]:
+    """Loud columns, products that are turned and not, convolutions that may be evened out and not, distances of vectors."""
+    from onnx import helper
+
+    loud = waves(64, 40)
+    loud[:, 3] *= 90
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        layers = [
+            helper.make_node("MatMul", ["x", "w1"], ["a"], name="first"), helper.make_node("Tanh", ["a"], ["b"]), helper.make_node("Gemm", ["b", "w2", "c2"], ["c"], transA=0, transB=0, alpha=1.0, name="plain"),
+            helper.make_node("Gemm", ["c", "w3"], ["y"], transB=1, name="turned"),
+        ]  # fmt: skip
+        weights = {"w1": waves(40, 30), "w2": waves(30, 50, scale=0.2), "c2": waves(50), "w3": waves(20, 50)}
+        data = calibrated(
+            written(folder / "d.onnx", layers, ("x", ["n", 40]), ("y", ["n", 20]), weights),
+            [{"x": loud}],
+            folder,
+        )
+        for method in ("int8-dynamic", "int8-static", "int8-weights", "fp16"):
+            yield method
+            yield from described(quantise(Recipe(method), data))
+        whole = onnx.load(str(folder / "d.onnx"))
+        big = {"w2": waves(30, 1100), "c2": waves(1100), "w3": waves(20, 1100)}
+        outside = written(folder / "o.onnx", layers, ("x", ["n", 40]), ("y", ["n", 20]), weights | big)
+        onnx.save_model(
+            onnx.load(str(outside)),
+            str(outside),
+            save_as_external_data=True,
+            location="o.weights",
+            size_threshold=0,
+        )
+        for bits in (8, 4):
+            streaming.stream(outside, folder / "out" / "o.onnx", bits)
+            yield from described(onnx.load(str(folder / "out" / "o.onnx"), load_external_data=False))
+            yield told((folder / "out" / "o.onnx.data").stat().st_size)
+        yield told((_bytes(whole), _crossing(whole)))
+        for kernel, groups, second_use in ((1, 8, False), (8, 1, False), (1, 8, True), (2, 4, False)):
+            nodes = [
+                helper.make_node("Conv", ["x", "k1", "b1"], ["a"], name="first"), helper.make_node("Relu", ["a"], ["b"]),
+                helper.make_node("Conv", ["b", "k2"], ["c"], group=groups, name="second"), helper.make_node("Add" if second_use else "Identity", ["c", "b"] if second_use else ["c"], ["y"]),
+            ]  # fmt: skip
+            quiet = waves(8, 3, 1, 1)
+            quiet[2] *= 0.01
+            net = calibrated(
+                written(folder / "e.onnx", nodes, ("x", ["n", 3, 4, 4]), ("y", ["n", 8, 4, 4]), {"k1": quiet, "b1": waves(8, scale=0.001), "k2": waves(8, kernel, 1, 1)}),
+                [{"x": waves(6, 3, 4, 4)}], folder / "e",
+            )  # fmt: skip
+            yield told((kernel, groups, second_use, equalisable(net.prepared)))
+            for seen in (observe(net.prepared, net.batches, net.kept), {}):
+                turned, found = equalised(net.prepared, seen)
+                yield from described(turned)
+                yield told(
+                    [
+                        (tensor, one.peaks[:4], one.means[:4])
+                        for tensor, one in found.items()
+                        if one.means.size
+                    ]
+                )
+        nodes = [
+            helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]), helper.make_node("MatMul", ["x", "t"], ["s"], name="two"), helper.make_node("Gemm", ["s", "x"], ["g"], name="gemm"),
+            helper.make_node("MatMul", ["g", "w"], ["m"], name="one"), helper.make_node("Gather", ["m", "i"], ["y"], name="row"),
+        ]  # fmt: skip
+        net = onnx.load(str(written(folder / "a.onnx", nodes, ("x", ["n", 4]), ("y", ["n", 3]), {"w": waves(4, 3), "i": np.array([0])})))  # fmt: skip
+        yield from (f"{node}: {fits}" for node, fits in fitting(net).items())
+    for shape in ((4, 6, 1), (4, 1, 6), (4, 6, 3), (6,), (6, 1)):
+        one = Fidelity()
+        one.add({"y": waves(*shape)}, {"y": waves(*shape) + waves(*shape, scale=0.2)[::-1]})
+        yield told(one.result())
+    some = [
+        trial("all", 1.0, 1.0, 0.9), trial("unknown", None, None, 0.99), trial("half", None, 0.5, 0.95), trial("size", 0.5, None, 0.95),
+        trial("same", 0.5, None, 0.95), trial("close", 0.505, 1.03, 0.96), trial("closer", 0.506, 1.031, 0.97),
+    ]  # fmt: skip
+    yield told([[one.name for one in pareto(some[at:])] for at in range(len(some))])
 
 
 def judgements() -> Iterator[str]:
@@ -746,7 +822,8 @@ def searches() -> Iterator[str]:
 
 
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
-    made.__name__: made for made in (forms, roundings, attempts, judgements, kept_on_disk, searches)
+    made.__name__: made
+    for made in (forms, roundings, dense_layers, attempts, judgements, kept_on_disk, searches)
 }
 
 

@@ -28,7 +28,7 @@ from gradatim.evidence.difference import _recorded, difference
 from gradatim.evidence.finding import Finding, Verification
 from gradatim.evidence.found import Judged
 from gradatim.evidence.manifest import FileEntry, Manifest, refuse_collisions, safe_path
-from gradatim.evidence.opinion import asked_of, judged_by, replayed, with_opinion
+from gradatim.evidence.opinion import _by_interval, asked_of, judged_by, replayed, with_opinion
 from gradatim.evidence.release_record import ReleaseRecord
 from gradatim.evidence.signature_bundle import BUNDLE, PAYLOAD, read_content
 from gradatim.evidence.signatures import Signatures, _covers
@@ -550,6 +550,13 @@ def opinions() -> Iterator[str]:
         )
     )
     yield told((asked_of(bundle(every)) is not None, asked_of(Bundle(()))))
+    passed = Verdict.PASS
+    for wanted, threshold, low, high in (
+        ("at least 90 %", 0.9, 0.9, 0.95), ("at least 90 %", 0.9, 0.899, 0.95), ("at most 0.1", 0.1, 0.05, 0.1), ("at most 0.1", 0.1, 0.05, 0.101), ("at most 0.1", None, 0.2, 0.3), ("at least 90 %", 0.9, None, 0.95), ("at least 90 %", 0.9, 0.5, None),
+    ):  # fmt: skip
+        for verdict in (passed, Verdict.FAIL):
+            one = replace(gate("f1", verdict, threshold=threshold, low=low, high=high), wanted=wanted)
+            yield told(_by_interval(one))
 
 
 def histories() -> Iterator[str]:

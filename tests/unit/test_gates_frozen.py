@@ -615,6 +615,18 @@ def formulae() -> Iterator[str]:
         yield told([paired.tango_bounds(gains, losing, n), paired.exact_difference(gains, losing, n, 0.01), paired.not_worse(gains, losing, n, 0.02, 5e-4).low])  # fmt: skip
         yield told([paired.regression_p(gains, losing, n, margin) for margin in (0.0, 0.01, 0.05)])
     yield told(paired.maurer_pontil(np.cos(np.arange(80)), 0.05, 2.0))
+    for scores, means in (
+        (betting.Scores.right_and_wrong(0.9), (0.0, 0.5, 0.89, 0.9, 0.95, 1.0)),
+        (betting.Scores.right_and_wrong(1.0), (0.9, 1.0)),
+        (betting.Scores.gained_and_lost(0.05, 0.0), (-1.0, -0.02, 0.0, 0.02)),
+    ):
+        yield told([betting.rows_until_proven(scores, mean, 0.05) for mean in means])
+    for n in (40, 400, 40000):
+        below = {0.01: n // 50, 0.02: n // 4, 0.05: n // 2, 0.1: n - n // 20, 0.2: n - n // 200, math.inf: n}
+        yield told([sequential.quantile_between(below, q, alpha) for q in (0.5, 0.95, 0.99) for alpha in (0.05, 0.001)])  # fmt: skip
+        yield told([sequential.difference_bounds((hits, n), (n // 20, n), 0.05) for hits in (0, n // 20, n // 4, n)])  # fmt: skip
+        yield told([sequential.share_bounds(hits, n, 0.05) for hits in (0, 1, n // 2, n - 1, n)])
+    yield told([sequential.requests_that_tell(share, rise, 0.01, 0.05) for share in (0.0, 0.02, 0.5, 0.7) for rise in (0.0, 0.005, 0.02, 0.2)])  # fmt: skip
 
 
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
