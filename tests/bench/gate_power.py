@@ -2,6 +2,7 @@
 
     python tests/bench/gate_power.py            # 72 rounds of a small net against itself, then 1000 trials of each slowdown
     python tests/bench/gate_power.py 216        # more rounds: rarer events
+    python tests/bench/gate_power.py 72 2       # beside two other programs, each of which takes a processor
 
 The rounds are real: a convolutional net beside itself, in fresh processes. A trial draws blocks of three rounds that followed one
 another, adds the slowdown to the candidate's logarithms, and asks the gate as a release does: looks, then the guards on mean and
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
+from gate_limits import hogs
 from small_models import digits, write_cnn
 
 from gradatim.gates.rule import FLOOR
@@ -36,6 +38,8 @@ SLOWDOWNS = (0.0, 0.01, 0.03, 0.05, 0.1)
 TRIALS = 1000
 MARGIN = 0.03
 _RUN = 6
+_ROWS = 300
+"""A call of so many takes about a millisecond."""
 Array = NDArray[np.float64]
 
 
@@ -47,7 +51,7 @@ def measure(rounds: int) -> tuple[dict[str, Array], dict[str, Array], float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = write_cnn(folder / "model.onnx")
-        batch = save_inputs(folder / "batch.npz", {"image": digits()[0][:100]})
+        batch = save_inputs(folder / "batch.npz", {"image": digits()[0][:_ROWS]})
         pair = [Contestant(who, model, folder) for who in means]
         while len(means["baseline"]) < rounds:
             asked = [Question("candidate", "baseline", 0.0)]  # which chance alone answers
@@ -92,12 +96,14 @@ def stretch(series: Array, rounds: int, draw: np.random.Generator) -> Array:
     return series[(draw.integers(0, len(series)) + np.arange(rounds)) % len(series)]
 
 
-def main(rounds: int = 72) -> int:
+def main(rounds: int = 72, programs: int = 0) -> int:
     began, load = this_machine(), this_machine().load
-    differences, means, each = measure(rounds)
+    with hogs(programs):
+        differences, means, each = measure(rounds)
     spread = differences["latency_floor"].std(ddof=1)
     print(
-        f"{began.cpu}, {began.cores} cores, load {load and load[0]:.1f}; {len(means['baseline'])} rounds of {each:.2f} s"
+        f"{began.cpu}, {began.cores} cores, load {load and load[0]:.1f}; {len(means['baseline'])} rounds of {each:.2f} s, "
+        f"a call of {1e3 * float(np.median(means['baseline'])):.2f} ms"
     )
     print(
         f"the floor's spread between rounds is {100 * spread:.2f} %, lag-1 correlation {lag(differences['latency_floor']):.2f}\n"
@@ -139,4 +145,4 @@ def lag(series: Array) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:2])))
+    sys.exit(main(*map(int, sys.argv[1:3])))

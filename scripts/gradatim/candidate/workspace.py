@@ -255,6 +255,10 @@ class Workspace:
         at = path.stat()
         return _timings(path, at.st_ino, at.st_mtime_ns)
 
+    def profile(self, variant: str) -> Path:
+        """What the profiler saw of a form, where somebody asked; the whole trace lies beside it."""
+        return self.folder / "profile" / f"{variant}.json"
+
     def save(self, statement: Statement) -> None:
         """Write the evidence of a step."""
         write_bytes(self.evidence_path(statement.step), statement.to_bytes())

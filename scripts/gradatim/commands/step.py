@@ -25,7 +25,11 @@ _EXAMPLES = {
         "gradatim evaluate --contract models/digits/gradatim.yml",
         "gradatim evaluate --shard 2/4  the second quarter of the rows, for a later `evaluate` to merge",
     ),
-    "benchmark": ("gradatim benchmark", "gradatim benchmark --force  measure again on this machine"),
+    "benchmark": (
+        "gradatim benchmark",
+        "gradatim benchmark --force  measure again on this machine",
+        "gradatim benchmark --profile",
+    ),
     "gate": (
         "gradatim gate",
         "gradatim gate --plan       what each gate needs and can detect, before anything runs",
@@ -75,6 +79,9 @@ def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if name == "gate":
             text = "Say how many samples each gate needs and what it can detect, before anything runs."
             function = click.option("--plan", is_flag=True, help=text)(function)
+        if name == "benchmark":
+            text = "Say which operators are dearest, too, by PyTorch's profiler; its traces are left in .gradatim/profile/."
+            function = click.option("--profile", is_flag=True, help=text)(function)
         if name == "tag":
             function = options.version(function)
         if STEPS[name].shared:
@@ -99,6 +106,7 @@ def _run(
     force: bool = False,
     dry_run: bool = False,
     plan: bool = False,
+    profile: bool = False,
     version: str | None = None,
     shard: Shard | None = None,
 ) -> int:
@@ -127,6 +135,8 @@ def _run(
     if not done.skipped:
         _show_log(name, candidate)
     record = done.to_json(candidate.contract.path.name)
+    if profile:
+        record["profile"] = _profile(candidate, json_wanted=json_wanted)
     if json_wanted:
         options.print_json(record)
     else:
@@ -141,6 +151,19 @@ def _run(
     if not done.skipped or name == "gate":
         _tell_platform(name, candidate, done, record)
     return done.code
+
+
+def _profile(candidate: Candidate, *, json_wanted: bool) -> list[dict[str, Any]]:
+    """Profile every form, and say which of its operators is dearest."""
+    from gradatim.evidence.codec import encode
+    from gradatim.steps.benchmark import profile_forms
+
+    found = profile_forms(candidate)
+    for one in () if json_wanted else found:
+        dearest = one.operators[0]
+        said = f"{dearest.name} takes {100 * dearest.share:.0f} % of a call; {one.trace}"
+        click.echo(candidate.platform.harmless(options.row("  profile    ", f"{one.name}: {said}")))
+    return [encode(one) for one in found]
 
 
 def _show_log(name: str, candidate: Candidate) -> None:

@@ -25,9 +25,9 @@ from gradatim.report.markdown import (
     gates_table,
     robustness_table,
     slices_table,
-    table,
 )
 from gradatim.report.model import Card, DataSet, Report
+from gradatim.report.text import table
 
 _PIPELINES = {
     ("classification", "image"): "image-classification",

@@ -41,6 +41,7 @@ from gradatim.report.model import (
     VariantRow,
 )
 from gradatim.report.overlap import aligned, counts
+from gradatim.report.profile import profile_from
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def collect(
         robustness=curves_from(measurements, variant or "", BASELINE),
         latency=_latency(timings, variant) if timings else None,
         loads=loads_from(timings.loads) if timings else (),
+        profile=profile_from(candidate.workspace, found.get("benchmark"), variant),
         history=_history(candidate, found, variant, version),
         overlap=_overlap(evaluated, variant),
         confusion=_confusion(evaluated, variant, candidate) if evaluated else None,

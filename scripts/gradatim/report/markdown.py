@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gradatim.gates.verdict import Verdict
-from gradatim.report import blocks, facts, load, numbers, overlap, sentences, verdicts
+from gradatim.report import blocks, facts, load, numbers, overlap, profile, sentences, verdicts
 from gradatim.report.explanation import CANNOT_TELL
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
@@ -17,7 +17,7 @@ from gradatim.report.pictures.robustness import common_extent
 from gradatim.report.pictures.slices import weakest_first
 from gradatim.report.scale import extent
 from gradatim.report.sentences import GateRow
-from gradatim.report.text import one_line
+from gradatim.report.text import one_line, table
 
 STEP_SUMMARY_LIMIT = 1024 * 1024
 """Bytes that GitHub takes as a step summary."""
@@ -49,6 +49,7 @@ def render_markdown(report: Report, limit: int = STEP_SUMMARY_LIMIT) -> str:
         _variants(report),
         _latency(report),
         _loads(report),
+        _folded("Dearest operators", _operators(report)),
         alike_table(report),
         _folded("Slices", slices_table(report)),
         _folded("Answers that flipped", flipped_table(report)),
@@ -267,6 +268,14 @@ def _loads(report: Report) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+def _operators(report: Report) -> str:
+    seen = report.profile
+    if seen is None:
+        return ""
+    rows = [[code(one.name), *profile.cells(one)[1:]] for one in seen.operators]
+    return f"{escape(profile.told(seen))}\n\n{table(profile.HEAD, rows, profile.ALIGNMENT)}"
+
+
 def _latency_picture(report: Report) -> str:
     """Every timed variant as a whisker beside the baseline, and the rounds as blocks."""
     timed = [
@@ -438,10 +447,3 @@ def _list(lines: Iterable[str]) -> str:
 
 def _more(number: int, what: str) -> str:
     return f"\n\nand {numbers.count(number)} more {what}" if number > 0 else ""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
-    """A table in GitHub's markdown; ``alignment`` has one of ``l``, ``r``, ``c`` a column."""
-    marks = {"l": ":--", "r": "--:", "c": ":-:"}
-    lines = [head, [marks[letter] for letter in alignment], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

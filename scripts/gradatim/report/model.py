@@ -22,6 +22,7 @@ from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics.diagnostics import CalibrationBin, FlippedAnswer, Overlap
 from gradatim.report.explanation import Explanation
+from gradatim.timing.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -382,6 +383,7 @@ class Report:
     worse: tuple[str, ...] = ()
     latency: Latency | None = None
     loads: tuple[LoadedModel, ...] = ()
+    profile: Profile | None = None
     history: tuple[Trend, ...] = ()
     overlap: Overlap | None = None
     confusion: Confusion | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _SPACES = re.compile(r"\s+")
 _UNPRINTABLE = re.compile(
@@ -51,3 +52,10 @@ def _advance(letter: str) -> float:
     if unicodedata.east_asian_width(letter) in "WF":
         return 1.0
     return 0.56
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
+    """A table in GitHub's markdown; ``alignment`` has one of ``l``, ``r``, ``c`` a column."""
+    marks = {"l": ":--", "r": "--:", "c": ":-:"}
+    lines = [head, [marks[letter] for letter in alignment], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

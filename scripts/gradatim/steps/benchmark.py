@@ -17,7 +17,7 @@ from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.replaced import BASELINE
 from gradatim.errors import UsageError
-from gradatim.files import digest_of, nearest_file, write_json
+from gradatim.files import digest_of, nearest_file, write_bytes, write_json
 from gradatim.gates.rule import paired_margins
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics import catalogue
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from gradatim.timing.load import Load, LoadQuestion
     from gradatim.timing.locust import LocustPlan
     from gradatim.timing.paired import Question
+    from gradatim.timing.profile import Profile
     from gradatim.timing.result import PairedResult
     from gradatim.timing.streams import Streaming
 
@@ -144,6 +145,43 @@ def run(candidate: Candidate) -> Outcome:
         loaded = {load.name for load in found.loads}
         measured += [unloaded(name, _SERVED) for name in subjects if name not in loaded]
     return Outcome(summary, subjects, Verdict.PASS, tuple(measured), outputs=(path,))
+
+
+def profile_forms(candidate: Candidate) -> list[Profile]:
+    """What PyTorch's profiler sees of every form, and keeps in the workspace for the report.
+
+    Raises:
+        UsageError: the contract has no evaluation data to call the model with.
+        InvalidInput: something else than PyTorch runs the model.
+    """
+    from gradatim.evidence.codec import encode
+    from gradatim.timing.contestant import save_inputs
+    from gradatim.timing.profile import Profile, operators_of
+
+    if candidate.contract.data_set("evaluation") is None:
+        raise UsageError(
+            "There is no evaluation data in the contract to call the model with. Add `data.evaluation`."
+        )
+    settings = candidate.contract.parts.benchmark
+    forms = candidate.forms.all
+    rows = _inputs(
+        candidate, {form.name: form.path for form in forms}, settings, streaming_of(candidate, ())
+    )[0]
+    found = []
+    with tempfile.TemporaryDirectory(prefix="gradatim-profile-") as name:
+        inputs = save_inputs(Path(name, "rows.npz"), _first(rows, settings.batch))
+        for form in forms:
+            contestant = candidate.model_of(form.name).contestant(form.name, form.path, settings.threads)
+            with candidate.contract.blamed("model"):
+                operators, trace = operators_of(contestant, inputs, Path(name))
+            path = candidate.workspace.profile(form.name)
+            kept = path.with_name(f"{form.name}.trace.json")
+            write_bytes(kept, trace.read_bytes())
+            where = kept.relative_to(candidate.workspace.folder.parent)
+            seen = Profile(form.name, form.manifest.digest, contestant.device, str(where), operators)
+            write_json(path, encode(seen))
+            found.append(seen)
+    return found
 
 
 def _searched(candidate: Candidate) -> bool:

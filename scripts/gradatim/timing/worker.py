@@ -133,6 +133,10 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
             say({"seconds": run_block(call, BlockPlan(**command), clock)})
         elif do == "ask":
             say(asdict(ask(predictor, **command)))
+        elif do == "profile":
+            from gradatim.timing.profile import profile
+
+            say({"operators": profile(call, spec["device"], Path(command["trace"]))})
         elif do == "repeat":
             say({"calls": _repeat(call, **command)})
         elif do == "load":
