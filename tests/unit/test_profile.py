@@ -17,13 +17,14 @@ from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import encode
+from gradatim.evidence.profile import DearOperator, Profile
 from gradatim.files import write_json
 from gradatim.pipeline.step import run_step
 from gradatim.report.collect import collect
 from gradatim.report.html import render_html
 from gradatim.report.markdown import render_markdown
 from gradatim.steps.benchmark import profile_forms
-from gradatim.timing.profile import DEAREST, DearOperator, Profile, profile
+from gradatim.timing.profile import DEAREST, profile
 
 
 def test_the_dearest_operators_come_first_and_the_whole_trace_is_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gradatim.errors import InvalidInput
 from gradatim.evidence.codec import decode, encode
 from gradatim.evidence.found import Check
 from gradatim.evidence.manifest import FileEntry
+from gradatim.evidence.profile import Profile
 from gradatim.evidence.trend import Trend
 from gradatim.evidence.trial import Sensitivity
 from gradatim.gates.verdict import GateResult, Verdict
@@ -22,7 +23,6 @@ from gradatim.lineage.record import Lineage as Training
 from gradatim.measurement import Measurement
 from gradatim.metrics.diagnostics import CalibrationBin, FlippedAnswer, Overlap
 from gradatim.report.explanation import Explanation
-from gradatim.timing.profile import Profile
 
 
 @dataclass(frozen=True)

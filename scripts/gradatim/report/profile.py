@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from gradatim.errors import BrokenEvidence
 from gradatim.evidence.codec import decode
+from gradatim.evidence.profile import DearOperator, Profile
 from gradatim.files import read_json
 from gradatim.report import numbers
 
 if TYPE_CHECKING:
     from gradatim.candidate.workspace import Workspace
     from gradatim.evidence.statement import Statement
-    from gradatim.timing.profile import DearOperator, Profile
 
 HEAD = ("operator", "calls", "time", "share")
 ALIGNMENT = "lrrr"
@@ -20,8 +20,6 @@ ALIGNMENT = "lrrr"
 
 def profile_from(workspace: Workspace, timed: Statement | None, variant: str | None) -> Profile | None:
     """What the profiler saw of the form that is released; None where nobody asked, or another model was seen."""
-    from gradatim.timing.profile import Profile
-
     path = workspace.profile(variant or "")
     if timed is None or not path.exists():
         return None

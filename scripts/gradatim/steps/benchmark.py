@@ -28,11 +28,11 @@ if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs 
     from numpy.typing import NDArray
 
     from gradatim.contract.benchmark import BenchmarkSection
+    from gradatim.evidence.profile import Profile
     from gradatim.timing.contestant import Contestant
     from gradatim.timing.load import Load, LoadQuestion
     from gradatim.timing.locust import LocustPlan
     from gradatim.timing.paired import Question
-    from gradatim.timing.profile import Profile
     from gradatim.timing.result import PairedResult
     from gradatim.timing.streams import Streaming
 
@@ -155,8 +155,9 @@ def profile_forms(candidate: Candidate) -> list[Profile]:
         InvalidInput: something else than PyTorch runs the model.
     """
     from gradatim.evidence.codec import encode
+    from gradatim.evidence.profile import Profile
     from gradatim.timing.contestant import save_inputs
-    from gradatim.timing.profile import Profile, operators_of
+    from gradatim.timing.profile import operators_of
 
     if candidate.contract.data_set("evaluation") is None:
         raise UsageError(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import InvalidInput
+from gradatim.evidence.profile import DearOperator
 
 if TYPE_CHECKING:
     from gradatim.timing.contestant import Contestant
@@ -18,40 +19,6 @@ DEAREST = 10
 
 _CALLS = 20
 _PATIENCE = 600.0
-
-
-@dataclass(frozen=True)
-class DearOperator:
-    """One operator of a model.
-
-    Attributes:
-        calls: how often a call of the model calls it.
-        seconds: that it takes itself in a call of the model, on the GPU where the model runs there.
-        share: of what all operators take.
-    """
-
-    name: str
-    calls: float
-    seconds: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What the profiler saw of a form.
-
-    Attributes:
-        name, digest: of the form.
-        device: whose time is told.
-        trace: the file with the whole trace, which chrome://tracing and Perfetto show.
-        operators: the dearest ones, the dearest first.
-    """
-
-    name: str
-    digest: str
-    device: str
-    trace: str
-    operators: tuple[DearOperator, ...]
 
 
 def operators_of(
