@@ -378,6 +378,10 @@ _REASONS = {
         _LOSSES + "0 -> 1",
         _LOSSES + "value < 0 -> value <= 0",
     ),
+    "the first sign of an object's header, which is not looked at": (
+        "registry/object_database.py: place = end + size + 2: 2 -> 3",
+        "registry/object_database.py: place = end + 1: 1 -> 2",
+    ),
     "how long a name is that is drawn by chance, of which no promise speaks": (
         'ci/gitlab.py: now, name = int(time.time()), f"gradatim_{secrets.token_hex(8)}": 8 -> 9',
     ),

@@ -200,6 +200,8 @@ def statements() -> Iterator[str]:
     for paths in (["a", "A"], ["a", "a/b"], ["a", "b/a"], ["ss", "\u00df"], ["A/x", "a"]):
         yield attempted(lambda paths=paths: refuse_collisions(paths))  # type: ignore[misc]
     manifest = Manifest("m", (FileEntry("b", 2, B), FileEntry("a", 1, A)))
+    for size in (-1, 0, 1):
+        yield attempted(lambda size=size: FileEntry("a", size, A).refuse_unsafe("m"))  # type: ignore[misc]
     yield told((manifest.size, manifest.to_bytes().decode()))
     for old, new in (
         ('"size":1', '"size":-1'),
@@ -291,6 +293,8 @@ def verifications() -> Iterator[str]:
                     for entry in release.with_signature(b"sig", {"provenance.sigstore.json": b"p"}).entries
                 ],
                 sorted(release.with_signature(b"sig").kept),
+                sorted(release.with_signature(b"sig").sources),
+                sorted(release.with_signature(None, {"provenance.sigstore.json": b"p"}).sources),
                 sorted(release.with_signature(b"sig").with_signature(None).kept),
             )
         )
@@ -474,7 +478,9 @@ def signatures() -> Iterator[str]:
             node = node[key]
         node[last] = value
         yield f"{place}: {attempted(lambda bundle=bundle: read_content(written_down(bundle)).fingerprint)}"  # type: ignore[misc]
-    for data in (b"", b"[]", b"{}", b"x" * ((16 << 20) + 1)):
+    loose = json.loads(written_down(signed()))
+    loose["dsseEnvelope"]["payload"] = "!" + loose["dsseEnvelope"]["payload"]
+    for data in (b"", b"[]", b"{}", json.dumps(loose).encode(), b"x" * ((16 << 20) + 1)):
         yield attempted(lambda data=data: read_content(data))  # type: ignore[misc]
 
 

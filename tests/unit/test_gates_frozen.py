@@ -23,6 +23,7 @@ from test_verdicts_retold import MADE, again, rules_of
 from gradatim.gates import betting, exact, paired, sequential, together
 from gradatim.gates.budget import error_budget
 from gradatim.gates.case import BASELINE, Case, CorruptionScores
+from gradatim.gates.compare import compare
 from gradatim.gates.distribution import Drift
 from gradatim.gates.drift import bounds as drift_bounds
 from gradatim.gates.drift import counted
@@ -391,6 +392,32 @@ def recipes_pairs_and_covariates() -> Iterator[str]:
         yield from judged(adjusted, rule("accuracy", bound, amount))
 
 
+def side_by_side() -> Iterator[str]:
+    """How two models compare on each metric of each task, whatever a gate then makes of it, and which do not compare."""
+    for kind in MADE:
+        new, old = MADE[kind](np.random.default_rng(1))
+        known = [
+            name for name in (*catalogue.known(new.task.type), *new.task.own) if _comparable(new, old, name)
+        ]
+        for name in known:
+            mine, theirs = new.samples(name), old.samples(name)
+            for margin, ratio, alpha in ((0.0, 1.0, 0.05), (0.02, 1.0, 0.001), (0.0, 0.9, 0.05), (0.3, 1.2, 0.01)):  # fmt: skip
+                for veto in (False, True):
+                    yield f"{kind} {name} {attempted(lambda: compare(mine, theirs, margin=margin, ratio=ratio, alpha=alpha, veto=veto))}"  # noqa: B023
+            for other in (replace(theirs, metric="other"), replace(theirs, where="site=north"), replace(theirs, pairing="x"), replace(theirs, value=None, reason="it has none")):  # fmt: skip
+                yield attempted(lambda: compare(mine, other))  # noqa: B023
+
+
+def _comparable(new: Evaluation, old: Evaluation, name: str) -> bool:
+    metric = new.task.metric(name)
+    return (
+        metric is not None
+        and metric.kind in ("quality", "own")
+        and new.samples(name).value is not None
+        and old.samples(name).value is not None
+    )
+
+
 def told_again() -> Iterator[str]:
     """What others ask of the evidence later, how much of a corruption is kept, and what cannot be."""
     new, old = MADE["classes"](np.random.default_rng(2))
@@ -639,6 +666,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
             corruptions,
             timings,
             filed,
+            side_by_side,
             told_again,
             on_the_bound,
             columns,
