@@ -202,3 +202,21 @@ def test_a_gate_that_nobody_can_measure_and_one_without_a_margin_are_planned_by_
     for margin in (0.0, -0.01):
         with pytest.raises(ValueError, match="without a margin"):
             samples_not_worse(margin)
+
+
+def test_a_calibration_that_noise_hides_is_told_with_a_number_of_samples_that_shows_it() -> None:
+    """A model that keeps what it says, of which 300 samples show 5 % of noise, and may show 10 %."""
+    dice, rule = np.random.default_rng(2), Rule("ece", "ece", "at_most", 0.1)
+
+    def seen(n: int):
+        said = dice.uniform(0.6, 1, n)
+        right = (dice.random(n) < said).astype(int)
+        answers = Predictions.of({"p": np.stack([1 - said, said], axis=1)}, right)
+        (found,) = judge([rule], Case("v", candidate=Evaluation(TASK, answers)))
+        return found
+
+    undecided = next(found for found in (seen(300) for _ in range(400)) if 0.085 < (found.value or 0) < 0.11)
+    assert undecided.verdict is Verdict.INCONCLUSIVE
+    assert undecided.needed is not None
+    assert 300 < undecided.needed < 4000
+    assert sum(seen(undecided.needed).verdict is Verdict.PASS for _ in range(20)) >= 16
