@@ -51,8 +51,8 @@ def granted(gate: Gate, samples: MetricSamples) -> str:
     if samples.metric not in ("mae", "rmse", "r2") or not good:
         return ""
     farthest = samples.metric == "mae" and not gate.compares
-    end = "the farthest target is from the mean target" if farthest else "another row's answer would be"
-    return f" Taken for granted: no row, however rare, is further off than {end}."
+    end = "the farthest target is from the average one" if farthest else "another row's answer would be"
+    return f" This takes for granted that no answer, however rare, is further off than {end}."
 
 
 def at_least_few(samples: MetricSamples) -> str:

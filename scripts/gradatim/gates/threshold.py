@@ -148,10 +148,11 @@ def judge(gate: Gate, case: Case) -> GateResult:
 
 def _noisy(gate: Gate, case: Case, seen: _Seen, text: str, upward: intervals.Upward) -> GateResult:
     """An undecided sum of absolute deviations, of which noise alone makes a part that falls with the root of n."""
-    chance, room = upward.most, gate.rule.amount
+    chance = upward.most
+    room = abs(gate.rule.amount - max(0.0, seen.value - chance))
     text += f" On {wording.count(seen.n, case.noun)} a perfectly calibrated model would show about {wording.number(chance, gate.meaning)}."
     width = seen.high - max(0.0, seen.value - chance)
-    needed = realistic(seen.n * (width / room) ** 2, seen.n) if room > 0 else None
+    needed = realistic(seen.n * (width / room) ** 2, seen.n) if room > 1e-9 else None
     needed = None if needed is None or needed <= seen.n else needed
     text += settle(needed, seen.n, case, met=seen.value - chance <= room)
     return gate.result(Verdict.INCONCLUSIVE, text, **seen.numbers(gate), needed=needed)
