@@ -62,9 +62,9 @@ def github(session: nox.Session) -> None:
 
 @nox.session
 def gitlab(session: nox.Session) -> None:
-    """The include on gitlab-ci-local, the slow runs too: needs npm and rsync."""
+    """The include on gitlab-ci-local, the slow runs too, and one commit there, on act and here: needs npm and rsync."""
     _install(session, "-e", ".[dev]")
-    tests = ("tests/e2e/test_gitlab_pipeline.py", "tests/e2e/test_gitlab_demo.py")
+    tests = [f"tests/e2e/test_{name}.py" for name in ("gitlab_pipeline", "gitlab_demo", "runners_agree")]
     session.run("pytest", *tests, "-m", "", "-n0", *session.posargs)
 
 
