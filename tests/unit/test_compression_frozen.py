@@ -36,7 +36,15 @@ from gradatim.compression.journal import Journal
 from gradatim.compression.observing import observe
 from gradatim.compression.parity import check_parity
 from gradatim.compression.quantise import quantise
-from gradatim.compression.recipe import DEFAULT_METHODS, Recipe, Stages, forms_of, recipes_for, remove_stale
+from gradatim.compression.recipe import (
+    DEFAULT_METHODS,
+    Recipe,
+    Stages,
+    forms_of,
+    recipes_for,
+    remove_stale,
+    with_own,
+)
 from gradatim.compression.result import Result, pareto, summary
 from gradatim.compression.sandbox import Limits
 from gradatim.compression.sensitivity import _outermost_first, _rounding, as_their_kind, sensitivities
@@ -436,6 +444,17 @@ def dense_layers() -> Iterator[str]:
         trial("same", 0.5, None, 0.95), trial("close", 0.505, 1.03, 0.96), trial("closer", 0.506, 1.031, 0.97),
     ]  # fmt: skip
     yield told([[one.name for one in pareto(some[at:])] for at in range(len(some))])
+    yield told([[one.name for one in pareto([some[0], other])] for other in some[1:]])
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "own.py").write_text("def bend(): ...\ndef student(): ...\n")
+        (root / "teach.py").write_text("def train(): ...\n")
+        for passes, student, train in (((), None, None), (("own:bend",), None, "teach:train"), ((), "own:student", None), (("own:bend",), "own:student", "teach:train")):  # fmt: skip
+            recipes = (Recipe("fp16"), Recipe("pruned", share=0.25), Recipe("int8-static"))
+            yield from (
+                told((one.name, one.method, one.student, one.train, one.code, one.share))
+                for one in with_own(recipes, root, passes, student, train)
+            )
 
 
 def judgements() -> Iterator[str]:
