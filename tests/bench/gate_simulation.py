@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 import gate_covariates
 import gate_designs
+import gate_drift
 import gate_recipes
 import gate_runs
 import gate_weights
@@ -326,6 +327,7 @@ def designs() -> list[Design]:
         *gate_recipes.designs(),
         *gate_covariates.designs(),
         *gate_weights.designs(),
+        *gate_drift.designs(),
         *gate_runs.designs(),
     ]
 

@@ -220,3 +220,10 @@ def test_a_calibration_that_noise_hides_is_told_with_a_number_of_samples_that_sh
     assert undecided.needed is not None
     assert 300 < undecided.needed < 4000
     assert sum(seen(undecided.needed).verdict is Verdict.PASS for _ in range(20)) >= 16
+
+
+def test_one_group_does_not_tell_how_much_a_share_varies() -> None:
+    answers = Predictions.of({"p": np.tile([0.9, 0.1], (40, 1))}, np.zeros(40, int), groups=np.zeros(40, int))
+    rule = Rule("accuracy", "accuracy", "at_least", 0.7)
+    (found,) = judge([rule], Case("v", candidate=Evaluation(TASK, answers)))
+    assert found.text.endswith("1 group does not tell how much it varies.")

@@ -49,7 +49,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
     if found.low is None or found.high is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{change} {wording.count(found.n, case.noun)} do not tell how much the difference varies{at_least_few(new)}; wanted {gate.wanted}.",
+            f"{change} {wording.untold(found.n, case.noun)} how much the difference varies{at_least_few(new)}; wanted {gate.wanted}.",
             **numbers,
         )
     if math.isnan(found.low) or math.isnan(found.high):

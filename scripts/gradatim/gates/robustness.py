@@ -155,7 +155,7 @@ def _against_baseline(gate: Gate, scores: CorruptionScores, case: Case) -> GateR
     if found is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{gate.name}: {wording.count(n, case.noun)} do not tell how much it varies.",
+            f"{gate.name}: {wording.untold(n, case.noun)} how much it varies.",
             **numbers,
         )
     low, high = found
@@ -231,7 +231,7 @@ def _on_average(gate: Gate, scores: CorruptionScores, case: Case) -> GateResult:
     if found is None:
         return gate.result(
             Verdict.INCONCLUSIVE,
-            f"{gate.name}: {wording.count(n, case.noun)} do not tell how much it varies.",
+            f"{gate.name}: {wording.untold(n, case.noun)} how much it varies.",
             value=value,
             threshold=rule.amount,
             n=n,

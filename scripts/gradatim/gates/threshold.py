@@ -110,7 +110,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         return gate.result(
             Verdict.INCONCLUSIVE,
             f"{gate.name} {wording.number(value, gate.meaning)}, wanted {gate.wanted}. "
-            f"{wording.count(n, case.noun)} do not tell how much it varies{at_least_few(samples)}.",
+            f"{wording.untold(n, case.noun)} how much it varies{at_least_few(samples)}.",
             value=value,
             threshold=gate.rule.amount,
             n=n,

@@ -70,6 +70,11 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun[:-1] if n == 1 and noun.endswith('s') else noun}"
 
 
+def untold(n: int, noun: str) -> str:
+    """``44 samples do not tell``."""
+    return f"{count(n, noun)} {'does' if n == 1 else 'do'} not tell"
+
+
 def _short(value: float) -> str:
     return f"{round(value, 6):.10g}"
 
