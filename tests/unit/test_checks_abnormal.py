@@ -69,6 +69,11 @@ def test_a_segfault_is_a_failed_case_and_the_other_cases_are_still_asked(tmp_pat
     assert len(names) == len(set(names))
 
 
+def test_what_else_runs_on_the_machine_does_not_change_which_batch_is_tried(tmp_path: Path) -> None:
+    body = "calls.append(1)\nif len(calls) in (2, 3):\n    time.sleep(0.02)\ny = x.sum(axis=1)"
+    assert "batch of 4096" in by_name(abnormal_checks(contestant(tmp_path, body), EXAMPLE))
+
+
 def test_a_hang_is_ended_and_named(tmp_path: Path) -> None:
     body = "if np.isinf(x).any() and x.max() > 0:\n    time.sleep(60)\ny = x.sum(axis=1)"
     began = time.monotonic()
