@@ -129,6 +129,17 @@ def another_model(handler: Handler) -> None:
     handler.say(200, handler.whole(handler.asked.bodies[-1], model="large"))
 
 
+def drips_headers(handler: Handler) -> None:
+    """Headers that come one after another and never end."""
+    handler.send_response(200)
+    handler.flush_headers()
+    with contextlib.suppress(OSError):
+        for _ in range(20):
+            time.sleep(0.25)
+            handler.wfile.write(b"X-More: yes\r\n")
+    handler.close_connection = True
+
+
 def drips(handler: Handler) -> None:
     """One byte after another, for ever so long."""
     handler.send_response(200)

@@ -16,6 +16,7 @@ from language_server import (
     another_model,
     deep,
     drips,
+    drips_headers,
     half,
     half_chunked,
     hangs_up,
@@ -124,11 +125,12 @@ def test_what_may_pass_is_asked_again_and_nothing_is_dropped(server: Asked, faul
     [
         (status(500), "HTTP 500: that is 500"),
         (drips, "in time"),
+        (drips_headers, "too long"),
         (silent, "too long"),
         (half, "half an answer"),
         (no_json, "gateway"),
     ],
-    ids=["500", "drips", "silent", "half", "no json"],
+    ids=["500", "drips", "drips of headers", "silent", "half", "no json"],
 )
 def test_what_does_not_pass_is_a_row_that_failed_in_time(server: Asked, fault: Fault, told: str) -> None:
     server.faults, server.forever = [fault], True
