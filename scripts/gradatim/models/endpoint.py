@@ -74,6 +74,8 @@ class Endpoint:
     ) -> None:  # fmt: skip
         import requests
 
+        from gradatim.models.in_time import InTime
+
         self._place = place
 
         self.url = url.rstrip("/")
@@ -84,7 +86,7 @@ class Endpoint:
         self._session.auth = _Key(key)
         self._session.headers["User-Agent"] = "gradatim"
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=256))
+            self._session.mount(scheme, InTime(pool_maxsize=256))
         self.model = self._find(model)
 
     def close(self) -> None:
@@ -303,7 +305,7 @@ def _pieces(response: requests.Response, deadline: float) -> Iterator[bytes]:
     Raises:
         OSError: it ends too early, never ends or takes too long.
     """
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     size = 0
     try:
@@ -314,6 +316,8 @@ def _pieces(response: requests.Response, deadline: float) -> Iterator[bytes]:
                 raise OSError("the rest did not come in time")
             if size > _MOST:
                 raise OSError(f"more than {_MOST >> 20} MiB")
+    except ReadTimeoutError:
+        raise OSError("the rest did not come in time") from None
     except HTTPError as error:
         raise OSError(type(error).__name__) from None
 
