@@ -21,7 +21,7 @@ from gradatim.timing.decision import Decision
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import Nvml
 from gradatim.timing.paired import Question, _Answer, compare
-from gradatim.timing.result import PairedResult
+from gradatim.timing.result import FIRST_RESULT, PairedResult
 from gradatim.timing.rounds import Log
 
 pytest.importorskip("onnxruntime")
@@ -133,6 +133,18 @@ def test_a_question_that_no_round_to_come_would_answer_is_given_up_with_advice()
     assert answer.looks[-1].decision is Decision.UNDECIDED
     assert "varies by" in answer.given_up
     assert "gradatim selftest benchmark" in answer.given_up
+
+
+def test_the_time_to_the_first_result_is_that_of_opening_and_first_call_and_is_paired(tmp_path, batch):
+    once = "globals().update(SECONDS=0.001)"
+    quick, late = (python_model(tmp_path, name, took, once) for name, took in (("quick", 0.001), ("late", 0.5)))
+    asked = Question("late", "quick", 0.1, metric=FIRST_RESULT)
+    found = compare([quick, late], batch, questions=[asked], rounds=3)
+    told = {one.name: one for one in found.measurements() if one.variant == "late"}
+    assert told[FIRST_RESULT].value > 0.5 > told["latency_p50"].value
+    [pair] = found.comparisons
+    assert pair.answers[0].metric == FIRST_RESULT
+    assert sum(pair.differences[FIRST_RESULT]) > 0
 
 
 def test_a_single_contestant_is_described_without_a_comparison(project, batch):

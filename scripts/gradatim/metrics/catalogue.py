@@ -289,6 +289,14 @@ _RUNTIME = _table(
     Metric("size", "bytes of the model's files", False, "limit", "B", False),
     Metric("parameters", "number of weights", False, "limit", "1", False),
     Metric("memory", "peak resident memory while predicting", False, "limit", "B", False),
+    Metric(
+        "first_result",
+        "time to the first result: opening the model and its first call",
+        False,
+        "timing",
+        "s",
+        False,
+    ),
     Metric("energy", "energy of a call", False, "timing", "J", False),
 )
 
@@ -320,6 +328,7 @@ TIMINGS = (
     "latency",
     "throughput",
     SERVER_RATE,
+    "first_result",
     "energy",
     *(name for name, _ in _STREAMED),
     "output_token_throughput",

@@ -42,6 +42,7 @@ from gradatim.timing.energy import Counter, Energy, Rapl, per_call
 from gradatim.timing.machine import this_machine
 from gradatim.timing.nvml import GpuFacts, Nvml
 from gradatim.timing.result import (
+    FIRST_RESULT,
     GOODPUT,
     NO_GOODPUT,
     OUTPUT_TOKENS,
@@ -210,7 +211,10 @@ def _round(
             plan.play(workers, turns, order)
             plan = plan.plan
         else:
-            typical = {name: worker.ask("warm", seconds=0.1)["seconds"] for name, worker in workers.items()}
+            warmed = {name: worker.ask("warm", seconds=0.1) for name, worker in workers.items()}
+            for name, told in warmed.items():
+                turns[name].first = turns[name].opening + told["first"]
+            typical = {name: told["seconds"] for name, told in warmed.items()}
             # The first round sets the plan for all: rounds with other minima would not be comparable.
             plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
             _blocks(workers, turns, plan, order)
@@ -311,7 +315,7 @@ def _comparisons(
 def _check(
     contestants: Sequence[Contestant], questions: Sequence[Question] | None, streaming: Streaming | None
 ) -> list[Question]:
-    known = (*TIMED, "throughput", *((*STREAMED, OUTPUT_TOKENS, GOODPUT) if streaming else ()))
+    known = (*TIMED, "throughput", *((*STREAMED, OUTPUT_TOKENS, GOODPUT) if streaming else (FIRST_RESULT,)))
     names = [contestant.name for contestant in contestants]
     if not names:
         raise UsageError("There is no model to time.")

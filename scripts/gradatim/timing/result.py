@@ -28,7 +28,11 @@ OUTPUT_TOKENS, GOODPUT = "output_token_throughput", "goodput"
 SERVER_RATE = "server_rate"
 """The highest rate of queries that was borne, a second."""
 
+FIRST_RESULT = "first_result"
+"""Seconds to open a model and have its first call answered, once a round."""
+
 _ELSEWHERE = "a server or a program of your own holds the model, and its memory is not seen from here"
+_PIECEMEAL = "its answers come token by token: `ttft` is the time to the first one"
 NO_GOODPUT = "in some round no answer kept to the bounds of `benchmark.streaming.goodput`"
 
 
@@ -293,7 +297,7 @@ def _server_rates(load: Load) -> Iterator[Measurement]:
         yield unloaded(load.name, load.reason)
 
 
-_UNITS = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", "energy": "J"}
+_UNITS = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", FIRST_RESULT: "s", "energy": "J"}
 _STREAMED_UNITS = {**dict.fromkeys(STREAMED, "s"), OUTPUT_TOKENS: "1/s", GOODPUT: "1/s"}
 
 
@@ -326,6 +330,7 @@ def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
             yield Measurement(metric, one.name, level.value, unit, rounds, level.low, level.high)
         else:
             why = one.failed or f"{one.calls} calls in {one.rounds} rounds are too few for it"
+            why = _PIECEMEAL if metric == FIRST_RESULT and one.tokens is not None else why
             why = NO_GOODPUT if metric == GOODPUT and not one.failed else why
             yield Measurement(
                 metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else why

@@ -15,7 +15,7 @@ from gradatim.models.streaming import Streamed
 from gradatim.timing.blocks import lower_quartile
 from gradatim.timing.contestant import Contestant
 from gradatim.timing.energy import Energy
-from gradatim.timing.result import GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming
+from gradatim.timing.result import FIRST_RESULT, GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming
 
 _QUANTILES = {name: share for name, share in {**QUANTILES, **STREAMED}.items() if share is not None}
 _KEPT_SAMPLES = 2000
@@ -29,6 +29,7 @@ class Turn:
         minima: seconds of the fastest call of each block.
         seconds: of each timed call.
         opening: seconds to open the model.
+        first: seconds to open it and have the first call answered; None where answers come token by token.
         memory: bytes by which its peak grew.
     """
 
@@ -40,6 +41,7 @@ class Turn:
     memory: int = 0
     energy: Energy = field(default_factory=lambda: Energy(None))
     streams: list[Streamed] = field(default_factory=list)
+    first: float | None = None
 
     def answered(self, one: Streamed) -> None:
         """Keep an answer that came token by token, or failed."""
@@ -65,7 +67,7 @@ class Log:
     def metrics(self) -> tuple[str, ...]:
         """What its rounds tell: the statistics of a call, and of answers that come token by token those of their parts."""
         if not any(turn.streams for turn in self.turns):
-            return TIMED
+            return (*TIMED, *((FIRST_RESULT,) if any(turn.first for turn in self.turns) else ()))
         return (*TIMED, *STREAMED, OUTPUT_TOKENS, *((GOODPUT,) if self._bounds else ()))
 
     @property
@@ -86,6 +88,8 @@ class Log:
         """
         if self.failed:
             return []
+        if metric == FIRST_RESULT:
+            return [turn.first for turn in self.turns if turn.first]
         if metric in (OUTPUT_TOKENS, GOODPUT):
             rates = [self._rate(metric, turn) for turn in self.turns]
             return rates if all(rates) else []

@@ -128,7 +128,10 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         command = json.loads(line)
         do = command.pop("do")
         if do == "warm":
-            say({"seconds": warm_up(call, **command)})
+            began = time.perf_counter()
+            call()
+            first = time.perf_counter() - began
+            say({"first": first, "seconds": warm_up(call, **command)})
         elif do == "block":
             say({"seconds": run_block(call, BlockPlan(**command), clock)})
         elif do == "ask":
