@@ -330,7 +330,8 @@ def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
             yield Measurement(metric, one.name, level.value, unit, rounds, level.low, level.high)
         else:
             why = one.failed or f"{one.calls} calls in {one.rounds} rounds are too few for it"
-            why = _PIECEMEAL if metric == FIRST_RESULT and one.tokens is not None else why
+            if metric == FIRST_RESULT and not one.failed:
+                why = _PIECEMEAL if one.tokens is not None else "its first call was not timed"
             why = NO_GOODPUT if metric == GOODPUT and not one.failed else why
             yield Measurement(
                 metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else why
