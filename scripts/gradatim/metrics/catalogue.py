@@ -290,12 +290,7 @@ _RUNTIME = _table(
     Metric("parameters", "number of weights", False, "limit", "1", False),
     Metric("memory", "peak resident memory while predicting", False, "limit", "B", False),
     Metric(
-        "first_result",
-        "time to the first result: opening the model and its first call",
-        False,
-        "timing",
-        "s",
-        False,
+        "first_result", "time to open the model and have its first call answered", False, "timing", "s", False
     ),
     Metric("energy", "energy of a call", False, "timing", "J", False),
 )
@@ -325,15 +320,9 @@ _SERVING = _table(
 """What is timed of a model that answers token by token, besides what is timed of any."""
 
 TIMINGS = (
-    "latency",
-    "throughput",
-    SERVER_RATE,
-    "first_result",
-    "energy",
-    *(name for name, _ in _STREAMED),
-    "output_token_throughput",
-    "goodput",
-)
+    "latency", "throughput", SERVER_RATE, "first_result", "energy", *(name for name, _ in _STREAMED),
+    "output_token_throughput", "goodput",
+)  # fmt: skip
 """What the names of all that is timed begin with."""
 
 TWINS = ("duplicates", "near_duplicates")
