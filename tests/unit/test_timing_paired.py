@@ -137,7 +137,9 @@ def test_a_question_that_no_round_to_come_would_answer_is_given_up_with_advice()
 
 def test_the_time_to_the_first_result_is_that_of_opening_and_first_call_and_is_paired(tmp_path, batch):
     once = "globals().update(SECONDS=0.001)"
-    quick, late = (python_model(tmp_path, name, took, once) for name, took in (("quick", 0.001), ("late", 0.5)))
+    quick, late = (
+        python_model(tmp_path, name, took, once) for name, took in (("quick", 0.001), ("late", 0.5))
+    )
     asked = Question("late", "quick", 0.1, metric=FIRST_RESULT)
     found = compare([quick, late], batch, questions=[asked], rounds=3)
     told = {one.name: one for one in found.measurements() if one.variant == "late"}
