@@ -6,6 +6,7 @@ answered by a table, so that what it tries next, what it accepts and why hang on
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import tempfile
@@ -22,7 +23,7 @@ from test_compression_branches import recurrent_in_branches
 from test_compression_large import kept_outside
 from test_compression_strangers import written
 
-from gradatim.compression import attempt, choice, graph, search, streaming, subject
+from gradatim.compression import attempt, choice, graph, packing, search, streaming, subject
 from gradatim.compression.batches import first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
@@ -407,6 +408,15 @@ def dense_layers() -> Iterator[str]:
             yield from described(onnx.load(str(folder / "out" / "o.onnx"), load_external_data=False))
             yield told((folder / "out" / "o.onnx.data").stat().st_size)
         yield told((_bytes(whole), _crossing(whole)))
+        nodes = [
+            helper.make_node("Conv", ["x", "k1"], ["a"], name="first"), helper.make_node("Clip", ["a", "", "high"], ["b"], name="above"), helper.make_node("Conv", ["b", "k2"], ["c"], name="second"),
+            helper.make_node("Clip", ["c", "low", ""], ["d"], name="below"), helper.make_node("Add", ["b", "d"], ["e"], name="sum"), helper.make_node("Conv", ["e", "k2"], ["f"], name="third"), helper.make_node("Add", ["f", "one"], ["y"], name="more"),
+        ]  # fmt: skip
+        bent = calibrated(
+            written(folder / "c.onnx", nodes, ("x", ["n", 8, 4, 4]), ("y", ["n", 8, 4, 4]), {"k1": waves(8, 8, 1, 1), "k2": waves(8, 8, 3, 3)[:, :, :1, :1].copy(), "low": np.float32(-1), "high": np.float32(1), "one": np.ones((1, 8, 1, 1), np.float32)}),
+            [{"x": waves(4, 8, 4, 4)}], folder / "c",
+        )  # fmt: skip
+        yield from described(quantise(Recipe("int8-static"), bent))
         for kernel, groups, second_use in ((1, 8, False), (8, 1, False), (1, 8, True), (2, 4, False)):
             nodes = [
                 helper.make_node("Conv", ["x", "k1", "b1"], ["a"], name="first"), helper.make_node("Relu", ["a"], ["b"]),
@@ -455,6 +465,59 @@ def dense_layers() -> Iterator[str]:
                 told((one.name, one.method, one.student, one.train, one.code, one.share))
                 for one in with_own(recipes, root, passes, student, train)
             )
+
+
+def packed() -> Iterator[str]:
+    """A language model's folder in fewer bits: every word, scale and place, and what lies beside."""
+    for dtype in ("F32", "F16", "BF16"):
+        numbers = np.concatenate([waves(6, 3).reshape(-1), np.float32([0, 1e-8, 3e38 if dtype != "F16" else 6e4, -1.00390625, 1.01171875])])  # fmt: skip
+        raw = packing.as_bytes(numbers, dtype)
+        yield told((dtype, raw.hex(), packing.as_floats(raw, dtype)))
+        for bits in (4, 8):
+            matrix = waves(3, 64, scale=2)
+            matrix[1, :32] = 0
+            matrix[2, 5] = 9
+            words, scales = packing.rounded(matrix, dtype, bits)
+            yield told((bits, len(words), words.hex()[:200], packing.as_floats(scales, dtype)))
+            yield told(packing._packed_shapes("l", dtype, (5, 96), bits))
+            yield told([packing._fits(dtype, shape, bits) for shape in ((4, 32), (4, 40), (4,), (4, 32, 2))])
+    yield told(packing._fits("I8", (4, 32), 8))
+    for columns, bits in ((7, 4), (8, 4), (9, 4), (5, 8)):
+        whole = np.arange(2 * columns, dtype=np.float32).reshape(2, columns) % 7 - 3
+        yield packing._words(whole, bits).hex()
+    shapes = {"a.weight": (9, 64), "b.weight": (8, 40), "head.weight": (7, 32), "a.bias": (9,), "embed.weight": (7, 32)}  # fmt: skip
+    for sharded, stretch in ((False, 1 << 22), (True, 128), (True, 300)):
+        with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+            folder, out = Path(name, "m"), Path(name, "out")
+            folder.mkdir()
+            patch.setattr(packing, "_linear_layers", lambda _: ({"a", "b", "head"}, {"head"}))
+            patch.setattr(packing, "_STRETCH", stretch)
+            for beside in ("tokenizer.json", "old.bin", "LICENSE", "other.gguf"):
+                (folder / beside).write_text(beside)
+            files = [[*shapes][:2], [*shapes][2:]] if sharded else [[*shapes]]
+            index = {}
+            for number, names in enumerate(files, 1):
+                file = f"model-{number}.safetensors" if sharded else "model.safetensors"
+                header, data = {}, b""
+                for each in names:
+                    raw = packing.as_bytes(waves(*shapes[each]), "F16")
+                    header[each] = {"dtype": "F16", "shape": shapes[each], "data_offsets": [len(data), len(data) + len(raw)]}  # fmt: skip
+                    data, index[each] = data + raw, file
+                text = json.dumps(header).encode()
+                (folder / file).write_bytes(len(text).to_bytes(8, "little") + text + data)
+            if sharded:
+                (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+            for config, layers in (({"model_type": "llama"}, {"a", "b", "head"}), ({"quantization_config": {"quant_method": "gptq"}}, {"a"}), ({"quantization_config": {"bits": 4}}, {"a"}), ({}, {"head"})):  # fmt: skip
+                (folder / "config.json").write_text(json.dumps(config))
+                patch.setattr(packing, "_linear_layers", lambda _, layers=layers: (layers, {"head"}))
+                for bits in (4, 8):
+                    yield attempted(lambda bits=bits: packing.pack(folder, out, bits))  # type: ignore[misc]  # noqa: B023
+                    for path in sorted(out.iterdir()) if "model_type" in config else ():
+                        found = path.read_bytes()
+                        yield told((path.name, len(found), hashlib.sha256(found).hexdigest()[:16]))  # fmt: skip
+                        if path.suffix == ".safetensors":
+                            size = int.from_bytes(found[:8], "little")
+                            yield found[8 : 8 + size].decode()
 
 
 def judgements() -> Iterator[str]:
@@ -842,7 +905,7 @@ def searches() -> Iterator[str]:
 
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
-    for made in (forms, roundings, dense_layers, attempts, judgements, kept_on_disk, searches)
+    for made in (forms, roundings, dense_layers, packed, attempts, judgements, kept_on_disk, searches)
 }
 
 

@@ -29,7 +29,7 @@ from gradatim.gates.drift import bounds as drift_bounds
 from gradatim.gates.drift import counted
 from gradatim.gates.drift import drift as drifted
 from gradatim.gates.drift import planned as drift_planned
-from gradatim.gates.flips import SelfFlips
+from gradatim.gates.flips import SelfFlips, self_flips_of
 from gradatim.gates.judge import first_proven, judge
 from gradatim.gates.latency import PairedTiming, narrowing, paired_timing
 from gradatim.gates.plan_row import folded
@@ -630,6 +630,15 @@ def formulae() -> Iterator[str]:
             for alpha in (0.05, 0.01)
         ]
     )
+    for threshold in (0.5, 0.8, 0.95, 0.99):
+        yield told([exact.samples_for_power(threshold, threshold + (1 - threshold) * part, 0.05, wanted) for part in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9) for wanted in (0.5, 0.8, 0.95)])  # fmt: skip
+    flips = [Measurement("self_flips", whose, 0.1, "1", 50, successes=successes) for whose, successes in (("a", None), ("b", 3), ("a", 2), ("a", 9))]  # fmt: skip
+    yield told([self_flips_of(flips, whose) for whose in ("a", "b", "c")])
+    yield told(
+        [SelfFlips(flips, n).exceeds(0.02) for flips, n in ((0, 0), (0, 50), (2, 50), (4, 50), (9, 50))]
+    )
+    for flips, n in ((-1, 5), (6, 5), (5, 5)):
+        yield attempted(lambda flips=flips, n=n: SelfFlips(flips, n))  # type: ignore[misc]
     yield told([exact.samples_all_right(share) for share in (-0.1, 0.0, 0.5, 0.9, 0.999, 1.0)])
     yield told([exact.samples_forgiving(misses, 0.9) for misses in range(6)])
     yield told([exact.samples_for_quantile(share) for share in (0.5, 0.95)])
