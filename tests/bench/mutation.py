@@ -382,6 +382,9 @@ _REASONS = {
         "registry/object_database.py: place = end + size + 2: 2 -> 3",
         "registry/object_database.py: place = end + 1: 1 -> 2",
     ),
+    "both ends and the bound are taken twice": (
+        'gates/runtime.py: sign = 1 if rule.bound == "at_least" else -1: 1 -> 2',
+    ),
     "how long a name is that is drawn by chance, of which no promise speaks": (
         'ci/gitlab.py: now, name = int(time.time()), f"gradatim_{secrets.token_hex(8)}": 8 -> 9',
     ),
