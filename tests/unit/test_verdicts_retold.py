@@ -24,7 +24,9 @@ from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
 from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.generation import SCORE
 from gradatim.metrics.predictions import Predictions
+from gradatim.metrics.scorers.table import SCORERS, Scoring
 from gradatim.metrics.task import Task
 
 N = 240
@@ -63,10 +65,33 @@ def vectors(generator: np.random.Generator) -> tuple[Evaluation, Evaluation]:
     return Evaluation(Task("embedding"), Predictions.of({"e": moved}, truth), old), old
 
 
+def texts(generator: np.random.Generator) -> tuple[Evaluation, Evaluation]:
+    """Scorers of every shape, one of the user's own, and one of which less is better."""
+    scorers = (
+        *(Scoring(name, SCORERS[name]) for name in ("exact_match", "rougeL", "wer", "bits_per_byte")),
+        Scoring("mine", None, own=own),
+        Scoring("careless", None, own=own, higher_is_better=False),
+    )
+    task = Task("generation", scorers=scorers)
+
+    def scored(right: float) -> Predictions:
+        hits = (generator.random(N) < right).astype(float)
+        parts = np.stack([4 * (1 - hits) + generator.random(N), np.full(N, 8.0)], axis=1)
+        outputs = {
+            "exact_match": hits, "rougeL": hits * 0.5 + 0.25, "wer": parts, "bits_per_byte": parts, "mine": hits * 3, "careless": 1 - hits,
+        }  # fmt: skip
+        return Predictions.of(
+            {f"{SCORE}{name}": found for name, found in outputs.items()}, np.array(["a"] * N)
+        )
+
+    old = Evaluation(task, scored(0.8))
+    return Evaluation(task, scored(0.85), old), old
+
+
 def rules_of(evaluation: Evaluation) -> Iterator[Rule]:
     """Every bound on every metric that the task has, near what was seen, so that every verdict comes up."""
     task = evaluation.task
-    for name in (*catalogue.known(task.type), *task.own):
+    for name in (*catalogue.known(task.type), *task.own, *(scoring.name for scoring in task.scorers)):
         metric = task.metric(name)
         if metric is None or metric.kind not in ("quality", "comparison", "own"):
             continue
@@ -114,7 +139,13 @@ def same(first: list[GateResult], second: list[GateResult]) -> None:
             )
 
 
-MADE = {"classes": classes, "groups": lambda g: classes(g, groups=True), "values": values, "vectors": vectors}
+MADE = {
+    "classes": classes,
+    "groups": lambda g: classes(g, groups=True),
+    "values": values,
+    "vectors": vectors,
+    "texts": texts,
+}
 
 
 @pytest.mark.parametrize("kind", MADE)
