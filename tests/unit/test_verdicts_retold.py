@@ -23,6 +23,7 @@ from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
+from gradatim.metrics.answers import ANSWER
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.generation import SCORE
 from gradatim.metrics.predictions import Predictions
@@ -80,9 +81,8 @@ def texts(generator: np.random.Generator) -> tuple[Evaluation, Evaluation]:
         outputs = {
             "exact_match": hits, "rougeL": hits * 0.5 + 0.25, "wer": parts, "bits_per_byte": parts, "mine": hits * 3, "careless": 1 - hits,
         }  # fmt: skip
-        return Predictions.of(
-            {f"{SCORE}{name}": found for name, found in outputs.items()}, np.array(["a"] * N)
-        )
+        kept = {f"{SCORE}{name}": found for name, found in outputs.items()}
+        return Predictions.of({ANSWER: np.array(['{"texts": ["a"]}'] * N), **kept}, np.array(['"a"'] * N))
 
     old = Evaluation(task, scored(0.8))
     return Evaluation(task, scored(0.85), old), old
@@ -139,19 +139,14 @@ def same(first: list[GateResult], second: list[GateResult]) -> None:
             )
 
 
-MADE = {
-    "classes": classes,
-    "groups": lambda g: classes(g, groups=True),
-    "values": values,
-    "vectors": vectors,
-    "texts": texts,
-}
+MADE = {"classes": classes, "groups": lambda g: classes(g, groups=True), "values": values, "vectors": vectors}
+ALL = {**MADE, "texts": texts}
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_each_gate_alone_says_again_what_it_said(kind: str, seed: int) -> None:
-    new, old = MADE[kind](np.random.default_rng(seed))
+    new, old = ALL[kind](np.random.default_rng(seed))
     case = Case("v", candidate=new, baseline=old, baseline_name="v1.0.0")
     seen = set()
     for rule in rules_of(new):
@@ -161,9 +156,9 @@ def test_each_gate_alone_says_again_what_it_said(kind: str, seed: int) -> None:
     assert seen >= {Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE}
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", ALL)
 def test_a_release_that_passes_many_gates_passes_them_again(kind: str) -> None:
-    new, old = MADE[kind](np.random.default_rng(3))
+    new, old = ALL[kind](np.random.default_rng(3))
     case = Case("v", candidate=new, baseline=old, baseline_name="v1.0.0", forms=3,
                 reuse=Reuse(Charge("d" * 64, "c" * 64, 1, fresh=False), 2))  # fmt: skip
     passing = [
@@ -174,9 +169,9 @@ def test_a_release_that_passes_many_gates_passes_them_again(kind: str) -> None:
     assert len(first) > 5
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", ALL)
 def test_one_bit_a_row_gives_the_same_verdicts_as_the_counts(kind: str) -> None:
-    new, old = MADE[kind](np.random.default_rng(2))
+    new, old = ALL[kind](np.random.default_rng(2))
     case = Case("v", candidate=new, baseline=old, baseline_name="v1.0.0")
     for rule in rules_of(new):
         same(*again([rule], case, outcomes=True))
