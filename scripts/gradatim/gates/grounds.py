@@ -139,6 +139,7 @@ class EvaluatedData:
         rows: of the data; ``shared``: those whose label the baseline knows, where these are fewer.
         labels: that both know, where these are fewer.
         offered: rows that there were, where evaluation stopped before the last.
+        scorers: of generated text, by the metric's name: the way to score (empty for the user's own), and whether more is better.
     """
 
     type: str
@@ -148,6 +149,7 @@ class EvaluatedData:
     shared: int | None = None
     labels: tuple[str, ...] = ()
     offered: int | None = None
+    scorers: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

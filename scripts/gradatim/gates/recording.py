@@ -78,6 +78,9 @@ def _asked(evaluation: Evaluation) -> EvaluatedData:
         len(evaluation),
         len(common) if apart else None,
         tuple(map(str, common.labels_compared)) if apart else (),
+        scorers={
+            one.name: (one.kind.name if one.kind else "", one.metric.higher_is_better) for one in task.scorers
+        },
     )
 
 

@@ -21,6 +21,7 @@ from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.population import CANDIDATES
 from gradatim.metrics.samples import DECISIONS
+from gradatim.metrics.scorers.table import SCORERS, Scoring
 from gradatim.metrics.task import Task
 
 
@@ -111,7 +112,12 @@ class RetoldEvaluation(Evaluation):
         reference: Evaluation | None = None,
     ) -> None:
         lower = tuple(name for name, higher in asked.own.items() if not higher)
-        self.task = Task(asked.type, own=dict.fromkeys(asked.own, _not_here), lower_is_better=lower)
+        scorers = tuple(
+            Scoring(name, SCORERS.get(kind), higher_is_better=higher)
+            for name, (kind, higher) in asked.scorers.items()
+        )
+        own = dict.fromkeys(asked.own, _not_here)
+        self.task = Task(asked.type, own=own, lower_is_better=lower, scorers=scorers)
         self.pairing = ""
         self.common = common or self
         self.reference = reference
