@@ -1,6 +1,6 @@
 """How often is a good canary rolled back, and how much traffic does it take to catch a bad one?
 
-    python tests/bench/canary_walks.py          # 200 canaries of each kind through a stand-in of Prometheus, ten minutes of CPU
+    python tests/bench/canary_walks.py          # 200 canaries of each kind through a stand-in of Prometheus, five minutes of CPU
 
 Each canary is walked by `gradatim canary --prometheus`'s own code, a look every five minutes, 2400 requests a minute, up to 60 looks.
 Gated are errors (at most a point worse than the release, which fails on 1 %) and the 95th percentile of latency (250 ms, which 2 % of

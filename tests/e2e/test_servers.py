@@ -168,6 +168,9 @@ def base_image(folder: Path) -> str:
         root = folder / "base"
         wanted = ("--variant=minbase", "--include=python3,python-is-python3", "trixie", str(root))
         subprocess.run(["debootstrap", *wanted], check=True, capture_output=True, timeout=800)
+        (root / "usr/lib/python3.13/EXTERNALLY-MANAGED").unlink(
+            missing_ok=True
+        )  # the package's base has none
         pip = (sys.executable, "-m", "pip", "install", "--quiet", "pip", "--target")
         subprocess.run([*pip, str(root / "usr/local/lib/python3.13/dist-packages")], check=True)
         with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as files:
