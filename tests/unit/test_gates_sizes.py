@@ -248,6 +248,25 @@ def test_rows_that_are_far_off_and_too_rare_to_be_seen_do_not_slip_through(rule,
     assert share(Verdict.PASS, rule, cases) <= 0.07
 
 
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "f1_macro"])
+def test_a_class_that_no_row_shows_is_not_proven_to_be_as_good_as_it_was(metric: str) -> None:
+    """A class of 0.3 % that lost a third of its rows: one in four samples of 500 holds none."""
+    dice, task = np.random.default_rng(11), Task("classification", (0, 1, 2))
+
+    def cases(n: int, draws: int) -> Iterable[Case]:
+        for _ in range(draws):
+            labels = dice.choice(3, n, p=[0.9, 0.097, 0.003])
+            old = np.where(dice.random(n) < 0.95, labels, (labels + 1) % 3)
+            new = np.where(dice.random(n) < np.where(labels == 2, 0.3, 0.01), (labels + 2) % 3, old)
+            base = Evaluation(task, Predictions.of({"label": old}, labels))
+            mine = Evaluation(task, Predictions.of({"label": new}, labels), base)
+            yield Case("v", candidate=mine, baseline=base)
+
+    (many,) = cases(400_000, 1)
+    lost = many.baseline.samples(metric).value - many.candidate.samples(metric).value
+    assert share(Verdict.PASS, Rule(metric, metric, "not_worse", lost), cases(500, 100)) <= 0.07
+
+
 def test_errors_of_a_handful_of_users_tell_no_mean():
     generator = np.random.default_rng(5)
     true = float((2 / np.pi) ** 0.5 * np.exp(0.18))
