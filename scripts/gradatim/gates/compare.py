@@ -161,12 +161,15 @@ def compare(
     with np.errstate(over="ignore"):  # r2 of a resample that does not vary
         spread = float(draws.std(ddof=1)) * math.sqrt(new.n)
     found = _bounded(value, spread, new.n, effect, changes, margin, alpha)
-    if found.low is None or found.high is None or not spread or alpha * draws.shape[0] < 10:
+    if found.low is None or found.high is None:
         return found
-    percentiles = np.quantile(draws, [alpha, 1 - alpha])
-    low, high = min(found.low, float(percentiles[0])), max(found.high, float(percentiles[1]))
-    found = Comparison(value, low, high, found.p_worse, new.n, spread=spread)
-    return _without_noise(found, new, old, ratio)
+    # of a class without a row nothing is known
+    found = replace(found, low=found.low - new.hidden, high=found.high + new.hidden)
+    if not spread or alpha * draws.shape[0] < 10:
+        return found
+    percentiles = np.quantile(draws, [alpha, 1 - alpha]) + np.array([-new.hidden, new.hidden])
+    low, high = min(found.low or 0.0, float(percentiles[0])), max(found.high or 0.0, float(percentiles[1]))
+    return _without_noise(replace(found, low=low, high=high), new, old, ratio)
 
 
 def _of_recipe(

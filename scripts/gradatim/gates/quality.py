@@ -36,6 +36,8 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
 def besides(gate: Gate, samples: MetricSamples) -> str:
     """What a value is of, in words: candidates of one recipe, and classes that a mean goes over and the data do not hold."""
     text = f" The data have {samples.reason}." if samples.value is not None and samples.reason else ""
+    if samples.hidden and gate.compares:
+        text += f" How either model answers there nobody knows, which leaves {wording.points(samples.hidden, gate.meaning)} to each side."
     if isinstance(samples, RecipeSamples):
         told = ", ".join(wording.number(value, gate.meaning) for value in samples.values)
         half = wording.points(samples.of_training(gate.alpha), gate.meaning)

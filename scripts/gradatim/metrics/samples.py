@@ -52,6 +52,7 @@ class MetricSamples:
         units: which rows share one.
         positives: for F1, the true positives' total that it rests on.
         upward: for a sum of absolute deviations, what noise alone adds to it.
+        hidden: by how much it may be higher for classes that it counts as 0 because no unit shows them.
         low_limit, high_limit: the ends of the metric's range.
     """
 
@@ -82,6 +83,7 @@ class MetricSamples:
     units: Units | None = None
     positives: int | None = None
     upward: intervals.Upward | None = None
+    hidden: float = 0.0
     low_limit: float = -math.inf
     high_limit: float = math.inf
 
