@@ -102,7 +102,8 @@ def test_every_option_that_a_page_shows_exists(page: Path) -> None:
     within = r'"gradatim ([a-z][^`#|>;&"\n]*)"'  # a command that another is given
     whole = re.findall(r"\bgradatim ([a-z][^`#|>;&\n]*)", re.sub(within, "", text))
     for line in (*whole, *re.findall(within, text)):
-        command, words, context = cli, line.split(), click.Context(cli)
+        command, words = cli, line.split()
+        context = click.Context(cli, **cli.context_settings)  # type: ignore[arg-type]
         while words and isinstance(command, click.Group) and (one := command.get_command(context, words[0])):
             command, words = one, words[1:]
         known = {option for each in command.get_params(context) for option in each.opts}
