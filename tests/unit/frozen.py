@@ -12,6 +12,9 @@ import numpy as np
 
 from gradatim.errors import GradatimError
 
+_NOTHING = 1e-12
+"""Nearer to 0 than this stands what one processor rounds otherwise than another."""
+
 Scenarios = Mapping[str, Callable[[], Iterable[str]]]
 
 
@@ -20,7 +23,7 @@ def told(value: Any) -> str:
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value.item()
     if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}"
+        return f"{0.0 if abs(value) < _NOTHING else float(value):.6g}"
     if isinstance(value, tuple | list | np.ndarray):
         return f"({', '.join(map(told, value))})"
     if isinstance(value, Mapping):
