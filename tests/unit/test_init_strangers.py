@@ -400,4 +400,4 @@ def test_an_output_that_says_the_label_is_read_before_a_number_beside_it(tmp_pat
     graph_file(tmp_path / "outliers.onnx", [("x", "float32", ["n", 4])], outputs, nodes, constants)
     np.savez(tmp_path / "test.npz", x=x, y=right)
     task = contract_of(propose(tmp_path)).parts.task
-    assert (task.type, task.output, task.labels) == ("classification", "label", ("-1", "1"))
+    assert (task.type, task.output, task.labels) == ("classification", "label", (-1, 1))

@@ -148,8 +148,8 @@ def judge(gate: Gate, case: Case) -> GateResult:
 
 def _noisy(gate: Gate, case: Case, seen: _Seen, text: str, upward: intervals.Upward) -> GateResult:
     """An undecided sum of absolute deviations, of which noise alone makes a part that falls with the root of n."""
-    chance = upward.most
-    room = abs(gate.rule.amount - max(0.0, seen.value - chance))
+    chance, amount = upward.most, gate.rule.amount
+    room = max(amount - max(0.0, seen.value - chance), seen.value - amount)  # to where it would be decided
     text += f" On {wording.count(seen.n, case.noun)} a perfectly calibrated model would show about {wording.number(chance, gate.meaning)}."
     width = seen.high - max(0.0, seen.value - chance)
     needed = realistic(seen.n * (width / room) ** 2, seen.n) if room > 1e-9 else None
