@@ -49,18 +49,15 @@ def plan_blocks(seconds: float) -> BlockPlan:
 
 def wall_clock(call: Call, times: int) -> list[float]:
     """Seconds of each of ``times`` calls by the monotonic clock; a call returns when its work is done."""
-    clock = time.perf_counter_ns
-    stamps = []
-    for _ in range(times):
-        start = clock()
-        call()
-        stamps.append(clock() - start)
-    return [stamp * 1e-9 for stamp in stamps]
+    return _clocked(time.perf_counter_ns, call, times)
 
 
 def processor_clock(call: Call, times: int) -> list[float]:
     """Seconds of a processor that this process spends on each of ``times`` calls; for a call in one thread that waits for nothing."""
-    clock = time.process_time_ns
+    return _clocked(time.process_time_ns, call, times)
+
+
+def _clocked(clock: Callable[[], int], call: Call, times: int) -> list[float]:
     stamps = []
     for _ in range(times):
         start = clock()
