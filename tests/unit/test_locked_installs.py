@@ -124,6 +124,19 @@ def _pins(lock: Path) -> list[tuple[str, str, str]]:
     return [(name, version, when.strip()) for name, version, when in lines]
 
 
+def test_who_locks_without_uv_is_told_what_to_install(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(TOP / "actions/setup/lock.py"), "--check"],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Locking needs uv, which is not on PATH: python -m pip install uv\n"
+
+
 def test_the_setup_action_installs_the_kit_alone_without_a_hash(tmp_path: Path) -> None:
     said = _set_up(tmp_path, "onnx,torch,s3")
     locked, own = said
