@@ -135,13 +135,16 @@ def _compile(lowest: str, *arguments: str) -> str:
         "--no-header",
         "--no-annotate",
     ]
-    done = subprocess.run(
-        [*command, "--python-version", lowest, *arguments],
-        cwd=TOP,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*command, "--python-version", lowest, *arguments],
+            cwd=TOP,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        sys.exit("Locking needs uv, which is not on PATH: python -m pip install uv")
     if done.returncode != 0:
         sys.exit(f"uv could not lock {' '.join(arguments)}:\n{done.stderr}")
     return f"# Do not edit: {COMMAND}\n{done.stdout}"

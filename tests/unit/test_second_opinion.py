@@ -184,7 +184,10 @@ def test_a_verdict_that_its_evidence_does_not_give_is_named(evidence: Bundle, ch
 def test_a_gate_that_was_made_to_warn_alone_is_named_for_that(evidence: Bundle) -> None:
     _, (finding,) = replayed(altered(evidence, lambda p: p["gates"][0].update(blocking=False)), "original")
     assert (finding.problem, finding.where) == ("altered verdict", "agreement")
-    assert finding.text == "The gate agreement is marked as one that only warns, and its evidence gives one that blocks."
+    assert (
+        finding.text
+        == "The gate agreement is marked as one that only warns, and its evidence gives one that blocks."
+    )
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,14 @@ def _compared(said: GateResult | None, again: GateResult, grounds: Grounds) -> l
         return [Finding("altered verdict", again.gate, text)]
     if "robustness" in again.rule and not _whole(again, grounds):
         return _by_interval(said)
-    if (said.verdict, said.blocking) != (again.verdict, again.blocking):
+    if said.verdict is not again.verdict:
         text = f"The gate {said.gate} says {said.verdict.value}, and its evidence gives {again.verdict.value}: {again.text}"
+        return [Finding("altered verdict", said.gate, text)]
+    if said.blocking is not again.blocking:
+        marked, given = ("only warns", "blocks") if again.blocking else ("blocks", "only warns")
+        text = (
+            f"The gate {said.gate} is marked as one that {marked}, and its evidence gives one that {given}."
+        )
         return [Finding("altered verdict", said.gate, text)]
     other = [name for name in _NUMBERS if not _alike(getattr(said, name), getattr(again, name))]
     if other:
