@@ -18,12 +18,11 @@ from gradatim.gates.case import Case
 from gradatim.gates.judge import judge
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
-from gradatim.metrics.boxes import BoxOutputs
 from gradatim.metrics.common import evaluate_beside
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.outputs import SEEN, reduce_batch
 from gradatim.metrics.predictions import Predictions
-from gradatim.metrics.task import Task
+from gradatim.metrics.task import BoxOutputs, Task
 from gradatim.models.predict import predict
 from gradatim.models.predictor import RuntimeModel
 from gradatim.projects.init import propose

@@ -247,8 +247,7 @@ class Rows:
             UsageError: the contract names no task.
         """
         from gradatim.code.apart import Apart
-        from gradatim.metrics.boxes import BoxOutputs
-        from gradatim.metrics.task import Task
+        from gradatim.metrics.task import BoxOutputs, Task
 
         task = self.contract.parts.task
         if task is None:

@@ -30,9 +30,9 @@ from gradatim.contract.values import (
     Texts,
     shorthand,
 )
-from gradatim.metrics.boxes import Form
 from gradatim.metrics.catalogue import Metric, own_metrics
 from gradatim.metrics.scorers.table import Scoring
+from gradatim.metrics.task import Form
 
 
 class Build(Section):

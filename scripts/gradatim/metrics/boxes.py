@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics.columns import Array
-
-Form = Literal["xyxy", "xywh", "cxcywh"]
-"""Two corners, a corner and the size, or the centre and the size."""
+from gradatim.metrics.task import BoxOutputs, Form
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class BoxOutputs:
-    """How a detection model says its boxes; the output of the boxes themselves is the task's.
-
-    Attributes:
-        scores: the output of their scores.
-        labels: that of their classes.
-        form: of the model's boxes.
-        label_form: of the boxes in the data.
-    """
-
-    scores: str | None = None
-    labels: str | None = None
-    form: Form = "xyxy"
-    label_form: Form = "xyxy"
 
 
 def detections(

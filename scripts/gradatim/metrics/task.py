@@ -9,13 +9,32 @@ from typing import Any, Literal
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics import catalogue
-from gradatim.metrics.boxes import BoxOutputs
 from gradatim.metrics.scorers.table import Scoring
 
 Label = str | int
 OwnMetric = Callable[[Any, Any], float]
 """``function(labels, predictions) -> float``. Classification gives arrays of labels, other tasks the arrays
 as they are; a metric that names outputs gets those, a mapping of arrays."""
+
+Form = Literal["xyxy", "xywh", "cxcywh"]
+"""Two corners, a corner and the size, or the centre and the size."""
+
+
+@dataclass(frozen=True)
+class BoxOutputs:
+    """How a detection model says its boxes; the output of the boxes themselves is the task's.
+
+    Attributes:
+        scores: the output of their scores.
+        labels: that of their classes.
+        form: of the model's boxes.
+        label_form: of the boxes in the data.
+    """
+
+    scores: str | None = None
+    labels: str | None = None
+    form: Form = "xyxy"
+    label_form: Form = "xyxy"
 
 
 @dataclass(frozen=True)
