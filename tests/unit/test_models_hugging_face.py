@@ -96,6 +96,29 @@ def test_code_that_the_folder_brings_is_never_run(tiny: Path, tmp_path: Path) ->
     assert not (tmp_path / "boom").exists()
 
 
+@pytest.mark.parametrize("where", ["../beside/w.safetensors", "absolute", "a/../../beside/w.safetensors"])
+def test_weights_that_the_index_places_outside_of_the_folder_are_refused(
+    tiny: Path, tmp_path: Path, where: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder, beside = tmp_path / "m", tmp_path / "beside" / "w.safetensors"
+    shutil.copytree(tiny, folder)
+    (folder / "a").mkdir()
+    beside.parent.mkdir()
+    (folder / "model.safetensors").rename(beside)
+    inside, *others = load_file(beside)
+    save_file({inside: load_file(beside)[inside]}, folder / "one.safetensors", metadata={"format": "pt"})
+    placed = dict.fromkeys(others, str(beside) if where == "absolute" else where)
+    index = {"metadata": {}, "weight_map": {inside: "one.safetensors", **placed}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for allowed in (False, True):
+        with pytest.raises(InvalidInput, match=r"index\.json places weights at .*outside of the folder"):
+            open_model(folder, root=tmp_path, allow_pickle=allowed)
+    with pytest.raises(InvalidInput, match="outside of the folder"):
+        inspect_model(folder, root=tmp_path)
+
+
 def test_weights_that_are_missing_are_an_error_not_random_numbers(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     shutil.copytree(tiny, folder)
