@@ -10,9 +10,9 @@ from typing import IO
 from gradatim.code import is_reference
 from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import InvalidInput
-from gradatim.files import list_files, reading
+from gradatim.files import list_files, read_json, reading
 from gradatim.models import pickles
-from gradatim.models.layouts import safetensors_header, walk_protobuf
+from gradatim.models.layouts import is_plain_path, safetensors_header, walk_protobuf
 
 _KNOWN = "ONNX, a torch.export .pt2, TorchScript, safetensors, a Hugging Face folder with safetensors, LiteRT, Keras (.keras), a SavedModel folder, GGUF and `module:function`"
 _WITH_A_FACTORY = "Or name in `model.factory` a function of yours that reads it."
@@ -90,12 +90,27 @@ def _folder_format(path: Path) -> str:
     if "config.json" in names and weights:
         for name in weights:
             refuse_placeholder(path / name)
+        for name in names:
+            if name.endswith(".index.json"):
+                _refuse_weights_elsewhere(path, name)
         return "huggingface"
     candidates = [name for name in names if name.endswith((".onnx", ".pt2", ".safetensors", ".tflite"))]
     hint = f" Name the file itself in `model.path`, for example {path / candidates[0]}." if candidates else ""
     raise InvalidInput(
         f"The folder {path} is not a Hugging Face model: that needs config.json and a .safetensors file.{hint}"
     )
+
+
+def _refuse_weights_elsewhere(folder: Path, index: str) -> None:
+    """Whoever loads a folder follows its index wherever that leads, and what lies elsewhere is in no digest."""
+    said = read_json(folder / index)
+    placed = said.get("weight_map") if isinstance(said, dict) else None
+    for file in set(map(str, placed.values())) if isinstance(placed, dict) else ():
+        if not is_plain_path(file):
+            raise InvalidInput(
+                f"{folder / index} places weights at {file!r}, which is outside of the folder. Save the whole model anew, or take the "
+                "index away."
+            )
 
 
 def _file_format(path: Path) -> str:

@@ -41,7 +41,7 @@ def read_archive(file: IO[bytes]) -> zipfile.ZipFile:
     names = {info.filename.casefold() for info in members}
     if len(names) != len(members) or len(members) > _MOST_MEMBERS:
         raise zipfile.BadZipFile("a name stands twice")
-    if not all(info.filename == info.orig_filename and _is_plain_path(info.filename) for info in members):
+    if not all(info.filename == info.orig_filename and is_plain_path(info.filename) for info in members):
         raise zipfile.BadZipFile("a name leads elsewhere")
     place = 0
     for info in sorted(members, key=lambda info: info.header_offset):
@@ -75,7 +75,8 @@ def _descriptor(data: bytes, info: zipfile.ZipInfo) -> int:
     raise zipfile.BadZipFile("its members do not stand in a row")
 
 
-def _is_plain_path(name: str) -> bool:
+def is_plain_path(name: str) -> bool:
+    """Is this a path that leads down, to every reader, in characters that can be printed?"""
     parts = PurePosixPath(name).parts
     return bool(parts) and name.isprintable() and "\\" not in name and not {"/", ".."} & set(parts)
 
