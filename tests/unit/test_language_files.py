@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from registry_examples import commit_file, git, new_repository
+from small_gguf import write_gguf
 from small_speaker import TEMPLATE, write_speaker
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
+from gradatim.errors import InvalidInput
+from gradatim.models import file_checks
 from gradatim.models.language_files import AGAINST, check_language_files
 from gradatim.steps import inspect
 
@@ -180,3 +183,29 @@ def test_values_of_another_kind_than_transformers_writes_are_a_fault_and_never_a
                     assert check.fault is None or check.fault.strip(), (path.name, key, value)
         path.write_text(text)
     assert [check.fault for check in check_language_files(folder, whole) if check.fault] == []
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+FULL = "{{ 'x' * 4000000000 }}"
+FOLDED = "{% set n = namespace(x='xxxxxxxx') %}{% for a in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+DEEP = "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"
+
+
+@pytest.mark.parametrize("template", [ENDLESS, FULL, FOLDED], ids=["endless", "full", "folded"])
+def test_a_chat_template_that_never_ends_or_fills_the_memory_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    monkeypatch.setattr(file_checks, "SECONDS", 2)
+    path = write_gguf(tmp_path / "m.gguf", tokenizer__chat_template=template)
+    with pytest.raises(
+        InvalidInput, match=r"m\.gguf cannot be looked at: their chat template .* 2 s or 2 GB"
+    ):
+        file_checks.check_files(path, None, path, None, ())
+
+
+@pytest.mark.parametrize("template", [DEEP, "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"])
+def test_a_chat_template_that_is_too_deep_is_a_fault_of_its_own(tmp_path: Path, template: str) -> None:
+    path = write_gguf(tmp_path / "m.gguf", tokenizer__chat_template=template)
+    faults = {one.name: one.fault for one in file_checks.check_files(path, None, path, None, ())}
+    assert "recursion" in (faults["chat_template_works"] or "")
+    assert faults["tokenizer_fits"] is None

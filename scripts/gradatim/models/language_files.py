@@ -159,7 +159,7 @@ class ModelFiles:
             return room.from_string(self.template or "").render(
                 messages=turns, add_generation_prompt=True, **names
             )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             return f"[refused: {error}]"
 
     @property

@@ -12,8 +12,8 @@ from gradatim.candidate.outcome import Outcome
 from gradatim.evidence.found import Inspected
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement, multiple
-from gradatim.models.adapter import check_adapter
-from gradatim.models.language_files import AGAINST, FileCheck, check_language_files
+from gradatim.models.file_checks import check_files
+from gradatim.models.language_files import AGAINST, FileCheck
 from gradatim.models.opening import said_of
 
 if TYPE_CHECKING:
@@ -81,13 +81,17 @@ def _gates(found: Inspection, allow_pickle: bool, line: int) -> Iterator[GateRes
         )  # fmt: skip
 
 
-def _file_checks(candidate: Candidate) -> Iterator[FileCheck]:
+def _file_checks(candidate: Candidate) -> list[FileCheck]:
     """What the files of a language model say of one another and of those that users have now, and an adapter's of its base."""
     said, model = candidate.contract.parts.model, candidate.model
-    if _speaks(candidate):
-        yield from check_language_files(model.path, candidate.replaced.path, said.differs)
-    if said.adapter is not None:
-        yield from check_adapter(model.path, model.folder / said.adapter, said.differs)
+    speaks = _speaks(candidate)
+    return check_files(
+        model.path if speaks else None,
+        candidate.replaced.path if speaks else None,
+        model.path,
+        model.folder / said.adapter if said.adapter is not None else None,
+        said.differs,
+    )
 
 
 def _file_gates(candidate: Candidate, line: int) -> Iterator[GateResult]:
