@@ -291,6 +291,16 @@ def test_outside_of_a_repository_it_says_so(small: Copy) -> None:
         assert "is not in a git repository" in paragraph(small.call(*arguments), 4)
 
 
+def test_in_the_folder_of_a_published_release_it_says_what_that_is(small: Copy) -> None:
+    """What lies there is a contract, too: its build, its data and its tests are elsewhere."""
+    for name in ("release.json", "manifest.json"):
+        small.path(name).write_text("{}", encoding="utf-8")
+    for arguments in (["run"], ["evaluate"], ["tag"]):
+        told = paragraph(small.call(*arguments), 2)
+        assert "is a published release, not a project" in told
+        assert "gradatim verify" in told
+
+
 def test_without_a_commit_nothing_is_tagged(proven: Copy) -> None:
     shutil.rmtree(proven.folder / ".git")
     proven.git("init", "--quiet", "--initial-branch=main")
