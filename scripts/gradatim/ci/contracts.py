@@ -13,7 +13,7 @@ from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Prob
 from gradatim.registry.git import Repository
 from gradatim.subversion import checkout
 
-_RELEASED = "release.json"
+RELEASED = "release.json"
 """What lies beside a contract that was published with a release, as ``evidence.release_record`` names it."""
 
 
@@ -55,7 +55,7 @@ def find_contracts(repository: Repository) -> list[Entry]:
         except UnicodeDecodeError as error:
             raise UsageError(f"The path {name!r} of a contract is not UTF-8. Rename it.") from error
         lies = repository.root / path
-        if lies.is_file() and not lies.with_name(_RELEASED).is_file():
+        if lies.is_file() and not lies.with_name(RELEASED).is_file():
             found.append(Entry(path, _read(repository.root / path)))
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
-from gradatim.ci.contracts import find_contracts
+from gradatim.ci.contracts import RELEASED, find_contracts
 from gradatim.commands.options import progress
 from gradatim.contract.reading import find_contract, read_contract
 from gradatim.errors import EnvironmentLacks, UsageError
@@ -18,10 +18,16 @@ def open_candidate(contract_path: str | None, stage: str | None = None) -> Candi
     """The release of the contract found here.
 
     Raises:
-        UsageError: there is no contract, or it has no such stage.
+        UsageError: there is no contract, it is the copy that was published with a release, or it has no such stage.
         ContractError: the contract cannot be used.
     """
-    contract = read_contract(find_contract(contract_path))
+    path = find_contract(contract_path)
+    if path.with_name(RELEASED).is_file() and path.with_name("manifest.json").is_file():
+        raise UsageError(
+            f"{path.parent} is a published release, not a project: its contract is a copy of the one that it was judged by. "
+            "Run this where the project lies; `gradatim verify FOLDER` says whether the release is what it says."
+        )
+    contract = read_contract(path)
     shown = progress()
     show_on(shown)
     candidate = Candidate(contract, ci.detect(), stage, progress=shown)
