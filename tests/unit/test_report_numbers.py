@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import blocks, numbers
 from gradatim.report.model import Curve, Severity, TimedModel
+from gradatim.report.numbers import number_format
+from gradatim.report.pictures import axes
 from gradatim.report.pictures.gate import draw_gate, higher_is_better
 from gradatim.report.pictures.latency import draw_distribution
 from gradatim.report.pictures.robustness import common_extent, draw_curve
@@ -230,3 +232,14 @@ def test_the_last_value_of_a_curve_is_not_cut_off(value: float) -> None:
     root = parsed(draw_curve(curve, "robustness-1", common_extent([curve])))
     (last,) = [each for each in root.iter("text") if each.get("class") == "candidate small strong"]
     assert float(last.get("x", "0")) + width_of("".join(last.itertext()), 12) <= float(root.get("width", "0"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unit"),
+    [(0.3609, 0.363, "s/s"), (0.98, 1.4, "s/s"), (66_900.0, 67_100.0, "B"), (0.0004, 0.9, "s")],
+)
+def test_no_two_ticks_of_an_axis_say_the_same(low: float, high: float, unit: str) -> None:
+    scale = Scale(low, high, 0, 100)
+    write = axes.tick_format(scale, number_format([low, high], unit))
+    told = [write(tick) for tick in scale.ticks()]
+    assert len(set(told)) == len(told)
