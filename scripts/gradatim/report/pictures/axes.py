@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from gradatim.report.numbers import NumberFormat
 from gradatim.report.scale import Scale
 from gradatim.report.svg import group, label, line
+
+_DECIMALS = 6
+"""No axis shows more: what differs behind them is noise."""
 
 
 def bottom(
@@ -31,9 +36,13 @@ def left(scale: Scale, write: Callable[[float], str], x: float, right: float, *,
     return group(*parts)
 
 
-def tick_format(scale: Scale, write: Callable[[float], str], about: int = 5) -> Callable[[float], str]:
-    """``write`` without the needless zeros: fewer digits where every tick allows it."""
-    shown = [write(tick) for tick in scale.ticks(about)]
+def tick_format(scale: Scale, write: NumberFormat, about: int = 5) -> Callable[[float], str]:
+    """``write`` with as many digits as the ticks need: more where two would read the same, fewer where all end in zeros."""
+    ticks = scale.ticks(about)
+    shown = [write(tick) for tick in ticks]
+    while len(set(shown)) < len(ticks) and write.decimals < _DECIMALS:
+        write = replace(write, decimals=write.decimals + 1)
+        shown = [write(tick) for tick in ticks]
     zeros = min((_needless(text) for text in shown), default=0)
 
     def short(value: float) -> str:
