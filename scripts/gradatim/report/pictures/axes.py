@@ -8,6 +8,7 @@ from dataclasses import replace
 from gradatim.report.numbers import NumberFormat
 from gradatim.report.scale import Scale
 from gradatim.report.svg import group, label, line
+from gradatim.report.text import width_of
 
 _DECIMALS = 6
 """No axis shows more: what differs behind them is noise."""
@@ -34,6 +35,11 @@ def left(scale: Scale, write: Callable[[float], str], x: float, right: float, *,
         parts.append(line(x, scale(tick), right, scale(tick), "grid"))
         parts.append(label(x - 8, scale(tick) + 4, write(tick), "muted small", "end"))
     return group(*parts)
+
+
+def room(scale: Scale, write: Callable[[float], str], *, about: int = 5) -> float:
+    """The pixels that the ticks of a vertical axis take at its left; signs are wider than letters."""
+    return max((8 + 1.2 * width_of(write(tick)) for tick in scale.ticks(about)), default=0.0)
 
 
 def tick_format(scale: Scale, write: NumberFormat, about: int = 5) -> Callable[[float], str]:

@@ -11,7 +11,7 @@ from gradatim.report.scale import Scale
 from gradatim.report.svg import circle, label, line, picture, polyline, rectangle
 
 WIDTH, HEIGHT = 480, 372
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 26, 26, 92
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 26, 26, 92
 
 
 def draw_calibration(calibration: Calibration) -> str:

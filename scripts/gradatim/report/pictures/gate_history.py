@@ -9,7 +9,7 @@ from gradatim.report.pictures import axes
 from gradatim.report.scale import Scale, extent
 from gradatim.report.sentences import TONES
 from gradatim.report.svg import circle, diamond, label, line, picture, polyline
-from gradatim.report.text import fitting, one_line, width_of
+from gradatim.report.text import fitting, one_line
 from gradatim.report.verdicts import gate_format
 
 WIDTH, HEIGHT = 344, 212
@@ -25,9 +25,7 @@ def draw_gate_history(points: Sequence[tuple[str, GateResult]], name: str) -> st
     values = [v for _, gate in found for v in (gate.value, gate.low, gate.high, gate.threshold)]
     y = Scale(*extent(values), HEIGHT - _BOTTOM, _TOP)
     write, right = axes.tick_format(y, form, 4), WIDTH - _RIGHT
-    left = max(
-        _LEFT, *(8 + 1.2 * width_of(write(tick)) for tick in y.ticks(4))
-    )  # signs are wider than letters
+    left = max(_LEFT, axes.room(y, write, about=4))
     room = (right - left) / len(found)
     x = Scale(0, max(len(found) - 1, 1), left + room / 2, right - room / 2 if len(found) > 1 else right)
     heading = one_line(found[-1][1].gate, 60)

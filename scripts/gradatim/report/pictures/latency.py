@@ -29,28 +29,29 @@ def draw_rounds(latency: Latency) -> str:
     limit = None if latency.margin is None else 1 + latency.margin
     near = _near(rounds)
     y = Scale(*extent([*rounds, *bounds, *([1.0, limit] if near else [])], 0.08), HEIGHT - _BOTTOM, _TOP)
-    x = Scale(0.5, len(rounds) + 0.5, _LEFT, WIDTH - _RIGHT)
     form = numbers.number_format(rounds, "s/s")
-    right = WIDTH - _RIGHT
-    parts = [axes.left(y, axes.tick_format(y, form), _LEFT, right)]
+    write, right = axes.tick_format(y, form), WIDTH - _RIGHT
+    left = max(_LEFT, axes.room(y, write))
+    x = Scale(0.5, len(rounds) + 0.5, left, right)
+    parts = [axes.left(y, write, left, right)]
     stride = max(1, math.ceil(len(rounds) / 12))
     for n in range(1, len(rounds) + 1, stride):
         parts.append(label(x(n), HEIGHT - _BOTTOM + 17, f"{n}", "muted small", "middle"))
-    parts.append(label((_LEFT + right) / 2, HEIGHT - 13, "round", "muted small", "middle"))
+    parts.append(label((left + right) / 2, HEIGHT - 13, "round", "muted small", "middle"))
     lines: list[tuple[float, str, str]] = []
     if near:
-        parts.append(line(_LEFT, y(1.0), right, y(1.0), "reference"))
+        parts.append(line(left, y(1.0), right, y(1.0), "reference"))
         lines.append((y(1.0), "baseline", "muted small"))
     if near and limit is not None:
-        parts.append(line(_LEFT, y(limit), right, y(limit), "threshold"))
+        parts.append(line(left, y(limit), right, y(limit), "threshold"))
         lines.append((y(limit), f"limit {form.short(limit)}", "small"))
     if ratio:
         if ratio.low is not None and ratio.high is not None:
             top, foot = y(ratio.high), y(ratio.low)
-            parts.append(rectangle(_LEFT, top, right - _LEFT, max(foot - top, 1.5), "candidate area"))
+            parts.append(rectangle(left, top, right - left, max(foot - top, 1.5), "candidate area"))
             if not near:
                 lines += [(top, form(ratio.high), "muted small"), (foot, form(ratio.low), "muted small")]
-        parts.append(line(_LEFT, y(ratio.value), right, y(ratio.value), "candidate whisker"))
+        parts.append(line(left, y(ratio.value), right, y(ratio.value), "candidate whisker"))
         lines.append((y(ratio.value), form(ratio.value), "candidate strong"))
     if not near:
         arrow = "↑" if rounds[0] < 1 else "↓"
@@ -63,7 +64,7 @@ def draw_rounds(latency: Latency) -> str:
     levels = spread_apart([at for at, _, _ in lines], 15, _TOP, HEIGHT - _BOTTOM)
     for level, (_, text, kind) in zip(levels, lines, strict=True):
         parts.append(label(right + 8, level + 4, text, kind))
-    parts.append(label(_LEFT, 12, f"{latency.timed}, beside the baseline in the same round", "muted small"))
+    parts.append(label(left, 12, f"{latency.timed}, beside the baseline in the same round", "muted small"))
     told = form.estimate(*bounds) if ratio else f"{len(rounds)} rounds"
     return picture("latency-rounds", WIDTH, HEIGHT, "Paired benchmark, round by round", told, *parts)
 

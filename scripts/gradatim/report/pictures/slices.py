@@ -37,18 +37,23 @@ def draw_slices(slices: Sequence[Slice], name: str) -> str:
     form = numbers.number_format([v for s in shown for v in (s.value, s.low, s.high)], unit, metric)
     foot = height - _BOTTOM
     parts = [axes.bottom(x, axes.tick_format(x, form), foot, _TOP - 8)]
+    column = fitting(shown[0].column, 150)
+    named = width_of(column) + 8
     thresholds = {s.threshold for s in shown if s.threshold is not None}
     if len(thresholds) == 1:
         (threshold,) = thresholds
         parts.append(line(x(threshold), _TOP - 8, x(threshold), foot, "threshold"))
         written = f"wanted {form.short(threshold)}"
-        edge = x(threshold) + width_of(written, 11) / 2 > WIDTH
-        parts.append(label(x(threshold), _TOP - 15, written, "small", "end" if edge else "middle"))
+        half = width_of(written, 11) / 2
+        anchor = (
+            "end" if x(threshold) + half > WIDTH else "start" if x(threshold) - half < named else "middle"
+        )
+        parts.append(label(x(threshold), _TOP - 15, written, "small", anchor))
     parts += [
         _row(s, _TOP + _ROW * (i + 0.5), x, left, form, common=len(thresholds) == 1)
         for i, s in enumerate(shown)
     ]
-    parts.append(label(0, 15, fitting(shown[0].column, 150), "muted small"))
+    parts.append(label(0, 15, column, "muted small"))
     parts.append(
         label(WIDTH - 46, 15, "value", "muted small", "end") + label(WIDTH, 15, "n", "muted small", "end")
     )
