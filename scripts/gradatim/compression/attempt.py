@@ -193,7 +193,7 @@ def _speak(
         raise InvalidInput("`student` and `train` are for models that are not asked for text")
     if wanted.code:
         _carry_out(wanted.method, Path(root), Path(source), Path(out))
-    elif wanted.method == PRUNED:
+    elif wanted.method == PRUNED and Path(source).is_dir():
         language.shortened(opened, Path(out), wanted.share, learned, seed, seconds)
     else:
         language.stored(Path(source), Path(out), wanted)

@@ -10,9 +10,10 @@ from typing import Any, cast
 from gradatim.compression import graph, streaming
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.dropping import drop_layers, save_shorter
+from gradatim.compression.gguf_quantising import requantise
 from gradatim.compression.packing import pack
 from gradatim.compression.quantise import quantise
-from gradatim.compression.recipe import STORED, Recipe
+from gradatim.compression.recipe import GGUF, STORED, Recipe
 from gradatim.compression.subject import bring_tokenizer
 from gradatim.errors import InvalidInput
 from gradatim.files import write_json
@@ -28,12 +29,18 @@ def stored(source: Path, out: Path, recipe: Recipe) -> None:
     Raises:
         InvalidInput: the method is none of these, or finds nothing to work on.
     """
+    kind = detect_format(source)
+    if kind == "gguf":
+        if recipe.method not in GGUF:
+            raise InvalidInput(f"a GGUF file can have {', '.join(GGUF)}, and not {recipe.method}")
+        requantise(source, out, recipe.method)
+        return
     bits = streaming.BITS.get(recipe.method)
     if bits is None:
         raise InvalidInput(
             f"a model that is asked for text can have {', '.join(STORED)}, and not {recipe.method}"
         )
-    if detect_format(source) == "huggingface":
+    if kind == "huggingface":
         pack(source, out, bits)
         return
     if graph.is_large(source):

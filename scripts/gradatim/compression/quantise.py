@@ -11,7 +11,7 @@ from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.centring import centre
 from gradatim.compression.forms import FORMS, fitting, take
-from gradatim.compression.recipe import FORMS_OF, Recipe, forms_of
+from gradatim.compression.recipe import FORMS_OF, GGUF, Recipe, forms_of
 from gradatim.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def quantise(recipe: Recipe, calibration: Calibrated) -> ModelProto:
     model = copy.deepcopy(calibration.model)
     if recipe.method == "fp16":
         return _half(model)
+    if recipe.method in GGUF:
+        raise InvalidInput(f"{recipe.method} is a type of GGUF files")
     forms = _forms(model, recipe)
     model = take(model, forms, calibration)
     if any(FORMS[form].outputs for form in forms.values()):

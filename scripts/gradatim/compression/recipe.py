@@ -24,6 +24,11 @@ Method = Literal[
     "litert",
     "litert-dynamic",
     "litert-int8",
+    "q8_0",
+    "q5_1",
+    "q5_0",
+    "q4_1",
+    "q4_0",
     "pruned",
 ]
 
@@ -35,8 +40,8 @@ Convolutions compute in floats: quantised this way they run several times slower
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
 ``fp16``: half precision, of use on GPUs. ``nncf``: NNCF's quantisation after training, with accuracy control where that alone loses
-too much. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``pruned``: a PyTorch
-model that has lost channels, or a language model that has lost layers, and learnt to answer as before, from which the others go on. The others store embedding
+too much. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``q8_0`` to
+``q4_0``: a GGUF file in these types of ggml. ``pruned``: a PyTorch model that has lost channels, or a language model that has lost layers, and learnt to answer as before, from which the others go on. The others store embedding
 tables and the weights of what they leave in floats in int8.
 """
 
@@ -62,6 +67,9 @@ DEFAULT_METHODS: tuple[Method, ...] = ("int8-dynamic", "int8-static", "int8-weig
 
 STORED = ("int8-weights", "int4-weights", PRUNED)
 """What can be done to a model that is asked for text: its weights stored in fewer bits, or layers taken out in place of channels."""
+
+GGUF: tuple[Method, ...] = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
+"""What can be done to one in a GGUF file: most of its tensors in one of these types of ggml."""
 
 _STORED = {
     "Conv": "stored8",

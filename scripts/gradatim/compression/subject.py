@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gradatim.compression.batches import size_and_digest
-from gradatim.compression.recipe import EXPORT, LITERT, STORED, Recipe
+from gradatim.compression.recipe import EXPORT, GGUF, LITERT, STORED, Recipe
 from gradatim.compression.result import Result
 from gradatim.errors import missing_package
 from gradatim.evidence.trial import Trial
@@ -68,7 +69,12 @@ def tried(
         EnvironmentLacks: a package is missing that every search on it needs.
     """
     if opened is not None and asks_for_text(opened):
-        some = [one for one in recipes if one.code or one.method in STORED] if default else recipes
+        usual = (
+            [Recipe(method) for method in GGUF]
+            if kind == "gguf"
+            else [one for one in recipes if one.method in STORED]
+        )
+        some = [*usual, *(one for one in recipes if one.code)] if default else recipes
         if why := _cannot_be_stored(model.name, kind, opened, own=any(one.code for one in some)):
             return why
         _need_packages(kind)
@@ -90,10 +96,10 @@ def _cannot_be_stored(model: str, kind: str, opened: Mapping[str, Any], *, own: 
         return f"{model} is run by what the contract names beside it, which loads it as it is. It is released as it is."
     if opened["adapter"]:
         return f"{model} has an adapter (`model.adapter`). Merge it to have smaller forms searched for. It is released as it is."
-    if kind not in ("huggingface", "onnx") and not own:
+    if kind not in ("huggingface", "onnx", "gguf") and not own:
         return (
             f"{model} is of a format ({kind}) in which no installed method stores weights anew. It is released as it is. "
-            "A Hugging Face folder, or a decoder in ONNX, has smaller forms searched for; `compress.passes` names a function of yours."
+            "A Hugging Face folder, a GGUF file, or a decoder in ONNX, has smaller forms searched for; `compress.passes` names a function of yours."
         )
     return ""
 
@@ -120,6 +126,8 @@ def _need_packages(kind: str) -> None:
 
     if kind == "huggingface" and find_spec("compressed_tensors") is None:
         raise missing_package("compressed-tensors", "transformers", "Opening weights in fewer bits")
+    if kind == "gguf" and find_spec("gguf") is None:
+        raise missing_package("gguf", "gguf", "Storing a GGUF file in fewer bits")
     for package in ("onnx", "onnxruntime") if kind == "onnx" else ():
         if find_spec(package) is None:
             raise missing_package(package, "onnx", "Compressing an ONNX model")
@@ -127,6 +135,10 @@ def _need_packages(kind: str) -> None:
 
 def versions() -> dict[str, str]:
     """The packages that what is made depends on."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {package: version(package) for package in ("onnx", "onnxruntime", "numpy")}
+    found = {}
+    for package in ("onnx", "onnxruntime", "numpy", "gguf", "xllamacpp"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

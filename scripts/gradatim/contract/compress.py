@@ -18,6 +18,11 @@ Method = Literal[
     "litert",
     "litert-dynamic",
     "litert-int8",
+    "q8_0",
+    "q5_1",
+    "q5_0",
+    "q4_1",
+    "q4_0",
     "pruned",
 ]
 

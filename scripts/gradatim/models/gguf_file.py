@@ -46,10 +46,11 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a file says of itself: settings by name, and tensors by name."""
+    """What a file says of itself: settings by name, tensors by name, and the place at which those begin to be listed."""
 
     settings: Mapping[str, Any]
     tensors: Mapping[str, GgufTensor]
+    listed: int
 
 
 def gguf_header(path: Path) -> GgufHeader:
@@ -64,6 +65,7 @@ def gguf_header(path: Path) -> GgufHeader:
             raise InvalidInput(f"{path} is no GGUF file of version 2 or 3. Convert the model again.")
         tensors, count = reader.count(24), reader.count(12)
         settings = {reader.text(): reader.value(reader.number("I")) for _ in range(count)}
+        begin = file.tell()
         listed = [reader.tensor() for _ in range(tensors)]
         every = settings.get("general.alignment", 32)
         if not isinstance(every, int) or every < 1:
@@ -78,7 +80,7 @@ def gguf_header(path: Path) -> GgufHeader:
                 f"{path} is truncated: `{name}` ends behind the end of the file. Fetch it again."
             )
         found[name] = GgufTensor(shape, stored, start + offset, size)
-    return GgufHeader(settings, found)
+    return GgufHeader(settings, found, begin)
 
 
 class _Reader:
