@@ -10,14 +10,20 @@ from gradatim.commands import options
 @click.command("explain", short_help="What the answers that flipped hang on.")
 @click.argument("version", metavar="[VERSION]", required=False)
 @click.option("--samples", type=click.IntRange(1, 50), default=6, show_default=True, help="Rows that are explained, the lost ones first.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0), default=300, show_default=True, help="Explain no row more once they are over.")  # fmt: skip
 @options.stage
 @options.contract
 @options.as_json
 def command(
-    version: str | None, samples: int, stage: str | None, contract_path: str | None, json_wanted: bool
+    version: str | None,
+    samples: int,
+    seconds: float,
+    stage: str | None,
+    contract_path: str | None,
+    json_wanted: bool,
 ) -> int:
-    """Take parts of each row away whose answer flipped, one at a time: columns, patches of a picture, words; and see what the
-    scores of both models lose. VERSION, or the model here, beside the release that it would replace.
+    """What the parts of each row whose answer flipped (columns, patches of a picture, words) add to the scores of both models, by
+    SHAP. VERSION, or the model here, beside the release that it would replace.
 
     What is found of the model here is a folded block of the next `gradatim report`, with what such numbers cannot tell.
 
@@ -35,7 +41,7 @@ def command(
 
     candidate = open_candidate(contract_path, stage)
     baseline, mine = sides_of(candidate, version)
-    found = explain_flips(baseline, mine, samples)
+    found = explain_flips(baseline, mine, samples, seconds)
     candidate.workspace.prepare()
     record = encode(found)
     write_json(candidate.workspace.folder / EXPLANATION_FILE, record)
@@ -48,8 +54,8 @@ def command(
         truth = f", truly {flip.label}" if flip.label else ""
         click.echo(options.row(f"  row {flip.row}", f"{truth}: {flip.before} -> {flip.after}"))
         for part in flip.parts:
-            lost = f"{part.name}: {part.candidate:+.3g} here, {part.baseline:+.3g} before"
-            click.echo(options.row("    ", lost))
+            added = f"{part.name}: {part.candidate:+.3g} here, {part.baseline:+.3g} before"
+            click.echo(options.row("    ", added))
     if found.flips:
-        click.echo(options.row("", CANNOT_TELL))
+        click.echo(options.row("", f"By {found.by}. {CANNOT_TELL}"))
     return 0

@@ -23,7 +23,7 @@ from gradatim.metrics import catalogue
 from gradatim.metrics.diagnostics import CalibrationBin, Overlap
 from gradatim.pipeline.graph import CHECKS, STEPS
 from gradatim.report.assemble import curves_from, hints_from, slices_from
-from gradatim.report.explanation import EXPLANATION_FILE, read_explanation
+from gradatim.report.explanation import EXPLANATION_FILE, not_explained, read_explanation
 from gradatim.report.load import loads_from
 from gradatim.report.model import (
     Benchmark,
@@ -88,6 +88,10 @@ def collect(
     inspected = Inspected.if_any(found.get("inspect"))
     checks = tested.checks if (tested := Tested.if_any(found.get("test"))) else ()
     task = candidate.contract.parts.task
+    digests = {digest for statement in found.values() for digest in statement.subjects.values()}
+    explanation = read_explanation(candidate.workspace.folder / EXPLANATION_FILE, digests)
+    asked = explanation is None and task is not None and task.type == "classification"
+    told = not_explained(measurements, variant) if asked else []
     return Report(
         name=candidate.name,
         verdict=judged.verdict,
@@ -124,11 +128,8 @@ def collect(
         data=tuple(_data(candidate, evaluated)),
         card=_card(candidate),
         flipped=evaluated.flipped if evaluated else (),
-        explanation=read_explanation(
-            candidate.workspace.folder / EXPLANATION_FILE,
-            {d for s in found.values() for d in s.subjects.values()},
-        ),
-        hints=(*hints_from(evaluated), *_changed_answers(checks)),
+        explanation=explanation,
+        hints=(*hints_from(evaluated), *_changed_answers(checks), *told),
         budget=choice.budget if choice else None,
         warnings=(*moved, *_warnings(choice), *_diverged(inspected)),
     )

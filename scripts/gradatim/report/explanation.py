@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradatim.errors import InvalidInput
 from gradatim.evidence.codec import decode
 from gradatim.files import read_json
+from gradatim.measurement import Measurement
 
 EXPLANATION_FILE = "explanation.json"
 """Where `gradatim explain` leaves it, in the workspace."""
 
 CANNOT_TELL = (
-    "How much a score moves when a part is taken out, one part at a time. It does not tell why the model learned that, nor what "
-    "the world is like: parts that say the same hide one another, parts that work only together look idle, and an input "
-    "with a part taken out may be like none that the model has seen. A few rows are no proof: slices and gates are."
+    "What each part adds to the score of the answer that a model gives, on average over orders in which the parts of the row are put in place of "
+    "those of other rows (of a mean picture, of no words). It does not tell why the model learned that, nor what the world is "
+    "like: parts that say the same share what they add, and a mixture of rows may be like none that the model has seen. Some orders "
+    "were drawn of very many. A few rows are no proof: slices and gates are."
 )
 
 
@@ -26,7 +28,7 @@ class InputPart:
 
     Attributes:
         name: ``x[3]``, ``image rows 2-3, columns 4-5``, ``the word "not"``.
-        candidate, baseline: what each model's score of its own answer loses without the part.
+        candidate, baseline: what the part adds to each model's score of its own answer.
     """
 
     name: str
@@ -58,12 +60,14 @@ class Explanation:
 
     Attributes:
         candidate, baseline: hex digests of their manifests.
+        by: what found it, with its version.
         flips: rows, those that the candidate lost first.
         of: how many rows flipped in all, of ``rows`` that were looked at.
     """
 
     candidate: str
     baseline: str
+    by: str
     flips: tuple[Flip, ...]
     of: int
     rows: int
@@ -76,3 +80,18 @@ def read_explanation(path: Path, digests: Collection[str]) -> Explanation | None
     except (OSError, InvalidInput):
         return None
     return found if found.candidate in digests else None
+
+
+def not_explained(measurements: Iterable[Measurement], variant: str | None) -> list[str]:
+    """How to learn what the answers hang on that a variant lost; nothing where it lost none."""
+    lost = [
+        m.successes
+        for m in measurements
+        if m.name == "negative_flips" and m.variant == variant and not m.where
+    ]
+    return [
+        f"{rows} row{'s' if rows > 1 else ''} that the baseline has right {'are' if rows > 1 else 'is'} wrong now. What the answers hang "
+        "on is told by `gradatim explain`, which needs the extra `explain` (SHAP)."
+        for rows in lost
+        if rows
+    ]

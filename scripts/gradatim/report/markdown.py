@@ -351,7 +351,7 @@ def flipped_table(report: Report) -> str:
 
 
 def explanation_table(report: Report) -> str:
-    """Rows that flipped, with the parts that matter most to either model's score."""
+    """Rows that flipped, with the parts that add most to either model's score."""
     if report.explanation is None or not report.explanation.flips:
         return ""
     rows = []
@@ -360,8 +360,14 @@ def explanation_table(report: Report) -> str:
         rows.append(
             [escape(text, 300) for text in (str(flip.row), flip.label, flip.before, flip.after, parts)]
         )
-    columns = ["row", "right", escape(report.baseline or "baseline"), "candidate", "loses without (before)"]
-    return f"{table(columns, rows, 'lllll')}\n\n{CANNOT_TELL}"
+    columns = [
+        "row",
+        "right",
+        escape(report.baseline or "baseline"),
+        "candidate",
+        "adds to its score (before)",
+    ]
+    return f"{table(columns, rows, 'lllll')}\n\nBy {escape(report.explanation.by)}. {CANNOT_TELL}"
 
 
 def _small_whisker(item: Slice, span: tuple[float, float]) -> str:
