@@ -153,7 +153,7 @@ def test_the_setup_action_installs_the_kit_alone_without_a_hash(tmp_path: Path) 
 
 def test_an_extra_without_a_lock_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        AssertionError, match=r"no lock for the extra none\. Known: checks, endpoint, gguf, github"
+        AssertionError, match=r"no lock for the extra none\. Known: checks, endpoint, explain, gguf, github"
     ):
         _set_up(tmp_path, "onnx,none")
 
