@@ -37,7 +37,7 @@ def command(
     from gradatim.commands.opening import open_candidate
     from gradatim.evidence.codec import encode
     from gradatim.files import write_json
-    from gradatim.report.explanation import CANNOT_TELL, EXPLANATION_FILE
+    from gradatim.report.explanation import EXPLANATION_FILE
 
     candidate = open_candidate(contract_path, stage)
     baseline, mine = sides_of(candidate, version)
@@ -57,5 +57,5 @@ def command(
             added = f"{part.name}: {part.candidate:+.3g} here, {part.baseline:+.3g} before"
             click.echo(options.row("    ", added))
     if found.flips:
-        click.echo(options.row("", f"By {found.by}. {CANNOT_TELL}"))
+        click.echo(options.row("", found.told))
     return 0

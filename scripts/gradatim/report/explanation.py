@@ -72,6 +72,11 @@ class Explanation:
     of: int
     rows: int
 
+    @property
+    def told(self) -> str:
+        """What the numbers are, and what they cannot tell."""
+        return f"By {self.by}. {CANNOT_TELL}"
+
 
 def read_explanation(path: Path, digests: Collection[str]) -> Explanation | None:
     """What was explained of one of these models; None where nothing was, or it was of another candidate."""

@@ -9,7 +9,6 @@ from gradatim.errors import needs
 from gradatim.files import template_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.report import facts, load, numbers, overlap, profile, sentences, verdicts
-from gradatim.report.explanation import CANNOT_TELL
 from gradatim.report.gallery import CURVES, SLICE_PICTURES, draw_all
 from gradatim.report.model import Report
 from gradatim.report.palette import COLOURS, FONTS, MARKS
@@ -69,7 +68,6 @@ def render_html(report: Report) -> str:
         "tones": sentences.TONES,
         "caps": CAPS,
         "pictures": _Absent(pictures),
-        "cannot_tell": CANNOT_TELL,
         "gates": _gates(rows, "gate"),
         "alike": _gates(alike, "alike"),
         "colours": Markup(COLOURS),  # noqa: S704 (our own constants)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 from gradatim.gates.verdict import Verdict
 from gradatim.report import blocks, facts, load, numbers, overlap, profile, sentences, verdicts
-from gradatim.report.explanation import CANNOT_TELL
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
 from gradatim.report.pictures.robustness import common_extent
@@ -352,14 +351,13 @@ def flipped_table(report: Report) -> str:
 
 def explanation_table(report: Report) -> str:
     """Rows that flipped, with the parts that add most to either model's score."""
-    if report.explanation is None or not report.explanation.flips:
+    if (found := report.explanation) is None or not found.flips:
         return ""
     rows = []
-    for flip in report.explanation.flips:
+    for flip in found.flips:
         parts = "; ".join(f"{p.name} {p.candidate:+.3g} ({p.baseline:+.3g})" for p in flip.parts)
-        rows.append(
-            [escape(text, 300) for text in (str(flip.row), flip.label, flip.before, flip.after, parts)]
-        )
+        said = (str(flip.row), flip.label, flip.before, flip.after, parts)
+        rows.append([escape(text, 300) for text in said])
     columns = [
         "row",
         "right",
@@ -367,7 +365,7 @@ def explanation_table(report: Report) -> str:
         "candidate",
         "adds to its score (before)",
     ]
-    return f"{table(columns, rows, 'lllll')}\n\nBy {escape(report.explanation.by)}. {CANNOT_TELL}"
+    return f"{table(columns, rows, 'lllll')}\n\n{escape(found.told, 800)}"
 
 
 def _small_whisker(item: Slice, span: tuple[float, float]) -> str:
