@@ -53,6 +53,11 @@ class Flip:
     after: str
     parts: tuple[InputPart, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """What each part adds to the candidate's score, the baseline's in brackets."""
+        return "; ".join(f"{p.name} {p.candidate:+.3g} ({p.baseline:+.3g})" for p in self.parts)
+
 
 @dataclass(frozen=True)
 class Explanation:

@@ -353,11 +353,8 @@ def explanation_table(report: Report) -> str:
     """Rows that flipped, with the parts that add most to either model's score."""
     if (found := report.explanation) is None or not found.flips:
         return ""
-    rows = []
-    for flip in found.flips:
-        parts = "; ".join(f"{p.name} {p.candidate:+.3g} ({p.baseline:+.3g})" for p in flip.parts)
-        said = (str(flip.row), flip.label, flip.before, flip.after, parts)
-        rows.append([escape(text, 300) for text in said])
+    shown = [(str(flip.row), flip.label, flip.before, flip.after, flip.told) for flip in found.flips]
+    rows = [[escape(text, 300) for text in said] for said in shown]
     columns = [
         "row",
         "right",
