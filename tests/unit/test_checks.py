@@ -125,6 +125,7 @@ def test_outputs_that_are_not_as_declared_are_named(outputs: tuple[TensorSpec, .
     (bad,) = failed(unit_checks(model(linear, outputs), rows(), STRICT, TASK))
     assert bad.name == "signature"
     assert told in bad.detail
+    assert "export it with what it gives" in bad.detail
 
 
 def test_nan_on_ordinary_rows_fails() -> None:

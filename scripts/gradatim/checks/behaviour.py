@@ -84,7 +84,10 @@ def _signature(model: Predictor, inputs: Arrays) -> Finding:
         if name in outputs and (problem := _misfit(spec, np.asarray(outputs[name]), sizes)):
             problems.append(problem)
     if problems:
-        return Verdict.FAIL, f"The outputs are not what the signature says: {'; '.join(problems)}."
+        return Verdict.FAIL, (
+            f"The outputs are not what the signature says: {'; '.join(problems)}. What serves the model may believe the signature: "
+            "export it with what it gives (ONNX: `graph.output`, which skl2onnx takes as `final_types`)."
+        )
     if not declared:
         return Verdict.PASS, f"The format declares no outputs; there are {', '.join(outputs)}."
     return Verdict.PASS, f"{len(declared)} outputs as declared"
@@ -100,7 +103,7 @@ def _misfit(spec: TensorSpec, array: NDArray[Any], sizes: Mapping[str, int]) -> 
     fits = len(wanted) == array.ndim and all(
         not isinstance(axis, int) or axis == size for axis, size in zip(wanted, array.shape, strict=False)
     )
-    return None if fits else f"`{spec.name}` is declared {spec} and has the shape {list(array.shape)}"
+    return None if fits else f"`{spec}` is declared, and the shape is {list(array.shape)}"
 
 
 def _finite(outputs: Arrays) -> Finding:
