@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_gguf import CHAT, SETTINGS, text, write_gguf
+from small_gguf import CHAT, SETTINGS, text, value, write_gguf
 
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.metrics.answers import REQUEST
@@ -145,3 +145,35 @@ def test_lists_longer_than_any_vocabulary_are_refused_before_they_take_memory(
         assert tracemalloc.get_traced_memory()[1] < 150_000_000
     finally:
         tracemalloc.stop()
+
+
+def _written(settings: list[tuple[str, Any]], tensors: list[tuple[str, tuple[int, ...], int, int]]) -> bytes:
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(settings))
+    head += b"".join(text(name) + value(said) for name, said in settings)
+    for name, shape, kind, offset in tensors:
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+    return head + bytes(-len(head) % 32) + bytes(4096)
+
+
+ONE = ("token_embd.weight", (32, 4), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tensors"),
+    [
+        ([("general.architecture", "gpt2")], [ONE]),
+        ([], [ONE, ("token_embd.weight", (32, 4), 0, 512)]),
+        ([], [("token_embd.weight", (2**63,) * 8, 99, 0)]),
+        ([], [("token_embd.weight", (2**62, 2), 0, 0)]),
+    ],
+    ids=["a setting twice", "a tensor twice", "numbers without count", "one number too many"],
+)
+def test_what_two_readers_would_take_otherwise_is_damaged(
+    tmp_path: Path, settings: list[tuple[str, Any]], tensors: list[tuple[str, tuple[int, ...], int, int]]
+) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(_written(list(SETTINGS.items()), [ONE]))
+    assert gguf_header(path).tensors.keys() == {"token_embd.weight"}
+    path.write_bytes(_written([*SETTINGS.items(), *settings], tensors))
+    with pytest.raises(InvalidInput, match="damaged: it has"):
+        gguf_header(path)
