@@ -67,6 +67,8 @@ def gguf_header(path: Path) -> GgufHeader:
         settings = {reader.text(): reader.value(reader.number("I")) for _ in range(count)}
         begin = file.tell()
         listed = [reader.tensor() for _ in range(tensors)]
+        if (len(settings), len({name for name, *_ in listed})) != (count, tensors):
+            raise reader.broken("a name twice, and another reader may take the other")
         every = settings.get("general.alignment", 32)
         if not isinstance(every, int) or every < 1:
             raise reader.broken("an alignment that is none")
@@ -137,4 +139,6 @@ class _Reader:
         if axes > 8:
             raise self.broken(f"a tensor of {axes} axes")
         sizes = tuple(reversed([int(self.number("Q")) for _ in range(axes)]))
+        if math.prod(sizes) >> 63:
+            raise self.broken("a tensor of more numbers than can be counted")
         return name, sizes, int(self.number("I")), int(self.number("Q"))
