@@ -18,6 +18,7 @@ pytest.importorskip("onnx")
 PASSES = '''
 import tempfile
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper, TensorProto
 
@@ -57,10 +58,38 @@ def other(model, out):
         numpy_helper.from_array(0 * numpy_helper.to_array(loaded.graph.initializer[0]), loaded.graph.initializer[0].name)
     )
     onnx.save(loaded, str(out))
+
+
+def for_seven(model, out):
+    """Answer alike; slowly, unless a call has seven rows."""
+    loaded = onnx.load(str(model))
+    graph, cheap, dear = loaded.graph, onnx.GraphProto(name="cheap"), onnx.GraphProto(name="dear")
+    graph.initializer.extend(
+        [numpy_helper.from_array(np.array(7, np.int64), "seven"), numpy_helper.from_array(np.array([400, 400]), "large")]
+    )
+    plain, graph.node[0].output[0] = graph.node[0].output[0], "plain"
+    given = graph.input[0].name
+    cheap.node.append(helper.make_node("Identity", ["plain"], ["quick"]))
+    dear.node.extend([
+        helper.make_node("ReduceSum", [given], ["sum"]),
+        helper.make_node("Expand", ["sum", "large"], ["square"]),
+        helper.make_node("MatMul", ["square", "square"], ["product"]),
+        helper.make_node("ReduceMin", ["product"], ["least"]),
+        helper.make_node("Sub", ["least", "least"], ["nought"]),
+        helper.make_node("Add", ["plain", "nought"], ["slow"]),
+    ])
+    cheap.output.append(helper.make_tensor_value_info("quick", TensorProto.FLOAT, None))
+    dear.output.append(helper.make_tensor_value_info("slow", TensorProto.FLOAT, None))
+    graph.node.extend([
+        helper.make_node("Shape", [given], ["rows"], start=0, end=1),
+        helper.make_node("Equal", ["rows", "seven"], ["fits"]),
+        helper.make_node("If", ["fits"], [plain], then_branch=cheap, else_branch=dear),
+    ])
+    onnx.save(loaded, str(out))
 '''
 
 
-def tried(folder: Path, passes: str, more: str = "") -> dict[str, Trial]:
+def tried(folder: Path, passes: str, more: str = "", timed: str = "") -> dict[str, Trial]:
     import numpy as np
 
     project = lay_down(folder, LABELS, LABELS, LABELS, {})
@@ -70,7 +99,7 @@ def tried(folder: Path, passes: str, more: str = "") -> dict[str, Trial]:
     project.contract("size: {at_most: 1 MB}", data="calibration: calibration.npz")
     path = project.root / "gradatim.yml"
     asked = f"compress: {{methods: [], passes: [{passes}], keep: {{fidelity: 99%}}{more}}}\n"
-    path.write_text(path.read_text(encoding="utf-8") + asked, encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8") + asked + timed, encoding="utf-8")
     found = Compressed.of(run_step("compress", project.release()).statement)
     return {trial.name: trial for trial in found.trials or ()}
 
@@ -96,3 +125,9 @@ def test_a_pass_that_fails_hangs_or_writes_nothing_is_a_reason(tmp_path: Path) -
 def test_a_pass_that_is_not_there_is_told_at_its_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"gradatim.yml:\d+"):
         tried(tmp_path, "'smaler:halved'")
+
+
+def test_a_form_is_timed_by_the_calls_that_the_contract_declares(tmp_path: Path) -> None:
+    declared = tried(tmp_path / "declared", "'smaller:for_seven'", timed="benchmark: {batch: 7}\n")
+    unknown = tried(tmp_path / "unknown", "'smaller:for_seven'")
+    assert declared["smaller-for_seven"].latency_ratio < 20 < unknown["smaller-for_seven"].latency_ratio
