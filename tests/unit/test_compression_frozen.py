@@ -24,7 +24,7 @@ from test_compression_large import kept_outside
 from test_compression_strangers import written
 
 from gradatim.compression import attempt, choice, graph, packing, search, streaming, subject
-from gradatim.compression.batches import first_row, write_batches
+from gradatim.compression.batches import calls_of, first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.equalising import equalisable, equalised
@@ -285,7 +285,7 @@ def attempts() -> Iterator[str]:
         model = picture_net(folder / "m.onnx")
         paths, _ = write_batches(iter([{"x": waves(12, 3, 8, 8)}, {"x": waves(4, 3, 8, 8, scale=2)}]), folder)
         batches = [str(path) for path in paths]
-        common = {"batches": batches, "timing": batches[0], "seed": 0}
+        common = {"batches": batches, "timing": batches[:1], "seed": 0}
         opened = {**Contestant("m", model, folder, format="onnx").opening}
         yield told(attempt._original(opened, batches))
         for recipe in (
@@ -368,8 +368,10 @@ def attempts() -> Iterator[str]:
             return rows
 
         for original, rows in ((lambda rows: rows, 3), (lambda rows: rows, 1), (whole_only, 3)):
-            yield told(attempt._latency_ratio(original, original, {"x": waves(rows, 2)}, 0))  # type: ignore[arg-type]
-        yield attempted(lambda: attempt._latency_ratio(whole_only, whole_only, {"x": waves(1, 2)}, 0))  # type: ignore[arg-type]
+            yield told(attempt._latency_ratio(original, original, calls_of({"x": waves(rows, 2)}), 0))  # type: ignore[arg-type]
+        yield attempted(
+            lambda: attempt._latency_ratio(whole_only, whole_only, calls_of({"x": waves(1, 2)}), 0)
+        )  # type: ignore[arg-type]
 
 
 def dense_layers() -> Iterator[str]:

@@ -17,7 +17,7 @@ import pytest
 
 from gradatim.compression import graph
 from gradatim.compression.attempt import _latency_ratio
-from gradatim.compression.batches import write_batches
+from gradatim.compression.batches import calls_of, write_batches
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.forms.blocks import block_of
@@ -264,7 +264,7 @@ def test_a_form_is_as_slow_as_it_is_for_one_row_or_for_a_batch() -> None:
     batch = {"x": np.zeros((8, 2), np.float32)}
     original = taking(1e-3, 1e-3)
     for candidate in (taking(0.5e-3, 2e-3), taking(2e-3, 0.5e-3)):
-        assert 1.5 < _latency_ratio(original, candidate, batch, seed=0) < 2.5
+        assert 1.5 < _latency_ratio(original, candidate, calls_of(batch), seed=0) < 2.5
 
 
 def test_a_busy_machine_makes_no_form_slow(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_busy_machine_makes_no_form_slow(tmp_path: Path) -> None:
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
     try:
         with open_model(path, root=tmp_path) as one, open_model(path, root=tmp_path) as same:
-            ratios = [_latency_ratio(one, same, rows, seed, one_thread=True) for seed in range(2)]
+            ratios = [_latency_ratio(one, same, calls_of(rows), seed, one_thread=True) for seed in range(2)]
     finally:
         for hog in hogs:
             hog.kill()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gradatim.code import explaining, load_function
 from gradatim.compression import graph, language, streaming
-from gradatim.compression.batches import Batch, first_row
+from gradatim.compression.batches import Batch
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.distilling import distil
 from gradatim.compression.fidelity import Fidelity
@@ -70,7 +70,7 @@ def main(request: Path, answer: Path) -> None:
 
 def _try(
     model: str, source: str, out: str, recipe: dict[str, Any], root: str, learned: list[str], batches: list[str], ranges: str,
-    timing: str, threads: int, seed: int, least: tuple[str, float],
+    timing: list[str], threads: int, seed: int, least: tuple[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
     wanted = decode(Recipe, recipe, "recipe")
@@ -89,11 +89,13 @@ def _try(
     made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
-        ratio = _latency_ratio(original, candidate, load_inputs(Path(timing)), seed, one_thread=threads == 1)
+        ratio = _latency_ratio(original, candidate, _calls(timing), seed, one_thread=threads == 1)
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
-def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, seed: int) -> dict[str, Any]:
+def _export(
+    opened: dict[str, Any], out: str, batches: list[str], timing: list[str], seed: int
+) -> dict[str, Any]:
     """Write the model as ONNX; refused unless it answers as before, whatever the number of rows."""
     started = time.perf_counter()
     with open_described(opened) as original:
@@ -103,14 +105,14 @@ def _export(opened: dict[str, Any], out: str, batches: list[str], timing: str, s
             parity = check_parity(original, exported, (load_inputs(path) for path in _paths(batches)))
             fidelity = _fidelity(original, exported, _paths(batches))
             ratio = _latency_ratio(
-                original, exported, load_inputs(Path(timing)), seed, one_thread=_in_one_thread(opened)
+                original, exported, _calls(timing), seed, one_thread=_in_one_thread(opened)
             )
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
 def _learn(
     opened: dict[str, Any], model: str, recipe: dict[str, Any], root: str, learned: list[str], seconds: float, out: str,
-    batches: list[str], timing: str, seed: int,
+    batches: list[str], timing: list[str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Take channels out, or have the user's own network made; let it learn to answer as before, and write what came of it as ONNX."""
     started = time.perf_counter()
@@ -133,18 +135,15 @@ def _learn(
         ):
             parity = check_parity(smaller, after, (load_inputs(path) for path in _paths(batches)))
             fidelity = _fidelity(before, after, _paths(batches))
-            ratio = _latency_ratio(
-                before, after, load_inputs(Path(timing)), seed, one_thread=_in_one_thread(opened)
-            )
+            ratio = _latency_ratio(before, after, _calls(timing), seed, one_thread=_in_one_thread(opened))
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
 
 
 def _litert(
-    opened: dict[str, Any], numbers: str, out: str, learned: list[str], batches: list[str], timing: str, seed: int
+    opened: dict[str, Any], numbers: str, out: str, learned: list[str], batches: list[str], timing: list[str], seed: int
 ) -> dict[str, Any]:  # fmt: skip
     """Write the model as LiteRT, run by its own runtime, item by item: its sizes are fixed."""
     started = time.perf_counter()
-    inputs = first_row(load_inputs(Path(timing)))
     with open_described(opened) as original:
         rows = (load_inputs(path) for path in _paths(learned))
         convert_model(original, Path(opened["path"]), rows, Path(out), numbers)
@@ -156,16 +155,18 @@ def _litert(
                 fidelity["parity"] = check_parity(
                     original, each, (load_inputs(path) for path in _paths(batches))
                 )
-            ratio = _latency_ratio(original, candidate, inputs, seed, one_thread=_in_one_thread(opened))
+            ratio = _latency_ratio(
+                original, each, _calls(timing)[-1:], seed, one_thread=_in_one_thread(opened)
+            )
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
 def _split(
-    model: str, whole: str, parts: int, by: Literal["size", "time"], out: str, batches: list[str], timing: str, threads: int, seed: int
+    model: str, whole: str, parts: int, by: Literal["size", "time"], out: str, batches: list[str], timing: list[str], threads: int, seed: int
 ) -> dict[str, Any]:  # fmt: skip
     """Cut a form into stages, which must answer as it does; and see what memory each takes."""
     started = time.perf_counter()
-    inputs = load_inputs(Path(timing))
+    inputs = load_inputs(Path(timing[0]))
     paths = split(Path(whole), Path(out), parts, by, inputs)
     made = time.perf_counter() - started
     with (
@@ -175,7 +176,7 @@ def _split(
         with _opened(Path(whole), threads) as uncut:
             parity = check_parity(uncut, stages, (load_inputs(path) for path in _paths(batches)))
         fidelity = _fidelity(original, stages, _paths(batches))
-        ratio = _latency_ratio(original, stages, inputs, seed, one_thread=threads == 1)
+        ratio = _latency_ratio(original, stages, _calls(timing), seed, one_thread=threads == 1)
     return {
         "fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made,
         "sizes": [path.stat().st_size for path in paths], "memory": memory_of(paths, inputs, threads),
@@ -185,7 +186,7 @@ def _split(
 
 def _speak(
     opened: dict[str, Any], source: str, recipe: dict[str, Any], root: str, learned: list[str], heard: str, seconds: float,
-    out: str, batches: list[str], timing: str, seed: int,
+    out: str, batches: list[str], timing: list[str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """A form of a model that is asked for text."""
     started, wanted = time.perf_counter(), decode(Recipe, recipe, "recipe")
@@ -202,11 +203,10 @@ def _speak(
         lines = language.asked(original, Path(heard), batches)
         answers = chances(original, lines)
         with open_described({**opened, "path": out, "format": None}) as candidate:
-            fidelity, first = (
-                likeness(answers, chances(candidate, lines)),
-                first_row(load_inputs(Path(timing))),
+            fidelity = likeness(answers, chances(candidate, lines))
+            ratio = _latency_ratio(
+                original, candidate, _calls(timing)[-1:], seed, one_thread=_in_one_thread(opened)
             )
-            ratio = _latency_ratio(original, candidate, first, seed, one_thread=_in_one_thread(opened))
     return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
@@ -256,23 +256,23 @@ def _fidelity(original: Predictor, candidate: Predictor, batches: Sequence[Path]
 
 
 def _latency_ratio(
-    original: Predictor, candidate: Predictor, inputs: Batch, seed: int, *, one_thread: bool = False
+    original: Predictor, candidate: Predictor, calls: Sequence[Batch], seed: int, *, one_thread: bool = False
 ) -> float:
-    """The candidate's time as a part of the original's, for a batch or for its first row alone: the one where it is slower.
+    """The candidate's time as a part of the original's, for the call where it is slower.
 
-    Nobody knows how many rows a call will have, and a form may be fast for one and slow for many.
+    A form may be fast for one row and slow for many. A call after the first does not count where the original refuses it, which
+    then takes no single row.
     """
-    ratios, single = [], first_row(inputs)
-    many = any(array.shape != single[name].shape for name, array in inputs.items())
-    for rows in (inputs, single)[: 1 + many]:
+    ratios: list[float] = []
+    for rows in calls:
         try:
             original(rows)
         except InvalidInput:
-            if rows is inputs:
+            if not ratios:
                 raise
-            continue  # it takes no single row
-        calls = {"original": lambda rows=rows: original(rows), "candidate": lambda rows=rows: candidate(rows)}
-        minima = interleaved(calls, seed, one_thread=one_thread)
+            continue
+        timed = {"original": lambda rows=rows: original(rows), "candidate": lambda rows=rows: candidate(rows)}
+        minima = interleaved(timed, seed, one_thread=one_thread)
         ratios.append(lower_quartile(minima["candidate"]) / lower_quartile(minima["original"]))
     return max(ratios)
 
@@ -280,6 +280,10 @@ def _latency_ratio(
 def _in_one_thread(opened: Mapping[str, Any]) -> bool:
     """Whether one thread of this process does all of a call's work."""
     return (opened["threads"], opened["device"]) == (1, "cpu")
+
+
+def _calls(timing: Sequence[str]) -> list[Batch]:
+    return [load_inputs(path) for path in _paths(timing)]
 
 
 def _opened(path: Path, threads: int) -> Predictor:

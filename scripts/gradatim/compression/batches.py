@@ -48,6 +48,12 @@ def first_row(batch: Batch) -> dict[str, NDArray[Any]]:
     return {name: array[:1] if array.ndim else array for name, array in batch.items()}
 
 
+def calls_of(batch: Batch) -> list[Batch]:
+    """What is timed where nobody says how many rows a call has: the batch, and its first row alone."""
+    single = first_row(batch)
+    return [batch, single] if any(len(each) > 1 for each in batch.values() if each.ndim) else [batch]
+
+
 def size_and_digest(model: Path) -> tuple[int, str]:
     """Bytes of all files of a model, and the digest of the file or of the list of files."""
     from gradatim.models import model_files

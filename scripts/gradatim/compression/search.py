@@ -19,7 +19,7 @@ from typing import Any
 
 from gradatim.compression import choice
 from gradatim.compression.asking import request_of
-from gradatim.compression.batches import Batch, size_and_digest, write_batches
+from gradatim.compression.batches import Batch, calls_of, size_and_digest, write_batches
 from gradatim.compression.journal import Journal
 from gradatim.compression.recipe import (
     DEFAULT_METHODS,
@@ -55,7 +55,7 @@ from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.trial import Sensitivity, Trial
 from gradatim.files import digest_of, sha256_file, write_json
 from gradatim.timing.child import free_memory
-from gradatim.timing.contestant import save_inputs
+from gradatim.timing.contestant import load_inputs, save_inputs
 from gradatim.timing.machine import this_machine
 
 Quality = Callable[[Path], Mapping[str, float]]
@@ -110,7 +110,8 @@ def compress(
         passes, student, train: ``module:function`` of the user's own below ``root``, as the contract's ``compress`` describes them.
         stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
-        timing: the batch by which latency is compared, and its first row alone; by default the first of the calibration data.
+        timing: a call as it will be made, by which latency is compared; left out, the slower counts of the first batch of the
+            calibration data and its first row alone, since nobody knows then how many rows a call has.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
         seconds: limit for the whole search, which then ends with the best found so far; none when left out.
@@ -132,15 +133,16 @@ def compress(
     with scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
         judged, other = (batches, digest) if judging is None else write_batches(judging(), scratch, "judged")
-        timed = None if timing is None else save_inputs(scratch / "timing.npz", timing)
+        calls = calls_of(load_inputs(batches[0])) if timing is None else [timing]
+        timed = [save_inputs(scratch / f"timing-{place}.npz", call) for place, call in enumerate(calls)]
         basis = {
-            "model": original.digest, "calibration": digest, "judging": other, "timing": sha256_file(timed) if timed else None, "seed": seed,
+            "model": original.digest, "calibration": digest, "judging": other, "timing": timing and sha256_file(timed[0]), "seed": seed,
             "threads": threads, "machine": machine.kind, "versions": versions(), "context": context, "quality": quality is not None,
         }  # fmt: skip
         until = seconds and started + seconds
         limits = Limits(memory_limit or free_memory(), seconds_per_trial, threads, until)
         search = _Search(
-            model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, judged, timed or batches[0], seed, quality,
+            model.absolute(), opened or plain(model.absolute(), threads), out, scratch, limits, batches, judged, timed, seed, quality,
             keep or DEFAULT_KEEP, lower_is_better, stages, root or Path.cwd(), slowest, Journal(out / "trials.jsonl"), basis, progress,
             scratch / "heard.json" if speaks else None,
         )  # fmt: skip
@@ -160,7 +162,7 @@ class _Search:
     limits: Limits
     batches: list[Path]
     judged: list[Path]
-    timing: Path
+    timing: list[Path]
     seed: int
     quality: Quality | None
     keep: Mapping[str, float]
@@ -324,7 +326,11 @@ class _Search:
             least=self.terms.likeness,
         )  # fmt: skip
         found = self._attempt(
-            **asked, out=str(path), batches=[*map(str, self.judged)], timing=str(self.timing), seed=self.seed
+            **asked,
+            out=str(path),
+            batches=[*map(str, self.judged)],
+            timing=[*map(str, self.timing)],
+            seed=self.seed,
         )
         if "reason" in found:
             return found

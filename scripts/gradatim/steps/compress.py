@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "calibration": candidate.digests.data("calibration"),
         "contract": candidate.digests.part("model", "task", "compress"),
         "code": candidate.digests.code(("calibration",)),
+        **({"calls": digest_of(calls)} if (calls := _calls(candidate)) else {}),
         "machine": this_machine().kind,
     }
 
@@ -57,6 +59,7 @@ def run(candidate: Candidate) -> Outcome:
         return Outcome(
             "not asked for", {ORIGINAL: original.manifest.digest}, found=Compressed((FormLeft(ORIGINAL),))
         )
+    threads = candidate.contract.parts.benchmark.threads or candidate.contract.parts.model.threads
     with candidate.progress.task("compress", None) as advance:
         result = compress(
             original.path,
@@ -74,9 +77,10 @@ def run(candidate: Candidate) -> Outcome:
             train=settings.train,
             stages=Stages(settings.split.parts, settings.split.by) if settings.split else None,
             root=candidate.root,
-            opened=candidate.model.described(original.path),
+            opened={**candidate.model.described(original.path), "threads": threads},
+            timing=_declared(candidate),
             seed=candidate.contract.parts.test.seed,
-            threads=candidate.contract.parts.model.threads,
+            threads=threads,
             memory_limit=int(settings.memory) if settings.memory else None,
             seconds_per_trial=settings.timeout,
             seconds=settings.seconds,
@@ -147,8 +151,25 @@ def _rows(settings: Compress, *, judging: bool) -> NDArray[np.int64]:
     return places[(places % _HELD_OUT == _HELD_OUT - 1) == judging] if settings.learns else places
 
 
-def _calibration(candidate: Candidate, rows: NDArray[np.int64]) -> Iterator[Batch]:
-    """Calibration rows as the model itself gets them."""
+def _calls(candidate: Candidate) -> dict[str, Any]:
+    """What the contract declares of the calls that `benchmark` times."""
+    benchmark = candidate.contract.parts.benchmark
+    said = benchmark.model_dump(include={"batch", "threads"}, exclude_unset=True)
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _declared(candidate: Candidate) -> Batch | None:
+    """A call with as many rows as the contract declares, of the calibration data; None where it declares none."""
+    import numpy as np
+
+    if rows := _calls(candidate).get("batch"):
+        with closing(_calibration(candidate, np.arange(rows), rows)) as calls:
+            return next(calls, None)
+    return None
+
+
+def _calibration(candidate: Candidate, rows: NDArray[np.int64], together: int = 0) -> Generator[Batch]:
+    """Calibration rows as the model itself gets them, so many ``together``, or as many as `data.batch` says."""
     from gradatim.metrics.answers import REQUEST
 
     recorders: list[_Recorder] = []
@@ -160,7 +181,7 @@ def _calibration(candidate: Candidate, rows: NDArray[np.int64]) -> Iterator[Batc
     with candidate.model.open(candidate.forms.original.path, watch=watch) as predictor:
         dataset = candidate.rows.dataset("calibration", predictor.signature)
         asked = predictor.signature.input(REQUEST) is not None
-        for batch in dataset.picked(rows, candidate.contract.parts.data.batch):
+        for batch in dataset.picked(rows, together or candidate.contract.parts.data.batch):
             if asked:  # the requests themselves: nothing is filled in, and an answer is dear
                 yield batch.inputs
                 continue
