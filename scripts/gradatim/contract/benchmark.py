@@ -120,7 +120,11 @@ class BenchmarkSection(Section):
     runner: Text | None = Field(
         None, description=f"{RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
     )
-    batch: int = Field(1, ge=1, description="Rows per timed call.")
+    batch: int = Field(
+        1,
+        ge=1,
+        description="Rows per timed call. Where it is said, `compress` times by such calls alone, too.",
+    )
     rounds: int = Field(
         36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
     )
