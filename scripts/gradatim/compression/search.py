@@ -110,8 +110,7 @@ def compress(
         passes, student, train: ``module:function`` of the user's own below ``root``, as the contract's ``compress`` describes them.
         stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
-        timing: a call as it will be made, by which latency is compared; left out, the slower counts of the first batch of the
-            calibration data and its first row alone, since nobody knows then how many rows a call has.
+        timing: a call as it will be made, by which latency is compared; left out, ``calls_of`` the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
         seconds: limit for the whole search, which then ends with the best found so far; none when left out.
