@@ -178,3 +178,43 @@ def test_the_bounds_of_the_index_hold_the_truth_as_often_as_they_say() -> None:
         ends = bounds(one, 0.05)
         wrong += ends[1] <= 0.1, ends[0] > 0.1
     assert (wrong / 400 <= 0.075).all(), wrong
+
+
+def odd_columns(n: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns as files hold them: with gaps, infinities, nothing at all, one kind of thing or several."""
+    dice = np.random.default_rng(n)
+    plain, few = dice.normal(size=n), dice.integers(0, 5, n)
+    gaps, wide, grades = plain.copy(), plain.copy(), few.astype(float)
+    gaps[::3], wide[::2], grades[::4] = np.nan, np.inf, np.nan
+    wide[0] = -np.inf
+    mixed = np.array([None, "a", 2.5, float("nan")], object)[dice.integers(0, 4, n)]
+    return {
+        "plain": plain, "gaps": gaps, "nothing": np.full(n, np.nan), "wide": wide, "grades": grades, "few": few, "one": np.ones(n),
+        "yes or no": plain > 0, "letters": np.array(list("abcde"))[few], "names": np.array([f"n{i}" for i in range(n)]), "mixed": mixed,
+    }  # fmt: skip
+
+
+def test_a_column_with_gaps_or_of_another_kind_is_compared_and_never_refused() -> None:
+    then, now = odd_columns(400), odd_columns(300)
+    for name, old in then.items():
+        for other, new in now.items():
+            for reference in (old, counted(old)):
+                (found,) = drift({name: reference}, {name: new})
+                numbers = (found.p, found.psi, found.statistic, *bounds(found, 0.05))
+                assert np.isfinite(numbers).all(), (name, other)
+                assert found.verdict is Verdict.PASS or name != other or name == "names", (name, other)
+
+
+def test_values_that_go_missing_are_drift_and_the_same_gaps_as_ever_are_none() -> None:
+    dice = np.random.default_rng(5)
+    whole, again = dice.normal(size=600), dice.normal(size=500)
+    gaps, same = whole.copy(), again.copy()
+    gaps[::3], same[::3] = np.nan, np.nan
+    for old, new, verdict in (
+        (whole, same, Verdict.FAIL),
+        (gaps, same, Verdict.PASS),
+        (gaps, again, Verdict.FAIL),
+    ):
+        for reference in (old, counted(old)):
+            (found,) = drift({"age": reference}, {"age": new})
+            assert found.verdict is verdict
