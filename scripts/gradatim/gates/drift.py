@@ -49,7 +49,7 @@ def counted(column: Column) -> ColumnCounts:
 def count(kept: ColumnCounts, column: Column) -> NDArray[np.int64]:
     """How many rows of another column fall where, as ``ColumnCounts.counts``."""
     if kept.edges:
-        numbers = _plain(column)
+        numbers = _numbers(column)
         cells = np.searchsorted(kept.edges, numbers) + (len(kept.edges) + 1) * ~np.isfinite(numbers)
         return np.bincount(np.minimum(cells, len(kept.edges) + 1), minlength=len(kept.edges) + 2)
     place = {value: cell for cell, value in enumerate(kept.values)}
@@ -126,6 +126,25 @@ def _plain(column: Column) -> Column:
     return column.astype(np.float64 if is_numbers(column) else str)
 
 
+def _numbers(column: Column) -> NDArray[np.float64]:
+    """A column as float64; what of a text is no number is missing."""
+    if is_numbers(column):
+        return column.astype(np.float64)
+    return np.array([_number(text) for text in column.tolist()], np.float64)
+
+
+def _number(text: Any) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _whole(column: Column) -> NDArray[np.float64]:
+    """Numbers, with all that are missing or infinite as one value above the others: gaps that come or go are a change too."""
+    return np.where(np.isfinite(numbers := _numbers(column)), numbers, np.inf)
+
+
 def _compared(
     name: str, old: Column | ColumnCounts, new: Column, units: tuple[int, int] | None
 ) -> tuple[Drifted, bool]:
@@ -143,7 +162,7 @@ def _compared(
     psi, variance = _psi(table, independent)
     spread = (table.shape[1] - 1, float((1 / independent).sum()), variance)
     if kept.edges and not isinstance(old, ColumnCounts):
-        found = ks_2samp(old, new, method="asymp")
+        found = ks_2samp(*map(_whole, (old, new)), method="asymp")
         told = ("KS", float(found.statistic), float(found.pvalue))
     elif table.shape[1] < 2:
         told = ("chi-square", 0.0, 1.0)
