@@ -60,19 +60,17 @@ def command(folder: Path | None, bad: bool, chat: bool, deployed: bool) -> int:
     paths = lay_down(folder or Path(f"{DEFAULT_FOLDER}{story}"))
     _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
     code = _release(paths, f"{FIRST.title}. The first release: nothing to compare with yet.")
-    if code:
-        return code
-    if bad:
+    if bad and not code:
         codes = {}
         for candidate in BAD:
             codes[candidate.name] = _offer(paths, candidate.name, candidate.title)
             keep_report(paths, candidate.name)
         _say_what_was_shown(paths, codes)
         return max(codes.values())
-    if deployed:
-        return _deliver(paths)
-    code = _climb(paths, BETTER) or _drill(paths)
-    if code == 0:
+    code = code or (_deliver(paths) if deployed else _climb(paths, BETTER) or _drill(paths))
+    if code:
+        _say_that_it_ends(paths, code)
+    elif not deployed:
         _point_onwards(paths)
     return code
 
@@ -94,6 +92,7 @@ def _speak(folder: Path) -> int:
     paths = lay_down(folder, CHAT)
     _say(f"A project in {options.shown(paths.project)}, its remote in {options.shown(paths.remote)}.")
     if code := _release(paths, f"{CHAT.first.title}. The first release: nothing to compare with yet."):
+        _say_that_it_ends(paths, code)
         return code
     codes = []
     for candidate in CHAT.offers:
@@ -102,7 +101,10 @@ def _speak(folder: Path) -> int:
     _say("\nThe answers side by side, in a report for each candidate:")
     for candidate in CHAT.offers:
         _say(options.row(f"  {options.shown(report_of(paths, candidate.name))}  ", candidate.title))
-    return 0 if [bool(code) for code in codes] == [True, True, False] else 1
+    if [bool(code) for code in codes] == [True, True, False]:
+        return 0
+    _say_that_it_ends(paths, 1)
+    return 1
 
 
 def _climb(paths: DemoPaths, offer: Offer, canary: tuple[str, ...] = ()) -> int:
@@ -223,6 +225,21 @@ def _say_what_was_shown(paths: DemoPaths, codes: dict[str, int]) -> None:
     _say(f"\n{options.row('', told)}")
     for candidate in refused:
         _say(options.row(f"  {options.shown(report_of(paths, candidate.name))}  ", candidate.title))
+
+
+def _say_that_it_ends(paths: DemoPaths, code: int) -> None:
+    """What it means that not all went as the story has it."""
+    told = (
+        f"\nThe demo ends here, with exit code {code}: on this machine a candidate fared otherwise than the story has it, as the lines "
+        "above say, and what did not prove its gates was not released."
+    )
+    if code == 1:
+        told += (
+            " That is a gate at work, no fault of the installation. A gate on time is refused or cannot tell where other programs "
+            "take the processor: once it is free, run it again in a new folder."
+        )
+    report = paths.project / ".gradatim" / "report.html"
+    _say(f"{told}\nWhy, in the last report: {options.shown(report)}" if report.exists() else told)
 
 
 def _point_onwards(paths: DemoPaths) -> None:

@@ -162,7 +162,7 @@ def _compared(
     psi, variance = _psi(table, independent)
     spread = (table.shape[1] - 1, float((1 / independent).sum()), variance)
     if kept.edges and not isinstance(old, ColumnCounts):
-        found = ks_2samp(*map(_whole, (old, new)), method="asymp")
+        found = ks_2samp(_whole(old), _whole(new), method="asymp")
         told = ("KS", float(found.statistic), float(found.pvalue))
     elif table.shape[1] < 2:
         told = ("chi-square", 0.0, 1.0)
