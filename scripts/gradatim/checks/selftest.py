@@ -27,6 +27,7 @@ from gradatim.timing.decision import LOOKS, Decision, look
 from gradatim.timing.machine import this_machine
 from gradatim.timing.paired import Question, compare
 from gradatim.timing.result import TIMED
+from gradatim.timing.sizes import so_long, so_many
 
 SLOWDOWNS = (0.0, 0.01, 0.03, 0.05, 0.1)
 _MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
@@ -166,7 +167,7 @@ def selftest(candidate: Candidate | None, seconds: float, progress: Progress) ->
     most = LOOKS[-1]
     if candidate is not None:
         rules = candidate.contract.rules_for(candidate.stage)
-        asked = paired_margins(rule for rule in rules if not catalogue.is_streamed(rule.metric))
+        asked = paired_margins(r for r in rules if not (catalogue.is_streamed(r.metric) or r.where))
         margins = {metric: round(margin, 6) for metric, margin in asked.items()}
         most = candidate.contract.parts.benchmark.rounds
     before = this_machine()
@@ -234,8 +235,13 @@ def _own(candidate: Candidate) -> tuple[Contestant, dict[str, NDArray[Any]]]:
     settings = candidate.contract.parts.benchmark
     path = candidate.forms.original.path
     with candidate.model.open(path) as predictor:
-        rows = candidate.rows.dataset("evaluation", predictor.signature).head(settings.batch)
-    return candidate.model.contestant("baseline", path, settings.threads), dict(rows.inputs)
+        size = settings.sizes[0]
+        rows = so_many(
+            candidate.rows.dataset("evaluation", predictor.signature).head(size.batch).inputs, size.batch
+        )
+        if size.length is not None:
+            rows = so_long(rows, size.length, predictor)
+    return candidate.model.contestant("baseline", path, settings.threads), rows
 
 
 def _stand_in(folder: Path) -> tuple[Contestant, dict[str, NDArray[Any]]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from gradatim.contract.values import RUNNER, Seconds, Section, Text, as_list
 
@@ -114,16 +116,50 @@ class LoadSection(Section):
         return alike and self.p99 is not None and (other.p99 is None or self.p99 <= other.p99)
 
 
+@dataclass(frozen=True)
+class CallSize:
+    """A size of call that is timed.
+
+    Attributes:
+        name: what gates call it: ``batch=8``, ``batch=8,length=128``; empty where the contract declares one alone.
+        batch: rows.
+        length: of each row, as for ``BenchmarkSection.lengths``; None for that of the data.
+    """
+
+    name: str
+    batch: int
+    length: int | None
+
+
+def _rising(sizes: int | Sequence[int]) -> int | tuple[int, ...]:
+    several = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    if min(several, default=0) < 1 or len(set(several)) < len(several):
+        raise ValueError("sizes of call are wanted, each once and at least 1: `8` or `[1, 8, 32]`")
+    return several[0] if len(several) == 1 else several
+
+
+Sizes = Annotated[int | tuple[int, ...], AfterValidator(_rising)]
+
+_MOST_SIZES = 12
+
+
 class BenchmarkSection(Section):
     """The paired benchmark."""
 
     runner: Text | None = Field(
         None, description=f"{RUNNER} It alone is done on the model's `device`.", examples=["gpu"]
     )
-    batch: int = Field(
+    batch: Sizes = Field(
         1,
-        ge=1,
-        description="Rows per timed call. Where it is said, `compress` times by such calls alone, too.",
+        description="Rows per timed call. Of several each is timed in every round; a gate names the one that it judges, "
+        "`latency_p50[batch=8]`, and judges the first where it names none. Where it is said, `compress` times by such calls alone, too.",
+        examples=[[1, 8, 32]],
+    )
+    lengths: Sizes | None = Field(
+        None,
+        description="Length of each row, where it is free: tokens of a text, else the free axis of the inputs; the data's when left "
+        "out. Of several each is timed with each `batch`: `latency_p50[length=128]`, `latency_p50[batch=8,length=128]`.",
+        examples=[[16, 128]],
     )
     rounds: int = Field(
         36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
@@ -136,3 +172,31 @@ class BenchmarkSection(Section):
         default_factory=lambda: StreamingSection(),
         description="For `task: generation`: the requests whose tokens are timed.",
     )
+
+    @model_validator(mode="after")
+    def _bearable(self) -> BenchmarkSection:
+        if len(self.sizes) > _MOST_SIZES:
+            raise ValueError(
+                f"{len(self.sizes)} sizes of call, each `batch` with each of `lengths`, are more than a round bears: "
+                f"declare at most {_MOST_SIZES}"
+            )
+        return self
+
+    @property
+    def sizes(self) -> tuple[CallSize, ...]:
+        """The sizes of call that are timed, the first of which stands where none is named."""
+        batches = self.batch if isinstance(self.batch, tuple) else (self.batch,)
+        lengths = self.lengths if isinstance(self.lengths, tuple) else (self.lengths,)
+        return tuple(
+            CallSize(
+                ",".join(
+                    f"{axis}={size}"
+                    for axis, size, of in (("batch", batch, batches), ("length", length, lengths))
+                    if len(of) > 1
+                ),
+                batch,
+                length,
+            )
+            for batch in batches
+            for length in lengths
+        )

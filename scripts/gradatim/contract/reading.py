@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,12 +240,37 @@ def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterat
             "example `{ttft: 500 ms, tpot: 50 ms}`"
         )
         yield from ((told, "gates", rule.key) for rule in rules if rule.metric == "goodput")
+    sizes = [size.name for size in parts.benchmark.sizes if size.name]
+    for rule in rules:
+        meaning = catalogue.find(rule.metric, "generation")
+        if rule.where and meaning is not None and meaning.kind == "timing":
+            if not (rule.metric == "throughput" or rule.metric.startswith("latency_")):
+                yield (
+                    f"{rule.metric} is told of the first size of call alone: leave out what stands in brackets",
+                    "gates",
+                    rule.key,
+                )
+            elif rule.where not in sizes:
+                told = (
+                    f"`{rule.key}` names a size of call that is not timed. {_timed_sizes(rule.metric, sizes)}"
+                )
+                yield told, "gates", rule.key
+    if (sizes or parts.benchmark.lengths) and task == "generation":
+        told = "requests of `task: generation` are timed one by one, as long as they are: leave out `lengths`, and give `batch` one size"
+        yield told, "benchmark", "lengths" if parts.benchmark.lengths else "batch"
     load = parts.benchmark.load
     if load is None or "server" not in load.scenarios:
         told = "`server_rate` is what `benchmark.load` finds with `server` among its scenarios: say `load: {p99: 50 ms}`"
         yield from ((told, "gates", rule.key) for rule in rules if rule.metric == catalogue.SERVER_RATE)
     if load is not None and load.url and parts.model.endpoint:
         yield "an `endpoint` is loaded where it is: leave out `url`", "benchmark", "load", "url"
+
+
+def _timed_sizes(metric: str, sizes: Sequence[str]) -> str:
+    """What a gate on a timing may name, in words."""
+    if not sizes:
+        return "Declare several: `benchmark: {batch: [1, 8]}`, or leave out what stands in brackets"
+    return f"Write one of {', '.join(f'`{metric}[{size}]`' for size in sizes)}; without brackets the first is judged"
 
 
 def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str | int, ...]:

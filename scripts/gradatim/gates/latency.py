@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,17 @@ TAILS = tuple(name for name in {**QUANTILES, **STREAMED} if name.endswith(("_p90
 SEQUENTIAL_ALPHA = 0.001
 """One-sided error at each of up to five looks (6, 10, 16, 24, 36 rounds). Together they err on either side in 0.3 % of runs
 with independent rounds, and in 1.0 % where neighbours correlate by 0.2 (by simulation: tests/unit/test_timing_decision.py)."""
+
+
+def parted(metric: str) -> tuple[str, str]:
+    """A metric and the size of call that it is of: ``latency_p50[batch=8]`` is (``latency_p50``, ``batch=8``); empty for the first."""
+    name, _, size = metric.removesuffix("]").partition("[")
+    return name, size
+
+
+def shared_alpha(metrics: Iterable[str]) -> float:
+    """``SEQUENTIAL_ALPHA``, shared among the sizes of call that are asked about: a slowdown of any of them is refused."""
+    return SEQUENTIAL_ALPHA / max(1, len({parted(metric)[1] for metric in metrics}))
 
 
 def mean_bounds(values: Sequence[float], alpha: float) -> tuple[float, float, float]:
@@ -65,7 +76,7 @@ def level_bounds(metric: str, rounds: Sequence[float], alpha: float) -> tuple[fl
     For a tail the median round with bounds by order statistics, infinite where the rounds are too few; for all else the
     geometric mean with Student's, None with under three rounds.
     """
-    if metric in TAILS:
+    if parted(metric)[0] in TAILS:
         if not rounds:
             return None
         values = np.asarray(rounds, np.float64)
@@ -85,6 +96,7 @@ class PairedTiming:
         baseline: the baseline's typical value over all rounds, seconds (samples a second for throughput).
         candidate: the candidate's.
         looks: after how many rounds the benchmark looked whether to stop; one look needs no correction.
+        shared: one-sided error of each look, where there are several.
 
     Raises:
         InvalidInput: a ratio that is NaN or infinite, or no look.
@@ -94,6 +106,7 @@ class PairedTiming:
     baseline: float
     candidate: float
     looks: int = 1
+    shared: float = SEQUENTIAL_ALPHA
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(ratio) for ratio in self.log_ratios):
@@ -117,13 +130,27 @@ class PairedTiming:
         ratios = np.asarray(self.log_ratios, np.float64)
         if ratios.shape[0] < 3 or not ratios.std(ddof=1) > 0:
             return None
-        return mean_bounds(self.log_ratios, alpha if self.looks == 1 else min(alpha, SEQUENTIAL_ALPHA))
+        return mean_bounds(self.log_ratios, alpha if self.looks == 1 else min(alpha, self.shared))
 
 
-def paired_timing(log_ratios: Sequence[float], candidate: float) -> PairedTiming:
+def paired_timing(
+    log_ratios: Sequence[float], candidate: float, shared: float = SEQUENTIAL_ALPHA
+) -> PairedTiming:
     """Rounds of the benchmark, which looked at them up to five times; the baseline as the ratios have it."""
     baseline = candidate / math.exp(math.fsum(log_ratios) / len(log_ratios))
-    return PairedTiming(log_ratios, baseline, candidate, looks=5)
+    return PairedTiming(log_ratios, baseline, candidate, looks=5, shared=shared)
+
+
+def paired_timings(
+    ratios: Mapping[str, Sequence[float]], levels: Mapping[str, float]
+) -> dict[str, PairedTiming]:
+    """``paired_timing`` of each metric whose level is known; sizes of call share the error."""
+    alpha = shared_alpha(ratios)
+    return {
+        metric: paired_timing(rounds, levels[metric], alpha)
+        for metric, rounds in ratios.items()
+        if metric in levels
+    }
 
 
 def not_slower(low: float, high: float, by: float) -> Verdict:

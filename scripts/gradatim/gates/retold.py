@@ -16,7 +16,7 @@ from gradatim.gates.case import BASELINE, Case, CorruptionScores
 from gradatim.gates.compare import Told
 from gradatim.gates.flips import self_flips_of
 from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, Grounds, Sampled, Scored
-from gradatim.gates.latency import paired_timing
+from gradatim.gates.latency import paired_timings
 from gradatim.measurement import Measurement
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.population import CANDIDATES
@@ -57,11 +57,7 @@ def retold(grounds: Grounds, variant: str, measurements: Sequence[Measurement]) 
         baseline,
         first_release=grounds.first_release,
         robustness={name: _scores(name, found) for name, found in grounds.scores.items() if found.rows},
-        timings={
-            metric: paired_timing(ratios, grounds.timed.levels[metric])
-            for metric, ratios in grounds.timed.ratios.items()
-            if metric in grounds.timed.levels
-        },
+        timings=paired_timings(grounds.timed.ratios, grounds.timed.levels),
         rounds=grounds.timed.rounds,
         self_flips=self_flips_of(measurements, BASELINE),
         reuse=grounds.reuse,

@@ -71,6 +71,11 @@ class Rule:
     sequential: bool = False
 
     @property
+    def label(self) -> str:
+        """The metric with what stands in brackets: ``latency_p50[batch=8]``."""
+        return f"{self.metric}[{self.where}]" if self.where else self.metric
+
+    @property
     def compares(self) -> bool:
         """Whether there is no verdict without a baseline."""
         return self.bound in ("not_worse", "keep") or self.metric in _COMPARING
@@ -97,12 +102,13 @@ class Rule:
 def with_guards(rules: Iterable[Rule]) -> list[Rule]:
     """The rules, and after each comparison of the floor its guards: vetoes, which refuse what is proven slower."""
     stated = list(rules)
-    gated = {rule.metric for rule in stated if rule.compares}
+    gated = {rule.label for rule in stated if rule.compares}
     found = []
     for rule in stated:
         found.append(rule)
         if rule.metric == FLOOR and rule.compares:
-            found += [replace(rule, metric=name, family="veto") for name in GUARDS if name not in gated]
+            guards = (replace(rule, metric=name, family="veto") for name in GUARDS)
+            found += [guard for guard in guards if guard.label not in gated]
     return found
 
 
@@ -127,7 +133,7 @@ def paired_margins(rules: Iterable[Rule]) -> dict[str, float]:
         if rule.bound in ("not_worse", "keep") and meaning is not None and meaning.slower:
             margin = tolerated(rule, meaning)
             if margin > 0:  # "faster by" is no question of this kind
-                found[rule.metric] = min(margin, found.get(rule.metric, margin))
+                found[rule.label] = min(margin, found.get(rule.label, margin))
     return found or {FLOOR: USUAL_MARGIN}
 
 

@@ -51,7 +51,7 @@ def timing(gate: Gate, case: Case) -> GateResult:
 
 
 def _paired(gate: Gate, case: Case) -> GateResult:
-    paired = case.timings.get(gate.rule.metric)
+    paired = case.timings.get(gate.name)
     if paired is None:
         unmeasured = (case.measurement(gate.name, whose) for whose in (case.variant, BASELINE))
         lacking = next((found for found in unmeasured if found is not None and found.reason), None)
@@ -59,7 +59,7 @@ def _paired(gate: Gate, case: Case) -> GateResult:
             return _missing(gate, case, lacking)
         return gate.result(
             null_verdict(gate.rule),
-            f"There is no paired timing of {gate.rule.metric}. Run `gradatim benchmark`, which times candidate and baseline side by side.",
+            f"There is no paired timing of {gate.name}. Run `gradatim benchmark`, which times candidate and baseline side by side.",
         )
     guards = gate.rule.family == "veto"
     bounds = paired.bounds(gate.alpha)
@@ -121,7 +121,7 @@ def _no_margin(worse: list[float], by: float) -> Verdict:
 def _absolute(gate: Gate, case: Case) -> GateResult:
     rule, meaning = gate.rule, gate.meaning
     mine = case.measurement(gate.name)
-    rounds = case.rounds.get(rule.metric)
+    rounds = case.rounds.get(gate.name)
     low: float | None
     high: float | None
     needed, extra = None, ""

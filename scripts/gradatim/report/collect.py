@@ -42,6 +42,7 @@ from gradatim.report.model import (
 )
 from gradatim.report.overlap import aligned, counts
 from gradatim.report.profile import profile_from
+from gradatim.report.sizes import sizes_from
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -264,13 +265,13 @@ def _latency(timings: PairedResult, chosen: str | None) -> Latency:
     if shown:
         machine = timings.machine.cpu or timings.machine.kind
         setting = f"{machine}, {shown[0].threads} thread, {shown[0].work}"
-    pair = timings.comparison(chosen or "")
+    pair, sizes = timings.comparison(chosen or ""), sizes_from(timings, chosen or "", BASELINE)
     if pair is None or pair.baseline != BASELINE or pair.ratio is None:
-        return Latency(contestants, setting=setting)
+        return Latency(contestants, setting=setting, sizes=sizes)
     told, ratio = pair.shown, Estimate(pair.ratio, pair.low, pair.high)
     decision = f"{told.metric}: {pair.decision.value}"
     slower = tuple(-d if catalogue.is_rate(told.metric) else d for d in pair.differences[told.metric])
-    return Latency(contestants, slower, ratio, told.margin, decision, setting)
+    return Latency(contestants, slower, ratio, told.margin, decision, setting, sizes)
 
 
 def _history(

@@ -8,7 +8,7 @@ from typing import Any
 from gradatim.errors import needs
 from gradatim.files import template_folder
 from gradatim.gates.verdict import Verdict
-from gradatim.report import facts, load, numbers, overlap, profile, sentences, verdicts
+from gradatim.report import facts, load, numbers, overlap, profile, sentences, sizes, verdicts
 from gradatim.report.gallery import CURVES, SLICE_PICTURES, draw_all
 from gradatim.report.model import Report
 from gradatim.report.palette import COLOURS, FONTS, MARKS
@@ -81,6 +81,7 @@ def render_html(report: Report) -> str:
         "facts": facts,
         "load": load,
         "profile": profile,
+        "sizes": sizes,
         "slices_lead": overlap.of_baseline(report),
         **_tables(report, pictures),
     }

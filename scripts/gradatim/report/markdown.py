@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gradatim.gates.verdict import Verdict
-from gradatim.report import blocks, facts, load, numbers, overlap, profile, sentences, verdicts
+from gradatim.report import blocks, facts, load, numbers, overlap, profile, sentences, sizes, verdicts
 from gradatim.report.model import Report, Slice
 from gradatim.report.pictures.confusion import confusions
 from gradatim.report.pictures.robustness import common_extent
@@ -243,8 +243,7 @@ def _latency(report: Report) -> str:
     if not latency:
         return ""
     parts = ["### Latency", escape(sentences.latency_lead(report))]
-    picture = _latency_picture(report)
-    if picture:
+    if picture := _latency_picture(report):
         parts.append(f"```text\n{picture}\n```")
     if quantiles := sentences.quantiles(latency):
         rows = [
@@ -254,7 +253,9 @@ def _latency(report: Report) -> str:
         parts.append(
             table(["contestant", *(escape(name, 20) for name in quantiles)], rows, "l" + "r" * len(quantiles))
         )
-    return "\n\n".join(part for part in parts if part)
+    if latency.sizes:
+        parts.append(table(sizes.HEAD, [sizes.cells(row) for row in latency.sizes], sizes.ALIGNMENT))
+    return "\n\n".join(filter(None, parts))
 
 
 def _loads(report: Report) -> str:

@@ -145,6 +145,17 @@ class TimedModel:
 
 
 @dataclass(frozen=True)
+class SizeRow:
+    """Calls of one of several sizes: medians in seconds, and the floor as a ratio to the baseline's."""
+
+    size: str
+    baseline: float | None
+    candidate: float | None
+    ratio: Estimate | None
+    rounds: int
+
+
+@dataclass(frozen=True)
 class Latency:
     """The paired benchmark of the chosen variant against the baseline.
 
@@ -154,6 +165,7 @@ class Latency:
         margin: slowdown that the gate tolerates (0.03: 3 %).
         decision: what was asked about and found: ``latency_floor: faster``, ``not slower``, ``slower``, ``undecided``.
         setting: one line on the machine: processor, threads, batch size.
+        sizes: of call, where several are timed.
     """
 
     contestants: tuple[TimedModel, ...] = ()
@@ -162,6 +174,7 @@ class Latency:
     margin: float | None = None
     decision: str | None = None
     setting: str | None = None
+    sizes: tuple[SizeRow, ...] = ()
 
     @property
     def timed(self) -> str:

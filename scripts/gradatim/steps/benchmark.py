@@ -96,7 +96,8 @@ def run(candidate: Candidate) -> Outcome:
     if _waits(candidate):
         candidate.workspace.benchmark.unlink(missing_ok=True)
         waits = str(candidate.waits)
-        nothing = tuple(one for name in subjects for one in unmeasured(name, waits))
+        sizes = [size.name for size in candidate.contract.parts.benchmark.sizes if size.name]
+        nothing = tuple(one for name in subjects for one in unmeasured(name, waits, sizes))
         nothing += tuple(one for name in subjects for one in unstreamed(name, waits) if _speaks(candidate))
         nothing += tuple(unloaded(name, waits) for name in subjects if _searched(candidate))
         return Outcome("waits for a GPU, which no pull request gets", subjects, measurements=nothing)
@@ -110,8 +111,8 @@ def run(candidate: Candidate) -> Outcome:
         for name, path in paths.items()
     }
     streaming = streaming_of(candidate, contestants.values())
-    rows, readers, round_seconds = _inputs(candidate, paths, settings, streaming)
-    batch = _first(rows, settings.batch)
+    rows, queries, readers, round_seconds = _inputs(candidate, paths, settings, streaming)
+    batch = next(iter(rows.values()))
     margins = _margins(candidate, streaming)
     rounds = settings.rounds if baseline is not None else min(LOOKS[0], settings.rounds)
     with candidate.progress.task("benchmark", settings.rounds) as advance:
@@ -131,9 +132,10 @@ def run(candidate: Candidate) -> Outcome:
             progress=tell,
             timeout=max(_PATIENCE, *(2 * c.endpoint.get("timeout", 0) for c in contestants.values())),
             streaming=streaming,
+            sizes=rows if len(rows) > 1 else None,
         )
         found = replace(
-            found, loads=_loads(candidate, contestants, rows, streaming, lambda told: advance(0, told))
+            found, loads=_loads(candidate, contestants, queries, streaming, lambda told: advance(0, told))
         )
     path = candidate.workspace.benchmark
     write_json(path, found.to_json())
@@ -170,7 +172,7 @@ def profile_forms(candidate: Candidate) -> list[Profile]:
     )[0]
     found = []
     with tempfile.TemporaryDirectory(prefix="gradatim-profile-") as name:
-        inputs = save_inputs(Path(name, "rows.npz"), _first(rows, settings.batch))
+        inputs = save_inputs(Path(name, "rows.npz"), next(iter(rows.values())))
         for form in forms:
             contestant = candidate.model_of(form.name).contestant(form.name, form.path, settings.threads)
             with candidate.contract.blamed("model"):
@@ -211,18 +213,21 @@ def streaming_of(candidate: Candidate, contestants: Iterable[Contestant]) -> Str
 
 def _inputs(
     candidate: Candidate, paths: Mapping[str, Path], settings: BenchmarkSection, streaming: Streaming | None
-) -> tuple[dict[str, NDArray[Any]], frozenset[str], float]:
+) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[Any]], frozenset[str], float]:
     """The first rows, as candidate and baseline take them: either may know an input that the other does not.
 
     Returns:
-        The inputs; which of the two are given text: their tokenizer is part of the call that is timed; and about how long a
-        round takes for each, in seconds.
+        A batch of each size of call, by its name; rows for the queries of a load; which of the two are given text: their tokenizer
+        is part of the call that is timed; and about how long a round takes for each, in seconds.
     """
     from gradatim.timing.blocks import round_seconds
     from gradatim.timing.queries import MOST
+    from gradatim.timing.sizes import so_long, so_many
 
-    rows = settings.batch * (MOST if settings.load else 1)
-    found: dict[str, NDArray[Any]] = {}
+    sizes = settings.sizes
+    rows = max(max(size.batch for size in sizes), sizes[0].batch * (MOST if settings.load else 1))
+    queries: dict[str, NDArray[Any]] = {}
+    found: dict[str, dict[str, NDArray[Any]]] = {size.name: {} for size in sizes}
     readers: dict[str, str] = {}
     longest = 0.0
     for name in (BASELINE, ORIGINAL):
@@ -232,17 +237,20 @@ def _inputs(
             with candidate.model_of(name).open(path) as predictor:
                 opening = time.monotonic() - began
                 own = candidate.rows_of(name).dataset("evaluation", predictor.signature).head(rows).inputs
-                found |= own
-                call = partial(predictor, _first(own, settings.batch))
-                takes = streaming.seconds(predictor) if streaming else round_seconds(call)
+                takes = streaming.seconds(predictor) if streaming else 0.0
+                for size in sizes:
+                    taken: Mapping[str, NDArray[Any]] = so_many(own, size.batch)
+                    if size.length is not None:
+                        with candidate.contract.blamed("benchmark", "lengths"):
+                            taken = so_long(taken, size.length, predictor)
+                    found[size.name] |= taken
+                    takes += 0.0 if streaming else round_seconds(partial(predictor, taken))
+                queries |= own
                 longest = max(longest, opening + takes)
                 if predictor.signature.text is not None:
                     readers[name] = predictor.signature.text.name
-    return found, frozenset(name for name, text in readers.items() if text in found), longest
-
-
-def _first(inputs: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
-    return {name: values[:rows] for name, values in inputs.items()}
+    given = found[sizes[0].name]
+    return found, queries, frozenset(name for name, text in readers.items() if text in given), longest
 
 
 def _loads(
@@ -321,7 +329,7 @@ def load_asked(candidate: Candidate, parallel: int, tokens: int) -> LoadQuestion
     said = benchmark.load
     assert said is not None  # noqa: S101 (it is asked for where there is one)
     at_once = said.parallel or (_AT_A_SERVER if said.url else parallel)
-    asked = LoadQuery(benchmark.batch, said.url or "", tokens)
+    asked = LoadQuery(benchmark.sizes[0].batch, said.url or "", tokens)
     return LoadQuestion(said.by_loadgen, said.p99 or 0, said.seconds, said.budget, at_once, asked)
 
 

@@ -391,27 +391,23 @@ def _timings(
     candidate: Candidate, name: str
 ) -> tuple[dict[str, PairedTiming], Mapping[str, tuple[float, ...]]]:
     """What was timed of a form: beside the baseline, by metric, and by itself, round by round."""
-    from gradatim.gates.latency import paired_timing
+    from gradatim.gates.latency import paired_timings, parted
 
     found = candidate.workspace.timings()
     mine = found.contestant(name) if found else None
     if found is None or mine is None:
         return {}, {}
     pair = found.comparison(name)
-    levels = {metric: mine.level(metric) for metric in (*mine.by_round, "throughput")}
-    rounds = {
-        **mine.by_round,
-        "throughput": tuple(mine.items / mean for mean in mine.by_round["latency_mean"]),
-    }
+    rounds = {**mine.by_round, **mine.throughputs()}
     rounds = {metric: values for metric, values in rounds.items() if values or not mine.failed}
     if pair is None or pair.baseline != BASELINE:
         return {}, rounds
-    timings = {
-        metric: paired_timing(ratios, level.value)
-        for metric, ratios in pair.differences.items()
-        if ratios and (level := levels.get(metric)) is not None
+    asked = {parted(answer.metric)[1] for answer in pair.answers}
+    ratios = {
+        metric: ratios for metric, ratios in pair.differences.items() if ratios and parted(metric)[1] in asked
     }
-    return timings, rounds
+    levels = {metric: level.value for metric in ratios if (level := mine.level(metric)) is not None}
+    return paired_timings(ratios, levels), rounds
 
 
 def _summary(results: tuple[GateResult, ...]) -> str:

@@ -43,7 +43,7 @@ class Look:
     """A comparison after ``rounds`` rounds; times as a ratio candidate / baseline (1.05 = 5 % slower).
 
     Attributes:
-        low, high: ends of the interval, each side missed with probability ``SEQUENTIAL_ALPHA``.
+        low, high: ends of the interval, each side missed with probability ``SEQUENTIAL_ALPHA`` or, of several sizes of call, its share.
     """
 
     rounds: int
@@ -53,7 +53,12 @@ class Look:
     decision: Decision
 
 
-def look(differences: Sequence[float], margin: float = MARGIN, alarm: float | None = None) -> Look:
+def look(
+    differences: Sequence[float],
+    margin: float = MARGIN,
+    alarm: float | None = None,
+    alpha: float = SEQUENTIAL_ALPHA,
+) -> Look:
     """Judge the rounds so far.
 
     SLOWER when the whole interval lies above ``1 + alarm``; NOT_SLOWER (FASTER, when it lies below 1) when it
@@ -63,6 +68,7 @@ def look(differences: Sequence[float], margin: float = MARGIN, alarm: float | No
         differences: ln(candidate / baseline) of what is asked about, one a round; positive is slower.
         margin: slowdown that is tolerated, as a fraction.
         alarm: slowdown from which a proof is a refusal; a third of the margin when not given.
+        alpha: one-sided error of this look.
 
     Raises:
         UsageError: fewer than two rounds, or bounds that are not 0 <= alarm <= margin.
@@ -74,7 +80,7 @@ def look(differences: Sequence[float], margin: float = MARGIN, alarm: float | No
         raise UsageError(
             f"The alarm ({alarm:g}) and the margin ({margin:g}) of a comparison must be 0 <= alarm <= margin."
         )
-    mean, low, high = mean_bounds(differences, SEQUENTIAL_ALPHA)
+    mean, low, high = mean_bounds(differences, alpha)
     decision = decide(low, high, margin, alarm)
     return Look(len(differences), math.exp(mean), math.exp(low), math.exp(high), decision)
 
@@ -89,7 +95,11 @@ def decide(low: float, high: float, margin: float, alarm: float) -> Decision:
 
 
 def resolvable(
-    differences: Sequence[float], margin: float, most: int, alarm: float | None = None
+    differences: Sequence[float],
+    margin: float,
+    most: int,
+    alarm: float | None = None,
+    alpha: float = SEQUENTIAL_ALPHA,
 ) -> float | None:
     """The margin that ``most`` rounds could tell, where those so far show that they will not tell this one; None elsewhere.
 
@@ -99,10 +109,10 @@ def resolvable(
     Args: as ``look``'s.
     """
     n = len(differences)
-    mean, low, high = mean_bounds(differences, SEQUENTIAL_ALPHA)
+    mean, low, high = mean_bounds(differences, alpha)
     if not LOOKS[1] <= n < most or not high > low:
         return None
-    half = (high - low) / 2 * narrowing(n, most, SEQUENTIAL_ALPHA)
+    half = (high - low) / 2 * narrowing(n, most, alpha)
     ahead = NormalDist(mean, statistics.stdev(differences) * math.sqrt(1 / n - 1 / most))
     slower = 1 - ahead.cdf(math.log1p(default_alarm(margin) if alarm is None else alarm) + half)
     if slower + ahead.cdf(math.log1p(margin) - half) >= _WORTH_GOING_ON:

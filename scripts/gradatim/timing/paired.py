@@ -14,7 +14,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.gates.latency import STREAMED
+from gradatim.gates.latency import SEQUENTIAL_ALPHA, STREAMED, parted, shared_alpha
 from gradatim.gates.rule import FLOOR
 from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
@@ -51,6 +51,7 @@ from gradatim.timing.result import (
     Discarded,
     PairedComparison,
     PairedResult,
+    sized,
 )
 from gradatim.timing.rounds import Log, Turn, differences, slowdowns
 from gradatim.timing.streams import Streaming
@@ -87,6 +88,7 @@ def compare(
     progress: Progress | None = None,
     timeout: float = 300,
     streaming: Streaming | None = None,
+    sizes: Mapping[str, Mapping[str, NDArray[Any]]] | None = None,
 ) -> PairedResult:
     """Time the contestants against one another until every question is answered.
 
@@ -104,30 +106,38 @@ def compare(
         seed: seed of the orders.
         timeout: seconds to wait for any answer of a contestant.
         streaming: what they are asked where answers come token by token; then no blocks of calls are made.
+        sizes: a batch of each size of call by its name, of which the first is ``inputs``, where there are several. Each round
+            times all that an open question is about, so that they share the starts; each look's error is shared among them, too.
 
     Raises:
         InvalidInput: a model or the batch is broken, a model's process died or hung; names the contestant.
         EnvironmentLacks: a contestant needs a package or a device that is missing.
         UsageError: no contestant, two of one name, a question about one that is not there, one round.
     """
-    asked = _check(contestants, questions, streaming)
+    asked = _check(contestants, questions, streaming, sizes or {})
+    alpha = shared_alpha(question.metric for question in asked)
     steps = looks_until(min(rounds, LOOKS[-1]) if asked else min(rounds, LOOKS[0]))
     for question in asked:
         look([0.0, 0.0], question.margin, question.alarm)  # refuses bounds that cannot be
     started, machine, order = time.monotonic(), this_machine(), random.Random(seed)  # noqa: S311
     logs = {c.name: Log(c, streaming.bounds if streaming else None) for c in contestants}
-    answers = {question: _Answer() for question in asked}
+    answers = {question: _Answer(alpha) for question in asked}
     counter: Counter = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), Rapl())
     facts: list[GpuFacts] = []
     discarded: list[Discarded] = []
-    plan: BlockPlan | None = None
+    plans: dict[str, BlockPlan] = {}
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gradatim-timing-")))
         batch = inputs if isinstance(inputs, Path) else save_inputs(scratch / "inputs.npz", inputs)
         crew = stack.enter_context(Crew(batch, scratch, timeout))
+        batches = {
+            size: save_inputs(scratch / f"{place}.npz", rows)
+            for place, (size, rows) in enumerate((sizes or {}).items())
+        }
         done = 0
         while done < steps[-1]:
-            found = _round(_playing(contestants, answers, done), crew, streaming or plan, order, counter)
+            playing, taken = _playing(contestants, answers, done), _taken(batches, answers, done)
+            found = _round(playing, crew, streaming, plans, order, counter, taken)
             if found.facts:
                 facts.append(found.facts)
                 if found.facts.throttles:
@@ -135,7 +145,7 @@ def compare(
                     if len(discarded) >= _MOST_DISCARDED:
                         break
                     continue
-            plan, done = found.plan, done + 1
+            done += 1
             if done in steps:
                 crew.renew()
             for name, one in found.turns.items():
@@ -145,7 +155,7 @@ def compare(
                 progress(done, steps[-1], _so_far(answers))
             if asked and not any(answer.open for answer in answers.values()):
                 break
-    reason, plan = _spoiled(discarded, plan)
+    reason, plan = _spoiled(discarded, plans.get(""))
     return PairedResult(
         contestants=tuple(logs[contestant.name].timing() for contestant in contestants),
         comparisons=_comparisons(answers, logs, reason),
@@ -168,6 +178,13 @@ def _playing(
     return [c for c in contestants if c.name in still or (c.name not in compared and done < LOOKS[0])]
 
 
+def _taken(batches: Mapping[str, Path], answers: Mapping[Question, _Answer], done: int) -> dict[str, Path]:
+    """The sizes of call of a round: the first, in the first rounds all, then whatever an open question is about."""
+    still = {parted(question.metric)[1] for question, answer in answers.items() if answer.open}
+    first = next(iter(batches), None)
+    return {size: path for size, path in batches.items() if done < LOOKS[0] or size in {first, *still}}
+
+
 def _spoiled(discarded: Sequence[Discarded], plan: BlockPlan | None) -> tuple[str | None, BlockPlan]:
     """Why rounds were left out, None where none was; and the plan of those that were kept.
 
@@ -186,16 +203,17 @@ def _spoiled(discarded: Sequence[Discarded], plan: BlockPlan | None) -> tuple[st
 @dataclass(frozen=True)
 class _Round:
     turns: dict[str, Turn]
-    plan: BlockPlan
     facts: GpuFacts | None
 
 
 def _round(
     playing: Sequence[Contestant],
     crew: Crew,
-    plan: Streaming | BlockPlan | None,
+    streaming: Streaming | None,
+    plans: dict[str, BlockPlan],
     order: random.Random,
     counter: Counter,
+    sizes: Mapping[str, Path],
 ) -> _Round:
     with contextlib.ExitStack() as stack:
         workers = {
@@ -207,33 +225,58 @@ def _round(
             opened = worker.opened()
             own.add(opened.pid)
             turns[name] = Turn(opened.items, opened.clock, opened.seconds)
-        if isinstance(plan, Streaming):
-            plan.play(workers, turns, order)
-            plan = plan.plan
+        names = [contestant.name for contestant in playing]
+        if streaming is not None:
+            streaming.play(workers, turns, order)
+            plans[""] = streaming.plan
         else:
-            warmed = {name: worker.ask("warm", seconds=0.1) for name, worker in workers.items()}
-            for name, told in warmed.items():
-                turns[name].first = turns[name].opening + told["first"]
-            typical = {name: told["seconds"] for name, told in warmed.items()}
-            # The first round sets the plan for all: rounds with other minima would not be comparable.
-            plan = plan or plan_blocks(shared_pace([typical[contestant.name] for contestant in playing]))
-            _blocks(workers, turns, plan, order)
+            first = _blocks(workers, turns, names, plans, order)
+            for name, seconds in first.items():
+                turns[name].first = turns[name].opening + seconds
         for name, worker in workers.items():
             turns[name].energy = _energy(worker, counter)
+        for place, (size, batch) in enumerate(sizes.items()):
+            for name, worker in workers.items():
+                turn = turns[name]
+                items = worker.ask("take", inputs=str(batch))["items"] if place else turn.items
+                turn.sizes[size] = Turn(items, turn.clock, turn.opening) if place else turn
+            if place:
+                _blocks(
+                    workers,
+                    {name: turn.sizes[size] for name, turn in turns.items()},
+                    names,
+                    plans,
+                    order,
+                    size,
+                )
         facts = counter.facts(frozenset(own)) if isinstance(counter, Nvml) else None
         for name, worker in workers.items():
             turns[name].memory = worker.stop()["memory"]
-    return _Round(turns, plan, facts)
+    return _Round(turns, facts)
 
 
 def _blocks(
-    workers: Mapping[str, Worker], turns: Mapping[str, Turn], plan: BlockPlan, order: random.Random
-) -> None:
+    workers: Mapping[str, Worker],
+    turns: Mapping[str, Turn],
+    names: Sequence[str],
+    plans: dict[str, BlockPlan],
+    order: random.Random,
+    size: str = "",
+) -> dict[str, float]:
+    """Warm all up and have them take turns at blocks of calls; gives the seconds of each one's first call.
+
+    The first round sets the plan for all: rounds with other minima would not be comparable.
+    """
+    warmed = {name: worker.ask("warm", seconds=0.1) for name, worker in workers.items()}
+    if size not in plans:
+        plans[size] = plan_blocks(shared_pace([warmed[name]["seconds"] for name in names]))
+    plan = plans[size]
     for _ in range(plan.blocks):
         for name in order.sample(list(workers), len(workers)):
             seconds = workers[name].ask("block", **asdict(plan))["seconds"]
             turns[name].minima.append(min(seconds))
             turns[name].seconds += seconds
+    return {name: told["first"] for name, told in warmed.items()}
 
 
 def _energy(worker: Worker, counter: Counter) -> Energy:
@@ -249,7 +292,8 @@ def _repeat(worker: Worker, seconds: float) -> int:
 class _Answer:
     """A question on its way to a decision."""
 
-    def __init__(self) -> None:
+    def __init__(self, alpha: float = SEQUENTIAL_ALPHA) -> None:
+        self._alpha = alpha
         self.slowdowns: list[float] = []
         self.looks: list[Look] = []
         self.given_up: str | None = None
@@ -264,8 +308,9 @@ class _Answer:
         if look_now and question.metric == GOODPUT and not self.slowdowns:
             self.given_up = NO_GOODPUT
         elif look_now and len(self.slowdowns) >= 2:
-            self.looks.append(look(self.slowdowns, question.margin, question.alarm))
-            told = resolvable(self.slowdowns, question.margin, most, question.alarm) if self.open else None
+            held = (self.slowdowns, question.margin)
+            self.looks.append(look(*held, question.alarm, self._alpha))
+            told = resolvable(*held, most, question.alarm, self._alpha) if self.open else None
             if told is not None:
                 self.given_up = (
                     f"{question.metric} varies by {100 * statistics.stdev(self.slowdowns):.2g} % between rounds, so not even "
@@ -313,9 +358,14 @@ def _comparisons(
 
 
 def _check(
-    contestants: Sequence[Contestant], questions: Sequence[Question] | None, streaming: Streaming | None
+    contestants: Sequence[Contestant],
+    questions: Sequence[Question] | None,
+    streaming: Streaming | None,
+    sizes: Iterable[str] = (),
 ) -> list[Question]:
-    known = (*TIMED, "throughput", *((*STREAMED, OUTPUT_TOKENS, GOODPUT) if streaming else (FIRST_RESULT,)))
+    calls = (*TIMED, "throughput")
+    known = (*calls, *((*STREAMED, OUTPUT_TOKENS, GOODPUT) if streaming else (FIRST_RESULT,)))
+    known += tuple(sized(metric, size) for size in sizes for metric in calls)
     names = [contestant.name for contestant in contestants]
     if not names:
         raise UsageError("There is no model to time.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode
-from gradatim.gates.latency import STREAMED, level_bounds
+from gradatim.gates.latency import STREAMED, level_bounds, mean_bounds, parted, shared_alpha
 from gradatim.gates.rule import FLOOR
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
@@ -34,6 +34,11 @@ FIRST_RESULT = "first_result"
 _ELSEWHERE = "a server or a program of your own holds the model, and its memory is not seen from here"
 _PIECEMEAL = "its answers come token by token: `ttft` is the time to the first one"
 NO_GOODPUT = "in some round no answer kept to the bounds of `benchmark.streaming.goodput`"
+
+
+def sized(metric: str, size: str) -> str:
+    """A metric of a size of call, as gates name it: ``latency_p50[batch=8]``."""
+    return f"{metric}[{size}]" if size else metric
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class ContestantTiming:
         energy_reason: why nothing counted its energy, None where something did.
         failed: how many of its answers failed, and why; then no time of it is told.
         tokens: of an answer, on average, where answers come token by token.
+        sizes: items of the batch by the size of call, where several are timed; ``by_round`` then tells each of ``TIMED`` of
+            each, too: ``latency_p50[batch=8]``.
 
     Raises:
         InvalidInput: a statistic is missing, or a value is no time.
@@ -80,6 +87,7 @@ class ContestantTiming:
     energy_reason: str | None
     failed: str | None = None
     tokens: float | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for metric in TIMED:
@@ -106,8 +114,9 @@ class ContestantTiming:
 
     def level(self, metric: str) -> LatencyLevel | None:
         """A metric over all rounds, ``throughput`` (items a second, one call at a time) included; None without any round."""
-        if metric == "throughput":
-            return self._throughput()
+        name, size = parted(metric)
+        if name == "throughput":
+            return self._throughput(size)
         rounds = self.by_round.get(metric, ())
         if bounds := level_bounds(metric, rounds, 0.025):
             value, *ends = bounds
@@ -115,12 +124,22 @@ class ContestantTiming:
             return LatencyLevel(value, low, high)
         return LatencyLevel(statistics.geometric_mean(rounds)) if rounds else None
 
-    def _throughput(self) -> LatencyLevel | None:
-        mean = self.level("latency_mean")
+    def _throughput(self, size: str) -> LatencyLevel | None:
+        mean = self.level(sized("latency_mean", size))
         if mean is None:
             return None
-        low, high = (self.items / end if end else None for end in (mean.high, mean.low))
-        return LatencyLevel(self.items / mean.value, low, high)
+        items = self.sizes.get(size, self.items)
+        low, high = (items / end if end else None for end in (mean.high, mean.low))
+        return LatencyLevel(items / mean.value, low, high)
+
+    def throughputs(self) -> dict[str, tuple[float, ...]]:
+        """``throughput`` in each round, of each size of call, items a second."""
+        return {
+            sized("throughput", size): tuple(
+                items / mean for mean in self.by_round[sized("latency_mean", size)]
+            )
+            for size, items in {"": self.items, **self.sizes}.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -170,6 +189,16 @@ class PairedComparison:
     def shown(self) -> Answer:
         """The answer that the decision rests on: the first that is like it."""
         return next(answer for answer in self.answers if answer.decision is self.decision)
+
+    def slowdown(self, metric: str) -> Look | None:
+        """What a metric came to beside the baseline, asked about or not; None with under three rounds."""
+        asked = next((answer for answer in self.answers if answer.metric == metric and answer.looks), None)
+        rounds = self.differences.get(metric, ())
+        if asked is not None or len(rounds) < 3:
+            return asked.looks[-1] if asked else None
+        alpha = shared_alpha(answer.metric for answer in self.answers)
+        mean, low, high = map(math.exp, mean_bounds(rounds, alpha))
+        return Look(len(rounds), mean, low, high, Decision.UNDECIDED)
 
     @property
     def ratio(self) -> float | None:
@@ -271,9 +300,10 @@ class PairedResult:
 def _ratios(pair: PairedComparison) -> Iterator[Measurement]:
     """``latency_ratio[METRIC]`` for each metric that was asked about."""
     for answer in pair.answers:
+        where = answer.metric.replace("[", ",").removesuffix("]")
         if not answer.looks:
             why = pair.reason or "no round counted"
-            yield Measurement("latency_ratio", pair.candidate, None, "s/s", where=answer.metric, reason=why)
+            yield Measurement("latency_ratio", pair.candidate, None, "s/s", where=where, reason=why)
             continue
         last = answer.looks[-1]
         yield Measurement(
@@ -284,7 +314,7 @@ def _ratios(pair: PairedComparison) -> Iterator[Measurement]:
             last.rounds,
             last.low,
             last.high,
-            answer.metric,
+            where,
         )
 
 
@@ -301,10 +331,19 @@ _UNITS = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s", FIRST_RESULT: "s", "
 _STREAMED_UNITS = {**dict.fromkeys(STREAMED, "s"), OUTPUT_TOKENS: "1/s", GOODPUT: "1/s"}
 
 
-def unmeasured(name: str, reason: str) -> tuple[Measurement, ...]:
+_SIZED = {**dict.fromkeys(TIMED, "s"), "throughput": "1/s"}
+
+
+def unmeasured(name: str, reason: str, sizes: Iterable[str] = ()) -> tuple[Measurement, ...]:
     """All that a benchmark measures of a contestant, where it measured nothing."""
     units = {**_UNITS, "memory": "B"}
-    return tuple(Measurement(metric, name, None, unit, reason=reason) for metric, unit in units.items())
+    whole = [Measurement(metric, name, None, unit, reason=reason) for metric, unit in units.items()]
+    parts = [
+        Measurement(metric, name, None, unit, where=size, reason=reason)
+        for size in sizes
+        for metric, unit in _SIZED.items()
+    ]
+    return (*whole, *parts)
 
 
 def unstreamed(name: str, reason: str) -> tuple[Measurement, ...]:
@@ -319,6 +358,10 @@ def unloaded(name: str, reason: str) -> Measurement:
     return Measurement(SERVER_RATE, name, None, "1/s", reason=reason)
 
 
+def _few(one: ContestantTiming) -> str:
+    return f"{one.calls} calls in {one.rounds} rounds are too few for it"
+
+
 def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
     """Every statistic of a call, ``throughput``, ``memory``, ``energy``."""
     for metric, unit in {**_UNITS, **_STREAMED_UNITS}.items():
@@ -329,13 +372,21 @@ def _measurements(one: ContestantTiming) -> Iterator[Measurement]:
         if level is not None:
             yield Measurement(metric, one.name, level.value, unit, rounds, level.low, level.high)
         else:
-            why = one.failed or f"{one.calls} calls in {one.rounds} rounds are too few for it"
+            why = one.failed or _few(one)
             if metric == FIRST_RESULT and not one.failed:
                 why = _PIECEMEAL if one.tokens is not None else "its first call was not timed"
             why = NO_GOODPUT if metric == GOODPUT and not one.failed else why
             yield Measurement(
                 metric, one.name, None, unit, reason=one.energy_reason if metric == "energy" else why
             )
+    for size in one.sizes:
+        for metric, unit in _SIZED.items():
+            rounds = len(one.by_round[sized("latency_mean" if metric == "throughput" else metric, size)])
+            level = one.level(sized(metric, size))
+            if level is not None:
+                yield Measurement(metric, one.name, level.value, unit, rounds, level.low, level.high, size)
+            else:
+                yield Measurement(metric, one.name, None, unit, where=size, reason=_few(one))
     if one.memory is None:
         yield Measurement("memory", one.name, None, "B", reason=_ELSEWHERE)
     else:

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradatim.gates.latency import QUANTILES, STREAMED, TAILS
+from gradatim.gates.latency import QUANTILES, STREAMED, TAILS, parted
 from gradatim.models.streaming import Streamed
 from gradatim.timing.blocks import lower_quartile
 from gradatim.timing.contestant import Contestant
 from gradatim.timing.energy import Energy
-from gradatim.timing.result import FIRST_RESULT, GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming
+from gradatim.timing.result import FIRST_RESULT, GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming, sized
 
 _QUANTILES = {name: share for name, share in {**QUANTILES, **STREAMED}.items() if share is not None}
 _KEPT_SAMPLES = 2000
@@ -31,6 +31,7 @@ class Turn:
         opening: seconds to open the model.
         first: seconds to open it and have the first call answered; None where answers come token by token.
         memory: bytes by which its peak grew.
+        sizes: what it did at each of several sizes of call, this one among them.
     """
 
     items: int
@@ -42,6 +43,7 @@ class Turn:
     energy: Energy = field(default_factory=lambda: Energy(None))
     streams: list[Streamed] = field(default_factory=list)
     first: float | None = None
+    sizes: dict[str, Turn] = field(default_factory=dict)
 
     def answered(self, one: Streamed) -> None:
         """Keep an answer that came token by token, or failed."""
@@ -67,8 +69,20 @@ class Log:
     def metrics(self) -> tuple[str, ...]:
         """What its rounds tell: the statistics of a call, and of answers that come token by token those of their parts."""
         if not any(turn.streams for turn in self.turns):
-            return (*TIMED, *((FIRST_RESULT,) if any(turn.first for turn in self.turns) else ()))
+            first = (FIRST_RESULT,) if any(turn.first for turn in self.turns) else ()
+            return (*TIMED, *first, *(sized(metric, size) for size in self.sizes for metric in TIMED))
         return (*TIMED, *STREAMED, OUTPUT_TOKENS, *((GOODPUT,) if self._bounds else ()))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Items of a call by the sizes of call, where there are several."""
+        return {size: turn.items for size, turn in self.turns[0].sizes.items()} if self.turns else {}
+
+    def at(self, size: str) -> Log:
+        """What it did at a size of call, in the rounds that took it up."""
+        log = Log(self.contestant)
+        log.turns = [turn.sizes[size] for turn in self.turns if size in turn.sizes]
+        return log
 
     @property
     def failed(self) -> str | None:
@@ -88,6 +102,9 @@ class Log:
         """
         if self.failed:
             return []
+        metric, place = parted(metric)
+        if place:
+            return self.at(place).by_round(metric)
         if metric == FIRST_RESULT:
             return [turn.first for turn in self.turns if turn.first]
         if metric in (OUTPUT_TOKENS, GOODPUT):
@@ -135,6 +152,7 @@ class Log:
             tokens=statistics.fmean(tokens)
             if (tokens := [one.tokens for t in turns for one in t.streams])
             else None,
+            sizes=self.sizes,
         )
 
 
@@ -143,7 +161,8 @@ def slowdowns(metric: str, candidate: Log, baseline: Log) -> list[float]:
 
     ``throughput`` is that of the mean, for it is items over it.
     """
-    metric = "latency_mean" if metric == "throughput" else metric
+    name, size = parted(metric)
+    metric = sized("latency_mean", size) if name == "throughput" else metric
     pairs = zip(candidate.by_round(metric), baseline.by_round(metric), strict=False)
     sign = -1 if metric in (OUTPUT_TOKENS, GOODPUT) else 1
     return [sign * math.log(mine / theirs) for mine, theirs in pairs]
@@ -152,8 +171,9 @@ def slowdowns(metric: str, candidate: Log, baseline: Log) -> list[float]:
 def differences(candidate: Log, baseline: Log) -> Mapping[str, tuple[float, ...]]:
     """ln(candidate / baseline) of every metric, round by round; for ``throughput`` and its like positive is more."""
     found = {metric: tuple(slowdowns(metric, candidate, baseline)) for metric in candidate.metrics}
-    found["throughput"] = found["latency_mean"]
-    for metric in {"throughput", OUTPUT_TOKENS, GOODPUT} & found.keys():
+    rates = {sized("throughput", size): found[sized("latency_mean", size)] for size in ("", *candidate.sizes)}
+    found |= rates
+    for metric in {*rates, OUTPUT_TOKENS, GOODPUT} & found.keys():
         found[metric] = tuple(-value for value in found[metric])
     both = zip(candidate.turns, baseline.turns, strict=False)
     joules = [(mine.energy.joules, theirs.energy.joules) for mine, theirs in both]

@@ -106,6 +106,12 @@ def _taken(predictor: Predictor, inputs: dict[str, Any]) -> dict[str, Any]:
     return taken if needed <= taken.keys() and taken else inputs
 
 
+def _items(inputs: dict[str, Any]) -> int:
+    """The size of the first axis; 1 where the inputs have none in common."""
+    sizes = {array.shape[0] for array in inputs.values() if array.ndim}
+    return sizes.pop() if len(sizes) == 1 else 1
+
+
 def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     from gradatim.models.streaming import ask
     from gradatim.timing.blocks import BlockPlan, run_block, warm_up
@@ -118,16 +124,18 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     def call() -> object:
         return predictor(inputs)
 
-    sizes = {array.shape[0] for array in inputs.values() if array.ndim}
-    items = sizes.pop() if len(sizes) == 1 else 1
     opening = time.perf_counter() - started
-    say({"seconds": opening, "items": items, "clock": clock_name, "pid": os.getpid(), "start": start})
+    about = {"seconds": opening, "clock": clock_name, "pid": os.getpid(), "start": start}
+    say({**about, "items": _items(inputs)})
     gc.freeze()
     queries: Sequence[Callable[[], object]] = ()
     for line in sys.stdin:
         command = json.loads(line)
         do = command.pop("do")
-        if do == "warm":
+        if do == "take":
+            inputs = _taken(predictor, load_inputs(Path(command["inputs"])))
+            say({"items": _items(inputs)})
+        elif do == "warm":
             began = time.perf_counter()
             call()
             first = time.perf_counter() - began
