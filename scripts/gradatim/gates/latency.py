@@ -33,6 +33,11 @@ SEQUENTIAL_ALPHA = 0.001
 with independent rounds, and in 1.0 % where neighbours correlate by 0.2 (by simulation: tests/unit/test_timing_decision.py)."""
 
 
+def sized(metric: str, size: str) -> str:
+    """A metric of a size of call, as gates name it: ``latency_p50[batch=8]``."""
+    return f"{metric}[{size}]" if size else metric
+
+
 def parted(metric: str) -> tuple[str, str]:
     """A metric and the size of call that it is of: ``latency_p50[batch=8]`` is (``latency_p50``, ``batch=8``); empty for the first."""
     name, _, size = metric.removesuffix("]").partition("[")

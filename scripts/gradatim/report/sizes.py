@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradatim.gates.latency import sized
 from gradatim.gates.rule import FLOOR
 from gradatim.report import numbers
 from gradatim.report.model import Estimate, SizeRow
@@ -17,8 +18,6 @@ ALIGNMENT = "lrrrr"
 
 def sizes_from(timings: PairedResult, chosen: str, baseline: str) -> tuple[SizeRow, ...]:
     """Each size of call of the chosen form; none where one alone is timed."""
-    from gradatim.timing.result import sized
-
     mine, theirs, pair = timings.contestant(chosen), timings.contestant(baseline), timings.comparison(chosen)
     if pair is not None and pair.baseline != baseline:
         pair = None

@@ -23,7 +23,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.gates.latency import SEQUENTIAL_ALPHA, STREAMED, parted, shared_alpha
+from gradatim.gates.latency import SEQUENTIAL_ALPHA, STREAMED, parted, shared_alpha, sized
 from gradatim.gates.rule import FLOOR
 from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
@@ -51,7 +51,6 @@ from gradatim.timing.result import (
     Discarded,
     PairedComparison,
     PairedResult,
-    sized,
 )
 from gradatim.timing.rounds import Log, Turn, differences, slowdowns
 from gradatim.timing.streams import Streaming

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode
-from gradatim.gates.latency import STREAMED, level_bounds, mean_bounds, parted, shared_alpha
+from gradatim.gates.latency import STREAMED, level_bounds, mean_bounds, parted, shared_alpha, sized
 from gradatim.gates.rule import FLOOR
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
@@ -34,11 +34,6 @@ FIRST_RESULT = "first_result"
 _ELSEWHERE = "a server or a program of your own holds the model, and its memory is not seen from here"
 _PIECEMEAL = "its answers come token by token: `ttft` is the time to the first one"
 NO_GOODPUT = "in some round no answer kept to the bounds of `benchmark.streaming.goodput`"
-
-
-def sized(metric: str, size: str) -> str:
-    """A metric of a size of call, as gates name it: ``latency_p50[batch=8]``."""
-    return f"{metric}[{size}]" if size else metric
 
 
 @dataclass(frozen=True)

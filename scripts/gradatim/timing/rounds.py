@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradatim.gates.latency import QUANTILES, STREAMED, TAILS, parted
+from gradatim.gates.latency import QUANTILES, STREAMED, TAILS, parted, sized
 from gradatim.models.streaming import Streamed
 from gradatim.timing.blocks import lower_quartile
 from gradatim.timing.contestant import Contestant
 from gradatim.timing.energy import Energy
-from gradatim.timing.result import FIRST_RESULT, GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming, sized
+from gradatim.timing.result import FIRST_RESULT, GOODPUT, OUTPUT_TOKENS, TIMED, ContestantTiming
 
 _QUANTILES = {name: share for name, share in {**QUANTILES, **STREAMED}.items() if share is not None}
 _KEPT_SAMPLES = 2000
