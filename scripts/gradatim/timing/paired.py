@@ -91,22 +91,21 @@ def compare(
 ) -> PairedResult:
     """Time the contestants against one another until every question is answered.
 
-    Each round starts every contestant whose question is open in a fresh process, in random order, warms it up
-    for 0.1 s, and has them take turns at blocks of calls, in a random order drawn anew for each tuple of
-    blocks. Where a counter of energy can be read, each then has it to itself for a while. After 6, 10, 16, 24 and 36 rounds the
-    questions are looked at; a contestant with no open question drops out, and a question that no round will answer is given up.
+    Each round starts every contestant whose question is open in a fresh process, in random order, warms it up for 0.1 s, and has
+    them take turns at blocks of calls, in a random order drawn anew for each tuple of blocks. Where a counter of energy can be
+    read, each then has it to itself for a while. After 6, 10, 16, 24 and 36 rounds the questions are looked at; a contestant
+    with no open question drops out, and a question that no round will answer is given up.
 
     Args:
         contestants: the baseline first, unless ``questions`` says otherwise.
         inputs: one real batch, or the .npz that holds it.
-        questions: by default: is each of the others not slower than the first by 3 %? With none to ask (a
-            single contestant), 6 rounds are taken.
+        questions: by default: is each of the others not slower than the first by 3 %? With none to ask, 6 rounds are taken.
         rounds: the most rounds to take; what is open then stays undecided.
         seed: seed of the orders.
         timeout: seconds to wait for any answer of a contestant.
         streaming: what they are asked where answers come token by token; then no blocks of calls are made.
-        sizes: a batch of each size of call by its name, of which the first is ``inputs``, where there are several. Each round
-            times all that an open question is about, so that they share the starts; each look's error is shared among them, too.
+        sizes: a batch of each size of call by its name, of which the first is ``inputs``, where there are several: they share
+            the rounds, and the error of a look.
 
     Raises:
         InvalidInput: a model or the batch is broken, a model's process died or hung; names the contestant.
@@ -114,13 +113,10 @@ def compare(
         UsageError: no contestant, two of one name, a question about one that is not there, one round.
     """
     asked = _check(contestants, questions, streaming, sizes or {})
-    alpha = shared_alpha(question.metric for question in asked)
     steps = looks_until(min(rounds, LOOKS[-1]) if asked else min(rounds, LOOKS[0]))
-    for question in asked:
-        look([0.0, 0.0], question.margin, question.alarm)  # refuses bounds that cannot be
     started, machine, order = time.monotonic(), this_machine(), random.Random(seed)  # noqa: S311
     logs = {c.name: Log(c, streaming.bounds if streaming else None) for c in contestants}
-    answers = {question: _Answer(alpha) for question in asked}
+    answers = {question: _Answer(shared_alpha(q.metric for q in asked)) for question in asked}
     counter: Counter = next((Nvml(c.device) for c in contestants if c.device.startswith("cuda")), Rapl())
     facts: list[GpuFacts] = []
     discarded: list[Discarded] = []
@@ -129,20 +125,15 @@ def compare(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gradatim-timing-")))
         batch = inputs if isinstance(inputs, Path) else save_inputs(scratch / "inputs.npz", inputs)
         crew = stack.enter_context(Crew(batch, scratch, timeout))
-        batches = {
-            size: save_inputs(scratch / f"{place}.npz", rows)
-            for place, (size, rows) in enumerate((sizes or {}).items())
-        }
+        batches = {size: save_inputs(scratch / f"{size}.npz", rows) for size, rows in (sizes or {}).items()}
         done = 0
-        while done < steps[-1]:
+        while done < steps[-1] and len(discarded) < _MOST_DISCARDED:
             playing, taken = _playing(contestants, answers, done), _taken(batches, answers, done)
             found = _round(playing, crew, streaming, plans, order, counter, taken)
             if found.facts:
                 facts.append(found.facts)
                 if found.facts.throttles:
                     discarded.append(Discarded(done + 1, " and ".join(found.facts.throttles)))
-                    if len(discarded) >= _MOST_DISCARDED:
-                        break
                     continue
             done += 1
             if done in steps:
@@ -384,6 +375,7 @@ def _check(
             )
         if question.candidate == question.baseline:
             raise UsageError(f"The model {question.candidate} cannot be compared with itself under one name.")
+        look([0.0, 0.0], question.margin, question.alarm)  # refuses bounds that cannot be
     return list(dict.fromkeys(questions))
 
 
