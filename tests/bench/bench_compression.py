@@ -78,7 +78,7 @@ def main(keep: float = 0.99) -> None:
         single = {name: array[:1, :32] for name, array in next(calibration()).items()}
         started = time.monotonic()
         result = compress(
-            model, Path(name) / "out", calibration=calibration, keep={"cosine": keep}, timing=single
+            model, Path(name) / "out", calibration=calibration, keep={"cosine": keep}, timing=[single]
         )
         print(f"{time.monotonic() - started:.0f} s: {result.reason}")
         print(f"{'variant':22} {'MB':>6} {'latency':>8} {'cosine':>7}")

@@ -82,7 +82,7 @@ def compress(
     stages: Stages | None = None,
     root: Path | None = None,
     opened: Mapping[str, Any] | None = None,
-    timing: Batch | None = None,
+    timing: Sequence[Batch] = (),
     seed: int = 0,
     threads: int = 1,
     slowest: float = 1.1,
@@ -110,7 +110,7 @@ def compress(
         passes, student, train: ``module:function`` of the user's own below ``root``, as the contract's ``compress`` describes them.
         stages: into which the best is cut at last; it is preferred then.
         opened: how the model is opened where it is no ONNX, as ``timing.contestant.described`` tells it.
-        timing: a call as it will be made, by which latency is compared; left out, ``calls_of`` the first of the calibration data.
+        timing: calls as they will be made, by which latency is compared; left out, ``calls_of`` the first of the calibration data.
         slowest: the highest latency ratio that a smaller variant may cost.
         memory_limit: bytes for one trial; by default four fifths of what is free.
         seconds: limit for the whole search, which then ends with the best found so far; none when left out.
@@ -132,10 +132,10 @@ def compress(
     with scratch_in(out) as scratch:
         batches, digest = write_batches(calibration(), scratch)
         judged, other = (batches, digest) if judging is None else write_batches(judging(), scratch, "judged")
-        calls = calls_of(load_inputs(batches[0])) if timing is None else [timing]
+        calls = timing or calls_of(load_inputs(batches[0]))
         timed = [save_inputs(scratch / f"timing-{place}.npz", call) for place, call in enumerate(calls)]
         basis = {
-            "model": original.digest, "calibration": digest, "judging": other, "timing": timing and sha256_file(timed[0]), "seed": seed,
+            "model": original.digest, "calibration": digest, "judging": other, "timing": "+".join(map(sha256_file, timed[: len(timing)])) or None, "seed": seed,
             "threads": threads, "machine": machine.kind, "versions": versions(), "context": context, "quality": quality is not None,
         }  # fmt: skip
         until = seconds and started + seconds

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradatim.errors import InvalidInput
 from gradatim.gates.exact import quantile_bounds
+from gradatim.gates.rule import parted
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.intervals import student
 
@@ -31,17 +32,6 @@ TAILS = tuple(name for name in {**QUANTILES, **STREAMED} if name.endswith(("_p90
 SEQUENTIAL_ALPHA = 0.001
 """One-sided error at each of up to five looks (6, 10, 16, 24, 36 rounds). Together they err on either side in 0.3 % of runs
 with independent rounds, and in 1.0 % where neighbours correlate by 0.2 (by simulation: tests/unit/test_timing_decision.py)."""
-
-
-def sized(metric: str, size: str) -> str:
-    """A metric of a size of call, as gates name it: ``latency_p50[batch=8]``."""
-    return f"{metric}[{size}]" if size else metric
-
-
-def parted(metric: str) -> tuple[str, str]:
-    """A metric and the size of call that it is of: ``latency_p50[batch=8]`` is (``latency_p50``, ``batch=8``); empty for the first."""
-    name, _, size = metric.removesuffix("]").partition("[")
-    return name, size
 
 
 def shared_alpha(metrics: Iterable[str]) -> float:

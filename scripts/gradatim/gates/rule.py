@@ -73,7 +73,7 @@ class Rule:
     @property
     def label(self) -> str:
         """The metric with what stands in brackets: ``latency_p50[batch=8]``."""
-        return f"{self.metric}[{self.where}]" if self.where else self.metric
+        return sized(self.metric, self.where or "")
 
     @property
     def compares(self) -> bool:
@@ -97,6 +97,17 @@ class Rule:
         if self.bound == "at_least" or (self.bound == "keep" and max(self.amount, other.amount) <= 1):
             return self.amount >= other.amount
         return self.amount <= other.amount if self.bound != "keep" else self.amount == other.amount
+
+
+def sized(metric: str, size: str) -> str:
+    """A metric of a size of call, as gates name it: ``latency_p50[batch=8]``."""
+    return f"{metric}[{size}]" if size else metric
+
+
+def parted(metric: str) -> tuple[str, str]:
+    """A metric and the size of call that it is of: ``latency_p50[batch=8]`` is (``latency_p50``, ``batch=8``); empty for the first."""
+    name, _, size = metric.removesuffix("]").partition("[")
+    return name, size
 
 
 def with_guards(rules: Iterable[Rule]) -> list[Rule]:

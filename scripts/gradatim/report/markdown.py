@@ -250,9 +250,8 @@ def _latency(report: Report) -> str:
             [code(c.name), *(numbers.seconds(c.quantiles.get(name)) for name in quantiles)]
             for c in latency.contestants[:20]
         ]
-        parts.append(
-            table(["contestant", *(escape(name, 20) for name in quantiles)], rows, "l" + "r" * len(quantiles))
-        )
+        head = ["contestant", *(escape(name, 20) for name in quantiles)]
+        parts.append(table(head, rows, "l" + "r" * len(quantiles)))
     if latency.sizes:
         parts.append(table(sizes.HEAD, [sizes.cells(row) for row in latency.sizes], sizes.ALIGNMENT))
     return "\n\n".join(filter(None, parts))

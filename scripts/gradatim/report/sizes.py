@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradatim.gates.latency import sized
-from gradatim.gates.rule import FLOOR
+from gradatim.gates.rule import FLOOR, sized
 from gradatim.report import numbers
 from gradatim.report.model import Estimate, SizeRow
 

@@ -158,14 +158,16 @@ def _calls(candidate: Candidate) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _declared(candidate: Candidate) -> Batch | None:
-    """A call with as many rows as the contract declares, of the calibration data; None where it declares none."""
+def _declared(candidate: Candidate) -> list[Batch]:
+    """Calls with as many rows as the contract declares, of the calibration data, the largest first; none where it declares none."""
     import numpy as np
 
-    if rows := _calls(candidate).get("batch"):
-        with closing(_calibration(candidate, np.arange(rows), rows)) as calls:
-            return next(calls, None)
-    return None
+    found = []
+    if _calls(candidate).get("batch"):
+        for rows in sorted({size.batch for size in candidate.contract.parts.benchmark.sizes}, reverse=True):
+            with closing(_calibration(candidate, np.arange(rows), rows)) as calls:
+                found += [call for call in [next(calls, None)] if call is not None]
+    return found
 
 
 def _calibration(candidate: Candidate, rows: NDArray[np.int64], together: int = 0) -> Generator[Batch]:

@@ -391,7 +391,8 @@ def _timings(
     candidate: Candidate, name: str
 ) -> tuple[dict[str, PairedTiming], Mapping[str, tuple[float, ...]]]:
     """What was timed of a form: beside the baseline, by metric, and by itself, round by round."""
-    from gradatim.gates.latency import paired_timings, parted
+    from gradatim.gates.latency import paired_timings
+    from gradatim.gates.rule import parted
 
     found = candidate.workspace.timings()
     mine = found.contestant(name) if found else None

@@ -23,8 +23,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, UsageError
-from gradatim.gates.latency import SEQUENTIAL_ALPHA, STREAMED, parted, shared_alpha, sized
-from gradatim.gates.rule import FLOOR
+from gradatim.gates.latency import SEQUENTIAL_ALPHA, STREAMED, shared_alpha
+from gradatim.gates.rule import FLOOR, parted, sized
 from gradatim.timing.blocks import BlockPlan, plan_blocks, shared_pace
 from gradatim.timing.contestant import Contestant, Worker, save_inputs
 from gradatim.timing.crew import Crew

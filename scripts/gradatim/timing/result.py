@@ -10,8 +10,8 @@ from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode
-from gradatim.gates.latency import STREAMED, level_bounds, mean_bounds, parted, shared_alpha, sized
-from gradatim.gates.rule import FLOOR
+from gradatim.gates.latency import STREAMED, level_bounds, mean_bounds, shared_alpha
+from gradatim.gates.rule import FLOOR, parted, sized
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.decision import Decision, Look

@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradatim.gates.latency import QUANTILES, STREAMED, TAILS, parted, sized
+from gradatim.gates.latency import QUANTILES, STREAMED, TAILS
+from gradatim.gates.rule import parted, sized
 from gradatim.models.streaming import Streamed
 from gradatim.timing.blocks import lower_quartile
 from gradatim.timing.contestant import Contestant
