@@ -1,0 +1,237 @@
+"""What a search begins with: whether anything can be made of a model, how an attempt tells that it failed, and how nodes are called."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradatim.compression import attempt, language
+from gradatim.compression.recipe import DEFAULT_METHODS, EXPORT, GGUF, STORED, Recipe
+from gradatim.compression.subject import file_of, format_of, tried
+from gradatim.errors import EnvironmentLacks, InvalidInput
+from gradatim.models.speech import ASKED
+from gradatim.signature import Signature, TensorSpec
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+helper = onnx.helper
+OTHER = Signature((TensorSpec("x", "float32", ("n", 3)),), ())
+
+
+def opened(signature: Signature | None = None, **more: Any) -> dict[str, Any]:
+    plain = {"endpoint": {}, "command": [], "factory": None, "adapter": None}
+    return {**plain, "signature": asdict(signature) if signature else None, **more}
+
+
+RECIPES = [Recipe(method) for method in DEFAULT_METHODS]
+OWN = Recipe("own:smaller", code="digest")
+
+
+def asked(kind: str, how: dict[str, Any] | None, recipes: list[Recipe], **more: bool) -> Any:
+    found = tried(recipes, Path("m.x"), kind, how, **{"default": True, "cut": False, **more})
+    return found if isinstance(found, str) else [one.method for one in found]
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda _: True)
+
+
+@pytest.mark.usefixtures("everything")
+def test_a_model_that_is_asked_for_text_is_stored_in_fewer_bits_and_by_what_the_user_wrote() -> None:
+    speaks = opened(ASKED)
+    stored = [method for method in DEFAULT_METHODS if method in STORED]
+    assert stored
+    for kind in ("huggingface", "onnx"):
+        assert asked(kind, speaks, RECIPES) == stored
+        assert asked(kind, speaks, [*RECIPES, OWN]) == [*stored, OWN.method]
+        assert asked(kind, speaks, [Recipe("int8-static")], default=False) == ["int8-static"]
+    assert asked("gguf", speaks, [*RECIPES, OWN]) == [*GGUF, OWN.method]
+    assert asked("gguf", speaks, [Recipe("q8_0")], default=False) == ["q8_0"]
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"endpoint": {"url": "http://x"}}, "m.x is run by what the contract names beside it"),
+        ({"command": ["run"]}, "m.x is run by what the contract names beside it"),
+        ({"factory": "a:b"}, "m.x is run by what the contract names beside it"),
+        ({"adapter": "lora"}, "m.x has an adapter"),
+    ],
+)
+def test_a_model_that_others_load_is_released_as_it_is(more: dict[str, Any], words: str) -> None:
+    said = asked("huggingface", opened(ASKED, **more), [*RECIPES, OWN])
+    assert said.startswith(words)
+    assert said.endswith("It is released as it is.")
+
+
+@pytest.mark.usefixtures("everything")
+def test_a_model_of_a_format_in_which_nothing_is_stored_anew_needs_what_the_user_wrote() -> None:
+    for kind in ("python", "pt2", "safetensors"):
+        assert f"m.x is of a format ({kind}) in which no installed method" in asked(
+            kind, opened(ASKED), RECIPES
+        )
+        stored = [method for method in DEFAULT_METHODS if method in STORED]
+        assert asked(kind, opened(ASKED), [*RECIPES, OWN]) == [*stored, OWN.method]
+
+
+@pytest.mark.usefixtures("everything")
+def test_a_model_that_can_be_onnx_is_written_so_first() -> None:
+    assert asked("onnx", None, RECIPES) == list(DEFAULT_METHODS)
+    assert asked("pt2", opened(OTHER), RECIPES) == [EXPORT, *DEFAULT_METHODS]
+    assert asked("pt2", opened(OTHER), [Recipe("litert")]) == ["litert"]
+    assert asked("pt2", opened(OTHER), [Recipe("litert"), Recipe("int8-weights")]) == [
+        EXPORT, "litert", "int8-weights",
+    ]  # fmt: skip
+    assert asked("pt2", opened(OTHER), [Recipe("litert")], cut=True) == [EXPORT, "litert"]
+    for kind, how in (("pt2", None), ("saved_model_of_others", opened(OTHER))):
+        if how is None:
+            assert f"m.x is of a format ({kind}) which no installed method compresses" in asked(
+                kind, how, RECIPES
+            )
+
+
+@pytest.mark.parametrize(
+    ("lacks", "kind", "signature"),
+    [
+        ("compressed_tensors", "huggingface", ASKED), ("gguf", "gguf", ASKED), ("onnx", "onnx", None), ("onnxruntime", "onnx", None),
+    ],
+)  # fmt: skip
+def test_a_package_that_every_attempt_needs_is_missed_before_the_first(
+    monkeypatch: pytest.MonkeyPatch, lacks: str, kind: str, signature: Signature | None
+) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == lacks else True)
+    with pytest.raises(EnvironmentLacks, match=lacks.replace("_", "[-_]")):
+        asked(kind, opened(signature), RECIPES)
+    monkeypatch.setattr(util, "find_spec", lambda name: True if name != lacks else None)
+    for other in {"onnx", "gguf", "huggingface"} - {kind}:
+        assert asked(other, opened(None if other == "onnx" else ASKED), RECIPES)
+
+
+def test_forms_are_called_as_their_model_and_folders_stay_folders(tmp_path: Path) -> None:
+    assert file_of(tmp_path, exported=False) == "."
+    assert file_of(tmp_path, exported=True) == "model.onnx"
+    assert file_of(tmp_path / "a.pt2", exported=False) == "a.pt2"
+    assert file_of(tmp_path / "a.pt2", exported=True) == "a.onnx"
+    (tmp_path / "weights.dat").write_bytes(b"\x01\x02 of nobody")
+    assert format_of(tmp_path / "weights.dat") == "that only its function or program knows"
+
+
+FAULTS: dict[str, tuple[BaseException, dict[str, Any]]] = {
+    "a file": (InvalidInput("cut off"), {"reason": "cut off", "exit_code": 3}),
+    "a package": (EnvironmentLacks("no onnx"), {"reason": "no onnx", "exit_code": 4}),
+    "memory": (MemoryError(), {"reason": "it needs more memory than it may use", "transient": True}),
+    "a quantiser": (AssertionError("no\nmore"), {"reason": "AssertionError: no"}),
+    "a long one": (RuntimeError("y" * 999), {"reason": f"RuntimeError: {'y' * 300}"}),
+    "a silent one": (RuntimeError("\n "), {"reason": "RuntimeError: no message"}),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_an_attempt_that_fails_is_a_reason_and_only_lack_of_memory_may_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    error, expected = FAULTS[name]
+    limits: list[int] = []
+
+    def fails(**given: Any) -> Any:
+        assert given == {"seed": 3}
+        raise error
+
+    monkeypatch.setattr(attempt, "_rank", fails)
+    monkeypatch.setattr(attempt, "die_with", lambda parent: limits.append(parent))
+    monkeypatch.setattr(attempt, "_limit_memory", limits.append)
+    (tmp_path / "asked.json").write_text(
+        json.dumps({"do": "rank", "parent": 7, "memory_limit": 8, "seed": 3})
+    )
+    attempt.main(tmp_path / "asked.json", tmp_path / "answer.json")
+    assert json.loads((tmp_path / "answer.json").read_text()) == expected
+    assert limits == [7, 8]
+
+
+def test_a_model_that_is_asked_for_text_learns_by_no_function_of_the_users(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "opened": {}, "source": "m", "root": "", "learned": [], "heard": "", "seconds": 1.0, "out": "", "batches": [], "timing": "",
+        "seed": 0,
+    }  # fmt: skip
+    for more in ({"student": "a:b"}, {"train": "a:b"}):
+        recipe = {"method": "pruned", "share": 0.5, **more}
+        with pytest.raises(
+            InvalidInput, match="`student` and `train` are for models that are not asked for text"
+        ):
+            attempt._speak(recipe=recipe, **given)
+
+
+def test_requests_are_written_once_and_read_from_then_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+
+    def completed(model: Any, lines: list[str]) -> list[str]:
+        seen.append((model, lines))
+        return [f"{line}!" for line in lines]
+
+    monkeypatch.setattr(language, "with_references", completed)
+    monkeypatch.setattr(language, "load_inputs", lambda path: path.name)
+    monkeypatch.setattr(language, "requests_in", lambda name: [f"{name} one", f"{name} two"])
+    heard = tmp_path / "heard.json"
+    lines = ["a one!", "a two!", "b one!", "b two!"]
+    assert language.asked("model", heard, ["x/a", "x/b"]) == lines  # type: ignore[arg-type]
+    assert language.asked("another", heard, ["x/c"]) == lines  # type: ignore[arg-type]
+    assert seen == [("model", [line[:-1] for line in lines])]
+
+
+def graph_of(*names: str) -> Any:
+    nodes = [helper.make_node("Relu", [f"t{n}"], [f"t{n + 1}"], name=name) for n, name in enumerate(names)]
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(nodes, "g", [value("t0", 1, [1])], [value(f"t{len(names)}", 1, [1])])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("a", "b"), ["a", "b"]), (("", ""), ["Relu_0", "Relu_1"]), (("a", "a", "a"), ["a", "Relu_1", "Relu_2"]),
+        (("Relu_1", ""), ["Relu_1", "Relu_1_"]), (("Relu_2", "Relu_2_", ""), ["Relu_2", "Relu_2_", "Relu_2__"]),
+    ],
+)  # fmt: skip
+def test_every_node_has_a_name_of_its_own_and_keeps_the_one_that_it_has(
+    given: tuple[str, ...], named: list[str]
+) -> None:
+    from gradatim.compression.graph import name_nodes
+
+    model = graph_of(*given)
+    name_nodes(model)
+    assert [node.name for node in model.graph.node] == named
+
+
+def joined(*inputs: str, constant: bool = False) -> set[str]:
+    """What follows two convolutions into integers, where an Add takes these."""
+    from gradatim.compression.forms.static import _followers
+
+    value, weight = helper.make_tensor_value_info, np.ones((2, 2, 1, 1), np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first"), helper.make_node("Conv", ["x", "w"], ["b"], name="second"),
+        helper.make_node("Add", list(inputs), ["c"], name="add"), helper.make_node("Relu", ["c"], ["d"], name="cut"),
+    ]  # fmt: skip
+    held = [onnx.numpy_helper.from_array(weight, "w")]
+    if constant:
+        held.append(onnx.numpy_helper.from_array(np.ones(1, np.float32), "k"))
+    made = helper.make_graph(
+        nodes, "g", [value("x", 1, [1, 2, 3, 3]), value("y", 1, [1, 2, 3, 3])], [value("d", 1, [1, 2, 3, 3])], held
+    )  # fmt: skip
+    return _followers(helper.make_model(made), {"first", "second"})
+
+
+def test_what_joins_only_convolutions_stays_in_integers_with_what_cuts_it() -> None:
+    assert joined("a", "b") == {"add", "cut"}
+    assert joined("a", "a") == {"add", "cut"}
+    assert joined("a", "y") == set()
+    assert joined("a", "k", constant=True) == set()
