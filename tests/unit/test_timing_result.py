@@ -61,6 +61,13 @@ def kept(found: PairedResult) -> Any:
     return json.loads(json.dumps(found.to_json(), allow_nan=False))
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1e-9, float("nan")])
+def test_a_call_that_took_no_time_was_not_measured(seconds: float) -> None:
+    assert timing("m", seconds=1e-12).by_round
+    with pytest.raises(InvalidInput, match=r"a round's latency_\w+ of m is .*, which cannot be"):
+        timing("m", seconds=seconds)
+
+
 def test_what_a_benchmark_found_is_read_back_whole() -> None:
     found = result("int8", "original")
     assert PairedResult.from_json(kept(found), "benchmark.json") == found
