@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gradatim.compression import attempt, language
+from gradatim.compression import attempt, language, nncf_quantising
+from gradatim.compression.nncf_quantising import _OF_TRANSFORMERS, quantise_by_nncf
 from gradatim.compression.recipe import DEFAULT_METHODS, EXPORT, GGUF, STORED, Recipe
 from gradatim.compression.subject import file_of, format_of, tried
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.models.speech import ASKED
 from gradatim.signature import Signature, TensorSpec
+from gradatim.timing.contestant import save_inputs
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -235,3 +239,80 @@ def test_what_joins_only_convolutions_stays_in_integers_with_what_cuts_it() -> N
     assert joined("a", "a") == {"add", "cut"}
     assert joined("a", "y") == set()
     assert joined("a", "k", constant=True) == set()
+
+
+class Quantiser:
+    """NNCF, as far as it is called: it leaves a graph as it is, or gives another that was prepared."""
+
+    def __init__(self, made: Any) -> None:
+        self.made, self.calls = made, list[tuple[str, dict[str, Any]]]()
+        self.ModelType, self.DropType = (
+            SimpleNamespace(TRANSFORMER="transformer"),
+            SimpleNamespace(ABSOLUTE="absolute"),
+        )
+
+    class Dataset:
+        def __init__(self, items: list[Any]) -> None:
+            self.items = items
+
+        def get_inference_data(self) -> list[Any]:
+            return self.items
+
+    def quantize(self, model: Any, data: Any, **how: Any) -> Any:
+        self.calls.append(("quantize", {"rows": len(data.items), **how}))
+        return self.made
+
+    def quantize_with_accuracy_control(
+        self, model: Any, data: Any, checked: Any, alike: Any, **how: Any
+    ) -> Any:
+        self.calls.append(("control", {"of itself": alike(model, checked.items), **how}))
+        return model
+
+
+def scaled(by: float, operator: str = "Mul") -> Any:
+    value = helper.make_tensor_value_info
+    held = [onnx.numpy_helper.from_array(np.array([by, 0, 1], np.float32), "k")]
+    nodes = [
+        helper.make_node("Mul", ["x", "k"], ["m"]),
+        helper.make_node(operator, ["m"] if operator != "Mul" else ["m", "m"], ["y"]),
+    ]
+    made = helper.make_graph(nodes, "g", [value("x", 1, [2, 3])], [value("y", 1, [2, 3])], held)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("by", "least", "controlled"), [(1.0, 1.0, False), (1.0, 0.9, False), (-1.0, 0.0, False), (-1.0, 0.9, True)])  # fmt: skip
+def test_nncf_gives_back_accuracy_only_where_the_likeness_that_must_be_kept_is_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: float, least: float, controlled: bool
+) -> None:
+    rows = [save_inputs(tmp_path / f"{n}.npz", {"x": np.eye(2, 3, dtype=np.float32) + n}) for n in range(3)]
+    model, fake = scaled(1.0, "Softmax"), Quantiser(scaled(by, "Softmax"))
+    monkeypatch.setitem(sys.modules, "nncf", fake)
+    found = quantise_by_nncf(model, rows, "cosine", least)
+    assert found is (model if controlled else fake.made)
+    assert fake.calls[0] == (
+        "quantize",
+        {"rows": 3, "subset_size": 3, "model_type": fake.calls[0][1]["model_type"]},
+    )
+    assert len(fake.calls) == 1 + controlled
+    if controlled:
+        how = fake.calls[1][1]
+        assert how["of itself"][0] == pytest.approx(1.0)
+        assert (how["max_drop"], how["drop_type"], how["subset_size"]) == (
+            pytest.approx(1 - least),
+            "absolute",
+            3,
+        )
+
+
+@pytest.mark.parametrize("operator", ["Relu", *sorted(_OF_TRANSFORMERS)])
+def test_nncf_is_told_of_a_transformer_where_the_graph_has_what_transformers_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operator: str
+) -> None:
+    rows = [save_inputs(tmp_path / "rows.npz", {"x": np.eye(2, 3, dtype=np.float32)})]
+    model = scaled(1.0, "Relu")
+    model.graph.node[1].op_type = operator
+    fake = Quantiser(scaled(1.0, "Relu"))
+    monkeypatch.setitem(sys.modules, "nncf", fake)
+    monkeypatch.setattr(nncf_quantising, "_likeness", lambda *_: {"cosine": 1.0})
+    quantise_by_nncf(model, rows, "cosine", 0.9)
+    assert fake.calls[0][1]["model_type"] == (None if operator == "Relu" else "transformer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 
 import numpy as np
@@ -123,8 +124,6 @@ def test_pairs_that_cannot_be_are_invalid(counts: dict[str, int]) -> None:
 
 
 def test_rows_that_are_told_must_be_what_was_counted() -> None:
-    import base64
-
     right = np.arange(400) < 360
     bits = base64.b64encode(np.packbits(right).tobytes()).decode()
     fewer = base64.b64encode(np.packbits(np.arange(400) < 359).tobytes()).decode()
@@ -136,6 +135,18 @@ def test_rows_that_are_told_must_be_what_was_counted() -> None:
     ):
         one = Sampled("accuracy", value=0.9, n=400, successes=360, trials=400, outcomes=RowByRow(told))
         assert judged(Rule("a", "accuracy", "at_least", 0.8), one).verdict is verdict
+
+
+@pytest.mark.parametrize(("flips", "verdict"), [(0, PASS), (1, PASS), (2, Verdict.INVALID)])
+def test_rows_that_are_told_of_flips_are_held_against_how_many_there_were(
+    flips: int, verdict: Verdict
+) -> None:
+    """A flip is a row that is not right: none of 400, and one where it was counted."""
+    bits = base64.b64encode(np.packbits(np.arange(400) >= min(flips, 1)).tobytes()).decode()
+    one = Sampled(
+        "negative_flips", value=flips / 400, n=400, successes=flips, trials=400, outcomes=RowByRow(bits)
+    )
+    assert judged(Rule("n", "negative_flips", "at_most", 0.2), one).verdict is verdict
 
 
 def test_what_no_gate_asked_for_is_decided_by_what_the_step_measured() -> None:

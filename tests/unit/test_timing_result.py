@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gradatim.errors import BrokenEvidence
+from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.decision import Decision, Look
 from gradatim.timing.machine import Machine
