@@ -145,7 +145,7 @@ def compare(
                 progress(done, steps[-1], _so_far(answers))
             if asked and not any(answer.open for answer in answers.values()):
                 break
-    reason, plan = _spoiled(discarded, plans.get(""))
+    reason, plan = _spoiled(discarded, plans.get("") if done else None)
     return PairedResult(
         contestants=tuple(logs[contestant.name].timing() for contestant in contestants),
         comparisons=_comparisons(answers, logs, reason),
