@@ -339,6 +339,8 @@ EXAMPLES = {
     "gates.*.confidence": Example("90%", "95%", _on("accuracy", at_least="80%")),
     "test.budget": Example(ABSENT, 1e-9, _ROBUST),
     "benchmark.threads": Example(1, 2),
+    "model.autocast": Example(ABSENT, "bf16"),
+    "benchmark.cuda_graphs": Example(False, True),
     "benchmark.batch": Example([2, 3], [3, 2]),
     "benchmark.lengths": Example(ABSENT, 4),
     "benchmark.streaming.tokens": Example(2, 3, _STREAMED),

@@ -210,6 +210,7 @@ class Model:
             "device": self.machine.parts.model.device,
             "threads": self.machine.parts.model.threads,
             "allow_pickle": model.allow_pickle,
+            "autocast": None if alone else model.autocast,
         }
 
     def _stands_alone(self, path: Path) -> bool:

@@ -165,6 +165,10 @@ class BenchmarkSection(Section):
         36, ge=3, le=36, description="At most so many rounds; fewer when the answer is clear."
     )
     threads: int | None = Field(None, ge=1, description="Threads per call; those of `model` when left out.")
+    cuda_graphs: bool = Field(
+        False,
+        description="Record a call's kernels once and replay them, where production does so; for networks that PyTorch runs on `cuda`.",
+    )
     load: LoadSection | None = Field(
         None, description="What load the model bears, by MLPerf LoadGen; without it, none is tried."
     )

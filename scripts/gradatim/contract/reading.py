@@ -240,6 +240,18 @@ def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterat
             "example `{ttft: 500 ms, tpot: 50 ms}`"
         )
         yield from ((told, "gates", rule.key) for rule in rules if rule.metric == "goodput")
+    if parts.benchmark.cuda_graphs and not parts.model.device.startswith("cuda"):
+        yield (
+            f"`cuda_graphs` needs a GPU, and `model.device` is {parts.model.device}: leave it out, or say `device: cuda`",
+            "benchmark",
+            "cuda_graphs",
+        )
+    if parts.model.autocast and task == "generation":
+        yield (
+            "a language model computes in the type that its weights are saved in: leave out `autocast`",
+            "model",
+            "autocast",
+        )
     sizes = [size.name for size in parts.benchmark.sizes if size.name]
     for rule in rules:
         meaning = catalogue.find(rule.metric, "generation")

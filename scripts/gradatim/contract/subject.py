@@ -134,6 +134,10 @@ class ModelSection(Section):
     )
     device: Device = Field("cpu", description="`cpu`, `cuda` or `cuda:0`.")
     threads: int = Field(1, ge=1, le=1024, description="Threads one call of the model may use.")
+    autocast: Literal["bf16", "fp16"] | None = Field(
+        None,
+        description="What PyTorch may compute with where that is as good as float32, in every step; for networks that PyTorch runs.",
+    )
     limits: LimitsSection = Field(
         default_factory=LimitsSection,
         description="How long the model may take; one that hangs is ended then.",

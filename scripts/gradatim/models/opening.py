@@ -55,6 +55,7 @@ def find_source(
     device: str = "cpu",
     threads: int = 1,
     allow_pickle: bool = False,
+    autocast: str | None = None,
 ) -> ModelSource:
     """See what is at a path, without loading it; the arguments are ``open_model``'s.
 
@@ -79,6 +80,11 @@ def find_source(
             )
     if adapter is not None and found not in ("huggingface", "endpoint"):
         raise InvalidInput(f"{where} is {found}, and `model.adapter` is put on a Hugging Face folder alone.")
+    if autocast is not None and found not in ("huggingface", "pt2", "torchscript", "safetensors", "pickle"):
+        raise InvalidInput(
+            f"{where} is {found}, and `model.autocast` ({autocast}) is for networks that PyTorch runs. Take it out of the contract, and "
+            "give the model itself the type of numbers that it shall compute with."
+        )
     if found == "python" and factory is None:
         factory = path.name
     return ModelSource(
@@ -95,6 +101,7 @@ def find_source(
         tuple(command),
         endpoint or {},
         root / adapter if adapter is not None else None,
+        autocast,
     )
 
 

@@ -119,6 +119,10 @@ class RuntimeModel:
         except Exception as error:
             raise failed(self.name, "failed on its inputs", error) from error
 
+    def run_by(self, run: Run) -> None:
+        """Call this from now on."""
+        self._run = run
+
     def accept_anything(self) -> None:
         """Check no input: for a model whose inputs nobody declared."""
         self._check = lambda inputs: None

@@ -30,6 +30,7 @@ class Means(TypedDict, total=False):
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads that one call may use.
         allow_pickle: the contract trusts this model's pickles; ``weights_only=True`` is used where it can be.
+        autocast: ``bf16`` or ``fp16``: what PyTorch may compute with where that is as good as float32; None leaves it be.
     """
 
     project: Path | None
@@ -43,6 +44,7 @@ class Means(TypedDict, total=False):
     device: str
     threads: int
     allow_pickle: bool
+    autocast: str | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ModelSource:
         path: the model's file or folder; for ``python`` it need not exist.
         format: one of ``model_formats.FORMATS``.
         factory: ``module:function`` of the user's code below ``root``, or None.
-        project, files, command, endpoint, adapter: as ``Means`` has them.
+        project, files, command, endpoint, adapter, autocast: as ``Means`` has them.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class ModelSource:
     command: tuple[str, ...] = ()
     endpoint: Mapping[str, Any] = field(default_factory=dict)
     adapter: Path | None = None
+    autocast: str | None = None
 
     @property
     def folder(self) -> Path:

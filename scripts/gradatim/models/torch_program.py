@@ -37,11 +37,13 @@ class TorchModel(RuntimeModel):
         module: the network.
         forward: what it gives for named tensors.
         answers: the same as named tensors, those of its signature.
+        runs: the same as a call has it: without gradients, and with the contract's ``autocast``.
     """
 
     module: Any
     forward: Callable[[dict[str, Any]], Any]
     answers: Callable[[dict[str, Any]], dict[str, Any]]
+    runs: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def open_torch(source: ModelSource) -> RuntimeModel:
@@ -311,19 +313,32 @@ def torch_model(
     def answers(tensors: dict[str, Any]) -> dict[str, Any]:
         return _named(source.name, list(named_leaves(forward(tensors), "")), names, signature)
 
+    def runs(tensors: dict[str, Any]) -> dict[str, Any]:
+        with torch.inference_mode(), _autocast(torch, source):
+            return answers(tensors)
+
     def call(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        with torch.inference_mode():
-            given = answers(
-                {name: _to_tensor(torch, name, inputs[name], device) for name in order if name in inputs}
-            )
-            return {name: _to_array(torch, value) for name, value in given.items()}
+        given = {name: to_tensor(torch, name, inputs[name], device) for name in order if name in inputs}
+        return {name: to_array(torch, value) for name, value in runs(given).items()}
 
     model = TorchModel(source.name, signature, call, device=device, threads=source.threads)
-    model.module, model.forward, model.answers = module, forward, answers
+    model.module, model.forward, model.answers, model.runs = module, forward, answers, runs
     return model
 
 
-def _to_tensor(torch: Any, name: str, array: NDArray[Any], device: str) -> Any:
+def _autocast(torch: Any, source: ModelSource) -> AbstractContextManager[Any]:
+    """What the contract lets PyTorch compute with; nothing is kept between calls, for graphs of CUDA would miss it."""
+    if source.autocast is None:
+        return contextlib.nullcontext()
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}[source.autocast]
+    device: AbstractContextManager[Any] = torch.autocast(
+        source.device.partition(":")[0], kind, cache_enabled=False
+    )
+    return device
+
+
+def to_tensor(torch: Any, name: str, array: NDArray[Any], device: str) -> Any:
+    """An array as a tensor on a device; raises InvalidInput for what PyTorch does not take."""
     if array.dtype.kind in "OUS":
         raise InvalidInput(
             f"The input `{name}` is text; PyTorch takes numbers only. Turn it into numbers in `preprocess`."
@@ -337,7 +352,8 @@ def _to_tensor(torch: Any, name: str, array: NDArray[Any], device: str) -> Any:
         ) from error
 
 
-def _to_array(torch: Any, value: Any) -> NDArray[Any]:
+def to_array(torch: Any, value: Any) -> NDArray[Any]:
+    """A tensor as an array; numpy knows no bfloat16."""
     if not isinstance(value, torch.Tensor):
         return np.asarray(value)
     value = value.detach().cpu()

@@ -106,10 +106,7 @@ def run(candidate: Candidate) -> Outcome:
     variants = {variant.name: variant.path for variant in candidate.forms.all}
     baseline = candidate.replaced.path
     paths = {BASELINE: baseline, **variants} if baseline is not None else variants
-    contestants = {
-        name: candidate.model_of(name).contestant(name, path, settings.threads)
-        for name, path in paths.items()
-    }
+    contestants = {name: _contestant(candidate, name, path) for name, path in paths.items()}
     streaming = streaming_of(candidate, contestants.values())
     rows, queries, readers, round_seconds = _inputs(candidate, paths, settings, streaming)
     batch = next(iter(rows.values()))
@@ -174,7 +171,7 @@ def profile_forms(candidate: Candidate) -> list[Profile]:
     with tempfile.TemporaryDirectory(prefix="gradatim-profile-") as name:
         inputs = save_inputs(Path(name, "rows.npz"), next(iter(rows.values())))
         for form in forms:
-            contestant = candidate.model_of(form.name).contestant(form.name, form.path, settings.threads)
+            contestant = _contestant(candidate, form.name, form.path)
             with candidate.contract.blamed("model"):
                 operators, trace = operators_of(contestant, inputs, Path(name))
             path = candidate.workspace.profile(form.name)
@@ -185,6 +182,14 @@ def profile_forms(candidate: Candidate) -> list[Profile]:
             write_json(path, encode(seen))
             found.append(seen)
     return found
+
+
+def _contestant(candidate: Candidate, name: str, path: Path) -> Contestant:
+    """A form, or the baseline, as the contract has it timed."""
+    said = candidate.contract.parts.benchmark
+    return replace(
+        candidate.model_of(name).contestant(name, path, said.threads), cuda_graphs=said.cuda_graphs
+    )
 
 
 def _searched(candidate: Candidate) -> bool:
@@ -245,6 +250,8 @@ def _inputs(
                             taken = so_long(taken, size.length, predictor)
                     found[size.name] |= taken
                     takes += 0.0 if streaming else round_seconds(partial(predictor, taken))
+                if settings.load and sizes[0].length is not None:
+                    own = so_long(own, sizes[0].length, predictor)
                 queries |= own
                 longest = max(longest, opening + takes)
                 if predictor.signature.text is not None:

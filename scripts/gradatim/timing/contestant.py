@@ -33,6 +33,7 @@ _TOLD = (
     "device",
     "threads",
     "allow_pickle",
+    "autocast",
 )
 
 
@@ -41,9 +42,10 @@ class Contestant:
     """A model to be timed, named as a variant is named: ``baseline``, ``fp32``, ``int8-static``.
 
     Attributes:
-        path, root, project, format, adapter, factory, command, endpoint, signature, device, threads, allow_pickle: as for
-            ``models.open_model``;
+        path, root, project, format, adapter, factory, command, endpoint, signature, device, threads, allow_pickle, autocast: as
+            for ``models.open_model``;
             a relative path is relative to ``root``.
+        cuda_graphs: whether calls are replayed as graphs of CUDA.
         constants, carries, tokenizer: as for ``models.ready``.
         inputs: its own batch, where the model's inputs differ from those of the other contestants.
     """
@@ -61,6 +63,8 @@ class Contestant:
     device: str = "cpu"
     threads: int = 1
     allow_pickle: bool = False
+    autocast: str | None = None
+    cuda_graphs: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)
     carries: Mapping[str, str] = field(default_factory=dict)
     tokenizer: Mapping[str, Any] | None = None
@@ -85,6 +89,7 @@ class Contestant:
             "carries": dict(self.carries),
             "tokenizer": None if self.tokenizer is None else dict(self.tokenizer),
             "inputs": str((self.inputs or inputs).absolute()),
+            "cuda_graphs": self.cuda_graphs,
         }
 
 
@@ -223,7 +228,12 @@ def open_contestant(spec: Mapping[str, Any]) -> Predictor:
     from gradatim.models import ready
 
     around = {key: spec[key] for key in ("constants", "carries", "tokenizer")}
-    return ready(open_described(spec), Path(spec["path"]), **around)
+    predictor = open_described(spec)
+    if spec["cuda_graphs"]:
+        from gradatim.models.cuda_graphs import replay_calls
+
+        replay_calls(predictor)
+    return ready(predictor, Path(spec["path"]), **around)
 
 
 def described(
@@ -271,7 +281,16 @@ def _means(record: Mapping[str, Any]) -> dict[str, Any]:
         "signature": Signature.from_json(record["signature"]) if record["signature"] else None,
         **{
             name: record[name]
-            for name in ("format", "factory", "command", "endpoint", "device", "threads", "allow_pickle")
+            for name in (
+                "format",
+                "factory",
+                "command",
+                "endpoint",
+                "device",
+                "threads",
+                "allow_pickle",
+                "autocast",
+            )
         },
     }
 
