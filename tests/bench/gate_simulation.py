@@ -22,6 +22,7 @@ import gate_designs
 import gate_drift
 import gate_recipes
 import gate_runs
+import gate_strangers
 import gate_weights
 import numpy as np
 from gate_designs import Design, Draw
@@ -329,6 +330,7 @@ def designs() -> list[Design]:
         *gate_weights.designs(),
         *gate_drift.designs(),
         *gate_runs.designs(),
+        *gate_strangers.designs(),
     ]
 
 

@@ -248,23 +248,32 @@ def test_rows_that_are_far_off_and_too_rare_to_be_seen_do_not_slip_through(rule,
     assert share(Verdict.PASS, rule, cases) <= 0.07
 
 
+def of_rare_classes(n: int, lost: float, draws: int) -> Iterable[Case]:
+    """Three classes, one of 0.3 %, of which the candidate loses a share; one in four samples of 500 holds none of it."""
+    dice, task = np.random.default_rng(11), Task("classification", (0, 1, 2))
+    for _ in range(draws):
+        labels = dice.choice(3, n, p=[0.9, 0.097, 0.003])
+        old = np.where(dice.random(n) < 0.95, labels, (labels + 1) % 3)
+        new = np.where(dice.random(n) < np.where(labels == 2, lost, 0.01), (labels + 2) % 3, old)
+        base = Evaluation(task, Predictions.of({"label": old}, labels))
+        mine = Evaluation(task, Predictions.of({"label": new}, labels), base)
+        yield Case("v", candidate=mine, baseline=base)
+
+
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "f1_macro"])
 def test_a_class_that_no_row_shows_is_not_proven_to_be_as_good_as_it_was(metric: str) -> None:
-    """A class of 0.3 % that lost a third of its rows: one in four samples of 500 holds none."""
-    dice, task = np.random.default_rng(11), Task("classification", (0, 1, 2))
-
-    def cases(n: int, draws: int) -> Iterable[Case]:
-        for _ in range(draws):
-            labels = dice.choice(3, n, p=[0.9, 0.097, 0.003])
-            old = np.where(dice.random(n) < 0.95, labels, (labels + 1) % 3)
-            new = np.where(dice.random(n) < np.where(labels == 2, 0.3, 0.01), (labels + 2) % 3, old)
-            base = Evaluation(task, Predictions.of({"label": old}, labels))
-            mine = Evaluation(task, Predictions.of({"label": new}, labels), base)
-            yield Case("v", candidate=mine, baseline=base)
-
-    (many,) = cases(400_000, 1)
+    (many,) = of_rare_classes(400_000, 0.3, 1)
     lost = many.baseline.samples(metric).value - many.candidate.samples(metric).value
-    assert share(Verdict.PASS, Rule(metric, metric, "not_worse", lost), cases(500, 100)) <= 0.07
+    rule = Rule(metric, metric, "not_worse", lost)
+    assert share(Verdict.PASS, rule, of_rare_classes(500, 0.3, 100)) <= 0.07
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "f1_macro", "precision"])
+def test_a_class_that_no_row_shows_is_not_proven_to_be_bad_either(metric: str) -> None:
+    (many,) = of_rare_classes(400_000, 0.01, 1)
+    rule = Rule(metric, metric, "at_least", many.candidate.samples(metric).value)
+    for verdict in (Verdict.FAIL, Verdict.PASS):
+        assert share(verdict, rule, of_rare_classes(500, 0.01, 100)) <= 0.07
 
 
 def test_errors_of_a_handful_of_users_tell_no_mean():
@@ -436,6 +445,22 @@ def test_scaled_errors_of_series_with_a_heavy_tail_pass_wrongly_as_seldom_as_the
     few = forecast(np.linspace(0.1, 0.2, 9))
     assert few.verdict is Verdict.INCONCLUSIVE
     assert few.text.endswith("do not tell how much it varies: 10 are the least.")
+
+
+@pytest.mark.parametrize("metric", ["mase", "pinball"])
+def test_losses_of_a_few_series_that_carry_the_mean_pass_wrongly_as_seldom_as_they_say(metric: str) -> None:
+    """Every forecast is off by a tenth more than the baseline's: what a few series lose carries the mean."""
+    dice, n, passed = np.random.default_rng(8), 50, 0
+    task = Task("forecasting", history="past", quantiles=(0.5,))
+    rule = Rule(metric, metric, "not_worse", 0.1 * float(np.exp(0.5)) * (0.5 if metric == "pinball" else 1))
+    for _ in range(120):
+        off = dice.lognormal(0, 1, n)[:, None, None]
+        base, mine = (
+            Evaluation(task, Predictions.of({"y": each, SCALE: np.ones(n)}, np.zeros((n, 1))))
+            for each in (off, 1.1 * off)
+        )
+        passed += judge([rule], Case("v", candidate=mine, baseline=base))[0].verdict is Verdict.PASS
+    assert passed <= 0.07 * 120
 
 
 def judged(rule: Rule, task: Task, outputs: dict[str, Any], truth: Any) -> GateResult:
