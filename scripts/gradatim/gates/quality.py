@@ -38,6 +38,8 @@ def besides(gate: Gate, samples: MetricSamples) -> str:
     text = f" The data have {samples.reason}." if samples.value is not None and samples.reason else ""
     if samples.hidden and gate.compares:
         text += f" How either model answers there nobody knows, which leaves {wording.points(samples.hidden, gate.meaning)} to each side."
+    elif samples.hidden:
+        text += f" How it answers there nobody knows: the mean may be {wording.points(samples.hidden, gate.meaning)} more."
     if isinstance(samples, RecipeSamples):
         told = ", ".join(wording.number(value, gate.meaning) for value in samples.values)
         half = wording.points(samples.of_training(gate.alpha), gate.meaning)
@@ -59,9 +61,7 @@ def granted(gate: Gate, samples: MetricSamples) -> str:
 
 def at_least_few(samples: MetricSamples) -> str:
     """How many would begin to tell, in words, of a mean without an upper end; empty where that is not what lacks."""
-    unbounded = (
-        samples.reach is None if samples.tailed else samples.jackknifed and math.isinf(samples.high_limit)
-    )
+    unbounded = samples.reach is None if samples.tailed else samples.open_ended
     return f": {tails.FEW} are the least" if unbounded and samples.n < tails.FEW else ""
 
 

@@ -45,6 +45,7 @@ class _Seen:
     successes: int | None
     trials: int | None
     faultless: bool = False
+    hidden: float = 0.0
 
     def numbers(self, gate: Gate) -> dict[str, Any]:
         """What a result says of it."""
@@ -117,8 +118,9 @@ def judge(gate: Gate, case: Case) -> GateResult:
             candidate=value,
         )
     seen = _Seen(
-        value, *bounds, n, samples.successes, samples.trials, _faultless(samples, bounds, gate.alpha)
-    )
+        value, *bounds, n, samples.successes, samples.trials, _faultless(samples, bounds, gate.alpha),
+        samples.hidden,
+    )  # fmt: skip
     verdict, text = seen.verdict(gate), seen.headline(gate) + besides(gate, samples)
     if gate.veto:
         return gate.result(verdict, text, **seen.numbers(gate))
@@ -133,7 +135,7 @@ def judge(gate: Gate, case: Case) -> GateResult:
         text += _misses(gate, case, samples.trials - samples.successes, samples.trials, verdict)
     elif verdict is Verdict.INCONCLUSIVE and samples.upward is not None and not case.several:
         return _noisy(gate, case, seen, text, samples.upward)
-    elif verdict is Verdict.INCONCLUSIVE:
+    elif verdict is Verdict.INCONCLUSIVE and not samples.hidden:
         text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
     elif verdict is Verdict.PASS:
         text += granted(gate, samples)
@@ -222,7 +224,9 @@ def _settled(
 ) -> GateResult:
     """The result; where it is undecided, with how many samples would settle it."""
     needed = None
-    if verdict is Verdict.INCONCLUSIVE:
+    if verdict is Verdict.INCONCLUSIVE and seen.hidden:
+        text += " Rows of every class settle it."
+    elif verdict is Verdict.INCONCLUSIVE:
         needed = None if case.several else _needed(gate, seen)
         text += settled_by(needed, seen.n, case, met=meets(gate, seen.value))
     return gate.result(verdict, text, **seen.numbers(gate), detectable=detectable, needed=needed)

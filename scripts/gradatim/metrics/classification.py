@@ -189,7 +189,8 @@ class ClassificationScorer:
             width = len(self.over)
         statistic = _statistic(metric, width)
         totals = terms.sum(axis=0)
-        unseen = 0 if metric == "f1_weighted" else int(np.count_nonzero(totals[:width] == 0))
+        counts = totals[width : 2 * width] if metric == "precision" else totals[:width]
+        unseen = 0 if metric == "f1_weighted" else int(np.count_nonzero(counts == 0))
         return MetricSamples(
             metric,
             float(statistic(totals[None])[0]),
@@ -199,7 +200,7 @@ class ClassificationScorer:
             statistic=statistic,
             by_row=(truth == predicted).astype(np.float64),
             effect=_worst_move(metric, totals, width, truth.shape[0]),
-            reason=self._without_samples(metric, totals[:width] if metric != "precision" else totals[width:]),
+            reason=self._without_samples(metric, counts),
             hidden=unseen / width,
             **DECISIONS,
         )

@@ -132,7 +132,9 @@ class ForecastingScorer:
             return root_mean_square(squares, units)
         if metric == "smape":
             return _mean(metric, relative, units, high_limit=2.0)
-        return mean_samples(metric, pinball if metric == "pinball" else errors, units, False, low_limit=0.0)
+        if metric == "pinball":
+            return _mean(metric, pinball, units)
+        return mean_samples(metric, errors, units, False, low_limit=0.0)
 
     def _lacks(self, metric: str) -> str | None:
         """What a metric is missing, in words that follow "has no value: "."""
@@ -157,7 +159,7 @@ class ForecastingScorer:
 
 
 def _mean(metric: str, values: Floats, units: Units, **more: float) -> MetricSamples:
-    """A mean of errors that each item measures by its own size, so that no single one carries it."""
+    """A mean over series of errors of many steps, of which the leaning interval and the tail of ``tails.above`` tell."""
     ends = {"low_limit": 0.0, "effect": None, "reach": None, **more}
     found = mean_samples(metric, values, units, False, jackknifed=True, **ends)
     assert found.influence is not None  # noqa: S101 (there are values)

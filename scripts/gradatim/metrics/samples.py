@@ -107,7 +107,7 @@ class MetricSamples:
         if self.jackknifed and self.influence is not None:
             ends = self.high_limit, self.flattery
             found = intervals.jackknife_bounds(value, self.influence, alpha, *ends)
-            if found is not None and math.isinf(self.high_limit):  # few that were not seen may carry it
+            if found is not None and self.open_ended:  # few that were not seen may carry it
                 found = found[0], max(found[1], value + tails.above(self.influence, alpha))
             return found or self._bounds_without_spread(alpha)
         by_unit = self.linearised() if self.tailed else self.influence
@@ -132,9 +132,9 @@ class MetricSamples:
         if self.upward is not None:
             error = max(float(draws.std(ddof=1)), float(np.linalg.norm(self.upward.errors)))
             return self.upward.bounds(value, error, self.n, self.worth(self.effect) or 0.0, alpha)
-        return intervals.bootstrap_bounds(value, draws, self.n, effect, alpha) or self._bounds_without_spread(
-            alpha
-        )
+        found = intervals.bootstrap_bounds(value, draws, self.n, effect, alpha)
+        found = found or self._bounds_without_spread(alpha)
+        return found and (found[0], found[1] + self.hidden)
 
     @property
     def tailed(self) -> bool:
@@ -142,6 +142,11 @@ class MetricSamples:
         if self.units is not None and self.units.kinds:  # each unit is a mean of many rows
             return False
         return not (self.counted or self.jackknifed) and self.upward is None and self.resample is None
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether it is a mean over series, whose errors have no upper end."""
+        return self.jackknifed and math.isinf(self.high_limit)
 
     def _spoilt(self, found: tuple[float, float], alpha: float) -> tuple[float, float]:
         """Bounds that leave room for rows that are far off and so rare that none was seen, however alike those are that were."""

@@ -33,12 +33,21 @@ FEW = 10
 """So many values at the least tell how a range without an end goes on: of seven groups of lognormal errors 9 % passed wrongly."""
 
 
-def bounds(values: Floats, alpha: float, reach: float | None = None) -> tuple[float, float] | None:
+def of_series(n: int) -> float:
+    """``TIMES`` for means over series, whose errors vary less than a root of squares: the fewer there are the more. With 2 for any
+    number a two-sided 95 % interval of 300 series held the truth in 98 to 99 %, with 1 Pareto errors of 50 passed wrongly in 9 %."""
+    return 1.5 + 25 / n
+
+
+def bounds(
+    values: Floats, alpha: float, reach: float | None = None, times: float = TIMES
+) -> tuple[float, float] | None:
     """Lower and upper bound of a mean, each at one-sided ``alpha``; None without any spread, and of too few values without a reach.
 
     Args:
         values: one a unit, float64 [n].
         reach: how far below and above the mean a unit can lie, where that is known.
+        times: the end of the range where it is not.
     """
     if values.shape[0] < (FEW if reach is None else 2):
         return None
@@ -46,23 +55,23 @@ def bounds(values: Floats, alpha: float, reach: float | None = None) -> tuple[fl
     if not deviation > 1e-12 * max(1.0, abs(centre)) or not math.isfinite(deviation):
         return None
     half = student(values.shape[0] - 1, alpha) * deviation / math.sqrt(values.shape[0])
-    low, high = _ends(values, centre, reach)
+    low, high = _ends(values, centre, reach, times)
     below, above = _Weighed(values, low).bound(alpha), -_Weighed(-values, high).bound(alpha)
     return min(centre - half, below), max(centre + half, above)
 
 
 def above(values: Floats, alpha: float) -> float:
     """How far above their mean, 0, the truth may lie of values that a leaning interval holds but for their tail: one more that is
-    the largest of twice as many is reckoned with; infinite of too few to tell a tail.
+    the largest of ``of_series`` times as many is reckoned with; infinite of too few to tell a tail.
 
     With lognormal errors such an interval alone passed 50 series wrongly in 13 % of runs, with both 3 to 4 %.
     """
     if values.shape[0] < FEW:
         return math.inf
-    return -_Weighed(-values, _reach(values, 2.0)).bound(alpha)
+    return -_Weighed(-values, _reach(values, of_series(values.shape[0]))).bound(alpha)
 
 
-def p_below(values: Floats, least: float, reach: float | None = None) -> float:
+def p_below(values: Floats, least: float, reach: float | None = None, times: float = TIMES) -> float:
     """p-value of "the mean is at least ``least``": small where it is proven to be less; values need some spread."""
     from scipy.special import stdtr
 
@@ -70,20 +79,20 @@ def p_below(values: Floats, least: float, reach: float | None = None) -> float:
     if centre >= least:
         return 1.0
     t = float(stdtr(n - 1, -(least - centre) * math.sqrt(n) / float(values.std(ddof=1))))
-    return max(t, _Weighed(-values, _ends(values, centre, reach)[1]).p(-least))
+    return max(t, _Weighed(-values, _ends(values, centre, reach, times)[1]).p(-least))
 
 
-def _ends(values: Floats, centre: float, reach: float | None) -> tuple[float, float]:
+def _ends(values: Floats, centre: float, reach: float | None, times: float) -> tuple[float, float]:
     """How far the range reaches below and above the mean."""
     if reach is not None:
         return reach, reach
-    below, above = _reach(centre - values), _reach(values - centre)
+    below, above = _reach(centre - values, times), _reach(values - centre, times)
     # tails that are alike offset one another, but not in every sample
-    deviation = 2 * float(values.std(ddof=1))
+    deviation = min(times, 2.0) * float(values.std(ddof=1))
     return max(0.0, below - above) + deviation, max(0.0, above - below) + deviation
 
 
-def _reach(distances: Floats, times: float = TIMES) -> float:
+def _reach(distances: Floats, times: float) -> float:
     """The largest of so many times as many distances, by Hill's index of the largest tenth of these; at most of a tail
     whose mean is just finite."""
     n = distances.shape[0]
