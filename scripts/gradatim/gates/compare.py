@@ -166,14 +166,19 @@ def compare(
     found = _bounded(value, spread, new.n, effect, changes, margin, alpha)
     if found.low is None or found.high is None:
         return found
-    # of a class without a row nothing is known
-    lower, higher = ratio * old.hidden, new.hidden
-    found = replace(found, low=found.low - lower, high=found.high + higher)
-    if not spread or alpha * draws.shape[0] < 10:
-        return found
-    percentiles = np.quantile(draws, [alpha, 1 - alpha]) + np.array([-lower, higher])
-    low, high = min(found.low or 0.0, float(percentiles[0])), max(found.high or 0.0, float(percentiles[1]))
-    return _without_noise(replace(found, low=low, high=high), new, old, ratio)
+    return _opened(found, draws, new, old, ratio, alpha)
+
+
+def _opened(
+    found: Comparison, draws: Floats, new: MetricSamples, old: MetricSamples, ratio: float, alpha: float
+) -> Comparison:
+    """Bounds no narrower than the draws' percentiles, and open to what classes without a row, of which nothing is known, may add."""
+    low, high = found.low or 0.0, found.high or 0.0
+    if found.spread and alpha * draws.shape[0] >= 10:
+        percentiles = np.quantile(draws, [alpha, 1 - alpha])
+        low, high = min(low, float(percentiles[0])), max(high, float(percentiles[1]))
+    found = replace(found, low=low - ratio * old.hidden, high=high + new.hidden)
+    return _without_noise(found, new, old, ratio)
 
 
 def _of_recipe(
