@@ -38,7 +38,8 @@ class Forge(http.server.BaseHTTPRequestHandler):
             said = next(note for note in self.notes if str(note["id"]) == path.rpartition("/")[2])
             said.update(body)
         elif path.endswith("/issues") and self.command == "GET":
-            said = self.issues
+            wanted = dict(urllib.parse.parse_qsl(query)).get("labels")
+            said = [one for one in self.issues if wanted is None or wanted in one.get("labels", ())]
         elif "/issues" in path and self.command != "GET":
             said = {"html_url": f"https://forge{path}", "web_url": f"https://forge{path}", **body}
             if self.command == "POST":

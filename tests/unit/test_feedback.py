@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from forge import forge
 from gate_project import GateProject, lay_down
 from registry_examples import act_as_ada
 
 from gradatim.checks.feedback import read_feedback
 from gradatim.cli import cli
-from gradatim.errors import InvalidInput
+from gradatim.errors import InvalidInput, UsageError
 
 
 @pytest.fixture
@@ -92,4 +93,99 @@ def test_feedback_that_says_nothing_is_refused_with_its_place(text: str, tmp_pat
     path = tmp_path / "f.jsonl"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=r"f\.jsonl"):
+        read_feedback(path, {"v1.0.0"}, [], {}, "label")
+
+
+def issue(number: int, body: str, *labels: str, **more: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "iid": number,
+        "body": body,
+        "description": body,
+        "labels": list(labels),
+        "user": {"login": "ada"},
+        **more,
+    }
+
+
+FORM = """### Version
+
+{}
+
+### Site
+
+rome
+
+### Expected
+
+2
+
+### x
+
+[0, 1, 0, 0, 1, 0]
+
+### What happened?
+
+I am Ada, 555-1234
+"""
+
+
+@pytest.mark.parametrize("which", ["github", "gitlab"])
+def test_labelled_issues_of_the_forge_are_feedback_and_only_what_is_asked_for_is_kept(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """As an issue form writes them, as ``key: value`` lines, and in a person's own words."""
+    issues = [
+        issue(1, FORM.format("v1.0.0"), "answers"),
+        issue(2, "version: 1.0.0\r\n**good**: yes\r\nsite: oslo\r\n", "answers"),
+        issue(3, "It does not work!!! good: perhaps", "answers"),
+        issue(4, FORM.format("_No response_"), "answers"),
+        issue(5, FORM.format("v1.0.0"), "bug"),
+        issue(6, "", "answers"),
+    ]
+    with forge(*issues) as (address, seen):
+        for key, value in {
+            "github": {"GITHUB_TOKEN": "t", "GITHUB_REPOSITORY": "acme/digits", "GITHUB_API_URL": address},
+            "gitlab": {"GRADATIM_TOKEN": "t", "CI_API_V4_URL": address, "CI_PROJECT_ID": "5"},
+        }[which].items():
+            monkeypatch.setenv(key, value)
+        done = imported("--issues", "answers", "--propose", "proposed.jsonl", "--json")
+    assert done.return_value == 0, done.exception
+    told = json.loads(done.stdout)
+    shares = {(one["version"], one["where"]): (one["bad"], one["n"]) for one in told["shares"]}
+    assert shares == {
+        ("v1.0.0", ""): (1, 2),
+        ("v1.0.0", "site=oslo"): (0, 1),
+        ("v1.0.0", "site=rome"): (1, 1),
+    }
+    assert told["unknown"] == 3
+    written = Path("proposed.jsonl").read_text()
+    assert [json.loads(row) for row in written.splitlines()] == [{"x": [0, 1, 0, 0, 1, 0], "label": "2"}]
+    assert "555" not in done.output + written
+    assert {method for method, _ in seen.calls} == {"GET"}
+
+
+def test_feedback_is_of_a_file_or_of_issues_and_issues_need_a_token(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GH_TOKEN", "GITHUB_TOKEN", "GRADATIM_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    Path("f.jsonl").write_text(line(True))
+    for arguments in ((), ("f.jsonl", "--issues", "answers")):
+        assert isinstance(imported(*arguments).exception, UsageError)
+    assert "token" in str(imported("--issues", "answers").exception)
+
+
+def test_what_is_no_number_is_no_golden_case(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    for number in ("NaN", "Infinity", "[1, -Infinity]"):
+        path.write_text(f'{{"version": "v1.0.0", "good": false, "expected": 1, "age": {number}}}')
+        assert read_feedback(path, {"v1.0.0"}, ["age"], {}, "label").proposed == []
+
+
+@pytest.mark.parametrize("text", ["Version,Good\nv1.0.0,yes\n", "version;good\nv1.0.0;yes\n"])
+def test_a_table_without_the_columns_is_told_which_there_are(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=r"no column `good`.*[Vv]ersion"):
         read_feedback(path, {"v1.0.0"}, [], {}, "label")
