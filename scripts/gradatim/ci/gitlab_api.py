@@ -48,15 +48,19 @@ class GitLabApi:
         return self._call(method, path, said)[0]
 
     def mine(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
-        """What the token's own user wrote, of a list over all its pages: anybody could write the same.
+        """What the token's own user wrote, of a list: anybody could write the same."""
+        me = str(self.ask("GET", "/user").get("id"))
+        yield from (
+            one for one in self.pages(path, **query) if str((one.get("author") or {}).get("id")) == me
+        )
 
-        https://docs.gitlab.com/api/rest/#pagination
-        """
-        me, page = str(self.ask("GET", "/user").get("id")), "1"
+    def pages(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
+        """Every entry of a list, page after page: https://docs.gitlab.com/api/rest/#pagination"""
+        page = "1"
         while page:
             asked = urllib.parse.urlencode({**query, "per_page": 100, "page": page})
             found, page = self._call("GET", f"{path}?{asked}")
-            yield from (one for one in found if str((one.get("author") or {}).get("id")) == me)
+            yield from found
 
     def _call(self, method: str, path: str, said: Mapping[str, str] | None = None) -> tuple[Any, str]:
         """The answer, and which page is next; empty for the last."""

@@ -1,7 +1,8 @@
-"""One issue of the forge for each model's plan, opened once and then updated in place."""
+"""Issues of the forge: one for each model's plan, opened once and then updated in place; and those that a label names."""
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping
 
 from gradatim.ci.github_api import Call, GitHubApi
@@ -31,6 +32,29 @@ def put_issue(environment: Mapping[str, str], name: str, title: str, markdown: s
     if not (environment.get("GH_TOKEN") or environment.get("GITHUB_TOKEN")):
         return None
     return _on_github(GitHubApi.from_environment(environment), title, body)
+
+
+def labelled_issues(environment: Mapping[str, str], label: str) -> dict[str, str] | None:
+    """What people wrote in the issues that bear a label, open or closed, by ``#number``.
+
+    Returns:
+        None where the environment holds no token, and nothing was asked.
+
+    Raises:
+        EnvironmentLacks: the forge refuses or does not answer.
+    """
+    if environment.get("CI_API_V4_URL"):
+        gitlab = GitLabApi.from_environment(environment, "GRADATIM_TOKEN")
+        if gitlab is None:
+            return None
+        told = gitlab.pages(gitlab.below("issues"), labels=label)
+        return {f"#{one['iid']}": str(one.get("description") or "") for one in told}
+    if not (environment.get("GH_TOKEN") or environment.get("GITHUB_TOKEN")):
+        return None
+    github = GitHubApi.from_environment(environment)
+    asked = f"{github.below('issues')}?{urllib.parse.urlencode({'state': 'all', 'labels': label})}"
+    found = (one for one in github.pages(asked) if "pull_request" not in one)
+    return {f"#{one['number']}": str(one.get("body") or "") for one in found}
 
 
 def _on_github(api: GitHubApi, title: str, body: str) -> str:

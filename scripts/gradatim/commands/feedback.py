@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,12 +23,18 @@ def command() -> None:
 
 
 @command.command("import", short_help="Count feedback by version and slice; propose golden cases.")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--issues", "label", metavar="LABEL", help="Read the forge's issues that bear this label instead of a file.")  # fmt: skip
 @click.option("--propose", metavar="FILE", type=click.Path(path_type=Path), help="Write the failures with a known right answer as rows, for a person to judge.")  # fmt: skip
 @options.contract
 @options.as_json
-def import_(file: Path, propose: Path | None, contract_path: str | None, json_wanted: bool) -> int:
+def import_(
+    file: Path | None, label: str | None, propose: Path | None, contract_path: str | None, json_wanted: bool
+) -> int:
     """Read FILE (jsonl or csv: `version`, `good`, perhaps `expected`, inputs and slices) and count who was not served well.
+
+    Of an issue the headings of its form are read, or lines as `version: v1.1.0`; without `good` it is a complaint. It needs the token
+    of a job on GitHub or GitLab.
 
     Nothing personal is kept: counts, and with --propose the numbers that the model was given. Text never is, nor any
     other column. Nothing becomes a test by itself.
@@ -34,13 +43,19 @@ def import_(file: Path, propose: Path | None, contract_path: str | None, json_wa
     Examples:
       gradatim feedback import feedback.csv
       gradatim feedback import feedback.jsonl --propose golden-proposed.jsonl
+      gradatim feedback import --issues wrong-answer
     """
     import json
 
-    from gradatim.checks.feedback import read_feedback
+    from gradatim.checks.feedback import count_feedback, read_feedback
     from gradatim.commands.opening import open_candidate
+    from gradatim.errors import UsageError
     from gradatim.files import write_text
 
+    if (file is None) == (label is None):
+        raise UsageError(
+            "Feedback is of a FILE or of the issues with a label, `--issues LABEL`: name one of the two."
+        )
     candidate = open_candidate(contract_path)
     versions = {str(release) for release in candidate.registry.model(candidate.name).releases}
     data = candidate.contract.data_set("evaluation")
@@ -52,7 +67,13 @@ def import_(file: Path, propose: Path | None, contract_path: str | None, json_wa
         inputs = tuple(c for c in rows.columns if c not in (rows.label, rows.group, *slices))
     task = candidate.contract.parts.task
     labels = [str(label) for label in task.labels] if task else []
-    found = read_feedback(file, versions, inputs, slices, (data.label if data else None) or "label", labels)
+    right = (data.label if data else None) or "label"
+    if file is not None:
+        found = read_feedback(file, versions, inputs, slices, right, labels)
+    else:
+        found = count_feedback(
+            _issues(str(label)), f"The label {label}", versions, inputs, slices, right, labels
+        )
     if propose is not None:
         write_text(propose, "".join(json.dumps(row) + "\n" for row in found.proposed))
     if json_wanted:
@@ -76,3 +97,17 @@ def import_(file: Path, propose: Path | None, contract_path: str | None, json_wa
         f"{len(found.proposed)} failures with a known right answer{where}. They become tests when a person says so."
     )
     return 0
+
+
+def _issues(label: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the forge's issues with this label say, as rows."""
+    from gradatim.checks.feedback import rows_of_issues
+    from gradatim.ci.issues import labelled_issues
+    from gradatim.errors import EnvironmentLacks
+
+    issues = labelled_issues(os.environ, label)
+    if issues is None:
+        raise EnvironmentLacks(
+            "There is no token to read issues with: run it in a job with GITHUB_TOKEN (issues: read), or with GRADATIM_TOKEN on GitLab."
+        )
+    return rows_of_issues(issues)
