@@ -428,3 +428,35 @@ def test_a_killed_search_leaves_a_model_that_loads_and_ends_as_if_nothing_had_be
         )  # fmt: skip
         ways.append([(trial.name, trial.digest, trial.accepted) for trial in result.trials])
     assert ways[0] == ways[1]
+
+
+def seldom_loud(path: Path) -> Path:
+    """A hidden layer of 64, one of which answers its own input two hundred times as loud, and is hardly listened to."""
+    from onnx import helper
+
+    dice = np.random.default_rng(7)
+    first, second = dice.normal(size=(32, 64)) / 6, dice.normal(size=(64, 256)) / 8
+    first[:, 5] = 200 * (np.arange(32) == 9)
+    first[9, :5] = first[9, 6:] = 0
+    second[5] /= 50
+    constants = {"w1": first.astype(np.float32), "w2": second.astype(np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"], name="first"),
+        helper.make_node("Relu", ["a"], ["b"], name="cut"),
+        helper.make_node("MatMul", ["b", "w2"], ["y"], name="second"),
+    ]
+    return written(path, nodes, ("x", ["n", 32]), ("y", ["n", 256]), constants)
+
+
+def test_outliers_are_cut_off_where_all_that_was_seen_makes_the_steps_too_coarse(tmp_path: Path) -> None:
+    rows = DRAW.normal(size=(512, 32)).astype(np.float32)
+    rows[:, 9] = np.arange(512) == 100
+    result = compress(
+        seldom_loud(tmp_path / "m.onnx"), tmp_path / "out", calibration=lambda: iter([{"x": part} for part in np.split(rows, 4)]),
+        keep={"fidelity": 0.995}, methods=["int8-static"], slowest=9,
+    )  # fmt: skip
+    assert not result.trials[0].accepted
+    assert result.trials[0].quality["fidelity"] < 0.98
+    assert result.best is not None
+    assert result.best.recipe.get("ranges")
+    assert result.best.recipe["fallback"] == ()

@@ -83,7 +83,9 @@ def _try(
         _carry_out(wanted.method, Path(root), Path(model), Path(out))
     else:
         bits = 7 if wanted.reduce_range else 8
-        calibrated = Calibrated(graph.prepare(Path(source)), _paths(learned), Path(ranges), bits)
+        calibrated = Calibrated(
+            graph.prepare(Path(source)), _paths(learned), Path(ranges), bits, wanted.ranges
+        )
         graph.save(quantise(wanted, calibrated), Path(out))
         del calibrated
     made = time.perf_counter() - started

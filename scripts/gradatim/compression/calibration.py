@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.compression.equalising import equalisable, equalised
 from gradatim.compression.observing import Observed, observe
+from gradatim.compression.ranges import narrowed
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -24,12 +25,14 @@ class Calibrated:
         batches: .npz files with its inputs.
         kept: file that keeps what was seen, for the next attempt.
         weight_bits: 7 on processors whose 16-bit sums overflow otherwise.
+        ranges: kind of the ranges (``ranges.RANGES``); empty: all that was seen.
     """
 
     prepared: ModelProto
     batches: Sequence[Path]
     kept: Path
     weight_bits: int = 8
+    ranges: str = ""
 
     @property
     def model(self) -> ModelProto:
@@ -44,7 +47,10 @@ class Calibrated:
     @cached_property
     def bounds(self) -> Mapping[str, tuple[float, float]]:
         """The range by which each of them is quantised."""
-        return {name: observed.bounds for name, observed in self.seen.items()}
+        if not self.ranges:
+            return {name: observed.bounds for name, observed in self.seen.items()}
+        counts = self.kept.with_name(f"counts-{self.kept.name}")
+        return narrowed(self.ranges, self.model, self.seen, self.batches, counts)
 
     @cached_property
     def _equalised(self) -> tuple[ModelProto, Mapping[str, Observed]]:

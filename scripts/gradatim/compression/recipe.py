@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gradatim.code import closure_digest
+from gradatim.compression.ranges import RANGES
 from gradatim.errors import UsageError
 from gradatim.files import digest_of
 
@@ -87,7 +88,7 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 13
+REVISION = 14
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
@@ -115,6 +116,7 @@ class Recipe:
         share: for ``pruned``: the part of each layer's channels that is taken out.
         base: name of the form that learnt from which this one is made, in place of the model itself.
         student, train: the user's functions that make the network, and train it.
+        ranges: for ``int8-static``: of which kind its ranges are (``ranges.RANGES``), where they are not all that was seen.
     """
 
     method: str
@@ -127,6 +129,7 @@ class Recipe:
     base: str = ""
     student: str = ""
     train: str = ""
+    ranges: str = ""
 
     @property
     def name(self) -> str:
@@ -135,6 +138,7 @@ class Recipe:
         ``pruned-50`` has lost half of the channels, ``pruned-50-int8-static`` is made from it.
         """
         name = re.sub(r"[:.]", "-", self.method) + ("-unpacked" if self.unpacked else "")
+        name += f"-{self.ranges}" if self.ranges else ""
         name = f"{name}-{100 * self.share:.0f}" if self.share else f"{self.base}-{name}".lstrip("-")
         if self.stages is not None:
             return f"{name}-split-{self.stages.parts}"
@@ -151,7 +155,7 @@ class Recipe:
         return {
             name: value
             for name, value in asdict(self).items()
-            if value or name not in ("code", "stages", "share", "base", "student", "train")
+            if value or name not in ("code", "stages", "share", "base", "student", "train", "ranges")
         }
 
     @property
@@ -197,7 +201,10 @@ def with_own(
 def remove_stale(out: Path, original: str, kept: Collection[str]) -> None:
     """Remove the variants that an earlier search left, for a model that it calls so, and this one did not accept."""
     names = "|".join((EXPORT, STUDENT, re.escape(original), *METHODS))
-    pattern = re.compile(rf"(pruned-\d+-|student-)?({names})(-\d+)?(-unpacked)?(-mixed-\d+)?(-split-\d+)?")
+    kinds = "|".join(RANGES)
+    pattern = re.compile(
+        rf"(pruned-\d+-|student-)?({names})(-\d+)?(-unpacked)?(-({kinds}))?(-mixed-\d+)?(-split-\d+)?"
+    )
     for path in out.iterdir():
         if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:
             shutil.rmtree(path, ignore_errors=True)

@@ -21,6 +21,7 @@ from gradatim.compression import choice
 from gradatim.compression.asking import request_of
 from gradatim.compression.batches import Batch, calls_of, size_and_digest, write_batches
 from gradatim.compression.journal import Journal
+from gradatim.compression.ranges import RANGES
 from gradatim.compression.recipe import (
     DEFAULT_METHODS,
     EXPORT,
@@ -223,6 +224,7 @@ class _Search:
                 and recipe.method in FORMS_OF
                 and self.terms.only_quality_lacks(trial)
                 and self._promises(trial)
+                and not self._narrowed(recipe)
             ):
                 self._mix(recipe, trial)
 
@@ -358,6 +360,14 @@ class _Search:
     def _promises(self, trial: Trial) -> bool:
         return promises(trial, self.trials)
 
+    def _narrowed(self, recipe: Recipe) -> bool:
+        """Whether a static recipe holds the quality with ranges that leave outliers out."""
+        for kind in RANGES if recipe.method == "int8-static" else ():
+            self.expected += 1
+            if self._try(replace(recipe, ranges=kind)).accepted:
+                return True
+        return False
+
     def _mix(self, recipe: Recipe, trial: Trial) -> None:
         """Let nodes take other forms, until the quality holds; then fewer of them, while it does."""
         way = self._way(recipe)
@@ -369,9 +379,8 @@ class _Search:
                 return
             self.expected += 1
             mixed = self._try(replace(recipe, fallback=way.changes[:count]))
-            if not self.terms.only_quality_lacks(
-                mixed
-            ):  # it holds, or with so many changes it is too slow, or nothing is left
+            # else it holds, or with so many changes it is too slow, or nothing is left
+            if not self.terms.only_quality_lacks(mixed):
                 high = count
             elif self._promises(mixed):
                 low, share = count, self.terms.share(mixed)
@@ -386,13 +395,9 @@ class _Search:
         if found is None:
             self._announce("which nodes lose the quality")
             found = self._attempt(
-                do="rank",
-                model=str(self._source(recipe)),
-                batches=[*map(str, self.batches)],
-                ranges=str(self._ranges(recipe)),
-                reduce_range=recipe.reduce_range,
-                seconds=self.limits.seconds / 4,
-            )
+                do="rank", model=str(self._source(recipe)), batches=[*map(str, self.batches)], ranges=str(self._ranges(recipe)),
+                reduce_range=recipe.reduce_range, seconds=self.limits.seconds / 4,
+            )  # fmt: skip
             if "reason" in found:
                 return choice.Way((), (0.0,))
             self.journal.put(key, found)
