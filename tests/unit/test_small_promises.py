@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -117,3 +118,20 @@ def test_status_shows_the_newest_version_beside_the_stages_and_history_says_whos
     assert any("newest" in line and "v1.2.0" in line for line in said), said
     assert any("production" in line and "v1.1.0" in line for line in said), said
     assert "digits v1.1.0" in gradatim(repo, "history")[1]
+
+
+@pytest.mark.parametrize("where", ["model", "data", "folder"])
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, where: str) -> None:
+    pipe = tmp_path / "in" / ("pipe.npz" if where == "data" else "pipe.onnx")
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    asked = {
+        "model": "from gradatim.models import detect_format as look",
+        "data": "from gradatim.data.source import refuse_broken_file as look",
+        "folder": "from gradatim.files import list_files as look",
+    }
+    code = f"from pathlib import Path\n{asked[where]}\nlook(Path({str(pipe.parent if where == 'folder' else pipe)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert f"InvalidInput: {pipe} is no plain file, and reading it might never end" in done.stderr
