@@ -84,7 +84,7 @@ def list_files(folder: Path) -> list[str]:
     """Every file below a folder, as sorted POSIX paths relative to it.
 
     Raises:
-        InvalidInput: the folder holds a symbolic link, which could point anywhere.
+        InvalidInput: the folder holds a symbolic link, which could point anywhere, or what is no file at all.
     """
     names = []
     for path in sorted(folder.rglob("*")):
@@ -92,9 +92,22 @@ def list_files(folder: Path) -> list[str]:
             raise InvalidInput(
                 f"{path} is a symbolic link. Releases hold plain files only: copy the file there."
             )
-        if path.is_file():
+        if not path.is_dir():
+            refuse_pipe(path)
             names.append(path.relative_to(folder).as_posix())
     return names
+
+
+def refuse_pipe(path: Path) -> None:
+    """Refuse what is there and is no plain file: reading a pipe or a device might never end.
+
+    Raises:
+        InvalidInput: it is such a thing.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InvalidInput(
+            f"{path} is no plain file, and reading it might never end. Put the file itself in its place."
+        )
 
 
 def nearest_file(root: Path, written: str) -> str:

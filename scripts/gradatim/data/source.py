@@ -10,6 +10,7 @@ from typing import IO, Any, AnyStr, Protocol
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput, MissingColumn, did_you_mean
+from gradatim.files import refuse_pipe
 
 Block = dict[str, NDArray[Any]]
 """Some consecutive rows by column. Text, Python values and rows of unequal shape are object arrays [b]."""
@@ -66,6 +67,7 @@ def refuse_broken_file(path: Path) -> None:
     Raises:
         InvalidInput: the file is missing, cannot be read, is empty, or is a Git LFS pointer.
     """
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             head = file.read(len(_POINTER))

@@ -10,7 +10,7 @@ from typing import IO
 from gradatim.code import is_reference
 from gradatim.contract.model_formats import FORMATS
 from gradatim.errors import InvalidInput
-from gradatim.files import list_files, read_json, reading
+from gradatim.files import list_files, read_json, reading, refuse_pipe
 from gradatim.models import pickles
 from gradatim.models.layouts import is_plain_path, safetensors_header, walk_protobuf
 
@@ -135,11 +135,12 @@ def _file_format(path: Path) -> str:
 
 
 def refuse_placeholder(path: Path) -> None:
-    """Refuse an empty file, or the pointer that Git LFS leaves in a file's place.
+    """Refuse an empty file, what is no file, or the pointer that Git LFS leaves in a file's place.
 
     Raises:
         InvalidInput: it is one of them.
     """
+    refuse_pipe(path)
     with path.open("rb") as file:
         head = file.read(len(_LFS))
     if not head:
