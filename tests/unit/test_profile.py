@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,73 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
 
 
 def test_a_model_of_another_runtime_is_told_at_the_line_of_the_contract(timed: Candidate) -> None:
-    with pytest.raises(InvalidInput, match=r"^gradatim.yml:\d+.*run by something else"):
+    root = timed.contract.root
+    (root / "plain.py").write_text("def model():\n    return lambda inputs: {'scores': inputs['x'][:, :3]}\n")
+    text = (root / "gradatim.yml").read_text()
+    named = "{name: small, factory: plain:model, inputs: {x: {}}, outputs: {scores: {}}}"
+    (root / "plain.yml").write_text(text.replace("{name: small, path: model.onnx}", named))
+    with pytest.raises(InvalidInput, match=r"^plain.yml:\d+.*run by something else"):
+        profile_forms(Candidate(read_contract(root / "plain.yml"), Laptop(), "alpha"))
+
+
+def test_operators_of_onnx_are_told_by_its_own_runtime_with_the_whole_trace(timed: Candidate) -> None:
+    (seen,) = profile_forms(timed)
+    assert seen.by == "ONNX Runtime"
+    (dearest,) = seen.operators
+    assert (dearest.name, dearest.calls, dearest.share) == ("MatMul", 1, 1)
+    assert 0 < dearest.seconds < 0.1
+    events = json.loads((timed.contract.root / seen.trace).read_text())
+    assert sum(event["name"] == "model_run" for event in events) == 40
+    for shown in (render_markdown(collect(timed)), render_html(collect(timed))):
+        assert "as ONNX Runtime" in shown
+        assert "MatMul" in shown
+
+
+_WATCHER = """#!{python}
+import json, subprocess, sys
+[out] = [given.partition("=")[2] for given in sys.argv if given.startswith(("--output=", "--export="))]
+print("Collecting data...", flush=True)
+done = subprocess.run(sys.argv[sys.argv.index({python!r}):])
+open(out + ".{kind}-rep", "w").write(json.dumps(sys.argv[1:]))
+print("Generated a report", flush=True)
+sys.exit(done.returncode)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("nsys", ["profile", "--trace=cuda,nvtx,osrt", "--force-overwrite=true", "--output={out}"]),
+        ("ncu", ["--force-overwrite", "--export={out}"]),
+    ],
+)
+def test_a_profiler_of_nvidias_that_is_installed_starts_the_model_and_its_report_is_kept(
+    timed: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, told: list[str]
+) -> None:
+    """A program of that name stands in for it: the command line is the one that NVIDIA documents, and no GPU has seen it."""
+    (tmp_path / kind).write_text(_WATCHER.format(python=sys.executable, kind=kind))
+    (tmp_path / kind).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    (seen,) = profile_forms(timed)
+    assert seen.beside == f".gradatim/profile/original.{kind}.{kind}-rep"
+    line = json.loads((timed.contract.root / seen.beside).read_text())
+    out = next(given.partition("=")[2] for given in line if given.endswith(f"original.{kind}"))
+    assert line == [
+        *(given.format(out=out) for given in told),
+        sys.executable,
+        "-m",
+        "gradatim.timing.worker",
+    ]
+    assert seen.beside in render_markdown(collect(timed))
+
+
+def test_a_profiler_that_leaves_nothing_is_told_at_the_line_of_the_contract(
+    timed: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nsys").write_text('#!/bin/sh\nshift 4\nexec "$@"\n')
+    (tmp_path / "nsys").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(InvalidInput, match=r"^gradatim.yml:\d+.*nsys left no report of the model `original`"):
         profile_forms(timed)
 
 

@@ -80,7 +80,7 @@ def _options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             text = "Say how many samples each gate needs and what it can detect, before anything runs."
             function = click.option("--plan", is_flag=True, help=text)(function)
         if name == "benchmark":
-            text = "Say which operators are dearest, too, by PyTorch's profiler; its traces are left in .gradatim/profile/."
+            text = "Say which operators are dearest, too, by the profiler of PyTorch or ONNX Runtime; its traces are left in .gradatim/profile/."
             function = click.option("--profile", is_flag=True, help=text)(function)
         if name == "tag":
             function = options.version(function)

@@ -30,6 +30,8 @@ class Profile:
         device: whose time is told.
         trace: the file with the whole trace, which chrome://tracing and Perfetto show.
         operators: the dearest ones, the dearest first.
+        by: whose profiler it was.
+        beside: the file of another profiler that was installed; None where none was.
     """
 
     name: str
@@ -37,3 +39,5 @@ class Profile:
     device: str
     trace: str
     operators: tuple[DearOperator, ...]
+    by: str = "PyTorch"
+    beside: str | None = None

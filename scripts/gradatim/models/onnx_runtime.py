@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 _ZIPMAP = "seq(map("
+
+TRACED: ContextVar[str] = ContextVar("TRACED", default="")
+"""How the names of files begin in which sessions that are opened then write what each operator takes; empty for none."""
 
 
 def open_onnx(source: ModelSource) -> RuntimeModel:
@@ -40,6 +44,8 @@ def open_onnx(source: ModelSource) -> RuntimeModel:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what matters comes back as an exception
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if TRACED.get():
+        options.enable_profiling, options.profile_file_prefix = True, TRACED.get()
     try:
         # without its fallback, which would go on silently on the CPU
         session = ort.InferenceSession(str(source.path), options, providers=providers, enable_fallback=0)

@@ -34,7 +34,8 @@ def profile_from(workspace: Workspace, timed: Statement | None, variant: str | N
 
 def told(found: Profile) -> str:
     """What the table shows, in a sentence."""
-    return f"Of one call, each operator's own time on {found.device}, as PyTorch's profiler saw it; all of it: {found.trace}."
+    all_of_it = " and ".join(filter(None, (found.trace, found.beside)))
+    return f"Of one call, each operator's own time on {found.device}, as {found.by}'s profiler saw it; all of it: {all_of_it}."
 
 
 def cells(row: DearOperator) -> list[str]:

@@ -147,16 +147,16 @@ def run(candidate: Candidate) -> Outcome:
 
 
 def profile_forms(candidate: Candidate) -> list[Profile]:
-    """What PyTorch's profiler sees of every form, and keeps in the workspace for the report.
+    """What the runtime's profiler sees of every form, and keeps in the workspace for the report.
 
     Raises:
         UsageError: the contract has no evaluation data to call the model with.
-        InvalidInput: something else than PyTorch runs the model.
+        InvalidInput: something else than PyTorch and ONNX Runtime runs the model.
     """
     from gradatim.evidence.codec import encode
     from gradatim.evidence.profile import Profile
     from gradatim.timing.contestant import save_inputs
-    from gradatim.timing.profile import operators_of
+    from gradatim.timing.profile import operators_of, watched_by
 
     if candidate.contract.data_set("evaluation") is None:
         raise UsageError(
@@ -173,12 +173,15 @@ def profile_forms(candidate: Candidate) -> list[Profile]:
         for form in forms:
             contestant = _contestant(candidate, form.name, form.path)
             with candidate.contract.blamed("model"):
-                operators, trace = operators_of(contestant, inputs, Path(name))
-            path = candidate.workspace.profile(form.name)
-            kept = path.with_name(f"{form.name}.trace.json")
-            write_bytes(kept, trace.read_bytes())
-            where = kept.relative_to(candidate.workspace.folder.parent)
-            seen = Profile(form.name, form.manifest.digest, contestant.device, str(where), operators)
+                operators, trace, by = operators_of(contestant, inputs, Path(name))
+                beside = watched_by(contestant, inputs, Path(name))
+            path, places = candidate.workspace.profile(form.name), []
+            for file in filter(None, (trace, beside)):
+                kept = path.with_name(file.name)
+                write_bytes(kept, file.read_bytes())
+                places.append(str(kept.relative_to(candidate.workspace.folder.parent)))
+            told = (contestant.device, places[0], operators, by, places[1] if beside else None)
+            seen = Profile(form.name, form.manifest.digest, *told)
             write_json(path, encode(seen))
             found.append(seen)
     return found

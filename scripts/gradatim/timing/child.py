@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,16 @@ class Child:
         scratch: a folder for the process's log; also its working folder until it has imported its modules, so that no
             file of the user's can shadow a module.
         threads: that its libraries may use.
+        under: a program, and its arguments, that starts it and watches it.
         variables: further environment variables.
     """
 
-    def __init__(self, module: str, scratch: Path, threads: int, **variables: str) -> None:
+    def __init__(
+        self, module: str, scratch: Path, threads: int, under: Sequence[str] = (), **variables: str
+    ) -> None:
         self._log = (scratch / f"{id(self):x}.log").open("w+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [*under, sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -123,6 +123,8 @@ class Worker:
             that no file of the user's can shadow a module.
         timeout: seconds to wait for any one answer.
         stays: whether it imports the runtime and leaves each round to a fork of itself, so that ``begin`` may be called again.
+        traced: how the names of files begin in which ONNX Runtime writes what each operator takes; empty for none.
+        under: as for ``Child``.
     """
 
     def __init__(
@@ -133,6 +135,8 @@ class Worker:
         timeout: float = 300,
         *,
         stays: bool = False,
+        traced: str = "",
+        under: Sequence[str] = (),
     ) -> None:
         self.contestant = contestant
         self.stays, self.start = stays, 0.0
@@ -141,8 +145,11 @@ class Worker:
         )  # here: the process itself reads this module, and starts no other
 
         self.timeout = timeout
-        self._child = Child("gradatim.timing.worker", scratch, contestant.threads, OMP_WAIT_POLICY="PASSIVE")
-        self._spec = {**contestant.spec(inputs), "parent": os.getpid(), "stays": stays}
+        self._child = Child(
+            "gradatim.timing.worker", scratch, contestant.threads, under, OMP_WAIT_POLICY="PASSIVE"
+        )
+        parent = None if under else os.getpid()  # else that program is
+        self._spec = {**contestant.spec(inputs), "parent": parent, "stays": stays, "traced": traced}
         self.begin()
 
     def __enter__(self) -> Worker:
@@ -179,11 +186,11 @@ class Worker:
         self._tell({"do": do, **arguments})
         return self._answer()
 
-    def stop(self) -> dict[str, Any]:
-        """Ask for the closing report (peak memory) and let the process go."""
+    def stop(self, grace: float = 2) -> dict[str, Any]:
+        """Ask for the closing report (peak memory) and let the process go, within so many seconds."""
         report = self.ask("stop")
         if not self.stays:
-            self._child.end(grace=2)
+            self._child.end(grace)
         return report
 
     def _tell(self, message: Mapping[str, Any]) -> None:
@@ -195,6 +202,10 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         try:
             line = self._child.line(self.timeout)
+            while line and not line.startswith(
+                b"{"
+            ):  # a program that it runs under says something of its own
+                line = self._child.line(self.timeout)
         except EOFError:
             raise self._died() from None
         if line is None:

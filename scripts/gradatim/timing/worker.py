@@ -117,6 +117,10 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     from gradatim.timing.blocks import BlockPlan, run_block, warm_up
 
     before, start, started = _prepare(spec), time.process_time(), time.perf_counter()
+    if spec["traced"]:
+        from gradatim.models.onnx_runtime import TRACED
+
+        TRACED.set(spec["traced"])
     predictor = open_contestant(spec)
     inputs = _taken(predictor, load_inputs(Path(spec["inputs"])))
     clock, clock_name = _clock(spec["device"])
@@ -145,9 +149,11 @@ def _serve(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         elif do == "ask":
             say(asdict(ask(predictor, **command)))
         elif do == "profile":
-            from gradatim.timing.profile import profile
+            from gradatim.timing.profile import profile, profile_sessions
 
-            say({"operators": profile(call, spec["device"], Path(command["trace"]))})
+            trace = Path(command["trace"])
+            traced = profile_sessions(call, predictor.close, spec["traced"], trace)
+            say({"operators": traced or profile(call, spec["device"], trace), "sessions": bool(traced)})
         elif do == "repeat":
             say({"calls": _repeat(call, **command)})
         elif do == "load":
@@ -261,13 +267,17 @@ def _say(descriptor: int, message: dict[str, Any]) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def die_with(parent: int) -> None:
-    """End when the parent ends, even in the middle of a call; without Linux the end of stdin must do."""
+def die_with(parent: int | None) -> None:
+    """End when the parent ends, even in the middle of a call; without Linux the end of stdin must do.
+
+    Args:
+        parent: who it is; None where nobody knows.
+    """
     if not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before we asked
+    if parent is not None and os.getppid() != parent:  # it was gone before we asked
         os._exit(1)
 
 
