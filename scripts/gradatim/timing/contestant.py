@@ -255,6 +255,7 @@ def described(
     signature: Signature | None,
     adapter: Path | None = None,
     files: Sequence[Path] = (),
+    autocast: str | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """What ``models.open_model`` is told of a model, as JSON values."""
@@ -265,6 +266,7 @@ def described(
         "signature": asdict(signature) if signature else None,
         "adapter": str(adapter) if adapter else None,
         "files": [str(file) for file in files],
+        "autocast": autocast,
         **others,
     }
 
