@@ -463,6 +463,36 @@ def test_losses_of_a_few_series_that_carry_the_mean_pass_wrongly_as_seldom_as_th
     assert passed <= 0.07 * 120
 
 
+def ranked(n: int, positives: int, draws: int) -> Iterable[Case]:
+    """Scores of some positives among many others: the candidate's tell them a little worse than the baseline's."""
+    dice, truth = np.random.default_rng(positives), (np.arange(n) < positives).astype(int)
+    for _ in range(draws):
+        shared, found = dice.normal(size=n), []
+        for pull in (3.2, 2.8):
+            p = 1 / (1 + np.exp(3 - pull * truth - 0.7 * shared - 0.7 * dice.normal(size=n)))
+            outputs = Predictions.of({"p": np.stack([1 - p, p], axis=1)}, truth)
+            found.append(Evaluation(BINARY, outputs, found[0] if found else None))
+        yield Case("v", candidate=found[1], baseline=found[0])
+
+
+@pytest.mark.parametrize("positives", [3, 10, 60])
+def test_a_ranking_of_a_few_positives_is_not_proven_by_the_many_others(positives: int) -> None:
+    """Taken for as sure as 1000 rows, three positives passed wrongly in 20 %."""
+    (many,) = ranked(200_000, 100_000, 1)
+    now, before = (each.samples("roc_auc").value for each in (many.candidate, many.baseline))
+    cases = list(ranked(1000, positives, 100))
+    for rule in (
+        Rule("roc_auc", "roc_auc", "at_least", now),
+        Rule("roc_auc", "roc_auc", "not_worse", before - now),
+    ):
+        assert share(Verdict.PASS, rule, cases) <= 0.08
+    least = {"at_least": 20, "not_worse": 50}[rule.bound]
+    found = judge([rule], cases[0])[0]
+    assert (f"rests on {positives} positives. roc_auc is judged from {least} on." in found.text) == (
+        positives < least
+    )
+
+
 def judged(rule: Rule, task: Task, outputs: dict[str, Any], truth: Any) -> GateResult:
     (found,) = judge([rule], Case("v", candidate=Evaluation(task, Predictions.of(outputs, truth))))
     return found

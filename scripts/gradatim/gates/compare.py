@@ -178,7 +178,7 @@ def _opened(
         percentiles = np.quantile(draws, [alpha, 1 - alpha])
         low, high = min(low, float(percentiles[0])), max(high, float(percentiles[1]))
     found = replace(found, low=low - ratio * old.hidden, high=high + new.hidden)
-    return _without_noise(found, new, old, ratio)
+    return _without_noise(found, new, old, ratio) if found.spread else found
 
 
 def _of_recipe(

@@ -40,7 +40,7 @@ class Beside:
     Attributes:
         candidate, baseline: their values on the samples that both know, where they have one.
         n: independent units.
-        positives: those that F1 rests on.
+        positives: those that F1, or ROC-AUC, rests on.
         gains, losses: samples that only one of the two got right; None where a sample is not right or wrong.
         right: samples that the candidate got right, with ``gains``.
         difference: candidate against ``ratio`` times the baseline, positive is better, where there are no counts.
@@ -75,7 +75,7 @@ class Sampled:
         value: None where it has none, and ``reason`` says why.
         n: independent units.
         successes, trials: the counts of a proportion.
-        positives: those that F1 rests on.
+        positives: those that F1, or ROC-AUC, rests on.
         bounds: its interval, where no counts give it.
         amount, p: of a veto: chance of a value like that where it holds ``amount``.
         beside: the same of both models.

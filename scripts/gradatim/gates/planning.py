@@ -10,7 +10,7 @@ from gradatim.gates import betting, exact, wording
 from gradatim.gates.exact import POWER, POWER_QUANTILE
 from gradatim.gates.gate import wanted
 from gradatim.gates.latency import TAILS
-from gradatim.gates.paired import FEW_POSITIVES
+from gradatim.gates.paired import fewest_positives
 from gradatim.gates.pairwise import pairs_planned
 from gradatim.gates.plan_row import PlanRow
 from gradatim.gates.rule import Rule, with_guards
@@ -19,7 +19,9 @@ from gradatim.metrics import catalogue, intervals
 DISCORDANCE = 0.05
 """The share of samples on which candidate and baseline are taken to differ in being right."""
 
-_F1 = ("f1", "f1_macro", "f1_weighted")
+_OF_POSITIVES = ("f1", "f1_macro", "f1_weighted", "roc_auc")
+_OF_ALL = ("f1", "precision", "roc_auc")
+"""Of a class, and yet of rows of the others, too."""
 
 
 def plan(
@@ -68,12 +70,11 @@ def plan(
             key = "" if meaning.kind == "robustness" or where is None else where
             n = counts.get(catalogue.DRAWN if meaning.kind == "drift" else key, counts.get(key))
             positives = None
-            if rule.metric in ("f1", "precision") and _is_class(where) and rule.bound != "at_least":
+            if rule.metric in _OF_ALL and _is_class(where) and rule.bound != "at_least":
                 key, n, positives = "", counts.get(""), n
             asked = _Asked(rule, meaning, where, n, effective, noun, power)
-            if rule.metric in _F1 and positives is not None and positives < FEW_POSITIVES:
-                text = f"there are {positives} positives; F1 is judged from {FEW_POSITIVES} on."
-                row = replace(asked, n=positives).never(text, least=FEW_POSITIVES)
+            if (few := _few_positives(asked, positives)) is not None:
+                row = few
             elif (
                 rule.slices is not None and wheres == [rule.where] and meaning.kind not in ("limit", "timing")
             ):
@@ -145,6 +146,16 @@ def least_not_worse(margin: float, alpha: float = 0.05) -> int:
     exact_n = math.log(alpha / 2 if small else alpha) / math.log1p(-margin)
     score_n = 0.0 if small else intervals.normal(alpha) ** 2 * (1 - margin) / margin
     return math.floor(max(exact_n, score_n)) + 1
+
+
+def _few_positives(asked: _Asked, positives: int | None) -> PlanRow | None:
+    """The row of a class of too few rows for such a metric; None where they are enough, or not known."""
+    metric, least = asked.rule.metric, fewest_positives(asked.rule.metric, beside=asked.rule.compares)
+    if metric not in _OF_POSITIVES or positives is None or positives >= least:
+        return None
+    name = "F1" if metric == "f1" else metric
+    text = f"there are {wording.count(positives, 'positives')}; {name} is judged from {least} on."
+    return replace(asked, n=positives).never(text, least=least)
 
 
 def _wheres(rule: Rule, counts: Mapping[str, int]) -> list[str | None]:
@@ -316,7 +327,11 @@ def _estimate(asked: _Asked) -> PlanRow:
     rule = asked.rule
     if asked.meaning.fraction and (rule.amount >= 1 if rule.bound == "at_least" else rule.amount <= 0):
         return asked.never(f"{asked.wanted} can never be proven.")
-    least = FEW_POSITIVES if rule.metric in _F1 and _is_class(asked.where) else 2
+    least = (
+        fewest_positives(rule.metric, beside=rule.compares)
+        if rule.metric in _OF_POSITIVES and _is_class(asked.where)
+        else 2
+    )
     text = f"{asked.wanted}; how sure that can be depends on the data; {asked.have}, {least} are the least."
     return asked.row(text, possible=asked.enough(least), least=least)
 

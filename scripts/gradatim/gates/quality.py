@@ -8,7 +8,7 @@ from dataclasses import replace
 from gradatim.gates import wording
 from gradatim.gates.case import Case
 from gradatim.gates.gate import Gate, null_verdict, settle
-from gradatim.gates.paired import FEW_POSITIVES
+from gradatim.gates.paired import fewest_positives
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import tails
 from gradatim.metrics.evaluation import Evaluation
@@ -85,17 +85,19 @@ def foreign(gate: Gate, case: Case, samples: MetricSamples) -> GateResult | None
 
 
 def few_positives(gate: Gate, samples: MetricSamples) -> GateResult | None:
-    """F1 on so few positives that its interval is not to be trusted."""
-    if samples.positives is None or samples.positives >= FEW_POSITIVES:
+    """F1, or the ROC-AUC, on so few positives that its interval is not to be trusted."""
+    least = fewest_positives(gate.rule.metric, beside=gate.compares)
+    if samples.positives is None or samples.positives >= least:
         return None
+    name = "F1" if gate.rule.metric == "f1" else gate.rule.metric
     return gate.result(
         Verdict.INCONCLUSIVE,
-        f"{gate.name} {wording.number(samples.value, gate.meaning)} rests on {samples.positives} positives. "
-        f"F1 is judged from {FEW_POSITIVES} on.",
+        f"{gate.name} {wording.number(samples.value, gate.meaning)} rests on {wording.count(samples.positives, 'positives')}. "
+        f"{name} is judged from {least} on.",
         value=samples.value,
         threshold=gate.rule.amount if not gate.compares else None,
         n=samples.n,
-        needed=FEW_POSITIVES,
+        needed=least,
     )
 
 

@@ -223,7 +223,7 @@ class ClassificationScorer:
             return absent("roc_auc", True, "the model names classes and gives no scores to rank by")
         places = self.over if place is None else [place]
         n = rows.shape[0]
-        value, influence, own, other = 0.0, np.zeros(n), 0.0, 0.0
+        value, influence, own, other, few = 0.0, np.zeros(n), 0.0, 0.0, 0.0
         for one in places:
             actual = truth == one
             positives = int(actual.sum())
@@ -235,6 +235,7 @@ class ClassificationScorer:
                 )
                 return absent("roc_auc", True, lacking)
             value += self._one_against_rest(one, rows, actual, influence, 1 / len(places)) / len(places)
+            few += 1 / max(1, units.effective(actual if 2 * positives <= n else ~actual)) / len(places) ** 2
             # an answer pushes its own class down and, since scores compete, one other up
             own, other = max(own, n / positives / len(places)), max(other, n / (n - positives) / len(places))
         return MetricSamples(
@@ -245,6 +246,9 @@ class ClassificationScorer:
             influence=units.influence(influence),
             by_row=influence,
             effect=own + other if place is None else max(own, other),
+            positives=round(1 / few)
+            if influence.any()
+            else None,  # of a faultless one what was never seen tells
             **SHARE,
         )
 

@@ -50,7 +50,7 @@ class MetricSamples:
         flattery: by how much few samples let the value look better than many would.
         by_row: what each row adds, in any unit, where rows share a unit: tells how far they go together.
         units: which rows share one.
-        positives: for F1, the true positives' total that it rests on.
+        positives: for F1 and ROC-AUC, on how many positives it rests; for the latter on as many others, where these are fewer.
         upward: for a sum of absolute deviations, what noise alone adds to it.
         hidden: by how much it may be higher for classes that it counts as 0 because no unit shows them.
         low_limit, high_limit: the ends of the metric's range.
