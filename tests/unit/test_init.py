@@ -469,3 +469,20 @@ def test_a_language_model_is_proposed_as_one_that_is_asked_for_text(tmp_path):
     assert parts.task is not None
     assert (parts.task.type, list(parts.task.scorers)) == ("generation", ["contains"])
     assert "contains" in parts.gates
+
+
+@pytest.mark.parametrize("column", ["messages", "prompt"])
+def test_a_hugging_face_folder_that_writes_text_is_asked_for_it_where_the_data_are_prompts(tmp_path, column):
+    pytest.importorskip("transformers")
+    from small_speaker import question, write_speaker
+
+    write_speaker(tmp_path / "model", steps=1)
+    said = {"messages": question("peru"), "prompt": "capital of peru ?"}[column]
+    (tmp_path / "test.jsonl").write_text(
+        "\n".join(json.dumps({column: said, "answer": "lima"}) for _ in range(60))
+    )
+    parts = contract_of(propose(tmp_path)).parts
+    assert parts.task is not None
+    assert (parts.task.type, parts.data.label) == ("generation", "answer")
+    assert not parts.model.inputs
+    assert "contains" in parts.gates
