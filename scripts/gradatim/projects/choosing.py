@@ -13,6 +13,7 @@ import yaml
 
 from gradatim.checks.rehearsal import Seen
 from gradatim.errors import GradatimError
+from gradatim.files import read_json
 from gradatim.projects import pictures
 from gradatim.projects.facts import DataFacts, look_into
 from gradatim.projects.feeding import given_inputs
@@ -28,6 +29,10 @@ _MOST_FILES = 50
 
 _MOST_DATA = 12
 """Data sets that are looked into; a folder may hold thousands of files."""
+
+_PROMPTS = frozenset({"prompt", "messages"})
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How transformers calls what writes text."""
 
 _RUN_BY_TORCH = ("pt2", "torchscript", "huggingface", "safetensors", "litert")
 
@@ -178,7 +183,10 @@ def _with_data(
 ) -> Choice:
     """The first data set for evaluation that feeds the model; one whose name says nothing must look the part."""
     notes = list(choice.notes)
-    usable = [_evaluated_on(choice, data, facts) for data, facts in _usable(root, choice, found, notes)]
+    usable = [
+        _evaluated_on(_asked_for_text(root, choice, facts), root, data, facts)
+        for data, facts in _usable(root, choice, found, notes)
+    ]
     fed = [made for made in usable if not made.unfed]
     if not usable or not choice.exists:
         return replace(next(iter((*fed, *usable)), choice), notes=tuple(notes))
@@ -293,7 +301,25 @@ def _pictured(root: Path, choice: Choice, trial: Tryout) -> Choice | None:
     return replace(made, module=way.source, seen=seen, notes=(doubt,) if doubt else ())
 
 
-def _evaluated_on(choice: Choice, data: FoundData, facts: DataFacts) -> Choice:
+def _asked_for_text(root: Path, choice: Choice, facts: DataFacts) -> Choice:
+    """A Hugging Face folder that writes text as one that is asked for it, where the data are prompts; any other as it is."""
+    from gradatim.models.speech import ASKED
+
+    if choice.model is None or choice.model.format != "huggingface" or not _PROMPTS & {*facts.columns}:
+        return choice
+    folder = root / choice.model.path
+    named = read_json(folder / "config.json").get("architectures") or ()
+    writes = any(str(name).endswith(_WRITERS) for name in named)
+    return (
+        replace(choice, signature=ASKED)
+        if writes and (folder / "tokenizer_config.json").is_file()
+        else choice
+    )
+
+
+def _evaluated_on(choice: Choice, root: Path, data: FoundData, facts: DataFacts) -> Choice:
+    if is_asked_for_text(choice.signature):
+        facts = look_into(data.path, root, choice.signature)
     given = given_inputs(choice.signature, facts) if choice.signature else {}
     return replace(choice, evaluation=data.path, facts=facts, given=given, guessed=data.role is None)
 
