@@ -39,7 +39,7 @@ class GitLabApi:
         """A path below the project's own."""
         return "/".join(["/projects", self.project, *map(str, parts)])
 
-    def ask(self, method: str, path: str, said: Mapping[str, str] | None = None) -> Any:
+    def ask(self, method: str, path: str, said: Mapping[str, Any] | None = None) -> Any:
         """Make a call and return its answer.
 
         Raises:
@@ -54,7 +54,7 @@ class GitLabApi:
             one for one in self.pages(path, **query) if str((one.get("author") or {}).get("id")) == me
         )
 
-    def pages(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
+    def pages(self, path: str, /, **query: str) -> Iterator[Mapping[str, Any]]:
         """Every entry of a list, page after page: https://docs.gitlab.com/api/rest/#pagination"""
         page = "1"
         while page:
@@ -62,7 +62,7 @@ class GitLabApi:
             found, page = self._call("GET", f"{path}?{asked}")
             yield from found
 
-    def _call(self, method: str, path: str, said: Mapping[str, str] | None = None) -> tuple[Any, str]:
+    def _call(self, method: str, path: str, said: Mapping[str, Any] | None = None) -> tuple[Any, str]:
         """The answer, and which page is next; empty for the last."""
         data = None if said is None else json.dumps(said).encode()
         headers = {"PRIVATE-TOKEN": self.token, "Content-Type": "application/json"}
