@@ -371,6 +371,10 @@ _REASONS = {
     "without evidence there is a finding, which decides before the count of gates is looked at": (
         "evidence/verify.py: gates=evidence.gates(record.variant) if evidence is not None else 0,: 0 -> 1",
     ),
+    "only whether a baseline's value is below zero is asked of it": (
+        "gates/recording.py: ratio, margin = terms(gate, old.value or 0.0): 0.0 -> 1.0",
+        "gates/looks.py: ratio, margin = noninferiority.terms(gate, old.value or 0.0): 0.0 -> 1.0",
+    ),
     "its threads are joined before anything ends": (
         "timing/loadgen.py: self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(size)]: True -> False",
     ),

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradatim.compression import attempt, language, nncf_quantising
+from gradatim.compression import attempt, language, nncf_quantising, search
 from gradatim.compression.nncf_quantising import _OF_TRANSFORMERS, quantise_by_nncf
 from gradatim.compression.recipe import DEFAULT_METHODS, EXPORT, GGUF, STORED, Recipe
 from gradatim.compression.subject import file_of, format_of, tried
 from gradatim.errors import EnvironmentLacks, InvalidInput
+from gradatim.evidence.trial import Trial
 from gradatim.models.speech import ASKED
 from gradatim.signature import Signature, TensorSpec
 from gradatim.timing.contestant import save_inputs
@@ -316,3 +317,18 @@ def test_nncf_is_told_of_a_transformer_where_the_graph_has_what_transformers_hav
     monkeypatch.setattr(nncf_quantising, "_likeness", lambda *_: {"cosine": 1.0})
     quantise_by_nncf(model, rows, "cosine", 0.9)
     assert fake.calls[0][1]["model_type"] == (None if operator == "Relu" else "transformer")
+
+
+def test_a_form_is_as_fast_as_what_it_is_made_from_says_and_else_as_the_original() -> None:
+    found = search._Search.__new__(search._Search)
+    trial = subject_trial("pruned", None), subject_trial("pruned", 0.4), subject_trial("other", 0.9)
+    found.trials = list(trial)
+    pace = found._pace_of
+    assert pace(Recipe("int8-weights", base="pruned")) == 0.4
+    assert pace(Recipe("int8-weights", base="other")) == 0.9
+    assert pace(Recipe("int8-weights", base="nothing")) == 1.0
+    assert pace(Recipe("int8-weights")) == 1.0
+
+
+def subject_trial(name: str, ratio: float | None) -> Trial:
+    return Trial(name, {}, True, "", {}, 1, 1.0, ratio)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gradatim.errors import InvalidInput
+from gradatim.gates import recording
 from gradatim.gates.case import Case
 from gradatim.gates.compare import _paired_draws
 from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, RowByRow, Sampled
-from gradatim.gates.judge import judge
+from gradatim.gates.judge import judge, settled
 from gradatim.gates.retold import RetoldEvaluation
 from gradatim.gates.rule import Rule
+from gradatim.gates.sequential import quantile_between, share_bounds
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.measurement import Measurement
+from gradatim.metrics.intervals import clopper_pearson
 from gradatim.metrics.samples import MetricSamples
 
 PASS, FAIL, OPEN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -198,3 +203,49 @@ def test_two_models_are_drawn_again_together_or_not_at_all() -> None:
     ):  # fmt: skip
         assert _paired_draws(new, old, 1.0) is None
     assert _paired_draws(resampling(2, 1.0), resampling(2, 1.0), 1.0) is not None
+
+
+@pytest.mark.parametrize("gates", [1, 2, 5])
+def test_rows_are_enough_for_a_refusal_where_it_stands_among_all_gates_too(gates: int) -> None:
+    """Between the bound at alpha and that at alpha (1 - alpha) / m a refusal may still be taken back."""
+    alone, together = (clopper_pearson(360, 400, alpha)[1] for alpha in (0.05, 0.05 * 0.95 / gates))
+    for share, settled_there in ((alone + 1e-9, False), (together - 1e-9, False), (together + 1e-9, True)):
+        one = Sampled("accuracy", value=0.9, n=400, successes=360, trials=400)
+        mine = RetoldEvaluation(EVALUATED, [one], (), whose="candidate")
+        rules = [Rule(f"a{place}", "accuracy", "at_least", share) for place in range(gates)]
+        case = Case("v", candidate=mine)
+        assert judged(rules[0], one).verdict is FAIL
+        assert settled(rules, case) is settled_there
+    assert settled([Rule("a", "accuracy", "at_least", 0.5)], case)
+    assert not settled([Rule("a", "accuracy", "at_least", 0.9)], case)
+
+
+def test_a_bucket_whose_share_is_surely_a_quantile_holds_it() -> None:
+    below = {0.1: 700, 0.2: 930, 0.5: 990, math.inf: 1000}
+    low, high = share_bounds(np.array([700, 930, 990, 1000.0]), 1000.0, 0.05)
+    for place, end in enumerate((0.1, 0.2, 0.5)):
+        assert quantile_between(below, float(low[place]), 0.05)[1] == end
+        assert quantile_between(below, float(np.nextafter(low[place], 1)), 0.05)[1] > end
+        assert quantile_between(below, float(high[place]), 0.05)[0] < end
+        assert quantile_between(below, float(np.nextafter(high[place], 1)), 0.05)[0] == end
+    assert quantile_between({math.inf: 10}, 0.5, 0.05) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize(("mine", "theirs", "told"), [(None, 0.9, False), (0.9, None, False), (None, None, False), (0.9, 0.8, True)])  # fmt: skip
+def test_a_pair_is_told_where_both_models_have_a_value(
+    monkeypatch: pytest.MonkeyPatch, mine: float | None, theirs: float | None, told: bool
+) -> None:
+    rows = np.arange(10) < 9
+    pair = tuple(MetricSamples("accuracy", one, True, 10, outcomes=rows) for one in (mine, theirs))
+    monkeypatch.setattr(recording, "_pair", lambda *_: pair)
+    gate: Any = SimpleNamespace(rule=Rule("a", "accuracy", "not_worse", 0.1), where=None)
+    found = recording._beside(gate, Case("v"), None)  # type: ignore[arg-type]
+    assert (found is not None) is told
+    if found is not None:
+        assert (found.candidate, found.baseline, found.gains, found.losses, found.right) == (
+            0.9,
+            0.8,
+            0,
+            0,
+            9,
+        )
