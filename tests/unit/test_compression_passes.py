@@ -131,3 +131,19 @@ def test_a_form_is_timed_by_the_calls_that_the_contract_declares(tmp_path: Path)
     declared = tried(tmp_path / "declared", "'smaller:for_seven'", timed="benchmark: {batch: 7}\n")
     unknown = tried(tmp_path / "unknown", "'smaller:for_seven'")
     assert declared["smaller-for_seven"].latency_ratio < 20 < unknown["smaller-for_seven"].latency_ratio
+
+
+@pytest.mark.parametrize(
+    ("passes", "more"),
+    [
+        ("'smaller:halved', 'smaller:halvd'", ""),
+        ("", ", student: 'smaller:network'"),
+        ("", ", student: 'smaller:halved', train: 'smaller:teach'"),
+    ],
+)
+def test_a_function_that_is_not_there_is_told_at_its_line_before_the_search(
+    tmp_path: Path, passes: str, more: str
+) -> None:
+    with pytest.raises(InvalidInput, match=r"gradatim.yml:\d+.*smaller.* has no `"):
+        tried(tmp_path, passes, more)
+    assert not list(tmp_path.rglob("search.json"))
