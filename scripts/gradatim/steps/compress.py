@@ -50,6 +50,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
 
 def run(candidate: Candidate) -> Outcome:
     """Search on the calibration data; leave the best accepted variant to be judged, and always the original."""
+    from gradatim.code.apart import Apart
     from gradatim.compression.recipe import DEFAULT_METHODS, Stages
     from gradatim.compression.search import compress
 
@@ -59,6 +60,9 @@ def run(candidate: Candidate) -> Outcome:
         return Outcome(
             "not asked for", {ORIGINAL: original.manifest.digest}, found=Compressed((FormLeft(ORIGINAL),))
         )
+    for function, key in settings.functions.items():
+        with candidate.contract.blamed("compress", key):
+            Apart(function, candidate.root)  # one that is not there is no matter of hours of trials
     threads = candidate.contract.parts.benchmark.threads or candidate.contract.parts.model.threads
     with candidate.progress.task("compress", None) as advance:
         result = compress(
