@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from gradatim.gates.case import Case, CorruptionScores
 from gradatim.gates.judge import judge
 from gradatim.gates.recording import grounds_of
 from gradatim.gates.rule import Rule
-from gradatim.gates.verdict import Verdict
+from gradatim.gates.verdict import GateResult, Verdict
+from gradatim.measurement import Measurement
 from gradatim.pipeline.step import run_step
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.publishers.retrieval import committed_paths
@@ -121,6 +123,26 @@ def test_robustness_that_is_asked_of_every_corruption_is_made_again_where_scores
         "gate", {"v": "a" * 64}, Verdict.PASS, "1", gates=tuple(results[:1]), details=encode(told)
     )
     assert names(replayed(Bundle((less,)), "v")[1]) == [("altered verdict", "robustness[fog]")]
+
+
+def test_what_inspect_found_of_the_model_stands_for_the_form_that_was_made_from_it() -> None:
+    size = (Measurement("size", "int8", 4.0, "B"),)
+    rules, case = [Rule("size", "size", "at_most", 9.0)], Case("int8", list(size))
+    judged = judge(rules, case)
+    told = Judged("int8", {}, None, "", grounds_of(rules, case, judged, on_inconclusive="fail"))
+    template = GateResult("one_bos", "one_bos", Verdict.PASS, "original", "one bos", "It begins with one.")
+
+    def told_of(*inspected: GateResult) -> list[tuple[str, str]]:
+        looked = Statement("inspect", {"original": "b" * 64}, Verdict.PASS, "1", gates=(template,))
+        found = (*inspected, *judged)
+        gate = Statement("gate", {"int8": "a" * 64}, Verdict.PASS, "1", {}, size, found, details=encode(told))
+        return names(replayed(Bundle((looked, gate)), "int8")[1])
+
+    assert told_of(template) == []
+    assert told_of() == [("altered verdict", "one_bos")]
+    assert told_of(replace(template, blocking=False)) == [("altered verdict", "one_bos")]
+    other = replace(template, gate="one_dtype", rule="one_dtype")
+    assert told_of(template, other) == [("altered verdict", "one_dtype")]
 
 
 def first(grounds: Any, metric: str, where: str | None = None) -> Any:
