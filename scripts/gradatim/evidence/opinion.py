@@ -39,9 +39,10 @@ def replayed(evidence: Bundle, variant: str) -> tuple[str, list[Finding]]:
     except InvalidInput as error:
         return "", [Finding("altered verdict", "gate", str(error))]
     judged = judge(_each(grounds), case, on_inconclusive=grounds.on_inconclusive)
-    earlier = [gate for step in ("inspect", "test") for s in evidence.of(step) for gate in s.gates]
-    again = [*judged, *(gate for gate in earlier if gate.variant == variant or gate in statement.gates)]
-    said = {_key(gate): gate for gate in statement.gates if gate.variant == variant}
+    looked, tested = ([gate for s in evidence.of(step) for gate in s.gates] for step in ("inspect", "test"))
+    again = [*judged, *looked, *(gate for gate in tested if gate.variant == variant)]
+    judged_forms = {variant, *(gate.variant for gate in looked)}
+    said = {_key(gate): gate for gate in statement.gates if gate.variant in judged_forms}
     kept = {
         _key(gate) for gate in statement.gates if gate.rule == "gates"
     }  # what a pull request's own branch asks
