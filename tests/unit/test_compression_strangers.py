@@ -20,6 +20,7 @@ from gradatim.compression.attempt import _latency_ratio
 from gradatim.compression.batches import calls_of, write_batches
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.forms import FORMS
 from gradatim.compression.forms.blocks import block_of
 from gradatim.compression.quantise import quantise
 from gradatim.compression.recipe import Recipe
@@ -176,6 +177,31 @@ def test_rows_that_integers_take_are_looked_up_as_integers(tmp_path: Path) -> No
     InferenceSession(str(tmp_path / "s.onnx"), options)
     run = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
     assert run == ["Gather", "Reshape", "QGemm", "QGemm", "DequantizeLinear"]
+
+
+@pytest.mark.parametrize(("width", "kind"), [(64, "GatherBlockQuantized"), (40, "Gather")])
+def test_embeddings_are_held_in_four_bits_where_their_rows_fit(tmp_path: Path, width: int, kind: str) -> None:
+    """Else in eight; either way the answers are those of the table as the search rounds it for them."""
+    from onnx import helper
+
+    table = floats(256, width, scale=1.0)
+    table[7] = 0
+    nodes = [helper.make_node("Gather", ["table", "bytes"], ["rows"], name="look")]
+    path = written(
+        tmp_path / "m.onnx", nodes, ("bytes", ["n", 4]), ("rows", ["n", 4, width]), {"table": table}
+    )
+    prepared = graph.prepare(path)
+    graph.save(
+        quantise(Recipe("int4-weights"), Calibrated(prepared, [], tmp_path / "seen")), tmp_path / "four.onnx"
+    )
+    asked = np.array([[0, 7, 255, 3]], np.int32)
+    with open_model(tmp_path / "four.onnx", root=tmp_path) as made:
+        found = made({"bytes": asked})["rows"]
+    import onnx
+
+    assert kind in {node.op_type for node in onnx.load(tmp_path / "four.onnx").graph.node}
+    form = FORMS["rows4" if width == 64 else "rows8"]
+    np.testing.assert_allclose(found, form.rounded(table, 0)[asked], atol=1e-6)
 
 
 def test_looking_rows_up_costs_no_products_beside_those_of_layers(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ and Gemm with activations in uint8 by ranges seen on calibration data, weights i
 ``fp16``: half precision, of use on GPUs. ``nncf``: NNCF's quantisation after training, with accuracy control where that alone loses
 too much. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``q8_0`` to
 ``q4_0``: a GGUF file in these types of ggml. ``pruned``: a PyTorch model that has lost channels, or a language model that has lost layers, and learnt to answer as before, from which the others go on. The others store embedding
-tables and the weights of what they leave in floats in int8.
+tables (``int4-weights``: in int4) and the weights of what they leave in floats in int8.
 """
 
 LITERT = {"litert": "float", "litert-dynamic": "dynamic", "litert-int8": "int8"}
@@ -84,11 +84,11 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
     "int8-dynamic": _STORED | {"MatMul": "dynamic", "Gemm": "dynamic"},
     "int8-static": _STORED | {"Conv": "static", "MatMul": "static", "Gemm": "static"},
     "int8-weights": _STORED | {"MatMul": "blocks8", "Gemm": "blocks8"},
-    "int4-weights": _STORED | {"MatMul": "blocks4", "Gemm": "blocks4"},
+    "int4-weights": _STORED | {"MatMul": "blocks4", "Gemm": "blocks4", "Gather": "rows4"},
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 14
+REVISION = 15
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
@@ -223,8 +223,7 @@ def forms_of(
     if recipe.unpacked:
         wanted = {operator: "stored8" if form == "blocks8" else form for operator, form in wanted.items()}
     forms = {
-        node: next(form for form in (wanted[operators[node]], "stored8") if form in fits)
+        node: next((form for form in (wanted[operators[node]], "rows8", "stored8") if form in fits), "float")
         for node, fits in able.items()
-        if {wanted[operators[node]], "stored8"} & {*fits}
     }
     return {node: form for node, form in {**forms, **dict(recipe.fallback)}.items() if form != "float"}

@@ -37,6 +37,7 @@ class Form:
         inputs, outputs: whether what goes in and what comes out is rounded to eight bits.
         products: whether it also fits a product of two tensors without weights.
         smallest: weights of fewer numbers stay as they are, where only their size is to gain.
+        block: rows must be made of whole blocks of so many.
         anywhere: whether nodes of branches and loops can take it, too: it changes weights alone, which lie at the graph's top.
     """
 
@@ -50,13 +51,15 @@ class Form:
     outputs: bool = False
     products: bool = False
     smallest: int = 0
+    block: int = 1
     anywhere: bool = False
 
     def fits(self, node: NodeProto, constants: Mapping[str, Any]) -> bool:
         """Whether a node can take this form."""
         if node.op_type not in self.operators:
             return False
-        sizes = [int(np.prod(constants[node.input[i]].dims)) for i in graph.held(node, constants)]
+        shapes = [constants[node.input[i]].dims for i in graph.held(node, constants)]
+        sizes = [int(np.prod(shape)) for shape in shapes if not shape or shape[-1] % self.block == 0]
         return any(size >= self.smallest for size in sizes) or (self.products and node.op_type == "MatMul")
 
     def carry_out(self, model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
@@ -85,6 +88,7 @@ _ROWS = (
     ),
     Form("dynamic", "dynamic:quantise", "stored:eight", _DENSE, 8, 0.45, inputs=True),
     Form("rows8", "rows:in_8_bits", "stored:eight", ("Gather",), 8, smallest=_SMALLEST),
+    Form("rows4", "rows:in_4_bits", "blocks:four", ("Gather",), 5, smallest=_SMALLEST, block=32),
     Form("rows16", "rows:in_16_bits", "stored:sixteen", ("Gather",), 16, smallest=_SMALLEST),
     Form("stored8", "stored:in_8_bits", "stored:eight", _STORED, 8, smallest=_SMALLEST, anywhere=True),
     Form("stored16", "stored:in_16_bits", "stored:sixteen", _STORED, 16, smallest=_SMALLEST, anywhere=True),

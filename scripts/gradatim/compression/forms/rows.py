@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
+from gradatim.compression.forms.blocks import block_of
 from gradatim.compression.forms.stored import per_channel
 
 if TYPE_CHECKING:
@@ -23,9 +25,47 @@ def in_8_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> Mo
     return _stored(_rounded(model, nodes), nodes, 8)
 
 
+def in_4_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
+    """In int4, with a scale for each block of a row, by the runtime's own operator."""
+    from onnx import helper, numpy_helper
+
+    constants, packed, changed = graph.weights(model.graph), set(), []
+    for node in model.graph.node:
+        if node.name not in nodes or node.input[0] not in constants:
+            changed.append(node)
+            continue
+        (table, rows), block = node.input, block_of(0, 4)
+        names = [f"{table}.packed4", f"{table}.scale4"]
+        if table not in packed:
+            packed.add(table)
+            for name, array in zip(
+                names, _packed(numpy_helper.to_array(constants[table]), block), strict=True
+            ):
+                model.graph.initializer.append(numpy_helper.from_array(array, name))
+        changed.append(
+            helper.make_node(
+                "GatherBlockQuantized", [names[0], rows, names[1]], node.output, name=f"{node.name}.rows", domain="com.microsoft",
+                gather_axis=0, quantize_axis=1, block_size=block, bits=4,
+            )
+        )  # fmt: skip
+    graph.replace_nodes(model.graph, changed)
+    if all(entry.domain != "com.microsoft" for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
 def in_16_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
     """In half precision."""
     return _stored(model, nodes, 16)
+
+
+def _packed(table: NDArray[np.float32], block: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Rows [r, c] as pairs of numbers about eight [r, c / 2], the first one low, and their scales [r, c / block]."""
+    blocks = table.reshape(len(table), -1, block)
+    scale: NDArray[np.float32] = np.abs(blocks).max(axis=2, keepdims=True) / 7
+    whole = np.rint(blocks / np.where(scale > 0, scale, 1)).astype(np.int8) + 8
+    low, high = whole.reshape(len(table), -1, 2).astype(np.uint8).transpose(2, 0, 1)
+    return (low | high << 4).astype(np.uint8), scale[..., 0].astype(np.float32)
 
 
 def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:

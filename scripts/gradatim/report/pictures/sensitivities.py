@@ -21,7 +21,7 @@ _KINDS = (
     ("static int8", ("static",)),
     ("dynamic int8", ("dynamic",)),
     ("8-bit weights", ("blocks8", "stored8", "rows8")),
-    ("4-bit weights", ("blocks4",)),
+    ("4-bit weights", ("blocks4", "rows4")),
 )
 """What is drawn, and which form of a node stands for it: the first that it can take."""
 
