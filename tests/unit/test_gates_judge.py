@@ -82,7 +82,8 @@ def test_the_reader_is_told_what_went_wrong_and_what_would_settle_it():
     assert found.verdict is Verdict.FAIL
     assert found.text == (
         "recall[class=8] 79.5 % (67.0 .. 88.9), wanted at least 90 %. 9 of 44 images of class 8 were missed, 7 of them "
-        "taken for 1. With 44 samples only 44 right would prove 90 %: 150 samples would forgive 8 misses."
+        "taken for 1. With 44 samples only 44 right would prove 90 %: 150 samples would forgive 8 misses. "
+        "One within the bound fails by chance in at most 5 % of such tests: it takes a better candidate, or a gate that asks for less."
     )
     assert (found.value, found.n, found.line) == (pytest.approx(35 / 44), 44, 7)
 
@@ -279,7 +280,8 @@ def test_a_class_without_samples_is_never_proven():
     )  # right on every class that there is: the tenth may be so, too
     assert macro.high == 1
     assert macro.text.endswith(
-        "counts as 0 in this mean. How it answers there nobody knows: the mean may be 10 points more. Rows of every class settle it."
+        "counts as 0 in this mean. How it answers there nobody knows: the mean may be 10 points more. Rows of every class settle it. "
+        "Neither a PASS nor a FAIL would be 95 % sure."
     )
     one_missed = np.where(labels == 0, 1, labels)
     failed = one(rule("f1_macro", "at_least", 0.95), Case("v", candidate=predicted(labels, one_missed)))

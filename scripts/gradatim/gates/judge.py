@@ -47,7 +47,7 @@ def judge(rules: Iterable[Rule], case: Case, *, on_inconclusive: str = "fail") -
             else:
                 if gate.meaning.kind != "limit":
                     proving[len(results)] = gate
-                results.append(_judge_one(gate, case))
+                results.append(_how_sure(gate, _judge_one(gate, case)))
     _prove_failures(results, proving, case)
     results += _vetoes(vetoes, case)
     if on_inconclusive == "warn":
@@ -133,6 +133,25 @@ def _judge_one(gate: Gate, case: Case) -> GateResult:
         return threshold.judge(gate, case)
     except InvalidInput as error:
         return gate.result(Verdict.INVALID, str(error))
+
+
+def _how_sure(gate: Gate, found: GateResult) -> GateResult:
+    """The result that says how seldom its verdict errs, where chance has a part in it; a guard's PASS proves nothing."""
+    guards = gate.rule.family == "veto"
+    if found.low is None or found.high is None or (guards and found.verdict is not Verdict.FAIL):
+        return found
+    timed = gate.meaning.kind == "timing" and gate.compares and not guards
+    within = "a third of the bound" if timed else "the bound"
+    cure = (
+        "" if gate.meaning.kind == "drift" else ": it takes a better candidate, or a gate that asks for less"
+    )
+    seldom = f"by chance in at most {100 * gate.alpha:.2g} % of such tests"
+    told = {
+        Verdict.PASS: f"One beyond the bound passes {seldom}.",
+        Verdict.FAIL: f"One within {within} fails {seldom}{cure}.",
+        Verdict.INCONCLUSIVE: f"Neither a PASS nor a FAIL would be {100 - 100 * gate.alpha:.5g} % sure.",
+    }
+    return replace(found, text=f"{found.text} {told[found.verdict]}") if found.verdict in told else found
 
 
 def settled(rules: Iterable[Rule], case: Case) -> bool:
