@@ -15,6 +15,7 @@ import pytest
 from registry_examples import act_as_ada, clone, commit_file, git, new_repository, registry_of, release_files
 
 from gradatim.errors import EnvironmentLacks
+from gradatim.registry import git_process
 from gradatim.registry.git import PushRejected, RefsHidden, RefUpdate, Repository
 from gradatim.registry.history import LEDGER
 from gradatim.registry.ledger import keep
@@ -183,6 +184,48 @@ def test_a_lock_that_somebody_left_is_named(repo: Path) -> None:
     lock.touch()
     with pytest.raises(PushRejected, match=r"refs/tags/x\.lock is in the way: .* delete that file"):
         Repository.find(repo).update_refs([RefUpdate("refs/tags/x", commit)])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is at work")
+def test_locks_that_a_killed_git_left_are_taken_away_where_no_git_is_at_work(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_process, "_at_work", lambda: False)  # whatever else this machine does
+    commit, there = git(repo, "rev-parse", "HEAD"), Repository.find(repo)
+    for name in ("tags/x", "tags/y", "gradatim/z"):
+        lock = repo / ".git/refs" / f"{name}.lock"
+        lock.parent.mkdir(exist_ok=True)
+        lock.write_text(f"{commit}\n")
+        os.utime(lock, (time.time() - 60,) * 2)
+    there.update_refs([RefUpdate(f"refs/{name}", commit) for name in ("tags/x", "tags/y", "gradatim/z")])
+    assert there.local_refs("refs/tags", "refs/gradatim").keys() >= {
+        "refs/tags/x",
+        "refs/tags/y",
+        "refs/gradatim/z",
+    }
+    assert not list((repo / ".git").rglob("*.lock"))
+
+
+@pytest.mark.parametrize(("age", "working"), [(0, False), (60, True)])
+def test_a_lock_that_a_git_may_hold_stays(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, age: float, working: bool
+) -> None:
+    monkeypatch.setattr(git_process, "_at_work", lambda: working)
+    commit = git(repo, "rev-parse", "HEAD")
+    lock = repo / ".git/refs/tags/x.lock"
+    lock.touch()
+    os.utime(lock, (time.time() - age,) * 2)
+    with pytest.raises(PushRejected, match=r"refs/tags/x\.lock is in the way"):
+        Repository.find(repo).update_refs([RefUpdate("refs/tags/x", commit)])
+    assert lock.exists()
+
+
+def test_a_git_at_work_is_seen(repo: Path) -> None:
+    with subprocess.Popen(
+        ["git", "-C", str(repo), "cat-file", "--batch"], stdin=subprocess.PIPE
+    ) as git_running:
+        assert git_process._at_work()
+        git_running.communicate()
 
 
 def test_a_tag_called_like_the_branch_hides_no_branch(repo: Path) -> None:
