@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 from gradatim.errors import EnvironmentLacks, patience
@@ -19,6 +20,9 @@ _DURABLE = ("-c", "core.fsync=committed,reference")
 """What git says it has written survives a power cut, objects and references."""
 _LOCAL = 10
 """A command that speaks to no server says nothing until it is done, and may take so many times longer."""
+_HELD = 3.0
+"""Seconds that no git holds the lock of a reference, which it writes, syncs and renames."""
+_LOCK = re.compile(rb"^(?:fatal|error): .*'([^'\n]+/refs/[^'\n]+\.lock)': File exists", re.MULTILINE)
 _PROGRESS = re.compile(
     r"^(?:remote: )?(?:Enumerating|Counting|Compressing|Receiving|Resolving|Writing|Unpacking|Updating|Total|Delta)\b"
 )
@@ -79,11 +83,16 @@ def call_git(
     command = ["git", *_DURABLE, *arguments]
     given, variables = b"" if stdin is None else stdin, surroundings(environment)
     try:
-        if remote:
-            return _listened_to(command, given, variables)
-        return subprocess.run(
-            command, input=given, capture_output=True, env=variables, check=False, timeout=_LOCAL * patience()
-        )
+        while True:
+            done = (
+                _listened_to(command, given, variables)
+                if remote
+                else subprocess.run(
+                    command, input=given, capture_output=True, env=variables, check=False, timeout=_LOCAL * patience()
+                )
+            )  # fmt: skip
+            if done.returncode == 0 or not _took_away_a_lock(arguments, done.stderr):
+                return done
     except subprocess.TimeoutExpired as error:
         raise EnvironmentLacks(
             f"`git {' '.join(arguments[:3])}` said nothing for {error.timeout:.0f} seconds and was ended. Check the network and "
@@ -94,6 +103,38 @@ def call_git(
             "git is not installed, and gradatim keeps its versions there. Install it (`apt install git`) "
             "and run the same command again."
         ) from error
+
+
+def _took_away_a_lock(arguments: Sequence[str], stderr: bytes) -> bool:
+    """Whether a reference's lock was in the way that a git which was killed has left, and is no more.
+
+    Nothing says whose a lock is. It is nobody's where it is older than git holds one and no git is at work on this machine, which
+    only Linux tells; else it stays, and whoever is in front of it decides.
+    """
+    found = _LOCK.search(stderr)
+    if found is None or _at_work():
+        return False
+    folder = arguments[1] if arguments[:1] == ["-C"] else "."
+    lock = Path(folder, os.fsdecode(found[1]))
+    with contextlib.suppress(OSError):
+        if time.time() - lock.stat().st_mtime > _HELD:
+            lock.unlink()
+            return True
+    return False
+
+
+def _at_work() -> bool:
+    """Whether any git runs; True also where nobody can tell."""
+    with contextlib.suppress(OSError):
+        names = [entry / "comm" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return not names or any(_said(name).startswith("git") for name in names)
+    return True
+
+
+def _said(file: Path) -> str:
+    with contextlib.suppress(OSError):
+        return file.read_text()
+    return ""  # it has ended meanwhile
 
 
 def _listened_to(
