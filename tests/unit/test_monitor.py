@@ -195,6 +195,30 @@ def test_drift_of_inputs_and_answers_is_told_by_column(project: GateProject) -> 
     assert isinstance(monitor("drift", "narrow.npz").exception, InvalidInput)
 
 
+def test_columns_of_a_table_are_found_by_their_names_whatever_their_order_and_what_else_there_is(
+    project: GateProject,
+) -> None:
+    held = np.load("test.npz")
+    rows = np.column_stack([held["x"], held["label"]])
+    names = ["age", "weight", "height", "north", "south", "west"]
+    write_table("test.csv", rows, [*names, "label"])
+    contract = project.root / "gradatim.yml"
+    contract.write_text(contract.read_text().replace("test.npz", "test.csv"))
+    order = np.random.default_rng(5).permutation(len(rows))[:200]
+    turned = np.column_stack([rows[order, 5::-1], rows[order, 0]])
+    write_table("turned.csv", turned, [*names[::-1], "weather"])
+    done = monitor("drift", "turned.csv", "--version", "v1.0.0", "--json")
+    assert done.return_value == 0, (done.output, done.exception)
+    assert {one["column"] for one in json.loads(done.stdout)["columns"]} == {"answer", *names}
+    write_table("narrow.csv", rows[:50, :5], names[:5])
+    assert "west" in str(monitor("drift", "narrow.csv", "--version", "v1.0.0").exception)
+
+
+def write_table(path: str, rows: Any, names: list[str]) -> None:
+    lines = [",".join(names), *(",".join(f"{value:g}" for value in row) for row in rows.tolist())]
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
 def columns(dice: np.random.Generator, n: int, **moved: float) -> dict[str, Any]:
     made: dict[str, Any] = {f"f{i}": dice.normal(moved.get(f"f{i}", 0.0), 1, n) for i in range(10)}
     made |= {f"c{i}": dice.choice(["a", "b", "c", "d"], n, p=[0.6, 0.3, 0.09, 0.01]) for i in range(5)}
