@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,10 @@ def drift_of(side: Side, batch: Path, *, rows: int = 10_000) -> list[Drifted]:
         raise UsageError("The contract names no `data.evaluation`: there is nothing to compare with.")
     inputs, preprocess = side.rows.feeding("evaluation")
     with side.model.open(side.path) as predictor:
+        then = side.rows.dataset("evaluation", predictor.signature)
+        called = {spec.name: then.fed_by(spec.name) for spec in predictor.signature.inputs}
+        if not inputs and all(called.values()):
+            inputs = called  # a table of today may hold its columns in another order, and more of them
         names = open_data(str(batch.resolve()), root=contract.root, label=None).columns
         today = open_data(
             str(batch.resolve()),
@@ -60,13 +64,16 @@ def drift_of(side: Side, batch: Path, *, rows: int = 10_000) -> list[Drifted]:
             weight=weight if (weight := contract.parts.data.weight) in names else None,
         )
         size = contract.parts.data.batch
-        then = side.rows.dataset("evaluation", predictor.signature)
-        reference = _columns(side, predictor, then.batches(size), rows)
-        return drift(reference, _columns(side, predictor, today.batches(size), rows))
+        reference, now = (_columns(side, predictor, one.batches(size), rows, called) for one in (then, today))
+        return drift(reference, now)
 
 
 def _columns(
-    side: Side, predictor: Predictor, batches: Iterable[Batch], rows: int
+    side: Side,
+    predictor: Predictor,
+    batches: Iterable[Batch],
+    rows: int,
+    called: Mapping[str, Sequence[str]],
 ) -> dict[str, NDArray[Any]]:
     given, said = Columns(), Columns()
     seen = 0
@@ -74,7 +81,7 @@ def _columns(
         fed = encoded(predictor, batch.inputs)
         outputs = predictor(fed)
         for name, values in batch.inputs.items():
-            given.add(name, values)
+            given.add(name, values, called.get(name, ()))
         names = named_answers(side.task, outputs, fed)
         if names is not None:
             said.parts["answer", True]["answer"].append(
