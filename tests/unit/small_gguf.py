@@ -14,6 +14,7 @@ SETTINGS: dict[str, Any] = {
     "llama.block_count": 1,
     "llama.context_length": 64,
     "llama.embedding_length": 32,
+    "llama.embedding_scale": 1,
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.tokens": ["<s>", "</s>", "a", "b"],
     "tokenizer.ggml.bos_token_id": 0,

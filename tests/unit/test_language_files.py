@@ -77,6 +77,29 @@ def templated(text: str) -> Fault:
     return lambda folder: (folder / "chat_template.jinja").write_text(text) and None
 
 
+def merges_in_a_file(folder: Path) -> None:
+    """A tokenizer of the older kind, and one merge less."""
+    (folder / "tokenizer.json").unlink()
+    (folder / "merges.txt").write_text("a b\n")
+
+
+def in_floats(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for path in sorted(folder.glob("model-*.safetensors")):
+        save_file({name: one.bfloat16() for name, one in load_file(path).items()}, path, {"format": "pt"})
+
+
+def headless(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    path = folder / index["weight_map"].pop("lm_head.weight")
+    left = {name: one for name, one in load_file(path).items() if name != "lm_head.weight"}
+    save_file(left, path, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 def wrong_place(index: Any) -> None:
     files = sorted(set(index["weight_map"].values()))
     name = next(name for name, file in index["weight_map"].items() if file == files[0])
@@ -104,6 +127,13 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "the tokenizer no longer begins": (
         rewritten("tokenizer.json", lambda said: said.update(post_processor=None)), "same_bos", "begins",
     ),
+    "its end token is of no word": (set_to("generation_config.json", eos_token_id=[5, 900]), "tokenizer_fits", "900"),
+    "its filling token is of no word": (set_to("config.json", pad_token_id=900), "tokenizer_fits", "pad_token_id"),
+    "positions are told otherwise": (set_to("config.json", rope_parameters={"rope_type": "default", "rope_theta": 5e5}), "same_config", "rope"),
+    "it has other heads": (set_to("config.json", num_attention_heads=4), "same_config", "num_attention_heads"),
+    "its head is gone": (headless, "tensors_match_config", "no head"),
+    "its weights are of another dtype": (in_floats, "same_dtype", "BF16"),
+    "an older tokenizer was changed": (merges_in_a_file, "same_tokenizer", "merges.txt"),
     "generation settings changed": (
         set_to("generation_config.json", repetition_penalty=1.3), "same_generation_settings", "repetition_penalty",
     ),
@@ -113,10 +143,10 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
 def test_nothing_is_wrong_with_the_untouched_model(whole: Path) -> None:
     found = check_language_files(whole, whole)
     assert [check.fault for check in found] == [None] * len(found)
-    assert len(found) == 11
+    assert len(found) == 13
     assert [check.fault for check in check_language_files(whole, None)] == [
         None
-    ] * 11  # nothing to differ from
+    ] * 13  # nothing to differ from
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -127,6 +157,39 @@ def test_each_fault_is_found_by_name(name: str, whole: Path, tmp_path: Path) -> 
     plant(folder)
     found = {one.name: one.fault for one in check_language_files(folder, whole) if one.fault}
     assert said in (found.get(check) or ""), found
+
+
+def test_what_another_version_of_transformers_saves_otherwise_is_no_fault(
+    whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "model")
+
+    def older(said: Any) -> None:
+        said |= {"rope_theta": said.pop("rope_parameters")["rope_theta"], "torch_dtype": said.pop("dtype")}
+        said |= {"rope_scaling": None, "transformers_version": "4.40.0", "use_cache": False, "new_in_it": 3}
+
+    rewritten("config.json", older)(tmp_path / "model")
+    for pair in ((tmp_path / "model", whole), (whole, tmp_path / "model")):
+        assert [check for check in check_language_files(*pair) if check.fault] == []
+
+
+def test_another_network_may_have_other_settings(whole: Path, tmp_path: Path) -> None:
+    other = write_speaker(tmp_path / "model", layers=3, steps=0)
+    set_to("config.json", num_attention_heads=4)(other)
+    assert [check for check in check_language_files(other, whole) if check.fault] == []
+
+
+def test_a_network_of_another_family_is_held_against_its_tokenizer_too(whole: Path, tmp_path: Path) -> None:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    config = GPTNeoXConfig(
+        vocab_size=12, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    GPTNeoXForCausalLM(config).save_pretrained(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(whole / name, tmp_path / "model" / name)
+    found = {one.name: one.fault for one in check_language_files(tmp_path / "model", None) if one.fault}
+    assert "embeddings for 12" in found["tokenizer_fits"]
 
 
 def test_a_difference_that_is_meant_is_let_pass(whole: Path, tmp_path: Path) -> None:

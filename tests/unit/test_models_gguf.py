@@ -77,6 +77,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "same_special_tokens": {"tokenizer__ggml__eos_token_id": 2},
     "same_chat_template": {"tokenizer__chat_template": CHAT.replace("<|user|>", "").replace("<|", "[")},
     "same_bos": {"tokenizer__ggml__add_bos_token": True},
+    "same_config": {"llama__embedding_scale": 3},
 }
 
 
