@@ -77,12 +77,6 @@ def templated(text: str) -> Fault:
     return lambda folder: (folder / "chat_template.jinja").write_text(text) and None
 
 
-def merges_in_a_file(folder: Path) -> None:
-    """A tokenizer of the older kind, and one merge less."""
-    (folder / "tokenizer.json").unlink()
-    (folder / "merges.txt").write_text("a b\n")
-
-
 def in_floats(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -90,12 +84,16 @@ def in_floats(folder: Path) -> None:
         save_file({name: one.bfloat16() for name, one in load_file(path).items()}, path, {"format": "pt"})
 
 
-def headless(folder: Path) -> None:
+def without(name: str) -> Fault:
+    return lambda folder: _without(folder, name)
+
+
+def _without(folder: Path, name: str) -> None:
     from safetensors.torch import load_file, save_file
 
     index = json.loads((folder / "model.safetensors.index.json").read_text())
-    path = folder / index["weight_map"].pop("lm_head.weight")
-    left = {name: one for name, one in load_file(path).items() if name != "lm_head.weight"}
+    path = folder / index["weight_map"].pop(name)
+    left = {other: one for other, one in load_file(path).items() if other != name}
     save_file(left, path, {"format": "pt"})
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
@@ -131,9 +129,12 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "its filling token is of no word": (set_to("config.json", pad_token_id=900), "tokenizer_fits", "pad_token_id"),
     "positions are told otherwise": (set_to("config.json", rope_parameters={"rope_type": "default", "rope_theta": 5e5}), "same_config", "rope"),
     "it has other heads": (set_to("config.json", num_attention_heads=4), "same_config", "num_attention_heads"),
-    "its head is gone": (headless, "tensors_match_config", "no head"),
+    "its head is gone": (without("lm_head.weight"), "tensors_match_config", "no head"),
     "its weights are of another dtype": (in_floats, "same_dtype", "BF16"),
-    "an older tokenizer was changed": (merges_in_a_file, "same_tokenizer", "merges.txt"),
+    "a matrix of one layer is gone": (without("model.layers.1.mlp.up_proj.weight"), "same_config", "layers.1.mlp.up_proj"),
+    "tokens become text otherwise": (
+        rewritten("tokenizer.json", lambda said: said.update(decoder={"type": "Fuse"})), "same_tokenizer", "decoder",
+    ),
     "generation settings changed": (
         set_to("generation_config.json", repetition_penalty=1.3), "same_generation_settings", "repetition_penalty",
     ),
@@ -171,6 +172,15 @@ def test_what_another_version_of_transformers_saves_otherwise_is_no_fault(
     rewritten("config.json", older)(tmp_path / "model")
     for pair in ((tmp_path / "model", whole), (whole, tmp_path / "model")):
         assert [check for check in check_language_files(*pair) if check.fault] == []
+
+
+def test_a_tokenizer_of_the_older_kind_is_held_against_the_releases(whole: Path, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        shutil.copytree(whole, tmp_path / name)
+        (tmp_path / name / "tokenizer.json").unlink()
+        (tmp_path / name / "merges.txt").write_text("a b\nc d\n" if name == "old" else "a b\n")
+    found = check_language_files(tmp_path / "new", tmp_path / "old")
+    assert [check.name for check in found if check.fault] == ["same_tokenizer"]
 
 
 def test_another_network_may_have_other_settings(whole: Path, tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ class ModelSection(Section):
             "same_special_tokens",
             "same_chat_template",
             "same_bos",
+            "same_config",
+            "same_dtype",
             "same_generation_settings",
             "adapter_base",
             "adapter_tokenizer",

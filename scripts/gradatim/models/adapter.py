@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.files import list_files
 from gradatim.models.formats import refuse_placeholder
-from gradatim.models.language_files import EMBEDDING, FileCheck, ModelFiles, fault_of
+from gradatim.models.language_files import FileCheck, fault_of
+from gradatim.models.language_reading import EMBEDDING, ModelFiles
 from gradatim.models.layouts import Tensors, safetensors_header
 from gradatim.models.predictor import failed
 from gradatim.models.weights import is_zero, pieces_of

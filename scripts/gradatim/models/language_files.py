@@ -1,41 +1,39 @@
-"""The files of a language model, held against one another and against those of the release that it would replace.
-
-Nothing is loaded: headers, json and the chat template, which a sandbox renders on fixed conversations.
-"""
+"""The files of a language model, held against one another and against those of the release that it would replace."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradatim.files import list_files, read_json
-from gradatim.models.formats import detect_format
-from gradatim.models.gguf_file import GgufHeader, gguf_header
-from gradatim.models.layouts import safetensors_header
-
-CONVERSATIONS = (
-    [{"role": "user", "content": "Hello"}],
-    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 6 times 7?"}],
-    [
-        {"role": "user", "content": "One"},
-        {"role": "assistant", "content": "Two"},
-        {"role": "user", "content": " Three\n"},
-    ],
-)
-"""What every chat template is rendered on, each with the opening of an answer."""
+from gradatim.files import list_files
+from gradatim.models.language_reading import EMBEDDING, SPECIAL, ModelFiles, files_of, times_at_the_front
 
 _INDEX = "model.safetensors.index.json"
-EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|token_embd)\.weight$")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|output_layer)\.")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|blk)\.(\d+)\.")
-_SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
-_GGUF_NAMES = {"pad_token": "padding_token", "unk_token": "unknown_token"}
+_SIZES = (
+    "model_type",
+    "hidden_size",
+    "n_embd",
+    "num_hidden_layers",
+    "n_layer",
+    "vocab_size",
+    "intermediate_size",
+    "feed_forward_length",
+)
+"""What of a config tells one network from another; of two alike, the rest tells how the same weights are used."""
+_BY_THE_WAY = ("architectures", "auto_map", "dtype", "quantization_config", "rope_parameters", "rope_scaling", "rope_theta", "torch_dtype",
+               "transformers_version", "use_cache", "block_count", "embedding_length")  # fmt: skip
+"""What two of one network may have otherwise; positions and dtype are compared apart."""
+_LEARNT = re.compile(r"\.weight$|(?<!attn|tion|sked)[._]bias$")
+"""Weights, and no mask that older versions saved beside them (``attn.bias``)."""
+_OLDER = ("tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt")
+"""A tokenizer's files where there is no tokenizer.json."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,11 @@ def check_language_files(
         baseline: that of the release that would be replaced; None where there is none.
         accepted: checks against the baseline that are not made, for the difference is meant.
     """
-    mine = _files_of(folder)
+    mine = files_of(folder)
     if not mine.speaks:
         return []
     found = [FileCheck(name, fault_of(check, mine)) for name, check in _ALONE.items()]
-    theirs = _files_of(baseline) if baseline is not None else None
+    theirs = files_of(baseline) if baseline is not None else None
     if theirs is None or not theirs.speaks:
         theirs = mine  # nothing to differ from
     told = {
@@ -76,171 +74,6 @@ def fault_of(check: Callable[..., str | None], *files: Any) -> str | None:
         return check(*files)
     except (AttributeError, TypeError, ValueError, LookupError, re.error) as error:
         return f"A value is of another kind than it is written with ({error}). Save the model and its tokenizer again."
-
-
-class ModelFiles:
-    """A folder as ``save_pretrained`` writes it, read when asked for."""
-
-    mixed = False
-    """Whether its format stores the same weight of several layers in several ways, on purpose."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        found = read_json(path) if path.is_file() else None
-        return found if isinstance(found, dict) else {}
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        return self.json("config.json")
-
-    @property
-    def speaks(self) -> bool:
-        """Whether its config names a class that generates text."""
-        kinds = self.config.get("architectures")
-        return isinstance(kinds, list) and any(
-            str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds
-        )
-
-    @cached_property
-    def tokenizer(self) -> dict[str, Any]:
-        return self.json("tokenizer_config.json")
-
-    @cached_property
-    def words(self) -> dict[str, Any]:
-        """tokenizer.json; empty for a tokenizer of another kind."""
-        return self.json("tokenizer.json")
-
-    @cached_property
-    def tensors(self) -> dict[str, tuple[str, tuple[int, ...], str]]:
-        """Name -> dtype, shape and file, of every safetensors file."""
-        found = {}
-        for name in list_files(self.folder):
-            if name.endswith(".safetensors") and "/" not in name:
-                for tensor, (dtype, shape, *_) in safetensors_header(self.folder / name)[0].items():
-                    found[tensor] = (dtype, tuple(shape), name)
-        return found
-
-    def special(self, name: str) -> str | None:
-        said = self.tokenizer.get(name)
-        said = said.get("content") if isinstance(said, dict) else said
-        return None if said is None else str(said)
-
-    @cached_property
-    def template(self) -> str | None:
-        path = self.folder / "chat_template.jinja"
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-        said = self.tokenizer.get("chat_template")
-        if isinstance(said, list):  # several, by name
-            said = next((one.get("template") for one in said if one.get("name") == "default"), None)
-        return said if isinstance(said, str) else None
-
-    @cached_property
-    def rendered(self) -> list[str]:
-        """The fixed conversations; a conversation that the template refuses is its refusal."""
-        return [] if self.template is None else [self._rendered(turns) for turns in CONVERSATIONS]
-
-    def _rendered(self, turns: list[dict[str, str]]) -> str:
-        from jinja2 import TemplateError
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        def refuse(message: str) -> None:
-            raise TemplateError(message)
-
-        room = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        room.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-        room.globals |= {"raise_exception": refuse, "strftime_now": lambda form: form}
-        names = {name: self.special(name) or "" for name in _SPECIAL}
-        try:
-            return room.from_string(self.template or "").render(
-                messages=turns, add_generation_prompt=True, **names
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            return f"[refused: {error}]"
-
-    @property
-    def begins(self) -> int:
-        """How often the text of a conversation begins with the first token, as the template and then the tokenizer put it."""
-        bos = self.special("bos_token")
-        return 0 if not bos else _times(self.rendered[0] if self.rendered else "", bos) + self._adds(bos)
-
-    def _adds(self, bos: str) -> int:
-        said = json.dumps(self.words.get("post_processor") or {})
-        return int(json.dumps(bos) in said or bool(self.tokenizer.get("add_bos_token")))
-
-
-class _GgufFile(ModelFiles):
-    """A GGUF file, whose header says what the files of a folder say."""
-
-    mixed = True
-
-    @cached_property
-    def header(self) -> GgufHeader:
-        return gguf_header(self.folder)
-
-    def _said(self, name: str) -> Any:
-        return self.header.settings.get(f"tokenizer.ggml.{name}")
-
-    def _place(self, name: str) -> Any:
-        return self._said(f"{_GGUF_NAMES.get(name, name)}_id")
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        settings = self.header.settings
-        family = settings.get("general.architecture")
-        names = {
-            "vocab_size": "vocab_size",
-            "num_hidden_layers": "block_count",
-            "hidden_size": "embedding_length",
-        }
-        found = {name: settings.get(f"{family}.{theirs}") for name, theirs in names.items()}
-        return found | {f"{name}_id": self._place(name) for name in _SPECIAL}
-
-    @property
-    def speaks(self) -> bool:
-        return isinstance(self._said("tokens"), list)
-
-    @cached_property
-    def tokenizer(self) -> dict[str, Any]:
-        known = self._said("tokens")
-        told = {name: self._place(name) for name in _SPECIAL}
-        special = {
-            name: known[place]
-            for name, place in told.items()
-            if isinstance(place, int) and 0 <= place < len(known)
-        }
-        return {**special, "add_bos_token": self._said("add_bos_token")}
-
-    @cached_property
-    def words(self) -> dict[str, Any]:
-        tokens = {token: place for place, token in enumerate(self._said("tokens"))}
-        model = {"kind": self._said("model"), "vocab": tokens, "merges": self._said("merges")}
-        return {"model": model, "pre_tokenizer": self._said("pre"), "added_tokens": self._said("token_type")}
-
-    @cached_property
-    def tensors(self) -> dict[str, tuple[str, tuple[int, ...], str]]:
-        found = self.header.tensors.items()
-        return {name: (tensor.stored, tensor.shape, self.folder.name) for name, tensor in found}
-
-    @cached_property
-    def template(self) -> str | None:
-        said = self.header.settings.get("tokenizer.chat_template")
-        return said if isinstance(said, str) else None
-
-
-def _files_of(path: Path) -> ModelFiles:
-    return _GgufFile(path) if path.is_file() and detect_format(path) == "gguf" else ModelFiles(path)
-
-
-def _times(text: str, token: str) -> int:
-    found = 0
-    while text.startswith(token):
-        found, text = found + 1, text[len(token) :].lstrip()
-    return found
 
 
 def _shards(mine: ModelFiles) -> str | None:
@@ -271,6 +104,13 @@ def _tensors(mine: ModelFiles) -> str | None:
                 if isinstance(said, int) and said != size and (axis == 0 or "embedding_size" not in config):
                     what = ("vocab_size", "hidden_size")[axis]
                     return f"`{name}` is {list(shape)}, and the config's {what} is {said}. Save config and weights together."
+    if config.get("tie_word_embeddings") is False and mine.embedding:
+        _, like, _ = mine.tensors[mine.embedding]
+        if not any(
+            _HEAD.search(name) or (name != mine.embedding and shape == like and not _LAYER.search(name))
+            for name, (_, shape, _) in mine.tensors.items()
+        ):
+            return "The config says that the head is not the embedding (`tie_word_embeddings`), and the weights have no head: transformers would make one up."
     return None
 
 
@@ -295,15 +135,18 @@ def _vocabulary(mine: ModelFiles) -> str | None:
     known = model.get("vocab") if isinstance(model.get("vocab"), dict) else {}
     added = [one.get("id", -1) for one in mine.words.get("added_tokens") or () if isinstance(one, dict)]
     last = max([*(known or {}).values(), *added], default=-1)
-    rows = [
-        shape[0] for name, (_, shape, _) in mine.tensors.items() if EMBEDDING.search(name) and len(shape) == 2
-    ]
-    if rows and last >= rows[0]:
-        return f"The tokenizer has a token of number {last}, and the model has embeddings for {rows[0]}. It is another model's tokenizer."
-    for name in ("bos_token_id", "eos_token_id"):
-        said = mine.config.get(name)
-        if isinstance(said, int) and rows and not 0 <= said < rows[0]:
-            return f"The config's {name} is {said}, and the model has {rows[0]} tokens."
+    if mine.embedding is None:
+        return None
+    rows = mine.tensors[mine.embedding][1][0]
+    if last >= rows:
+        return f"The tokenizer has a token of number {last}, and the model has embeddings for {rows}. It is another model's tokenizer."
+    for file, said in (("config", mine.config), ("generation config", mine.json("generation_config.json"))):
+        for key in sorted(key for key in said if key.endswith("_token_id")):
+            for place in said[key] if isinstance(said[key], list) else [said[key]]:
+                if isinstance(place, int) and not (
+                    0 <= place < rows or (place == -1 and key == "pad_token_id")
+                ):
+                    return f"The {file}'s {key} is {place}, and the model has {rows} tokens."
     return None
 
 
@@ -314,22 +157,25 @@ def _template_works(mine: ModelFiles) -> str | None:
 
 def _one_bos(mine: ModelFiles) -> str | None:
     bos = mine.special("bos_token")
-    if bos and any(_times(text, bos) > 1 for text in mine.rendered):
+    if bos and any(times_at_the_front(text, bos) > 1 for text in mine.rendered):
         return f"A rendered conversation begins with {bos} twice. Take one out of the chat template."
     return None
 
 
 def _same_tokenizer(mine: ModelFiles, theirs: ModelFiles) -> str | None:
-    for part in ("model", "normalizer", "pre_tokenizer", "added_tokens"):
+    for part in ("model", "normalizer", "pre_tokenizer", "added_tokens", "decoder"):
         if mine.words.get(part) != theirs.words.get(part):
-            return (
-                f"tokenizer.json differs from the release's in `{part}`: the same text becomes other tokens."
-            )
+            what = "tokens become another text" if part == "decoder" else "text becomes other tokens"
+            return f"tokenizer.json differs from the release's in `{part}`: the same {what}."
+    for name in () if mine.words or mine.folder.is_file() else _OLDER:
+        told = [one.folder / name for one in (mine, theirs)]
+        if told[0].is_file() and not (told[1].is_file() and told[0].read_bytes() == told[1].read_bytes()):
+            return f"{name} differs from the release's: the same text becomes other tokens."
     return None
 
 
 def _same_special(mine: ModelFiles, theirs: ModelFiles) -> str | None:
-    for name in _SPECIAL:
+    for name in SPECIAL:
         if mine.special(name) != theirs.special(name):
             return f"`{name}` is {mine.special(name)}, and the release's was {theirs.special(name)}."
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -360,6 +206,48 @@ def _same_bos(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     return f"A conversation begins with the first token {mine.begins} times, and with the release's files {theirs.begins}."
 
 
+def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a config tells of rotary positions, in either of transformers' ways."""
+    said = {
+        "rope_theta": config.get("rope_theta"),
+        **(config.get("rope_scaling") or {}),
+        **(config.get("rope_parameters") or {}),
+    }
+    kind = said.pop("rope_type", said.pop("type", None))
+    return {key: value for key, value in {**said, "kind": kind}.items() if value not in (None, "default")}
+
+
+def _same_config(mine: ModelFiles, theirs: ModelFiles) -> str | None:
+    one, other = mine.config, theirs.config
+    if any(one.get(key) != other.get(key) for key in _SIZES):
+        return None  # another network
+    for key in sorted({*one} & {*other}):
+        if (
+            key not in _BY_THE_WAY
+            and not key.endswith("_token_id")
+            and not key.startswith("_")
+            and one[key] != other[key]
+        ):
+            return f"The config's {key} is {one[key]}, and the release's was {other[key]}, of a network of the same size."
+    packed = "quantization_config" in {**one, **other}
+    for name in sorted(theirs.tensors.keys() - mine.tensors.keys()):
+        if _LEARNT.search(name) and not _HEAD.search(name) and not packed:
+            return f"The release's weights have `{name}`, and these have not: transformers would make it up."
+    if _positions(one) != _positions(other):
+        return (
+            f"The config tells of positions (rope) {_positions(one)}, and the release's {_positions(other)}."
+        )
+    return None
+
+
+def _same_dtype(mine: ModelFiles, theirs: ModelFiles) -> str | None:
+    """By the embedding, which no compression of ours stores otherwise."""
+    if mine.mixed or not mine.embedding or not theirs.embedding:
+        return None
+    one, other = mine.tensors[mine.embedding][0], theirs.tensors[theirs.embedding][0]
+    return None if one == other else f"`{mine.embedding}` is stored as {one}, and the release's as {other}."
+
+
 def _same_settings(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     one, other = mine.json("generation_config.json"), theirs.json("generation_config.json")
     for key in sorted({*one, *other} - {"transformers_version", "_from_model_config"}):
@@ -381,6 +269,8 @@ AGAINST: Mapping[str, Callable[[ModelFiles, ModelFiles], str | None]] = {
     "same_special_tokens": _same_special,
     "same_chat_template": _same_template,
     "same_bos": _same_bos,
+    "same_config": _same_config,
+    "same_dtype": _same_dtype,
     "same_generation_settings": _same_settings,
 }
 """Checks against the release, by name."""
