@@ -65,6 +65,7 @@ class Log:
         self.contestant = contestant
         self.turns: list[Turn] = []
         self._bounds = dict(bounds or {})
+        self._figures: dict[tuple[str, int], float] = {}
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -114,7 +115,10 @@ class Log:
         calls = len(_values(metric, self.turns[0])) if self.turns else 1
         size = math.ceil(1 / ((1 - _QUANTILES[metric]) * calls) - 1e-9) if metric in TAILS else 1
         whole = range(0, len(self.turns) - size + 1, size)
-        return [_figure(metric, self.turns[start : start + size]) for start in whole]
+        for start in whole:  # asked for after each round, and turns that were taken do not change
+            if (metric, start) not in self._figures:
+                self._figures[metric, start] = _figure(metric, self.turns[start : start + size])
+        return [self._figures[metric, start] for start in whole]
 
     def _rate(self, metric: str, turn: Turn) -> float:
         """Tokens, or answers that keep to all bounds, a second of the time that was waited for answers."""
