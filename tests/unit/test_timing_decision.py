@@ -51,6 +51,39 @@ def test_rounds_that_go_with_the_one_before_raise_no_more_alarms_than_are_promis
     assert max(crossed.values()) <= 0.0135 * len(rounds)  # 1 % and two standard errors
 
 
+def ends(rounds: np.ndarray) -> Decision:
+    """What a benchmark of these rounds comes to, given up where no round would answer."""
+    for n in LOOKS:
+        found = look(list(rounds[:n])).decision
+        if found is not Decision.UNDECIDED or resolvable(list(rounds[:n]), 0.03, LOOKS[-1]):
+            return found
+    return Decision.UNDECIDED
+
+
+def busy(trials: int, seed: int) -> np.ndarray:
+    """Rounds of equal models on a machine that now and then spoils one altogether, for either of the two."""
+    draw = np.random.default_rng(seed)
+    spoiled = draw.random((trials, LOOKS[-1])) < 0.05
+    return draw.normal(0, 1, spoiled.shape) * np.where(spoiled, 0.9, 0.012)
+
+
+def test_a_few_rounds_that_a_busy_machine_spoils_leave_neither_equal_nor_slower_models_undecided():
+    equal, slower = busy(300, 1), busy(300, 2) + math.log1p(0.05)
+    found = [ends(rounds) for rounds in equal]
+    assert sum(one is Decision.SLOWER for one in found) == 0
+    assert sum(one is Decision.UNDECIDED for one in found) <= 0.05 * len(found)
+    assert sum(ends(rounds) is Decision.SLOWER for rounds in slower) >= 0.98 * len(slower)
+
+
+def test_rounds_in_which_the_candidate_alone_is_slow_pass_hardly_oftener_than_by_their_mean():
+    """Its processes are twice as slow now and then: no machine's mood, for the baseline's never are."""
+    draw = np.random.default_rng(3)
+    rounds = draw.normal(0, SPREAD, (300, LOOKS[-1])) + np.where(draw.random((300, LOOKS[-1])) < 0.2, 0.69, 0)
+    assert sum(ends(one).verdict is Verdict.PASS for one in rounds) <= 0.35 * len(
+        rounds
+    )  # of which 0.26 at the first look
+
+
 def test_a_hopelessly_noisy_machine_is_given_up_early_with_what_could_be_told():
     draw = np.random.default_rng(5)
     ended = []
