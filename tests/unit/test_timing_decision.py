@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradatim.errors import UsageError
+from gradatim.gates.signed_rank import signed_rank_bounds
 from gradatim.gates.verdict import Verdict
 from gradatim.timing.blocks import BlockPlan, plan_blocks
 from gradatim.timing.decision import LOOKS, Decision, look, looks_until, resolvable
@@ -82,6 +83,17 @@ def test_rounds_in_which_the_candidate_alone_is_slow_pass_hardly_oftener_than_by
     assert sum(ends(one).verdict is Verdict.PASS for one in rounds) <= 0.35 * len(
         rounds
     )  # of which 0.26 at the first look
+
+
+def test_bounds_by_signed_ranks_are_those_of_the_tables_and_miss_as_seldom_as_they_say():
+    """Hollander, Wolfe, Chicken (2014), table A.4: of ten values P(T+ >= 45) = .042 and P(T+ >= 44) = .053."""
+    ten = np.array([-8.0, -5, -3, -2, 0.5, 1, 4, 7, 9, 11])
+    means = np.sort([(a + b) / 2 for place, a in enumerate(ten) for b in ten[place:]])
+    assert signed_rank_bounds(ten, 0.05) == (np.median(means), means[10], means[-11])
+    assert signed_rank_bounds(ten, 0.0001)[1:] == (-math.inf, math.inf)
+    draw = np.random.default_rng(8)
+    missed = sum(signed_rank_bounds(draw.standard_cauchy(16), 0.02)[1] > 0 for _ in range(4000))
+    assert missed <= 0.0245 * 4000  # two standard errors besides
 
 
 def test_a_hopelessly_noisy_machine_is_given_up_early_with_what_could_be_told():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds
+from gradatim.gates.latency import SEQUENTIAL_ALPHA, difference_bounds
 from gradatim.gates.rule import FLOOR, GUARDS
 from gradatim.timing.decision import Decision, decide, default_alarm, looks_until
 
@@ -100,5 +100,5 @@ def _bounds(values: np.ndarray, rounds: int, places: np.ndarray) -> tuple[float,
     chosen = values[at[:: rounds // len(values)]] if len(values) else values
     if len(chosen) < 3:
         return -math.inf, math.inf
-    _, low, high = mean_bounds(list(chosen), SEQUENTIAL_ALPHA)
+    _, low, high = difference_bounds(list(chosen), SEQUENTIAL_ALPHA)
     return low, high

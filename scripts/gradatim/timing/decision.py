@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from gradatim.errors import UsageError
-from gradatim.gates.latency import SEQUENTIAL_ALPHA, mean_bounds, narrowing
+from gradatim.gates.latency import (
+    SEQUENTIAL_ALPHA,
+    body_spread,
+    difference_bounds,
+    mean_bounds,
+    narrowing,
+    spoiled,
+)
 from gradatim.gates.rule import USUAL_MARGIN
 from gradatim.gates.verdict import Verdict
 
@@ -80,7 +87,7 @@ def look(
         raise UsageError(
             f"The alarm ({alarm:g}) and the margin ({margin:g}) of a comparison must be 0 <= alarm <= margin."
         )
-    mean, low, high = mean_bounds(differences, alpha)
+    mean, low, high = difference_bounds(differences, alpha)
     decision = decide(low, high, margin, alarm)
     return Look(len(differences), math.exp(mean), math.exp(low), math.exp(high), decision)
 
@@ -112,8 +119,11 @@ def resolvable(
     mean, low, high = mean_bounds(differences, alpha)
     if not LOOKS[1] <= n < most or not high > low:
         return None
+    spread, body = statistics.stdev(differences), body_spread(differences)
     half = (high - low) / 2 * narrowing(n, most, alpha)
-    ahead = NormalDist(mean, statistics.stdev(differences) * math.sqrt(1 / n - 1 / most))
+    if spoiled(differences):  # signed ranks will pass over those that are
+        half, spread, mean = half * body / spread, body, statistics.median(differences)
+    ahead = NormalDist(mean, spread * math.sqrt(1 / n - 1 / most))
     slower = 1 - ahead.cdf(math.log1p(default_alarm(margin) if alarm is None else alarm) + half)
     if slower + ahead.cdf(math.log1p(margin) - half) >= _WORTH_GOING_ON:
         return None

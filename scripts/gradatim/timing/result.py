@@ -10,7 +10,7 @@ from typing import Any
 
 from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.codec import decode
-from gradatim.gates.latency import STREAMED, level_bounds, mean_bounds, shared_alpha
+from gradatim.gates.latency import STREAMED, difference_bounds, level_bounds, shared_alpha
 from gradatim.gates.rule import FLOOR, parted, sized
 from gradatim.measurement import Measurement
 from gradatim.timing.blocks import BlockPlan
@@ -192,7 +192,7 @@ class PairedComparison:
         if asked is not None or len(rounds) < 3:
             return asked.looks[-1] if asked else None
         alpha = shared_alpha(answer.metric for answer in self.answers)
-        mean, low, high = map(math.exp, mean_bounds(rounds, alpha))
+        mean, low, high = map(math.exp, difference_bounds(rounds, alpha))
         return Look(len(rounds), mean, low, high, Decision.UNDECIDED)
 
     @property
