@@ -15,6 +15,7 @@ import pytest
 
 from gradatim.compression import attempt, language, nncf_quantising, search
 from gradatim.compression.nncf_quantising import _OF_TRANSFORMERS, quantise_by_nncf
+from gradatim.compression.parity import check_parity
 from gradatim.compression.recipe import DEFAULT_METHODS, EXPORT, GGUF, STORED, Recipe
 from gradatim.compression.subject import file_of, format_of, tried
 from gradatim.errors import EnvironmentLacks, InvalidInput
@@ -332,3 +333,16 @@ def test_a_form_is_as_fast_as_what_it_is_made_from_says_and_else_as_the_original
 
 def subject_trial(name: str, ratio: float | None) -> Trial:
     return Trial(name, {}, True, "", {}, 1, 1.0, ratio)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_a_form_that_answers_otherwise_is_refused_however_small_the_answers_are(scale: float) -> None:
+    rows = [{"x": np.linspace(-1, 1, 12).reshape(4, 3)}]
+
+    def times(by: float) -> Any:
+        return lambda given: {"y": given["x"] * scale * by}
+
+    assert check_parity(times(1.0), times(1.0), rows) == 0
+    assert check_parity(times(1.0), times(1 + 1e-6), rows) == pytest.approx(1e-6, rel=1e-3)
+    with pytest.raises(InvalidInput, match=r"its outputs differ by up to 0\.5 of their largest number"):
+        check_parity(times(1.0), times(1.5), rows)
