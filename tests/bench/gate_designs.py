@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,11 +229,24 @@ def beyond_any_target() -> Iterator[Design]:
             ("rmse", square**0.5, 0.0),
             ("rmse", square**0.5, 0.1),
         ):
-            known = "size" if metric == "mae" and not before else "beyond"
             rule = Rule(metric, metric, "not_worse" if before else "at_most", truth - before)
             name = f"{metric}{' beside the baseline' if before else ''}, {100 * share:g} % of the rows off by three deviations"
             breaks = "errors larger than targets are apart, as the verdict says"
-            yield Design(name, known, n, (rule,), _beyond(n, share, before > 0), breaks)
+            draw = _beyond(n, share, before > 0)
+            if metric == "mae" and not before:
+                yield Design(name, "size", n, (rule,), draw, breaks)
+                continue
+            yield Design(name, "beyond", n, (rule,), draw, breaks)
+            breaks = "errors larger than the farthest target is from the mean one"
+            yield Design(f"{name}, strict", "size", n, (replace(rule, strict=True),), draw, breaks)
+    for name, deviation, errors in (
+        ("normal", 1.0, lambda g, n: g.normal(size=n)),
+        ("t5", (5 / 3) ** 0.5, lambda g, n: g.standard_t(5, n)),
+        ("lognormal (0.5)", math.exp(0.25), lambda g, n: g.lognormal(0, 0.5, n)),
+    ):
+        rule = Rule("rmse", "rmse", "at_most", 1.25 * deviation, strict=True)
+        name = f"rmse at most 1.25 times what it is, {name} errors, strict"
+        yield Design(name, "power", 3000, (rule,), _errors(3000, errors), RARE)
 
 
 def _beyond(n: int, share: float, beside: bool) -> Draw:

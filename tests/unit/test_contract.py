@@ -128,6 +128,11 @@ def test_every_problem_is_told_at_once_each_at_its_place(write) -> None:
         ),
         ("at_least: 90%, slices: every class", "at_least: 90%, at_most: 95%", "states at_least and at_most"),
         ("not_worse_than: baseline, by: 1%", "not_worse_than: baseline", "needs `by`"),
+        (
+            "not_worse_than: baseline, by: 1%",
+            "at_least: 90%, strict: true",
+            "and to `mae`, `rmse` and `r2` of a regression",
+        ),
         ("not_slower_than: baseline, by: 3%", "not_slower_than: baseline, by: -3%", "cannot be negative"),
         ("size: {at_most: 5 MB}", "size: {at_most: 110% of baseline}", None),
         ("size: {at_most: 5 MB}", "size: {at_least: 99% of baseline}", "would refuse progress"),

@@ -403,6 +403,33 @@ def test_rows_off_as_far_as_targets_go_and_too_rare_to_be_seen_do_not_slip_throu
     assert share(Verdict.PASS, rule, rarely_wrong(n, share_of, False, False)) <= 0.07
 
 
+@pytest.mark.parametrize(("n", "share_of"), [(100, 0.01), (600, 0.003)])
+@pytest.mark.parametrize("beside", [False, True], ids=["absolute", "beside the baseline"])
+@pytest.mark.parametrize("metric", ["mae", "rmse", "r2"])
+def test_a_strict_gate_reckons_with_rows_off_as_far_as_targets_go_in_every_way(
+    metric: str, beside: bool, n: int, share_of: float
+) -> None:
+    usual, square = 0.1 * (2 / np.pi) ** 0.5, 0.01 + share_of * 8.99
+    now, before = {
+        "mae": (usual + share_of * (3 - usual), usual), "rmse": (square**0.5, 0.1), "r2": (1 - square, 0.99)
+    }[metric]  # fmt: skip
+    rule = Rule(metric, metric, "at_least" if metric == "r2" else "at_most", now, strict=True)
+    if beside:
+        rule = Rule(metric, metric, "not_worse", abs(now - before), strict=True)
+    assert share(Verdict.PASS, rule, rarely_wrong(n, share_of, beside, False, 80)) <= 0.07
+
+
+def test_a_strict_gate_passes_on_enough_rows_and_says_what_it_takes_for_granted() -> None:
+    dice = np.random.default_rng(1)
+    truth = dice.normal(0, 5, 3000)
+    found = Evaluation(REGRESSION, Predictions.of({"y": truth + dice.normal(size=3000)}, truth))
+    far = "than the farthest target is from the average one"
+    for strict, end in ((False, f"than another row's answer would be (`strict: true`: {far})"), (True, far)):
+        (told,) = judge([Rule("rmse", "rmse", "at_most", 1.25, strict=strict)], Case("v", candidate=found))
+        assert told.verdict is Verdict.PASS
+        assert f"no answer, however rare, is further off {end}." in told.text
+
+
 @pytest.mark.parametrize(("n", "share_of"), [(100, 0.02), (400, 0.003), (600, 0.003)])
 @pytest.mark.parametrize("beside", [False, True], ids=["absolute", "beside the baseline"])
 @pytest.mark.parametrize("metric", ["mae", "rmse", "r2"])

@@ -143,6 +143,24 @@ MADE = {"classes": classes, "groups": lambda g: classes(g, groups=True), "values
 ALL = {**MADE, "texts": texts}
 
 
+def test_a_strict_gate_says_again_what_it_said_and_is_not_made_of_a_lax_one() -> None:
+    new, old = values(np.random.default_rng(0))
+    case = Case("v", candidate=new, baseline=old, baseline_name="v1.0.0")
+    told = new.samples("rmse").value or 0.0
+    rules = [
+        Rule("rmse", "rmse", bound, amount, strict=strict)  # type: ignore[arg-type]
+        for strict, by in ((False, 1.2), (True, 1.3))
+        for bound, amount in (("at_most", by * told), ("not_worse", by))
+    ]
+    for asked in (rules, rules[::-1]):
+        first, second = again(asked, case)
+        same(first, second)
+    lax = judge(rules[:2], case)
+    grounds = grounds_of(rules[:2], case, lax, on_inconclusive="fail")
+    for found in judge(rules[2:], retold(grounds, "v", case.measurements)):
+        assert found.verdict in (Verdict.INCONCLUSIVE, Verdict.INVALID), found.text
+
+
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_each_gate_alone_says_again_what_it_said(kind: str, seed: int) -> None:

@@ -69,8 +69,10 @@ def read_rule(key: str, gate: GateSection, task: str, own: Iterable[Metric], lin
         raise Misstated("`veto` belongs to `slices`: say which, for example `slices: every class`", "veto")
     if gate.severity is not None and not (name == "robustness" and bound == "at_least"):
         raise Misstated("`severity` belongs to `robustness` with `at_least`", "severity")
-    if gate.strict and name != "robustness":
-        raise Misstated("`strict` belongs to `robustness`", "strict")
+    if gate.strict and name != "robustness" and not (task == "regression" and name in _STRICT):
+        raise Misstated(
+            "`strict` belongs to `robustness`, and to `mae`, `rmse` and `r2` of a regression", "strict"
+        )
     if name == catalogue.DRIFT and (bound != "at_most" or match["where"] or slices):
         raise Misstated("drift is told of all columns since the release: say `drift: {at_most: 0.1}`")
     _looked_at(gate, metric, task, (match["where"] or slices or "").split(","))
@@ -91,6 +93,8 @@ def read_rule(key: str, gate: GateSection, task: str, own: Iterable[Metric], lin
         sequential=gate.sequential,
     )
 
+
+_STRICT = ("mae", "rmse", "r2")
 
 _MEANS = {"classification": ("accuracy", "log_loss"), "multilabel_classification": ("subset_accuracy",)}
 """Means over rows that have a score between two ends, by task, besides what scorers call right or wrong."""

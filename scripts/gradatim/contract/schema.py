@@ -167,7 +167,9 @@ class GateSection(CanaryGate):
         None, ge=1, le=5, description="For `robustness` with `at_least`: hold up to this severity."
     )
     strict: bool = Field(
-        False, description="For `robustness`: bounds that hold at any sample size (Maurer-Pontil)."
+        False,
+        description="For `robustness`: bounds that hold at any sample size (Maurer-Pontil). For `mae`, `rmse` and `r2` of a regression: rows "
+        "too rare to be seen may be as far off as the farthest target.",
     )
     sequential: bool = Field(
         False,

@@ -70,6 +70,14 @@ class Told(MetricSamples):
         found = _surest(self.intervals, alpha)
         return None if found is None else (found.low, found.high)
 
+    def strictly(self) -> Told:
+        """What was found out by rules that are strict."""
+        return replace(
+            self,
+            intervals=tuple(bounds for bounds in self.intervals if bounds.strict),
+            pairs=tuple(pair for pair in self.pairs if pair.bounds is not None and pair.bounds.strict),
+        )
+
     def against(self, margin: float, ratio: float, alpha: float) -> Comparison:
         """How it compares, as far as that was found out.
 
@@ -90,7 +98,7 @@ class Told(MetricSamples):
 def _surest(intervals: Iterable[Bounds], alpha: float) -> Bounds | None:
     """The narrowest interval that is as sure as was asked for; None where none is."""
     sure = [bounds for bounds in intervals if bounds.alpha <= alpha * (1 + 1e-9)]
-    return max(sure, key=lambda bounds: bounds.alpha, default=None)
+    return max(sure, key=lambda bounds: (bounds.alpha, not bounds.strict), default=None)
 
 
 def compare(

@@ -13,11 +13,12 @@ from gradatim.metrics.diagnostics import Adjusted
 
 @dataclass(frozen=True)
 class Bounds:
-    """An interval at one-sided ``alpha``, of what no count tells."""
+    """An interval at one-sided ``alpha``, of what no count tells; ``strict`` as the rule was."""
 
     alpha: float
     low: float
     high: float
+    strict: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gradatim.gates import wording
 from gradatim.gates.case import Case
+from gradatim.gates.compare import Told
 from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.paired import fewest_positives
 from gradatim.gates.verdict import GateResult, Verdict
@@ -22,7 +23,7 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
     if samples.value is not None and not math.isfinite(samples.value):
         return gate.result(Verdict.INVALID, f"{gate.name} is {samples.value}, not a number.")
     if samples.value is not None:
-        return samples
+        return _strictly(samples) if gate.rule.strict else samples
     if gate.compares and evaluation.reference is None:
         return gate.result(
             Verdict.INVALID, f"{gate.name} needs the baseline's predictions, and they are not there."
@@ -31,6 +32,14 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
         Verdict.INCONCLUSIVE,
         f"{gate.name} could not be measured: {samples.reason}. Wanted {gate.wanted}.",
     )
+
+
+def _strictly(samples: MetricSamples) -> MetricSamples:
+    """Samples that reckon, alone and beside the baseline, with rows as far off as the farthest target."""
+    if isinstance(samples, Told):
+        return samples.strictly()
+    far = samples.farthest
+    return samples if far is None else replace(samples, spoiled=far, exchanged=far)
 
 
 def besides(gate: Gate, samples: MetricSamples) -> str:
@@ -54,8 +63,12 @@ def granted(gate: Gate, samples: MetricSamples) -> str:
     good = gate.compares or (gate.rule.bound == "at_least") == gate.meaning.higher_is_better
     if samples.metric not in ("mae", "rmse", "r2") or not good:
         return ""
-    farthest = samples.metric == "mae" and not gate.compares
-    end = "the farthest target is from the average one" if farthest else "another row's answer would be"
+    if gate.rule.strict or (samples.metric == "mae" and not gate.compares):
+        end = "the farthest target is from the average one"
+    else:
+        end = (
+            "another row's answer would be (`strict: true`: than the farthest target is from the average one)"
+        )
     return f" This takes for granted that no answer, however rare, is further off than {end}."
 
 

@@ -125,7 +125,7 @@ def _sampled(
 def _bounds(gate: Gate, result: GateResult) -> Bounds | None:
     if result.low is None or result.high is None:
         return None
-    return Bounds(gate.alpha, result.low, result.high)
+    return Bounds(gate.alpha, result.low, result.high, gate.rule.strict)
 
 
 def _p(gate: Gate, case: Case) -> float | None:

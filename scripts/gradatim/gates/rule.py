@@ -51,7 +51,7 @@ class Rule:
         relative: under ``not_worse``: ``amount`` is a share of the baseline's value. For a per cent on a
             metric that is no fraction (``mae: {not_worse_than: baseline, by: 2%}``).
         strict: for ``robustness``: bounds that hold at any sample size (Maurer-Pontil) in place of Student's
-            t.
+            t; for ``mae``, ``rmse`` and ``r2`` of a regression: rows too rare to be seen may be as far off as the farthest target.
         sequential: bounds that hold at every look, so that evaluation may stop when they decide.
     """
 

@@ -97,7 +97,7 @@ def _mean_of(members: Sequence[MetricSamples]) -> MetricSamples:
     }
     if positives := [member.positives for member in members if member.positives is not None]:
         changes["positives"] = min(positives)
-    for name in ("spoiled", "exchanged"):
+    for name in ("spoiled", "exchanged", "farthest"):
         of_share = [getattr(member, name) for member in members]
         if of_share[0] is not None:
             changes[name] = lambda share, each=of_share: float(np.mean([one(share) for one in each]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -71,11 +73,16 @@ class RegressionScorer:
             value = float(units.weighed(absolute).mean())
             blind = {"exchanged": math.sqrt(other), "spoiled": math.sqrt(farthest)}
             told = {name: partial(_spoiled, value, worst) for name, worst in blind.items()}
-            return mean_samples(metric, absolute, units, False, low_limit=0.0, **told)
+            return mean_samples(
+                metric, absolute, units, False, low_limit=0.0, farthest=told["spoiled"], **told
+            )
         if metric == "rmse":
-            return root_mean_square(squares, units, other)
+            return root_mean_square(squares, units, other, farthest)
         if metric == "r2":
-            return self._r2_of_map(rows, units) if self._is_map else self._r2(rows, units)
+            found = self._r2_of_map(rows, units) if self._is_map else self._r2(rows, units)
+            if found.value is None:
+                return found
+            return replace(found, farthest=partial(_spoiled, found.value, 1 - 2 * farthest / other))
         return absent(metric, True, f"{metric} is not known for regression")
 
     def _blind(self, rows: NDArray[np.int64]) -> tuple[float, float]:
@@ -144,17 +151,20 @@ class RegressionScorer:
         )
 
 
-def root_mean_square(squares: Floats, units: Units, blind: float | None = None) -> MetricSamples:
-    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row given another's answer."""
+def root_mean_square(
+    squares: Floats, units: Units, blind: float | None = None, farthest: float | None = None
+) -> MetricSamples:
+    """``rmse`` out of the mean squared error of each row, float64 [rows]; ``blind``: that of a row given another's answer;
+    ``farthest``: that of the farthest row by the mean target."""
     terms = units.sums([units.weighed(np.ones(squares.shape[0])), units.weighed(squares)])
     value = float(np.sqrt(units.weighed(squares).mean()))
 
-    def spoiled(share: float) -> float:
-        return math.sqrt(_spoiled(value**2, blind or 0.0, share))
+    def spoiled(worst: float | None) -> Callable[[float], float] | None:
+        return None if worst is None else lambda share: math.sqrt(_spoiled(value**2, worst, share))
 
     return MetricSamples(
         "rmse", value, False, units.count, terms=terms, statistic=_root, low_limit=0.0, rooted=True,
-        spoiled=None if blind is None else spoiled, exchanged=None if blind is None else spoiled, units=units.weighted,
+        spoiled=spoiled(blind), exchanged=spoiled(blind), farthest=spoiled(farthest), units=units.weighted,
     )  # fmt: skip
 
 

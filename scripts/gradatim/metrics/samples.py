@@ -42,6 +42,7 @@ class MetricSamples:
         reach: how far one row can lie from the value, where its range has ends; None where the tail must tell.
         spoiled: the value if a share of the rows were answered as badly as can be; where the range has no end.
         exchanged: the value if a share of the rows were given another row's answer, for comparisons.
+        farthest: the same if they were as far off as the farthest target is from the mean one, for who wants it ``strict``.
         rooted: whether it is the root of a mean, which is bounded from below as that mean is.
         counted: whether units contribute decisions, right or wrong, so that few of them may carry all the
             spread.
@@ -75,6 +76,7 @@ class MetricSamples:
     reach: float | None = None
     spoiled: Callable[[float], float] | None = None
     exchanged: Callable[[float], float] | None = None
+    farthest: Callable[[float], float] | None = None
     rooted: bool = False
     counted: bool = False
     jackknifed: bool = False
