@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from function_project import FunctionProject
+from function_project import RELEASE, FunctionProject
+from registry_examples import commit_file
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.errors import ContractError, InvalidInput
+from gradatim.evidence.found import Tagged
+from gradatim.pipeline.step import run_step
 
 SIGN = """\
 import numpy as np
@@ -205,3 +209,17 @@ def test_files_belong_to_a_factory_and_must_be_there(tmp_path: Path) -> None:
     project.contract("path: model.onnx\nfiles: [a.txt]")
     with pytest.raises(ContractError, match="`files` are what a `factory` opens"):
         project.candidate()
+
+
+def test_a_version_that_was_asked_for_is_published_by_a_step_that_nobody_tells_of_it(tmp_path: Path) -> None:
+    project = FunctionProject(tmp_path)
+    project.write("entry.py", SIGN % 1)
+    commit_file(project.root, "notes.txt", b"first")
+    for step in RELEASE[:-2]:
+        project.step(step)
+    asked = run_step("tag", replace(project.candidate(), wanted_version="v2.5.0"))
+    assert Tagged.of(asked.statement).tag == "v2.5.0"
+    project.step("publish")
+    assert project.released("v2.5.0")
+    for wanted, skipped in ((None, True), ("2.5.0", True), ("v3.0.0", False)):
+        assert run_step("tag", replace(project.candidate(), wanted_version=wanted)).skipped == skipped
