@@ -35,15 +35,17 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
     gate = candidate.workspace.evidence_path("gate")
     return {
         "gate": sha256_bytes(gate.read_bytes()) if gate.exists() else digest_of(None),
-        "stage": digest_of([candidate.stage, candidate.wanted_version]),
+        "stage": digest_of(candidate.stage),
     }
 
 
 def still_holds(candidate: Candidate, statement: Statement) -> bool:
-    """Whether the tag is still there, here and on the remote."""
+    """Whether the tag is still there, here and on the remote, and of the version that is asked for, if any is."""
     model, tagged = candidate.registry.model(candidate.name), Tagged.if_any(statement)
     found = next((r for r in model.releases if tagged and r.tag == tagged.tag and r.active), None)
     if found is None or found.manifest not in statement.subjects.values():
+        return False
+    if candidate.wanted_version and SemVer.parse(candidate.wanted_version) != found.version:
         return False
     there = candidate.sync.refs.get(f"refs/tags/{found.tag}")
     return candidate.sync.remote is None or (there == found.tag_id and has_evidence(found, candidate.sync))
