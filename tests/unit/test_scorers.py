@@ -284,3 +284,32 @@ def test_a_bleu_gate_is_paired_by_rows() -> None:
 def test_a_scorer_that_makes_no_sense_is_refused(name: str, section: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         ScorerSection(**section).scoring(name)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        (
+            {"text": np.array(["a", "b"], object)},
+            r"2 texts for 2 prompts, and 3 answers to each are asked for",
+        ),
+        ({"text": np.array([["a", "b", "c"]], object)}, r"3 texts for 2 prompts"),
+        ({"answer": np.array(['{"texts": ["a"]}'], object)}, r"1 answer to 2 prompts"),
+    ],
+)
+def test_answers_that_are_not_as_many_as_were_asked_for_are_refused_in_words(outputs: Any, says: str) -> None:
+    task = Task("generation", scorers=(Scoring("exact_match", SCORERS["exact_match"]),), samples=3)
+    asked = {"request": np.array(['{"prompt": "x"}', '{"prompt": "y"}'], object)}
+    with pytest.raises(InvalidInput, match=says):
+        score_batch(task, outputs, asked, np.array(['"a"', '"a"'], object))
+
+
+def test_a_function_may_give_several_answers_to_a_prompt_as_a_table_of_texts() -> None:
+    scorers = (Scoring("pass_at_1", SCORERS["exact_match"]),)
+    task = Task("generation", scorers=scorers, samples=2)
+    asked = {"request": np.array(['{"prompt": "x"}', '{"prompt": "y"}'], object)}
+    texts = {"text": np.array([["a", "b"], ["a", "a"]], object)}
+    assert list(score_batch(task, texts, asked, np.array(['"a"', '"a"'], object))["score:pass_at_1"]) == [
+        0.5,
+        1.0,
+    ]
