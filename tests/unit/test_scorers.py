@@ -313,3 +313,12 @@ def test_a_function_may_give_several_answers_to_a_prompt_as_a_table_of_texts() -
         0.5,
         1.0,
     ]
+
+
+def test_a_model_that_tells_no_likelihood_of_its_choices_is_refused_and_not_always_wrong() -> None:
+    task = Task("generation", scorers=(Scoring("acc", SCORERS["acc"]),))
+    asked = {"request": np.array(['{"prompt": "x", "choices": ["a", "b"]}'], object)}
+    with pytest.raises(InvalidInput, match="`acc` needs the likelihood of each of `choices`"):
+        score_batch(task, {"text": np.array(["a"], object)}, asked, np.array(['"a"'], object))
+    failing = {"answer": np.array([TextAnswer(error="too long").to_text()], object)}
+    assert list(score_batch(task, failing, asked, np.array(['"a"'], object))["score:acc"]) == [0.0]
