@@ -28,14 +28,14 @@ def score_batch(
     wrong, an empty answer to the rest.
 
     Args:
-        outputs: ``answer``, lines of ``TextAnswer`` [b]; else ``text``, or the only output, as plain text [b].
+        outputs: ``answer``, lines of ``TextAnswer`` [b]; else ``text``, or the only output, as plain text [b], or [b, samples].
         inputs: ``request`` [b], the questions.
         labels: each row's reference as JSON [b], None where there are none.
 
     Raises:
         InvalidInput: answers that cannot be read; a reference that a scorer needs is missing.
     """
-    answers = _answers(task, outputs)
+    answers = _answers(task, outputs, len(inputs[REQUEST]))
     requests = [json.loads(str(line)) for line in inputs[REQUEST]]
     given = [None] * len(answers) if labels is None else [str(label) for label in labels]
     kept: dict[str, Any] = {ANSWER: np.array([answer.to_text() for answer in answers], object)}
@@ -49,18 +49,26 @@ def score_batch(
     return kept
 
 
-def _answers(task: Task, outputs: Mapping[str, Array]) -> list[TextAnswer]:
+def _answers(task: Task, outputs: Mapping[str, Array], prompts: int) -> list[TextAnswer]:
     if ANSWER in outputs and task.output in (None, ANSWER):
-        return [
-            read_answer(str(line), row) for row, line in enumerate(np.asarray(outputs[ANSWER]).reshape(-1))
-        ]
+        lines = np.asarray(outputs[ANSWER]).reshape(-1)
+        if len(lines) != prompts:
+            raise InvalidInput(
+                f"The model gave {len(lines)} answer{'s' * (len(lines) != 1)} to {prompts} prompts."
+            )
+        return [read_answer(str(line), row) for row, line in enumerate(lines)]
     name = task.output or ("text" if "text" in outputs else next(iter(outputs)))
-    texts = np.asarray(outputs[name]).reshape(-1)
-    if not all(isinstance(text, str) for text in texts):
+    texts, wanted = np.asarray(outputs[name]), max(task.samples, 1)
+    if not all(isinstance(text, str) for text in texts.reshape(-1)):
         raise InvalidInput(
             f"The output `{name}` holds no text, and the task is generation. Name one under `task: output:`."
         )
-    return [TextAnswer((str(text),), (False,)) for text in texts]
+    if texts.size != prompts * wanted or (wanted > 1 and texts.shape != (prompts, wanted)):
+        raise InvalidInput(
+            f"The output `{name}` holds {texts.size} texts for {prompts} prompts, and {wanted} answer{'s' * (wanted > 1)} to each "
+            f"{'are' if wanted > 1 else 'is'} asked for: a row a prompt, and a column for each of `samples`."
+        )
+    return [TextAnswer(tuple(map(str, row)), (False,) * wanted) for row in texts.reshape(prompts, wanted)]
 
 
 def failed(task: Task, answer: TextAnswer, sample: int) -> bool:
@@ -135,8 +143,13 @@ def _chosen(
         raise InvalidInput(
             f"The right choice of a row is {label}, which is none of {json.dumps(choices)[:200]}."
         )
-    if answer.error is not None or len(answer.choices) != len(choices):
+    if answer.error is not None:
         return 0.0
+    if len(answer.choices) != len(choices):
+        raise InvalidInput(
+            f"`{scoring.name}` needs the likelihood of each of `choices`, and the model tells {len(answer.choices)} of "
+            f'{len(choices)}: a function gives lines such as {{"texts": [], "choices": [-1.2, -3.4]}} in `answer`; or score its text.'
+        )
     return float(judge(answer.choices, [len(choice) for choice in choices], place))
 
 
