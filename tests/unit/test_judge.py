@@ -35,6 +35,7 @@ from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.scored import SCORE
 from gradatim.metrics.scorers.table import SCORERS, Scoring
 from gradatim.metrics.task import Task
+from gradatim.steps import evaluate
 
 TASK = Task("generation", scorers=(Scoring("exact_match", SCORERS["exact_match"]),))
 AT_LEAST = {share: Rule("win_rate", "win_rate", "at_least", share) for share in (0.05, 0.45, 0.55)}
@@ -310,6 +311,12 @@ def test_no_verdict_is_never_dropped_and_a_strange_one_is_no_verdict(root: Path)
     assert f"{ROWS - 3} have none" in result.text
     with pytest.raises(InvalidInput, match="said 'A' of a pair"):
         verdict_of(judged_with(root, "judging:strange"))
+
+
+def test_a_judge_that_is_no_function_is_told_at_a_first_release_where_nobody_is_judged(root: Path) -> None:
+    candidate = judged_with(root, "judging:nobody")
+    with pytest.raises(InvalidInput, match=r"gradatim\.yml:4.*judging\.py has no `nobody`"):
+        evaluate.run(candidate)
 
 
 def test_a_function_may_yield_its_verdicts_one_a_pair(root: Path) -> None:
