@@ -83,14 +83,17 @@ def judge_answers(
     return Judging(name, said.rubric, len(pairs), len(reasons), reasons[0] if reasons else None), measured
 
 
-def meet_judge(candidate: Candidate) -> None:
+def meet_judge(candidate: Candidate, *, asked: bool) -> None:
     """See that the contract's judge can be asked, before hours are spent on answers that nobody compares.
+
+    Args:
+        asked: whether there is anything to compare; where there is not, a function must be there, and a server need not.
 
     Raises:
         EnvironmentLacks, InvalidInput: as ``judge_answers``.
     """
     said = judge_of(candidate)
-    if said is not None:
+    if said is not None and (asked or said.function is not None):
         with _met(candidate, said):
             pass
 

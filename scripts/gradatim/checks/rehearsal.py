@@ -177,8 +177,10 @@ def _evaluation(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle
         return
     try:
         _judge(candidate, task, batch, outputs)
-        if judge_of(candidate) and (candidate.contract.parts.compress or candidate.replaced.release):
-            meet_judge(candidate)
+        compared = bool(
+            candidate.contract.parts.compress or (judge_of(candidate) and candidate.replaced.release)
+        )
+        meet_judge(candidate, asked=compared)
     except GradatimError as error:
         yield Obstacle("task", error)
         return

@@ -73,8 +73,9 @@ def read_run(path: Path) -> HarnessRun:
         else:
             found = _lm_eval(list(_lines(text, path)), path)
     except (KeyError, TypeError, AttributeError) as error:
+        lacking = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidInput(
-            f"{path} is not laid out as lm-eval's samples, an Inspect log or promptfoo's output: {type(error).__name__}: {error}."
+            f"{path} is not laid out as lm-eval's samples, an Inspect log or promptfoo's output of a version that is known here: {lacking}."
         ) from error
     ids = [row.id for row in found.rows]
     if not ids:

@@ -71,8 +71,7 @@ def run(candidate: Candidate) -> Outcome:
         return Outcome("no evaluation data in the contract", subjects)
     task = candidate.rows.task()
     variants = _contestants(candidate)
-    if len(variants) > 1:
-        meet_judge(candidate)
+    meet_judge(candidate, asked=len(variants) > 1)
     dataset = candidate.rows.dataset("evaluation", None)
     if task.type == "classification":
         _refuse_one_class(dataset)
