@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +14,11 @@ import pytest
 from registry_examples import new_repository
 from test_compression_pytorch import NETWORK, as_script, as_weights, compressed, lay_down
 
+from gradatim.candidate.candidate import Candidate
+from gradatim.ci.laptop import Laptop
+from gradatim.contract.reading import read_contract
 from gradatim.errors import EnvironmentLacks
+from gradatim.files import template_folder
 from gradatim.models import open_model
 from gradatim.models.litert_export import export_litert
 
@@ -45,6 +53,59 @@ def test_torchscript_cannot_be_converted_and_says_what_can(tmp_path: Path) -> No
     _, found, trials = compressed(asked(root, as_script(root)))
     assert ".pt2" in trials["litert"].reason
     assert [form.name for form in found.variants] == ["original"]
+
+
+DIGITS = """
+from torch import nn
+
+
+class Digits(nn.Sequential):
+    def __init__(self):
+        filters = [nn.Conv2d(before, after, 3, padding=1) for before, after in ((1, 32), (32, 64), (64, 64))]
+        super().__init__(
+            filters[0], nn.ReLU(), filters[1], nn.ReLU(), nn.MaxPool2d(2), filters[2], nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(256, 10),
+        )
+
+    def forward(self, image):
+        return {"logits": super().forward(image)}
+"""
+JUDGED = """\
+model: {name: digits, path: digits.safetensors, factory: "net:Digits"}
+data: {evaluation: data/test.npz, calibration: data/calibration.npz}
+task: {type: classification, labels: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}
+compress: {keep: {accuracy: 99%}, methods: [METHOD]}
+gates: {accuracy: {at_least: 94%}, size: {at_most: 300 kB}}
+stages: {production: {branch: main}}
+"""
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "share"), [("litert", 1.05), ("litert-int8", 0.3)])
+def test_the_digits_become_a_tflite_whose_gates_its_own_runtime_judges(
+    tmp_path: Path, method: str, share: float
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    root, demo = new_repository(tmp_path / "m"), template_folder("projects") / "digits"
+    shutil.copytree(demo / "data", root / "data")
+    with np.load(demo / "weights" / "digits.npz") as kept:
+        weights = {name: torch.tensor(kept[name]).float() for name in kept.files if name != "layers"}
+    save_file(weights, root / "digits.safetensors")
+    (root / "net.py").write_text(DIGITS)
+    (root / "gradatim.yml").write_text(JUDGED.replace("METHOD", method))
+    command = [sys.executable, "-m", "gradatim", "run", "--until", "gate", "--json"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["gates"] == ["PASS", "PASS"], done.stderr
+    candidate = Candidate(read_contract(root / "gradatim.yml"), Laptop())
+    form, original = candidate.forms.all
+    assert (form.name, form.path.name) == (method, "digits.tflite")
+    assert form.manifest.size < share * original.manifest.size
+    judged = candidate.workspace.statement("gate")
+    assert judged is not None
+    assert {gate.variant for gate in judged.gates} == {method}
 
 
 @pytest.mark.skipif(HERE, reason="litert-torch is installed")
