@@ -431,3 +431,19 @@ def test_a_plan_needs_no_model_that_is_still_to_be_built(
         path.read_text().replace("path: model.onnx", "path: made/model.onnx, build: python train.py")
     )
     assert planned(project, capsys)[0] == 0
+
+
+def test_evidence_that_rests_on_a_step_that_was_left_out_names_what_makes_all_of_it(tmp_path: Path) -> None:
+    """Whoever times again and again without `compress` before gets nowhere."""
+    labels = np.arange(30) % 3
+    made = lay_down(tmp_path, labels, labels, labels)
+    made.contract("accuracy: {at_least: 50%}")
+    for step in ("build", "inspect", "evaluate"):
+        run_step(step, made.release())
+    told = {one.gate: one.text for one in run_step("gate", made.release()).statement.gates}
+    assert told["evaluate"].endswith("Run: gradatim run --until evaluate")
+    run_step("compress", made.release())
+    run_step("evaluate", made.release())
+    told = {one.gate: one.text for one in run_step("gate", made.release()).statement.gates}
+    assert "evaluate" not in told
+    assert told["test"].endswith("Run: gradatim test")
