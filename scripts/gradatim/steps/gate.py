@@ -20,7 +20,7 @@ from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import catalogue
 from gradatim.metrics.catalogue import DRAWN
-from gradatim.pipeline.graph import MEASURING
+from gradatim.pipeline.graph import MEASURING, STEPS
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     import numpy as np
@@ -269,10 +269,16 @@ def _standing_results(candidate: Candidate) -> list[GateResult]:
         results.append(
             GateResult(
                 step, step, Verdict.INVALID, candidate.forms.original.name, f"evidence of {step}",
-                f"{_why_unproven(candidate, step)} Run: gradatim {step}",
+                f"{_why_unproven(candidate, step)} Run: gradatim {_remedy(candidate, step)}",
             )
         )  # fmt: skip
     return results
+
+
+def _remedy(candidate: Candidate, step: str) -> str:
+    """What makes a step's evidence anew: the step alone, where those that it needs have theirs."""
+    lacking = any(not candidate.workspace.evidence_path(need).exists() for need in STEPS[step].needs)
+    return f"run --until {step}" if lacking else step
 
 
 def _why_unproven(candidate: Candidate, step: str) -> str:
