@@ -269,28 +269,27 @@ def _standing_results(candidate: Candidate) -> list[GateResult]:
         results.append(
             GateResult(
                 step, step, Verdict.INVALID, candidate.forms.original.name, f"evidence of {step}",
-                f"{_why_unproven(candidate, step)} Run: gradatim {_remedy(candidate, step)}",
+                _why_unproven(candidate, step),
             )
         )  # fmt: skip
     return results
 
 
-def _remedy(candidate: Candidate, step: str) -> str:
-    """What makes a step's evidence anew: the step alone, where those that it needs have theirs."""
-    lacking = any(not candidate.workspace.evidence_path(need).exists() for need in STEPS[step].needs)
-    return f"run --until {step}" if lacking else step
-
-
 def _why_unproven(candidate: Candidate, step: str) -> str:
-    """A stage that moved since is named; what else may have changed is not known here."""
+    """A stage that moved since is named; what else may have changed is not known here. And what makes the evidence anew."""
     try:
         statement = candidate.workspace.statement(step)
     except BrokenEvidence:
         statement = None
     moved = candidate.replaced.moved(statement) if statement else None
     if statement is None or moved is None:
-        return f"The evidence of `{step}` is missing, or something it rests on has changed since."
-    return f"{moved}: the evidence of `{step}` was made against {candidate.replaced.compared(statement)}."
+        lacking = any(not candidate.workspace.evidence_path(need).exists() for need in STEPS[step].needs)
+        remedy = f"gradatim run --until {step}" if lacking else f"gradatim {step}"
+        return (
+            f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: {remedy}"
+        )
+    against = candidate.replaced.compared(statement)
+    return f"{moved}: the evidence of `{step}` was made against {against}. Run: gradatim {step}"
 
 
 def _bar(candidate: Candidate) -> Iterator[GateResult]:
