@@ -14,6 +14,7 @@ from gradatim.errors import InvalidInput
 from gradatim.gates import recording
 from gradatim.gates.case import Case
 from gradatim.gates.compare import _paired_draws
+from gradatim.gates.exact import samples_forgiving
 from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, RowByRow, Sampled
 from gradatim.gates.judge import judge, settled
 from gradatim.gates.retold import RetoldEvaluation
@@ -249,3 +250,13 @@ def test_a_pair_is_told_where_both_models_have_a_value(
             0,
             9,
         )
+
+
+@pytest.mark.parametrize("threshold", [0.001, 0.04, 0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("misses", range(5))
+@pytest.mark.parametrize("alpha", [0.05, 0.5])
+def test_the_fewest_samples_that_forgive_misses_are_the_first_of_all_that_prove_it(
+    threshold: float, misses: int, alpha: float
+) -> None:
+    proves = (n for n in range(misses + 1, 400) if clopper_pearson(n - misses, n, alpha)[0] >= threshold)
+    assert samples_forgiving(misses, threshold, alpha) == next(proves)
