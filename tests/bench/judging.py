@@ -4,7 +4,8 @@
 
 It runs on a copy of the package, whose ``scripts`` are on PYTHONPATH: a mutant is put into what is imported, and into the copy's
 file for the processes that a test starts. One that runs only while its module is imported is judged in a new process, by the
-tests that reach what it defines. Test files are asked in their order, each by its cheapest tests first, up to the first failure.
+tests that reach what it defines. Test files are asked in their order, each by its cheapest tests first, up to the first failure; then
+all others of which it is known that they reach the line.
 
 A line is told for each mutant: ``@`` and JSON: its number in the list, what killed it ("" for nothing), and the test files asked. Which test
 reaches which lines is found out by running it once under a tracer, when its file is first asked, and kept in ``maps.json``.
@@ -41,7 +42,7 @@ from reached import Reached
 
 LONGEST_TEST = 8.0
 """Seconds of the processor that a test may take to be asked at all."""
-MOST_SECONDS = 20.0
+MOST_SECONDS = 60.0
 """Of all tests that are asked about one mutant, as they take unchanged."""
 MEMORY = 6 << 30
 COPY = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "gradatim"
@@ -87,6 +88,14 @@ class Maps:
             ((seconds, item, lines) for seconds, lines, item in mapped if lines), key=lambda one: one[0]
         )
 
+    def reaching(self, lines: dict[str, set[int]]) -> set[str]:
+        """The test files that are known to reach one of these lines, whichever module they were asked for."""
+        return {
+            nodeid.partition("::")[0].rpartition("/")[2]
+            for nodeid, (_, _, reached, _) in self.known.items()
+            if any(not here.isdisjoint(reached.get(module, ())) for module, here in lines.items())
+        }
+
     def _stale(self, item: pytest.Item) -> bool:
         test, _, _, digests = self.known.get(item.nodeid, ("", 0, {}, {}))
         return test != _digest(item.path) or any(
@@ -123,7 +132,9 @@ class Judge:
             lines = _lines(module, node) if change else mutation.lines_about(module, node)
             self.write(module, ast.unparse(tree))
             killer, asked, spent = "", [], 0.0
-            for name in files:
+            waiting = list(files)
+            while waiting:
+                name = waiting.pop(0)
                 asked.append(name)
                 items = [item for item in session.items if item.path.name == name]
                 self.write(module, None)
@@ -133,13 +144,17 @@ class Judge:
                     if any(not here.isdisjoint(reached.get(other, ())) for other, here in lines.items())
                 ]
                 self.write(module, ast.unparse(tree))
-                chosen = []
+                chosen, cost = [], 0.0
                 for seconds, item in near:
-                    spent += seconds
-                    if spent < MOST_SECONDS or not chosen:
+                    if spent + cost + seconds < MOST_SECONDS or not chosen:
                         chosen.append(item)
-                if chosen and (killer := self.killer(change, module, chosen, spent)):
+                        cost += seconds
+                spent += cost
+                if chosen and (killer := self.killer(change, module, chosen, cost)):
                     break
+                if len(asked) == len(files):  # none that is about it notices: all others that reach it
+                    here = {item.path.name for item in session.items}
+                    waiting = sorted(self.maps.reaching(lines) & here - set(asked))
             self.write(module, None)
             print("@", json.dumps([place, killer, asked]), flush=True)
         return True
