@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gradatim.compression import attempt, language, nncf_quantising, search
+from gradatim.compression.batches import calls_of, write_batches
 from gradatim.compression.nncf_quantising import _OF_TRANSFORMERS, quantise_by_nncf
 from gradatim.compression.parity import check_parity
 from gradatim.compression.recipe import DEFAULT_METHODS, EXPORT, GGUF, STORED, Recipe
@@ -346,3 +347,48 @@ def test_a_form_that_answers_otherwise_is_refused_however_small_the_answers_are(
     assert check_parity(times(1.0), times(1 + 1e-6), rows) == pytest.approx(1e-6, rel=1e-3)
     with pytest.raises(InvalidInput, match=r"its outputs differ by up to 0\.5 of their largest number"):
         check_parity(times(1.0), times(1.5), rows)
+
+
+def digest_of_batches(folder: Path, *arrays: Any) -> str:
+    return write_batches(({"x": one, "y": np.arange(3)} for one in arrays), folder)[1]
+
+
+def test_calibration_is_known_by_what_it_holds_and_how_it_is_cut(tmp_path: Path) -> None:
+    texts = ["a", "bc"]
+    plain = digest_of_batches(tmp_path, np.array(texts))
+    assert (
+        plain
+        == digest_of_batches(tmp_path, np.array(texts))
+        == digest_of_batches(tmp_path, np.array(texts, object))
+    )
+    others = [
+        np.array(["a", "bd"], object), np.array(["a", "bc", ""], object), np.array([["a", "bc"]], object), np.array(["a", "b"], object),
+    ]  # fmt: skip
+    numbers = [
+        np.ones(4, np.float32),
+        np.ones(4),
+        np.ones((2, 2)),
+        np.asfortranarray(np.arange(4.0).reshape(2, 2)),
+        np.arange(4.0),
+    ]
+    found = [plain, *(digest_of_batches(tmp_path, one) for one in (*others, *numbers))]
+    assert len({*found}) == len(found)
+    turned = np.asfortranarray(np.arange(4.0).reshape(2, 2))
+    assert digest_of_batches(tmp_path, turned) == digest_of_batches(tmp_path, np.ascontiguousarray(turned))
+    assert digest_of_batches(tmp_path, *numbers[:2]) != digest_of_batches(tmp_path, numbers[0])
+    paths, _ = write_batches(iter([{"x": np.ones(1)}, {"x": np.ones(2)}]), tmp_path, "learn")
+    assert [path.name for path in paths] == ["learn-00000.npz", "learn-00001.npz"]
+    for name, words in (("batch", "needs at least one batch"), ("learn", "fewer than five rows")):
+        with pytest.raises(InvalidInput, match=words):
+            write_batches(iter(()), tmp_path, name)
+
+
+def test_a_batch_is_timed_whole_and_by_its_first_row_where_it_has_more() -> None:
+    several = {"x": np.arange(6).reshape(3, 2), "scale": np.array(2.0)}
+    whole, first = calls_of(several)
+    assert whole is several
+    assert first["x"].tolist() == [[0, 1]]
+    assert first["scale"] == 2.0
+    single = {"x": np.arange(2).reshape(1, 2), "scale": np.array(2.0)}
+    assert calls_of(single) == [single]
+    assert calls_of({"scale": np.array(2.0)}) == [{"scale": np.array(2.0)}]
