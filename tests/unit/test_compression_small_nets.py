@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from gradatim.compression import distilling, dropping
 from gradatim.compression.layers import _take_apart, trainable
+from gradatim.compression.pruning import _Pruning, prune
 from gradatim.errors import InvalidInput
 from gradatim.models.generation import LanguageModel
 from gradatim.models.predictor import RuntimeModel
@@ -341,3 +344,98 @@ def test_what_cannot_be_taken_apart_is_said_and_a_plain_network_stays_itself() -
         trainable(other)
     taken = as_model(program(aten.linear.default, (drawn(3, 4), drawn(3))))
     assert "layer_" in " ".join(path for path, _ in trainable(taken).module.named_modules())
+
+
+class Pruner:
+    """As torch-pruning is called: it takes rows out of each layer that is not left alone, and columns out of the next."""
+
+    told: ClassVar[list[dict[str, Any]]]
+
+    def __init__(
+        self, module: Any, given: Any, *, ignored_layers: list[Any], pruning_ratio: float, **how: Any
+    ) -> None:
+        self.layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+        self.ignored, self.share = [id(layer) for layer in ignored_layers], pruning_ratio
+        assert how["forward_fn"](module, given)[0].grad_fn is not None
+        self.told.append(
+            {
+                "ignored": [place for place, one in enumerate(self.layers) if id(one) in self.ignored],
+                "share": pruning_ratio,
+            }
+        )
+
+    def step(self) -> None:
+        for layer, after in zip(self.layers, [*self.layers[1:], None], strict=True):
+            if id(layer) not in self.ignored:
+                left = layer.out_features - round(self.share * layer.out_features)
+                layer.weight, layer.bias = nn.Parameter(layer.weight[:left]), nn.Parameter(layer.bias[:left])
+                layer.out_features = left
+                if after is not None:
+                    after.weight, after.in_features = nn.Parameter(after.weight[:, :left]), left
+
+
+@pytest.fixture
+def pruner(monkeypatch: pytest.MonkeyPatch) -> type[Pruner]:
+    Pruner.told = []
+    tool = SimpleNamespace(
+        pruner=SimpleNamespace(BasePruner=Pruner),
+        importance=SimpleNamespace(GroupMagnitudeImportance=lambda p: p),
+    )
+    monkeypatch.setitem(sys.modules, "torch_pruning", tool)
+    return Pruner
+
+
+def dense(*widths: int) -> TorchModel:
+    layers = [nn.Linear(one, other) for one, other in itertools.pairwise(widths)]
+    module = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+    module.register_buffer("counted", torch.ones(2, dtype=torch.int64))
+    model = as_model(module)
+    model.forward = lambda tensors: {"y": module(tensors["x"]), "seen": tensors["x"].detach()}
+    return model
+
+
+def widths(model: TorchModel) -> list[int]:
+    return [layer.out_features for layer in model.module.modules() if isinstance(layer, nn.Linear)]
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.5, [4, 8, 2, 3]), (0.25, [6, 12, 3, 3])])
+@pytest.mark.usefixtures("pruner")
+def test_every_layer_loses_its_share_but_the_one_whose_width_is_the_answers(
+    share: float, left: list[int]
+) -> None:
+    model = dense(5, 8, 16, 4, 3)
+    prune(model, share, {"x": np.ones((2, 5), np.float32)})
+    assert widths(model) == left
+    assert model.module(torch.ones(2, 5)).shape == (2, 3)
+    assert all(parameter.requires_grad for parameter in model.module.parameters())
+
+
+def test_what_may_be_pruned_is_tried_on_a_network_that_is_put_back(pruner: type[Pruner]) -> None:
+    model = dense(5, 8, 16, 4, 3)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    work = _Pruning(SimpleNamespace(pruner=SimpleNamespace(BasePruner=pruner), importance=sys.modules["torch_pruning"].importance), model, {"x": torch.ones(2, 5)})  # fmt: skip
+    assert work.weights() == 5 * 8 + 8 + 8 * 16 + 16 + 16 * 4 + 4 + 4 * 3 + 3
+    assert work.prunable(work.layers) == work.layers[:3]
+    assert work.prunable(work.layers[3:]) == []
+    assert work.prunable([]) == []
+    assert work.prunable(work.layers[:2]) == work.layers[:2]
+    assert work.holds(work.layers[:1], 0.5)
+    assert not work.holds(work.layers, 0.5)
+    after = model.module.state_dict()
+    assert all(after[name].equal(value) for name, value in before.items())
+    assert widths(model) == [8, 16, 4, 3]
+    work.prune(work.layers[:1], 0.5)
+    assert widths(model) == [4, 16, 4, 3]
+    assert pruner.told[-1] == {"ignored": [1, 2, 3], "share": 0.5}
+
+
+@pytest.mark.usefixtures("pruner")
+def test_a_network_of_which_no_layer_can_lose_anything_is_said() -> None:
+    for model in (dense(5, 3), dense(5, 3, 3)):
+        if len(widths(model)) == 1:
+            with pytest.raises(InvalidInput, match="no layer of it can lose channels"):
+                prune(model, 0.5, {"x": np.ones((2, 5), np.float32)})
+            assert widths(model) == [3]
+        else:
+            prune(model, 0.34, {"x": np.ones((2, 5), np.float32)})
+            assert widths(model) == [2, 3]
