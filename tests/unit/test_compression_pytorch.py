@@ -13,6 +13,7 @@ from registry_examples import new_repository
 
 from gradatim.candidate.candidate import Candidate
 from gradatim.ci.laptop import Laptop
+from gradatim.compression.halving import halve
 from gradatim.compression.parity import check_parity
 from gradatim.contract.reading import read_contract
 from gradatim.errors import InvalidInput
@@ -119,6 +120,35 @@ def test_weights_and_their_network_become_a_smaller_onnx_that_answers_alike(tmp_
         wanted, given = before({"image": rows}), after({"image": rows})
     assert list(given) == list(wanted) == ["scores"]
     assert np.abs(wanted["scores"] - given["scores"]).max() < 0.2
+
+
+@pytest.mark.parametrize("made", [as_program, as_weights])
+def test_a_program_in_bf16_takes_and_gives_what_the_model_does(
+    tmp_path: Path, made: Callable[[Path], dict[str, str]]
+) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    said = made(tmp_path)
+    given: dict[str, Any] = {"root": tmp_path, "factory": said.get("factory")}
+    rows = np.random.default_rng(1).normal(size=(9, 1, 8, 8)).astype(np.float32)
+    with open_model(tmp_path / said["path"], **given) as before:
+        wanted = before({"image": rows})
+        halve(before, {"image": rows[:4]}, tmp_path / "half.pt2")
+    with open_model(tmp_path / "half.pt2", root=tmp_path) as after:
+        assert {weight.dtype for weight in after.module.state_dict().values()} == {torch.bfloat16}
+        for count in (9, 1):
+            for name, array in after({"image": rows[:count]}).items():
+                assert array.dtype == wanted[name].dtype
+                np.testing.assert_allclose(array, wanted[name][:count], atol=0.02)
+
+
+def test_bf16_is_a_form_that_is_measured_beside_the_model_as_it_was_given(tmp_path: Path) -> None:
+    root = new_repository(tmp_path / "m")
+    contract = lay_down(root, as_weights(root))
+    contract.write_text(contract.read_text().replace("int8-static", "bf16"))
+    _, _, trials = compressed(contract)
+    assert [*trials] == ["bf16"]
+    assert trials["bf16"].quality["fidelity"] > 0.999
+    assert trials["bf16"].latency_ratio is not None
 
 
 @pytest.mark.parametrize("made", [as_script, as_program])

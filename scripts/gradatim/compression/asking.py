@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gradatim.compression.recipe import EXPORT, LEARNT, LITERT, Recipe
+from gradatim.compression.recipe import BF16, EXPORT, LEARNT, LITERT, Recipe
 from gradatim.compression.sandbox import Limits
 
 
@@ -46,6 +46,8 @@ def request_of(
             "do": "learn", "opened": opened, "model": str(model), "recipe": asdict(recipe), "root": str(root), "learned": rows,
             "seconds": limits.left / 2,
         }  # fmt: skip
+    if recipe.method == BF16:
+        return {"do": "halve", "opened": opened, "learned": rows}
     if recipe.method in LITERT:
         return {"do": "litert", "opened": opened, "numbers": LITERT[recipe.method], "learned": rows}
     return {

@@ -20,6 +20,7 @@ from gradatim.compression.batches import Batch
 from gradatim.compression.calibration import Calibrated
 from gradatim.compression.distilling import distil
 from gradatim.compression.fidelity import Fidelity
+from gradatim.compression.halving import halve
 from gradatim.compression.layers import trainable
 from gradatim.compression.nncf_quantising import quantise_by_nncf
 from gradatim.compression.parity import check_parity
@@ -51,7 +52,7 @@ def main(request: Path, answer: Path) -> None:
     _limit_memory(wanted.pop("memory_limit"))
     quiet_logs()
     works: dict[str, Callable[..., dict[str, Any]]] = {
-        "try": _try, "export": _export, "learn": _learn, "split": _split, "litert": _litert, "rank": _rank, "original": _original,
+        "try": _try, "export": _export, "learn": _learn, "split": _split, "litert": _litert, "halve": _halve, "rank": _rank, "original": _original,
         "speak": _speak, "hear": _hear,
     }  # fmt: skip
     work = works[wanted.pop("do")]
@@ -139,6 +140,22 @@ def _learn(
             fidelity = _fidelity(before, after, _paths(batches))
             ratio = _latency_ratio(before, after, _calls(timing), seed, one_thread=_in_one_thread(opened))
     return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
+
+
+def _halve(
+    opened: dict[str, Any], out: str, learned: list[str], batches: list[str], timing: list[str], seed: int
+) -> dict[str, Any]:
+    """Write the model as a program of PyTorch's that computes in bfloat16."""
+    started = time.perf_counter()
+    with open_described(opened) as original, open_described(opened) as another:
+        halve(another, load_inputs(Path(learned[0])), Path(out))
+        made = time.perf_counter() - started
+        with open_model(Path(out), root=Path(out).parent, threads=opened["threads"]) as candidate:
+            fidelity = _fidelity(original, candidate, _paths(batches))
+            ratio = _latency_ratio(
+                original, candidate, _calls(timing), seed, one_thread=_in_one_thread(opened)
+            )
+    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
 
 
 def _litert(

@@ -21,6 +21,7 @@ Method = Literal[
     "int8-weights",
     "int4-weights",
     "fp16",
+    "bf16",
     "nncf",
     "litert",
     "litert-dynamic",
@@ -40,14 +41,20 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Convolutions compute in floats: quantised this way they run several times slower. ``int8-static``: Conv, MatMul
 and Gemm with activations in uint8 by ranges seen on calibration data, weights in int8 per channel.
 ``int8-weights`` and ``int4-weights``: MatMul and Gemm have their weights in blocks that the runtime computes with.
-``fp16``: half precision, of use on GPUs. ``nncf``: NNCF's quantisation after training, with accuracy control where that alone loses
+``fp16``: half precision, of use on GPUs. ``bf16``: a PyTorch model that computes in bfloat16. ``nncf``: NNCF's quantisation after training, with accuracy control where that alone loses
 too much. ``litert``, ``litert-dynamic`` and ``litert-int8``: a model of PyTorch or TensorFlow written as .tflite. ``q8_0`` to
 ``q4_0``: a GGUF file in these types of ggml. ``pruned``: a PyTorch model that has lost channels, or a language model that has lost layers, and learnt to answer as before, from which the others go on. The others store embedding
 tables (``int4-weights``: in int4) and the weights of what they leave in floats in int8.
 """
 
 LITERT = {"litert": "float", "litert-dynamic": "dynamic", "litert-int8": "int8"}
-"""The methods that work on the model as it was given, and not on ONNX: what each computes with."""
+"""The methods that write LiteRT: what each computes with."""
+
+BF16 = "bf16"
+"""The method that writes a PyTorch model as a program of PyTorch's."""
+
+AS_GIVEN = (*LITERT, BF16)
+"""The methods that work on the model as it was given, and not on ONNX."""
 
 PRUNED = "pruned"
 """The method that trains: it takes channels out of the model as it was given, more or fewer, and writes ONNX."""
@@ -148,7 +155,8 @@ class Recipe:
         """What is opened of the form, where forms in ONNX are called ``file``: its file, or the folder of its stages."""
         if self.stages:
             return folder
-        return folder / (f"{Path(file).stem}.tflite" if self.method in LITERT else file)
+        suffix = ".pt2" if self.method == BF16 else ".tflite" if self.method in LITERT else ""
+        return folder / (f"{Path(file).stem}{suffix}" if suffix else file)
 
     def record(self) -> dict[str, Any]:
         """As it stands in the evidence."""

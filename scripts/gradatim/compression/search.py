@@ -23,11 +23,11 @@ from gradatim.compression.batches import Batch, calls_of, size_and_digest, write
 from gradatim.compression.journal import Journal
 from gradatim.compression.ranges import RANGES
 from gradatim.compression.recipe import (
+    AS_GIVEN,
     DEFAULT_METHODS,
     EXPORT,
     FORMS_OF,
     LEARNT,
-    LITERT,
     NNCF,
     PRUNED,
     REVISION,
@@ -208,7 +208,7 @@ class _Search:
                 continue
             trial = self._try(recipe)
             if recipe.method == EXPORT and not self._go_on_from(trial):
-                self._try_all([each for each in recipes if each.method in LITERT])
+                self._try_all([each for each in recipes if each.method in AS_GIVEN])
                 return
             plain.append((recipe, trial))
             if (
@@ -264,7 +264,7 @@ class _Search:
 
     def _cut_best(self) -> None:
         """Cut the best form in ONNX into stages, where these are asked for; without any, the model that the methods work on."""
-        forms = [trial for trial in self.trials if trial.recipe["method"] not in LITERT]
+        forms = [trial for trial in self.trials if trial.recipe["method"] not in AS_GIVEN]
         export = next((trial for trial in forms if trial.name == EXPORT), self.original)
         best = next(iter(pareto(forms)), export)
         self.whole = best.path if best is not export and best.path else self.model
@@ -353,7 +353,7 @@ class _Search:
 
     def _judge(self, recipe: Recipe, found: Mapping[str, Any]) -> Trial:
         """Accept or refuse what was measured; anew at each run, since ``keep`` may change in between."""
-        trial = self.terms.measured(recipe, found, 1 if recipe.method in LITERT else self.pace)
+        trial = self.terms.measured(recipe, found, 1 if recipe.method in AS_GIVEN else self.pace)
         path = recipe.model_in(self.out / recipe.name, self.file)
         return self.terms.asked_for(trial, path, found) if recipe.stages else self.terms.judged(trial, path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.compression.batches import size_and_digest
-from gradatim.compression.recipe import EXPORT, GGUF, LITERT, STORED, Recipe
+from gradatim.compression.recipe import AS_GIVEN, EXPORT, GGUF, STORED, Recipe
 from gradatim.compression.result import Result
 from gradatim.errors import missing_package
 from gradatim.evidence.trial import Trial
@@ -85,7 +85,7 @@ def tried(
             "ONNX. It is released as it is. Export it to ONNX to have smaller variants searched for."
         )
     _need_packages("onnx")
-    if kind != "onnx" and (cut or any(recipe.method not in LITERT for recipe in recipes)):
+    if kind != "onnx" and (cut or any(recipe.method not in AS_GIVEN for recipe in recipes)):
         return [Recipe(EXPORT), *recipes]
     return recipes
 

@@ -14,6 +14,7 @@ Method = Literal[
     "int8-weights",
     "int4-weights",
     "fp16",
+    "bf16",
     "nncf",
     "litert",
     "litert-dynamic",

@@ -52,7 +52,7 @@ def export_torch(model: Predictor, batch: Arrays, out: Path) -> None:
             written,
             input_names=[spec.name for spec in specs],
             output_names=names,
-            dynamic_axes={spec.name: _free(spec, batch[spec.name].ndim) for spec in specs},
+            dynamic_axes={spec.name: free_axes(spec, batch[spec.name].ndim) for spec in specs},
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -63,7 +63,7 @@ def export_torch(model: Predictor, batch: Arrays, out: Path) -> None:
     onnx.save(onnx.shape_inference.infer_shapes(exported), str(out))
 
 
-def _free(spec: TensorSpec, rank: int) -> dict[int, str]:
+def free_axes(spec: TensorSpec, rank: int) -> dict[int, str]:
     """The axes whose size is not fixed, by name; the first and, where no shape is known, all."""
     shape = spec.shape if spec.shape is not None and len(spec.shape) == rank else (None,) * rank
     return {
