@@ -21,6 +21,7 @@ from gradatim.report.html import render_html
 from gradatim.report.markdown import render_markdown
 from gradatim.signature import Signature, TensorSpec
 from gradatim.steps import gate
+from gradatim.steps.benchmark import in_its_own_unit
 from gradatim.timing.decision import LOOKS, Decision, look
 from gradatim.timing.paired import Question, compare
 from gradatim.timing.sizes import so_long, so_many
@@ -152,6 +153,11 @@ def test_a_length_that_no_input_can_have_is_refused_in_words(shape, words):
         so_long({"x0": value}, 5, Shaped(shape))
 
 
+def test_a_time_is_told_in_its_own_unit(tmp_path: Path) -> None:
+    told = [in_its_own_unit(seconds) for seconds in (2.0004, 0.0123, 4.12e-6)]
+    assert told == ["2 s", "12.3 ms", "4.12 µs"]
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> GateProject:
     labels = np.arange(30) % 3
@@ -197,7 +203,7 @@ def test_gates_judge_the_size_that_they_name_and_the_report_shows_all(made):
     lines = ("latency_p50[batch=40]: {at_most: 10 s}", "latency_floor: {not_slower_than: baseline, by: 900%}",
              "latency_floor[batch=40]: {not_slower_than: baseline, by: 900%}",
              "throughput[batch=40]: {at_least: 1e9}")  # fmt: skip
-    benchmark(made, "{rounds: 4, batch: [1, 40]}", *lines)
+    benchmark(made, "{rounds: 4, batch: [9, 40]}", *lines)
     for step in ("inspect", "evaluate", "benchmark"):
         assert run_step(step, made.release()).code == 0
     outcome = gate.run(made.release())
@@ -209,7 +215,10 @@ def test_gates_judge_the_size_that_they_name_and_the_report_shows_all(made):
     )
     assert named(outcome, "throughput[batch=40]").verdict is Verdict.FAIL
     report = collect(made.release(), outcome)
-    assert [row.size for row in report.latency.sizes] == ["batch=1", "batch=40"]
+    assert [row.size for row in report.latency.sizes] == ["batch=9", "batch=40"]
+    assert not any(one.metric.startswith(("latency", "throughput")) for one in report.slices), (
+        "no slice of the data"
+    )
     for text in (render_markdown(report), render_html(report)):
         assert "batch=40" in text
         assert "floor beside the baseline" in text

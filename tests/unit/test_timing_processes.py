@@ -297,7 +297,7 @@ def test_a_round_is_reckoned_by_the_second_of_two_calls(monkeypatch: pytest.Monk
             return seconds
 
         plan = blocks.plan_blocks(seconds)
-        expected = 0.1 + plan.blocks * (plan.untimed + plan.timed) * seconds
+        expected = max(0.1, 4 * seconds) + plan.blocks * (plan.untimed + plan.timed) * seconds
         assert blocks.round_seconds(call) == pytest.approx(expected)
         assert len(made) == 2
     assert blocks.round_seconds(lambda: (_ for _ in ()).throw(InvalidInput("no"))) == 0.0

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 from gradatim.evidence.found import Evaluated
 from gradatim.gates.verdict import GateResult
 from gradatim.measurement import Measurement
+from gradatim.report import numbers
 from gradatim.report.model import Curve, Severity, Slice
 
 _NAMED = 8
@@ -25,7 +26,9 @@ def slices_from(
 
     A gate on the difference from the baseline lends its verdict but no threshold: that is in another unit.
     """
-    found = [item for item in measurements if item.where and "=" in item.where and item.value is not None]
+    told = (item for item in measurements if item.where and "=" in item.where and item.value is not None)
+    # a size of call is no slice of the data
+    found = [item for item in told if not numbers.is_relative(item.name)]
     before = {item.label: item.value for item in found if item.variant == baseline}
     judged = {gate.gate: gate for gate in gates if gate.variant == variant}
     slices = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradatim.gates.rule import FLOOR, sized
@@ -21,7 +22,9 @@ def sizes_from(timings: PairedResult, chosen: str, baseline: str) -> tuple[SizeR
     if pair is not None and pair.baseline != baseline:
         pair = None
     found = []
-    for size in mine.sizes if mine else ():
+    for size in sorted(
+        mine.sizes if mine else (), key=lambda size: [int(n) for n in re.findall(r"\d+", size)]
+    ):
         before, now = (one.level(sized("latency_p50", size)) if one else None for one in (theirs, mine))
         look = pair.slowdown(sized(FLOOR, size)) if pair else None
         ratio = Estimate(look.ratio, look.low, look.high) if look else None

@@ -20,6 +20,7 @@ from gradatim.errors import UsageError
 from gradatim.files import digest_of, nearest_file, write_bytes, write_json
 from gradatim.gates.rule import paired_margins
 from gradatim.gates.verdict import Verdict
+from gradatim.measurement import multiple
 from gradatim.metrics import catalogue
 from gradatim.metrics.answers import REQUEST
 from gradatim.timing.machine import has_gpu, this_machine
@@ -371,12 +372,18 @@ def _margins(candidate: Candidate, streaming: Streaming | None = None) -> dict[s
     return paired_margins(rule for rule in rules if streaming or not catalogue.is_streamed(rule.metric))
 
 
+def in_its_own_unit(seconds: float) -> str:
+    """``2 s``, ``12.3 ms``, ``4.12 µs``."""
+    factor, symbol = multiple(seconds, "s", digits=3)
+    return f"{seconds / factor:.3g} {symbol}"
+
+
 def _summary(result: PairedResult, against: str) -> str:
     """``paired, 10 rounds, latency_floor -58.3 % (-59.1 .. -57.4)``."""
     if not result.comparisons:
         one = result.contestants[0]
         p50 = one.level("latency_p50")
-        return f"{one.rounds} rounds, p50 {p50.value * 1e3 if p50 else 0:.3g} ms, nothing to compare with"
+        return f"{one.rounds} rounds, p50 {in_its_own_unit(p50.value if p50 else 0)}, nothing to compare with"
     first = result.comparisons[0]
     whom = "" if against == BASELINE else f" against {against}"
     if first.ratio is None or first.low is None or first.high is None:

@@ -21,6 +21,8 @@ BLOCKS = 24
 _TARGET = 8e-3
 _MOST_CALLS = 1000
 _SHORT = 5e-4
+_WARM_CALLS = 4
+"""The first call of a round and those of the shortest warm-up."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def round_seconds(call: Call) -> float:
     except GradatimError:
         return 0.0
     plan = plan_blocks(seconds)
-    return 0.1 + plan.blocks * (plan.untimed + plan.timed) * seconds
+    return max(0.1, _WARM_CALLS * seconds) + plan.blocks * (plan.untimed + plan.timed) * seconds
 
 
 def shared_pace(seconds: Sequence[float]) -> float:
