@@ -22,10 +22,11 @@ from registry_examples import (
     tag,
 )
 
-from gradatim.errors import BrokenEvidence
+from gradatim.errors import BrokenEvidence, InvalidInput
 from gradatim.evidence.manifest import Manifest
 from gradatim.evidence.release_record import ReleaseRecord
 from gradatim.evidence.statement import Bundle
+from gradatim.files import parse_json
 from gradatim.publishers.folder import FolderPublisher
 from gradatim.registry.git import Repository
 from gradatim.registry.tagging import VersionTaken, assign
@@ -135,3 +136,20 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path,
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
     )
     assert f"InvalidInput: {pipe} is no plain file, and reading it might never end" in done.stderr
+
+
+@pytest.mark.parametrize("half", [b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\\ud800", b"\\uDFFF"])
+def test_half_a_character_in_what_is_read_is_refused_as_bytes_as_it_is_as_an_escape(half: bytes) -> None:
+    record = ReleaseRecord("m", "v1.0.0", None, "original", "c" * 40, "a" * 64, None, ())
+    data = record.to_bytes()
+    assert ReleaseRecord.from_bytes(data) == record
+    for place in (b"c" * 40, b"original", b"v1.0.0"):
+        with pytest.raises(BrokenEvidence, match=r"release\.json"):
+            ReleaseRecord.from_bytes(data.replace(place, place[:-1] + half))
+    with pytest.raises(InvalidInput, match="x is not valid JSON"):
+        parse_json(b'{"a": "' + half + b'"}', "x")
+    assert (
+        parse_json('{"a": "é😀"}'.encode(), "x")
+        == parse_json('\ufeff{"a": "é😀"}'.encode(), "x")
+        == {"a": "é😀"}
+    )
