@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,11 @@ def test_weights_and_their_network_become_a_smaller_onnx_that_answers_alike(tmp_
     assert np.abs(wanted["scores"] - given["scores"]).max() < 0.2
 
 
+def _members(archive: Path) -> Iterator[bytes]:
+    with zipfile.ZipFile(archive) as opened:
+        yield from (opened.read(name) for name in opened.namelist())
+
+
 @pytest.mark.parametrize("made", [as_program, as_weights])
 def test_a_program_in_bf16_takes_and_gives_what_the_model_does(
     tmp_path: Path, made: Callable[[Path], dict[str, str]]
@@ -133,6 +139,7 @@ def test_a_program_in_bf16_takes_and_gives_what_the_model_does(
     with open_model(tmp_path / said["path"], **given) as before:
         wanted = before({"image": rows})
         halve(before, {"image": rows[:4]}, tmp_path / "half.pt2")
+    assert rows[:4].tobytes() not in b"".join(_members(tmp_path / "half.pt2"))
     with open_model(tmp_path / "half.pt2", root=tmp_path) as after:
         assert {weight.dtype for weight in after.module.state_dict().values()} == {torch.bfloat16}
         for count in (9, 1):

@@ -51,5 +51,6 @@ def halve(model: Predictor, batch: Batch, out: Path) -> None:
     given = tuple(torch.as_tensor(batch[name]) for name in names)
     with quiet(), torch.no_grad():
         program = torch.export.export(Halved(), given, dynamic_shapes=tuple(free))
+        program.example_inputs = None  # rows of the calibration data
         out.parent.mkdir(parents=True, exist_ok=True)
         torch.export.save(program, out)
