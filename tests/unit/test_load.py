@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -125,6 +126,41 @@ def test_a_rate_that_was_not_found_is_none_and_says_why() -> None:
     late = load_of("small", "in its process", calm, slow)
     assert late.bore is None
     assert "the lowest rate that was tried" in (late.reason or "")
+
+
+def test_a_rate_that_a_long_run_bore_is_told_though_the_time_is_over_before_the_next() -> None:
+    """The short run at 100 is disturbed, so that a long one is done there; at 200 it is too much, and then the time is over."""
+    calm, done = simulated("constant", 1), list[LoadPlan]()
+
+    def run(plan: LoadPlan) -> LoadRun:
+        done.append(plan)
+        if len(done) > 4:
+            raise OutOfTime
+        found = calm(plan)
+        disturbed = plan.rate == 100 and plan.seconds == 20
+        slow = plan.rate == 200
+        return replace(
+            found, valid=found.valid and not (disturbed or slow), completed=found.completed / (1 + slow)
+        )
+
+    assert highest_rate(run, LoadPlan(SERVER, 50, BOUND, seconds=20)) == (100, 200)
+
+
+def test_a_rate_between_what_was_borne_and_what_was_too_much_says_that_the_time_was_short() -> None:
+    calm = simulated("constant", 1)
+
+    def run(plan: LoadPlan) -> LoadRun:
+        if plan.seconds > 5 and plan.rate < 480:  # between 245, which was borne, and 490, which was too much
+            raise OutOfTime
+        return calm(plan)
+
+    found = load_of("small", "in its process", run, question("server", seconds=5))
+    assert (found.bore, bool(found.too_much)) == (None, True)
+    assert "the lowest rate that was tried" not in (found.reason or "")
+    assert re.search(
+        r"/s was borne by a short run.*`benchmark\.load\.budget` were over before a long one",
+        found.reason or "",
+    )
 
 
 def test_loadgen_itself_asks_and_says_whether_a_run_is_valid(tmp_path: Path) -> None:

@@ -137,7 +137,9 @@ def run(candidate: Candidate) -> Outcome:
         )
     path = candidate.workspace.benchmark
     write_json(path, found.to_json())
-    summary = _summary(found, BASELINE if released else ORIGINAL) + _tokenizer_in(readers, released)
+    summary = (
+        _summary(found, BASELINE if released else ORIGINAL) + _tokenizer_in(readers, released) + _borne(found)
+    )
     measured = [*found.measurements()]
     if streaming is None and _speaks(candidate):
         measured += [one for name in subjects for one in unstreamed(name, _OWN)]
@@ -370,6 +372,12 @@ def _margins(candidate: Candidate, streaming: Streaming | None = None) -> dict[s
     """The margin of each metric that a question is about, as far as it can be timed."""
     rules = candidate.contract.rules_for(candidate.stage)
     return paired_margins(rule for rule in rules if streaming or not catalogue.is_streamed(rule.metric))
+
+
+def _borne(result: PairedResult) -> str:
+    """The highest rate of queries that the candidate bore, where one was found."""
+    rate = next((load.bore for load in result.loads if load.bore), None)
+    return f", bears {rate:.4g} queries a second" if rate else ""
 
 
 def in_its_own_unit(seconds: float) -> str:

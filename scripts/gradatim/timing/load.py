@@ -225,6 +225,9 @@ def _lacking(
         return f"{bore:.4g}/s was borne, and {longer} before a rate was too much"
     if too_much:
         [*_, last] = (run for run in runs if run.scenario == SERVER)
+        below = [one.rate for one in runs if one.scenario == SERVER and one.valid and one.rate < too_much]
+        if below:
+            return f"{max(below):.4g}/s was borne by a short run, {too_much:.4g}/s was too much, and {longer} before a long one bore any"
         took = f"99 % of queries took up to {last.p99 * 1e3:.4g} ms, not {question.bound * 1e3:.4g} ms"
         return (
             f"at {last.rate:.4g}/s, the lowest rate that was tried, {took}" if not last.failed else last.why
@@ -245,25 +248,31 @@ def highest_rate(run: Run, plan: LoadPlan) -> tuple[float | None, float | None]:
     Returns:
         The two, None for one that was not found in time.
     """
-    bore, too_much, rate = None, None, plan.rate
+    bore, too_much, rate, proven = None, None, plan.rate, None
     try:
         while not (bore and too_much):
             if rate <= plan.rate / _LOWEST:
                 return None, too_much
             found = run(replace(plan, rate=rate))
             # One that keeps up and is not valid may have been disturbed.
-            if found.valid or (found.keeps_up and run(_longer(plan, rate)).valid):
-                bore, rate = rate, 2 * rate
+            held = not found.valid and found.keeps_up and run(_longer(plan, rate)).valid
+            if found.valid or held:
+                bore, proven, rate = rate, rate if held else None, 2 * rate
             else:
                 too_much, rate = rate, rate / 2
-        return _narrowed(run, plan, bore, too_much)
+        return _narrowed(run, plan, bore, too_much, proven)
     except OutOfTime:
         return bore if too_much is None else None, too_much
 
 
-def _narrowed(run: Run, plan: LoadPlan, likely: float, too_much: float) -> tuple[float | None, float | None]:
-    """The two, by long runs between what short ones said; where none of them was valid, by long ones from there downwards."""
-    bore: float | None = None
+def _narrowed(
+    run: Run, plan: LoadPlan, likely: float, too_much: float, bore: float | None
+) -> tuple[float | None, float | None]:
+    """The two, by long runs between what short ones said; where none of them was valid, by long ones from there downwards.
+
+    Args:
+        bore: ``likely``, where a long run bore it already.
+    """
     try:
         while too_much / (bore or likely) > NARROW:
             rate = math.sqrt((bore or likely) * too_much)
