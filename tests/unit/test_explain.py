@@ -17,6 +17,7 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.checks.attribution import _parts, _score_of, explain_flips
 from gradatim.checks.replay import side_of
 from gradatim.ci.laptop import Laptop
+from gradatim.ci.occasion import extras_of
 from gradatim.cli import cli
 from gradatim.contract.reading import read_contract
 from gradatim.errors import EnvironmentLacks
@@ -53,6 +54,23 @@ def test_a_report_of_rows_that_were_lost_says_how_to_learn_what_they_hang_on(
         assert len(told) == (lost > 0)
         for shown in (render_markdown(report), render_html(report)):
             assert ("the extra" in shown) == (lost > 0)
+
+
+@needs_shap
+def test_a_contract_may_ask_for_it_and_then_evaluate_leaves_it_for_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = _lay_down(tmp_path, monkeypatch, lost=5)
+    contract = project.root / "gradatim.yml"
+    contract.write_text(contract.read_text() + "evaluate: {explain: 2}\n")
+    assert "explain" in extras_of(read_contract(contract).parts)
+    for step in ("inspect", "evaluate"):
+        run_step(step, project.release())
+    explained = collect(project.release()).explanation
+    assert explained is not None
+    assert (len(explained.flips), explained.of) == (2, 5)
+    contract.write_text(contract.read_text().replace("explain: 2", "explain: 1"))
+    assert not run_step("evaluate", project.release()).skipped
 
 
 @needs_shap

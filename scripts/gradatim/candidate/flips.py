@@ -55,3 +55,9 @@ def flipped(candidate: Candidate, evaluation: Evaluation) -> tuple[FlippedAnswer
     return tuple(
         evaluation.scorer.flipped(base.scorer, place, asked.get(int(items[place]), "")) for place in places
     )
+
+
+def shown(candidate: Candidate) -> tuple[int | str, ...]:
+    """How many flipped answers the contract shows and explains; nothing where it does none."""
+    said = candidate.contract.parts.evaluate
+    return tuple(some for some in (said.show, said.explain and f"explain {said.explain}") if some)

@@ -20,16 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.checks.comparison import answers, named_answers
+from gradatim.checks.replay import sides_of
 from gradatim.errors import UsageError, missing_package
+from gradatim.evidence.codec import encode
+from gradatim.files import write_json
 from gradatim.metrics.outputs import choose_output
 from gradatim.models import encoded
-from gradatim.report.explanation import Explanation, Flip, InputPart
+from gradatim.report.explanation import EXPLANATION_FILE, Explanation, Flip, InputPart
 
 if TYPE_CHECKING:
+    from gradatim.candidate.candidate import Candidate
     from gradatim.checks.replay import Side
     from gradatim.data import Batch
     from gradatim.metrics.task import Task
     from gradatim.models import Predictor
+
+SECONDS = 300.0
+"""What is spent by default; a row that was begun is ended."""
 
 ROWS = 2000
 """Rows that are looked at for flips."""
@@ -52,6 +59,31 @@ Arrays = dict[str, NDArray[Any]]
 Score = Callable[[Iterable[Arrays]], NDArray[np.float64]]
 
 
+def require_shap() -> None:
+    """Refuse before any work is done.
+
+    Raises:
+        EnvironmentLacks: SHAP is not installed.
+    """
+    if find_spec("shap") is None:
+        raise missing_package("shap", "explain", "To tell what answers hang on")
+
+
+def keep_explanation(
+    candidate: Candidate, version: str | None, most: int, seconds: float = SECONDS
+) -> tuple[Explanation, str, str]:
+    """``explain_flips`` of a released version or of the model here, left in the workspace for the next report; and what both are called.
+
+    Raises:
+        UsageError: there is no such release, or nothing to stand beside it.
+    """
+    baseline, mine = sides_of(candidate, version)
+    found = explain_flips(baseline, mine, most, seconds)
+    candidate.workspace.prepare()
+    write_json(candidate.workspace.folder / EXPLANATION_FILE, encode(found))
+    return found, baseline.label, mine.label
+
+
 def explain_flips(baseline: Side, candidate: Side, most: int, seconds: float) -> Explanation:
     """Which parts of the inputs matter to rows that the two answer differently. The same rows and models give the same values.
 
@@ -64,8 +96,7 @@ def explain_flips(baseline: Side, candidate: Side, most: int, seconds: float) ->
         InvalidInput: rows that a model cannot take.
         EnvironmentLacks: SHAP is not installed.
     """
-    if find_spec("shap") is None:
-        raise missing_package("shap", "explain", "To tell what answers hang on")
+    require_shap()
     ends = time.monotonic() + seconds
     with baseline.model.open(baseline.path) as old, candidate.model.open(candidate.path) as new:
         given, taken = ({spec.name for spec in one.signature.inputs} for one in (new, old))

@@ -176,6 +176,8 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras.add("gpu")
     if contract.test.pytest:
         extras.add("test")
+    if contract.evaluate.explain:
+        extras.add("explain")
     if contract.engine == "ray":
         extras.add("ray")
     load = contract.benchmark.load

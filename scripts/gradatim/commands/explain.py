@@ -32,23 +32,16 @@ def command(
       gradatim explain
       gradatim explain v1.1.0 --samples 3
     """
-    from gradatim.checks.attribution import explain_flips
-    from gradatim.checks.replay import sides_of
+    from gradatim.checks.attribution import keep_explanation
     from gradatim.commands.opening import open_candidate
     from gradatim.evidence.codec import encode
-    from gradatim.files import write_json
-    from gradatim.report.explanation import EXPLANATION_FILE
 
     candidate = open_candidate(contract_path, stage)
-    baseline, mine = sides_of(candidate, version)
-    found = explain_flips(baseline, mine, samples, seconds)
-    candidate.workspace.prepare()
-    record = encode(found)
-    write_json(candidate.workspace.folder / EXPLANATION_FILE, record)
+    found, before, mine = keep_explanation(candidate, version, samples, seconds)
     if json_wanted:
-        options.print_json(record)
+        options.print_json(encode(found))
         return 0
-    told = f"{found.of} of {found.rows} rows: {mine.label} answers otherwise than {baseline.label}."
+    told = f"{found.of} of {found.rows} rows: {mine} answers otherwise than {before}."
     click.echo(options.row("", told))
     for flip in found.flips:
         truth = f", truly {flip.label}" if flip.label else ""

@@ -68,6 +68,11 @@ class EvaluateSection(Section):
         description="`generation`: at most so many prompts whose answer became wrong or right are shown in the report, with both answers. "
         "It rides with the release, so whoever gets that reads them.",
     )  # fmt: skip
+    explain: int = Field(
+        0, ge=0, le=50,
+        description="`classification`: of at most so many rows whose answer flipped the report tells what it hangs on, with names of columns "
+        "and words of the rows, as `gradatim explain` does. Needs the extra `explain`.",
+    )  # fmt: skip
 
     @property
     def imported(self) -> ImportSection | None:

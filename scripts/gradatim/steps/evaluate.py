@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.adjusting import keep_covariate, with_covariate
 from gradatim.candidate.candidate import Candidate
-from gradatim.candidate.flips import AGAIN, flipped, self_flips, wants_self_flips
+from gradatim.candidate.flips import AGAIN, flipped, self_flips, shown, wants_self_flips
 from gradatim.candidate.forms import ORIGINAL
 from gradatim.candidate.imported import UNSEEN, import_answers, imports_digest
 from gradatim.candidate.judging import judge_answers, judged_by, meet_judge
@@ -49,7 +49,7 @@ def depends_on(candidate: Candidate) -> Mapping[str, str]:
         "baseline": baseline.digest if baseline else digest_of(None),
         **{which: candidate.digests.data(which) for which in ("evaluation", "calibration")},
         "contract": candidate.digests.part("model", "data", "task"),
-        "gates": digest_of([_extra_metrics(candidate), wants_self_flips(candidate), *_shown(candidate)]),
+        "gates": digest_of([_extra_metrics(candidate), wants_self_flips(candidate), *shown(candidate)]),
         **asked_of_data(candidate),
         "code": candidate.digests.code(),
         **judged_by(candidate),
@@ -71,6 +71,8 @@ def run(candidate: Candidate) -> Outcome:
         return Outcome("no evaluation data in the contract", subjects)
     task = candidate.rows.task()
     variants = _contestants(candidate)
+    if explained := candidate.contract.parts.evaluate.explain if BASELINE in variants else 0:
+        _explainer().require_shap()
     meet_judge(candidate, asked=len(variants) > 1)
     dataset = candidate.rows.dataset("evaluation", None)
     if task.type == "classification":
@@ -119,6 +121,8 @@ def run(candidate: Candidate) -> Outcome:
     if BASELINE in variants:
         files = candidate.replaced.files
         beside.append(Measurement("size", BASELINE, float(sum(file.stat().st_size for file in files)), "B"))
+    if explained:
+        _explainer().keep_explanation(candidate, None, explained)
     forget(candidate, "evaluate")
     outcome = replace(
         outcome,
@@ -413,9 +417,11 @@ def _headline(candidate: Candidate, found: list[Measurement], variant: str, both
     return text + "".join(f"; {word}: {_few(labels)}" for word, labels in listed if labels)
 
 
-def _shown(candidate: Candidate) -> tuple[int, ...]:
-    """How many flipped answers the contract shows; nothing where it shows none."""
-    return (candidate.contract.parts.evaluate.show,) if candidate.contract.parts.evaluate.show else ()
+def _explainer() -> Any:
+    """Loaded where it is asked for alone: it needs numpy."""
+    from gradatim.checks import attribution
+
+    return attribution
 
 
 def _failed(evaluations: Mapping[str, Evaluation]) -> str:
