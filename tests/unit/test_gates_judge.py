@@ -290,6 +290,23 @@ def test_a_class_without_samples_is_never_proven():
     assert below.verdict is Verdict.PASS  # above 85 % even if every answer on it were wrong
 
 
+@pytest.mark.parametrize("metric", ["f1_macro", "recall", "precision"])
+def test_a_label_that_no_item_has_is_never_proven_either_way(metric):
+    """Two of three labels are found in nearly every item; of the third nothing is known."""
+    generator = np.random.default_rng(0)
+    truth = np.column_stack([generator.random((300, 2)) < 0.5, np.zeros(300)]).astype(np.int64)
+    said = np.where(generator.random((300, 3)) < 0.02, 1 - truth, truth)
+    said[:, 2] = 0
+    task = Task("multilabel_classification", ("a", "b", "c"))
+    base = Evaluation(task, Predictions.of({"y": said}, truth))
+    mine = Evaluation(task, Predictions.of({"y": said}, truth), base)
+    case = Case("v", candidate=mine, baseline=base)
+    alone, beside = one(rule(metric, "at_least", 0.8), case), one(rule(metric, "not_worse", 0.1), case)
+    assert (alone.verdict, beside.verdict) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE)
+    assert "of c, which counts as 0 in this mean. How it answers there nobody knows" in alone.text
+    assert one(rule(metric, "at_least", 0.6), case).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_rows_too_few_to_tell_a_difference_in_r2_are_inconclusive_and_can_be_written(n):
     """A resample of so few rows can hold one of them only: no variance is left to explain."""
