@@ -162,7 +162,9 @@ def compare(
         few = new.units is not None and new.units.kinds and not new.counted
         # the means of few labels lean to one side (8 % for 5 % without), which Student's t of one or two degrees makes up for
         sure = alpha / (5 if x.shape[0] > 3 else 3) if few else alpha
-        return _bounded(value, spread, x.shape[0], effect, changes, margin, sure)
+        found = _bounded(value, spread, x.shape[0], effect, changes, margin, sure)
+        known = found.low is not None and found.high is not None
+        return _opened(found, np.zeros(0), new, old, ratio, alpha) if known else found
     draws = _paired_draws(new, old, ratio)
     if draws is None:
         return Comparison(value, None, None, None, new.n)

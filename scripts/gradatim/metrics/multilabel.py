@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput
 from gradatim.metrics.classification import of_class
 from gradatim.metrics.columns import Column, pieces
-from gradatim.metrics.interpret import answer, labelled, places_of
+from gradatim.metrics.interpret import answer, labelled, listed, places_of
 from gradatim.metrics.outputs import finite, first_row
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import MetricSamples, mean_of_ratios, proportion_samples
@@ -72,7 +73,14 @@ class MultilabelScorer:
             return mean_of_ratios(metric, 2 * hits.sum(axis=1, keepdims=True), both, units, reason)
         parts = {"precision": (hits, claimed), "recall": (hits, actual)}
         of = parts.get(metric, (2 * hits, actual + claimed))
-        return mean_of_ratios(metric, *of, units, reason, over=len(self.labels))
+        found = mean_of_ratios(metric, *of, units, reason, over=len(self.labels))
+        shown = (claimed if metric == "precision" else actual).any(axis=0)
+        names = [str(label) for label, there in zip(self.labels, shown, strict=True) if not there]
+        if found.value is None or not names:
+            return found
+        kind = "answer" if metric == "precision" else "sample"
+        lacks = f"no {kind} of {listed(names, 5)}, which {'counts' if len(names) == 1 else 'count'} as 0 in this mean"
+        return replace(found, reason=lacks, hidden=len(names) / len(self.labels))
 
 
 def indicator(truth: Column, labels: tuple[Label, ...]) -> Marks:

@@ -111,7 +111,8 @@ class MetricSamples:
             found = intervals.jackknife_bounds(value, self.influence, alpha, *ends)
             if found is not None and self.open_ended:  # few that were not seen may carry it
                 found = found[0], max(found[1], value + tails.above(self.influence, alpha))
-            return found or self._bounds_without_spread(alpha)
+            found = found or self._bounds_without_spread(alpha)
+            return found and (found[0], found[1] + self.hidden)
         by_unit = self.linearised() if self.tailed else self.influence
         if by_unit is not None and self.units is not None:
             apart = self.units.apart(by_unit)
