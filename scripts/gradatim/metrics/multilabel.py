@@ -74,8 +74,8 @@ class MultilabelScorer:
         parts = {"precision": (hits, claimed), "recall": (hits, actual)}
         of = parts.get(metric, (2 * hits, actual + claimed))
         found = mean_of_ratios(metric, *of, units, reason, over=len(self.labels))
-        shown = (claimed if metric == "precision" else actual).any(axis=0)
-        names = [str(label) for label, there in zip(self.labels, shown, strict=True) if not there]
+        counts = (claimed if metric == "precision" else actual).sum(axis=0)
+        names = [str(label) for label, count in zip(self.labels, counts, strict=True) if not count]
         if found.value is None or not names:
             return found
         kind = "answer" if metric == "precision" else "sample"
