@@ -123,6 +123,37 @@ def test_weights_and_their_network_become_a_smaller_onnx_that_answers_alike(tmp_
     assert np.abs(wanted["scores"] - given["scores"]).max() < 0.2
 
 
+ENCODER = """
+import torch
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.body = torch.nn.TransformerEncoder(layer, 1)
+
+    def forward(self, tokens):
+        return {"vector": self.body(tokens).mean(1)}
+"""
+
+
+def test_pytorch_s_own_transformer_is_written_as_onnx(tmp_path: Path) -> None:
+    from safetensors.torch import save_model
+
+    (tmp_path / "encoder.py").write_text(ENCODER)
+    made: dict[str, Any] = {}
+    exec(ENCODER, made)  # noqa: S102 (it is written above)
+    save_model(made["Encoder"](), tmp_path / "m.safetensors")
+    rows = np.random.default_rng(1).normal(size=(4, 6, 16)).astype(np.float32)
+    with open_model(tmp_path / "m.safetensors", root=tmp_path, factory="encoder:Encoder") as before:
+        export_model(before, tmp_path / "m.safetensors", {"tokens": rows}, tmp_path / "m.onnx")
+        with open_model(tmp_path / "m.onnx", root=tmp_path) as after:
+            for few in (rows, rows[:1]):
+                given = {"tokens": few}
+                np.testing.assert_allclose(after(given)["vector"], before(given)["vector"], atol=1e-4)
+
+
 def _members(archive: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(archive) as opened:
         yield from (opened.read(name) for name in opened.namelist())
