@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,12 @@ def export_torch(model: Predictor, batch: Arrays, out: Path) -> None:
     given = tuple(torch.as_tensor(batch[spec.name]) for spec in specs)
     names = list(model(batch))
     written = io.BytesIO()
-    with quiet(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-        traced = torch.jit.trace(
-            _positional(model, [spec.name for spec in specs]), given, check_trace=False, strict=False
-        )
+    with quiet(), torch.no_grad(), _plain_layers(), contextlib.redirect_stdout(io.StringIO()):
+        computed = _positional(model, [spec.name for spec in specs])
+        if isinstance(model.module, torch.jit.ScriptModule):  # others lose the ranks of tensors by it
+            computed = torch.jit.trace(computed, given, check_trace=False, strict=False)
         torch.onnx.export(
-            traced,
+            computed,
             given,
             written,
             input_names=[spec.name for spec in specs],
@@ -61,6 +62,19 @@ def export_torch(model: Predictor, batch: Arrays, out: Path) -> None:
         value.type.tensor_type.ClearField("shape")  # those of this batch; where the runtime can tell, it does
     out.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(onnx.shape_inference.infer_shapes(exported), str(out))
+
+
+@contextlib.contextmanager
+def _plain_layers() -> Iterator[None]:
+    """Have transformers' layers computed by operators that ONNX knows, in place of one for all."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def free_axes(spec: TensorSpec, rank: int) -> dict[int, str]:
