@@ -71,7 +71,8 @@ def run(candidate: Candidate) -> Outcome:
         return Outcome("no evaluation data in the contract", subjects)
     task = candidate.rows.task()
     variants = _contestants(candidate)
-    if explained := candidate.contract.parts.evaluate.explain if BASELINE in variants else 0:
+    flips = task.type == "classification" and BASELINE in variants
+    if explained := candidate.contract.parts.evaluate.explain if flips else 0:
         _explainer().require_shap()
     meet_judge(candidate, asked=len(variants) > 1)
     dataset = candidate.rows.dataset("evaluation", None)
