@@ -1,4 +1,4 @@
-"""How often do gates err that stand on their bounds, from files to verdicts? Those on scores, numbers, groups and weights.
+"""How often do gates on scores, numbers, groups and weights err that stand on their bounds, from files to verdicts?
 
     python tests/bench/gate_files.py            # 200 runs of each contract through `evaluate` and `gate`
 
