@@ -33,9 +33,10 @@ ROWS = [{REQUEST: np.array([json.dumps(line) for line in LINES], object)}]
 
 
 def write_llama(
-    path: Path, *, head: bool = False, told: Mapping[str, Any] | None = None, **kinds: str
+    path: Path, *, head: bool = False, odd: bool = False, told: Mapping[str, Any] | None = None, **kinds: str
 ) -> Path:
-    """A Llama of letters with weights by chance; ``kinds``: tensor -> ggml's type, F32 where none is named."""
+    """A Llama of letters with weights by chance; ``kinds``: tensor -> ggml's type, F32 where none is named; ``odd``: one more
+    matrix, whose rows no block divides."""
     writer, chance = gguf.GGUFWriter(path, "llama"), np.random.default_rng(0)
     letters = ["<s>", "</s>", *map(chr, range(33, 127)), "Ġ"]
     for key, said in {
@@ -62,6 +63,7 @@ def write_llama(
     shapes = {
         "token_embd": (len(letters), WIDE),
         **({"output": (len(letters), WIDE)} if head else {}),
+        **({"odd": (4, 40)} if odd else {}),
         "output_norm": (WIDE,),
     }
     for layer in range(DEEP):
@@ -125,6 +127,7 @@ def test_a_gguf_files_head_keeps_8_bits_and_its_embedding_none_then(tmp_path: Pa
 def test_what_has_few_bits_already_or_rows_of_no_whole_blocks_stays_as_it_is(tmp_path: Path) -> None:
     model = write_llama(
         tmp_path / "m.gguf",
+        odd=True,
         blk_0_attn_q="Q4_0",
         blk_1_attn_q="Q8_0",
         blk_1_ffn_up="Q5_1",
@@ -132,10 +135,8 @@ def test_what_has_few_bits_already_or_rows_of_no_whole_blocks_stays_as_it_is(tmp
     )
     stored(model, tmp_path / "form.gguf", Recipe("q5_0"))
     found = {name: tensor.stored for name, tensor in gguf_header(tmp_path / "form.gguf").tensors.items()}
-    told = [
-        found[f"{name}.weight"] for name in ("blk.0.attn_q", "blk.1.attn_q", "blk.1.ffn_up", "blk.0.ffn_up")
-    ]
-    assert told == ["Q4_0", "Q5_0", "Q5_1", "Q5_0"]
+    names = ("blk.0.attn_q", "odd", "blk.1.attn_q", "blk.1.ffn_up", "blk.0.ffn_up")
+    assert [found[f"{name}.weight"] for name in names] == ["Q4_0", "F32", "Q5_0", "Q5_0", "Q5_0"]
     assert np.array_equal(
         weights(model, "blk.0.attn_q.weight"), weights(tmp_path / "form.gguf", "blk.0.attn_q.weight")
     )
