@@ -142,4 +142,4 @@ def _plain(text: str) -> str:
     """
     text = re.sub(r"^ +\w+ +about .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\b[0-9a-f]{7}\b", "COMMIT", text)
-    return " ".join(re.sub(r"\d+([.,]\d+)*( m?s\b)?", "N", text).split())
+    return " ".join(re.sub(r"\d+([.,]\d+)*( [mu]?s\b)?", "N", text).split())

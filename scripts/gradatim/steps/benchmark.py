@@ -381,9 +381,9 @@ def _borne(result: PairedResult) -> str:
 
 
 def in_its_own_unit(seconds: float) -> str:
-    """``2 s``, ``12.3 ms``, ``4.12 µs``."""
+    """``2 s``, ``12.3 ms``, ``4.12 us``."""
     factor, symbol = multiple(seconds, "s", digits=3)
-    return f"{seconds / factor:.3g} {symbol}"
+    return f"{seconds / factor:.3g} {symbol.replace('µ', 'u')}"
 
 
 def _summary(result: PairedResult, against: str) -> str:
