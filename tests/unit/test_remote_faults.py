@@ -220,6 +220,22 @@ def test_a_lock_that_a_git_may_hold_stays(
     assert lock.exists()
 
 
+@pytest.mark.parametrize("named", [".git/refs/../../poetry.lock", "refs/poetry.lock"])
+def test_no_other_file_is_taken_away_whatever_a_hook_or_a_server_says(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """What a server on ssh says arrives as if git had said it."""
+    monkeypatch.setattr(git_process, "_at_work", lambda: False)
+    (repo / "refs").mkdir()
+    lock = repo / named
+    lock.write_text("mine")
+    os.utime(lock, (time.time() - 60,) * 2)
+    hook(repo, "pre-push", f"#!/bin/sh\necho \"error: Unable to create '{lock}': File exists\" >&2\nexit 1\n")
+    with pytest.raises((PushRejected, EnvironmentLacks)):
+        Repository.find(repo).push("origin", [RefUpdate("refs/tags/x", git(repo, "rev-parse", "HEAD"))])
+    assert lock.read_text() == "mine"
+
+
 def test_a_git_at_work_is_seen(repo: Path) -> None:
     with subprocess.Popen(
         ["git", "-C", str(repo), "cat-file", "--batch"], stdin=subprocess.PIPE
