@@ -237,9 +237,12 @@ def test_no_other_file_is_taken_away_whatever_a_hook_or_a_server_says(
 
 
 def test_a_git_at_work_is_seen(repo: Path) -> None:
-    with subprocess.Popen(
-        ["git", "-C", str(repo), "cat-file", "--batch"], stdin=subprocess.PIPE
-    ) as git_running:
+    command = ["git", "-C", str(repo), "cat-file", "--batch"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as git_running:
+        assert git_running.stdin
+        assert git_running.stdout
+        git_running.stdin.write(b"no-such-thing\n")
+        assert b"missing" in git_running.stdout.readline()  # its name is told a moment after it began
         assert git_process._at_work()
         git_running.communicate()
 

@@ -109,7 +109,8 @@ def _took_away_a_lock(arguments: Sequence[str], stderr: bytes) -> bool:
     """Whether a reference's lock was in the way that a git which was killed has left, and is no more.
 
     Nothing says whose a lock is. It is nobody's where it is older than git holds one and no git is at work on this machine, which
-    only Linux tells; else it stays, and whoever is in front of it decides.
+    only Linux tells; else it stays, and whoever is in front of it decides. A hook or a server may say what git says: nothing is taken
+    away but from where git keeps references.
     """
     found = _LOCK.search(stderr)
     if found is None or _at_work():
@@ -117,10 +118,19 @@ def _took_away_a_lock(arguments: Sequence[str], stderr: bytes) -> bool:
     folder = arguments[1] if arguments[:1] == ["-C"] else "."
     lock = Path(folder, os.fsdecode(found[1]))
     with contextlib.suppress(OSError):
-        if time.time() - lock.stat().st_mtime > _HELD:
+        if _of_references(lock) and time.time() - lock.stat().st_mtime > _HELD:
             lock.unlink()
             return True
     return False
+
+
+def _of_references(lock: Path) -> bool:
+    kept = [
+        p
+        for p in lock.parents
+        if p.name == "refs" and (p.parent / "HEAD").is_file() and (p.parent / "objects").is_dir()
+    ]
+    return bool(kept) and ".." not in lock.relative_to(kept[0]).parts
 
 
 def _at_work() -> bool:
