@@ -1,8 +1,8 @@
 """Install the kit at its own commit into an environment of its own, and put that on PATH for the steps that follow.
 
 Everything but the kit itself and the user's own requirements comes from the locks beside this file, with hashes; the kit is the
-commit of this very action, built with what the locks name. torch comes without CUDA unless `gpu` is among the extras. Where
-GRADATIM_KIT is set and empty nothing is installed: the runner holds the kit.
+commit of this very action, built with what the locks name. torch comes without CUDA unless `gpu` is among the extras, which a plan
+names for the jobs on a GPU alone. Where GRADATIM_KIT is set and empty nothing is installed: the runner holds the kit.
 
 Standard library only: this runs before anything is installed. Inputs come by environment: EXTRAS, REQUIREMENTS, CACHED.
 """
@@ -80,6 +80,8 @@ def locks(extras: str) -> list[Path]:
     """The locks of the kit and of its extras."""
     names = ["kit", *(name for name in extras.split(",") if name)]
     files = [LOCKS / f"{name}.txt" for name in names]
+    if {"onnx", "onnx-gpu"} <= set(names):
+        stop("The extras `onnx` and `onnx-gpu` bring two runtimes that overwrite each other: ask for one.")
     missing = [lock.stem for lock in files if not lock.is_file()]
     if missing:
         known = ", ".join(sorted(lock.stem for lock in LOCKS.glob("*.txt") if not lock.stem.endswith("-cpu")))

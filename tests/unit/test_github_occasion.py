@@ -263,7 +263,7 @@ def test_pull_request_target_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "extras"),
     [
-        ({"model": {"name": "m", "path": "m.onnx", "device": "cuda:1"}}, ("gpu", "onnx")),
+        ({"model": {"name": "m", "path": "m.onnx", "device": "cuda:1"}}, ("onnx",)),
         ({"model": {"name": "m", "path": "m.onnx"}}, ("onnx",)),
         ({"model": {"name": "m", "path": "m.pt2"}}, ("torch",)),
         ({"model": {"name": "m", "path": "hub/model"}}, ("transformers",)),

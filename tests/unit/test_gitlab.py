@@ -232,7 +232,8 @@ def test_the_benchmark_alone_asks_for_the_runner_that_is_named_for_it(
     caller = gitlab.render_caller(Consumer(read_contract(path), tmp_path))
     told = yaml.safe_load(caller)
     assert told.pop("include")[0]["inputs"]["branches"] == "/^(main)$/"
-    assert told == {"gradatim-benchmark": {"tags": ["self-hosted", "gpu"]}}
+    variables = {"GRADATIM_EXTRAS": "gpu onnx-gpu test"}
+    assert told == {"gradatim-benchmark": {"tags": ["self-hosted", "gpu"], "variables": variables}}
     assert told.keys() <= {f"gradatim-{name}" for name in jobs}
     assert not any("tags" in job for job in jobs.values())
 

@@ -89,7 +89,7 @@ def evaluated(expression: str, plan: dict[str, Any], step: str) -> Any:
     text = text.replace("fromJSON(inputs.part || '{}').step || inputs.step", repr(step))
     text = text.replace("fromJSON(inputs.plan || '{}')", "PLAN")
     assert text == f"contains(PLAN.on-gpu, '{step}') && PLAN.gpu-extras || PLAN.extras || inputs.extras"
-    return step in plan["on-gpu"] and plan["gpu-extras"] or plan["extras"]
+    return (step in plan["on-gpu"] and plan["gpu-extras"]) or plan["extras"]
 
 
 def installed(extras: str) -> list[str]:

@@ -76,6 +76,7 @@ def test_there_is_a_lock_for_every_extra_that_a_contract_can_ask_for_and_it_hold
         "parquet",
         "image",
         "gpu",
+        "onnx-gpu",
         "test",
         "sign",
         "wandb",

@@ -11,7 +11,9 @@ from gradatim.ci import Place
 from gradatim.code.confinement import isolation
 from gradatim.timing.machine import this_machine
 
-_PACKAGES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "torch", "transformers", "peft")
+_PACKAGES = (
+    "numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "peft",
+)  # fmt: skip
 
 
 def environment(

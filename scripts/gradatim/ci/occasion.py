@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from gradatim.ci.platform import Place
-from gradatim.contract.model_formats import extra_of
+from gradatim.contract.model_formats import extra_of, on_gpu
 from gradatim.contract.schema import HEAVY, Contract, Runner
 from gradatim.contract.stores import STORES
 from gradatim.errors import UsageError
@@ -28,9 +28,10 @@ class Occasion:
         kind: check a candidate, release it, publish a tag, promote, roll back, report, or nothing.
         stage: the stage it is for; None where none belongs to the branch.
         environment: the deployment environment of that stage.
-        runner: labels of the runner for the one job of all checks.
+        runner: of the one job of all checks, as `runs-on` takes it.
         runners: for each step that may have a runner of its own: its labels, or its group and labels, as `runs-on` takes them.
         extras: extras of the kit that the checks need; the baseline may lie at a publisher.
+        on_gpu: the jobs that go to a GPU, and so need others of them: steps, or ``checks`` where one job does all.
         publishers: extras of the kit that publishing and signing need.
         name: the model's name.
         fetched: whether the baseline may lie where only credentials lead.
@@ -43,7 +44,7 @@ class Occasion:
     kind: Kind
     stage: str | None
     environment: str | None
-    runner: tuple[str, ...]
+    runner: RunsOn
     extras: tuple[str, ...]
     publishers: tuple[str, ...]
     name: str
@@ -53,6 +54,7 @@ class Occasion:
     jobs: Jobs = "split"
     shards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     runners: Mapping[str, RunsOn] = field(default_factory=dict)
+    on_gpu: tuple[str, ...] = ()
 
     def plan(self) -> dict[str, Any]:
         """As one JSON object, which the jobs of a workflow read."""
@@ -65,6 +67,8 @@ class Occasion:
             "runner": self.runner,
             **{f"{step}-runner": where for step, where in self.runners.items()},
             "extras": ",".join(self.extras),
+            "on-gpu": self.on_gpu,
+            "gpu-extras": ",".join(on_gpu(self.extras)) if self.on_gpu else "",
             "publishers": ",".join(self.publishers),
             "fetch": self.fetched,
             "count": self.counted,
@@ -106,12 +110,10 @@ def occasion(
         raise UsageError(f"The input `jobs` takes `split` or `folded`, not {jobs!r}.")
     kind, stage = _kind_and_stage(contract, place, event_name, event)
     rung = contract.stages.get(stage or "")
-    labels: tuple[str, ...] = (runner,)
     trusted = event_name in ("push", "schedule", "workflow_dispatch") and not place.fork
-    if trusted and rung is not None and rung.runner:
-        labels = tuple(contract.runners[rung.runner].labels)
     named = {step: contract.runner_of(step, stage) if trusted else None for step in HEAVY}
-    runners = {step: _runs_on(contract.runners[name]) if name else (runner,) for step, name in named.items()}
+    where = {name: _runs_on(contract.runners[name]) if name else (runner,) for name in named.values()}
+    runners = {step: where[name] for step, name in named.items()}
     environment = (rung.environment or stage) if rung else None
     places = [STORES[place.kind] for place in contract.publish.to]
     needed = {place.extra for place in places if place.extra}
@@ -121,12 +123,13 @@ def occasion(
     checked = kind in ("check", "release") and not place.fork
     built = wanted and contract.model.build is not None and not committed
     apart = jobs == "split" or built
-    apart = apart or len(set(named.values())) > 1  # one job is on one runner
+    apart = apart or len(where) > 1  # one job is on one runner
+    steps = [step for step, name in named.items() if name and contract.device_of(step, stage) != "cpu"]
     return Occasion(
         kind,
         stage,
         environment,
-        labels,
+        (runner,) if len(where) > 1 else next(iter(where.values())),
         extras,
         publishers,
         contract.model.name,
@@ -136,6 +139,7 @@ def occasion(
         "split" if apart else "folded",
         shards_of(contract),
         runners,
+        tuple(steps if apart else ["checks"] * bool(steps)),
     )
 
 
@@ -156,7 +160,7 @@ def shards_of(contract: Contract) -> dict[str, tuple[str, ...]]:
 
 
 def extras_of(contract: Contract) -> tuple[str, ...]:
-    """The extras of the kit that a contract's model, data and tests need."""
+    """The extras of the kit that a contract's model, data and tests need, on a processor."""
     model = contract.model
     extras = {extra_of(model.path, model.opened_as) or "checks"}
     for data in (contract.data.evaluation, contract.data.calibration):
@@ -172,8 +176,6 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
         extras |= {"onnx", "torch"} if contract.compress.student else {"onnx"}
     if model.adapter is not None:
         extras.add("peft")
-    if model.device.startswith("cuda"):
-        extras.add("gpu")
     if contract.test.pytest:
         extras.add("test")
     if contract.evaluate.explain:

@@ -93,6 +93,11 @@ def _offline(candidate: Candidate) -> Iterator[Surprise]:
     else:
         workflows = read_workflows(repository.root)
         yield from check_workflows(contract, workflows)
+    from gradatim.ci.runtimes_checkup import check_runtimes
+
+    folders = dict.fromkeys((repository.root, candidate.root))
+    own = [folder / "requirements.txt" for folder in folders if (folder / "requirements.txt").is_file()]
+    yield from check_runtimes(contract, own)
     yield from check_contracts(repository)
     yield from check_branches(contract, repository, [workflow for workflow in workflows if workflow.calls])
     yield from check_tags(contract, repository, candidate.registry, candidate.name)

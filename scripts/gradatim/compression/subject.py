@@ -138,7 +138,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for package in ("onnx", "onnxruntime", "numpy", "gguf", "xllamacpp"):
+    for package in ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "gguf", "xllamacpp"):
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found

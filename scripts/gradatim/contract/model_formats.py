@@ -6,7 +6,7 @@ it come from these rows. A format is a row here and a file in ``gradatim.models`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -198,3 +198,11 @@ def extra_of(path: str | None, name: str | None = None) -> str | None:
         suffix = PurePosixPath(path).suffix.lower()
         name = next((row.name for row in _ROWS if suffix in row.suffixes), None) if suffix else "huggingface"
     return FORMATS[name].extra if name else None
+
+
+def on_gpu(extras: Iterable[str]) -> tuple[str, ...]:
+    """The same extras for a job on a GPU: ONNX Runtime and torch with CUDA, never beside those without, and what asks the GPU.
+
+    ``onnxruntime`` and ``onnxruntime-gpu`` share a folder: of two that are installed, files of both lie in it.
+    """
+    return tuple(sorted({"gpu", *("onnx-gpu" if name == "onnx" else name for name in extras)}))

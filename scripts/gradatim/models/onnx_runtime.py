@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from contextvars import ContextVar
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.errors import EnvironmentLacks, InvalidInput, needs
+from gradatim.errors import EnvironmentLacks, InvalidInput, install_command, needs
 from gradatim.models.filling import FILLED
 from gradatim.models.predictor import Arrays, RuntimeModel, failed, refine
 from gradatim.signature import Signature, Size, TensorSpec
@@ -68,7 +71,7 @@ def open_onnx(source: ModelSource) -> RuntimeModel:
             ) from error
         raise failed(str(source.path), "cannot be loaded by ONNX Runtime", _plain(error)) from error
     if source.device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise _no_cuda(source.device)
+        raise _no_cuda(source.device, built=True)
 
     maps = [node.name for node in session.get_outputs() if node.type.startswith(_ZIPMAP)]
     names = [spec.name for spec in own.outputs]
@@ -97,16 +100,33 @@ def _providers(ort: Any, device: str) -> list[Any]:
     if device == "cpu":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise _no_cuda(device)
+        raise _no_cuda(device, built=False)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        ort.preload_dlls()  # CUDA's libraries as packages, where `onnx-gpu` brought them; else the session finds the system's
     _, _, index = device.partition(":")
     return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]
 
 
-def _no_cuda(device: str) -> EnvironmentLacks:
+def _no_cuda(device: str, *, built: bool) -> EnvironmentLacks:
+    """The error where the device is a GPU and ONNX Runtime reaches none, by whether it is built for one."""
+    anew = f", and there: python -m pip uninstall onnxruntime onnxruntime-gpu, then {install_command('onnx-gpu')}"
+    if all(map(_installed, ("onnxruntime", "onnxruntime-gpu"))):
+        lack = "onnxruntime and onnxruntime-gpu, both installed here, overwrite each other"
+    elif built:
+        lack, anew = "ONNX Runtime reaches no GPU here", ""
+    else:
+        lack = "this ONNX Runtime is built without CUDA"
     return EnvironmentLacks(
-        f"The contract asks for the device {device}, but this ONNX Runtime has no working CUDA provider. "
-        "Run it on a machine with an NVIDIA GPU and: python -m pip install onnxruntime-gpu; or set `model.device: cpu`."
+        f"The contract asks for the device {device}, but {lack}. Run it on a machine with an NVIDIA GPU and its driver{anew}; "
+        "or set `model.device: cpu`."
     )
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _spec(model: str, node: Any) -> TensorSpec:

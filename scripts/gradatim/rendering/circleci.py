@@ -68,6 +68,7 @@ def render(project: Consumer, there: str = "") -> str | None:
         there,
         executors=executors,
         workflows=_workflows(project),
+        on_gpu=project.extras_on_gpu,
         contexts=_contexts(project),
         context_of=lambda job: [
             name for name, variables in _contexts(project).items() if set(variables) & set(job.secrets)

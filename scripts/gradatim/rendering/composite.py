@@ -8,6 +8,7 @@ from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import (
     CHECK,
     PART,
+    PLANNED,
     STEP,
     VERBS,
     Input,
@@ -119,12 +120,14 @@ def _action(
     left: str = "",
     shows: str = "",
     alone: bool = False,
+    code: bool,
     **more: bool,
 ) -> str:
     """One file.
 
     Args:
         left: what the job leaves is called so, as an expression; after the action when left out.
+        code: whether it runs code of the repository.
         shows: the condition under which the report is shown on the page of the run; empty: never.
         alone: whether it stands at the top of the repository and shares a workspace with no other job.
     """
@@ -133,6 +136,9 @@ def _action(
     whole = left or f"'{name}'"
     part = next((one.value(given) for one in inputs if one.name in ("shard", "part")), "")
     step = values.get("step", f"'{name}'")
+    if code and "plan" in given:  # a job on a GPU needs others
+        there = f"contains({PLANNED}.on-gpu, {step}) && {PLANNED}.gpu-extras"
+        values["extras"] = f"{there} || {values['extras']}"
     if part:
         whole = f"{part} && format('{{0}}-{{1}}', {step}, {part}) || {whole}"
     return render_template(
@@ -148,6 +154,7 @@ def _action(
         step=_filled(step),
         shows=shows,
         alone=alone,
+        code=code,
         keeps=any(one.name == "report" for one in outputs),
         **more,
     )

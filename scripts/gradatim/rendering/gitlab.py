@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradatim.contract.model_formats import extra_of
+from gradatim.contract.model_formats import extra_of, on_gpu
 from gradatim.files import write_text
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import outputs_of
@@ -187,8 +187,12 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
     lines = [f"      {name}: {json.dumps(value)}" for name, value in values.items()]
     named = {step.name: parts.runner_of(step.name, None) for step in CHECKS if step.heavy}
     prefix = values.get("job-prefix", "gradatim-")
+    there = (
+        " ".join(locked(on_gpu((extra, "test", *project.extras)))[1:]) if parts.model.device != "cpu" else ""
+    )
+    variables = f"  variables: {{GRADATIM_EXTRAS: {json.dumps(there)}}}\n" if there else ""
     own = [
-        f"\n{prefix}{step}:\n  tags: {json.dumps(parts.runners[name].labels)}\n"
+        f"\n{prefix}{step}:\n  tags: {json.dumps(parts.runners[name].labels)}\n{variables}"
         for step, name in named.items()
         if name
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from gradatim.rendering.jobs import TAGS, Consumer, Job
@@ -29,6 +30,7 @@ def render(project: Consumer, there: str = "") -> str | None:
         branches=branches,
         labels=lambda job: _labels(project, job),
         install=install('"$WORKSPACE_TMP/gradatim"', project.extras),
+        on_gpu=lambda job: _on_gpu(project, job),
     )
 
 
@@ -61,6 +63,17 @@ def _labels(project: Consumer, job: Job) -> str:
         for branch, labels in project.runners(job).items()
     )
     return f"{chosen}'{_ANY}'" if chosen else ""
+
+
+def _on_gpu(project: Consumer, job: Job) -> str:
+    """The line by which a job names its extras on the branches where it goes to a GPU; empty where it never does."""
+    where = "|".join(shlex.quote(branch) for branch in project.runners(job))
+    extras = shlex.quote(project.extras_on_gpu)
+    return (
+        f'case "$BRANCH_NAME" in {where}) GRADATIM_EXTRAS={extras} ;; esac'
+        if where and project.extras_on_gpu
+        else ""
+    )
 
 
 def _id(variable: str) -> str:

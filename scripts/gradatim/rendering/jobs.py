@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from gradatim.contract.model_formats import on_gpu
 from gradatim.contract.reading import ReadContract
 from gradatim.contract.schema import Contract
 from gradatim.contract.stores import STORES
 from gradatim.pipeline.graph import CHECKS, GRAPH, Step
 from gradatim.rendering.actions import SIGNING, all_needs, inputs_of
+from gradatim.rendering.kit import locked
 from gradatim.shard import shards
 
 TOKEN = "GRADATIM_TOKEN"  # noqa: S105 (a name)
@@ -117,6 +119,12 @@ class Consumer:
     def approved(self) -> list[str]:
         """The stages that want an approval."""
         return [name for name, stage in self.contract.parts.stages.items() if stage.approval == "required"]
+
+    @property
+    def extras_on_gpu(self) -> str:
+        """The locks of a job on a GPU, beside that of the kit; empty where the model needs none."""
+        there = self.contract.parts.model.device != "cpu"
+        return " ".join(locked(on_gpu(self.extras))[1:]) if there else ""
 
     def runners(self, job: Job) -> dict[str, tuple[str, ...]]:
         """Labels of the runner for a job by the branch whose push starts it, where the contract names one."""

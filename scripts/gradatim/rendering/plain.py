@@ -73,10 +73,10 @@ def values(project: Consumer) -> Mapping[str, Any]:
 
 
 def install(folder: str, extras: Iterable[str]) -> str:
-    """The line that puts the kit on PATH, where no machine holds it already."""
-    return (
-        f'test -z "$GRADATIM_KIT" || {{ {" && ".join(kit.install(folder, " ".join(kit.locked(extras))))}; }}'
-    )
+    """The line that puts the kit on PATH, where no machine holds it already; a job on a GPU names its own extras."""
+    first, *others = kit.locked(extras)
+    locks = f"{first} ${{GRADATIM_EXTRAS:-{' '.join(others)}}}"
+    return f'test -z "$GRADATIM_KIT" || {{ {" && ".join(kit.install(folder, locks))}; }}'
 
 
 def trusts(job: Job) -> bool:

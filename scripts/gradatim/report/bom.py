@@ -184,7 +184,8 @@ def _runtime(report: Report) -> list[dict[str, Any]]:
     seen = report.inspection
     versions = report.lineage.environment if report.lineage else {}
     names = FORMATS[seen.format].packages if seen and seen.format in FORMATS else ()
-    return [_package(name, versions[name], "runtime", name) for name in names if name in versions]
+    builds = [build for name in names for build in (name, f"{name}-gpu")]
+    return [_package(name, versions[name], "runtime", name) for name in builds if name in versions]
 
 
 def _trained_with(training: Training | None) -> list[dict[str, Any]]:
