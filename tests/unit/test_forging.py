@@ -20,7 +20,9 @@ from gradatim.code.confinement import isolation
 from gradatim.contract.reading import read_contract
 from gradatim.errors import GradatimError
 from gradatim.gates.verdict import Verdict
+from gradatim.pipeline.graph import STEPS
 from gradatim.pipeline.step import run_step
+from gradatim.pipeline.walk import step_command
 from gradatim.steps import gate
 
 CONTRACT = """\
@@ -263,3 +265,17 @@ def test_what_kept_the_users_code_apart_is_said_where_nothing_but_a_process_did(
     monkeypatch.setattr(confinement, "_works", lambda _: False)
     assert (confinement.isolation(), confinement.confined()) == ("process", {})
     assert os.environ["GIT_AUTHOR_NAME"] == "Ada"
+
+
+def test_no_file_of_the_repository_stands_for_a_module_of_the_judges(tmp_path: Path) -> None:
+    """A step is started where the repository lies, and Python would look there first."""
+    (tmp_path / "gradatim").mkdir()
+    for name in ("click.py", "yaml.py", "gradatim/__init__.py", "gradatim/__main__.py"):
+        (tmp_path / name).write_text("import pathlib\npathlib.Path(__file__).with_suffix('.reached').touch()\n")
+    step = step_command("gradatim.yml", None, force=False)(STEPS["gate"])
+    by_hand = [sys.executable, "-m", "gradatim", "--version"]
+    for command in (step, by_hand):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        reached = sorted(path.name for path in tmp_path.rglob("*.reached"))
+        assert not reached, (command, done.stderr)
+        shutil.rmtree(tmp_path / "gradatim", ignore_errors=True)  # by hand Python itself takes that for us
