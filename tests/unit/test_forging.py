@@ -271,7 +271,9 @@ def test_no_file_of_the_repository_stands_for_a_module_of_the_judges(tmp_path: P
     """A step is started where the repository lies, and Python would look there first."""
     (tmp_path / "gradatim").mkdir()
     for name in ("click.py", "yaml.py", "gradatim/__init__.py", "gradatim/__main__.py"):
-        (tmp_path / name).write_text("import pathlib\npathlib.Path(__file__).with_suffix('.reached').touch()\n")
+        (tmp_path / name).write_text(
+            "import pathlib\npathlib.Path(__file__).with_suffix('.reached').touch()\n"
+        )
     step = step_command("gradatim.yml", None, force=False)(STEPS["gate"])
     by_hand = [sys.executable, "-m", "gradatim", "--version"]
     for command in (step, by_hand):

@@ -141,7 +141,7 @@ def test_a_worker_that_is_killed_leaves_neither_the_process_nor_the_folder_of_it
     children, part = Path(f"/proc/{worker.pid}/task/{worker.pid}/children"), 0
     while not part and worker.poll() is None:
         for child in children.read_text().split():
-            if b"gradatim" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+            if b"gradatim.cli" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(part := int(child), signal.SIGSTOP)
     assert part
     time.sleep(0.1)

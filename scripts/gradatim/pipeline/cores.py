@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from gradatim.candidate.sharding import forget
 from gradatim.errors import GradatimError
 from gradatim.pipeline.module import SharedStep, step_module
+from gradatim.pipeline.walk import ourselves
 from gradatim.progress import about, read_event
 from gradatim.shard import MOST, Shard, shards
 
@@ -127,19 +127,9 @@ def _run(candidate: Candidate, step: str, parts: Sequence[Shard], advance: Calla
 
 @contextlib.contextmanager
 def _child(candidate: Candidate, step: str, part: Shard) -> Iterator[subprocess.Popen[str]]:
+    contract = str(candidate.contract.path)
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gradatim",
-            step,
-            "--shard",
-            str(part),
-            "--json",
-            "--contract",
-            str(candidate.contract.path),
-            *_stage(candidate),
-        ],
+        ourselves(step, "--shard", str(part), "--json", "--contract", contract, *_stage(candidate)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

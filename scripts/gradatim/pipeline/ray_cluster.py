@@ -9,7 +9,6 @@ import io
 import os
 import socket
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.candidate.sharding import bytes_of, take_over
 from gradatim.errors import EnvironmentLacks, missing_package
+from gradatim.pipeline.walk import ourselves
 
 if TYPE_CHECKING:
     from gradatim.candidate.candidate import Candidate
@@ -144,7 +144,7 @@ def _do_part(project: bytes, command: Sequence[str], folder: str) -> Mapping[str
         with tarfile.open(fileobj=io.BytesIO(project)) as tar:
             tar.extractall(place)  # noqa: S202 (packed above, by whoever may run tasks here)
         part = subprocess.Popen(
-            [sys.executable, "-m", "gradatim", *command],
+            ourselves(*command),
             cwd=place,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

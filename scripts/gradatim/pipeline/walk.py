@@ -21,6 +21,8 @@ from typing import IO, Any, Protocol
 from gradatim.pipeline.graph import STEPS, Step, groups
 from gradatim.progress import Event, read_event
 
+_OURSELVES = "import sys; sys.path[:] = filter(None, sys.path); from gradatim.cli import main; main()"
+"""``-m gradatim`` would take modules, and us, from the repository that it is called in, before all others."""
 _GRACE_SECONDS = 10.0
 _LINES_KEPT = 20
 
@@ -225,13 +227,18 @@ def _result(step: Step, code: int, out: str, said: list[str], seconds: float) ->
     return StepResult(step.name, status, code, record.get("verdict"), record["summary"], seconds, record)
 
 
+def ourselves(*arguments: str) -> list[str]:
+    """Our own command line in another process, wherever that is started."""
+    return [sys.executable, "-c", _OURSELVES, *arguments]
+
+
 def step_command(
     contract: str, stage: str | None, version: str | None = None, *, force: bool
 ) -> Callable[[Step], list[str]]:
     """The command line of a step, as a CI job would call it."""
 
     def command(step: Step) -> list[str]:
-        arguments = [sys.executable, "-m", "gradatim", step.name, "--json", "--contract", contract]
+        arguments = ourselves(step.name, "--json", "--contract", contract)
         arguments += ["--stage", stage] if stage else []
         arguments += ["--version", version] if version and step.name == "tag" else []
         return arguments + (["--force"] if force and not step.outward else [])
