@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ import pytest
 from gate_project import lay_down
 from registry_examples import IDENTITY, git
 
+import gradatim
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
-from gradatim.code.confinement import isolation
+from gradatim.code.confinement import confined, isolation
 from gradatim.contract.reading import read_contract
 from gradatim.errors import GradatimError
 from gradatim.gates.verdict import Verdict
@@ -281,3 +283,56 @@ def test_no_file_of_the_repository_stands_for_a_module_of_the_judges(tmp_path: P
         reached = sorted(path.name for path in tmp_path.rglob("*.reached"))
         assert not reached, (command, done.stderr)
         shutil.rmtree(tmp_path / "gradatim", ignore_errors=True)  # by hand Python itself takes that for us
+
+
+WRITES = """\
+import os, pathlib, sys
+import gradatim
+
+root, kit = pathlib.Path.cwd(), pathlib.Path(gradatim.__file__).parent
+
+def replaced(path):
+    other = path.with_name("other")
+    other.write_text("forged")
+    os.replace(other, path)
+
+ATTEMPTS = {
+    "another folder in the place of all": lambda: root.parent.parent.rename(root.parents[2] / "gone"),
+    "another .git": lambda: (root / ".git").rename(root / ".old"),
+    "a file of the judge's": lambda: (kit / "reached").touch(),
+    "a file of its environment": lambda: pathlib.Path(sys.prefix, "reached").touch(),
+    "the contract": lambda: (root / "gradatim.yml").open("a"),
+    "another contract": lambda: replaced(root / "gradatim.yml"),
+    "git's configuration": lambda: (root / ".git/config").open("a"),
+    "another configuration of git's": lambda: replaced(root / ".git/config"),
+    "a hook": lambda: (root / ".git/hooks/post-index-change").touch(),
+    "other hooks": lambda: (root / ".git/hooks").rename(root / ".git/none"),
+}
+for name, attempt in ATTEMPTS.items():
+    try:
+        attempt()
+        print(name)
+    except OSError:
+        pass
+"""
+AS_USUAL = 'touch notes.md && git add notes.md && git commit -qm notes && touch "$TMPDIR/scratch"'
+
+
+@namespaces
+def test_what_the_judge_rests_on_can_neither_be_written_nor_moved(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another contract, a hook of git's or a changed module would speak for the judge in the steps that follow."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    root = attacked(project, tmp_path / "home", "change the environment")
+    (root / ".git" / "hooks").mkdir(exist_ok=True)
+    run = functools.partial(
+        subprocess.run, cwd=root, capture_output=True, text=True, timeout=60, check=True, env={**os.environ}
+    )
+    opened(root)
+    try:
+        assert run([sys.executable, "-c", WRITES], **confined()).stdout.split("\n") == [""]
+        run(["sh", "-c", AS_USUAL], **confined())
+    finally:
+        for place in (Path(gradatim.__file__).parent, Path(sys.prefix)):
+            (place / "reached").unlink(missing_ok=True)
