@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -18,6 +19,7 @@ from registry_examples import IDENTITY, git
 import gradatim
 from gradatim import ci
 from gradatim.candidate.candidate import Candidate
+from gradatim.checks.user_tests import run_user_tests
 from gradatim.code.confinement import confined, isolation
 from gradatim.contract.reading import read_contract
 from gradatim.errors import GradatimError
@@ -336,3 +338,44 @@ def test_what_the_judge_rests_on_can_neither_be_written_nor_moved(
     finally:
         for place in (Path(gradatim.__file__).parent, Path(sys.prefix)):
             (place / "reached").unlink(missing_ok=True)
+    built = run([sys.executable, "-c", WRITES], **confined(building=True)).stdout
+    for name in (
+        "the place of all",
+        "of the judge's",
+        "contract",
+    ):  # what it installs is for what follows, these are not
+        assert name not in built
+    (Path(sys.prefix) / "reached").unlink(missing_ok=True)
+
+
+DAEMON = """\
+import os, pathlib, time
+
+def test_it():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.unshare(os.CLONE_NEWUSER) if hasattr(os, "unshare") else None
+        pathlib.Path("daemon").write_text(str(os.getpid()))
+        time.sleep(30)
+        os._exit(0)
+    while not pathlib.Path("daemon").exists():
+        time.sleep(0.01)
+"""
+
+
+@namespaces
+def test_what_the_users_code_starts_ends_with_it_in_whatever_session(project: Path, tmp_path: Path) -> None:
+    """A daemon of one step could change the files that the next one reads, or stop what is timed beside it."""
+    root = attacked(project, tmp_path, "change the environment")
+    (root / "tests" / "test_it.py").write_text(DAEMON)
+    opened(root).workspace.prepare()
+    contract = root / "gradatim.yml"
+    checks = run_user_tests(
+        ["tests"], contract=contract, top=root, model=root / "model.onnx", baseline=None, timeout=60
+    )
+    assert [check.verdict for check in checks] == [Verdict.PASS], checks
+    daemon = int((root / "daemon").read_text())
+    with contextlib.suppress(OSError):  # nobody may have taken note of its end yet
+        assert "\nState:\tZ" in Path(f"/proc/{daemon}/status").read_text()
