@@ -56,7 +56,7 @@ class Identity:
                 "a pull request could print it. Hand over what is no secret, or fetch the data in a job of its own."
             )
         let_through(self.contract.parts.env)
-        guard(self.root / FOLDER)
+        guard(self.root / FOLDER, self.contract.path)
 
     @property
     def root(self) -> Path:

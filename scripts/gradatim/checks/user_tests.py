@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gradatim.code.confinement import confined
+from gradatim.code.confinement import Confined
 from gradatim.code.surroundings import allowed
 from gradatim.errors import UsageError, missing_package
 from gradatim.evidence.found import Check
@@ -175,24 +175,20 @@ def _run(
 ) -> tuple[int | None, str]:
     """Exit code, None after a timeout, and all output."""
     with sink.open("w+b") as output:
-        process = subprocess.Popen(
+        process = Confined(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**allowed(), **variables, "PYTHONDONTWRITEBYTECODE": "1"},
-            start_new_session=True,
-            **confined(),
         )
         code: int | None = None
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(timeout)
         finally:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)  # and whatever the tests started
-            process.wait()
+            process.end()
     return code, sink.read_bytes().decode(errors="replace")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import pickle
 import signal
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradatim.code.confinement import confined
+from gradatim.code.confinement import Confined
 from gradatim.code.surroundings import allowed
 from gradatim.code.wire import Unspeakable, hear
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
@@ -91,14 +90,12 @@ class _Host:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
+        self._process = Confined(
             [sys.executable, "-m", "gradatim.code.host"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=root,
             env={**allowed(), "PYTHONSAFEPATH": "1"},  # no file of the user's shadows a module of ours
-            start_new_session=True,
-            **confined(),
         )
 
     @property
@@ -137,9 +134,7 @@ class _Host:
         return data
 
     def end(self) -> None:
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.end()
 
 
 def _host_of(root: Path) -> _Host:

@@ -1,64 +1,149 @@
 """Keep processes with the user's code from what they are judged by: the workspace, and the process that judges.
 
-Where the kernel lets anybody make namespaces, such a process sees the workspace read-only and may neither trace its parent nor
-read its memory or environment. Elsewhere it is a process of its own, and no more.
+Where the kernel lets anybody make namespaces, such a process sees the workspace and what the judge rests on read-only, may
+neither trace its parent nor read its memory or environment, and all that it starts ends with it. Elsewhere it is a process of
+its own, and no more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import functools
+import json
 import os
+import signal
+import site
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 GUARDED = "GRADATIM_GUARDED"
-"""The workspace of this run, which no code of the user's may write to."""
+"""The workspace of this run and its contract, which no code of the user's may write to."""
 
 Isolation = Literal["process", "namespace"]
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
+_PARENT = 0xB702
+"""What ``ioctl`` answers with the namespace around a user namespace."""
+_PATIENCE = 5.0
 _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _KEPT = {os.ST_NOSUID: 2, 4: 4, 8: 8, 1024: 1024, 2048: 2048, 4096: 1 << 21}
 """A mount's flags as ``statvfs`` and as ``mount`` call them: a new user may not lose them on the way."""
 
 
-def guard(workspace: Path) -> None:
-    """Let no process with the user's code write to this folder, whoever starts it from here on."""
-    os.environ[GUARDED] = os.path.abspath(workspace)  # noqa: PTH100 (a link stays as it was written)
+def guard(workspace: Path, contract: Path) -> None:
+    """Let no process with the user's code write to this folder and file, whoever starts it from here on."""
+    places = map(os.path.abspath, (workspace, contract))  # a link stays as it was written
+    os.environ[GUARDED] = json.dumps(list(places))
 
 
 def isolation() -> Isolation:
     """What separates the user's code from what it is judged by, here: ``namespace`` or only ``process``."""
-    if Path(folder := os.environ.get(GUARDED, "")).is_dir() and folder:
-        return "namespace" if _works(folder) else "process"
+    if places := _places(building=False):
+        return "namespace" if _works(places) else "process"
     with tempfile.TemporaryDirectory(prefix="gradatim-") as scratch:
-        return "namespace" if _works(scratch) else "process"
+        return "namespace" if _works((scratch,)) else "process"
 
 
-def confined() -> dict[str, Any]:
-    """What ``subprocess.Popen`` takes besides, to start a process with the user's code."""
-    folder = os.environ.get(GUARDED, "")
-    if not folder or not Path(folder).is_dir() or not _works(folder):
+def confined(*, building: bool = False) -> dict[str, Any]:
+    """What ``subprocess.Popen`` takes besides, to start a process with the user's code.
+
+    Args:
+        building: whether it may change the environment and git's settings, as a build that installs something does.
+    """
+    for workspace in json.loads(os.environ.get(GUARDED, "[]"))[:1]:
+        with contextlib.suppress(OSError):
+            Path(workspace).mkdir(exist_ok=True)  # what is not there, the user's code could make
+    places = _places(building)
+    if not places or not _works(places):
         return {}
-    return {"preexec_fn": functools.partial(_withdraw, _mounting(), folder)}
+    return {"preexec_fn": functools.partial(_withdraw, _mounting(), places)}
+
+
+class Confined(subprocess.Popen[bytes]):
+    """A process with the user's code, in a session of its own; ``end`` ends all that it has started, in whatever session."""
+
+    def __init__(self, command: Sequence[str], *, building: bool = False, **how: Any) -> None:
+        super().__init__(command, start_new_session=True, **confined(building=building), **how)
+        self._space: int | None = None
+        with contextlib.suppress(OSError):
+            space = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY)
+            self._space = space  # held open, so that no other gets its number
+            if os.fstat(space).st_ino == Path("/proc/self/ns/user").stat().st_ino:
+                os.close(space)
+                self._space = None
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL)
+        space, self._space = self._space, None
+        if space is not None:
+            late = time.monotonic() + _PATIENCE
+            while (left := list(_within(os.fstat(space).st_ino))) and time.monotonic() < late:
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            os.close(space)
+        self.wait()
+
+
+def _within(space: int) -> Iterator[int]:
+    """The processes at work in a user namespace, or in one that was made in it."""
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            found = os.open(process / "ns" / "user", os.O_RDONLY)
+            try:
+                while os.fstat(found).st_ino != space:
+                    inner, found = found, fcntl.ioctl(found, _PARENT)
+                    os.close(inner)
+            finally:
+                os.close(found)
+            if (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                yield int(process.name)
+
+
+def _places(building: bool) -> tuple[str, ...]:
+    """What is read-only to the user's code, as far as it is there: the outermost first."""
+    guarded = json.loads(os.environ.get(GUARDED, "[]"))
+    if not guarded or not Path(guarded[0]).is_dir():
+        return ()
+    root = Path(guarded[0]).parent
+    places = [*guarded, Path(__file__).parents[1]]
+    if not building:
+        environment = (sys.prefix, sys.base_prefix, site.getusersitepackages())
+        places += [place for place in environment if not root.is_relative_to(place)]
+        places += _of_git(root)
+    return tuple(sorted({os.fspath(place) for place in places if Path(place).exists()}))
+
+
+def _of_git(root: Path) -> list[Path]:
+    """What git takes commands from in the repository around a folder."""
+    found = next((folder / ".git" for folder in (root, *root.parents) if (folder / ".git").exists()), None)
+    if found is not None and found.is_file():  # a working tree of its own, or a submodule
+        found = root / found.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+        with contextlib.suppress(OSError):
+            found = found / (found / "commondir").read_text(encoding="utf-8").strip()
+    return [found / name for name in ("config", "config.worktree", "hooks")] if found else []
 
 
 @functools.cache
-def _works(folder: str) -> bool:
-    """Whether this kernel and the file system of a folder let us, tried on that folder."""
+def _works(places: tuple[str, ...]) -> bool:
+    """Whether this kernel and the file systems of these places let us, tried on the first folder."""
     if sys.platform != "linux":
         return False
+    folder = next(place for place in places if Path(place).is_dir())
     attempt = Path(folder, f".written-{os.getpid()}")
     try:
         done = subprocess.run(
             ["touch", attempt],
             stderr=subprocess.DEVNULL,
-            preexec_fn=functools.partial(_withdraw, _mounting(), folder),
+            preexec_fn=functools.partial(_withdraw, _mounting(), places),
             check=False,
         )
         there = attempt.exists()
@@ -81,22 +166,23 @@ def _mounting() -> Callable[..., int]:
     return call
 
 
-def _withdraw(libc: Callable[..., int], folder: str) -> None:
-    """In the child: see a folder read-only, and lose the right to change that.
+def _withdraw(libc: Callable[..., int], places: Sequence[str]) -> None:
+    """In the child: see files and folders read-only, and lose the right to change that.
 
-    The second namespace is what locks the mount: whoever is root in it owns none of what came from the first.
+    A folder that something is mounted on cannot be renamed from inside: so each above them is, too. The second namespace is what
+    locks the mounts: whoever is root in it owns none of what came from the first.
     """
-    found = os.statvfs(folder)
-    kept = sum(flag for bit, flag in _KEPT.items() if found.f_flag & bit)
-    path, parent, none = os.fsencode(folder), os.fsencode(os.path.dirname(folder)), None  # noqa: PTH120
     _become(libc)
-    libc("mount", none, b"/", none, ctypes.c_ulong(_RECURSIVE | _PRIVATE), none)
+    libc("mount", None, b"/", None, ctypes.c_ulong(_RECURSIVE | _PRIVATE), None)
     here = os.getcwd()  # noqa: PTH109
-    libc(
-        "mount", parent, parent, none, ctypes.c_ulong(_BIND | _RECURSIVE), none
-    )  # cannot be renamed from inside
-    libc("mount", path, path, none, ctypes.c_ulong(_BIND | _RECURSIVE), none)
-    libc("mount", none, path, none, ctypes.c_ulong(_REMOUNT | _BIND | _READ_ONLY | kept), none)
+    above = {str(folder) for place in places for folder in list(Path(place).parents)[:-1]}
+    for place in sorted({*above, *places}):
+        path = os.fsencode(place)
+        libc("mount", path, path, None, ctypes.c_ulong(_BIND | _RECURSIVE), None)
+        if place in places:
+            found = os.statvfs(place)
+            kept = sum(flag for bit, flag in _KEPT.items() if found.f_flag & bit)
+            libc("mount", None, path, None, ctypes.c_ulong(_REMOUNT | _BIND | _READ_ONLY | kept), None)
     os.chdir(here)  # through the new mounts
     _become(libc)
 

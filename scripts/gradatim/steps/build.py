@@ -14,7 +14,7 @@ from gradatim.candidate.forms import ORIGINAL, Forms
 from gradatim.candidate.outcome import Outcome
 from gradatim.candidate.training import left_by_build, mark
 from gradatim.code import local_closure
-from gradatim.code.confinement import confined
+from gradatim.code.confinement import Confined
 from gradatim.code.surroundings import allowed
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.evidence.found import Built
@@ -96,27 +96,30 @@ def _run(candidate: Candidate, build: Build) -> None:
     if arguments[0] in ("python", "python3"):
         arguments[0] = sys.executable  # the environment that gradatim runs in, wherever PATH leads
     try:
-        done = subprocess.run(
+        process = Confined(
             arguments,
+            building=True,
             cwd=candidate.root,
             env=allowed(),
-            **confined(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
         )
     except OSError as error:
         raise EnvironmentLacks(
             f"{candidate.contract.where('model', 'build')}: `{arguments[0]}` cannot be run: {error.strerror}. "
             "Install it, or correct `model.build`."
         ) from error
+    try:
+        told, _ = process.communicate()
+    finally:
+        process.end()
     log = candidate.workspace.build_log
-    write_bytes(log, done.stdout)
-    if done.returncode != 0:
-        said = done.stdout.decode(errors="replace").strip().splitlines()[-_LINES_TOLD:]
+    write_bytes(log, told)
+    if process.returncode != 0:
+        said = told.decode(errors="replace").strip().splitlines()[-_LINES_TOLD:]
         raise InvalidInput(
-            f"{candidate.contract.where('model', 'build')}: `{build.run}` ended with exit code {done.returncode}. "
+            f"{candidate.contract.where('model', 'build')}: `{build.run}` ended with exit code {process.returncode}. "
             f"Its last words (all of them: {log}):\n" + "\n".join(f"  {line}" for line in said)
         )
     if not candidate.model.path.exists():

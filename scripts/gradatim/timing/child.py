@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradatim.code.confinement import confined
+from gradatim.code.confinement import Confined
 from gradatim.code.surroundings import allowed
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -39,15 +39,13 @@ class Child:
         self, module: str, scratch: Path, threads: int, under: Sequence[str] = (), **variables: str
     ) -> None:
         self._log = (scratch / f"{id(self):x}.log").open("w+b")
-        self._process = subprocess.Popen(
+        self._process = Confined(
             [*under, sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=scratch,
             env={**environment(threads), **variables},
-            start_new_session=True,  # Ctrl-C reaches us; we end the process
-            **confined(),
         )
         self._buffer = b""
         assert self._process.stdout is not None  # noqa: S101 (it is a pipe by construction)
@@ -131,10 +129,9 @@ class Child:
         with contextlib.suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace)
-        except subprocess.TimeoutExpired:
-            kill(self._process)
+        self._process.end()
         if self._process.stdout:
             self._process.stdout.close()
         self._log.close()

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradatim.code.confinement import confined
+from gradatim.code.confinement import Confined
 from gradatim.errors import InvalidInput, missing_package
 from gradatim.evidence.codec import decode
-from gradatim.timing.child import ended_with, environment, kill, last_line
+from gradatim.timing.child import ended_with, environment, last_line
 
 TOLERATED = 0.01
 """Share of the requests that may fail or take longer than the bound."""
@@ -131,22 +131,20 @@ def run_locust(plan: LocustPlan, users: int, folder: Path) -> LocustRun:
 def _ended(command: list[str], plan: LocustPlan, log: Path) -> tuple[int | None, str]:
     """Exit code, None where it had to be ended, and its log; what the users print stands beside that."""
     with log.open("wb") as errors, log.with_suffix(".out").open("wb") as output:
-        process = subprocess.Popen(
+        process = Confined(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
             cwd=plan.root,
             env=environment(1),
-            start_new_session=True,
-            **confined(),
         )
         code: int | None = None
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(2 * plan.seconds + _PATIENCE)
         finally:
-            kill(process)
+            process.end()
     return code, log.read_text(encoding="utf-8", errors="replace")
 
 
