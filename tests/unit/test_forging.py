@@ -379,3 +379,34 @@ def test_what_the_users_code_starts_ends_with_it_in_whatever_session(project: Pa
     daemon = int((root / "daemon").read_text())
     with contextlib.suppress(OSError):  # nobody may have taken note of its end yet
         assert "\nState:\tZ" in Path(f"/proc/{daemon}/status").read_text()
+
+
+RECIPE = """\
+import pathlib, shutil
+
+def smaller(model, out):
+    shutil.copy(model, out)
+    root = pathlib.Path(__file__).parent
+    (root / "began").touch()
+    try:
+        (root / ".gradatim" / "reached").touch()
+    except OSError:
+        pass
+"""
+
+
+@namespaces
+def test_a_method_of_the_users_that_compresses_writes_its_form_and_nothing_else(
+    project: Path, tmp_path: Path
+) -> None:
+    root = attacked(project, tmp_path, "change the environment")
+    contract = CONTRACT.replace(', metrics: {cost: "attack:cost"}', "").replace("  cost: {at_least: 0}\n", "")
+    asked = 'compress: {methods: [], passes: ["recipe:smaller"]}\nstages:'
+    contract = contract.replace("data: {", "data: {calibration: other.npz, ").replace("stages:", asked)
+    shutil.copy(root / "test.npz", root / "other.npz")
+    (root / "gradatim.yml").write_text(contract)
+    (root / "recipe.py").write_text(RECIPE)
+    for step in ("inspect", "compress"):
+        run_step(step, opened(root))
+    assert (root / "began").exists(), "the method never ran"
+    assert not (root / ".gradatim" / "reached").exists()
