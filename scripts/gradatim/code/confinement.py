@@ -51,11 +51,12 @@ def isolation() -> Isolation:
         return "namespace" if _works((scratch,)) else "process"
 
 
-def confined(*, building: bool = False) -> dict[str, Any]:
+def confined(*, building: bool = False, scratch: Path | None = None) -> dict[str, Any]:
     """What ``subprocess.Popen`` takes besides, to start a process with the user's code.
 
     Args:
         building: whether it may change the environment and git's settings, as a build that installs something does.
+        scratch: a folder in the workspace that it may write to.
     """
     for workspace in json.loads(os.environ.get(GUARDED, "[]"))[:1]:
         with contextlib.suppress(OSError):
@@ -63,14 +64,18 @@ def confined(*, building: bool = False) -> dict[str, Any]:
     places = _places(building)
     if not places or not _works(places):
         return {}
-    return {"preexec_fn": functools.partial(_withdraw, _mounting(), places)}
+    return {"preexec_fn": functools.partial(_withdraw, _mounting(), places, scratch)}
 
 
 class Confined(subprocess.Popen[bytes]):
     """A process with the user's code, in a session of its own; ``end`` ends all that it has started, in whatever session."""
 
-    def __init__(self, command: Sequence[str], *, building: bool = False, **how: Any) -> None:
-        super().__init__(command, start_new_session=True, **confined(building=building), **how)
+    def __init__(
+        self, command: Sequence[str], *, building: bool = False, scratch: Path | None = None, **how: Any
+    ) -> None:
+        super().__init__(
+            command, start_new_session=True, **confined(building=building, scratch=scratch), **how
+        )
         self._space: int | None = None
         with contextlib.suppress(OSError):
             space = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY)
@@ -143,7 +148,7 @@ def _works(places: tuple[str, ...]) -> bool:
         done = subprocess.run(
             ["touch", attempt],
             stderr=subprocess.DEVNULL,
-            preexec_fn=functools.partial(_withdraw, _mounting(), places),
+            preexec_fn=functools.partial(_withdraw, _mounting(), places, None),
             check=False,
         )
         there = attempt.exists()
@@ -166,8 +171,8 @@ def _mounting() -> Callable[..., int]:
     return call
 
 
-def _withdraw(libc: Callable[..., int], places: Sequence[str]) -> None:
-    """In the child: see files and folders read-only, and lose the right to change that.
+def _withdraw(libc: Callable[..., int], places: Sequence[str], scratch: Path | None) -> None:
+    """In the child: see files and folders read-only, but for one in them, and lose the right to change that.
 
     A folder that something is mounted on cannot be renamed from inside: so each above them is, too. The second namespace is what
     locks the mounts: whoever is root in it owns none of what came from the first.
@@ -176,13 +181,14 @@ def _withdraw(libc: Callable[..., int], places: Sequence[str]) -> None:
     libc("mount", None, b"/", None, ctypes.c_ulong(_RECURSIVE | _PRIVATE), None)
     here = os.getcwd()  # noqa: PTH109
     above = {str(folder) for place in places for folder in list(Path(place).parents)[:-1]}
-    for place in sorted({*above, *places}):
+    for place in [*sorted({*above, *places}), *([str(scratch)] if scratch else [])]:
         path = os.fsencode(place)
         libc("mount", path, path, None, ctypes.c_ulong(_BIND | _RECURSIVE), None)
-        if place in places:
+        if place not in above or place in places:
             found = os.statvfs(place)
             kept = sum(flag for bit, flag in _KEPT.items() if found.f_flag & bit)
-            libc("mount", None, path, None, ctypes.c_ulong(_REMOUNT | _BIND | _READ_ONLY | kept), None)
+            kept |= _READ_ONLY if place in places else 0
+            libc("mount", None, path, None, ctypes.c_ulong(_REMOUNT | _BIND | kept), None)
     os.chdir(here)  # through the new mounts
     _become(libc)
 

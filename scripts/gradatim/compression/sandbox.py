@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradatim.code.confinement import Confined
 from gradatim.errors import EnvironmentLacks
 from gradatim.files import read_json, write_json, writing
-from gradatim.timing.child import ended_with, environment, kill, last_line, resident
+from gradatim.timing.child import ended_with, environment, last_line, resident
 
 _GLANCE = 0.05
 
@@ -68,7 +69,7 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
     log = scratch / "log"
     # what it leaves for the moment goes with it, however it ends
     with log.open("wb") as sink, tempfile.TemporaryDirectory(prefix="gradatim-") as passing:
-        process = subprocess.Popen(
+        process = Confined(
             [sys.executable, "-m", "gradatim.compression.attempt", str(asked), str(answer)],
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -76,13 +77,12 @@ def attempt(scratch: Path, limits: Limits, **request: Any) -> dict[str, Any]:
             cwd=scratch,  # no file of the user's can shadow a module
             # quantisers walk through sets: the same bytes each time
             env={**environment(limits.threads), "PYTHONHASHSEED": "0", "TMPDIR": passing},
-            start_new_session=True,
+            scratch=scratch,
         )
         try:
             why = _watch(process, limits)
         finally:
-            if process.poll() is None:
-                kill(process)
+            process.end()
     if why:
         return {"reason": why, "transient": True}
     if process.returncode != 0 or not answer.exists():

@@ -142,13 +142,6 @@ def environment(threads: int) -> dict[str, str]:
     return {**allowed(), **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a session, and all that it started."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 def ended_with(code: int) -> str:
     """An exit code in words: ``exit code 3``, ``signal SIGSEGV``."""
     if code >= 0:
