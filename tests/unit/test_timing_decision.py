@@ -160,6 +160,10 @@ def test_a_block_takes_about_eight_milliseconds_or_one_call(seconds):
         assert took >= 6e-3
 
 
+def test_rounds_that_do_not_differ_foretell_nothing():
+    assert [resolvable([0.01] * rounds, 0.03, LOOKS[-1]) for rounds in (2, 10, 36)] == [None] * 3
+
+
 def test_a_call_of_a_millisecond_gets_the_standard_block():
     assert (plan_blocks(1e-3).untimed, plan_blocks(1e-3).timed) == (2, 6)
 

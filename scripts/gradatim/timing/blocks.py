@@ -39,11 +39,10 @@ def plan_blocks(seconds: float) -> BlockPlan:
 
     A call of about 1 ms gives the standard block of 2 untimed and 6 timed calls. A faster one gets more timed
     calls. A call that is longer than a block gets one timed call, and, from 50 ms on, fewer blocks a round
-    (never fewer than 8), so that a slow model does not take the whole afternoon.
+    (never fewer than 8) and no untimed call, so that a slow model does not take the whole afternoon.
     """
-    if seconds >= _TARGET / 2:
-        blocks = BLOCKS if seconds < 0.05 else max(8, round(BLOCKS * 0.05 / seconds))
-        return BlockPlan(1 if seconds < 0.05 else 0, 1, blocks)
+    if seconds >= 0.05:
+        return BlockPlan(0, 1, max(8, round(BLOCKS * 0.05 / seconds)))
     calls = min(_MOST_CALLS, max(2, round(_TARGET / max(seconds, 1e-9))))
     untimed = 2 if calls >= 6 else 1
     return BlockPlan(untimed, calls - untimed)

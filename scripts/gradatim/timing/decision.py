@@ -116,10 +116,10 @@ def resolvable(
     Args: as ``look``'s.
     """
     n = len(differences)
-    mean, low, high = mean_bounds(differences, alpha)
-    if not LOOKS[1] <= n < most or not high > low:
-        return None
     spread, body = statistics.stdev(differences), body_spread(differences)
+    if not LOOKS[1] <= n < most or not spread:
+        return None
+    mean, low, high = mean_bounds(differences, alpha)
     half = (high - low) / 2 * narrowing(n, most, alpha)
     if spoiled(differences):  # signed ranks will pass over those that are
         half, spread, mean = half * body / spread, body, statistics.median(differences)

@@ -102,7 +102,7 @@ class Log:
         A tail needs calls beyond it: where a round makes too few, so many rounds as make enough count as one, and what
         is left over at the end for none.
         """
-        if self.failed:
+        if self.failed or not self.turns:
             return []
         metric, place = parted(metric)
         if place:
@@ -112,7 +112,7 @@ class Log:
         if metric in (OUTPUT_TOKENS, GOODPUT):
             rates = [self._rate(metric, turn) for turn in self.turns]
             return rates if all(rates) else []
-        calls = len(_values(metric, self.turns[0])) if self.turns else 1
+        calls = len(_values(metric, self.turns[0]))
         size = math.ceil(1 / ((1 - _QUANTILES[metric]) * calls) - 1e-9) if metric in TAILS else 1
         whole = range(0, len(self.turns) - size + 1, size)
         for start in whole:  # asked for after each round, and turns that were taken do not change
