@@ -23,7 +23,7 @@ from test_compression_branches import recurrent_in_branches
 from test_compression_large import kept_outside
 from test_compression_strangers import written
 
-from gradatim.compression import attempt, choice, graph, packing, search, streaming, subject
+from gradatim.compression import attempt, choice, graph, packing, ranges, search, streaming, subject
 from gradatim.compression.batches import calls_of, first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
@@ -34,7 +34,7 @@ from gradatim.compression.forms.blocks import block_of
 from gradatim.compression.forms.dynamic import gains
 from gradatim.compression.forms.stored import per_channel
 from gradatim.compression.journal import Journal
-from gradatim.compression.observing import observe
+from gradatim.compression.observing import Observed, observe
 from gradatim.compression.parity import check_parity
 from gradatim.compression.quantise import quantise
 from gradatim.compression.recipe import (
@@ -268,6 +268,62 @@ def roundings() -> Iterator[str]:
     yield told(
         {name: array.shape for name, array in first_row({"a": np.ones((3, 2)), "b": np.array(1)}).items()}
     )
+
+
+def cut_off() -> Iterator[str]:
+    """Where each kind of range leaves outliers out, for tails of every kind, and how what is seen is counted."""
+    from onnx import helper
+
+    from gradatim.compression.ranges import RANGES, _groups, _histogram, _least, _values, narrowed
+
+    def ends(values: Any, counts: Any, low: float, high: float) -> dict[str, tuple[float, float]]:
+        return {kind: found(np.array(counts), np.array(values, float), low, high) for kind, found in RANGES.items()}  # fmt: skip
+
+    middle = _values()
+    yield told((middle[[0, 1, 1023, 1024, 2047]], middle.size))
+    edges = (np.arange(-1024, 1025, 64) / 1024.0) ** 3
+    tails = np.tan(waves(3000).astype(np.float64) * 1.56)
+    for numbers in (edges, tails, np.abs(tails), -np.abs(tails), waves(500), np.r_[waves(900), 40.0], np.r_[waves(900), -40.0, 30.0], np.r_[np.zeros(50), 1.0, -0.5], np.zeros(4), np.zeros(0)):  # fmt: skip
+        low, high = min(0.0, numbers.min(initial=0.0)), max(0.0, numbers.max(initial=0.0))
+        counts = _histogram(numbers.astype(np.float32), max(-low, high))
+        some = counts > 0
+        yield told((low, high, int(counts.sum()), counts.max(), int((counts * np.arange(2048)).sum()), np.nonzero(some)[0][:9], str(counts.dtype)))  # fmt: skip
+        if some.any():
+            yield told(ends(middle[some] * max(-low, high), counts[some], low, high))
+    with pytest.MonkeyPatch.context() as patch:
+        for most in (10, 11, 19, 20, 21, 40):
+            patch.setattr(ranges, "_MOST", most)
+            yield told(
+                [int(_histogram(np.arange(1.0, size), 50.0).sum()) for size in (10, 11, 12, 21, 22, 41)]
+            )
+        patch.setattr(ranges, "_TOGETHER", 10)
+        none = np.zeros(0, np.float32)
+        for sizes in ((), (4,), (11,), (4, 6), (4, 7), (5, 5, 5, 5), (1, 11, 1, 9, 1), (3, 3, 3, 3, 3)):
+            seen = {f"t{place}": Observed(-1, 1, size, none, none) for place, size in enumerate(sizes)}
+            yield told([*_groups(seen)])
+    for values, counts in (
+        ([-2, -1, 1, 2], [5, 99_995, 99_995, 5]), ([-2, -1, 1, 2], [10, 99_990, 99_990, 10]), ([-2, -1, 1, 2], [11, 99_989, 99_989, 11]), ([-2, -1, 1, 2], [3, 19_997, 80_000, 0]),
+        ([1, 2, 3], [99_989, 1, 10]), ([-3, -2, -1], [10, 1, 99_989]), ([-1, 1], [1, 1]), ([0.5, 1, 8], [1000, 1000, 1]), ([-8, -1, -0.5, 0.25], [2, 1000, 4000, 500]),
+        ([0.001, 0.01, 0.1, 1, 10, 100], [1000, 900, 800, 300, 20, 1]), ([-100, -1, 0.001, 0.01, 0.1, 1, 10], [1, 20, 1000, 900, 800, 300, 20]),
+    ):  # fmt: skip
+        some = np.array(counts) > 0
+        yield told(ends(np.array(values, float)[some], np.array(counts)[some], min(values[0], 0), max(values[-1], 0)))  # fmt: skip
+        yield told(ends(np.array(values, float)[some], np.array(counts)[some], 2.0 * min(values[0], 0), 3.0 * max(values[-1], 0)))  # fmt: skip
+    for wanted in ((-2.0, 3.0), (-8.0, 0.01), (0.0, 8.0), (-1e-4, 2.0)):
+        yield told(_least(lambda low, high, w=wanted: (low - w[0]) ** 2 + (high - w[1]) ** 2 + abs(high + low) / 99, -8.0, 8.0))  # type: ignore[misc]  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        nodes = [helper.make_node("Mul", ["x", "two"], ["a"]), helper.make_node("Sub", ["a", "x"], ["b"]), helper.make_node("Sub", ["b", "x"], ["y"])]  # fmt: skip
+        model = onnx.load(str(written(folder / "m.onnx", nodes, ("x", ["n"]), ("y", ["n"]), {"two": np.float32(2)})))  # fmt: skip
+        paths, _ = write_batches(iter([{"x": np.r_[waves(400), np.float32(9)]}, {"x": waves(300, scale=0.5)}]), folder)  # fmt: skip
+        none = np.zeros(0, np.float32)
+        seen = {"a": Observed(-2, 18, 401, none, none), "b": Observed(-1, 9, 401, none, none), "y": Observed(0, 0, 401, none, none)}  # fmt: skip
+        before = model.SerializeToString()
+        for kind in RANGES:
+            yield told(narrowed(kind, model, seen, paths, folder / "counts.npz"))
+        yield told(
+            (model.SerializeToString() == before, narrowed("mse", model, seen, [], folder / "counts.npz"))
+        )
 
 
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
@@ -907,7 +963,17 @@ def searches() -> Iterator[str]:
 
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
-    for made in (forms, roundings, dense_layers, packed, attempts, judgements, kept_on_disk, searches)
+    for made in (
+        forms,
+        roundings,
+        cut_off,
+        dense_layers,
+        packed,
+        attempts,
+        judgements,
+        kept_on_disk,
+        searches,
+    )
 }
 
 

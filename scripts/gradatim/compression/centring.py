@@ -69,7 +69,6 @@ def _means(
     model: ModelProto, names: Sequence[str], batches: Sequence[Path]
 ) -> tuple[int, list[NDArray[np.float64]]]:
     """How many rows there are, and the mean of each tensor over them for each index of axis 1."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     watched = copy.deepcopy(model)
@@ -77,12 +76,7 @@ def _means(
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in given
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = graph.session(watched)
     sums = [np.zeros(0)] * len(names)
     rows = 0
     for path in batches:

@@ -279,6 +279,20 @@ def _share_constants(model: ModelProto) -> None:
                 node.input[place] = renamed.get(name, name)
 
 
+def session(model: ModelProto, **settings: Any) -> Any:
+    """A model that onnxruntime runs in one thread and without a word; settings are further ones of its ``SessionOptions``."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    for name, value in settings.items():
+        setattr(options, name, value)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
 def _optimised(model: ModelProto) -> ModelProto:
     """The model after the runtime's basic, hardware-independent optimisation; unchanged where that fails."""
     import onnx
@@ -287,16 +301,11 @@ def _optimised(model: ModelProto) -> ModelProto:
     if model.ByteSize() > EXTERNAL_ABOVE:
         return model
     with tempfile.TemporaryDirectory(prefix="gradatim-graph-") as folder:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
+        written = str(Path(folder) / "optimised.onnx")
+        basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
-            onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            optimised = onnx.load(options.optimized_model_filepath)
+            session(model, graph_optimization_level=basic, optimized_model_filepath=written)
+            optimised = onnx.load(written)
         except Exception:  # the runtime's own errors have no common kind; the plain graph serves as well
             return model
     # The signature is a promise to callers: an optimiser that renamed anything is not to be trusted.

@@ -83,17 +83,10 @@ def _keep(seen: Mapping[str, Observed], path: Path) -> None:
 
 
 def _look(model: ModelProto, batches: Sequence[Path]) -> Mapping[str, Observed]:
-    import onnxruntime
-
     watched, wanted = _watched(model)
     if not wanted:  # a runtime that is asked for no outputs gives all
         return {}
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = graph.session(watched)
     outputs = [output for parts in wanted.values() for output in parts.values()]
     seen: dict[str, list[NDArray[Any]]] = {name: [] for name in outputs}
     for path in batches:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.compression import graph
 from gradatim.compression.observing import Observed
 from gradatim.timing.contestant import load_inputs
 
@@ -117,19 +118,13 @@ def _least(lost: Callable[[float, float], float], low: float, high: float) -> En
 
 
 def _counted(model: ModelProto, seen: Mapping[str, Observed], batches: Sequence[Path]) -> dict[str, Counts]:
-    import onnxruntime
     from onnx import TensorProto, helper
 
     watched = copy.deepcopy(model)
     for name in seen:
         watched.graph.node.append(helper.make_node("Identity", [name], [f"{name}/whole"]))
         watched.graph.output.append(helper.make_tensor_value_info(f"{name}/whole", TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = graph.session(watched)
     counts = {name: np.zeros(2 * _BINS, np.int64) for name in seen}
     for path in batches:
         inputs = load_inputs(path)

@@ -86,7 +86,6 @@ def as_their_kind(
 
 class _Simulated:
     def __init__(self, calibration: Calibrated, able: Mapping[str, Sequence[str]], batches: int) -> None:
-        import onnxruntime
         from onnx import numpy_helper
 
         model = copy.deepcopy(calibration.model)
@@ -102,12 +101,7 @@ class _Simulated:
             for place in graph.held(node, held)
         }
         self._idle |= _open(model, self._nodes, self._idle, self._rounded_inputs)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = graph.session(model)
         self._outputs = [output.name for output in model.graph.output]
         self._given = [load_inputs(path) for path in calibration.batches[:batches]]
         self._wanted = [self._run(batch, {}) for batch in self._given]

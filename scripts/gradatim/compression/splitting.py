@@ -90,14 +90,11 @@ def _seconds(model: ModelProto, batch: Batch) -> list[float]:
     import onnxruntime
 
     with tempfile.TemporaryDirectory(prefix="gradatim-profile-") as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        session = graph.session(
+            model,
+            graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+            enable_profiling=True,
+            profile_file_prefix=str(Path(folder) / "profile"),
         )
         for _ in range(5):
             session.run(None, dict(batch))
@@ -163,19 +160,13 @@ def _used(node: NodeProto) -> Iterator[str]:
 
 def _typed(model: ModelProto, names: Sequence[str], batch: Batch) -> dict[str, Any]:
     """What is passed on, with type and rank as they are for the batch."""
-    import onnxruntime
     from onnx import ModelProto, ValueInfoProto, helper
 
     watched = ModelProto()
     watched.CopyFrom(model)
     given = {output.name for output in watched.graph.output}
     watched.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in given)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = graph.session(watched)
     found = {}
     for name, value in zip(names, session.run(list(names), dict(batch)) if names else [], strict=True):
         array = np.asarray(value)
