@@ -326,6 +326,56 @@ def cut_off() -> Iterator[str]:
         )
 
 
+def likenesses() -> Iterator[str]:
+    """How alike two models' outputs are said to be, at each edge of what is alike; checked by hand or by ``test_compression_likeness``."""
+    wide, near = waves(2, 3, 4), waves(2, 3, 4) + waves(2, 3, 4, scale=0.3)[::-1, ::-1]
+    wide[0, 1], near[0, 1] = 0, 0
+    near[1, 2], wide[1, 0] = 0, 0
+    level = np.array([1e4, 1e4 + 0.003])
+    for exact, other in (
+        (wide, near), (wide[0], near[0]), (wide[0, :, :1], near[0, :, :1]), (wide[0, :, :2], near[0, :, :2]), (wide[0, 0], near[0, 0]), (np.array(3.0), np.array(3.5)), (np.array([3.0]), np.array([3.5])),
+        (np.array([4.0, 4.0]), np.array([4.0, 4.0001])), (np.array([4.0, 4.0]), np.array([4.0, 4.0002])), (level, np.add(level, [0.05, 0.0])), (level, np.add(level, [0.5, 0.0])), (np.array([1.0, 2.0]), np.array([2.0, 1.0])),
+        (np.array([5, 6, 7]), np.array([5, 6, 8])), (np.array(["a", "b"]), np.array(["a", "c"])), (np.array([True, False, True]), np.array([True, True, True])), (np.zeros((0, 4)), np.zeros((0, 4))),
+        (np.array([[1.0, np.inf], [2.0, 0.5]]), np.array([[1.0, 7.0], [2.0, 0.5]])), (np.array([[3.0, 3.0, 1.0]]), np.array([[3.0, 2.0, 9.0]])),
+    ):  # fmt: skip
+        one = Fidelity()
+        one.add({"y": exact}, {"y": other})
+        yield told(one.result())
+        one.add({"y": exact, "z": exact}, {"y": exact, "z": other})
+        yield told(one.result())
+    yield told(Fidelity().result())
+    three = np.array([0.5, 1000.0, np.nan])
+    for exact, other in (
+        ([1000.0, 1.0], [1001.0, 1.0]), ([1000.0, 1.0], [1001.01, 1.0]), ([-1000.0, 1.0], [-1000.0, 2.0]), ([1e-3, 5e-4], [1.0005e-3, 5e-4]), ([1e-3, 5e-4], [1.002e-3, 5e-4]), ([0.0, 0.0], [1e-12, 0.0]), ([0.0, 0.0], [2e-12, 0.0]),
+        ([1e-3, np.nan], [1.0005e-3, np.nan]), ([1e-3, np.nan], [1.002e-3, np.nan]), ([1e-3, np.inf], [1e-3, np.inf]), ([1e-3, np.inf], [1e-3, -np.inf]), ([1e-3, np.nan], [1e-3, np.inf]), ([1e-3, np.nan], [1e-3, 1.0]), ([1e-3, 1.0], [1e-3, np.nan]),
+        (three, three), (np.zeros((0, 2)), np.zeros((0, 2))), (np.arange(2000), np.arange(2000)), (np.arange(2000), np.r_[7, np.arange(1, 2000)]), (np.arange(1000), np.r_[7, np.arange(1, 1000)]), (np.arange(999), np.r_[7, np.arange(1, 999)]),
+        (np.ones((2, 2)), np.ones((2, 3))), ([1 + 2j, 1], [1 + 2.001j, 1]),
+    ):  # fmt: skip
+        yield attempted(lambda exact=exact, other=other: check_parity(lambda _: {"y": np.asarray(exact)}, lambda _: {"y": np.asarray(other)}, [{"x": waves(1)}]))  # type: ignore[misc]  # fmt: skip
+    refused: list[int] = []
+
+    def whole(rows: Any) -> Any:
+        refused.append(len(rows["x"]))
+        if len(rows["x"]) in (1, 4):
+            raise InvalidInput(f"{len(rows['x'])} rows are refused")
+        return {"y": rows["x"], "none": rows["x"][:0]}
+
+    for sizes in ((3, 2), (4,), (2, 4, 3)):
+        yield attempted(lambda sizes=sizes: check_parity(whole, lambda rows: {"y": rows["x"] * (1 + 1e-4 * len(rows["x"])), "none": rows["x"][:0]}, [{"x": waves(size)} for size in sizes]))  # type: ignore[misc]  # fmt: skip
+        yield told(refused)
+    batches = ({"a": np.ones((3, 2)), "b": np.array(1)}, {"a": np.ones((1, 2))}, {"a": np.ones((1, 2)), "b": np.ones(2)}, {"b": np.array(1)}, {"a": np.zeros((0, 2))})  # fmt: skip
+    for batch in batches:
+        yield told([{name: array.shape for name, array in call.items()} for call in calls_of(batch)])
+    with tempfile.TemporaryDirectory() as name:
+        folder, digests = Path(name), []
+        texts = np.array(["a", "bc"], dtype=object)
+        for found in ([{"x": np.ones(2)}], [{"x": np.ones((2, 1))}], [{"x": np.ones(2, np.float32)}], [{"z": np.ones(2)}], [{"x": np.zeros(2)}], [{"x": texts}], [{"x": texts.astype(str)}], [{"x": np.ones(2)}, {"x": np.zeros(2)}], [{"x": waves(4, 2)[::2]}]):  # fmt: skip
+            paths, digest = write_batches(iter(found), folder, "judged")
+            digests.append(digest[:12])
+            yield told([path.name for path in paths])
+        yield told(digests)
+
+
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
     made = Trial(
         name, {"method": name}, True, "it gains", {"fidelity": fidelity, "accuracy": 0.9}, 100, size, latency
@@ -966,6 +1016,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     for made in (
         forms,
         roundings,
+        likenesses,
         cut_off,
         dense_layers,
         packed,

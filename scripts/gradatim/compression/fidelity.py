@@ -51,20 +51,18 @@ class Fidelity:
             sums = self._sums.setdefault(name, [0.0, 0.0, 0.0])
             for index, value in enumerate((exact.size, exact.sum(), (exact**2).sum())):
                 sums[index] += float(value)
-            if exact.ndim >= 2 and exact.shape[-1] > 1 and exact.size:
-                self._compare_vectors(exact.reshape(-1, exact.shape[-1]), near.reshape(-1, exact.shape[-1]))
+            if exact.ndim >= 2 and exact.shape[-1] > 1:
+                self._compare_vectors(exact, near)
 
     def result(self) -> dict[str, float]:
         """The measures that apply to these outputs."""
         shares = []
         for name, error in self._errors.items():
             n, total, squares = self._sums[name]
-            variance = squares - total * total / n if n else 0.0
+            variance = squares - total * total / max(n, 1)
             # An output that never varies is reproduced or it is not; rounding apart.
             shares.append(
-                1 - error / variance
-                if variance > 1e-12 * max(squares, 1e-300)
-                else float(error <= 1e-9 * squares)
+                1 - error / variance if variance > 1e-12 * squares else float(error <= 1e-9 * squares)
             )
         found = {"fidelity": min(shares)} if shares else {}
         for key, (total, n) in (("cosine", self._cosines), ("agreement", self._agreements)):
@@ -73,13 +71,14 @@ class Fidelity:
         return found
 
     def _compare_vectors(self, exact: NDArray[np.float64], near: NDArray[np.float64]) -> None:
-        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(near, axis=1)
-        products = (exact * near).sum(axis=1)
-        both_zero = ~exact.any(axis=1) & ~near.any(axis=1)
-        cosines = np.where(lengths > 0, products / np.where(lengths > 0, lengths, 1), both_zero)
-        self._count(self._cosines, float(cosines.sum()), len(exact))
-        same = exact.argmax(axis=1) == near.argmax(axis=1)
-        self._count(self._agreements, float(same.sum()), len(exact))
+        """Along the last axis."""
+        lengths = np.linalg.norm(exact, axis=-1) * np.linalg.norm(near, axis=-1)
+        both_zero = ~exact.any(axis=-1) & ~near.any(axis=-1)
+        cosines = both_zero.astype(np.float64)
+        np.divide((exact * near).sum(axis=-1), lengths, out=cosines, where=lengths > 0)
+        self._count(self._cosines, float(cosines.sum()), cosines.size)
+        same = exact.argmax(axis=-1) == near.argmax(axis=-1)
+        self._count(self._agreements, float(same.sum()), same.size)
 
     @staticmethod
     def _count(counter: list[float], total: float, n: int) -> None:
