@@ -74,7 +74,7 @@ class Fidelity:
         """Along the last axis."""
         lengths = np.linalg.norm(exact, axis=-1) * np.linalg.norm(near, axis=-1)
         both_zero = ~exact.any(axis=-1) & ~near.any(axis=-1)
-        cosines = both_zero.astype(np.float64)
+        cosines: NDArray[np.float64] = np.asarray(both_zero, np.float64)
         np.divide((exact * near).sum(axis=-1), lengths, out=cosines, where=lengths > 0)
         self._count(self._cosines, float(cosines.sum()), cosines.size)
         same = exact.argmax(axis=-1) == near.argmax(axis=-1)
