@@ -447,3 +447,23 @@ def test_evidence_that_rests_on_a_step_that_was_left_out_names_what_makes_all_of
     told = {one.gate: one.text for one in run_step("gate", made.release()).statement.gates}
     assert "evaluate" not in told
     assert told["test"].endswith("Run: gradatim test")
+
+
+def test_what_rests_on_a_step_that_was_left_out_is_told_from_what_was_never_measured(
+    project: GateProject,
+) -> None:
+    """As `run --only inspect --only compress --only evaluate --only gate` leaves `build` out, which all others rest on."""
+    project.contract("accuracy: {at_least: 80%}\nlatency_p50: {at_most: 5 s}")
+    for step in ("inspect", "compress", "evaluate"):
+        run_step(step, project.release())
+    told = {one.gate: one.text for one in run_step("gate", project.release()).statement.gates}
+    assert "`evaluate` rests on that of `build`" in told["evaluate"]
+    assert told["evaluate"].endswith("Run: gradatim run --until evaluate")
+    assert "not measured" not in told["accuracy"]
+    assert "evaluate" in told["accuracy"]
+    for step in ("build", "inspect", "compress", "evaluate"):
+        run_step(step, project.release())
+    told = {one.gate: one.text for one in run_step("gate", project.release()).statement.gates}
+    assert "evaluate" not in told
+    assert told["accuracy"].startswith("accuracy ")
+    assert "rests on" not in told["benchmark"]
