@@ -466,4 +466,4 @@ def test_what_rests_on_a_step_that_was_left_out_is_told_from_what_was_never_meas
     told = {one.gate: one.text for one in run_step("gate", project.release()).statement.gates}
     assert "evaluate" not in told
     assert told["accuracy"].startswith("accuracy ")
-    assert "rests on" not in told["benchmark"]
+    assert "rests on that of" not in told["benchmark"]

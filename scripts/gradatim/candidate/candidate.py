@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,12 @@ class Candidate(Identity):
 
     Attributes:
         progress: where long work reports to.
-        unproven: steps whose evidence the step at work needs and that is missing or stale.
+        unproven: steps whose evidence the step at work needs and that is missing or stale: the step that is the reason,
+            itself or one that it rests on.
     """
 
     progress: Progress = field(default_factory=Silent)
-    unproven: tuple[str, ...] = ()
+    unproven: Mapping[str, str] = field(default_factory=dict)
 
     def anew(self, *, same_registry: bool, step: str | None = None) -> Candidate:
         """The same candidate seen afresh, after the workspace, the model or the tags may have changed; at a step, if any."""

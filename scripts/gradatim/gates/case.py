@@ -92,6 +92,7 @@ class Case:
         drift: of the evaluation data since the release; None where nobody looked.
         adjuster: the covariate by which what is absolute and of all rows is adjusted; None where there is none.
         waits: why what a GPU alone can measure may wait; None where it must be there.
+        unproven: steps whose evidence is missing or does not hold.
     """
 
     variant: str
@@ -111,6 +112,7 @@ class Case:
     adjuster: Adjuster | None = None
     waits: str | None = None
     drift: Drift | None = None
+    unproven: frozenset[str] = frozenset()
 
     @property
     def stopped(self) -> bool:
@@ -123,6 +125,12 @@ class Case:
         return isinstance(self.candidate, Population) or any(
             m.variant == CANDIDATES for m in self.measurements
         )
+
+    def lacks(self, name: str, step: str, what: str = "") -> str:
+        """That what a gate is called by was not measured, in words of its own if any; or that what a step measured does not hold."""
+        if step in self.unproven:
+            return f"{name}: there is no evidence of `{step}` that holds."
+        return f"{what or f'{name} was not measured'}: run `gradatim {step}`."
 
     def on_rows(self, label: str) -> Measurement | None:
         """The ``measurement`` of what gates on rows judge."""

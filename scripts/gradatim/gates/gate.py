@@ -100,7 +100,7 @@ def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
     meaning = _meaning(rule, case)
     if meaning is None and evaluation is None:
         own = Gate(rule, rule.where, Metric(rule.metric, "", True, "own"), case.variant, rule.alpha)
-        return [own.result(null_verdict(rule), f"{own.name} was not measured: run `gradatim evaluate`.")]
+        return [own.result(null_verdict(rule), case.lacks(own.name, "evaluate"))]
     if meaning is None:
         unknown = Metric(rule.metric, "", True)
         gate = Gate(rule, rule.where, unknown, case.variant, rule.alpha)
@@ -115,7 +115,9 @@ def expand(rule: Rule, case: Case) -> list[Gate | GateResult]:
         if rule.where is not None:
             return [whole]
         if not case.robustness:
-            return [whole.result(null_verdict(rule), "No corruption was measured: run `gradatim test`.")]
+            return [
+                whole.result(null_verdict(rule), case.lacks(whole.name, "test", "No corruption was measured"))
+            ]
         return [Gate(rule, corruption, meaning, case.variant, alpha) for corruption in case.robustness]
     if rule.slices is None:
         return [whole]

@@ -204,7 +204,7 @@ def regression_p(gate: Gate, case: Case) -> float | GateResult:
     if gate.rule.bound in ("not_worse", "keep"):
         p = noninferiority.veto_p(gate, case)
     elif case.candidate is None:
-        p = unmeasured(gate)
+        p = unmeasured(gate, case)
     else:
         samples = samples_of(gate, case.candidate)
         p = samples if isinstance(samples, GateResult) else threshold.veto_p(gate, samples)

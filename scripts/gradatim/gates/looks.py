@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 def judge(gate: Gate, case: Case) -> GateResult:
     """At least, at most, not worse or a share kept, by a bet against the bound that was looked at any number of times."""
     if case.candidate is None:
-        return unmeasured(gate)
+        return unmeasured(gate, case)
     if gate.rule.bound in ("not_worse", "keep"):
         pair = noninferiority.pair_of(gate, case)
         return pair if isinstance(pair, GateResult) else _beside(gate, case, *pair)

@@ -101,7 +101,7 @@ def better(gate: Gate, number: float) -> str:
 def pair_of(gate: Gate, case: Case) -> tuple[MetricSamples, MetricSamples] | GateResult:
     """The candidate's samples and the baseline's, of the same rows; a verdict where there are none."""
     if case.candidate is None:
-        return unmeasured(gate)
+        return unmeasured(gate, case)
     if case.baseline is None:
         return gate.result(
             Verdict.INVALID,

@@ -114,9 +114,9 @@ def few_positives(gate: Gate, samples: MetricSamples) -> GateResult | None:
     )
 
 
-def unmeasured(gate: Gate) -> GateResult:
-    """Nobody took the gate's measurement."""
-    return gate.result(null_verdict(gate.rule), f"{gate.name} was not measured: run `gradatim evaluate`.")
+def unmeasured(gate: Gate, case: Case) -> GateResult:
+    """Nobody took the gate's measurement, or none that holds."""
+    return gate.result(null_verdict(gate.rule), case.lacks(gate.name, "evaluate"))
 
 
 def settled_by(needed: int | None, n: int, case: Case, *, met: bool) -> str:

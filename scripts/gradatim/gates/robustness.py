@@ -88,7 +88,8 @@ def robustness(gate: Gate, case: Case) -> GateResult:
     if scores is None:
         known = ", ".join(case.robustness) or "none"
         return gate.result(
-            null_verdict(gate.rule), f"{gate.name} was not measured (measured: {known}): run `gradatim test`."
+            null_verdict(gate.rule),
+            case.lacks(gate.name, "test", f"{gate.name} was not measured (measured: {known})"),
         )
     if case.candidate is not None and scores.pairing and scores.pairing != case.candidate.pairing:
         return gate.result(

@@ -231,5 +231,5 @@ def _missing(gate: Gate, case: Case, found: Measurement | None, what: str | None
     if found is not None and found.reason:
         text = f"{gate.name} could not be measured: {found.reason}."
     else:
-        text = f"{what or f'{gate.name} was not measured'}: run `gradatim {step}`."
+        text = case.lacks(gate.name, step, what or "")
     return gate.result(null_verdict(gate.rule), text)

@@ -184,7 +184,7 @@ def _from_measurement(gate: Gate, case: Case) -> GateResult:
     """Judge by a filed measurement when its predictions are elsewhere."""
     filed = case.on_rows(gate.name)
     if filed is None:
-        return unmeasured(gate)
+        return unmeasured(gate, case)
     if filed.value is None:
         return gate.result(null_verdict(gate.rule), f"{gate.name} could not be measured: {filed.reason}.")
     bounds = _measured_bounds(filed, gate.alpha)

@@ -84,7 +84,7 @@ def run_step(name: str, candidate: Candidate, *, force: bool = False) -> StepRun
     standing = None if force else known.evidence(name)
     if standing is not None:
         return StepRun(standing, skipped=True, seconds=time.monotonic() - began)
-    candidate.unproven = known.unproven(name)
+    candidate.unproven = {need: known.culprit(need) for need in known.unproven(name)}
     if STEPS[name].outward and not candidate.place.tag:
         _refuse(name, candidate, known)
     inputs = inputs_of(name, candidate)

@@ -20,7 +20,7 @@ from gradatim.files import digest_of, sha256_bytes
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import catalogue
 from gradatim.metrics.catalogue import DRAWN
-from gradatim.pipeline.graph import MEASURING, STEPS
+from gradatim.pipeline.graph import MEASURING
 
 if TYPE_CHECKING:  # imported where they are used: a step that is skipped costs no more than its digests
     import numpy as np
@@ -283,13 +283,18 @@ def _why_unproven(candidate: Candidate, step: str) -> str:
         statement = None
     moved = candidate.replaced.moved(statement) if statement else None
     if statement is None or moved is None:
-        lacking = any(not candidate.workspace.evidence_path(need).exists() for need in STEPS[step].needs)
-        remedy = f"gradatim run --until {step}" if lacking else f"gradatim {step}"
-        return (
-            f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: {remedy}"
-        )
+        culprit = candidate.unproven[step]
+        remedy = f"gradatim {step}" if culprit == step else f"gradatim run --until {step}"
+        if culprit == step or not _there(candidate, step):
+            return f"The evidence of `{step}` is missing, or something it rests on has changed since. Run: {remedy}"
+        what = "since which something has changed" if _there(candidate, culprit) else "which is missing"
+        return f"The evidence of `{step}` rests on that of `{culprit}`, {what}. Run: {remedy}"
     against = candidate.replaced.compared(statement)
     return f"{moved}: the evidence of `{step}` was made against {against}. Run: gradatim {step}"
+
+
+def _there(candidate: Candidate, step: str) -> bool:
+    return candidate.workspace.evidence_path(step).exists()
 
 
 def _bar(candidate: Candidate) -> Iterator[GateResult]:
@@ -371,6 +376,7 @@ def _case(candidate: Candidate, variant: Variant) -> Case:
         adjuster=adjuster_of(candidate, evaluated),
         waits=candidate.waits,
         drift=evaluated.drift if evaluated else None,
+        unproven=frozenset(step for step in candidate.unproven if _there(candidate, step)),
     )
 
 
