@@ -145,5 +145,6 @@ def test_a_digits_cnn_is_nine_times_smaller_in_four_tenths_of_the_time_with_no_p
     assert export.stat().st_size > 9 * result.best.size
     assert told[64]["smallest"] < 0.4
     assert told[8]["smallest"] < 0.4
+    assert told[1]["smallest"] < 0.4 or not pooled  # for the other net see what calling its layers takes
     calls = told[1]["one channel"]
     assert told[1]["smallest"] - calls < 0.4 * (1 - calls)

@@ -29,6 +29,7 @@ from gradatim.compression.quantise import quantise, quiet_logs
 from gradatim.compression.recipe import NNCF, PRUNED, Recipe
 from gradatim.compression.schooling import student_of, train_by
 from gradatim.compression.sensitivity import sensitivities
+from gradatim.compression.shortening import shorten
 from gradatim.compression.splitting import memory_of, split
 from gradatim.errors import GradatimError, InvalidInput
 from gradatim.evidence.codec import decode
@@ -117,7 +118,7 @@ def _learn(
     opened: dict[str, Any], model: str, recipe: dict[str, Any], root: str, learned: list[str], seconds: float, out: str,
     batches: list[str], timing: list[str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Take channels out, or have the user's own network made; let it learn to answer as before, and write what came of it as ONNX."""
+    """Take channels and layers out, or have the user's own network made; let it learn to answer as before, and write what came of it as ONNX."""
     started = time.perf_counter()
     wanted, inputs = decode(Recipe, recipe, "recipe"), load_inputs(Path(learned[0]))
     with open_described(opened) as original, open_described(opened) as another:
@@ -126,6 +127,8 @@ def _learn(
         else:
             smaller = trainable(another)
             prune(smaller, wanted.share, inputs)
+        if wanted.shorter:
+            shorten(smaller, wanted.shorter, inputs, seed)
         if wanted.train:
             train_by(wanted.train, Path(root), smaller, original, _paths(learned))
         else:

@@ -121,6 +121,7 @@ class Recipe:
         code: digest of the user's code, where the method is a ``module:function`` of theirs; of the form that is cut.
         stages: into which that is.
         share: for ``pruned``: the part of each layer's channels that is taken out.
+        shorter: for ``pruned``: how many layers are taken out besides.
         base: name of the form that learnt from which this one is made, in place of the model itself.
         student, train: the user's functions that make the network, and train it.
         ranges: for ``int8-static``: of which kind its ranges are (``ranges.RANGES``), where they are not all that was seen.
@@ -133,6 +134,7 @@ class Recipe:
     code: str = ""
     stages: Stages | None = None
     share: float = 0.0
+    shorter: int = 0
     base: str = ""
     student: str = ""
     train: str = ""
@@ -142,11 +144,12 @@ class Recipe:
     def name(self) -> str:
         """``int8-static``; with other forms for some nodes, ``int8-static-mixed-4`` says how many changes that took.
 
-        ``pruned-50`` has lost half of the channels, ``pruned-50-int8-static`` is made from it.
+        ``pruned-50`` has lost half of the channels, ``pruned-50-shorter-1`` a layer besides, ``pruned-50-int8-static`` is made from it.
         """
         name = re.sub(r"[:.]", "-", self.method) + ("-unpacked" if self.unpacked else "")
         name += f"-{self.ranges}" if self.ranges else ""
         name = f"{name}-{100 * self.share:.0f}" if self.share else f"{self.base}-{name}".lstrip("-")
+        name += f"-shorter-{self.shorter}" if self.shorter else ""
         if self.stages is not None:
             return f"{name}-split-{self.stages.parts}"
         return f"{name}-mixed-{len(self.fallback)}" if self.fallback else name
@@ -163,7 +166,8 @@ class Recipe:
         return {
             name: value
             for name, value in asdict(self).items()
-            if value or name not in ("code", "stages", "share", "base", "student", "train", "ranges")
+            if value
+            or name not in ("code", "stages", "share", "shorter", "base", "student", "train", "ranges")
         }
 
     @property
@@ -211,7 +215,7 @@ def remove_stale(out: Path, original: str, kept: Collection[str]) -> None:
     names = "|".join((EXPORT, STUDENT, re.escape(original), *METHODS))
     kinds = "|".join(RANGES)
     pattern = re.compile(
-        rf"(pruned-\d+-|student-)?({names})(-\d+)?(-unpacked)?(-({kinds}))?(-mixed-\d+)?(-split-\d+)?"
+        rf"(pruned-\d+(-shorter-\d+)?-|student-)?({names})(-\d+)?(-shorter-\d+)?(-unpacked)?(-({kinds}))?(-mixed-\d+)?(-split-\d+)?"
     )
     for path in out.iterdir():
         if path.is_dir() and pattern.fullmatch(path.name) and path.name not in kept:

@@ -52,6 +52,7 @@ from gradatim.compression.subject import (
     versions,
 )
 from gradatim.compression.terms import DEFAULT_KEEP, Terms, finite, promises
+from gradatim.compression.thinning import thin
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.evidence.trial import Sensitivity, Trial
 from gradatim.files import digest_of, sha256_file, write_json
@@ -201,7 +202,11 @@ class _Search:
         plain = []
         for recipe in recipes:
             if recipe.method in LEARNT:
-                held = self._prune(recipe) if recipe.method == PRUNED else [self._try(recipe)]
+                held = (
+                    thin(recipe, self._try, layers=not self.heard)
+                    if recipe.method == PRUNED
+                    else [self._try(recipe)]
+                )
                 self._go_on_from_smallest(
                     held, [each for each in recipes if each.method in (*FORMS_OF, NNCF)]
                 )
@@ -227,17 +232,6 @@ class _Search:
                 and not self._narrowed(recipe)
             ):
                 self._mix(recipe, trial)
-
-    def _prune(self, recipe: Recipe) -> list[Trial]:
-        """Take out as many channels as the quality bears."""
-        share, held = 0.5, []
-        for step in (0.25, 0.125, 0.0):
-            trial = self._try(replace(recipe, share=share))
-            if trial.size is None:
-                break
-            held += [trial] if trial.accepted else []
-            share += step if trial.accepted else -step
-        return held
 
     def _go_on_from_smallest(self, held: Sequence[Trial], methods: Sequence[Recipe]) -> None:
         """Let the methods work on the smallest accepted form from which they make one that is accepted."""
