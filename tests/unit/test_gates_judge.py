@@ -217,6 +217,18 @@ def test_no_baseline_refuses_unless_nothing_was_ever_released():
     assert "nothing to compare" not in absolute[0].text
 
 
+def test_a_first_release_is_not_let_through_by_a_metric_that_has_no_value():
+    """Later releases could never be held against it: entities are asked for, and no tag begins one."""
+    tags = np.arange(600).reshape(60, 10) % 3
+    scores = np.eye(3, dtype=np.float32)[tags]
+    task = Task("token_classification", labels=("0", "1", "2"))
+    case = Case("v", candidate=Evaluation(task, Predictions.of({"scores": scores}, tags)), first_release=True)
+    found, right = judge([rule("f1", "not_worse", 0.05), rule("accuracy", "not_worse", 0.05)], case)
+    assert (found.verdict, right.verdict) == (Verdict.INCONCLUSIVE, Verdict.PASS)
+    assert "none of the tags begins an entity" in found.text
+    assert "accuracy" in found.text
+
+
 @pytest.mark.parametrize("required", [True, False])
 def test_what_was_not_measured_never_passes(required):
     nothing = Case("v")

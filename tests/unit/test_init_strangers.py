@@ -401,3 +401,25 @@ def test_an_output_that_says_the_label_is_read_before_a_number_beside_it(tmp_pat
     np.savez(tmp_path / "test.npz", x=x, y=right)
     task = contract_of(propose(tmp_path)).parts.task
     assert (task.type, task.output, task.labels) == ("classification", "label", (-1, 1))
+
+
+def test_noise_on_ids_that_the_model_looks_up_is_left_out_and_told(tmp_path):
+    """As a recommender: a user and an item beyond those it knows end its call, which says nothing of how robust it is."""
+    rng = np.random.default_rng(0)
+    tables = {"users": rng.normal(size=(50, 4)), "items": rng.normal(size=(80, 4))}
+    graph_file(
+        tmp_path / "ratings.onnx",
+        [("user", "int64", ["n"]), ("item", "int64", ["n"])],
+        [("rating", "float32", ["n"])],
+        [("Gather", ["users", "user"], ["u"]), ("Gather", ["items", "item"], ["i"]),
+         ("Mul", ["u", "i"], ["both"]), ("Einsum", ["both"], ["rating"], {"equation": "nd->n"})],
+        {name: values.astype(np.float32) for name, values in tables.items()},
+    )  # fmt: skip
+    user, item = rng.integers(0, 50, 400), rng.integers(0, 80, 400)
+    rating = np.round((tables["users"][user] * tables["items"][item]).sum(axis=1)).clip(-2, 2).astype(int) + 3
+    table(tmp_path / "test.csv", ["user", "item", "rating"], zip(user, item, rating, strict=True))
+    proposal = propose(tmp_path)
+    assert contract_of(proposal).parts.task.type == "regression"
+    assert "feature_noise" not in proposal.corruptions
+    (told,) = [note for note in proposal.notes if "feature_noise" in note]
+    assert "left out" in told

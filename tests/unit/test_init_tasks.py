@@ -266,6 +266,7 @@ def test_a_class_for_each_moment_needs_no_names(tmp_path):
     proposal = propose(tmp_path)
     task = contract_of(proposal).parts.task
     assert (task.type, task.labels) == ("token_classification", (0, 1, 2, 3))
+    assert list(contract_of(proposal).parts.gates)[:1] == ["accuracy"]  # no number begins an entity
     assert not proposal.notes
 
 
@@ -274,9 +275,10 @@ def test_the_order_of_tags_is_the_one_in_which_the_model_is_right(tmp_path):
     sequence_model(tmp_path / "model.onnx", 4)
     tokens = np.random.default_rng(0).integers(0, 40, (60, 7))
     np.savez(tmp_path / "test.npz", tokens=tokens, label=np.array(names)[tokens % 4])
-    task = contract_of(propose(tmp_path)).parts.task
-    assert task.type == "token_classification"
-    assert set(task.labels) == set(names)
+    contract = contract_of(propose(tmp_path)).parts
+    assert contract.task.type == "token_classification"
+    assert set(contract.task.labels) == set(names)
+    assert list(contract.gates)[:1] == ["f1"]
 
 
 def test_names_whose_order_the_answers_do_not_tell_are_to_be_looked_at(tmp_path):
