@@ -26,12 +26,13 @@ from gradatim.metrics.outputs import reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, encoded, observed_signature
+from gradatim.perturb.catalogue import SEVERITIES
 from gradatim.signature import Signature, TensorSpec
 
 ROWS = 32
 """Rows of a rehearsal, fewer where the next differs in shape."""
 
-Part = Literal["model", "evaluation", "task", "calibration", "robustness"]
+Part = Literal["model", "evaluation", "task", "calibration", "robustness", "corrupted"]
 
 
 LOOKED_AT = 128
@@ -41,6 +42,9 @@ _SAMPLED_BYTES = 512 << 20
 """Larger data sets are looked at from their head, for a sample reads through them."""
 
 _CALL = 8
+
+_SECONDS = 20.0
+"""After which a slow model is asked about no further corruption."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Obstacle:
     Attributes:
         part: the part of the contract that it is about.
         error: what the run would say.
-        corruption: which one cannot be applied, for the part ``robustness``.
+        corruption: which one cannot be applied, for the part ``robustness``; or leaves no answer, for ``corrupted``.
     """
 
     part: Part
@@ -207,12 +211,19 @@ def _robustness(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle
         return
     study = replace(study_of(candidate), corruptions=(), most=ROWS)
     (group,) = asked({ORIGINAL: predictor}, study)
+    raw, ends = next(iter(group.rows)), time.monotonic() + _SECONDS
     for corruption in corruptions:
         try:
             group.corruptor.check(corruption)
-            group.corruptor.apply(corruption, 1, next(iter(group.rows)))
+            group.corruptor.apply(corruption, 1, raw)
         except GradatimError as error:
             yield Obstacle("robustness", error, corruption)
+            continue
+        try:
+            for severity in SEVERITIES if time.monotonic() < ends else ():
+                predictor(encoded(predictor, group.corruptor.apply(corruption, severity, raw).inputs))
+        except GradatimError as error:
+            yield Obstacle("corrupted", error, corruption)
 
 
 def _calibration(candidate: Candidate, predictor: Predictor) -> Iterator[Obstacle]:

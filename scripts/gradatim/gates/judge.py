@@ -174,6 +174,10 @@ def _first(gate: Gate, case: Case) -> GateResult:
     """A comparison where nothing was released before: likeness is held against the original, where that is another."""
     likeness = gate.meaning.kind == "comparison" and gate.rule.bound in ("at_least", "at_most")
     if not likeness or case.candidate is None or case.candidate.reference is None:
+        if case.candidate is not None and gate.meaning.kind in ("quality", "own"):
+            found = samples_of(gate, case.candidate)
+            if isinstance(found, GateResult):  # no later release could be held against it
+                return found
         return gate.result(Verdict.PASS, "Nothing was released before; there is nothing to compare with.")
     if case.reuse is not None and case.reuse.refusal:
         return gate.result(Verdict.INCONCLUSIVE, f"{gate.name}: {case.reuse.refusal}")

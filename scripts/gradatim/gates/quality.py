@@ -24,7 +24,7 @@ def samples_of(gate: Gate, evaluation: Evaluation) -> MetricSamples | GateResult
         return gate.result(Verdict.INVALID, f"{gate.name} is {samples.value}, not a number.")
     if samples.value is not None:
         return _strictly(samples) if gate.rule.strict else samples
-    if gate.compares and evaluation.reference is None:
+    if gate.meaning.kind == "comparison" and evaluation.reference is None:
         return gate.result(
             Verdict.INVALID, f"{gate.name} needs the baseline's predictions, and they are not there."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,11 @@ from gradatim.metrics.task import Label, Task
 from gradatim.metrics.units import Units
 
 Entity = tuple[str, int, int]
+
+
+def marks_entities(tags: Iterable[object]) -> bool:
+    """Whether any tag of a list begins an entity or continues one, as IOB2 writes it."""
+    return any(str(tag).partition("-")[0] in ("B", "I") for tag in tags)
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:
@@ -111,6 +116,10 @@ class TokenScorer:
             table[rows][:, chosen].sum(axis=1) for table in (self.hits, self.claimed, self.actual)
         )
         whose = "entity" if place is None else f"{self.labels[place]} entity"
+        if not marks_entities(self.tags):
+            return absent(
+                metric, True, "none of the tags begins an entity, as `B-PER` does; `accuracy` counts tokens"
+            )
         if metric == "recall":
             return _ratio(metric, hits, actual, units, f"the data hold no {whose}")
         if metric == "precision":

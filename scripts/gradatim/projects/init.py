@@ -244,11 +244,15 @@ def _tried(proposal: Proposal, readings: list[Reading], trial: Tryout) -> Propos
 
 def _mended(proposal: Proposal, trouble: Trouble, left: list[Reading], trial: Tryout) -> Proposal | None:
     """The proposal without what it stopped at; None where nothing can be left out."""
-    if trouble.grave or (_was_not_asked(proposal) and trouble.part not in ("robustness", "calibration")):
+    if trouble.grave or (
+        _was_not_asked(proposal) and trouble.part not in ("robustness", "corrupted", "calibration")
+    ):
         return None
-    if trouble.part == "robustness":
+    if trouble.part in ("robustness", "corrupted"):
         kept = tuple(name for name in proposal.corruptions if name != trouble.corruption)
-        return replace(proposal, corruptions=kept) if kept != proposal.corruptions else None
+        told = f"`{trouble.corruption}` was left out of `test.robustness`, for the model has no answer to it: {trouble.reason}"
+        notes = (*proposal.notes, told) if trouble.part == "corrupted" else proposal.notes
+        return replace(proposal, corruptions=kept, notes=notes) if kept != proposal.corruptions else None
     if trouble.part == "calibration" and proposal.keep is not None:
         note = f"Compression was left out: {trouble.reason}"
         return replace(proposal, keep=None, notes=(*proposal.notes, note))

@@ -29,9 +29,9 @@ class Trouble:
     """Why a contract would not run.
 
     Attributes:
-        part: which part of the contract: ``model``, ``evaluation``, ``task``, ``calibration``, ``robustness``.
+        part: which part of the contract: ``model``, ``evaluation``, ``task``, ``calibration``, ``robustness``, ``corrupted``.
         reason: what a run would say, or how the process ended.
-        corruption: the corruption that cannot be applied, for the part ``robustness``.
+        corruption: the one that cannot be applied, for the part ``robustness``, or leaves no answer, for ``corrupted``.
         grave: whether a person must know: the machine lacks something, or the process hung or ended.
         file: a file that the model opens and the contract does not release with it.
     """
