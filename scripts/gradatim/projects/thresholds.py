@@ -60,10 +60,9 @@ def gates_on_answers(reading: Reading, facts: DataFacts) -> dict[str, dict[str, 
     if kind == "generation" and margin:
         return {reading.task.scorers[0]: {"not_worse_than": "baseline", "by": margin}}
     if kind == "token_classification" and margin:
-        from gradatim.metrics.tokens import marks_entities
-
-        of_entities = marks_entities(reading.task.labels) or not reading.task.labels
-        return {"f1" if of_entities else "accuracy": {"not_worse_than": "baseline", "by": margin}}
+        tags = [str(tag) for tag in reading.task.labels]
+        entities = not tags or any(tag.partition("-")[0] == "B" for tag in tags)  # which `f1` counts
+        return {"f1" if entities else "accuracy": {"not_worse_than": "baseline", "by": margin}}
     if kind == "multilabel_classification" and margin:
         return {"f1_micro": {"not_worse_than": "baseline", "by": margin}}
     if kind == "detection" and margin:
