@@ -32,6 +32,27 @@ def test_a_repository_is_found_from_a_folder_and_from_a_file_inside_it(tmp_path:
     assert repository.show(repository.head(), "modèle/poids net.onnx") == b"weights"
 
 
+def test_a_repository_that_lies_among_the_files_of_another_is_refused_before_its_settings_run_anything(
+    tmp_path: Path,
+) -> None:
+    """git takes any folder with these names for a repository, and its settings name programs: a pull request can bring both."""
+    root = new_repository(tmp_path / "repo")
+    inner = root / "models" / "digits"
+    for name in ("objects", "refs", "deeper"):
+        (inner / name).mkdir(parents=True)
+    (inner / "HEAD").write_text("ref: refs/heads/main\n")
+    settings = f"[core]\n repositoryformatversion = 0\n bare = false\n worktree = .\n fsmonitor = touch {tmp_path / 'ran'}\n"
+    (inner / "config").write_text(settings)
+    for place in (inner, inner / "deeper", inner / "HEAD"):
+        with pytest.raises(EnvironmentLacks, match="models/digits looks like a git repository of its own"):
+            Repository.find(place).changed_files()
+    assert not (tmp_path / "ran").exists()
+    git(root, "worktree", "add", "-q", str(root / "tree"), "-b", "tree")
+    assert Repository.find(root / "tree").changed_files() == []
+    git(root, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(root), "sub")
+    assert Repository.find(root / "sub").changed_files() == []
+
+
 def test_no_repository_is_explained(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentLacks, match="not in a git repository"):
         Repository.find(tmp_path)
