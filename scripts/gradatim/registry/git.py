@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gradatim.errors import EnvironmentLacks, UsageError
 from gradatim.registry.checkup import Surprise
-from gradatim.registry.git_process import call_git, last_words, pushing, without_user
+from gradatim.registry.git_process import call_git, last_words, pushing, refuse_embedded, without_user
 from gradatim.registry.object_database import ObjectDatabase
 from gradatim.registry.revision import Revision
 
@@ -86,8 +86,8 @@ class Repository(ObjectDatabase):
         """The git repository that holds a path.
 
         Raises:
-            EnvironmentLacks: git is not installed, the path lies in no repository, or git does not trust
-                its owner.
+            EnvironmentLacks: git is not installed, the path lies in no repository or in one among the files of
+                another, or git does not trust its owner.
         """
         place = path if path.is_dir() else path.parent
         questions = ("--git-common-dir", "--is-bare-repository", "--is-shallow-repository", "--show-toplevel")
@@ -97,6 +97,8 @@ class Repository(ObjectDatabase):
         if result.returncode != 0 and not bare:
             raise _no_repository(place, os.fsdecode(result.stderr))
         git_dir = (place / said[0]).resolve()
+        if bare or not Path(said[3], ".git").exists():
+            refuse_embedded(git_dir)
         return cls(git_dir if bare else Path(said[3]), git_dir, shallow=said[2] == "true")
 
     def setting(self, key: str) -> str | None:

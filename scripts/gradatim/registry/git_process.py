@@ -105,6 +105,20 @@ def call_git(
         ) from error
 
 
+def refuse_embedded(git_dir: Path) -> None:
+    """Refuse a repository that lies among the files of another: whoever may add files there would have its settings run programs.
+
+    Raises:
+        EnvironmentLacks: it does.
+    """
+    around = next((folder for folder in git_dir.parents if (folder / ".git").exists()), None)
+    if around is not None and ".git" not in git_dir.parts:
+        raise EnvironmentLacks(
+            f"{git_dir} looks like a git repository of its own among the files of {around}, and what its settings name would be "
+            "run. Take HEAD, config, objects and refs out of that folder, or move the repository."
+        )
+
+
 def _took_away_a_lock(arguments: Sequence[str], stderr: bytes) -> bool:
     """Whether a reference's lock was in the way that a git which was killed has left, and is no more.
 
