@@ -350,3 +350,19 @@ def test_status_of_1500_tags_costs_less_than_a_fifth_of_a_second(tmp_path: Path)
         for _ in range(3)
     ]
     assert min(float(run.stdout) for run in runs) < 0.2
+
+
+def test_what_a_stranger_wrote_into_a_tag_or_an_answer_steers_no_terminal(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A title, another colour, a line over the one before: who may push a tag could tell whoever looks anything."""
+    spell = "\x1b]0;title\x07\x1b[1A\x9b2K\rv9.9.9"
+    said = f"digits v1.0.0\n\nreason: {spell}\nprevious: {spell}\napproval: {spell}\nmodel: digits\n"
+    for name in ("digits@v1.0.0", "digits#production#1"):
+        git(repo, "tag", "-a", name, "--cleanup=verbatim", "-m", said, GIT_COMMITTER_NAME=f"Eve{spell}")
+    monkeypatch.chdir(repo)
+    for words in (["status"], ["history"], ["verify", "digits@v1.0.0"], ["diff", "digits@v1.0.0", spell]):
+        done = subprocess.run([sys.executable, "-m", "gradatim", *words], capture_output=True, check=False)
+        told = (done.stdout + done.stderr).decode()
+        assert "digits" in told or "v9.9.9" in told, words
+        assert not {"\x1b", "\x07", "\x9b", "\r"} & set(told), (words, told)
