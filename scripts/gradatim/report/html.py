@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gradatim.errors import needs
+from gradatim.errors import needs, printable
 from gradatim.files import template_folder
 from gradatim.gates.verdict import Verdict
 from gradatim.report import facts, load, numbers, overlap, profile, sentences, sizes, verdicts
@@ -16,7 +16,7 @@ from gradatim.report.pictures.confusion import confusion_lead, confusions
 from gradatim.report.pictures.gate import draw_gate
 from gradatim.report.pictures.slices import SHOWN, weakest_first
 from gradatim.report.sentences import GateRow
-from gradatim.report.text import one_line, printable
+from gradatim.report.text import one_line
 from gradatim.report.words import explained
 
 CAPS = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from gradatim.errors import printable
 from gradatim.evidence.found import Check
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.report import sentences, verdicts
 from gradatim.report.model import Report
-from gradatim.report.text import one_line, printable
+from gradatim.report.text import one_line
 
 _TEXT = 20_000
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from gradatim.report.text import printable
+from gradatim.errors import printable
 
 _NAMES = {"class_": "class", "view_box": "viewBox"}
 

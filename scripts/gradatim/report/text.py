@@ -6,16 +6,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from gradatim.errors import printable
+
 _SPACES = re.compile(r"\s+")
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]"
-)
-"""What XML 1.0 forbids, and marks that turn the direction of the text around them."""
-
-
-def printable(text: str) -> str:
-    """The text with every forbidden character replaced; line breaks stay."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:
