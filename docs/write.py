@@ -148,7 +148,8 @@ def metrics() -> str:
     everywhere = {name for name, _ in _common()}
     scorers = [Scoring(name, kind).metric for name, kind in SCORERS.items()]
     for task in measured.TASKS:
-        mine = scorers if task == "generation" else ()
+        usual = measured.ASKED.get(task, ())
+        mine = scorers if task == "generation" else [one for one in scorers if one.name in usual]
         own = [(name, one) for name, one in measured.known(task, mine).items() if name not in everywhere]
         parts.append(f"## {task.replace('_', ' ').capitalize()}\n\n{_measures(own)}")
     parts.append(f"## Every task\n\n{_measures(_common())}")

@@ -118,6 +118,38 @@ def test_a_teams_own_harness_gets_our_verdict(harness: str, project: GateProject
     }
 
 
+def heard(words: list[str]) -> Change:
+    """Of lm-eval's rows what was answered, where "a quick fox runs home" is right."""
+
+    def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {**row, "target": "a quick fox runs home", "filtered_resps": [words[place % len(words)]]}
+            for place, row in enumerate(rows)
+        ]
+
+    return change
+
+
+@pytest.mark.parametrize("scorer", ["wer", "bleu"])
+def test_what_is_of_all_rows_together_is_made_of_imported_answers(scorer: str, project: GateProject) -> None:
+    pytest.importorskip("jiwer")
+    old, new = (
+        lm_eval(GOOD, heard(words))
+        for words in (["a quick fox runs home"], ["a quick fox runs home", "a quick box runs home"])
+    )
+    outcome = told(project, old, new, f"[{scorer}]", scorer).judge()
+    (gate,) = [gate for gate in outcome.gates if gate.gate == scorer]
+    assert gate.verdict is Verdict.FAIL, gate.text
+    statement = project.release().workspace.statement("evaluate")
+    assert statement is not None
+    (found,) = [m for m in statement.measurements if (m.label, m.variant) == (scorer, "original")]
+    if scorer == "wer":
+        assert found.value == pytest.approx(1 / 10)
+    asserts = told(project, promptfoo(GOOD), promptfoo(GOOD), f"[{scorer}]", scorer)
+    with pytest.raises(InvalidInput, match=r"gradatim\.yml:\d+:.*no reference that is a text"):
+        evaluate.run(asserts.release())
+
+
 def changed(**values: Any) -> Change:
     """Of lm-eval's rows, the second one's values."""
 
@@ -210,9 +242,8 @@ def test_answers_that_flipped_are_shown_of_any_harness(harness: str, project: Ga
     contract.write_text(contract.read_text().replace("evaluate: {", "evaluate: {show: 3, "))
     found = evaluate.run(project.release()).found
     assert isinstance(found, Evaluated)
-    said = '["a"]' if harness == "lm-eval" else "a"
     reference = {"lm-eval": " a", "inspect": "a", "promptfoo": "null"}[harness]
-    assert found.flipped == (FlippedAnswer("", reference, said, said, lost=True),) * 3
+    assert found.flipped == (FlippedAnswer("", reference, "a", "a", lost=True),) * 3
 
 
 def test_epochs_of_one_question_are_one_unit(project: GateProject) -> None:

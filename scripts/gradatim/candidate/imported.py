@@ -113,7 +113,7 @@ def _write(
 
     from gradatim.metrics.answers import ANSWER, TextAnswer
     from gradatim.metrics.predictions_writer import PredictionsWriter
-    from gradatim.metrics.scored import SCORE
+    from gradatim.metrics.scored import SCORE, by_row
 
     answers = [
         TextAnswer((row.answer,), (False,)) if row.scores else TextAnswer(error="the harness got no answer")
@@ -121,9 +121,13 @@ def _write(
     ]
     outputs: dict[str, Any] = {ANSWER: np.array([answer.to_text() for answer in answers], object)}
     for scoring in task.scorers:
-        outputs[SCORE + scoring.name] = np.array(
-            [_score(row, scoring.name, scoring.metric.higher_is_better) for row in rows]
-        )
+        if scoring.kind is not None and scoring.kind.width > 1 and scoring.kind.reads == "text":
+            # of all rows together: no number of a row would do
+            pairs = zip(answers, rows, strict=True)
+            scores: list[Any] = [by_row(task, scoring, said, {}, _reference(row)) for said, row in pairs]
+        else:
+            scores = [_score(row, scoring.name, scoring.metric.higher_is_better) for row in rows]
+        outputs[SCORE + scoring.name] = np.array(scores, np.float64)
     slices: Mapping[str, Any] = {
         column: np.array([_column(row, column) for row in known])
         for column in candidate.contract.parts.data.slices
@@ -133,6 +137,16 @@ def _write(
     labels = np.array([row.reference for row in known], object)
     with PredictionsWriter(folder) as writer:
         writer.append(outputs, labels, slices, groups)
+
+
+def _reference(row: HarnessRow) -> str:
+    """A row's reference as JSON, where it is what an answer can be held against."""
+    said = json.loads(row.reference)
+    if not said or not all(isinstance(one, str) for one in (said if isinstance(said, list) else [said])):
+        raise InvalidInput(
+            f"The row {row.id} has no reference that is a text, or several, which BLEU, WER and CER are made of."
+        )
+    return row.reference
 
 
 def _score(row: HarnessRow, name: str, higher_is_better: bool) -> float:

@@ -18,6 +18,7 @@ from gradatim.contract.reading import ReadContract
 from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput
 from gradatim.files import list_files, write_json
 from gradatim.metrics.answers import REQUEST
+from gradatim.metrics.catalogue import ASKED
 from gradatim.signature import Inspection, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Model:
             return tuple(TensorSpec(name, t.dtype or "unknown", t.shape) for name, t in tensors.items())
 
         task, imported = self.machine.parts.task, self.machine.parts.evaluate.imported
-        if task is not None and task.type == "generation" and imported is None:
+        if task is not None and task.type in ASKED and imported is None:
             return Signature((TensorSpec(REQUEST, "str", ("batch",)),), specs(model.outputs))
         if not (model.inputs or model.outputs):
             return None

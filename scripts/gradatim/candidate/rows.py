@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.contract.reading import ReadContract
 from gradatim.errors import GradatimError, InvalidInput, UsageError
+from gradatim.metrics.catalogue import ASKED
 from gradatim.signature import Signature
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Floats: TypeAlias = "NDArray[np.float64]"
 _OF_ROWS = (".npz", ".parquet", ".pq", ".csv", ".tsv")
 """What files of rows are called; anything else in ``data.training`` is text."""
 
-UNLABELLED = ("embedding", "language_modelling", "generation")
+UNLABELLED = ("embedding", "language_modelling", *ASKED)
 """Tasks that can be judged without labels."""
 
 
@@ -148,9 +149,10 @@ class Rows:
     def _asked(self) -> Asking | None:
         """How a row becomes a request, where the task is to generate text."""
         task = self.contract.parts.task
-        if task is None or task.type != "generation":
+        if task is None or task.type not in ASKED:
             return None
         from gradatim.data import Asking
+        from gradatim.data.prompts import SPOKEN, WRITTEN
         from gradatim.metrics.answers import REQUEST
 
         said = task.generation.model_dump(exclude_none=True, exclude={"shots", "cut_off"})
@@ -161,6 +163,7 @@ class Rows:
             REQUEST,
             {**said, "wants": wants},
             tuple((one.prompt, one.answer) for one in task.generation.shots),
+            SPOKEN if task.type == "speech_recognition" else WRITTEN,
         )
 
     def _only_elsewhere(self, which: str, columns: Sequence[str]) -> str:

@@ -170,7 +170,7 @@ def extras_of(contract: Contract) -> tuple[str, ...]:
             extras |= {"parquet"} if parquet else {"image"} if folder else set()
     if contract.lineage is not None and contract.lineage.kind != "file":
         extras.add(contract.lineage.kind)
-    if contract.task is not None and contract.task.type == "generation":
+    if contract.task is not None and contract.task.scorers:
         extras.add("text")
     if contract.compress is not None:
         extras |= {"onnx", "torch"} if contract.compress.student else {"onnx"}

@@ -15,7 +15,7 @@ def endpoint_cannot(parts: schema.Contract, task: str) -> str | None:
         return None
     if parts.compress is not None:
         return "an `endpoint` answers for the model as it is: no form that `compress` makes"
-    if task not in ("", "generation"):
+    if task not in ("", *catalogue.ASKED):
         return f"an `endpoint` is asked for text, and the task is {task}: `task: {{type: generation, scorers: ...}}`"
     return None
 
@@ -23,7 +23,7 @@ def endpoint_cannot(parts: schema.Contract, task: str) -> str | None:
 def judge_cannot(parts: schema.Contract, task: str, rules: tuple[Rule, ...]) -> Iterator[tuple[str, ...]]:
     """What is asked of a judge of pairs and none can do, and where that stands."""
     judge = parts.task.judge if parts.task else None
-    if judge is not None and (task != "generation" or parts.evaluate.imported is not None):
+    if judge is not None and (task not in catalogue.ASKED or parts.evaluate.imported is not None):
         why = "compares texts: it needs `task: {type: generation}`, and answers that are made here, not imported"
         yield f"a `judge` {why}", "task", "judge"
     for rule in rules:

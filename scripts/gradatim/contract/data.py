@@ -13,7 +13,8 @@ class DataSetSection(Section):
     """A data set and how to read it; what is left out is taken from `data` itself."""
 
     path: Text = Field(
-        description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders, or `module:function`."
+        description="A .npz, .parquet, .csv or .jsonl file, a folder of class folders or with a table of its "
+        "files (`metadata.jsonl`), or `module:function`."
     )
     format: DataFormat | None = Field(None, description="Read off the path when left out.")
     label: Text | None = Field(None, description="Column of the labels.")

@@ -231,7 +231,7 @@ def _task(parts: schema.Contract) -> tuple[str, tuple[Metric, ...]]:
 
 def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterator[tuple[str, ...]]:
     """What is asked of times and rates and cannot be had, each with the key that asks."""
-    if "streaming" in parts.benchmark.model_fields_set and task != "generation":
+    if "streaming" in parts.benchmark.model_fields_set and task not in catalogue.ASKED:
         told = "`streaming` times tokens: it needs `task: {type: generation, scorers: ...}`"
         yield told, "benchmark", "streaming"
     if parts.benchmark.streaming.goodput is None:
@@ -246,7 +246,7 @@ def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterat
             "benchmark",
             "cuda_graphs",
         )
-    if parts.model.autocast and task == "generation":
+    if parts.model.autocast and task in catalogue.ASKED:
         yield (
             "a language model computes in the type that its weights are saved in: leave out `autocast`",
             "model",
@@ -267,8 +267,8 @@ def _untimed(parts: schema.Contract, task: str, rules: Iterable[Rule]) -> Iterat
                     f"`{rule.key}` names a size of call that is not timed. {_timed_sizes(rule.metric, sizes)}"
                 )
                 yield told, "gates", rule.key
-    if (sizes or parts.benchmark.lengths) and task == "generation":
-        told = "requests of `task: generation` are timed one by one, as long as they are: leave out `lengths`, and give `batch` one size"
+    if (sizes or parts.benchmark.lengths) and task in catalogue.ASKED:
+        told = f"requests of `task: {task}` are timed one by one, as long as they are: leave out `lengths`, and give `batch` one size"
         yield told, "benchmark", "lengths" if parts.benchmark.lengths else "batch"
     load = parts.benchmark.load
     if load is None or "server" not in load.scenarios:
@@ -332,7 +332,7 @@ def _contradictions(
     if told := endpoint_cannot(parts, task):
         yield at(told, "model", "endpoint")
     yield from (at(told, *place) for told, *place in _untimed(parts, task, rules))
-    if imported is not None and task != "generation":
+    if imported is not None and task not in catalogue.ASKED:
         why = "`import` needs `task: {type: generation, scorers: ...}`, which names the scores"
         yield at(why, "evaluate", "import")
     yield from (at(told, *where) for told, *where in judge_cannot(parts, task, rules))

@@ -65,7 +65,7 @@ class EvaluateSection(Section):
     )
     show: int = Field(
         0, ge=0, le=50,
-        description="`generation`: at most so many prompts whose answer became wrong or right are shown in the report, with both answers. "
+        description="Tasks that ask for text: at most so many prompts whose answer became wrong or right are shown in the report, with both answers. "
         "It rides with the release, so whoever gets that reads them.",
     )  # fmt: skip
     explain: int = Field(

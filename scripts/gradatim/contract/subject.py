@@ -30,7 +30,7 @@ from gradatim.contract.values import (
     Texts,
     shorthand,
 )
-from gradatim.metrics.catalogue import Metric, own_metrics
+from gradatim.metrics.catalogue import ASKED, Metric, own_metrics
 from gradatim.metrics.scorers.table import Scoring
 from gradatim.metrics.task import Form
 
@@ -268,16 +268,24 @@ class TaskSection(Section):
     )
     scorers: Scorers = Field(
         default_factory=dict,
-        description="`generation`: how answers are scored, by names of the table of scorers (a list will do) or by functions of "
-        "your own. The first one says which answers are right.",
+        description="Tasks that ask for text: how answers are scored, by names of the table of scorers (a list will do) or by functions "
+        "of your own. The first one says which answers are right. `translation` has `[bleu, chrf]` and `speech_recognition` "
+        "`[wer, cer]` where it is left out.",
         examples=[{"exact_match": {}, "polite": {"function": "scoring:polite"}}],
     )
     generation: GenerationSection = Field(
-        default_factory=GenerationSection, description="`generation`: how the model is asked."
+        default_factory=GenerationSection, description="Tasks that ask for text: how the model is asked."
     )
     judge: Annotated[JudgeSection, shorthand("function", JudgeSection)] | None = Field(
-        None, description="`generation`: who compares answers with the release's, for `win_rate`."
+        None, description="Tasks that ask for text: who compares answers with the release's, for `win_rate`."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_scorers(cls, written: Any) -> Any:
+        """Those of the task where the contract names none."""
+        usual = ASKED.get(str(written.get("type"))) if isinstance(written, dict) else None
+        return {**written, "scorers": list(usual)} if usual and not written.get("scorers") else written
 
     @field_validator("labels")
     @classmethod
@@ -310,9 +318,10 @@ class TaskSection(Section):
 
     @model_validator(mode="after")
     def _scored(self) -> TaskSection:
-        if (self.type == "generation") != bool(self.scorers):
+        if (self.type in ASKED) != bool(self.scorers):
+            other = " and ".join(f"`{name}`" for name, usual in ASKED.items() if usual)
             raise ValueError(
-                "`generation` needs `scorers`, for example `[exact_match]`, and no other task has them"
+                f"`generation` needs `scorers`, for example `[exact_match]`, and no other task than {other} has them"
             )
         for scoring in self.scorings:
             if scoring.k is not None and scoring.k > self.generation.samples:

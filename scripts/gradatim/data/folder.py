@@ -52,7 +52,7 @@ class FolderSource:
         known = (*IMAGES, *SOUNDS, *ARRAYS)
         if label is None:
             self._names = [name for name in self._names if name.lower().endswith(known)]
-        kinds = {_kind(path / name) for name in self._names}
+        kinds = {kind_of_file(path / name) for name in self._names}
         if len(kinds) > 1:
             raise InvalidInput(
                 f"{path} mixes {' and '.join(sorted(kinds))} files. Keep one kind in a data set."
@@ -79,13 +79,14 @@ class FolderSource:
             if self._label:
                 block[self._label] = object_array([name.partition("/")[0] for name in names])
             if wanted:
-                decoded = [_decode(self._path / name, self._kind) for name in names]
+                decoded = [decode(self._path / name, self._kind) for name in names]
                 block[self._kind] = object_array([values for values, _ in decoded])
                 block["sampling_rate"] = np.array([rate for _, rate in decoded], np.int64)
             yield {name: block[name] for name in columns}
 
 
-def _kind(path: Path) -> str:
+def kind_of_file(path: Path) -> str:
+    """``image``, ``audio`` or ``array``, by a file's name; raises InvalidInput for any other."""
     suffix = path.suffix.lower()
     for kind, suffixes in (("image", IMAGES), ("audio", SOUNDS), ("array", ARRAYS)):
         if suffix in suffixes:
@@ -93,7 +94,7 @@ def _kind(path: Path) -> str:
     raise InvalidInput(f"{path} is neither an image, a .wav nor a .npy file. Move it out of the data set.")
 
 
-def _decode(path: Path, kind: str) -> tuple[NDArray[Any], int]:
+def decode(path: Path, kind: str) -> tuple[NDArray[Any], int]:
     """The array of a file, and its sampling rate in hertz (0 where there is none)."""
     refuse_broken_file(path)
     try:

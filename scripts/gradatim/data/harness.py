@@ -165,7 +165,7 @@ def _lm_eval(lines: Sequence[Json], path: Path) -> HarnessRun:
             line.get("prompt_hash") or line.get("doc_hash") or json.dumps(line.get("doc"), sort_keys=True)
         )
         rows[name] = HarnessRow(
-            name, name, prompt, json.dumps(line["target"]), json.dumps(line["filtered_resps"]),
+            name, name, prompt, json.dumps(line["target"]), _said(line["filtered_resps"]),
             {**(known.scores if known else {}), **scores}, _flat(line.get("doc")),
         )  # fmt: skip
     beside = _beside(path)
@@ -173,6 +173,12 @@ def _lm_eval(lines: Sequence[Json], path: Path) -> HarnessRun:
         if path.name.startswith(f"samples_{task}_"):
             _refuse_fewer(tuple(rows.values()), counted.get("effective"), path)
     return HarnessRun("lm-eval", {**settings, **beside}, tuple(rows.values()))
+
+
+def _said(answers: Any) -> str:
+    """What was answered: a text alone as it is."""
+    alone = isinstance(answers, list) and len(answers) == 1 and isinstance(answers[0], str)
+    return str(answers[0]) if alone else json.dumps(answers)
 
 
 def _sampling(arguments: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gradatim.code import is_reference
 from gradatim.data.dataset import Dataset
+from gradatim.data.listed import LISTS, ListedSource
 from gradatim.data.overlap import OVERLAP, OverlapSource
 from gradatim.data.prompts import Asking, PromptSource
 from gradatim.data.source import DataSource, refuse_broken_file
@@ -123,6 +124,11 @@ def _open(source: str, root: Path, label: str | None, declared: str | None) -> D
         raise InvalidInput(f"The data set {path} is not a folder.")
     module, _, name = _SOURCES[kind].partition(":")
     made = getattr(importlib.import_module(f"gradatim.data.{module}"), name)
+    listed = (
+        next((path / name for name in LISTS if (path / name).is_file()), None) if kind == "folder" else None
+    )
+    if listed is not None:
+        return ListedSource(path, _open(listed.name, path, label, None))
     given = {"function": (source, root, label), "folder": (path, label)}.get(kind, (path,))
     found: DataSource = made(*given)
     return found

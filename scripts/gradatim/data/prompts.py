@@ -1,7 +1,8 @@
-"""Rows of prompts, or of conversations, as the requests that a language model is sent."""
+"""Rows of prompts, of conversations or of recordings, as the requests that a model is sent which is asked for text."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import numpy as np
 from gradatim.data.columns import object_array
 from gradatim.data.source import Block, DataSource, missing_column
 from gradatim.errors import InvalidInput
+
+WRITTEN, SPOKEN = ("prompt", "messages"), ("audio",)
+"""The columns that ask for text, in writing and aloud."""
 
 _ROLES = ("system", "user", "assistant", "tool")
 
@@ -25,20 +29,23 @@ class Asking:
         settings: sampling settings, and in ``wants`` what is asked for: ``text``, ``choices`` (the likelihood of each), ``target``
             (that of the reference), ``spread`` (what else was likely in place of its tokens).
         shots: pairs of a prompt and its answer that stand before each prompt.
+        by: the columns, one of which asks.
     """
 
     column: str
     settings: Mapping[str, Any]
     shots: tuple[tuple[str, str], ...] = ()
+    by: tuple[str, ...] = WRITTEN
 
 
 class PromptSource:
     """Another source with one column more: each row as a request, a line of JSON. Its references become JSON too.
 
     Args:
-        source: has ``prompt``, text, or ``messages``, a list of ``{role, content}``; perhaps ``choices``, a list of texts.
+        source: has ``prompt``, text, or ``messages``, a list of ``{role, content}``, or ``audio``, float [samples] or [samples, channels]
+            in -1 .. 1, with ``sampling_rate``; perhaps ``choices``, a list of texts.
         label: the column of the references; None where there are none.
-        columns: what those three are called where they are called otherwise.
+        columns: what those are called where they are called otherwise.
         asked: what every request says besides.
 
     Raises:
@@ -63,14 +70,17 @@ class PromptSource:
         for column in columns.values():
             if column not in source.columns:
                 raise missing_column(source.place, column, source.columns)
-        named = {key: columns.get(key, key) for key in ("messages", "prompt", "choices")}
+        named = {key: columns.get(key, key) for key in (*asked.by, "sampling_rate", "choices")}
         self._read = {key: column for key, column in named.items() if column in source.columns}
-        if not {"messages", "prompt"} & self._read.keys():
-            raise missing_column(source.place, columns.get("prompt", "prompt"), source.columns)
-        if {"messages", "prompt"} <= self._read.keys():
+        found = [key for key in asked.by if key in self._read]
+        if not found:
+            raise missing_column(source.place, columns.get(asked.by[0], asked.by[0]), source.columns)
+        if len(found) > 1:
             raise InvalidInput(
-                f"{source.place} has both `prompt` and `messages`: which one is asked? Take one out."
+                f"{source.place} has both `{found[0]}` and `{found[1]}`: which one is asked? Take one out."
             )
+        if found == ["audio"] and "sampling_rate" not in self._read:
+            raise missing_column(source.place, named["sampling_rate"], source.columns)
         self.columns = (*source.columns, self._column)
 
     def length(self, column: str) -> int:
@@ -101,10 +111,12 @@ class PromptSource:
         )
 
     def _request(self, block: Block, row: int, start: int) -> str:
-        said = {key: _python(block[column][row]) for key, column in self._read.items()}
+        said = {key: _python(block[column][row]) for key, column in self._read.items() if key != "audio"}
         where = f"Row {start + row + 1} of {self.place}"
         asked: dict[str, Any] = dict(self._settings)
-        if "messages" in said:
+        if "audio" in self._read:
+            asked["audio"] = _sound(block[self._read["audio"]][row], said["sampling_rate"], where)
+        elif "messages" in said:
             asked["messages"] = [*self._turns(), *_messages(said["messages"], where)]
         else:
             if not isinstance(said["prompt"], str):
@@ -128,6 +140,21 @@ class PromptSource:
     def _turns(self) -> list[dict[str, str]]:
         pairs = ((("user", one), ("assistant", other)) for one, other in self._shots)
         return [{"role": role, "content": text} for pair in pairs for role, text in pair]
+
+
+def _sound(samples: Any, rate: Any, where: str) -> dict[str, Any]:
+    """A recording as it travels: its samples as float32, little-endian, in base64, several channels as their mean."""
+    try:
+        sound = np.asarray(samples, "<f4")
+        sound = sound.mean(axis=1, dtype="<f4") if sound.ndim == 2 else sound
+        if sound.ndim != 1 or not sound.size or not np.isfinite(sound).all() or int(rate) < 1:
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"{where}: `audio` must be the samples of a recording, numbers in -1 .. 1, with their `sampling_rate` in hertz. Files lie in a "
+            "folder beside a `metadata.jsonl`, whose `file_name` names them: name that folder as the data."
+        ) from error
+    return {"samples": base64.b64encode(sound.tobytes()).decode(), "sampling_rate": int(rate)}
 
 
 def _python(value: Any) -> Any:

@@ -113,8 +113,10 @@ def _target(said: Any) -> tuple[float, int] | None:
 
 
 def last_asked(request: str) -> str:
-    """What a request asks at its end: its prompt, or the last turn of its conversation."""
+    """What a request asks at its end: its prompt, or the last turn of its conversation; of a recording, how long it is."""
     said = json.loads(request)
+    if "audio" in said:
+        return f"[a recording of {len(said['audio']['samples']) * 3 / 16 / said['audio']['sampling_rate']:.1f} s]"
     return str(said["messages"][-1]["content"] if "messages" in said else said["prompt"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,19 +12,17 @@ Kind = Literal["quality", "comparison", "robustness", "timing", "limit", "own", 
 ``robustness`` from perturbed samples; ``timing`` from rounds of timed calls, or of calls whose energy was counted;
 ``limit`` a plain number that has no sample; ``drift`` from counts of the rows, whatever the model says to them; ``own`` a function of the user's over labelled samples."""
 
+ASKED: Mapping[str, tuple[str, ...]] = {
+    "generation": (),
+    "translation": ("bleu", "chrf"),
+    "speech_recognition": ("wer", "cer"),
+}
+"""Tasks whose model is asked for text, each with the scorers of a contract that names none."""
+
 TASKS = (
-    "classification",
-    "multilabel_classification",
-    "token_classification",
-    "segmentation",
-    "detection",
-    "regression",
-    "forecasting",
-    "ranking",
-    "embedding",
-    "language_modelling",
-    "generation",
-)
+    "classification", "multilabel_classification", "token_classification", "segmentation", "detection", "regression", "forecasting",
+    "ranking", "embedding", "language_modelling", *ASKED,
+)  # fmt: skip
 
 TRAFFIC = "traffic"
 """What stands for a task where requests are judged, recorded or live: they bear no label."""
@@ -253,7 +251,7 @@ _COMPARISONS = {
     "multilabel_classification": _table(_FLIPS, _AGREEMENT),
     "token_classification": _table(_FLIPS, _AGREEMENT),
     "embedding": _table(_SAME_NEIGHBOUR),
-    "generation": _table(_FLIPS, _AGREEMENT, _DIVERGENCE, _WINS, _CONSISTENCY),
+    **dict.fromkeys(ASKED, _table(_FLIPS, _AGREEMENT, _DIVERGENCE, _WINS, _CONSISTENCY)),
 }
 
 _ROBUSTNESS = _table(
@@ -377,7 +375,7 @@ def known(task: str, own: Iterable[Metric] = ()) -> dict[str, Metric]:
     if task == TRAFFIC:
         return dict(_ON_TRAFFIC)
     measured = {**_BY_TASK.get(task, {}), **_table(*own), **_COMPARISONS.get(task, {})}
-    serving = _SERVING if task == "generation" else {}
+    serving = _SERVING if task in ASKED else {}
     return {**measured, **_ROBUSTNESS, **_RUNTIME, **serving, **_DATA}
 
 
@@ -431,7 +429,7 @@ _WEIGHED = {
     "classification": ("accuracy", "f1_micro", *OF_CLASSES, "log_loss"),
     "multilabel_classification": ("subset_accuracy",),
     "regression": ("mae", "rmse"),
-    "generation": (),
+    **dict.fromkeys(ASKED, ()),
 }
 
 

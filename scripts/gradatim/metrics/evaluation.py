@@ -67,7 +67,7 @@ _SCORERS: dict[str, Callable[[Task, Predictions], Scorer]] = {
     "ranking": RankingScorer,
     "embedding": EmbeddingScorer,
     "language_modelling": LanguageScorer,
-    "generation": GenerationScorer,
+    **dict.fromkeys(catalogue.ASKED, GenerationScorer),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,17 @@ class GenerationScorer:
             self._scores[name] = np.asarray(values, np.float64).reshape(len(predictions), -1)
 
     def item_scores(self) -> NDArray[np.float32]:
-        """Each row's score by the first scorer, [n], so that more is better."""
+        """Each row's score by the first scorer, [n], so that more is better; 1 of a row that is right."""
         name, scoring = next(iter(self._scorings.items()))
-        scores = self._scores[name]
-        value = scores[:, 0] / np.maximum(scores[:, 1], 1) if scores.shape[1] == 2 else scores.mean(axis=1)
-        return np.asarray(value if scoring.metric.higher_is_better else -value, np.float32)
+        scores, shape = self._scores[name], shape_of(scoring)
+        if shape == "sums":
+            value = _statistic(scoring)(scores)
+        elif shape == "ratio":
+            value = scores[:, 0] / np.maximum(scores[:, 1], 1)
+        else:
+            value = scores.mean(axis=1)
+        less = not scoring.metric.higher_is_better
+        return np.asarray(float(scoring.metric.fraction) - value if less else value, np.float32)
 
     def answer_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """References as JSON and what was answered, as text [n]."""
@@ -131,7 +138,7 @@ class GenerationScorer:
             said, reason = (scores[:, 0], scores[:, 1]), "every reference is empty"
             return ratio_samples(metric, *said, units, higher, reason, low_limit=0.0)
         if shape == "sums":
-            statistic = function_of(str(scoring.kind and scoring.kind.statistic))
+            statistic = _statistic(scoring)
             terms = units.sums(list(scores.T))
             value = float(statistic(scores.sum(axis=0, keepdims=True))[0])
             return MetricSamples(
@@ -142,6 +149,12 @@ class GenerationScorer:
             return proportion_samples(metric, values == 1, units, higher, "there is no sample")
         known = {"decision": DECISIONS, "share": SHARE}.get(shape, {})
         return mean_samples(metric, values, units, higher, **known)
+
+
+def _statistic(scoring: Scoring) -> Callable[[Floats], Floats]:
+    """Of ``sums``: what makes the metric of them, [draws, k] -> [draws]."""
+    found: Callable[[Floats], Floats] = function_of(str(scoring.kind and scoring.kind.statistic))
+    return found
 
 
 def _read_aloud(line: Any) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
 from gradatim.metrics.boxes import detections
+from gradatim.metrics.catalogue import ASKED
 from gradatim.metrics.columns import Array, pieces
 from gradatim.metrics.task import Task
 
@@ -87,7 +88,7 @@ def reduce_batch(
     Raises:
         InvalidInput: the outputs do not fit the task.
     """
-    if task.type == "generation":
+    if task.type in ASKED:
         from gradatim.metrics.scored import score_batch
 
         return score_batch(task, outputs, inputs or {}, labels)

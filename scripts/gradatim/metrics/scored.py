@@ -44,7 +44,7 @@ def score_batch(
             scores: Sequence[Any] = _by_own(task, scoring, answers, given)
         else:
             rows = zip(answers, requests, given, strict=True)
-            scores = [_by_row(task, scoring, *row) for row in rows]
+            scores = [by_row(task, scoring, *row) for row in rows]
         kept[SCORE + scoring.name] = np.asarray(scores, np.float64)
     return kept
 
@@ -92,9 +92,14 @@ def _references(scoring: Scoring, label: str | None) -> list[str]:
     )
 
 
-def _by_row(
+def by_row(
     task: Task, scoring: Scoring, answer: TextAnswer, request: Mapping[str, Any], label: str | None
 ) -> float | Sequence[float]:
+    """The score, or the numbers that make one, of one row by a scorer of the table.
+
+    Raises:
+        InvalidInput: what the scorer rests on is missing.
+    """
     kind = scoring.kind
     assert kind is not None  # noqa: S101 (score_batch looked)
     judge = function_of(kind.by)

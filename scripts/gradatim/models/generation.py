@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradatim.errors import GradatimError, InvalidInput, needs
 from gradatim.metrics.answers import ANSWER, LIKELY, REQUEST, Spread, TextAnswer
+from gradatim.models.hearing import HEARD, Listener, decodes_frames
 from gradatim.models.hugging_face import load_module
 from gradatim.models.predictor import Arrays, RuntimeModel, failed
 from gradatim.models.speech import ASKED
@@ -23,6 +24,10 @@ from gradatim.models.variables import offline, silent
 
 if TYPE_CHECKING:
     from gradatim.models.source import ModelSource
+
+
+_BEGINNING = ("decoder_start_token_id", "bos_token_id", "forced_bos_token_id", "forced_eos_token_id")
+"""What a model with an encoder says of how its texts begin and end."""
 
 
 class LanguageModel(RuntimeModel):
@@ -56,10 +61,21 @@ def open_generator(source: ModelSource) -> LanguageModel:
         raise
     except Exception as error:
         raise failed(str(source.path), "cannot be loaded by transformers", error) from error
-    if not hasattr(module, "generate") or not module.can_generate():
+    if not (hasattr(module, "generate") and module.can_generate()) and not decodes_frames(module):
         raise InvalidInput(
             f"{source.path} is a {type(module).__name__}, which generates no text. For `task: generation` save a model with a "
             "language-modelling head (`AutoModelForCausalLM`)."
+        )
+    if module.main_input_name in HEARD:
+        listener = Listener(torch, transformers, module, source)
+        return LanguageModel(
+            module,
+            listener.tokens,
+            source.name,
+            ASKED,
+            listener,
+            device=source.device,
+            threads=source.threads,
         )
     asked = _Asker(torch, transformers, module, load_tokenizer(source.path), source.name)
     return LanguageModel(
@@ -73,7 +89,8 @@ class _Asker:
     def __init__(self, torch: Any, transformers: Any, module: Any, tokenizer: Any, name: str) -> None:
         self._torch, self._transformers = torch, transformers
         self._module, self._tokenizer = module, tokenizer
-        tokenizer.padding_side = "left"
+        self._reads = bool(getattr(module.config, "is_encoder_decoder", False))
+        tokenizer.padding_side = "right" if self._reads else "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         self.tokens = Tokenised(tokenizer, name, getattr(module.config, "max_position_embeddings", None))
@@ -129,7 +146,9 @@ class _Asker:
         said, samples = requests[0], requests[0]["samples"]
         batch = self._encoded([text for text, _ in prompts], special=prompts[0][1])
         length, most = batch["input_ids"].shape[1], said["max_new_tokens"]
-        if refused := self.tokens.refused(length, most):
+        begins = 1 if self._reads else length
+        places = (max(length, most), 0) if self._reads else (length, most)
+        if refused := self.tokens.refused(*places):
             if len(requests) == 1:
                 return [refused]
             return [self._generated([one], [its])[0] for one, its in zip(requests, prompts, strict=True)]
@@ -142,16 +161,17 @@ class _Asker:
             num_return_sequences=samples,
             pad_token_id=self._tokenizer.pad_token_id,
             eos_token_id=ends,
+            **{key: getattr(own, key, None) for key in (_BEGINNING if self._reads else ())},
             **({"temperature": said["temperature"], "top_p": said.get("top_p"), "top_k": said.get("top_k", 0)} if said["temperature"] else {}),
         )  # fmt: skip
         stops = said.get("stop") or ()
-        ended = [self._stopper(length, stops)] if stops else []
+        ended = [self._stopper(begins, stops)] if stops else []
         rows = self._module.generate(
             **batch,
             generation_config=config,
             stopping_criteria=self._transformers.StoppingCriteriaList(ended),
             streamer=clock,
-        )[:, length:].tolist()
+        )[:, begins:].tolist()
         last = set(ends if isinstance(ends, list) else [ends])
         made = [self.tokens.ended(row, last, stops) for row in rows]
         pairs = [made[start : start + samples] for start in range(0, len(made), samples)]
@@ -192,10 +212,26 @@ class _Asker:
 
     def _scored(self, prompt: tuple[str, bool], text: str) -> tuple[Any, Any]:
         """A text's tokens [t] behind those of a prompt, and log-likelihoods [t, vocabulary]."""
+        if self._reads:
+            return self._translated(prompt, text)
         whole, first = self.tokens.together(prompt, text)
         tokens = self._torch.tensor([whole], device=self._module.device)
         scores = self._module(input_ids=tokens).logits[0, :-1].float().log_softmax(dim=-1)
         return tokens[0, first:], scores[first - 1 :]
+
+    def _translated(self, prompt: tuple[str, bool], text: str) -> tuple[Any, Any]:
+        """The same of a model that reads the prompt with one part and writes with another."""
+        config = self._module.generation_config
+        begin = (
+            config.decoder_start_token_id
+            if config.decoder_start_token_id is not None
+            else config.bos_token_id
+        )
+        made = self._tokenizer(text_target=text, add_special_tokens=False)["input_ids"]
+        tokens = self._torch.tensor([[begin, *made]], device=self._module.device)
+        read = self._encoded([prompt[0]], special=prompt[1])
+        scores = self._module(**read, decoder_input_ids=tokens[:, :-1]).logits[0].float().log_softmax(dim=-1)
+        return tokens[0, 1:], scores
 
 
 class _Clock:

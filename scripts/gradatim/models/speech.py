@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.metrics.answers import ANSWER, LIKELY, REQUEST, Spread, TextAnswer
 from gradatim.models.streaming import Piece, Streamed
+from gradatim.models.token_by_token import hears_nothing
 from gradatim.signature import Signature, TensorSpec
 
 ASKED = Signature((TensorSpec(REQUEST, "str", ("batch",)),), (TensorSpec(ANSWER, "str", ("batch",)),))
@@ -114,6 +115,8 @@ class Speaker:
     def _asked(self, request: Mapping[str, Any], sample: int = 0) -> tuple[str, dict[str, Any]]:
         """Where a text is asked for, and how."""
         told = hashlib.sha256(f"{sample} {json.dumps(request, sort_keys=True)}".encode()).digest()
+        if "audio" in request:
+            raise hears_nothing(self._api.name)
         chat = "messages" in request
         body = {
             **self._always,

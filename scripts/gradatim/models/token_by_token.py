@@ -8,6 +8,14 @@ from typing import Any
 from gradatim.errors import InvalidInput
 
 
+def hears_nothing(name: str) -> InvalidInput:
+    """Of a model that is asked in writing, and was given a recording."""
+    return InvalidInput(
+        f"The rows are recordings, and {name} is asked in writing. Speech is heard by a Hugging Face folder of speech recognition, a "
+        "function (`factory`) or a program (`command`) of yours."
+    )
+
+
 class Tokenised:
     """Prompts as tokens, and tokens as answers.
 
@@ -22,6 +30,8 @@ class Tokenised:
 
     def rendered(self, request: Mapping[str, Any]) -> tuple[str, bool]:
         """The text that the model goes on from, and whether the tokenizer may put special tokens around it."""
+        if "audio" in request:
+            raise hears_nothing(self._name)
         if "messages" not in request:
             return request["prompt"], True
         if not getattr(self.tokenizer, "chat_template", None):

@@ -48,6 +48,8 @@ _PIPELINES_OF_TASK = {
     "embedding": "feature-extraction",
     "language_modelling": "text-generation",
     "generation": "text-generation",
+    "translation": "translation",
+    "speech_recognition": "automatic-speech-recognition",
 }
 _TEXT_INPUTS = re.compile(r"^(input_ids|tokens?|text)\b")
 _IMAGE = re.compile(r"\[[^\],]+, [134], \d+, \d+\]|\[[^\],]+, \d+, \d+, [134]\]")

@@ -214,7 +214,12 @@ def streaming_of(candidate: Candidate, contestants: Iterable[Contestant]) -> Str
     """What is asked of models that tell their answers token by token; None where one of them does not."""
     from gradatim.timing.streams import Streaming
 
-    if not _speaks(candidate) or any(one.factory or one.command for one in contestants):
+    task = candidate.contract.parts.task
+    if (
+        not _speaks(candidate)
+        or (task and task.type == "speech_recognition")
+        or any(one.factory or one.command for one in contestants)
+    ):
         return None
     said = candidate.contract.parts.benchmark.streaming
     rows = candidate.rows.dataset("evaluation", candidate.model.signature).head(_PROMPTS).inputs[REQUEST]

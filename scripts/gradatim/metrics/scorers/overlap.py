@@ -28,7 +28,7 @@ def bleu_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     counts, totals = sums[:, :4], np.maximum(sums[:, 4:8], 1e-12)
     none = (counts <= 0) & (sums[:, 4:8] > 0)
     smoothed = np.where(none, 0.5 ** np.cumsum(none, axis=1), counts)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(smoothed / totals)
     value = np.exp(logs.mean(axis=1))
     said, wanted = sums[:, 8], sums[:, 9]
