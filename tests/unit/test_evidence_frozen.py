@@ -9,6 +9,8 @@ import base64
 import copy
 import enum
 import json
+import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,7 +28,7 @@ from gradatim.evidence.authenticity import Trust
 from gradatim.evidence.codec import decode, encode, keys
 from gradatim.evidence.difference import _recorded, difference
 from gradatim.evidence.finding import Finding, Verification
-from gradatim.evidence.found import Judged
+from gradatim.evidence.found import Inspected, Judged
 from gradatim.evidence.manifest import FileEntry, Manifest, refuse_collisions, safe_path
 from gradatim.evidence.opinion import _by_interval, asked_of, judged_by, replayed, with_opinion
 from gradatim.evidence.release_record import ReleaseRecord
@@ -41,8 +43,9 @@ from gradatim.gates.judge import judge
 from gradatim.gates.recording import grounds_of
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.lineage.record import Lineage
+from gradatim.lineage.record import DataUsed, Lineage, LoggedMetric
 from gradatim.measurement import Measurement
+from gradatim.signature import Inspection, Signature, TensorSpec
 
 GOLDEN = Path(__file__).parent / "golden" / "evidence_frozen"
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -99,6 +102,7 @@ def codec() -> Iterator[str]:
         [], {}, {"name": 1}, {"name": "x", "parts": {}}, {"name": "x", "parts": [{"n": 1.5}]}, {"name": "x", "parts": [{"n": True}]}, {"name": "x", "parts": [{"n": 1, "half": 10**400}]}, {"name": "x", "parts": [{"n": 1, "half": 1}]}, {"name": "x", "pair": [1]},
         {"name": "x", "pair": [1, 2]}, {"name": "x", "pair": None}, {"name": "x", "by": []}, {"name": "x", "by": {"k": {}}}, {"name": "x", "colour": "blue"}, {"name": "x", "sure": 1}, {"name": "x", "mode": 1}, {"name": "x", "mode": "b"}, {"name": "x", "either": 1.5}, {"name": "x", "either": True},
         {"name": "x", "more": {"q": ["s"]}}, {"name": "x", "zz": 1, "aa": 2}, {"parts": []}, {"name": "x", "any": float("inf")},
+        {"name": "x", "parts": [{"n": 1, "half": sys.float_info.max}]}, {"name": "x", "parts": [{"n": 1, "half": -sys.float_info.max}]},
     ):  # fmt: skip
         yield attempted(lambda wrong=wrong: decode(Whole, wrong, "it"))  # type: ignore[misc]
     yield attempted(lambda: decode(Whole, {"name": "x", "zz": 1}, "it", newer=True))
@@ -256,6 +260,12 @@ def statements() -> Iterator[str]:
     yield attempted(lambda: replace(known, files=(FileEntry("Release.json", 1, A),)))
 
 
+def kept_beside(record: ReleaseRecord, evidence: bytes) -> bytes:
+    """A release's record that vouches for other evidence."""
+    own = FileEntry("evidence.intoto.jsonl", len(evidence), sha256_bytes(evidence))
+    return replace(record, files=(own,)).to_bytes()
+
+
 def verifications() -> Iterator[str]:
     """Findings about a folder, about evidence and about what git keeps; and what they come to."""
     with tempfile.TemporaryDirectory() as name:
@@ -324,6 +334,9 @@ def verifications() -> Iterator[str]:
 
         yield looked()
         yield looked(signatures=Signatures(demanded=True))
+        (folder / "release.json").write_bytes(replace(release.record, name="another").to_bytes())
+        yield looked()
+        (folder / "release.json").write_bytes(release.record.to_bytes())
         refused = Bundle(
             (
                 statement("gate", {"int8": manifest.digest}, gates=(gate("accuracy", Verdict.FAIL),)),
@@ -368,10 +381,11 @@ def verifications() -> Iterator[str]:
         record = release.record
         for given in (
             (record.to_bytes(), manifest.to_bytes(), evidence.to_bytes(), manifest.digest, record.digest), (record.to_bytes(), manifest.to_bytes(), None, manifest.digest, None), (record.to_bytes(), manifest.to_bytes(), b"other", manifest.digest, record.digest),
-            (b"{}", b"{}", evidence.to_bytes(), manifest.digest, record.digest), (replace(record, files=()).to_bytes(), manifest.to_bytes(), evidence.to_bytes(), A, record.digest),
+            (b"{}", b"{}", evidence.to_bytes(), manifest.digest, record.digest), (other := kept_beside(record, b"x"), manifest.to_bytes(), b"x", manifest.digest, sha256_bytes(other)), (other := kept_beside(record, b"x\n"), manifest.to_bytes(), b"x\n", manifest.digest, sha256_bytes(other)), (replace(record, files=()).to_bytes(), manifest.to_bytes(), evidence.to_bytes(), A, record.digest),
         ):  # fmt: skip
             *_, findings = check_kept(given[0], given[1], given[2], digest=given[3], record_digest=given[4])
             yield told(findings)
+    yield told(check_evidence(Bundle((statement("gate", {"int8": C}),)), A, "int8"))
     for gates, verdict in (
         (
             (
@@ -556,6 +570,7 @@ def opinions() -> Iterator[str]:
         )
     )
     yield told((asked_of(bundle(every)) is not None, asked_of(Bundle(()))))
+    yield from second_opinions(bundle(every), kept)
     passed = Verdict.PASS
     for wanted, threshold, low, high in (
         ("at least 90 %", 0.9, 0.9, 0.95), ("at least 90 %", 0.9, 0.899, 0.95), ("at most 0.1", 0.1, 0.05, 0.1), ("at most 0.1", 0.1, 0.05, 0.101), ("at most 0.1", None, 0.2, 0.3), ("at least 90 %", 0.9, None, 0.95), ("at least 90 %", 0.9, 0.5, None),
@@ -563,6 +578,34 @@ def opinions() -> Iterator[str]:
         for verdict in (passed, Verdict.FAIL):
             one = replace(gate("f1", verdict, threshold=threshold, low=low, high=high), wanted=wanted)
             yield told(_by_interval(one))
+
+
+def second_opinions(known: Bundle, kept: Judged) -> Iterator[str]:
+    """Which of several statements is asked, and what is made of corruptions whose rows are kept."""
+    first, *others = known.statements
+    without = replace(first, details=json.loads(json.dumps(encode(replace(kept, grounds=None)))))
+    newer = replace(first, details={**first.details, "later": 1})
+    tests = [
+        statement("test", {"int8": A}, gates=(gate("sound", Verdict.PASS, whose),))
+        for whose in ("int8", "fp32")
+    ]
+    for statements in ((without, first, *others), (first, without, *others), (newer, *others), (*known.statements, tests[0]), (*known.statements, tests[1]), (without, *others)):  # fmt: skip
+        said, findings = replayed(Bundle(statements), "int8")
+        yield told((said, findings))
+    places = np.arange(60)[:, None]
+    sound = CorruptionScores("fog", (1, 2), (places % 5 > 0) * np.ones((1, 2)), np.ones((60, 2)))
+    rules = [Rule("robustness", "robustness", "at_least", 0.5), Rule("robustness[fog]", "robustness", "not_worse", 0.01, where="fog")]  # fmt: skip
+    case = Case("int8", robustness={"fog": sound})
+    results = judge(rules, case)
+    grounds = grounds_of(rules, case, results, on_inconclusive="fail")
+    for change in ({}, {"value": 0.7}, {"low": 0.6}, {"verdict": Verdict.INCONCLUSIVE}, {"blocking": False}):
+        for place in range(2):
+            gates = tuple(replace(one, **change) if at == place else one for at, one in enumerate(results))  # type: ignore[arg-type]
+            details = json.loads(json.dumps(encode(replace(kept, grounds=grounds))))
+            verdict = Verdict.worst(one.verdict for one in gates if one.blocking)
+            made = statement("gate", {"int8": A}, gates=gates, verdict=verdict, details=details)
+            said = told(replayed(Bundle((made,)), "int8"))
+            yield re.sub(r"\d\.\d{7,}", lambda number: f"{float(number[0]):.6g}", said)
 
 
 def histories() -> Iterator[str]:
@@ -642,6 +685,7 @@ def histories() -> Iterator[str]:
         "it",
     )
     yield told(_recorded(lineage))
+    yield from trained(old, new, lineage)
     record = ReleaseRecord(
         "m",
         "v1.1.0",
@@ -658,6 +702,36 @@ def histories() -> Iterator[str]:
     ):  # fmt: skip
         yield from (f"{name}: {data.decode()}" for name, data in attestations(record, old, bundle).items())
     yield told(sha256_bytes(b""))
+
+
+def trained(old: Manifest, new: Manifest, lineage: Lineage) -> Iterator[str]:
+    """What two releases differ in that their inspections tell, and what goes into their steps."""
+    shape = Signature((TensorSpec("x", "float32", ("n", 2)),), ())
+    data = {
+        name: DataUsed("training", *given)
+        for name, given in {"a": (A, "a.csv"), "b": (None, "b.csv", "md5:1"), "c": (None, "c.csv"), "d": ()}.items()
+    }  # fmt: skip
+    richer = replace(
+        lineage, seed=4, data=data, metrics={"loss": LoggedMetric(0.5), "bad": LoggedMetric(None)}
+    )
+    looks = [
+        Inspected(Inspection("onnx", {}, 5), *given)
+        for given in ((None, None), (shape, lineage), (replace(shape, inputs=()), richer), (shape, None))
+    ]
+    for before in looks:
+        for after in looks:
+            bundles = [
+                Bundle(
+                    (
+                        statement("inspect", {"int8": manifest.digest}, details=json.loads(json.dumps(encode(found))), inputs={"file": place, "same": A}),
+                        statement(place[:1], {"int8": manifest.digest}, inputs={"only": B}),
+                    )
+                )
+                for manifest, found, place in ((old, before, B), (new, after, C))
+            ]  # fmt: skip
+            found = difference((old, bundles[0]), (new, bundles[1]))
+            yield told((found.signatures, found.training))
+    yield told(found.inputs)
 
 
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {

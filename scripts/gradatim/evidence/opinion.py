@@ -31,9 +31,10 @@ def replayed(evidence: Bundle, variant: str) -> tuple[str, list[Finding]]:
     from gradatim.gates.judge import judge
     from gradatim.gates.retold import retold
 
-    statement, grounds = _grounds(evidence)
-    if statement is None or grounds is None:
+    known = _grounds(evidence)
+    if known is None:
         return "", [_untold("gate", "its evidence does not say what its verdicts rest on")]
+    statement, grounds = known
     try:
         case = retold(grounds, variant, _measurements(evidence))
     except InvalidInput as error:
@@ -84,7 +85,7 @@ def judged_by(
     from gradatim.gates.judge import judge
     from gradatim.gates.retold import retold
 
-    _, grounds = _grounds(evidence)
+    grounds = asked_of(evidence)
     if grounds is None:
         return "", [_untold(source, "its evidence does not hold what other gates could judge")]
     try:
@@ -112,15 +113,16 @@ def with_opinion(found: Verification, opinions: Iterable[tuple[str, list[Finding
 
 def asked_of(evidence: Bundle) -> Grounds | None:
     """What a release's verdicts rest on; None where its evidence does not say."""
-    return _grounds(evidence)[1]
+    known = _grounds(evidence)
+    return None if known is None else known[1]
 
 
-def _grounds(evidence: Bundle) -> tuple[Statement | None, Grounds | None]:
+def _grounds(evidence: Bundle) -> tuple[Statement, Grounds] | None:
     for statement in evidence.of("gate"):
         judged = Judged.if_any(statement)
         if judged is not None and judged.grounds is not None:
             return statement, judged.grounds
-    return None, None
+    return None
 
 
 def _untold(where: str, reason: str) -> Finding:
