@@ -273,10 +273,8 @@ def _looked_at(asked: _Asked) -> PlanRow:
         beside = rule.bound in ("not_worse", "keep")
         whom = "an equally good model" if beside else "a model with half the tolerated errors"
         better_one = "better by the margin" if beside else "with a tenth of them"
-        text += (
-            f". About {wording.about(rows[0])} settle it on average for {whom}, {wording.about(rows[1])} for one {better_one}; fixed "
-            f"before, {fixed.needed} are needed in 4 of 5 cases."
-        )
+        text += f". About {wording.about(rows[0])} settle it on average for {whom}, {wording.about(rows[1])} for one {better_one}"
+        text += f"; fixed before, {fixed.needed} are needed in 4 of 5 cases." if fixed.needed else "."
     return asked.row(text, possible=asked.enough(least), needed=math.ceil(rows[0]), least=least)
 
 
