@@ -25,6 +25,8 @@ _DTYPES = {
 _NO_PARAMETERS = {"int64", "bool", "str"}  # shapes, indices and words
 _CHOOSING = {"Where", "Clip", "Max", "Min", "Pad", "Expand"}
 """Operators that take a single number as a bound or a filling."""
+_BLOCKS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
+"""Operators on bytes into which numbers are packed -> which input these are; scales and zero points are the third and fourth."""
 
 
 class OnnxGraph:
@@ -94,17 +96,18 @@ class OnnxGraph:
     def weights(self) -> tuple[int, list[str]]:
         """The number of parameters, and the names of tensors that hold NaN or infinity.
 
-        Parameters are stored numbers other than 64-bit integers and booleans, which are shapes and indices.
+        Parameters are stored numbers other than 64-bit integers and booleans, which are shapes and indices; of a matrix in
+        blocks, those packed into its bytes, without what says how to unpack them.
         External data is read in pieces.
         """
         parameters = 0
         names = []
-        bounds = self._bounds()
+        bounds, packed = self._bounds(), self._packed()
         for name, tensor in self._tensors():
             dtype = self._dtype(tensor.data_type)
             elements = math.prod(tensor.dims)
             if dtype not in _NO_PARAMETERS:
-                parameters += elements
+                parameters += packed.get(name, elements)
             if dtype.startswith(("float", "bfloat", "complex")):
                 bound = not tensor.dims or (elements == 1 and name in bounds)
                 if has_nonfinite(dtype, self._pieces(name, tensor, dtype, elements), bound=bound):
@@ -179,6 +182,22 @@ class OnnxGraph:
             if node.op_type == "ConstantOfShape":
                 spread.add(f"{node.name or node.output[0]}.value")
         return (chosen - used) | spread
+
+    def _packed(self) -> dict[str, int]:
+        """Name of a tensor of bytes into which numbers are packed -> how many; nought for its scales and zero points."""
+        found: dict[str, int] = {}
+        held = dict(self._tensors())
+        for node in self._nodes():
+            if node.op_type not in _BLOCKS or node.domain != "com.microsoft" or len(node.input) < 3:
+                continue
+            said = {each.name: each.i for each in node.attribute}
+            found |= dict.fromkeys(node.input[2:4], 0)
+            name = node.input[_BLOCKS[node.op_type]]
+            if node.op_type == "MatMulNBits":
+                found[name] = max(said.get("K", 0), 0) * max(said.get("N", 0), 0)
+            elif name in held and held[name].data_type == self._onnx.TensorProto.UINT8:
+                found[name] = math.prod(held[name].dims) * 8 // max(said.get("bits", 4), 1)
+        return found
 
     def _numbers(self) -> Iterator[tuple[str, Any, bool]]:
         """Lists of floats in attributes, where ``ai.onnx.ml`` keeps weights; True for a tree's thresholds."""

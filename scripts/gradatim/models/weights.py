@@ -20,6 +20,7 @@ from gradatim.errors import InvalidInput
 from gradatim.files import reading
 from gradatim.metrics.answers import REQUEST
 from gradatim.models.layouts import safetensors_header
+from gradatim.models.packed import numbers_in
 from gradatim.signature import Inspection, Signature
 
 if TYPE_CHECKING:
@@ -134,20 +135,26 @@ def look_at_safetensors(
         if folder
         else [source.path]
     )
-    parameters = 0
     nonfinite = []
     producer = ""
+    places = {}
     for file in files:
         tensors, metadata = safetensors_header(file)
         producer = producer or metadata.get("format", "")
         for name, (dtype, shape, first, end) in tensors.items():
-            elements = 1
-            for axis in shape:
-                elements *= axis
-            parameters += elements
+            places[name] = (file, dtype, shape, first, end)
             kind = _SAFETENSORS.get(dtype)
             if kind and has_nonfinite(kind, pieces_of(file, first, end - first), bound=not shape):
                 nonfinite.append(name)
+
+    def integers(name: str) -> tuple[int, ...]:
+        file, dtype, _, first, end = places[name]
+        data = b"".join(pieces_of(file, first, min(end - first, PIECE)))
+        return tuple(np.frombuffer(data, "<i8" if dtype == "I64" else "<i4").tolist())
+
+    parameters = numbers_in(
+        {name: (dtype, shape) for name, (_, dtype, shape, *_) in places.items()}, integers
+    )
     return replace(
         known,
         parameters=parameters or None,
