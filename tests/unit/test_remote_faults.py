@@ -131,6 +131,15 @@ def test_a_push_that_a_hook_holds_for_ever_is_given_up(
     assert time.monotonic() - started < 15
 
 
+def test_a_version_that_is_not_here_is_not_said_to_be_nowhere_while_the_remote_is_silent(repo: Path) -> None:
+    git(repo, "remote", "set-url", "origin", str(repo.with_name("gone.git")))
+    code, said = gradatim(repo, "verify", "v1.0.0")
+    assert code == 4, said
+    assert "There is no version v1.0.0" in said
+    assert "The remote origin" in said
+    assert "could not be used" in said
+
+
 def test_verifying_one_release_fetches_the_evidence_of_that_one(repo: Path, tmp_path: Path) -> None:
     wanted = [release(repo, f"v1.{n}.0", b"%d" % n) for n in range(4)]
     fresh = clone(tmp_path / "remote.git", tmp_path / "fresh")
