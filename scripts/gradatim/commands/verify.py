@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradatim.evidence.signatures import Signatures
     from gradatim.registry.git import Repository
     from gradatim.registry.history import Registry, Release
+    from gradatim.registry.sync import Sync
 
 _SAID = {
     "proven": "is complete, proven and untouched, says {vouched}",
@@ -116,7 +117,7 @@ def command(
     synced = None if offline else sync(view.repository, evidence=False)
     if synced is not None:
         view = open_registry(contract_path, fetch=False, offline=True)
-    release = view.registry.find(what, view.model)
+    release = _found(view, what, synced)
     if synced is not None and release.manifest is not None:
         sync_ledger(view.repository, synced, release.manifest)
     signatures = _signatures(view.contract, given, demanded=signed)
@@ -129,6 +130,18 @@ def command(
         )
     result = _second_opinion(result, lambda name: _kept(view, release, name), replay, policy)
     return _tell(result, json_wanted=json_wanted)
+
+
+def _found(view: RegistryView, what: str, synced: Sync | None) -> Release:
+    """The release of a name; where the remote was not heard, that it is not here says little."""
+    from gradatim.errors import EnvironmentLacks, UsageError
+
+    try:
+        return view.registry.find(what, view.model)
+    except UsageError as error:
+        if synced is None or synced.reached or synced.remote is None:
+            raise
+        raise EnvironmentLacks(f"{error} So it is here; the remote was not heard: {synced.reason}") from error
 
 
 def _kept(view: RegistryView, release: Release, name: str) -> bytes:
