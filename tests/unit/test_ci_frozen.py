@@ -53,6 +53,7 @@ from gradatim.ci.platform import Place
 from gradatim.ci.touched import _for_people, _meet, _named, touched
 from gradatim.contract.reading import read_contract
 from gradatim.contract.schema import Contract
+from gradatim.files import sha256_file
 from gradatim.registry.git import Repository
 from gradatim.registry.reading import read
 from gradatim.rendering.workflows import CALLER, Caller, render_caller
@@ -293,7 +294,8 @@ def changed_files() -> Iterator[str]:
         commit_file(root, "c/gradatim.yml", b"nonsense: [")
         commit_file(root, "d/gradatim.yml", text.format("a", "plain").encode())
         commit_file(root, "e/gradatim.yml", text.format("e", "named").encode())
-        commit_file(root, "e/release.json", b"{}")
+        listed = {"path": "gradatim.yml", "sha256": sha256_file(root / "e" / "gradatim.yml")}
+        commit_file(root, "e/release.json", json.dumps({"files": [listed]}).encode())
         entries = find_contracts(repository)
         yield told([(entry.name, entry.read is None) for entry in entries])
         yield from (str(problem) for problem in clashes(entries))

@@ -16,6 +16,7 @@ from gradatim.ci.contracts import find_contracts, refuse_clashes
 from gradatim.ci.touched import Touched, touched
 from gradatim.cli import cli
 from gradatim.errors import ContractError, UsageError
+from gradatim.files import sha256_file
 from gradatim.registry.git import Repository
 from gradatim.rendering.workflows import CALLER
 
@@ -227,10 +228,26 @@ def test_a_contract_that_was_published_with_a_release_is_no_model_of_the_reposit
     """As it lies in the folder that `init` proposes, which nothing tells git to ignore."""
     released = repository / "models/a/releases/v1.0.0"
     write(released / "gradatim.yml", (repository / "models/a/gradatim.yml").read_text(encoding="utf-8"))
-    write(released / "release.json", "{}")
+    listed = {"path": "gradatim.yml", "sha256": sha256_file(released / "gradatim.yml")}
+    write(released / "release.json", json.dumps({"schema": "urn:gradatim:release:v1", "files": [listed]}))
     found = find_contracts(Repository.find(repository))
     assert [str(entry.path) for entry in found] == ["models/a/gradatim.yml", "models/b/gradatim.yml"]
     refuse_clashes(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}", "[1]", "not json", '{"name": "a", "version": "1.0"}', '{"files": [{"path": "gradatim.yml", "sha256": "00"}]}',
+        '{"schema": "urn:gradatim:release:v1", "files": [null, {}, {"path": "gradatim.yml"}]}', '{"files": 3}', "[" * 100000,
+    ],
+)  # fmt: skip
+def test_a_file_of_somebody_else_that_is_called_like_a_records_takes_no_model_out_of_its_checks(
+    repository: Path, text: str
+) -> None:
+    write(repository / "models/a/release.json", text)
+    found = find_contracts(Repository.find(repository))
+    assert [str(entry.path) for entry in found] == ["models/a/gradatim.yml", "models/b/gradatim.yml"]
 
 
 def test_models_whose_tags_could_be_taken_for_one_another_are_refused_at_their_line(repository: Path) -> None:
