@@ -241,6 +241,7 @@ def test_a_contract_that_was_published_with_a_release_is_no_model_of_the_reposit
         "{}", "[1]", "not json", '{"name": "a", "version": "1.0"}', '{"files": [{"path": "gradatim.yml", "sha256": "00"}]}',
         '{"schema": "urn:gradatim:release:v1", "files": [null, {}, {"path": "gradatim.yml"}]}', '{"files": 3}', "[" * 100000,
     ],
+    ids=["empty", "list", "text", "names", "other bytes", "broken", "number", "deep"],
 )  # fmt: skip
 def test_a_file_of_somebody_else_that_is_called_like_a_records_takes_no_model_out_of_its_checks(
     repository: Path, text: str

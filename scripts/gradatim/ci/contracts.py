@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from gradatim.contract.reading import DEFAULT_PATH, ReadContract, read_contract
 from gradatim.contract.schema import Contract
 from gradatim.errors import ContractError, EnvironmentLacks, GradatimError, Problem, UsageError
+from gradatim.files import sha256_file
 from gradatim.registry.git import Repository
 from gradatim.subversion import checkout
 
@@ -55,9 +57,19 @@ def find_contracts(repository: Repository) -> list[Entry]:
         except UnicodeDecodeError as error:
             raise UsageError(f"The path {name!r} of a contract is not UTF-8. Rename it.") from error
         lies = repository.root / path
-        if lies.is_file() and not lies.with_name(RELEASED).is_file():
+        if lies.is_file() and not _published(lies):
             found.append(Entry(path, _read(repository.root / path)))
     return found
+
+
+def _published(contract: Path) -> bool:
+    """Whether it is the copy that a release brought: the record beside it lists its bytes."""
+    try:
+        record = json.loads(contract.with_name(RELEASED).read_bytes())
+        files = {entry["path"]: entry["sha256"] for entry in record["files"]}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return files.get(DEFAULT_PATH) == sha256_file(contract)
 
 
 def every_contract(repository: Repository, own: ReadContract) -> tuple[Contract, ...]:
