@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,9 +120,64 @@ def tails() -> Iterator[Design]:
             yield Design(
                 f"rmse, 5 % relative, {name} errors", "size", n, (rule,), _pairs(n, draw, 1.05), RARE
             )
+    yield from _panel()
     rule = Rule("mae", "mae", "not_worse", 0.1, relative=True)
     normal = _pairs(400, lambda g, n: g.normal(size=n), 1.0)
     yield Design("mae, 10 % relative, equal models", "power", 400, (rule,), normal, RARE)
+
+
+def _panel() -> Iterator[Design]:
+    """From errors that end to errors that a few rows carry, alone and beside a baseline that errs alike on seven rows of ten; and
+    normal errors of which a share is so many times as large, where a draw may lack these."""
+    for name, mae, square, draw in (
+        ("exponential errors", 1.0, 2.0, lambda g, n: g.exponential(size=n)),
+        ("t2.5 errors", 1.2060, 5.0, lambda g, n: g.standard_t(2.5, n)),
+        ("Pareto (2.5) errors", 2.5 / 1.5, 5.0, lambda g, n: g.pareto(2.5, n) + 1),
+        ("lognormal (1.5) errors", math.exp(1.125), math.exp(4.5), lambda g, n: g.lognormal(0, 1.5, n)),
+        ("lognormal (2) errors", math.exp(2.0), math.exp(8.0), lambda g, n: g.lognormal(0, 2, n)),
+        ("errors of users that differ (lognormal)", (2 / math.pi) ** 0.5 * math.exp(0.5), math.exp(2.0), _of_users),
+    ):  # fmt: skip
+        for n in (60, 200, 600, 2000):
+            yield from _both(name, "size", n, mae, square, draw, RARE)
+    for share, times in ((0.01, 10), (0.005, 10), (0.01, 100)):
+        mae, square = (1 - share + share * times**power for power in (1, 2))
+        draw = partial(_contaminated, share, times)
+        for n in (60, 200, 600, 2000):
+            lacks = (1 - share * math.erfc(3 / times / 2**0.5)) ** n
+            breaks = f"a draw that shows no such row, which {100 * lacks:.1f} % are"
+            kind = "beyond" if lacks > 0.01 else "size"
+            name = f"{100 * share:g} % of the errors {times} times as large"
+            yield from _both(name, kind, n, mae * (2 / math.pi) ** 0.5, square, draw, breaks)
+
+
+def _both(
+    name: str, kind: str, n: int, mae: float, square: float, draw: Callable[[np.random.Generator, int], Floats], breaks: str
+) -> Iterator[Design]:  # fmt: skip
+    for metric, truth in (("mae", mae), ("rmse", square**0.5)):
+        alone = Rule(metric, metric, "at_most", truth)
+        yield Design(f"{metric}, {name}", kind, n, (alone,), _errors(n, draw), breaks)
+        beside = Rule(metric, metric, "not_worse", truth * (1 - 1 / 1.1))
+        yield Design(f"{metric} beside the baseline, {name}", kind, n, (beside,), _mostly_alike(n, draw), breaks)  # fmt: skip
+
+
+def _of_users(generator: np.random.Generator, n: int) -> Floats:
+    return np.asarray(generator.normal(size=n) * generator.lognormal(0, 1, n))
+
+
+def _contaminated(share: float, times: float, generator: np.random.Generator, n: int) -> Floats:
+    return np.asarray(generator.normal(size=n) * np.where(generator.random(n) < share, times, 1.0))
+
+
+def _mostly_alike(n: int, draw: Callable[[np.random.Generator, int], Floats]) -> Draw:
+    def one(generator: np.random.Generator) -> Case:
+        truth, new = generator.normal(0, 5, n), draw(generator, n)
+        old = np.where(generator.random(n) < 0.7, new, draw(generator, n)) / 1.1
+        base, mine = (
+            Evaluation(Task("regression"), Predictions.of({"y": truth + e}, truth)) for e in (old, new)
+        )
+        return Case("candidate", candidate=mine, baseline=base)
+
+    return one
 
 
 def _errors(n: int, draw: Callable[[np.random.Generator, int], Floats]) -> Draw:

@@ -150,7 +150,7 @@ def compare(
             reach = None if one is None else one * max(1.0, ratio) + abs(value)
             alike = max(float(np.ptp(mine)) if mine.shape[0] else 0.0, _ALIKE * (one or 0.0))
             harm = _harm(new, new, old, ratio, alpha), ratio * _harm(old, new, old, ratio, alpha)
-            return _by_tails(value, x, alike, reach, margin, alpha, harm)
+            return _by_tails(value, x, alike, reach, margin, alpha, harm, ended=new.ended)
         if new.open_ended:  # t alone passed 50 series with lognormal losses wrongly in 13 %
             alike, times = 0.0 if x.any() else effect, tails.of_series(new.n)
             return _by_tails(value, x, alike, None, margin, alpha, (0.0, 0.0), times)
@@ -291,15 +291,16 @@ def _by_tails(
     alpha: float,
     harm: tuple[float, float],
     times: float = tails.TIMES,
+    ended: bool = False,
 ) -> Comparison:
     """Bounds of a mean difference whose largest may not have been seen: at least what a unit is worth that is as far off as any, and
     what may ``harm`` the candidate, or the baseline."""
     n = x.shape[0]
-    found = tails.bounds(x, alpha, reach, times) if np.isfinite(x).all() else None
+    found = tails.bounds(x, alpha, reach, times, ended) if np.isfinite(x).all() else None
     rest = intervals.unseen(n, alpha) * alike
     worse, better = (max(rest, one) for one in harm)
     if found is not None:
-        p_worse = tails.p_below(x + value, -margin, reach, times)
+        p_worse = tails.p_below(x + value, -margin, reach, times, ended)
         spread = float(x.std(ddof=1))
         if reach is not None:  # rows that differ much, so rare that none was seen, are reckoned with
             worse, better = 0.0, 0.0

@@ -12,6 +12,7 @@ from gradatim.gates.gate import Gate
 from gradatim.gates.quality import (
     at_least_few,
     besides,
+    carried,
     counted,
     few_positives,
     foreign,
@@ -67,6 +68,8 @@ def judge(gate: Gate, case: Case) -> GateResult:
     text += granted(gate, new) if verdict is Verdict.PASS else ""
     if verdict is Verdict.FAIL:
         text += " Even at best the loss is larger than allowed."
+    if verdict is Verdict.INCONCLUSIVE and (heavy := carried(new, case)):
+        return gate.result(verdict, text + heavy, **numbers)
     if verdict is Verdict.INCONCLUSIVE:
         needed = needed if needed is not None and needed > found.n else None
         text += settled_by(needed, found.n, case, met=found.value >= -margin)

@@ -72,6 +72,18 @@ def granted(gate: Gate, samples: MetricSamples) -> str:
     return f" This takes for granted that no answer, however rare, is further off than {end}."
 
 
+def carried(samples: MetricSamples, case: Case) -> str:
+    """That a few errors carry the mean, in words, and what would help; empty where they do not."""
+    found = samples.carriers()
+    if found is None:
+        return ""
+    errors = f"{samples.n} {'errors' if case.noun == 'samples' else case.noun}"
+    return (
+        f" The largest {found[0]} of {errors} make up {100 * found[1]:.0f} % of it, so that a few more may change it much, and nobody can "
+        f"say by how much. More {case.noun} help little; a metric with an end does, such as the share of errors below a tolerance."
+    )
+
+
 def at_least_few(samples: MetricSamples) -> str:
     """How many would begin to tell, in words, of a mean without an upper end; empty where that is not what lacks."""
     unbounded = samples.reach is None if samples.tailed else samples.open_ended

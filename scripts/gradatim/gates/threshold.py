@@ -15,6 +15,7 @@ from gradatim.gates.pairwise import pairs_in_words
 from gradatim.gates.quality import (
     at_least_few,
     besides,
+    carried,
     counted,
     few_positives,
     foreign,
@@ -135,6 +136,8 @@ def judge(gate: Gate, case: Case) -> GateResult:
         text += _misses(gate, case, samples.trials - samples.successes, samples.trials, verdict)
     elif verdict is Verdict.INCONCLUSIVE and samples.upward is not None and not case.several:
         return _noisy(gate, case, seen, text, samples.upward)
+    elif verdict is Verdict.INCONCLUSIVE and (heavy := carried(samples, case)):
+        return gate.result(verdict, text + heavy, **seen.numbers(gate))
     elif verdict is Verdict.INCONCLUSIVE and not samples.hidden:
         text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
     elif verdict is Verdict.PASS:

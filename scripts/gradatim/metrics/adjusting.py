@@ -97,7 +97,7 @@ def _bounds(
     if samples.units is not None:  # few groups may carry the spread
         most = intervals.student(influence.shape[0] - 1, alpha)
         influence = influence * intervals.student(intervals.freedom(influence), alpha) / most
-    if not (math.isfinite(samples.low_limit) and math.isfinite(samples.high_limit)):
+    if not samples.ended:
         return replace(samples, value=value, influence=influence, outcomes=None).bounds(alpha)
     together = samples.worth(1.0) or 1.0
     down = max(together * (value - samples.low_limit), -float(influence.min()))

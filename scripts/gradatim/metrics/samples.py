@@ -121,7 +121,7 @@ class MetricSamples:
             by_unit = apart
         if by_unit is not None:
             found = (
-                tails.bounds(by_unit, alpha, self.worth(self.reach))
+                tails.bounds(by_unit, alpha, self.worth(self.reach), ended=self.ended)
                 if self.tailed
                 else intervals.mean_bounds(by_unit, alpha, effect)
             )
@@ -146,6 +146,19 @@ class MetricSamples:
             return False
         return not (self.counted or self.jackknifed) and self.upward is None and self.resample is None
 
+    def carriers(self) -> tuple[int, float] | None:
+        """How many of the largest errors make up which share of a mean without an upper end, where these are a heavy tail."""
+        by_unit = self.linearised() if (self.tailed or self.open_ended) and self.reach is None else None
+        if by_unit is None or self.value is None or self.higher_is_better or self.low_limit != 0:
+            return None
+        mean = self.value**2 if self.rooted else self.value
+        return tails.carriers(np.maximum(by_unit * (2 * self.value if self.rooted else 1) + mean, 0.0))
+
+    @property
+    def ended(self) -> bool:
+        """Whether its range has two ends."""
+        return math.isfinite(self.low_limit) and math.isfinite(self.high_limit)
+
     @property
     def open_ended(self) -> bool:
         """Whether it is a mean over series, whose errors have no upper end."""
@@ -166,7 +179,7 @@ class MetricSamples:
             return self._spoilt((self.value, self.value), alpha)
         if self.effect is None:  # a copy that is like in all: nothing better can be seen
             return (self.value, self.value) if math.isclose(self.value, self.high_limit) else None
-        if not self.counted and not (math.isfinite(self.low_limit) and math.isfinite(self.high_limit)):
+        if not self.counted and not self.ended:
             return None
         rest = intervals.unseen(self.n, alpha) * (self.worth(self.effect) or 0.0)
         return self.value - rest, self.value + rest

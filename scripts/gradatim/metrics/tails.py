@@ -4,7 +4,7 @@ Student's t is too sure where a few large values carry a mean: the samples that 
 spread at once. Gaffke's bound [1]_ takes the end of the range for one more sample and weighs all samples by a
 Dirichlet distribution; for right and wrong it is the exact bound. Where the range has no end, one is taken from how
 the largest samples grow (Hill [2]_): what the largest of ``TIMES`` as many would be. What the other tail shows as well
-is not counted, for it would offset it.
+is not counted, for it would offset it; but of a tail so ``heavy`` that a few values carry the mean nothing is offset.
 
 .. [1] Gaffke (2005), Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative
    variable, Mathematical Methods of Statistics 14; Learned-Miller, Thomas (2019), arXiv:1905.06208.
@@ -33,6 +33,11 @@ FEW = 10
 """So many values at the least tell how a range without an end goes on: of seven groups of lognormal errors 9 % passed wrongly."""
 
 
+HEAVY = 1.3
+"""The upper end of Hill's index from which a tail is so heavy that a few values carry the mean: squares of lognormal errors (sigma 1.5
+and 2) passed wrongly in 5 to 49 % of runs without, and in 4 % with it; of normal errors it is told in 1 % from 60 samples on."""
+
+
 def of_series(n: int) -> float:
     """``TIMES`` for means over series, whose errors vary less than a root of squares: the fewer there are the more. With 2 for any
     number a two-sided 95 % interval of 300 series held the truth in 98 to 99 %, with 1 Pareto errors of 50 passed wrongly in 9 %."""
@@ -40,7 +45,7 @@ def of_series(n: int) -> float:
 
 
 def bounds(
-    values: Floats, alpha: float, reach: float | None = None, times: float = TIMES
+    values: Floats, alpha: float, reach: float | None = None, times: float = TIMES, ended: bool = False
 ) -> tuple[float, float] | None:
     """Lower and upper bound of a mean, each at one-sided ``alpha``; None without any spread, and of too few values without a reach.
 
@@ -48,6 +53,7 @@ def bounds(
         values: one a unit, float64 [n].
         reach: how far below and above the mean a unit can lie, where that is known.
         times: the end of the range where it is not.
+        ended: whether the metric has two ends all the same, so that a few values cannot carry it.
     """
     if values.shape[0] < (FEW if reach is None else 2):
         return None
@@ -55,7 +61,7 @@ def bounds(
     if not deviation > 1e-12 * max(1.0, abs(centre)) or not math.isfinite(deviation):
         return None
     half = student(values.shape[0] - 1, alpha) * deviation / math.sqrt(values.shape[0])
-    low, high = _ends(values, centre, reach, times)
+    low, high = _ends(values, centre, reach, times, ended)
     below, above = _Weighed(values, low).bound(alpha), -_Weighed(-values, high).bound(alpha)
     return min(centre - half, below), max(centre + half, above)
 
@@ -68,10 +74,12 @@ def above(values: Floats, alpha: float) -> float:
     """
     if values.shape[0] < FEW:
         return math.inf
-    return -_Weighed(-values, _reach(values, of_series(values.shape[0]))).bound(alpha)
+    return -_Weighed(-values, _reach(values, of_series(values.shape[0]), heaviness(values))).bound(alpha)
 
 
-def p_below(values: Floats, least: float, reach: float | None = None, times: float = TIMES) -> float:
+def p_below(
+    values: Floats, least: float, reach: float | None = None, times: float = TIMES, ended: bool = False
+) -> float:
     """p-value of "the mean is at least ``least``": small where it is proven to be less; values need some spread."""
     from scipy.special import stdtr
 
@@ -79,27 +87,64 @@ def p_below(values: Floats, least: float, reach: float | None = None, times: flo
     if centre >= least:
         return 1.0
     t = float(stdtr(n - 1, -(least - centre) * math.sqrt(n) / float(values.std(ddof=1))))
-    return max(t, _Weighed(-values, _ends(values, centre, reach, times)[1]).p(-least))
+    return max(t, _Weighed(-values, _ends(values, centre, reach, times, ended)[1]).p(-least))
 
 
-def _ends(values: Floats, centre: float, reach: float | None, times: float) -> tuple[float, float]:
+def _ends(
+    values: Floats, centre: float, reach: float | None, times: float, ended: bool
+) -> tuple[float, float]:
     """How far the range reaches below and above the mean."""
     if reach is not None:
         return reach, reach
-    below, above = _reach(centre - values, times), _reach(values - centre, times)
+    sides = centre - values, values - centre
+    heavy = [0.0 if ended else heaviness(side) for side in sides]
+    below, above = (_reach(side, times, weight) for side, weight in zip(sides, heavy, strict=True))
     # tails that are alike offset one another, but not in every sample
     deviation = min(times, 2.0) * float(values.std(ddof=1))
-    return max(0.0, below - above) + deviation, max(0.0, above - below) + deviation
+    offset = [0.0 if weight > HEAVY else other for weight, other in zip(heavy, (above, below), strict=True)]
+    return max(0.0, below - offset[0]) + deviation, max(0.0, above - offset[1]) + deviation
 
 
-def _reach(distances: Floats, times: float) -> float:
-    """The largest of so many times as many distances, by Hill's index of the largest tenth of these; at most of a tail
-    whose mean is just finite."""
+def _reach(distances: Floats, times: float, heavy: float) -> float:
+    """The largest of so many times as many distances, by Hill's index of the largest tenth of these: at most of a tail
+    whose mean is just finite, unless its ``heaviness`` says that it is a heavy one."""
     n = distances.shape[0]
     k = min(max(10, n // 10), n // 2)
     largest = np.maximum(np.partition(distances, n - k - 1)[n - k - 1 :], 1e-300)
-    index = float(np.log(largest[1:] / largest[0]).mean())
-    return max(0.0, float(largest.max())) * float(times ** min(max(index, 0.0), 1.0))
+    index = min(max(float(np.log(largest[1:] / largest[0]).mean()), 0.0), 1.0)
+    if heavy > HEAVY:
+        index = max(index, min(heavy**2, 5.0))
+    return max(0.0, float(largest.max())) * float(times**index)
+
+
+def heaviness(values: Floats) -> float:
+    """The upper end (one standard error) of Hill's index of the largest of some values, float64 [n], counted from their median;
+    0 where too few lie above it.
+
+    The widest gap between two of them is left out, for one gap makes no tail: few values that are far off beside many alike.
+    """
+    n = values.shape[0]
+    k = max(5, min(n // 4, max(10, math.isqrt(n))))
+    if n <= k:
+        return 0.0
+    largest = np.sort(np.partition(values, n - k - 1)[n - k - 1 :])[::-1] - np.median(values)
+    largest = largest[largest > 0]
+    known = largest.shape[0] - 1
+    if known < 4:
+        return 0.0
+    ranks = np.arange(1, known + 1)
+    gaps = ranks * np.log(largest[:-1] / largest[1:])  # exponential, each of mean the index
+    index = float((gaps.sum() - gaps.max()) / (known - (1 / ranks).sum()))
+    return index * (1 + 1 / math.sqrt(k))
+
+
+def carriers(values: Floats) -> tuple[int, float] | None:
+    """The largest hundredth of some values of a heavy tail, two at the least: how many these are, and their share of the sum;
+    None where the tail is not heavy. Values are zero or more, float64 [n], n at least ``FEW``."""
+    if values.shape[0] < FEW or heaviness(values) <= HEAVY:
+        return None
+    count = max(2, math.ceil(values.shape[0] / 100))
+    return count, float(np.sort(values)[-count:].sum() / values.sum())
 
 
 class _Weighed:
