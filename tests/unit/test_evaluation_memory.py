@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,64 @@ def test_looking_for_weak_slices_does_not_keep_a_mask_for_each() -> None:
     tracemalloc.stop()
     assert weak[0].where == "hour=7"
     assert peak < 40 * rows  # some thousand pairs of slices were looked at
+
+
+PERPLEXITY = """
+import re, sys
+from pathlib import Path
+from gradatim.data import open_data
+from gradatim.metrics.evaluation import Evaluation
+from gradatim.metrics.task import Task
+from gradatim.models import open_model
+from gradatim.models.predict import predict
+
+root = Path(sys.argv[1])
+task = Task("language_modelling")
+with open_model(root / "model", root=root) as predictor:
+    dataset = open_data(sys.argv[2], root=root, signature=predictor.signature, label=None)
+    predictions = predict(predictor, dataset, task, root / sys.argv[2].replace(".", "-"), batch=32)
+found = Evaluation(task, predictions).samples("perplexity").value
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print(round(found), int(sum(predictions.outputs["tokens"].values)), peak)
+"""
+
+
+def write_speaker_of(words: int, folder: Path, **tokens: int) -> None:
+    """A Llama of a layer that knows so many words, and files of documents of 126 of them, each of so many tokens in all."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=words, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1,
+        num_key_value_heads=1, max_position_embeddings=128, tie_word_embeddings=True,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder / "model")
+    draw = np.random.default_rng(0)
+    for name, count in tokens.items():
+        rows = (json.dumps({"input_ids": draw.integers(0, words, 126).tolist()}) for _ in range(count // 125))
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+
+
+def perplexity_in(folder: Path, name: str) -> list[int]:
+    """The perplexity, tokens that were scored, and kilobytes at the peak, of a process of its own."""
+    script = [sys.executable, "-c", PERPLEXITY, str(folder), f"{name}.jsonl"]
+    return [
+        int(word)
+        for word in subprocess.run(script, check=True, capture_output=True, text=True).stdout.split()
+    ]
+
+
+@pytest.mark.slow
+def test_perplexity_over_a_hundred_thousand_tokens_takes_hardly_more_memory_than_over_ten(
+    tmp_path: Path,
+) -> None:
+    write_speaker_of(256, tmp_path, few=10_000, many=100_000)
+    (_, few, before), (found, many, after) = (perplexity_in(tmp_path, name) for name in ("few", "many"))
+    assert (few, many) == (10_000, 100_000)
+    assert 200 < found < 320  # it knows nothing: as many as there are words
+    assert after - before < 12_000
+
+
+@pytest.mark.slow
+def test_a_batch_that_a_large_vocabulary_answers_in_a_gigabyte_is_asked_in_parts(tmp_path: Path) -> None:
+    write_speaker_of(1 << 16, tmp_path, few=4_000)
+    assert perplexity_in(tmp_path, "few")[2] < 1_000_000  # a batch at once took 1.66 GB

@@ -15,6 +15,7 @@ from gradatim.data import open_data
 from gradatim.errors import InvalidInput
 from gradatim.metrics.task import Task
 from gradatim.models.predict import predict
+from gradatim.signature import Signature, TensorSpec
 
 TASK = Task("classification", labels=(0, 1, 2))
 
@@ -22,7 +23,7 @@ TASK = Task("classification", labels=(0, 1, 2))
 class Said:
     """A model in this process that answers with a function of its batch."""
 
-    device, threads, signature = "cpu", 1, None
+    device, threads, signature = "cpu", 1, Signature((), ())
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -90,3 +91,17 @@ def test_a_row_too_few_is_not_made_good_by_one_too_many(tmp_path: Path) -> None:
     model = Said(lambda _, call: pieces[call])
     with pytest.raises(InvalidInput, match="different lengths"):
         predict(model, open_data("data.npz", root=tmp_path), TASK, tmp_path / "out", batch=8)
+
+
+def test_a_call_is_given_so_many_rows_as_a_large_vocabulary_can_answer_in_little_memory(
+    tmp_path: Path,
+) -> None:
+    words, tokens = 1 << 20, 8
+    model = Said(lambda x, _: np.zeros((len(x), tokens, words), np.float32))
+    model.signature = Signature((), (TensorSpec("scores", "float32", ("batch", "tokens", words)),))
+    rows = np.zeros((10, tokens), np.int64)
+    np.savez(tmp_path / "data.npz", x=rows, label=rows)
+    data = open_data("data.npz", root=tmp_path)
+    found = predict(model, data, Task("language_modelling", output="scores"), tmp_path / "out", batch=10)
+    assert model.batches == [4, 4, 2]
+    assert found.outputs["nll"].values == pytest.approx(np.full(10, (tokens - 1) * np.log(words)))

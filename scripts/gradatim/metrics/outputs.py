@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradatim.errors import InvalidInput
 from gradatim.metrics.boxes import detections
 from gradatim.metrics.catalogue import ASKED
-from gradatim.metrics.columns import Array, pieces
+from gradatim.metrics.columns import PIECE_BYTES, Array, pieces
 from gradatim.metrics.task import Task
 
 SEEN = "seen:"
@@ -233,12 +233,17 @@ def _likelihood(logits: Array, truth: Array, mask: Array | None, causal: bool, n
             f"A label lies outside the vocabulary of {vocabulary} tokens that `{name}` scores."
         )
     losses = np.zeros(logits.shape[0])
+    at_once = max(1, PIECE_BYTES // (8 * vocabulary))
     for row in range(logits.shape[0]):
-        kept = logits[row][counted[row]].astype(np.float64)
-        if kept.shape[0]:
+        places = np.flatnonzero(counted[row])
+        lost = np.zeros(places.shape[0])
+        for start in range(0, places.shape[0], at_once):
+            some = places[start : start + at_once]
+            kept = logits[row, some].astype(np.float64)
             peak = kept.max(axis=1, keepdims=True)
             normaliser = np.log(np.exp(kept - peak).sum(axis=1)) + peak[:, 0]
-            losses[row] = (normaliser - kept[np.arange(kept.shape[0]), truth[row][counted[row]]]).sum()
+            lost[start : start + at_once] = normaliser - kept[np.arange(some.shape[0]), truth[row, some]]
+        losses[row] = lost.sum()
     if not np.isfinite(losses).all():
         raise InvalidInput(f"The output `{name}` has NaN or infinite scores.")
     return {"nll": losses, "tokens": counted.sum(axis=1).astype(np.int64)}

@@ -14,7 +14,8 @@ from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
 from gradatim.metrics.task import Task
 from gradatim.models import Predictor, encoded
-from gradatim.models.predictor import ModelEnded
+from gradatim.models.predictor import Arrays, ModelEnded
+from gradatim.signature import Signature
 
 if TYPE_CHECKING:
     from gradatim.data import Batch, Dataset
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _GATHERED_BYTES = 1 << 18
 """Answers of so many bytes are kept and written together. What is done for each batch between two calls of a small
 model runs with cold caches, several times as slowly as here in a row."""
+
+
+_ANSWERED_BYTES = 1 << 27
+"""Answers to one call that are known beforehand to take more are asked for in several."""
 
 
 def predict(
@@ -75,20 +80,31 @@ def _answers(
     for start in range(0, n, batch):
         rows = slice(start, min(start + batch, n))
         inputs = {name: values[rows] for name, values in block.inputs.items()}
-        fed = encoded(predictor, inputs)  # a token task reads the tokens' mask
-        try:
-            outputs = predictor(fed)
-        except ModelEnded as ended:
-            raise ended.among(block.items[rows], source) from None
-        answers.append((rows, fed, outputs))
-        advance(rows.stop - start)
-        for values in outputs.values():
-            size += values.nbytes
-        if size >= _GATHERED_BYTES:
-            yield answers
-            answers, size = [], 0
+        whole = encoded(predictor, inputs)  # a token task reads the tokens' mask
+        step = _rows_a_call(predictor.signature, whole, rows.stop - start)
+        for first in range(0, rows.stop - start, step):
+            part = slice(start + first, min(start + first + step, rows.stop))
+            fed = {name: values[first : first + step] for name, values in whole.items()}
+            try:
+                outputs = predictor(fed)
+            except ModelEnded as ended:
+                raise ended.among(block.items[part], source) from None
+            answers.append((part, fed, outputs))
+            advance(part.stop - part.start)
+            size += sum(values.nbytes for values in outputs.values())
+            if size >= _GATHERED_BYTES:
+                yield answers
+                answers, size = [], 0
     if answers:
         yield answers
+
+
+def _rows_a_call(signature: Signature, inputs: Arrays, rows: int) -> int:
+    """How many of a batch's rows a call is given: all, unless a number for each word of a vocabulary at each token takes too much."""
+    longest = max((values.shape[1] for values in inputs.values() if values.ndim > 1), default=1)
+    shapes = (spec.shape for spec in signature.outputs if spec.shape and len(spec.shape) == 3)
+    row = sum(4 * longest * shape[2] for shape in shapes if isinstance(shape[2], int))
+    return max(1, min(rows, _ANSWERED_BYTES // max(row, 1)))
 
 
 def _gathered(task: Task, block: Batch, answers: list[_Answer]) -> Iterator[tuple[slice, dict[str, Any]]]:
