@@ -376,6 +376,61 @@ def likenesses() -> Iterator[str]:
         yield told(digests)
 
 
+def subjects() -> Iterator[str]:
+    """What is tried on a model of each format, however it is opened, and what is said where nothing can be."""
+    some = [Recipe("int8-static"), Recipe("int8-weights"), Recipe("pruned"), Recipe("bf16")]
+    own = [*some, Recipe("mine:network", code="c")]
+    plain = {"signature": None, "endpoint": "", "command": "", "factory": "", "adapter": ""}
+    text = plain | {"signature": {"inputs": [{"name": "x"}, {"name": "request"}]}}
+    with pytest.MonkeyPatch.context() as patch:
+        lacking: list[str] = []
+        patch.setattr("importlib.util.find_spec", lambda name: None if name in lacking else name)
+        patch.setattr(subject, "exports", lambda kind, opened: kind in ("pt2", "tflite"))
+        for kind in (
+            "onnx",
+            "pt2",
+            "huggingface",
+            "gguf",
+            "tflite",
+            "that only its function or program knows",
+        ):
+            for opened in (None, plain, text, *(text | {key: "x"} for key in ("endpoint", "command", "factory", "adapter"))):  # fmt: skip
+                if opened is not text and opened in (None, plain):
+                    choices: Any = [(some, False, False), (some, False, True), (some[3:], False, False), (some[3:], False, True)]  # fmt: skip
+                else:
+                    choices = [
+                        (some, False, False),
+                        (some, True, False),
+                        (own, True, False),
+                        (own, False, True),
+                    ]
+                for recipes, default, cut in choices if opened in (None, plain, text) else choices[:1]:
+                    found = subject.tried(recipes, Path("m.bin"), kind, opened, default=default, cut=cut)
+                    yield found if isinstance(found, str) else told([one.name for one in found])
+        for kind, opened in (
+            ("onnx", None),
+            ("onnx", text),
+            ("pt2", plain),
+            ("huggingface", text),
+            ("gguf", text),
+        ):
+            for lacks in ("compressed_tensors", "gguf", "onnx", "onnxruntime"):
+                lacking[:] = [lacks]
+                yield attempted(lambda kind=kind, opened=opened: [one.name for one in subject.tried(some, Path("m.bin"), kind, opened, default=False, cut=False)]).partition(", which")[0]  # type: ignore[misc]  # fmt: skip
+    yield told([subject.asks_for_text(opened) for opened in (None, {}, plain, text, {"signature": {}}, {"signature": {"inputs": []}})])  # fmt: skip
+    yield told([name in subject.versions() for name in ("onnx", "numpy", "torch")])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = sized(folder / "m.onnx", 4000)
+        (folder / "text.none").write_text("x")
+        yield told([subject.file_of(path, exported=exported) for path in (model, folder) for exported in (True, False)])  # fmt: skip
+        yield told([subject.format_of(path) for path in (model, folder / "text.none", folder / "m:f")])
+        first = subject.original_of(model, "fp32")
+        yield line(replace(first, digest=str(first.digest)[:8], path=None))
+        yield told(sorted(subject.plain(model, 3).items())).replace(name, "TMP")
+        yield line(subject.as_it_is(replace(first, digest="", path=None), "why")).replace(name, "TMP")
+
+
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
     made = Trial(
         name, {"method": name}, True, "it gains", {"fidelity": fidelity, "accuracy": 0.9}, 100, size, latency
@@ -818,14 +873,26 @@ def answering(answers: dict[str, Any], asked: list[str]) -> Callable[..., dict[s
             key += "-unpacked"
         if recipe.get("base"):
             key = f"{recipe['base']}-{key}"
-        if do == "learn" and recipe["share"]:
+        if recipe.get("ranges") and f"{key}-{recipe['ranges']}" in answers:
+            key = f"{key}-{recipe['ranges']}"
+        if recipe.get("share"):
             key = f"pruned-{100 * recipe['share']:.1f}"
         changes = len(recipe.get("fallback", ()))
-        asked.append(told((do, key, changes, request.get("learned") and len(request["learned"]), len(request.get("batches", ())), round(request.get("seconds") or 0, -1))))  # fmt: skip
+        said = {**request, "seconds": round(request.get("seconds") or 0, -1), "key": key, "changes": changes}
+        said["recipe"] = told([value for value in recipe.values() if value])
+        words = told(sorted(said.items())).replace(str(scratch), "SCRATCH").replace(str(scratch.parent.parent), "TMP")  # fmt: skip
+        asked.append(words)
         found = answers.get(f"{key}+{changes}" if changes else key, answers.get(key))
-        if do in ("original", "rank") or isinstance(found, str):
-            plain = {"original": {"likeness": {"fidelity": 1.0, "agreement": 1.0}}, "rank": NODES}
+        if key in answers.get("over after", ()):
+            object.__setattr__(limits, "end", 1e-9)
+        if isinstance(found, dict):
+            return dict(found)
+        if do in ("original", "rank", "hear") or isinstance(found, str):
+            alike = {"likeness": {"fidelity": 1.0, "agreement": 1.0}}
+            plain = {"original": alike, "hear": alike, "rank": NODES}
             return {"reason": found} if isinstance(found, str) else dict(plain[do])
+        if found is None:
+            return {"reason": "it is in no table"}
         fidelity, latency, size = found
         out = Path(request["out"])
         if do == "split":
@@ -859,6 +926,7 @@ def sized(path: Path, size: int) -> Path:
     return written(path, [], ("x", ["n"]), ("x", ["n"]), {"w": np.zeros(size // 4, np.float32)})
 
 
+TEXT: dict[str, Any] = {"signature": {"inputs": [{"name": "request"}]}, "endpoint": "", "command": "", "factory": "", "adapter": "", "threads": 1}  # fmt: skip
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "all good": (
         {
@@ -961,6 +1029,105 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
     ),
     "no original": ({"original": "it wants two rows."}, {}),
+    "asked for text": (
+        {
+            "int8-weights": (0.999, 1.3, 3300),
+            "int4-weights": (0.9, 0.7, 2000),
+            "pruned-50.0": (0.9, 0.5, 5000),
+            "pruned-25.0": (0.97, 0.8, 7000),
+            "pruned-37.5": (0.94, 0.6, 6000),
+            "pruned-25-int8-weights": (0.96, 0.7, 3000),
+        },
+        {"methods": ("int8-weights", "int4-weights", "pruned"), "opened": TEXT, "slowest": 1.2},
+    ),
+    "asked for text by default": (
+        {"int8-weights": (0.999, 1.0, 3300), "int4-weights": "it broke"},
+        {"opened": TEXT},
+    ),
+    "asked for text in vain": ({"hear": "it says nothing"}, {"opened": TEXT}),
+    "asked of a server": ({}, {"opened": {**TEXT, "endpoint": "http://x"}}),
+    "by ranges": (
+        {
+            "int8-static": (0.9, 0.5, 3000),
+            "int8-static-mse": (0.94, 0.5, 3000),
+            "int8-static-percentile": (0.97, 0.5, 3000),
+        },
+        {"methods": ("int8-static",)},
+    ),
+    "by another library": (
+        {
+            "nncf": (0.97, 0.6, 3000),
+            "pruned-50.0": (0.96, 0.6, 6000),
+            "pruned-75.0": (0.8, 0.3, 3000),
+            "pruned-62.5": (0.8, 0.3, 3000),
+            "pruned-50-nncf": (0.9, 0.2, 2000),
+            "pruned-50-int8-static": (0.96, 0.7, 4000),
+            "int8-static": (0.9, 2.0, 3000),
+        },
+        {
+            "methods": ("nncf", "pruned", "int8-static"),
+            "keep": {"fidelity": 0.95},
+            "context": "c",
+            "name": "whole",
+            "seed": 7,
+            "threads": 2,
+        },
+    ),
+    "in bf16": (
+        {
+            "export": (1.0, 1.3, 9000),
+            "halve": "it cannot be",
+            "int8-weights": (0.999, 1.0, 3300),
+            "int8-weights-unpacked": (0.999, 1.0, 3300),
+        },
+        {"methods": ("int8-weights", "bf16"), "opened": {"signature": None, "threads": 1}},
+    ),
+    "of a format that nothing writes": ({}, {"opened": {"signature": None, "threads": 1}, "exports": False}),
+    "a limit that was passed": (
+        {"int8-static": {"reason": "it took longer", "transient": True}, "fp16": {"reason": "no"}},
+        {"methods": ("int8-static", "fp16")},
+    ),
+    "over at once": ({}, {"seconds": 1e-9}),
+    "over after one": (
+        {"int8-dynamic": (0.99, 0.9, 4000), "int8-static": "killed", "over after": ("int8-static",)},
+        {},
+    ),
+    "over while the last answers": (
+        {"fp16": (0.99, 0.9, 4000), "over after": ("fp16",)},
+        {"methods": ("fp16", "int8-static"), "seconds": 1e6},
+    ),
+    "over while nodes are ranked": (
+        {"int8-static": (0.9, 0.5, 3000), "rank": {"reason": "killed"}, "over after": ("rank",)},
+        {"methods": ("int8-static",)},
+    ),
+    "nothing to rank": (
+        {"int8-static": (0.9, 0.5, 3000), "rank": {"reason": "killed"}},
+        {"methods": ("int8-static",), "seconds": 1e6},
+    ),
+    "metrics that are none": (
+        {"int8-static": (0.99, 0.5, 3000), "fp16": (0.99, 0.5, 2000)},
+        {"methods": ("int8-static", "fp16"), "quality": "broken"},
+    ),
+    "changed on disk": (
+        {"int8-static": (0.98, 0.5, 3000), "fp16": (0.99, 0.9, 5000)},
+        {"methods": ("int8-static", "fp16"), "timing": ({"x": waves(3)}, {"x": waves(1)})},
+    ),
+    "rows and judges alike": (
+        {"int8-static": (0.98, 0.5, 3000)},
+        {"methods": ("int8-static",), "judging": None},
+    ),
+    "cut as it is": (
+        {"int8-static": "no", "split": (1.0, 1.4, 1500)},
+        {"methods": ("int8-static",), "stages": Stages(2, "time"), "memory_limit": None},
+    ),
+    "cut and unlike": (
+        {"int8-static": (0.98, 0.5, 3000), "split": (0.5, 1.4, 1500)},
+        {"methods": ("int8-static",), "stages": Stages(3, "time")},
+    ),
+    "passes": (
+        {"mine:network": (0.98, 0.5, 3000), "mine:teach": "ValueError: no"},
+        {"methods": (), "passes": ("mine:network", "mine:teach")},
+    ),
 }
 
 
@@ -973,38 +1140,49 @@ def searches() -> Iterator[str]:
             asked: list[str] = []
             patch.setattr(search, "attempt", answering(answers, asked))
             patch.setattr(search, "recipes_for", lambda methods, _: recipes_for(methods, ("avx_vnni",)))
+            kind = "onnx" if more.get("opened") is TEXT else "pt2"
             if "opened" in more:  # of a format that can be written as ONNX
                 patch.setattr(
-                    search, "format_of", lambda path: "onnx" if path.parent.name == "onnx" else "pt2"
+                    search,
+                    "format_of",
+                    lambda path, kind=kind: "onnx" if path.parent.name == "onnx" else kind,
                 )
-                patch.setattr(subject, "exports", lambda kind, opened: True)
+                able = more.get("exports", True)
+                patch.setattr(subject, "exports", lambda kind, opened, able=able: able)
             (folder / "mine.py").write_text("def network(): ...\ndef teach(): ...\n")
             model = sized(folder / "m.onnx", 10000)
 
-            def quality(path: Path) -> dict[str, float]:
-                return {
-                    "accuracy": 0.9 - (path.stat().st_size < 3500) * 0.002,
-                    "loss": 0.4 + (path.stat().st_size < 3500) * 0.03,
-                }
+            def quality(path: Path, name: str = name) -> dict[str, float]:
+                small = path.stat().st_size < 3500
+                if name.startswith("metrics") and small:
+                    if path.stat().st_size < 2500:
+                        raise InvalidInput("The metrics want rows.")
+                    return {"accuracy": math.nan}
+                return {"accuracy": 0.9 - small * 0.002, "loss": 0.4 + small * 0.03}
 
-            given = {"quality": quality, **more} if name == "a metric" else more
-            for again in range(2):
+            given = {key: value for key, value in more.items() if key != "exports"}
+            given |= {"quality": quality} if name == "a metric" or "quality" in more else {}
+            usual = {"judging": lambda: iter([{"x": waves(4)}]), "memory_limit": 10**9}
+            for again in range(3 if name == "changed on disk" else 2):
                 said: list[str] = []
+                if again == 2:
+                    (folder / "out" / "fp16" / "m.onnx").write_bytes(b"else")
                 try:
                     found = search.compress(
-                        model, folder / "out", calibration=lambda: iter([{"x": waves(3)}, {"x": waves(2)}]), judging=lambda: iter([{"x": waves(4)}]), progress=lambda *now, said=said: said.append(told(now)), memory_limit=10**9, root=folder, **given,
+                        model, folder / "out", calibration=lambda: iter([{"x": waves(3)}, {"x": waves(2)}]), progress=lambda *now, said=said: said.append(told(now)), root=folder, **{**usual, **given},
                     )  # fmt: skip
                 except Exception as error:
                     yield str(error).replace(place, "TMP")
                     break
                 yield from (
-                    *asked,
+                    *(words.replace(place, "TMP") for words in asked),
                     told(said),
                     found.reason,
                     told([one.name for one in found.chosen]),
                     told(found.sensitivities),
                 )
                 yield from (told([one.name, one.accepted, one.reason, one.reused, one.size_ratio, one.latency_ratio, one.score, sorted(one.quality.items())]) for one in found.trials if not again)  # fmt: skip
+                yield told([one.reused for one in found.trials])
                 asked.clear()
             yield told(
                 sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -1017,6 +1195,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         forms,
         roundings,
         likenesses,
+        subjects,
         cut_off,
         dense_layers,
         packed,

@@ -48,7 +48,7 @@ def summary(chosen: Sequence[Trial], trials: Sequence[Trial], *, goes_on: bool) 
         return f"{chosen[0].name} is the best of {len(trials)} tried: {chosen[0].reason}."
     if not trials:
         return "nothing was tried."
-    refused = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials)
+    refused = "; ".join(f"{trial.name}: {trial.reason.rstrip('.')}" for trial in trials)
     return f"{'the' if goes_on else 'The'} model is kept as it is, since nothing passed. {refused}."
 
 
