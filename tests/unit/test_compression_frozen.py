@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from frozen import attempted, changed, line, told, write
+from graph_examples import described_whole, inner, model, node
 from test_compression_branches import recurrent_in_branches
 from test_compression_large import kept_outside
 from test_compression_strangers import written
@@ -429,6 +430,94 @@ def subjects() -> Iterator[str]:
         yield line(replace(first, digest=str(first.digest)[:8], path=None))
         yield told(sorted(subject.plain(model, 3).items())).replace(name, "TMP")
         yield line(subject.as_it_is(replace(first, digest="", path=None), "why")).replace(name, "TMP")
+
+
+def graphs() -> Iterator[str]:
+    """What is made of a graph before any form is given to it, node by node."""
+    from onnx import helper
+
+    square, tall, wide = waves(4, 4), waves(4, 3), waves(3, 4)
+    products = {
+        "plain": ([square], {}), "biased": ([square, waves(4)], {}), "turned": ([tall.T.copy(), waves(3)], {"transB": 1}), "not turned": ([square, waves(4)], {"transB": 0, "transA": 0, "alpha": 1.0, "beta": 1.0}),
+        "left turned": ([square, waves(4)], {"transA": 1}), "doubled": ([square], {"alpha": 2.0}), "half": ([square, waves(4)], {"beta": 0.5}), "by a number": ([square, np.float32(2)], {}), "by one": ([square, waves(1)], {}),
+        "by a row": ([wide.T.copy(), waves(1, 3)], {}), "by columns": ([square, waves(4, 1)], {}), "by all": ([square, waves(4, 4)], {}), "turned by columns": ([wide, waves(3, 1)], {"transB": 1}), "by too few": ([waves(4, 6), waves(1, 1)], {"transB": 0}),
+    }  # fmt: skip
+    nodes, constants = [], {}
+    for place, (name, (tensors, settings)) in enumerate(products.items()):
+        held = {f"w{place}.{each}": tensor for each, tensor in enumerate(tensors)}
+        constants |= held
+        nodes.append(node("Gemm", ["x", *held], [f"y{place}"], name, **settings))
+        yield told((name, graph.is_product(nodes[-1]), sorted(graph.held(nodes[-1], held).items())))
+    nodes += [
+        node("Gemm", ["x", "y0", "w1.1"], ["z0"], "of two"), node("Gemm", ["x", "w1.0", ""], ["z1"], "no bias"), node("Conv", ["x", "k", "w1.1"], ["z2"], "c1"), node("Conv", ["z2", "k", "w1.1"], ["z3"], "c2"), node("Conv", ["z3", "k", "one"], ["z4"], "c3"),
+        node("Conv", ["z4", "y0", "w1.1"], ["z5"], "of made"), node("Conv", ["z5", "k", "y1"], ["z6"], "made bias"), node("Relu", ["c1.bias"], ["z7"], "c1.bias"), node("Conv", ["x", "k"], ["y"], "bare"),
+    ]  # fmt: skip
+    constants |= {"k": waves(4, 3, 1, 1), "one": waves(1, scale=3), "c1.bias": waves(4)}
+    for change in (graph._own_biases, graph.gemm_to_matmul, lambda whole: graph.gemm_to_matmul(whole, {"biased", "turned", "doubled"})):  # fmt: skip
+        whole = model(nodes, constants)
+        before = {*described_whole(whole)}
+        change(whole)
+        yield from (entry for entry in described_whole(whole) if entry not in before)
+    for kind, count in (("Conv", 3), ("ConvTranspose", 2), ("MatMul", 2), ("LSTM", 4), ("GRU", 3), ("RNN", 3), ("Gather", 2), ("Add", 2)):  # fmt: skip
+        for held in (["w"], ["r"], ["w", "r"], ["x"]):
+            yield told((kind, held, sorted(graph.held(node(kind, ["x", "w", "r", "b"][:count], ["y"]), dict.fromkeys(held)).items())))  # fmt: skip
+            yield told(sorted(graph.held(node(kind, ["w", "x", "r"][:count], ["y"]), dict.fromkeys(held)).items()))  # fmt: skip
+    rows = {"t1": waves(5, 3), "t2": waves(5, 3), "t3": waves(5, 3, 2), "t4": waves(5), "t5": np.ones((5, 3), np.int64), "x": waves(5, 3), "w": waves(3, 5)}  # fmt: skip
+    looks = [
+        node("Gather", ["t1", "i"], ["a"], "g1"), node("Gather", ["t2", "i"], ["b"], "g2"), node("Gather", ["t2", "j"], ["c"], "g3", axis=0), node("Gather", ["t3", "i"], ["d"], "g4"), node("Gather", ["t4", "i"], ["e"], "g5"), node("Gather", ["t5", "i"], ["f"], "g6"),
+        node("Gather", ["x", "i"], ["h"], "g7"), node("Gather", ["w", "i"], ["k"], "g8", axis=1),
+    ]  # fmt: skip
+    for more in ([], [node("MatMul", ["a", "t1"], ["y"])], [node("Neg", ["t2"], ["y"])], [node("Gather", ["w", "j"], ["y"], "g9", axis=-1)]):  # fmt: skip
+        yield told(sorted(graph.tables(model([*looks, *more], rows, ("x", "i", "j"), ("y",)))))
+    yield told(sorted(graph.tables(model(looks[:1], rows, ("i",), ("a", "t1")))))
+    large, other, small = waves(32, 32), waves(32, 32, scale=2), waves(31, 33)
+    branches = [
+        inner("then", [node("Add", ["big", "mine"], ["b1"]), node("If", ["c"], ["o"], then_branch=inner("deep", [node("Add", ["mine", "big"], ["o1"])], "o1", {"big": large}), else_branch=inner("d2", [node("Neg", ["mine"], ["o2"])], "o2", {}))], "b1", {"big": large, "mine": small}),
+        inner("else", [node("Sub", ["big", "same"], ["b2"]), node("Sub", ["b2", "big.shared"], ["b3"])], "b3", {"big": other, "same": large, "big.shared": large}),
+        inner("end", [node("Neg", ["big"], ["b4"])], "held", {"held": large, "big": waves(1024)}),
+    ]  # fmt: skip
+    whole = model([node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1]), node("Loop", ["m", "c"], ["z", "big.shared"], body=branches[2])], {"top": large}, ("c", "m"), ("y", "z", "top"))  # fmt: skip
+    yield told(sorted(graph.users(whole).items()))
+    yield told([each.op_type for each in graph.all_nodes(whole)])
+    yield told([each.name for each in graph.inner_graphs(whole.graph)])
+    graph._share_constants(whole)
+    yield from described_whole(whole)
+    graph.name_nodes(whole)
+    yield told([each.name for each in graph.all_nodes(whole)])
+    named = model([node("Neg", ["x"], ["a"], "Neg_1"), node("Neg", ["a"], ["b"]), node("Neg", ["b"], ["c"], "same"), node("Neg", ["c"], ["d"], "same"), node("Neg", ["d"], ["y"], "Neg_3_")], {})  # fmt: skip
+    graph.name_nodes(named)
+    yield told([each.name for each in named.graph.node])
+    for domains in ({}, {"com_microsoft": 1}, {"ai_onnx_ml": 3, "com_microsoft": 1, "own": 2}):
+        whole = model([node("Neg", ["x"], ["a"]), node("FusedMatMul", ["a", "w"], ["y"], domain="com.microsoft")][: len(domains) + 1], {"w": square, "left": square}, **domains)  # fmt: skip
+        if "own" in domains:
+            whole.functions.append(helper.make_function("own", "F", ["u"], ["v"], [node("Scaler", ["u"], ["v"], domain="ai.onnx.ml")], [helper.make_opsetid("ai.onnx.ml", 3)]))  # fmt: skip
+        yield told(
+            (graph.opset(whole), sorted(graph.weights(whole.graph)), sorted(graph.typed(whole).items()))
+        )
+        graph._drop_unused(whole)
+        yield told(([one.name for one in whole.graph.initializer], [(one.domain, one.version) for one in whole.opset_import]))  # fmt: skip
+    del whole.opset_import[:]
+    yield told(graph.opset(whole))
+    whole.opset_import.append(helper.make_opsetid("ai.onnx", 7))
+    yield told((graph.opset(whole), graph.typed(model([node("Nothing", ["x"], ["y"])], {}))))
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        whole = model([node("Gemm", ["x", "w", "b"], ["a"]), node("Add", ["a", "half"], ["c"]), node("Add", ["half", "half"], ["half2"]), node("Mul", ["c", "half2"], ["y"])], {"w": waves(32, 32), "b": waves(32), "half": np.float32(0.5)}, opset=11)  # fmt: skip
+        entry = whole.metadata_props.add()
+        entry.key, entry.value = "made", "by hand"
+        onnx.save(whole, str(folder / "m.onnx"))
+        for above in (graph.EXTERNAL_ABOVE, (folder / "m.onnx").stat().st_size, (folder / "m.onnx").stat().st_size - 1, whole.ByteSize() - 100):  # fmt: skip
+            patch.setattr(graph, "EXTERNAL_ABOVE", above)
+            yield told(graph.is_large(folder / "m.onnx"))
+            yield attempted(lambda: [*described_whole(graph.prepare(folder / "m.onnx"))])
+            graph.save(whole, folder / "deep" / "m.onnx")
+            yield told([(path.name, path.stat().st_size) for path in sorted((folder / "deep").iterdir())])
+            yield told((graph._optimised(whole) is whole, [(one.key, one.value) for one in graph._optimised(whole).metadata_props]))  # fmt: skip
+        patch.undo()
+        (folder / "broken.onnx").write_bytes(b"no model at all" * 40)
+        yield attempted(lambda: graph.prepare(folder / "broken.onnx")).replace(name, "TMP")[:60]
+        strange = model([node("Nothing", ["x"], ["y"], "n")], {})
+        yield told((graph._optimised(strange) is strange,))
 
 
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
@@ -1195,6 +1284,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         forms,
         roundings,
         likenesses,
+        graphs,
         subjects,
         cut_off,
         dense_layers,
