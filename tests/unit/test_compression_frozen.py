@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,17 @@ from test_compression_branches import recurrent_in_branches
 from test_compression_large import kept_outside
 from test_compression_strangers import written
 
-from gradatim.compression import attempt, choice, graph, packing, ranges, search, streaming, subject
+from gradatim.compression import (
+    attempt,
+    choice,
+    graph,
+    packing,
+    ranges,
+    search,
+    splitting,
+    streaming,
+    subject,
+)
 from gradatim.compression.batches import calls_of, first_row, write_batches
 from gradatim.compression.budget import Budget
 from gradatim.compression.calibration import Calibrated
@@ -458,7 +469,8 @@ def graphs() -> Iterator[str]:
         before = {*described_whole(whole)}
         change(whole)
         yield from (entry for entry in described_whole(whole) if entry not in before)
-    for kind, count in (("Conv", 3), ("ConvTranspose", 2), ("MatMul", 2), ("LSTM", 4), ("GRU", 3), ("RNN", 3), ("Gather", 2), ("Add", 2)):  # fmt: skip
+    for kind, count in (("Conv", 3), ("ConvTranspose", 2), ("MatMul", 2), ("LSTM", 4),
+        ("LSTM", 2), ("GRU", 3), ("RNN", 3), ("Gather", 2), ("Add", 2)):  # fmt: skip
         for held in (["w"], ["r"], ["w", "r"], ["x"]):
             yield told((kind, held, sorted(graph.held(node(kind, ["x", "w", "r", "b"][:count], ["y"]), dict.fromkeys(held)).items())))  # fmt: skip
             yield told(sorted(graph.held(node(kind, ["w", "x", "r"][:count], ["y"]), dict.fromkeys(held)).items()))  # fmt: skip
@@ -476,7 +488,7 @@ def graphs() -> Iterator[str]:
         inner("else", [node("Sub", ["big", "same"], ["b2"]), node("Sub", ["b2", "big.shared"], ["b3"])], "b3", {"big": other, "same": large, "big.shared": large}),
         inner("end", [node("Neg", ["big"], ["b4"])], "held", {"held": large, "big": waves(1024)}),
     ]  # fmt: skip
-    whole = model([node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1]), node("Loop", ["m", "c"], ["z", "big.shared"], body=branches[2])], {"top": large}, ("c", "m"), ("y", "z", "top"))  # fmt: skip
+    whole = model([node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1]), node("Loop", ["m", "c"], ["z", "big.shared"], body=branches[2])], {"top": large, "same.shared": small}, ("c", "m"), ("y", "z", "top"))  # fmt: skip
     yield told(sorted(graph.users(whole).items()))
     yield told([each.op_type for each in graph.all_nodes(whole)])
     yield told([each.name for each in graph.inner_graphs(whole.graph)])
@@ -510,14 +522,140 @@ def graphs() -> Iterator[str]:
             patch.setattr(graph, "EXTERNAL_ABOVE", above)
             yield told(graph.is_large(folder / "m.onnx"))
             yield attempted(lambda: [*described_whole(graph.prepare(folder / "m.onnx"))])
-            graph.save(whole, folder / "deep" / "m.onnx")
-            yield told([(path.name, path.stat().st_size) for path in sorted((folder / "deep").iterdir())])
+            graph.save(whole, folder / "deep" / "er" / "m.onnx")
+            yield told(
+                [(path.name, path.stat().st_size) for path in sorted((folder / "deep" / "er").iterdir())]
+            )
             yield told((graph._optimised(whole) is whole, [(one.key, one.value) for one in graph._optimised(whole).metadata_props]))  # fmt: skip
         patch.undo()
+        for opset in (11, 12, 13, 14):
+            onnx.save(model([node("Neg", ["x"], ["y"])], {}, opset=opset), str(folder / "o.onnx"))
+            yield told(graph.opset(graph.prepare(folder / "o.onnx")))
         (folder / "broken.onnx").write_bytes(b"no model at all" * 40)
         yield attempted(lambda: graph.prepare(folder / "broken.onnx")).replace(name, "TMP")[:60]
         strange = model([node("Nothing", ["x"], ["y"], "n")], {})
         yield told((graph._optimised(strange) is strange,))
+
+
+def cuts() -> Iterator[str]:
+    """Where a graph of branches and of many outputs is cut, what is passed on, and what stages there are."""
+    from onnx import helper
+
+    branch = inner("then", [node("Mul", ["e", "w4"], ["b1"]), node("If", ["few"], ["b2"], then_branch=inner("in", [node("Add", ["b1", "d1"], ["i1"])], "i1", {}), else_branch=inner("out", [node("Sub", ["mine", "w4"], ["i2"])], "i2", {"mine": waves(4)}))], "b2", {})  # fmt: skip
+    other = inner("else", [node("Identity", ["e"], ["b3"])], "b3", {})
+    nodes = [
+        node("MatMul", ["x", "w1"], ["a"], "first"), node("Relu", ["a"], ["b"], "cut"), node("Split", ["b", "halves"], ["d1", "d2"], "both", axis=1), node("MatMul", ["b", "w2"], ["e"], "second"), node("ReduceSum", ["d2"], ["total"], "sum", keepdims=0),
+        node("Greater", ["total", "nought"], ["few"], "is"), node("If", ["few"], ["f"], "branch", then_branch=branch, else_branch=other), node("Clip", ["f", "", "nought"], ["g"], "below"), node("Add", ["g", "a"], ["h"], "back"), node("MatMul", ["h", "w1"], ["y"], "again"),
+    ]  # fmt: skip
+    constants = {
+        "w1": waves(8, 8),
+        "w2": waves(8, 4),
+        "w4": waves(4),
+        "halves": np.array([4, 4]),
+        "nought": np.float32(0),
+    }
+    whole = model([*nodes[:8], node("Concat", ["g", "d1"], ["gg"], "wide", axis=1), node("Add", ["gg", "a"], ["h"], "back"), nodes[9]], constants, ("x",), ("y", "b"), com_microsoft=1)  # fmt: skip
+    each = list(whole.graph.node)
+    yield told((_bytes(whole), _crossing(whole)))
+    yield from (told((one.name, [*splitting._used(one)])) for one in each)
+    yield told([splitting._passed(each, cut) for cut in range(len(each) + 1)])
+    batch = {"x": waves(3, 8)}
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        onnx.save(whole, str(folder / "m.onnx"))
+        wanted = graph.session(whole).run(None, batch)
+        for parts in (1, 2, 3, 11):
+            paths = split(folder / "m.onnx", folder / f"s{parts}", parts, "size", batch)
+            known = dict(batch)
+            for path in paths:
+                stage = onnx.load(str(path))
+                yield told((path.name, stage.ir_version, [one.name for one in stage.graph.node], [(value.name, value.type.tensor_type.elem_type, [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]) for value in (*stage.graph.input, *stage.graph.output)], [one.name for one in stage.graph.initializer], [(one.domain, one.version) for one in stage.opset_import]))  # fmt: skip
+                run = graph.session(stage)
+                names = [value.name for value in run.get_outputs()]
+                known |= dict(zip(names, run.run(names, {value.name: known[value.name] for value in run.get_inputs()}), strict=True))  # fmt: skip
+            yield told(
+                [np.abs(known[name] - value).max() for name, value in zip(("y", "b"), wanted, strict=True)]
+            )
+            yield (folder / f"s{parts}" / "stages.json").read_text()
+        for parts in (12, 2):
+            yield attempted(lambda parts=parts: split(folder / "m.onnx", folder / "none", parts, "time", {"z": waves(1)}) if parts == 12 else None)  # type: ignore[misc]  # fmt: skip
+        onnx.save(model([node("Neg", ["x"], ["y"]), node("Neg", ["y"], ["z"])], {}, ("x",), ("z", "x")), str(folder / "o.onnx"))  # fmt: skip
+        yield attempted(lambda: split(folder / "o.onnx", folder / "none", 2, "size", batch))
+        runs: list[Any] = []
+
+        def session(whole: Any, **settings: Any) -> Any:
+            runs.append(sorted((key, str(value)) for key, value in settings.items() if key != "profile_file_prefix"))  # fmt: skip
+            events = [{"name": f"{one}_kernel_time", "dur": dur} for one, dur in (("first", 7), ("first", 5), ("first", 9), ("cut", 3), ("strange", 1))]  # fmt: skip
+            told_by = folder / "profile.json"
+            told_by.write_text(
+                json.dumps([*events, {"name": "cut", "dur": 1}, {"name": "model_run", "dur": 99}])
+            )
+            return SimpleNamespace(run=lambda wanted, given: runs.append((wanted, sorted(given))), end_profiling=lambda: str(told_by))  # fmt: skip
+
+        patch.setattr(graph, "session", session)
+        yield told((splitting._seconds(whole, batch), runs))
+    alone = helper.make_node("Gemm", ["x", "", "b"], ["y"])
+    yield told([*splitting._used(alone)])
+
+
+def streams() -> Iterator[str]:
+    """A model that keeps its weights outside, stored in fewer bits from file to file: every node, place and byte."""
+    from onnx import external_data_helper
+
+    constants = {
+        "w": waves(32, 40), "turned": waves(40, 32), "small": waves(31, 33), "just": waves(32, 32), "deep": waves(2, 32, 32), "table": waves(70, 20), "other": waves(64, 32), "b": waves(40), "left": waves(40, 40), "ints": np.arange(2048).reshape(64, 32),
+        "inside": waves(32, 32),
+    }  # fmt: skip
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"], "plain"), node("Gemm", ["x", "turned", "b"], ["c"], "turned", transB=1), node("Gemm", ["x", "w", "b"], ["d"], "shared"), node("Gemm", ["x", "w", ""], ["d2"], "bare"), node("Gemm", ["x", "w", "b"], ["e"], "half", alpha=0.5),
+        node("MatMul", ["x", "small"], ["f"], "small"), node("MatMul", ["x", "just"], ["g"], "just"), node("MatMul", ["x", "deep"], ["h"], "deep"), node("Gather", ["table", "i"], ["k"], "looked up"), node("Gather", ["table", "j"], ["l"], "again"), node("Gather", ["other", "i"], ["m"], "also used", axis=0),
+        node("Add", ["other", "x"], ["n"], "using"), node("MatMul", ["x", "inside"], ["o"], "inside"), node("Neg", ["x"], ["p"], "one"), node("Gather", ["w", "i"], ["q"], "by column", axis=1), node("Add", ["x", "just"], ["r"], "no product"), node("MatMul", ["x", "ints"], ["s"], "ints"), node("MatMul", ["w", "x"], ["y"], "left"),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        for stretch, bits, domains in ((1 << 22, 8, {}), (100, 8, {"com_microsoft": 1}), (100, 4, {}), (40, 4, {"own": 1})):  # fmt: skip
+            patch.setattr(streaming, "_STRETCH", stretch)
+            whole = model(nodes, constants, ("x", "i", "j"), ("y",), **domains)
+            external_data_helper.convert_model_to_external_data(whole, location="w.data", size_threshold=0)
+            for tensor in whole.graph.initializer:
+                if tensor.name == "inside":
+                    del tensor.external_data[:]
+                    tensor.data_location = 0
+            onnx.save(whole, str(folder / "m.onnx"))
+            streaming.stream(folder / "m.onnx", folder / "out" / "er" / "s.onnx", bits)
+            found = onnx.load(str(folder / "out" / "er" / "s.onnx"), load_external_data=False)
+            yield from (f"{one.domain}{one.op_type} {one.name!r} {list(one.input)} -> {list(one.output)} {[(a.name, a.i) for a in one.attribute]}" for one in found.graph.node)  # fmt: skip
+            yield told([(one.domain, one.version) for one in found.opset_import])
+            data = (folder / "out" / "er" / "s.onnx.data").read_bytes()
+            for tensor in found.graph.initializer:
+                place = {one.key: one.value for one in tensor.external_data}
+                first = int(place.get("offset", 0))
+                raw = data[first : first + int(place["length"])] if place else tensor.raw_data
+                yield told((tensor.name, tensor.data_type, list(tensor.dims), sorted(place.items()), hashlib.sha256(raw).hexdigest()[:12]))  # fmt: skip
+            yield told(len(data))
+        whole = model([node("MatMul", ["x", "w"], ["y"])], {"w": waves(32, 40)})
+        onnx.save(whole, str(folder / "i.onnx"))
+        yield attempted(lambda: streaming.stream(folder / "i.onnx", folder / "out" / "i.onnx", 8))
+        (folder / "raw").write_bytes(bytes(range(200)))
+        with (folder / "to").open("w+b") as file:
+            store = streaming._Store(folder, file, "to")
+            for places in ({"offset": "3", "length": "50"}, {"offset": "190"}, {"length": "4"}, {}, None):
+                tensor = onnx.TensorProto(name="t", data_type=3, dims=[1])
+                for key, value in ({"location": "raw", **places} if places is not None else {}).items():
+                    tensor.external_data.add(key=key, value=value)
+                copied = store.copied(tensor)
+                yield told((copied.name, list(copied.dims), copied.data_type, [(one.key, one.value) for one in copied.external_data], file.tell()))  # fmt: skip
+        for tensor in (onnx.TensorProto(dims=[3], external_data=[onnx.StringStringEntryProto(key="location", value="raw")]),):  # fmt: skip
+            yield told(store.read(tensor).view(np.uint8))
+    for bits in (8, 4):
+        for stretch in (1 << 22, 64, 70, 1):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(streaming, "_STRETCH", stretch)
+                rows = waves(5, 70, scale=3)
+                rows[2] = 0
+                scales = np.zeros((5, 3), np.float32)
+                pieces = [*streaming._packed(rows, bits, scales)]
+                yield told(([len(piece) for piece in pieces], scales, hashlib.sha256(np.concatenate(pieces).tobytes()).hexdigest()[:12], np.concatenate(pieces)[0, 0, :9]))  # fmt: skip
 
 
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
@@ -1284,6 +1422,8 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         forms,
         roundings,
         likenesses,
+        cuts,
+        streams,
         graphs,
         subjects,
         cut_off,

@@ -181,8 +181,7 @@ def _own_biases(model: ModelProto) -> None:
         name = f"{node.name}.bias"
         while taken[name]:
             name += "_"
-        taken[name] += 1
-        row = np.broadcast_to(bias.reshape(-1), (columns,))
+        row = np.broadcast_to(bias.ravel(), (columns,))
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(row), name))
         node.input[2] = name
     gemm_to_matmul(model, only=others)
@@ -312,11 +311,6 @@ def _optimised(model: ModelProto) -> ModelProto:
     same = [v.name for v in optimised.graph.output] == [v.name for v in model.graph.output]
     if not same or [v.name for v in optimised.graph.input] != [v.name for v in model.graph.input]:
         return model
-    optimised.metadata_props.extend(
-        entry
-        for entry in model.metadata_props
-        if entry.key not in {known.key for known in optimised.metadata_props}
-    )
     return optimised
 
 

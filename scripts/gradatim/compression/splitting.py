@@ -155,7 +155,6 @@ def _used(node: NodeProto) -> Iterator[str]:
             }
             own |= {tensor.name for tensor in inner.initializer}
             yield from (name for each in inner.node for name in _used(each) if name not in own)
-            yield from (value.name for value in inner.output if value.name not in own)
 
 
 def _typed(model: ModelProto, names: Sequence[str], batch: Batch) -> dict[str, Any]:
