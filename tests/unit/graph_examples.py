@@ -27,13 +27,13 @@ def inner(
 
 
 def model(
-    nodes: list[Any], constants: Mapping[str, Any], given: Sequence[str] = ("x",), found: Sequence[str] = ("y",), opset: int = 15,
+    nodes: list[Any], constants: Mapping[str, Any], given: Sequence[str] = ("x",), found: Sequence[str] = ("y",), opset: int = 15, shape: Any = ("n", None),
     **domains: int,
 ) -> Any:  # fmt: skip
     """A model whose inputs and outputs are floats of an unknown shape."""
     from onnx import TensorProto, helper, numpy_helper
 
-    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]) for name in names] for names in (given, found))  # fmt: skip
+    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names] for names in (given, found))  # fmt: skip
     held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "g", inputs, outputs, held)
     opsets = [helper.make_opsetid(domain.replace("_", "."), version) for domain, version in domains.items()]

@@ -658,6 +658,147 @@ def streams() -> Iterator[str]:
                 yield told(([len(piece) for piece in pieces], scales, hashlib.sha256(np.concatenate(pieces).tobytes()).hexdigest()[:12], np.concatenate(pieces)[0, 0, :9]))  # fmt: skip
 
 
+def node_by_node() -> Iterator[str]:
+    """What each form makes of single nodes, what is seen of their tensors, and what is taken back at the end."""
+    from onnx import TensorProto
+
+    from gradatim.compression import centring, equalising, observing, sensitivity
+    from gradatim.compression.forms import blocks, dynamic, rows, static, stored
+
+    def after(change: Callable[[Any], Any], whole: Any) -> Iterator[str]:
+        before = {*described_whole(whole)}
+        yield from (entry for entry in described_whole(change(whole) or whole) if entry not in before)
+
+    table, scale, zero = waves(40, 64), np.float32(0.01), np.uint8(128)
+    ends = {"scale": scale, "zero": zero, "zero8": np.int8(3), "scales": np.float32([0.1, 0.2])}
+    looked = node("Gather", ["t", "i"], ["r"], "look")
+    behind = {
+        "rounded": [node("QuantizeLinear", ["r", "scale", "zero"], ["y"])], "rounded twice alike": [node("QuantizeLinear", ["r", "scale", "zero"], ["y"]), node("QuantizeLinear", ["r", "scale", "zero"], ["z"])],
+        "rounded in two ways": [node("QuantizeLinear", ["r", "scale", "zero"], ["y"]), node("QuantizeLinear", ["r", "scale", "zero8"], ["z"])], "moved": [node("Transpose", ["r"], ["m"]), node("Reshape", ["m", "shape"], ["m2"]), node("QuantizeLinear", ["m2", "scale", "zero8"], ["y"])],
+        "moved and used": [node("Transpose", ["r"], ["m"]), node("QuantizeLinear", ["m", "scale", "zero"], ["y"]), node("Neg", ["m"], ["z"])], "given out": [node("QuantizeLinear", ["r", "scale", "zero"], ["q"]), node("Identity", ["r"], ["y"])], "an axis": [node("QuantizeLinear", ["r", "scales", "zero"], ["y"])],
+        "by what is made": [node("QuantizeLinear", ["r", "made", "zero"], ["y"])], "without a zero": [node("QuantizeLinear", ["r", "scale"], ["y"])], "a shape": [node("Reshape", ["x", "r"], ["m"]), node("QuantizeLinear", ["m", "scale", "zero"], ["y"])], "nothing": [],
+        "twice looked up": [node("Gather", ["t", "j"], ["r2"], "look2"), node("QuantizeLinear", ["r", "scale", "zero"], ["y"]), node("QuantizeLinear", ["r2", "scale", "zero"], ["z"])],
+    }  # fmt: skip
+    for name, more in behind.items():
+        yield name
+        yield from after(lambda whole: rows.in_8_bits(whole, {"look", "look2"}, None), model([looked, *more], {"t": table, **ends}, ("x", "i", "j", "made", "shape")))  # type: ignore[arg-type]  # fmt: skip
+    high = np.float32([[3.0, -900.0], [0.004, 0.006]])
+    yield from after(lambda whole: rows.in_8_bits(whole, {"look"}, None), model([looked, *behind["rounded"]], {"t": high, **ends}, ("i",)))  # type: ignore[arg-type]  # fmt: skip
+    two = [node("Gather", ["t", "i"], ["a"], "look"), node("Gather", ["t", "j"], ["b"], "look2"), node("Gather", ["t", "k"], ["c"], "not"), node("Gather", ["x", "k"], ["y"], "made")]  # fmt: skip
+    for change, domains in (
+        (rows.in_8_bits, {}),
+        (rows.in_4_bits, {}),
+        (rows.in_4_bits, {"com_microsoft": 1}),
+        (rows.in_16_bits, {}),
+    ):
+        whole = model(two, {"t": table}, ("x", "i", "j", "k"), **domains)
+        yield from after(lambda whole, change=change: change(whole, {"look", "look2", "made"}, None), whole)  # type: ignore[misc]  # fmt: skip
+        yield told([(one.domain, one.version) for one in whole.opset_import])
+    packed, scales = rows._packed(np.float32([[0, 7, -7, 3.5], [0, 0, 0, 0], [1, -1, 0.5, 100]]), 2)
+    yield told((packed, scales))
+    none = np.zeros(0, np.float32)
+    seen = {"x": observing.Observed(-1, 1, 24, np.float32([1, 2, 3, 4]), none), "few": observing.Observed(-1, 1, 24, np.float32([1, 2]), none), "loud": observing.Observed(0, 9, 9, none, np.float32([1, 1, 1, 9]))}  # fmt: skip
+    for bits in (8, 7):
+        known = SimpleNamespace(seen=seen, weight_bits=bits)
+        convolved = [
+            node("Conv", ["x", "k", "b"], ["a"], "plain"), node("Conv", ["x", "k"], ["c"], "bare"), node("Conv", ["x", "g", "b"], ["d"], "groups", group=2), node("Conv", ["few", "k", "b"], ["e"], "too few"), node("Conv", ["unseen", "k", "b"], ["f"], "unseen"),
+            node("Conv", ["x", "x"], ["h"], "made"), node("MatMul", ["x", "w"], ["y"], "product"), node("Conv", ["x", "k", "b"], ["l"], "left out"),
+        ]  # fmt: skip
+        held = {"k": waves(6, 4, 3, 3), "b": waves(6), "g": waves(6, 2, 1, 1), "w": waves(4, 40)}
+        names = {one.name for one in convolved} - {"left out"}
+        for change in (
+            stored.correct_biases,
+            stored.in_8_bits,
+            stored.in_16_bits,
+            dynamic._divide_loud_columns,
+        ):
+            yield from after(lambda whole, change=change, known=known, names=names: change(whole, names, known), model(convolved, held, ("x", "few", "unseen")))  # type: ignore[misc]  # fmt: skip
+    loud = [node("MatMul", ["loud", "w"], ["a"], "one"), node("MatMul", ["loud", "w"], ["b"], "two"), node("MatMul", ["loud", "x"], ["y"], "made"), node("MatMul", ["x", "w"], ["c"], "quiet")]  # fmt: skip
+    yield from after(lambda whole: dynamic._divide_loud_columns(whole, {"one", "made", "quiet"}, SimpleNamespace(seen=seen)), model(loud, {"w": waves(4, 3)}, ("x", "loud")))  # type: ignore[arg-type]  # fmt: skip
+    chain = [
+        node("Conv", ["x", "k"], ["a"], "conv"), node("Relu", ["a"], ["b"], "cut"), node("Clip", ["b", "low", ""], ["c"], "twice"), node("Add", ["b", "c"], ["d"], "join"), node("Add", ["d", "one"], ["e"], "by one"), node("MatMul", ["e", "w"], ["f"], "product"), node("Relu", ["f"], ["g"], "end"),
+        node("MaxPool", ["d"], ["h"], "pool", kernel_shape=[1, 1]), node("Concat", ["h", "d"], ["m"], "both", axis=1), node("Concat", ["h", "g"], ["n"], "one float", axis=1), node("Relu", ["x"], ["o"], "of none"), node("Relu", ["m"], ["y"], "after"), node("Relu", ["h"], ["q"], "used twice"),
+    ]  # fmt: skip
+    for chosen in ({"conv"}, {"product"}, {"conv", "product"}, set()):
+        yield told(sorted(static._followers(model(chain, {"k": waves(4, 4, 1, 1), "low": np.float32(0), "one": np.float32(1), "w": waves(4, 4)}), chosen)))  # fmt: skip
+    products = [node("MatMul", ["x", "w"], ["a"], "m"), node("Gemm", ["x", "v", "b"], ["c"], "g", transB=1), node("MatMul", ["x", "x"], ["y"], "made"), node("MatMul", ["x", "w"], ["d"], "left")]  # fmt: skip
+    for change in (blocks.in_8_bits, blocks.in_4_bits):
+        yield from after(lambda whole, change=change: change(whole, {"m", "g", "made"}, None), model(products, {"w": waves(256, 8), "v": waves(8, 96), "b": waves(8)}))  # type: ignore[misc]  # fmt: skip
+    for axis, bits in ((0, 4), (1, 4), (1, 8), (-1, 8), (0, 8)):
+        yield told((axis, bits, hashlib.sha256(np.rint(blocks._rounded(waves(6, 70, scale=2), axis, bits) * 1e4).astype(np.int64).tobytes()).hexdigest()[:10], blocks._rounded(waves(6, 70), axis, bits)[1, :6]))  # fmt: skip
+    for peaks in (
+        [1.0, 2.0, 0.9],
+        [8.0, 1.0, 0.0],
+        [4.0, 1.0, 0.25, 0.26],
+        [1024.0, 1.0, 3.9],
+        [0.0, 0.0],
+        [],
+    ):
+        yield told(equalising._gains(np.float32(peaks)))
+    yield told(sensitivity._outermost_first([]))
+    watched = [
+        node("Conv", ["x", "k"], ["a"], "c1"), node("Relu", ["a"], ["b"], "r1"), node("Flatten", ["b"], ["f"], "flat"), node("MatMul", ["f", "w"], ["m"], "m1"), node("Gemm", ["m", "v", "bias"], ["g"], "g1", transB=1), node("Gather", ["t", "words"], ["e"], "look"), node("Add", ["g", "g"], ["y"], "sum"),
+        node("MatMul", ["e", "deep"], ["z"], "m3"), node("Shape", ["x"], ["s"], "shape"),
+    ]  # fmt: skip
+    held = {
+        "k": waves(3, 2, 2, 2),
+        "w": waves(12, 5),
+        "v": waves(4, 5),
+        "bias": waves(4),
+        "t": waves(30, 6),
+        "deep": waves(1, 6, 2),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths, _ = write_batches(iter([{"x": waves(3, 2, 3, 3), "words": np.array([[1, 2], [3, 4]])}, {"x": waves(4, 2, 3, 3, scale=3), "words": np.array([[7, 9]])}]), folder)  # fmt: skip
+        for opset in (13, 17, 18, 19):
+            whole = model(watched, held, ("x", "words"), ("y", "z"), opset=opset)
+            del whole.graph.input[:], whole.graph.output[:]
+            from onnx import helper
+
+            whole.graph.input.extend([helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, 3, 3]), helper.make_tensor_value_info("words", TensorProto.INT64, ["m", "l"])])  # fmt: skip
+            whole.graph.output.extend([helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4]), helper.make_tensor_value_info("z", TensorProto.FLOAT, None)])  # fmt: skip
+            found = observing.observe(whole, paths, folder / f"seen{opset}.npz")
+            for tensor, one in found.items():
+                yield told(
+                    (opset, tensor, one.bounds, one.lowest, one.highest, one.size, one.means, one.peaks)
+                )
+        yield told(observing._floats(whole))
+        yield told(observing.observe(model([node("Shape", ["x"], ["y"])], {}), paths, folder / "none.npz"))
+        yield told(observing.Observed(0.5, 2.0, 1, none, none).bounds)
+        data = Calibrated(whole, paths, folder / "kept.npz")
+        able = fitting(whole)
+        yield told((able, sensitivity._costs(data, able)))
+        yield told(sensitivity._costs(data, {"look": [], "c1": []}))
+        simulated = sensitivity._Simulated(data, {**able, "m1": ["static", "dynamic"], "g1": ["static"]}, 1)
+        yield told(sorted((key, value.shape) for key, value in simulated._idle.items()))
+        for one, form in (("c1", "static"), ("m1", "static"), ("m1", "dynamic"), ("g1", "static"), ("m1", "blocks4"), ("c1", "stored16")):  # fmt: skip
+            yield told((one, form, f"{simulated.loss(one, form):.3g}"))
+            yield told(sorted((key, value.shape, float(np.abs(value).sum())) for key, value in simulated._changes(simulated._nodes[one], form).items()))  # fmt: skip
+        for low, high, gain in (
+            (-1.0, 3.0, 1.0),
+            (0.0, 255.0, np.float32([1, 2])),
+            (0.0, 0.0, 2.0),
+            (-2.55, 0.0, 1.0),
+        ):
+            yield told(sorted(sensitivity._rounding("n", low, high, gain).items()))
+        quantised = [
+            node("DequantizeLinear", ["qk", "sk"], ["dk"], "dk"), node("DequantizeLinear", ["qb", "sb"], ["db"], "db"), node("Conv", ["x", "dk", "db"], ["a"], "c1"), node("Conv", ["x", "dk"], ["b"], "c2"), node("Add", ["a", "b"], ["y"], "sum"),
+        ]  # fmt: skip
+        plain = [node("Conv", ["x", "k", "bias"], ["a"], "c1"), node("Conv", ["x", "k"], ["b"], "c2"), node("Add", ["a", "b"], ["y"], "sum")]  # fmt: skip
+        exact = {"k": waves(3, 2, 2, 2), "bias": waves(3)}
+        rounded = {"qk": np.rint(waves(3, 2, 2, 2) * 9).astype(np.int8), "sk": np.float32(1 / 9), "qb": np.array([0, 0, 1], np.int32), "sb": np.float32(0.05)}  # fmt: skip
+        for few in (paths, paths[:1]):
+            for sizes in ((3, 4), (4, 4)):
+                some, _ = write_batches(iter([{"x": waves(size, 2, 3, 3)} for size in sizes]), folder, "few")
+                one = model(quantised, rounded, shape=None)
+                centring.centre(one, model(plain, exact, shape=None), some if few is paths else some[:1])
+                yield told([entry for entry in described_whole(one) if entry.startswith("qb")])
+        deep = [node("Gemm", ["x", "w"], ["a"], "g1"), node("Relu", ["a"], ["b"]), node("Conv", ["b", "k"], ["c"], "c1"), node("MatMul", ["c", "w"], ["d"], "m1"), node("Gemm", ["c", "w"], ["e"], "g2"), node("Gemm", ["x", "made"], ["f"], "g3"), node("Add", ["d", "e"], ["y"])]  # fmt: skip
+        yield told([one.name for one in centring._last(model(deep, {"w": waves(4, 4), "k": waves(1, 1)}))])
+        yield told([one.name for one in centring._last(model(deep[:3], {"w": waves(4, 4), "k": waves(1, 1)}, found=("a", "c")))])  # fmt: skip
+
+
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
     made = Trial(
         name, {"method": name}, True, "it gains", {"fidelity": fidelity, "accuracy": 0.9}, 100, size, latency
@@ -1422,6 +1563,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         forms,
         roundings,
         likenesses,
+        node_by_node,
         cuts,
         streams,
         graphs,
