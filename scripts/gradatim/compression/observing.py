@@ -130,8 +130,8 @@ def _watched(model: ModelProto) -> tuple[ModelProto, dict[str, dict[str, str]]]:
     for name in _floats(model):
         parts = {part: f"{name}/{part}" for part in ("lowest", "highest", "size")}
         nodes = [
-            helper.make_node("ReduceMin", [name], [parts["lowest"]], keepdims=0),
-            helper.make_node("ReduceMax", [name], [parts["highest"]], keepdims=0),
+            helper.make_node("ReduceMin", [name], [parts["lowest"]]),
+            helper.make_node("ReduceMax", [name], [parts["highest"]]),
             helper.make_node("Size", [name], [parts["size"]]),
         ]
         if name in convolved:

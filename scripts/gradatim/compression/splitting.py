@@ -49,7 +49,6 @@ def split(path: Path, folder: Path, parts: int, by: Literal["size", "time"], bat
     stages = [nodes[start:end] for start, end in itertools.pairwise([0, *cuts, len(nodes)])]
     passed = [name for cut in cuts for name in _passed(nodes, cut)]
     typed = _typed(model, list(dict.fromkeys(passed)), batch)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"stage-{number}.onnx" for number in range(1, parts + 1)]
     for number, place in enumerate(paths):
         later = {name for stage in stages[number + 1 :] for node in stage for name in _used(node)}
@@ -189,7 +188,7 @@ def _stage(
     values = {**typed, **given, **{value.name: value for value in whole.output}}
     inputs = [values[name] for name in used if name not in made and name not in held]
     outputs = [values[name] for node in nodes for name in node.output if name in wanted]
-    inner = helper.make_graph(nodes, whole.name or "stage", inputs, outputs, constants)
+    inner = helper.make_graph(nodes, "stage", inputs, outputs, constants)
     return helper.make_model(
         inner, opset_imports=model.opset_import, functions=model.functions, ir_version=model.ir_version
     )

@@ -25,6 +25,7 @@ BITS = {"int8-weights": 8, "int4-weights": 4}
 """Methods that a model of any size can take, and the bits of its matrices; tables of embeddings take eight."""
 
 _STRETCH = 1 << 22  # numbers worked on at a time
+_TINY = np.finfo(np.float32).tiny  # by which noughts can be divided
 _PAGE = 4096
 _SMALLEST = 1024
 
@@ -90,10 +91,10 @@ class _Store:
             return tensor
         begins = self._begin()
         source = self.folder / told["location"]
-        left = int(told.get("length") or source.stat().st_size - int(told.get("offset", 0)))
+        left = int(told.get("length") or source.stat().st_size)
         with source.open("rb") as data:
             data.seek(int(told.get("offset", 0)))
-            while left > 0 and (piece := data.read(min(left, _STRETCH))):
+            while piece := data.read(min(left, _STRETCH)):
                 self.file.write(piece)
                 left -= len(piece)
         return self._placed(tensor.name, tensor.data_type, tuple(tensor.dims), begins)
@@ -165,7 +166,7 @@ def _packed(rows: NDArray[np.float32], bits: int, scales: NDArray[np.float32]) -
         padded = np.pad(stretch, ((0, 0), (0, -stretch.shape[1] % block))).reshape(len(stretch), -1, block)
         scale = np.abs(padded).max(axis=2) / most
         scales[start : start + step] = scale
-        numbers = np.rint(padded / np.where(scale > 0, scale, 1)[..., None]).astype(np.int16) + middle
+        numbers = np.rint(padded / np.maximum(scale, _TINY)[..., None]).astype(np.int16) + middle
         codes: NDArray[np.uint8] = numbers.astype(np.uint8)
         yield codes if bits == 8 else (codes[..., ::2] | codes[..., 1::2] << np.uint8(4)).astype(np.uint8)
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from gradatim.compression import graph
 from gradatim.compression.calibration import Calibrated
-from gradatim.compression.forms.blocks import block_of
 from gradatim.compression.forms.stored import per_channel
 
 if TYPE_CHECKING:
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
+_BLOCK = 32
+"""How many numbers of a row share a scale, in int4."""
+_TINY = np.finfo(np.float32).tiny  # by which noughts can be divided
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
@@ -34,18 +36,18 @@ def in_4_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> Mo
         if node.name not in nodes or node.input[0] not in constants:
             changed.append(node)
             continue
-        (table, rows), block = node.input, block_of(0, 4)
+        table, rows = node.input
         names = [f"{table}.packed4", f"{table}.scale4"]
         if table not in packed:
             packed.add(table)
             for name, array in zip(
-                names, _packed(numpy_helper.to_array(constants[table]), block), strict=True
+                names, _packed(numpy_helper.to_array(constants[table]), _BLOCK), strict=True
             ):
                 model.graph.initializer.append(numpy_helper.from_array(array, name))
         changed.append(
             helper.make_node(
                 "GatherBlockQuantized", [names[0], rows, names[1]], node.output, name=f"{node.name}.rows", domain="com.microsoft",
-                gather_axis=0, quantize_axis=1, block_size=block, bits=4,
+                gather_axis=0, quantize_axis=1, block_size=_BLOCK, bits=4,
             )
         )  # fmt: skip
     graph.replace_nodes(model.graph, changed)
@@ -63,7 +65,7 @@ def _packed(table: NDArray[np.float32], block: int) -> tuple[NDArray[np.uint8], 
     """Rows [r, c] as pairs of numbers about eight [r, c / 2], the first one low, and their scales [r, c / block]."""
     blocks = table.reshape(len(table), -1, block)
     scale: NDArray[np.float32] = np.abs(blocks).max(axis=2, keepdims=True) / 7
-    whole = np.rint(blocks / np.where(scale > 0, scale, 1)).astype(np.int8) + 8
+    whole = np.rint(blocks / np.maximum(scale, _TINY)).astype(np.int8) + 8
     low, high = whole.reshape(len(table), -1, 2).astype(np.uint8).transpose(2, 0, 1)
     return (low | high << 4).astype(np.uint8), scale[..., 0].astype(np.float32)
 
@@ -112,7 +114,7 @@ def _rounded(model: ModelProto, nodes: set[str]) -> ModelProto:
         if node.name not in nodes or used[table := node.input[0]] != 1:
             continue
         found = _rounding(model, node.output[0], used)
-        if found is None or not held.keys() >= set(found):
+        if found is None or not all(name in held for name in found):
             continue
         scale, zero = (numpy_helper.to_array(held[name]) for name in found)
         if scale.size != 1:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def in_8_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
     """In int8, with a scale a channel."""
     correct_biases(model, nodes, calibration)
-    return _stored(model, nodes, 8)
+    return _stored(model, nodes, whole_numbers=True)
 
 
 def in_16_bits(model: ModelProto, nodes: set[str], calibration: Calibrated) -> ModelProto:
     """In half precision."""
-    return _stored(model, nodes, 16)
+    return _stored(model, nodes, whole_numbers=False)
 
 
 def eight(weight: NDArray[np.float32], axis: int, bits: int = 8) -> NDArray[np.float32]:
@@ -86,7 +86,7 @@ def _set_bias(model: ModelProto, node: NodeProto, bias: NDArray[np.float32]) -> 
         node.input.append(name)
 
 
-def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
+def _stored(model: ModelProto, nodes: set[str], *, whole_numbers: bool) -> ModelProto:
     from onnx import TensorProto, helper, numpy_helper
 
     inner, constants = model.graph, graph.weights(model.graph)
@@ -99,7 +99,7 @@ def _stored(model: ModelProto, nodes: set[str], bits: int) -> ModelProto:
             if weight.name in stored:
                 continue
             name, whole = weight.name, numpy_helper.to_array(weight)
-            numbers, scale = per_channel(whole, axis) if bits == 8 else (whole.astype(np.float16), None)
+            numbers, scale = per_channel(whole, axis) if whole_numbers else (whole.astype(np.float16), None)
             inner.initializer.append(numpy_helper.from_array(numbers, f"{name}.packed"))
             inner.initializer.remove(weight)
             plain = name if scale is None else f"{name}.float"
