@@ -1248,6 +1248,9 @@ def answering(answers: dict[str, Any], asked: list[str]) -> Callable[..., dict[s
             key = f"{key}-{recipe['ranges']}"
         if recipe.get("share"):
             key = f"pruned-{100 * recipe['share']:.1f}"
+        if recipe.get("shorter"):
+            key = f"{key}-shorter-{recipe['shorter']}"
+            answers.setdefault(key, answers.get(key.partition("-shorter")[0]))
         changes = len(recipe.get("fallback", ()))
         said = {**request, "seconds": round(request.get("seconds") or 0, -1), "key": key, "changes": changes}
         said["recipe"] = told([value for value in recipe.values() if value])
@@ -1369,6 +1372,19 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "int8-static": (0.9, 0.9, 9900),
         },
         {"methods": ("int8-static", "pruned"), "keep": {"fidelity": 0.95}},
+    ),
+    "pruned and shorter": (
+        {
+            "pruned-50.0": (0.97, 0.6, 6000),
+            "pruned-75.0": (0.96, 0.5, 5000),
+            "pruned-87.5": (0.8, 0.3, 3000),
+            "pruned-75.0-shorter-1": (0.9, 0.4, 4000),
+            "pruned-50.0-shorter-1": (0.96, 0.5, 4500),
+            "pruned-50.0-shorter-2": (0.955, 0.4, 4200),
+            "pruned-50.0-shorter-3": "it broke",
+            "pruned-50-shorter-2-int8-static": (0.951, 0.3, 1500),
+        },
+        {"methods": ("int8-static", "pruned")},
     ),
     "pruned in vain": (
         {"pruned-50.0": "it has no layers", "int8-static": (0.9, 2.0, 9900)},
