@@ -117,6 +117,42 @@ def test_the_benchmark_alone_goes_to_the_runner_that_is_named_for_it(runner: Any
     assert set(pull.values()) == {"plain"}
 
 
+@pytest.mark.parametrize("event", ["pull_request", "merge_group"])
+def test_a_reviewed_pull_request_of_the_repository_is_timed_behind_an_environment_and_a_forks_never(
+    event: str,
+) -> None:
+    runner = {"labels": ["self-hosted", "gpu"], "environment": "gpu"}
+    contract = Contract.model_validate({**TIMED_APART, "runners": {"gpu": runner}})
+    ours, fork = Place("x", target="main", bare=True), Place("x", target="main", fork=True, bare=True)
+    asked: list[str] = []
+
+    def plan(
+        place: Place, event: str = event, guarded: bool = True, parts: Contract = contract
+    ) -> dict[str, Any]:
+        known = lambda environment: bool(asked.append(environment) or guarded)  # noqa: E731
+        return occasion(parts, place, event, {}, "plain", "folded", guarded=known).plan()
+
+    found = plan(ours)
+    assert (found["guard"], found["benchmark-runner"], found["jobs"]) == (
+        "gpu",
+        ("self-hosted", "gpu"),
+        "split",
+    )
+    assert found["evaluate-runner"] == found["test-runner"] == found["runner"] == ("plain",)
+    assert (found["on-gpu"], found["extras"], found["gpu-extras"]) == (("benchmark",), "onnx", "gpu,onnx-gpu")
+    assert asked == ["gpu"]
+    for held in (plan(ours, guarded=False), plan(fork)):
+        assert (held["guard"], held["benchmark-runner"], held["on-gpu"]) == ("", ("plain",), ())
+    assert asked == ["gpu", "gpu"], "a fork is not even asked about"
+    pushed = plan(Place("main"), "push")
+    assert (pushed["guard"], pushed["benchmark-runner"]) == ("", ("self-hosted", "gpu")), (
+        "nobody is asked twice"
+    )
+    bare = Contract.model_validate({**TIMED_APART, "runners": {"gpu": {"labels": ["self-hosted", "gpu"]}}})
+    assert plan(ours, parts=bare)["guard"] == ""
+    assert plan(ours, parts=bare)["benchmark-runner"] == ("plain",)
+
+
 def test_a_runner_of_a_step_comes_before_that_of_the_stage_and_only_steps_that_run_the_model_have_one() -> (
     None
 ):

@@ -194,3 +194,69 @@ def test_a_comment_is_written_once_then_updated_and_nobody_elses_is_touched(repo
 def test_a_repository_has_an_owner_and_a_name(name: str) -> None:
     with pytest.raises(UsageError):
         GitHubApi(name, "secret")
+
+
+GUARDED = """
+model: {name: digits, path: digits.onnx, device: cuda}
+runners: {gpu: {labels: [gpu], environment: gpu}}
+benchmark: {runner: gpu}
+"""
+
+
+def test_an_environment_that_asks_nobody_lets_no_pull_request_onto_its_runner_until_it_is_protected(
+    protect: Callable[..., Result], repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gradatim.yml").write_text(GUARDED, encoding="utf-8")
+    one = {"repo": {"full_name": "acme/digits"}}
+    event = {"pull_request": {"number": 7, "head": one, "base": one}}
+    (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
+
+    def planned() -> tuple[str, list[str], str]:
+        for name, value in {
+            "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_REPOSITORY": "acme/digits",
+            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_HEAD_REF": "x", "GITHUB_BASE_REF": "main",
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        done = CliRunner().invoke(cli, ["ci", "plan", "--json"], standalone_mode=False)
+        assert done.exception is None, done.exception
+        monkeypatch.delenv("GITHUB_ACTIONS")
+        plan, summary = json.loads(done.stdout), tmp_path / "summary"
+        told = summary.read_text(encoding="utf-8") if summary.exists() else ""
+        summary.unlink(missing_ok=True)
+        return plan["guard"], plan["benchmark-runner"], told
+
+    assert planned()[:2] == ("", ["ubuntu-latest"])
+    assert "There is no environment gpu. So no pull request is timed" in planned()[2]
+    repository.environments["gpu"] = {
+        "name": "gpu",
+        "protection_rules": [{"type": "wait_timer", "wait_timer": 5}],
+    }
+    assert planned()[0] == ""
+    assert "has no required reviewers" in planned()[2]
+    doctor = CliRunner().invoke(cli, ["doctor"], standalone_mode=False)
+    assert "environment gpu: no reviewers" in doctor.output
+    assert isinstance(protect("--apply").exception, UsageError), "nobody is named"
+    assert protect("--reviewer", "alice", "--apply").exception is None
+    assert repository.environments["gpu"]["deployment_branch_policy"] is None, (
+        "a pull request is on no stage's branch"
+    )
+    assert planned() == ("gpu", ["gpu"], "")
+    assert "is set as the contract wants it" in protect("--reviewer", "alice").output
+    (rule,) = repository.environments["gpu"]["protection_rules"]
+    rule["reviewers"] = [{"type": "Team", "reviewer": {"id": 12}}]
+    assert "is set as the contract wants it" in protect("--reviewer", "alice").output, (
+        "others may approve this"
+    )
+    monkeypatch.delenv("GH_TOKEN")
+    guard, runner, told = planned()
+    assert (guard, runner) == ("", ["ubuntu-latest"]), "what cannot be told is no yes"
+    assert "`actions: read`" in told
+
+
+def test_a_runners_environment_is_no_stages(protect: Callable[..., Result], tmp_path: Path) -> None:
+    text = GUARDED.replace("environment: gpu", "environment: production")
+    (tmp_path / "gradatim.yml").write_text(text, encoding="utf-8")
+    refused = protect("--reviewer", "alice").exception
+    assert "gradatim.yml:3:" in str(refused)
+    assert "the environment of a stage" in str(refused)

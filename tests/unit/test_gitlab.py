@@ -238,6 +238,24 @@ def test_the_benchmark_alone_asks_for_the_runner_that_is_named_for_it(
     assert not any("tags" in job for job in jobs.values())
 
 
+def test_a_merge_request_gets_the_runner_from_a_person_where_the_contract_names_an_environment(
+    tmp_path: Path, jobs: dict[str, dict[str, Any]]
+) -> None:
+    path = tmp_path / "gradatim.yml"
+    path.write_text(
+        "model: {name: m, path: m.onnx, device: cuda}\nbenchmark: {runner: gpu}\n"
+        "runners:\n  gpu: {labels: [gpu], environment: gpu}\n"
+    )
+    told = yaml.safe_load(gitlab.render_caller(Consumer(read_contract(path), tmp_path)))["gradatim-benchmark"]
+    plain = [dict(rule) for rule in jobs["benchmark"]["rules"]]
+    (asked,) = (rule for rule in plain if "merge_request_event" in rule["if"])
+    asked["when"] = "manual"
+    assert [rule["if"].replace("/^(develop|staging|main)$/", "/^(main)$/") for rule in plain] == [
+        r["if"] for r in told["rules"]
+    ]
+    assert [rule.get("when") for rule in plain] == [rule.get("when") for rule in told["rules"]]
+
+
 def test_the_kit_is_installed_at_the_version_of_the_include() -> None:
     kit = next(given.default for given in gitlab.INPUTS if given.name == "kit")
     assert kit.endswith(f"@v{__version__}")

@@ -19,7 +19,7 @@ from gradatim.progress import Progress, Silent
 if TYPE_CHECKING:
     from gradatim.metrics.task import Task
 
-_WAITS = "it waits for a GPU, which no pull request gets; it is measured once this is merged"
+_WAITS = "it waits for a GPU, which this pull request does not get; it is measured once this is merged"
 
 
 @dataclass

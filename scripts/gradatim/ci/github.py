@@ -73,6 +73,20 @@ class GitHub:
         }
         return Approval(by, run, environment, tuple(sorted(names)), tells=True)
 
+    def unguarded(self, environment: str) -> str | None:
+        """Why an environment holds nobody's code back until a reviewer approves; None where it does."""
+        from gradatim.ci.github_api import GitHubApi
+        from gradatim.ci.github_settings import reviewers_in
+
+        try:
+            api = GitHubApi.from_environment(self._environment)
+            found = api.get(api.below("environments", environment))
+        except EnvironmentLacks as error:
+            return f"Whether the environment {environment} has reviewers cannot be told: {error} The job `plan` needs `actions: read`."
+        if found is None:
+            return f"There is no environment {environment}."
+        return None if reviewers_in(found) else f"The environment {environment} has no required reviewers."
+
     @property
     def dependabot(self) -> bool:
         """Whether Dependabot started the run: GitHub treats it like a fork's, with a token that reads and no secrets."""

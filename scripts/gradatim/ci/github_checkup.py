@@ -12,7 +12,7 @@ import yaml
 
 from gradatim.ci.contracts import clashes, find_contracts
 from gradatim.ci.github_api import Call
-from gradatim.ci.github_settings import REQUIRED_CHECK
+from gradatim.ci.github_settings import REQUIRED_CHECK, guards_of
 from gradatim.contract.schema import Contract
 from gradatim.contract.source import Loader
 from gradatim.registry.checkup import Surprise
@@ -204,7 +204,7 @@ def check_settings(calls: list[Call], *contracts: Contract) -> Iterator[Surprise
         for contract in contracts
         for name, stage in contract.stages.items()
         if stage.approval == "required"
-    }
+    } | {guard for contract in contracts for guard in guards_of(contract)}
     for call in calls:
         name = call.path.partition("/environments/")[2].partition("/")[0]
         if call.method == "PUT" and name:

@@ -109,10 +109,12 @@ def settings_of(*contracts: Contract, reviewers: Sequence[Reviewer] = (), app: i
         UsageError: a stage wants approval and nobody is named to give it.
     """
     rungs = [_Rung(contract, name) for contract in contracts for name in contract.stages]
-    asking = next((rung.name for rung in rungs if rung.approved), None)
+    asking = next((f"stage {rung.name}" for rung in rungs if rung.approved), None)
+    guards = dict.fromkeys(guard for contract in contracts for guard in guards_of(contract))
+    asking = asking or next((f"environment {guard}" for guard in guards), None)
     if asking and not reviewers:
         raise UsageError(
-            f"The stage {asking} wants approval, and nobody is named to give it. Add: --reviewer LOGIN, or "
+            f"The {asking} wants approval, and nobody is named to give it. Add: --reviewer LOGIN, or "
             "--team ORGANISATION/TEAM"
         )
     by_branch, by_environment = defaultdict(list), defaultdict(list)
@@ -133,9 +135,12 @@ def settings_of(*contracts: Contract, reviewers: Sequence[Reviewer] = (), app: i
     )
     return Settings(
         (*rulesets, _tag_rules(app)),
-        tuple(
-            _environment(name, users, reviewers if any(user.approved for user in users) else ())
-            for name, users in by_environment.items()
+        (
+            *(
+                _environment(name, users, reviewers if any(user.approved for user in users) else ())
+                for name, users in by_environment.items()
+            ),
+            *(_guard(name, reviewers) for name in guards),
         ),
         () if app else (open_tags,),
     )
@@ -178,18 +183,18 @@ def pending(settings: Settings, api: GitHubApi) -> Iterator[Call]:
 
 
 def approving(contracts: Sequence[Contract], api: GitHubApi) -> tuple[Reviewer, ...]:
-    """Who must approve on GitHub now, for the first stage that wants approval; nobody where nothing is set."""
-    for rung in (_Rung(contract, name) for contract in contracts for name in contract.stages):
-        if rung.approved:
-            found = api.get(api.below("environments", rung.environment)) or {}
-            rules = [
-                rule
-                for rule in found.get("protection_rules") or ()
-                if rule.get("type") == "required_reviewers"
-            ]
-            asked = [entry for rule in rules for entry in rule.get("reviewers") or ()]
-            return tuple(Reviewer(entry["type"], int(entry["reviewer"]["id"])) for entry in asked)
-    return ()
+    """Who must approve on GitHub now, for the first stage that wants approval, else for a runner; nobody where nothing is set."""
+    rungs = [_Rung(contract, name) for contract in contracts for name in contract.stages]
+    asking = [rung.environment for rung in rungs if rung.approved]
+    asking += [guard for contract in contracts for guard in guards_of(contract)]
+    return reviewers_in(api.get(api.below("environments", asking[0])) or {}) if asking else ()
+
+
+def reviewers_in(found: Mapping[str, Any]) -> tuple[Reviewer, ...]:
+    """Who must approve a deployment to an environment, as GitHub describes it."""
+    rules = [rule for rule in found.get("protection_rules") or () if rule.get("type") == "required_reviewers"]
+    asked = [entry for rule in rules for entry in rule.get("reviewers") or ()]
+    return tuple(Reviewer(entry["type"], int(entry["reviewer"]["id"])) for entry in asked)
 
 
 def _branch_rules(stage: str, branch: str, approval: bool, *, strict: bool) -> Ruleset:
@@ -262,6 +267,18 @@ def _environment(name: str, users: Sequence[_Rung], reviewers: Sequence[Reviewer
     )
 
 
+def guards_of(contract: Contract) -> list[str]:
+    """The environments whose reviewers let pull requests onto a runner of the contract's."""
+    return list(dict.fromkeys(one.environment for one in contract.runners.values() if one.environment))
+
+
+def _guard(name: str, reviewers: Sequence[Reviewer]) -> Environment:
+    """Such an environment: open to every branch, for a pull request's own is none of a stage."""
+    purpose = f"environment {name}: somebody must approve a pull request on its runner"
+    body = {**_environment(name, (), reviewers).body, "deployment_branch_policy": None}
+    return Environment(name, body, (), purpose)
+
+
 def _holds(wanted: Any, found: Any) -> bool:
     """Whether everything that is wanted is there; GitHub may say more than that."""
     if isinstance(wanted, Mapping):
@@ -279,6 +296,8 @@ def _environment_holds(environment: Environment, found: Mapping[str, Any]) -> bo
     asked = rules.get("required_reviewers") or {}
     there = {(entry["type"], entry["reviewer"]["id"]) for entry in asked.get("reviewers") or ()}
     wanted = {(entry["type"], entry["id"]) for entry in environment.body["reviewers"]}
+    if there and not environment.refs:
+        wanted = there  # a runner's reviewers are whoever they are: timing releases nothing
     policy = found.get("deployment_branch_policy")
     return (
         there == wanted

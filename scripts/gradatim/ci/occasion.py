@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -31,6 +31,7 @@ class Occasion:
         runner: of the one job of all checks, as `runs-on` takes it.
         runners: for each step that may have a runner of its own: its labels, or its group and labels, as `runs-on` takes them.
         extras: extras of the kit that the checks need; the baseline may lie at a publisher.
+        guard: the environment whose reviewers let the timing of a pull request onto its runner; empty where none is asked.
         on_gpu: the jobs that go to a GPU, and so need others of them: steps, or ``checks`` where one job does all.
         publishers: extras of the kit that publishing and signing need.
         name: the model's name.
@@ -55,6 +56,7 @@ class Occasion:
     shards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     runners: Mapping[str, RunsOn] = field(default_factory=dict)
     on_gpu: tuple[str, ...] = ()
+    guard: str = ""
 
     def plan(self) -> dict[str, Any]:
         """As one JSON object, which the jobs of a workflow read."""
@@ -66,6 +68,7 @@ class Occasion:
             "environment": self.environment or "",
             "runner": self.runner,
             **{f"{step}-runner": where for step, where in self.runners.items()},
+            "guard": self.guard,
             "extras": ",".join(self.extras),
             "on-gpu": self.on_gpu,
             "gpu-extras": ",".join(on_gpu(self.extras)) if self.on_gpu else "",
@@ -91,6 +94,7 @@ def occasion(
     jobs: str = "split",
     *,
     committed: bool = False,
+    guarded: Callable[[str], bool] = lambda environment: False,
 ) -> Occasion:
     """Read an event of GitHub in the light of the contract.
 
@@ -102,6 +106,7 @@ def occasion(
         runner: where jobs run whose stage declares no runner.
         jobs: ``split`` or ``folded``, as the caller wishes; a model that is built and then counted needs a job for each.
         committed: whether git holds the model, so that nothing is built.
+        guarded: whether an environment holds a job back until a reviewer approves.
 
     Raises:
         UsageError: a dispatch asks for something that does not exist, or the event is of no use.
@@ -112,6 +117,10 @@ def occasion(
     rung = contract.stages.get(stage or "")
     trusted = event_name in ("push", "schedule", "workflow_dispatch") and not place.fork
     named = {step: contract.runner_of(step, stage) if trusted else None for step in HEAVY}
+    timed = contract.runner_of("benchmark", stage)
+    guard = (contract.runners[timed].environment if timed and not place.fork else None) or ""
+    guard = guard if event_name in ("pull_request", "merge_group") and guard and guarded(guard) else ""
+    named |= {"benchmark": timed} if guard else {}
     where = {name: _runs_on(contract.runners[name]) if name else (runner,) for name in named.values()}
     runners = {step: where[name] for step, name in named.items()}
     environment = (rung.environment or stage) if rung else None
@@ -140,6 +149,7 @@ def occasion(
         shards_of(contract),
         runners,
         tuple(steps if apart else ["checks"] * bool(steps)),
+        guard,
     )
 
 

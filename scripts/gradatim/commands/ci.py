@@ -24,6 +24,8 @@ _READS = (
 )
 """What whoever looks at a pull request from outside must know."""
 
+_GUARD = "Name reviewers: `gradatim protect --reviewer LOGIN --apply`."
+
 
 @click.group("ci", short_help="What CI workflows call around the steps.")
 def command() -> None:
@@ -64,14 +66,29 @@ def plan(contract_path: str | None, runner: str, jobs: str, requirements: str, j
     read = read_contract(find_contract(contract_path))
     event, path = github.event(), read.parts.model.path
     committed = path is not None and _is_committed(read.root / path)
-    found = occasion(read.parts, github.place(), github.event_name, event, runner, jobs, committed=committed)
+
+    def guarded(environment: str) -> bool:
+        lacking = github.unguarded(environment)
+        if lacking:
+            github.summarise(f"{lacking} So no pull request is timed on its runner. {_GUARD}\n\n")
+        return lacking is None
+
+    place = github.place()
+    found = occasion(
+        read.parts, place, github.event_name, event, runner, jobs, committed=committed, guarded=guarded
+    )
     said = {"contract": contract_path or DEFAULT_PATH, "requirements": requirements, **found.plan()}
     github.output({"plan": json.dumps(said)})
-    if github.place().fork:
+    if place.fork:
         whose = "This pull request is Dependabot's" if github.dependabot else "This pull request is a fork's"
         github.summarise(f"{whose}. {_READS}\n\n")
     where = f" for {found.stage}" if found.stage else ""
-    told = f"{found.name}: {found.kind}{where}, on {', '.join(found.runner)}"
+    on = (
+        [found.runner.get("group"), *found.runner.get("labels", ())]
+        if isinstance(found.runner, dict)
+        else found.runner
+    )
+    told = f"{found.name}: {found.kind}{where}, on {', '.join(map(str, on))}"
     options.answer(json_wanted, said, told)
     return 0
 

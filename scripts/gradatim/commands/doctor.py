@@ -107,7 +107,7 @@ def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
     from gradatim.ci.contracts import every_contract
     from gradatim.ci.github_api import GitHubApi
     from gradatim.ci.github_checkup import check_settings
-    from gradatim.ci.github_settings import Reviewer, approving, pending, settings_of
+    from gradatim.ci.github_settings import Reviewer, approving, guards_of, pending, settings_of
     from gradatim.commands.protect import on_gitlab, repository_of
     from gradatim.registry.checkup import Surprise
 
@@ -127,6 +127,7 @@ def _online(candidate: Candidate, repository: str | None) -> Iterator[Surprise]:
         for name, stage in contract.stages.items()
         if stage.approval == "required"
     ]
+    asking += [guard for contract in contracts for guard in guards_of(contract)]
     if asking and not reviewers:
         text = f"Nobody must approve a deployment to {asking[0]}, though the contract asks for it. See: gradatim protect"
         yield Surprise("no reviewers", f"environment {asking[0]}", text)

@@ -294,6 +294,22 @@ def _gate_at(parts: schema.Contract, place: tuple[str | int, ...]) -> tuple[str 
     )
 
 
+def _wrong_runners(parts: schema.Contract) -> Iterator[tuple[str, ...]]:
+    """What cannot be of the runners that stages and steps name: (what is wrong, the keys to where)."""
+    for name, stage in parts.stages.items():
+        if stage.runner and stage.runner not in parts.runners:
+            yield unknown("runner", stage.runner, parts.runners), "stages", name, "runner"
+    for step in schema.HEAVY:
+        runner = getattr(getattr(parts, step), "runner", None)
+        if runner and runner not in parts.runners:
+            yield unknown("runner", runner, parts.runners), step, "runner"
+    taken = {stage.environment or name for name, stage in parts.stages.items()}
+    for name, said in parts.runners.items():
+        if said.environment in taken:
+            why = "is the environment of a stage, which lets its branches in alone; the runner needs one of its own"
+            yield f"`{said.environment}` {why}", "runners", name, "environment"
+
+
 def _contradictions(
     parts: schema.Contract, source: ContractText, rules: tuple[Rule, ...]
 ) -> Iterator[Problem]:
@@ -312,12 +328,8 @@ def _contradictions(
             )  # fmt: skip
         if stage.branch:
             held.setdefault(stage.branch, name)
-        if stage.runner and stage.runner not in parts.runners:
-            yield at(unknown("runner", stage.runner, parts.runners), "stages", name, "runner")
-    for step in schema.HEAVY:
-        runner = getattr(getattr(parts, step), "runner", None)
-        if runner and runner not in parts.runners:
-            yield at(unknown("runner", runner, parts.runners), step, "runner")
+    for message, *place in _wrong_runners(parts):
+        yield at(message, *place)
     if not parts.stages:
         yield at("a ladder needs at least one stage", "stages")
     task, own = _task(parts)

@@ -249,6 +249,12 @@ class Runner(Section):
     group: Text | None = Field(
         None, description="The runner group on GitHub; GitLab knows labels alone.", examples=["gpus"]
     )
+    environment: Text | None = Field(
+        None,
+        description="A deployment environment with required reviewers: a pull request of the repository itself is timed on this "
+        "runner once one of them approves. Left out, no pull request gets it; a fork never does.",
+        examples=["gpu"],
+    )
 
     @model_validator(mode="after")
     def _somewhere(self) -> Runner:

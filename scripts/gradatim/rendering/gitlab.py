@@ -193,12 +193,25 @@ def render_caller(project: Consumer, stages: Sequence[str] = ()) -> str:
     variables = f"  variables: {{GRADATIM_EXTRAS: {json.dumps(there)}}}\n" if there else ""
     own = [
         f"\n{prefix}{step}:\n  tags: {json.dumps(parts.runners[name].labels)}\n{variables}"
+        f"{_asked(values['branches']) if parts.runners[name].environment else ''}"
         for step, name in named.items()
         if name
     ]
     pinned = f"{commit}/{PATH}  # {REF}" if commit else f"{REF}/{PATH}"
     remote = [f"  - remote: {RAW}/{pinned}", f"    integrity: {integrity()}"]
     return "\n".join(["include:", *remote, "    inputs:", *lines, *own, ""])
+
+
+def _asked(branches: str) -> str:
+    """When a job runs that a merge request gets from a person alone, who starts it."""
+    rules = [
+        "if: $GRADATIM_DO\n      when: never",
+        'if: $CI_PIPELINE_SOURCE == "merge_request_event"\n      when: manual',
+        f'if: $CI_COMMIT_BRANCH =~ {branches} && $CI_PIPELINE_SOURCE != "schedule"',
+    ]
+    return "".join(
+        ["  rules: # whoever starts it has read the merge request\n", *(f"    - {rule}\n" for rule in rules)]
+    )
 
 
 def integrity() -> str:

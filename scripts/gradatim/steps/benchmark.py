@@ -101,7 +101,9 @@ def run(candidate: Candidate) -> Outcome:
         nothing = tuple(one for name in subjects for one in unmeasured(name, waits, sizes))
         nothing += tuple(one for name in subjects for one in unstreamed(name, waits) if _speaks(candidate))
         nothing += tuple(unloaded(name, waits) for name in subjects if _searched(candidate))
-        return Outcome("waits for a GPU, which no pull request gets", subjects, measurements=nothing)
+        return Outcome(
+            "waits for a GPU, which this pull request does not get", subjects, measurements=nothing
+        )
     settings = candidate.contract.parts.benchmark
     _loaders(candidate)  # before an hour of rounds, not after it
     variants = {variant.name: variant.path for variant in candidate.forms.all}
