@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,18 @@ def wrong_place(index: Any) -> None:
     index["weight_map"][name] = files[-1]
 
 
+def exchanged(folder: Path) -> None:
+    """Two layers in one another's place."""
+    from safetensors.torch import load_file, save_file
+
+    files = {path: load_file(path) for path in sorted(folder.glob("model-*.safetensors"))}
+    tensors = {name: one for found in files.values() for name, one in found.items()}
+    swap = {"layers.0.": "layers.1.", "layers.1.": "layers.0."}
+    for path, found in files.items():
+        other = {name: re.sub(r"layers\.[01]\.", lambda m: swap[m[0]], name) for name in found}
+        save_file({name: tensors[other[name]].clone() for name in found}, path, {"format": "pt"})
+
+
 FAULTS: dict[str, tuple[Fault, str, str]] = {
     "a shard is missing": (first_shard_gone, "shards", "is not there"),
     "the index names another file": (rewritten("model.safetensors.index.json", wrong_place), "shards", "The index says"),
@@ -134,6 +147,22 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "a matrix of one layer is gone": (without("model.layers.1.mlp.up_proj.weight"), "same_config", "layers.1.mlp.up_proj"),
     "tokens become text otherwise": (
         rewritten("tokenizer.json", lambda said: said.update(decoder={"type": "Fuse"})), "same_tokenizer", "decoder",
+    ),
+    "two layers are exchanged": (exchanged, "same_layers", "layers.1."),
+    "a head of its own is ignored": (set_to("config.json", tie_word_embeddings=True), "tensors_match_config", "would not be used"),
+    "a number is a word": (set_to("config.json", num_hidden_layers="two"), "tensors_match_config", "num_hidden_layers is 'two'"),
+    "it is filled up at the other side": (set_to("tokenizer_config.json", padding_side="left"), "same_tokenizer", "padding_side"),
+    "texts are cut": (
+        rewritten("tokenizer.json", lambda said: said.update(truncation={"max_length": 8, "strategy": "LongestFirst", "stride": 0})),
+        "same_tokenizer", "truncation",
+    ),
+    "theta is another": (set_to("config.json", rope_theta=5e5), "same_config", "rope"),
+    "it has no end": (
+        rewritten("generation_config.json", lambda said: said.pop("eos_token_id")), "same_generation_settings", "eos_token_id",
+    ),
+    "there are more words than embeddings": (
+        rewritten("tokenizer.json", lambda said: said["added_tokens"].append({**said["added_tokens"][0], "id": 800, "content": "<x>"})),
+        "tokenizer_fits", "800",
     ),
     "generation settings changed": (
         set_to("generation_config.json", repetition_penalty=1.3), "same_generation_settings", "repetition_penalty",
