@@ -173,10 +173,45 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
 def test_nothing_is_wrong_with_the_untouched_model(whole: Path) -> None:
     found = check_language_files(whole, whole)
     assert [check.fault for check in found] == [None] * len(found)
-    assert len(found) == 13
+    assert len(found) == 14
     assert [check.fault for check in check_language_files(whole, None)] == [
         None
-    ] * 13  # nothing to differ from
+    ] * 14  # nothing to differ from
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "GPT2LMHeadModel": {"n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 1, "eos_token_id": 1},
+    "OPTForCausalLM": {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "Gemma2ForCausalLM": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                          "num_key_value_heads": 1, "head_dim": 8},
+    "Qwen2ForCausalLM": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                         "num_key_value_heads": 1},
+    "MambaForCausalLM": {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2},
+    "GPTNeoXForCausalLM": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "T5ForConditionalGeneration": {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 2},
+    "MarianMTModel": {"d_model": 16, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+                      "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "pad_token_id": 63},
+    "BartForConditionalGeneration": {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,
+                                     "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16},
+    "WhisperForConditionalGeneration": {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,
+                                        "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "num_mel_bins": 8,
+                                        "max_source_positions": 8, "max_target_positions": 8, "pad_token_id": 1, "bos_token_id": 1,
+                                        "eos_token_id": 1, "decoder_start_token_id": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_nothing_is_wrong_with_an_untouched_network_of_any_family(name: str, tmp_path: Path) -> None:
+    import transformers
+
+    kind = getattr(transformers, name)
+    config = kind.config_class(vocab_size=64, **TINY[name])
+    kind(config).save_pretrained(tmp_path / "old")
+    kind(config).save_pretrained(tmp_path / "new")
+    for baseline in (tmp_path / "old", tmp_path / "new"):
+        found = check_language_files(tmp_path / "new", baseline)
+        assert len(found) == 14
+        assert [check for check in found if check.fault] == []
 
 
 @pytest.mark.parametrize("name", FAULTS)

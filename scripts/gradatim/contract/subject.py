@@ -152,6 +152,7 @@ class ModelSection(Section):
             "same_chat_template",
             "same_bos",
             "same_config",
+            "same_layers",
             "same_dtype",
             "same_generation_settings",
             "adapter_base",

@@ -32,6 +32,8 @@ _BY_THE_WAY = ("architectures", "auto_map", "dtype", "quantization_config", "rop
 """What two of one network may have otherwise; positions and dtype are compared apart."""
 _LEARNT = re.compile(r"\.weight$|(?<!attn|tion|sked)[._]bias$")
 """Weights, and no mask that older versions saved beside them (``attn.bias``)."""
+_NUMBER = re.compile(r"(^|_)(size|layers?|heads?|dim|embd|embeddings|positions|eps|theta|inner)$")
+"""Names of numbers in a config."""
 _OLDER = ("tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt")
 """A tokenizer's files where there is no tokenizer.json."""
 
@@ -94,7 +96,12 @@ def _shards(mine: ModelFiles) -> str | None:
 
 def _tensors(mine: ModelFiles) -> str | None:
     config, layers = mine.config, {int(m[1]) for name in mine.tensors if (m := _LAYER.search(name))}
-    wanted = config.get("num_hidden_layers", config.get("n_layer"))
+    for key, said in config.items():
+        if _NUMBER.search(key) and isinstance(said, str):
+            return f"The config's {key} is {said!r}, which is no number."
+    wanted = (
+        None if config.get("is_encoder_decoder") else config.get("num_hidden_layers", config.get("n_layer"))
+    )
     if isinstance(wanted, int) and layers and (len(layers), max(layers)) != (wanted, wanted - 1):
         return f"The config has {wanted} layers, and the weights have {len(layers)} (up to number {max(layers)})."
     for name, (_, shape, _) in mine.tensors.items():
@@ -111,6 +118,11 @@ def _tensors(mine: ModelFiles) -> str | None:
             for name, (_, shape, _) in mine.tensors.items()
         ):
             return "The config says that the head is not the embedding (`tie_word_embeddings`), and the weights have no head: transformers would make one up."
+    if config.get("tie_word_embeddings") is True and mine.embedding:
+        for name in filter(_HEAD.search, mine.tensors):
+            alike = mine.tensors[name][:2] == mine.tensors[mine.embedding][:2]
+            if alike and mine.glance(name) != mine.glance(mine.embedding):
+                return f"The config says that the head is the embedding (`tie_word_embeddings`), and `{name}` is another: it would not be used."
     return None
 
 
@@ -163,6 +175,11 @@ def _one_bos(mine: ModelFiles) -> str | None:
 
 
 def _same_tokenizer(mine: ModelFiles, theirs: ModelFiles) -> str | None:
+    if (cut := mine.words.get("truncation")) and cut != theirs.words.get("truncation"):
+        return f"tokenizer.json cuts texts (`truncation`: {cut}), and the release's {'cut otherwise' if theirs.words.get('truncation') else 'did not'}."
+    one, other = (files.tokenizer.get("padding_side") or _fills(files) for files in (mine, theirs))
+    if one != other:
+        return f"The tokenizer's padding_side is {one}, and the release's was {other}: other rows of a batch are filled up elsewhere."
     for part in ("model", "normalizer", "pre_tokenizer", "added_tokens", "decoder"):
         if mine.words.get(part) != theirs.words.get(part):
             what = "tokens become another text" if part == "decoder" else "text becomes other tokens"
@@ -171,6 +188,27 @@ def _same_tokenizer(mine: ModelFiles, theirs: ModelFiles) -> str | None:
         told = [one.folder / name for one in (mine, theirs)]
         if told[0].is_file() and not (told[1].is_file() and told[0].read_bytes() == told[1].read_bytes()):
             return f"{name} differs from the release's: the same text becomes other tokens."
+    return None
+
+
+def _fills(files: ModelFiles) -> str:
+    """The side that transformers fills up where a tokenizer's config does not say."""
+    return "left" if str(files.tokenizer.get("tokenizer_class")).startswith(("Llama", "Gemma")) else "right"
+
+
+def _same_layers(mine: ModelFiles, theirs: ModelFiles) -> str | None:
+    """Layers that were exchanged, or came apart from their numbers: of each matrix a few bytes tell which of the release's it is."""
+    if _another_network(mine, theirs):
+        return None
+    known: dict[str, dict[bytes, str]] = defaultdict(dict)
+    there = {name for name, (_, shape, _) in theirs.tensors.items() if len(shape) > 1 and _LAYER.search(name)}
+    for name in sorted(there):
+        known[_LAYER.sub(".N.", name)].setdefault(theirs.glance(name), name)
+    for name in sorted(there & mine.tensors.keys()):
+        found, old = mine.glance(name), theirs.glance(name)
+        other = known[_LAYER.sub(".N.", name)].get(found) if found and found != old else None
+        if other is not None:
+            return f"`{name}` holds what the release's `{other}` did: layers were exchanged, or numbered otherwise."
     return None
 
 
@@ -208,19 +246,24 @@ def _same_bos(mine: ModelFiles, theirs: ModelFiles) -> str | None:
 
 def _positions(config: Mapping[str, Any]) -> dict[str, Any]:
     """How a config tells of rotary positions, in either of transformers' ways."""
+    thetas = {one.get("rope_theta") for one in (config, config.get("rope_parameters") or {})}
     said = {
-        "rope_theta": config.get("rope_theta"),
         **(config.get("rope_scaling") or {}),
         **(config.get("rope_parameters") or {}),
     }
     kind = said.pop("rope_type", said.pop("type", None))
-    return {key: value for key, value in {**said, "kind": kind}.items() if value not in (None, "default")}
+    said |= {"kind": kind, "rope_theta": sorted(one for one in thetas if one is not None) or None}
+    return {key: value for key, value in said.items() if value not in (None, "default")}
+
+
+def _another_network(mine: ModelFiles, theirs: ModelFiles) -> bool:
+    return any(mine.config.get(key) != theirs.config.get(key) for key in _SIZES)
 
 
 def _same_config(mine: ModelFiles, theirs: ModelFiles) -> str | None:
     one, other = mine.config, theirs.config
-    if any(one.get(key) != other.get(key) for key in _SIZES):
-        return None  # another network
+    if _another_network(mine, theirs):
+        return None
     for key in sorted({*one} & {*other}):
         if (
             key not in _BY_THE_WAY
@@ -270,6 +313,7 @@ AGAINST: Mapping[str, Callable[[ModelFiles, ModelFiles], str | None]] = {
     "same_chat_template": _same_template,
     "same_bos": _same_bos,
     "same_config": _same_config,
+    "same_layers": _same_layers,
     "same_dtype": _same_dtype,
     "same_generation_settings": _same_settings,
 }

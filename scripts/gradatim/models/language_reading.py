@@ -27,9 +27,11 @@ CONVERSATIONS = (
 )
 """What every chat template is rendered on, each with the opening of an answer."""
 
+_GLANCE = 256
 EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|embed_in|wte|word_embeddings|tok_embeddings|token_embd)\.weight$"
 )
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 _GGUF_NAMES = {"pad_token": "padding_token", "unk_token": "unknown_token"}
 
@@ -56,9 +58,7 @@ class ModelFiles:
     def speaks(self) -> bool:
         """Whether its config names a class that generates text."""
         kinds = self.config.get("architectures")
-        return isinstance(kinds, list) and any(
-            str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds
-        )
+        return isinstance(kinds, list) and any(str(kind).endswith(_WRITERS) for kind in kinds)
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
@@ -72,12 +72,24 @@ class ModelFiles:
     @cached_property
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...], str]]:
         """Name -> dtype, shape and file, of every safetensors file."""
-        found = {}
-        for name in list_files(self.folder):
-            if name.endswith(".safetensors") and "/" not in name:
-                for tensor, (dtype, shape, *_) in safetensors_header(self.folder / name)[0].items():
-                    found[tensor] = (dtype, tuple(shape), name)
-        return found
+        return {tensor: (dtype, shape, file) for tensor, (dtype, shape, file, *_) in self._placed.items()}
+
+    @cached_property
+    def _placed(self) -> dict[str, tuple[str, tuple[int, ...], str, int, int]]:
+        """The same, with the first and the end byte."""
+        return {
+            tensor: (dtype, tuple(shape), name, first, end)
+            for name in list_files(self.folder)
+            if name.endswith(".safetensors") and "/" not in name
+            for tensor, (dtype, shape, first, end) in safetensors_header(self.folder / name)[0].items()
+        }
+
+    def glance(self, tensor: str) -> bytes:
+        """Some bytes in the middle of a tensor, enough to tell it from others."""
+        *_, name, first, end = self._placed[tensor]
+        with (self.folder / name).open("rb") as file:
+            file.seek((first + end) // 2)
+            return file.read(min(_GLANCE, end - file.tell()))
 
     @property
     def embedding(self) -> str | None:
@@ -203,6 +215,12 @@ class _GgufFile(ModelFiles):
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...], str]]:
         found = self.header.tensors.items()
         return {name: (tensor.stored, tensor.shape, self.folder.name) for name, tensor in found}
+
+    def glance(self, tensor: str) -> bytes:
+        place = self.header.tensors[tensor]
+        with self.folder.open("rb") as file:
+            file.seek(place.begin + (place.size or 0) // 2)
+            return file.read(min(_GLANCE, (place.size or 0) - (place.size or 0) // 2))
 
     @cached_property
     def template(self) -> str | None:
