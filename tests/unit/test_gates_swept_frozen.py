@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from frozen import attempted, changed, line, told, write
+from test_forecasting import evaluation, sales
 from test_gates_frozen import DIGITS, answered, counts, judged, rule
-from test_verdicts_retold import MADE
+from test_judge import case_of as pairs_of
+from test_judge import said as judged_by
+from test_verdicts_retold import MADE, again
 
 from gradatim.gates import (
     betting,
@@ -37,23 +40,30 @@ from gradatim.gates import (
 from gradatim.gates import (
     rule as rules_module,
 )
+from gradatim.gates.budget import error_budget
 from gradatim.gates.case import BASELINE, Case, CorruptionScores
 from gradatim.gates.compare import Comparison, Told
 from gradatim.gates.distribution import ColumnCounts, Drift, Drifted
+from gradatim.gates.flips import SelfFlips
 from gradatim.gates.gate import Gate, chance, expand, settle
 from gradatim.gates.grounds import Beside, Bounds, EvaluatedData, Grounds, RowByRow, Sampled, Scored, Timed
 from gradatim.gates.judge import judge, settled
 from gradatim.gates.latency import PairedTiming
+from gradatim.gates.plan_row import folded
 from gradatim.gates.planning import least_not_worse, plan, samples_not_worse, with_training
 from gradatim.gates.recording import grounds_of
 from gradatim.gates.rule import Rule
 from gradatim.gates.signed_rank import signed_rank_bounds
 from gradatim.gates.slices import holm
+from gradatim.gates.together import Together
 from gradatim.gates.verdict import Verdict
 from gradatim.measurement import Measurement
 from gradatim.metrics import catalogue
+from gradatim.metrics.diagnostics import Adjusted
 from gradatim.metrics.evaluation import Evaluation
-from gradatim.metrics.intervals import Upward
+from gradatim.metrics.intervals import Upward, unseen
+from gradatim.metrics.judged import UNKNOWN
+from gradatim.metrics.outputs import WEIGHT
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import MetricSamples
 from gradatim.metrics.task import Task
@@ -198,7 +208,7 @@ def samples_of(**more: Any) -> MetricSamples:
 
 def differences() -> Iterator[str]:
     """Two models' samples side by side: the spread, the tails, the changes, and what nothing shows."""
-    for value, spread, n, effect, changes, margin in product((-0.05, 0.0, 0.02), (0.0, 0.1, math.inf), (1, 2, 50), (0.0, 1.0), ((0.0, 0.0), (0.01, 0.03)), (0.0, 0.05)):  # fmt: skip
+    for value, spread, n, effect, changes, margin in product((-0.5, -0.05, 0.0, 0.02), (0.0, 0.1, math.inf), (1, 2, 50), (0.0, 1.0), ((0.0, 0.0), (0.01, 0.03)), (0.0, 0.05)):  # fmt: skip
         yield told(line(compare._bounded(value, spread, n, effect, changes, margin, 0.05)))
     for value, n, kind, reach, alike in product((-0.5, 0.0), (1, 2, 9, 40), ("waves", "none", "broken", "far"), (None, 3.0), (0.0, 0.7)):  # fmt: skip
         with np.errstate(invalid="ignore"):
@@ -416,7 +426,7 @@ def shown(samples: MetricSamples) -> str:
 
 def whole_judgements() -> Iterator[str]:
     """Cases of few and many samples, by every bound at once: verdicts, ends and numbers."""
-    for n, old, new, apart in ((1, 0, 0, 0), (2, 0, 1, 0), (2, 1, 0, 1), (10, 0, 10, 0), (30, 0, 0, 0), (60, 3, 3, 0), (60, 3, 3, 3), (400, 20, 60, 0), (400, 60, 20, 0), (2000, 100, 104, 60)):  # fmt: skip
+    for n, old, new, apart in ((1, 0, 0, 0), (2, 1, 0, 1), (10, 0, 10, 0), (30, 0, 0, 0), (60, 3, 3, 3), (400, 20, 60, 0), (2000, 100, 104, 60)):  # fmt: skip
         case = counts(n, old, new, apart, baseline_name="v1", offered=n)
         asked = [rule(name, bound, amount) for name in ("accuracy", "accuracy[site=south]", "precision[class=1]", "f1_macro") for bound, amount in (("at_least", 0.9), ("at_most", 0.95), ("not_worse", 0.02), ("keep", 0.95))]  # fmt: skip
         asked += [rule("accuracy", bound, amount, sequential=True) for bound, amount in (("at_least", 0.9), ("at_most", 0.9), ("not_worse", 0.05))]  # fmt: skip
@@ -426,7 +436,11 @@ def whole_judgements() -> Iterator[str]:
                 yield told((found.gate, found.rule, found.verdict.value, found.blocking, found.value, found.low, found.high, found.needed, found.detectable, found.n))  # fmt: skip
         yield told([settled(some, case) for some in (asked[:1], asked[1:2], asked[:4], [rule("recall", "at_least", 0.5, slices="hue")], [rule("accuracy", "at_least", 0.1)], [rule("accuracy", "at_least", 0.999)])])  # fmt: skip
         grounds = grounds_of(asked[:4], case, judge(asked[:4], case), on_inconclusive="fail", outcomes=True)
-        yield told((len(grounds.samples), [(one.metric, one.where, one.successes, one.trials, one.beside and (one.beside.gains, one.beside.losses, one.beside.right)) for one in grounds.samples[:6]]))  # fmt: skip
+        yield told((len(grounds.samples), [(one.metric, one.where, one.successes, one.trials, one.outcomes, one.beside and (one.beside.gains, one.beside.losses, one.beside.right, one.beside.outcomes is None)) for one in grounds.samples[:6]]))  # fmt: skip
+
+
+def few_rows_and_forms() -> Iterator[str]:
+    """Comparisons of few rows, gates by slice, limits, and samples that no bet is made on."""
     for kind in ("values", "vectors"):
         new_one, old_one = MADE[kind](np.random.default_rng(9))
         for rows in (2, 9, 10, 40):
@@ -451,6 +465,68 @@ def whole_judgements() -> Iterator[str]:
                 yield from judged(Case("v", measured), rule(metric, bound, amount, required=required))
 
 
+def rare_ways() -> Iterator[str]:
+    """Gates that few contracts have: pairs, strict ones, weights, series, looks at what has no counts, and their evidence."""
+    for wins, place, fickle in ((0.6, 0.0, 0.1), (0.9, 0.0, 0.0), (0.5, 0.9, 0.0), (0.5, 0.0, 0.6)):
+        said = judged_by(np.random.default_rng(4), 80, wins, place, fickle)
+        said.first[:3] = UNKNOWN
+        said.believed[:] = wins != 0.9
+        measured = [Measurement("position_bias", "original", 0.2, "1", n=80, low=low, high=0.3) for low in (0.1,) if wins != 0.6]  # fmt: skip
+        case = replace(pairs_of(said), measurements=measured)
+        yield from judged(case, *(rule("win_rate", "at_least", share) for share in (0.3, 0.5, 0.8)))
+    for kind in ("values", "vectors"):
+        new, old = MADE[kind](np.random.default_rng(6))
+        held = Case("v", candidate=new, baseline=old, baseline_name="v1", offered=len(new))
+        for name in catalogue.quality(new.task.type):
+            value = new.samples(name).value or 0.0
+            asked = [rule(name, bound, amount, strict=strict, sequential=looked) for strict, looked in ((True, False), (False, True)) for bound, amount in (("at_least", 0.9 * value), ("at_most", 1.1 * value), ("not_worse", 0.2), ("keep", 0.9), ("keep", 1.1))]  # fmt: skip
+            for one in asked:
+                first, second = again([one], held)
+                for found in (*first, *second):
+                    yield told((found.gate, found.verdict.value, found.value, found.low, found.high, found.needed, len(found.text), found.text[-30:]))  # fmt: skip
+    labels = np.arange(60) % 3
+    weighty = Predictions.of(
+        {"y": (labels + (np.arange(60) % 7 == 0)) % 3, WEIGHT: 1.0 + np.abs(WAVES[:60])}, labels
+    )
+    for found in judge([rule("accuracy", "at_least", 0.5), rule("accuracy", "at_least", 0.95)], Case("v", candidate=Evaluation(Task("classification", (0, 1, 2)), weighty))):  # fmt: skip
+        yield line(found)
+    for series in (4, 12):
+        group, past, future, theirs, mine = sales(np.random.default_rng(3), series)
+        old = evaluation(group, past, future, theirs)
+        for closer in (0.5, 1.0):
+            new = evaluation(group, past, future, future + closer * (mine - future), old)
+            held = Case("v", candidate=new, baseline=old, noun="series")
+            for name in catalogue.quality("forecasting"):
+                for found in judge([rule(name, bound, amount) for bound, amount in (("at_most", 0.9), ("not_worse", 0.1), ("keep", 1.05))], held):  # fmt: skip
+                    yield told((found.gate, found.verdict.value, found.value, found.low, found.high, found.needed, found.detectable))  # fmt: skip
+    one = Adjusted("hard", 0.4, 0.5, 0.05, 0.45, 0.55)
+    for amount, metric in product((0.4, 0.5, 0.55, 0.6), ("mae", "accuracy")):
+        for bound in ("at_least", "at_most"):
+            asked_of = gate(rule(metric, bound, amount), MAE if metric == "mae" else ACCURACY)
+            yield line(threshold._judged_adjusted(asked_of, Case("v"), samples_of(metric=metric), one))
+    sure = Told("mae", 0.5, False, 40, adjusted=(one, replace(one, alpha=0.01), replace(one, alpha=0.2)))
+    yield told([threshold.adjusted(gate(rule("mae", "at_most", 0.5), MAE, alpha), Case("v"), sure) for alpha in (0.5, 0.05, 0.02, 0.001)])  # fmt: skip
+    yield told([threshold._faultless(samples_of(resample=resample, effect=effect), (0.4, 0.4 + by), 0.05) for resample in (None, len) for effect in (None, 1.0) for by in (0.2, 2 * unseen(40, 0.05))])  # fmt: skip
+    for flips, amount in ((0, 0.01), (1, 0.01), (1, 0.2), (9, 0.01)):
+        held = replace(counts(100, 0, flips), self_flips=SelfFlips(flips, 100))
+        yield from judged(held, rule("negative_flips", "at_most", amount))
+    foreign = replace(
+        counts(300, 9, 12), measurements=[Measurement("recall", "fp32", 0.1, "1", where="class=1")]
+    )
+    yield from judged(foreign, rule("recall", "at_least", 0.5, slices="class", family="veto"))
+    for bounds in (None, (0.4, 0.5), (0.5, 0.6), (0.5, 0.5), (0.3, 0.4)):
+        yield told([looks._of_bounds(gate(rule("mae", "at_most", 0.5), MAE), Case("v"), samples_of(), bounds, 0.5, sign, "mae").verdict.value for sign in (-1, 1)])  # fmt: skip
+    yield told([(row.gate, row.n) for row in folded(plan([rule("recall", "at_least", 0.9, slices="class"), rule("size", "at_most", 5.0)], {f"class={k}": n for k, n in enumerate((40, 40, 60, 60, 60, 7))}))])  # fmt: skip
+    yield line(error_budget([rule("size", "at_most", 5.0), rule("accuracy", "at_least", 0.5), rule("latency_p50", "at_most", 1.0)], None, forms=1))  # fmt: skip
+    for place, n in ((Together(3, 0.9, "a", 40, 40), 40), (Together(3, 0.9, "a", 40, 39), 39), (Together(3, 0.9, "a", 40, None), 0)):  # fmt: skip
+        yield told((place.enough, n, place.text))
+    yield attempted(lambda: retold.RetoldEvaluation(EvaluatedData("classification", {"mine": True}, {}, 40), [], (), whose="candidate").task.own["mine"](labels, labels))  # fmt: skip
+    yield told((Verdict.worst([]).value, Drift((replace(_CHANGED, verdict=Verdict.FAIL), _CHANGED)).changed))
+
+
+_CHANGED = Drifted("c", "KS", 0.1, 0.5, 0.1, Verdict.PASS)
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
     for made in (
@@ -463,6 +539,8 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         changed_columns,
         broken_grounds,
         whole_judgements,
+        few_rows_and_forms,
+        rare_ways,
     )
 }
 

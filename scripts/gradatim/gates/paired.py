@@ -132,9 +132,7 @@ def _scores(gains: NDArray[np.int64], losses: NDArray[np.int64], n: int, differe
     root = np.sqrt(np.maximum(0.0, b * b + 8.0 * n * losses * difference * (1.0 - difference)))
     variance = n * ((root - b) / (2.0 * n) + difference * (1.0 - difference))
     distance = gains - losses - n * difference
-    safe = np.where(variance > 1e-12, variance, 1.0)
-    empty = np.where(np.abs(distance) < 1e-9, 0.0, np.copysign(np.inf, distance))
-    return np.where(variance > 1e-12, distance / np.sqrt(safe), empty)
+    return distance / np.sqrt(np.maximum(variance, 1e-12))  # without any variance nothing is apart
 
 
 def tango_bounds(gains: int, losses: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -168,7 +166,7 @@ def maurer_pontil(values: Floats, alpha: float, width: float) -> tuple[float, fl
 
 def _root(gains: int, losses: int, n: int, critical: float) -> float:
     """The difference whose statistic is ``critical``; the statistic falls as the difference grows."""
-    low, high = -1.0 + 1e-12, 1.0 - 1e-12
+    low, high = -1.0, 1.0
     for _ in range(100):
         middle = (low + high) / 2
         if tango_score(gains, losses, n, middle) > critical:
