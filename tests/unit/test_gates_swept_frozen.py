@@ -467,11 +467,19 @@ def few_rows_and_forms() -> Iterator[str]:
 
 def rare_ways() -> Iterator[str]:
     """Gates that few contracts have: pairs, strict ones, weights, series, looks at what has no counts, and their evidence."""
-    for wins, place, fickle in ((0.6, 0.0, 0.1), (0.9, 0.0, 0.0), (0.5, 0.9, 0.0), (0.5, 0.0, 0.6)):
+    for wins, place, fickle in (
+        (0.6, 0.0, 0.1),
+        (0.9, 0.0, 0.0),
+        (0.9, 0.0, 0.01),
+        (0.5, 0.9, 0.0),
+        (0.5, 0.0, 0.6),
+    ):
         said = judged_by(np.random.default_rng(4), 80, wins, place, fickle)
         said.first[:3] = UNKNOWN
-        said.believed[:] = wins != 0.9
-        measured = [Measurement("position_bias", "original", 0.2, "1", n=80, low=low, high=0.3) for low in (0.1,) if wins != 0.6]  # fmt: skip
+        said = replace(said, believed=np.full(80, wins != 0.9, np.int8))
+        lean = Measurement("position_bias", "original", 0.2, "1", n=80, low=None if fickle else 0.1, high=0.3)
+        people = Measurement("judge_kappa", "original", 0.3, "1", n=40, low=0.1, high=0.5)
+        measured = [] if wins == 0.6 else [lean, people]
         case = replace(pairs_of(said), measurements=measured)
         yield from judged(case, *(rule("win_rate", "at_least", share) for share in (0.3, 0.5, 0.8)))
     for kind in ("values", "vectors"):
