@@ -132,7 +132,8 @@ def _scores(gains: NDArray[np.int64], losses: NDArray[np.int64], n: int, differe
     root = np.sqrt(np.maximum(0.0, b * b + 8.0 * n * losses * difference * (1.0 - difference)))
     variance = n * ((root - b) / (2.0 * n) + difference * (1.0 - difference))
     distance = gains - losses - n * difference
-    return distance / np.sqrt(np.maximum(variance, 1e-12))  # without any variance nothing is apart
+    apart: Floats = distance / np.sqrt(np.maximum(variance, 1e-12))  # where nothing varies the distance is 0
+    return apart
 
 
 def tango_bounds(gains: int, losses: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
