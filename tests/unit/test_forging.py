@@ -309,6 +309,8 @@ ATTEMPTS = {
     "another configuration of git's": lambda: replaced(root / ".git/config"),
     "a hook": lambda: (root / ".git/hooks/post-index-change").touch(),
     "other hooks": lambda: (root / ".git/hooks").rename(root / ".git/none"),
+    "the environment of the judge": pathlib.Path(f"/proc/{os.getppid()}/environ").read_bytes,
+    "the memory of the judge": lambda: open(f"/proc/{os.getppid()}/mem", "rb"),
 }
 for name, attempt in ATTEMPTS.items():
     try:
@@ -339,11 +341,7 @@ def test_what_the_judge_rests_on_can_neither_be_written_nor_moved(
         for place in (Path(gradatim.__file__).parent, Path(sys.prefix)):
             (place / "reached").unlink(missing_ok=True)
     built = run([sys.executable, "-c", WRITES], **confined(building=True)).stdout
-    for name in (
-        "the place of all",
-        "of the judge's",
-        "contract",
-    ):  # what it installs is for what follows, these are not
+    for name in ("the place of all", "of the judge", "contract"):  # it may install something, and no more
         assert name not in built
     (Path(sys.prefix) / "reached").unlink(missing_ok=True)
 
@@ -382,12 +380,12 @@ def test_what_the_users_code_starts_ends_with_it_in_whatever_session(project: Pa
 
 
 RECIPE = """\
-import pathlib, shutil
+import os, pathlib, shutil
 
 def smaller(model, out):
     shutil.copy(model, out)
     root = pathlib.Path(__file__).parent
-    (root / "began").touch()
+    (root / "began").write_text(str(sorted(os.environ)))
     try:
         (root / ".gradatim" / "reached").touch()
     except OSError:
@@ -397,8 +395,9 @@ def smaller(model, out):
 
 @namespaces
 def test_a_method_of_the_users_that_compresses_writes_its_form_and_nothing_else(
-    project: Path, tmp_path: Path
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_abcdefghijklmnop")
     root = attacked(project, tmp_path, "change the environment")
     contract = CONTRACT.replace(', metrics: {cost: "attack:cost"}', "").replace("  cost: {at_least: 0}\n", "")
     asked = 'compress: {methods: [], passes: ["recipe:smaller"]}\nstages:'
@@ -408,5 +407,7 @@ def test_a_method_of_the_users_that_compresses_writes_its_form_and_nothing_else(
     (root / "recipe.py").write_text(RECIPE)
     for step in ("inspect", "compress"):
         run_step(step, opened(root))
-    assert (root / "began").exists(), "the method never ran"
+    seen = (root / "began").read_text()
+    assert "'PATH'" in seen
+    assert "TOKEN'" not in seen
     assert not (root / ".gradatim" / "reached").exists()
