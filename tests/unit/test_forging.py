@@ -309,6 +309,9 @@ ATTEMPTS = {
     "another configuration of git's": lambda: replaced(root / ".git/config"),
     "a hook": lambda: (root / ".git/hooks/post-index-change").touch(),
     "other hooks": lambda: (root / ".git/hooks").rename(root / ".git/none"),
+    "what the runner reads": lambda: pathlib.Path(os.environ["GITHUB_ENV"]).open("a"),
+    "what the runner will run": lambda: (pathlib.Path(os.environ["RUNNER_TEMP"]) / "step.sh").touch(),
+    "another place of the runner's": lambda: pathlib.Path(os.environ["RUNNER_TEMP"]).rename(root.parent / "away"),
     "the environment of the judge": pathlib.Path(f"/proc/{os.getppid()}/environ").read_bytes,
     "the memory of the judge": lambda: open(f"/proc/{os.getppid()}/mem", "rb"),
 }
@@ -328,6 +331,11 @@ def test_what_the_judge_rests_on_can_neither_be_written_nor_moved(
 ) -> None:
     """Another contract, a hook of git's or a changed module would speak for the judge in the steps that follow."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in ("_temp", "_runner_file_commands"):
+        (tmp_path / name).mkdir()
+    (commands := tmp_path / "_runner_file_commands" / "set_env").touch()
+    monkeypatch.setenv("RUNNER_TEMP", str(tmp_path / "_temp"))
+    monkeypatch.setenv("GITHUB_ENV", str(commands))
     root = attacked(project, tmp_path / "home", "change the environment")
     (root / ".git" / "hooks").mkdir(exist_ok=True)
     run = functools.partial(
@@ -341,7 +349,12 @@ def test_what_the_judge_rests_on_can_neither_be_written_nor_moved(
         for place in (Path(gradatim.__file__).parent, Path(sys.prefix)):
             (place / "reached").unlink(missing_ok=True)
     built = run([sys.executable, "-c", WRITES], **confined(building=True)).stdout
-    for name in ("the place of all", "of the judge", "contract"):  # it may install something, and no more
+    for name in (
+        "the place of all",
+        "of the judge",
+        "contract",
+        "the runner",
+    ):  # it may install something, and no more
         assert name not in built
     (Path(sys.prefix) / "reached").unlink(missing_ok=True)
 
