@@ -26,6 +26,17 @@ from typing import Any, Literal
 GUARDED = "GRADATIM_GUARDED"
 """The workspace of this run and its contract, which no code of the user's may write to."""
 
+_OF_A_RUNNER = (
+    "GITHUB_ENV",
+    "GITHUB_PATH",
+    "GITHUB_OUTPUT",
+    "GITHUB_STATE",
+    "GITHUB_STEP_SUMMARY",
+    "RUNNER_TEMP",
+    "GITHUB_ACTION_PATH",
+)
+"""Where GitHub's runner says that it keeps what it reads after a step, and the very scripts of the steps."""
+
 Isolation = Literal["process", "namespace"]
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
@@ -114,17 +125,21 @@ def _within(space: int) -> Iterator[int]:
 
 
 def _places(building: bool) -> tuple[str, ...]:
-    """What is read-only to the user's code, as far as it is there: the outermost first."""
+    """What is read-only to the user's code, as far as it is there: the workspace first."""
     guarded = json.loads(os.environ.get(GUARDED, "[]"))
     if not guarded or not Path(guarded[0]).is_dir():
         return ()
     root = Path(guarded[0]).parent
     places = [*guarded, Path(__file__).parents[1]]
+    runner = [Path(os.environ[name]) for name in _OF_A_RUNNER if os.environ.get(name)]
+    used = (root, Path(tempfile.gettempdir()))
+    folders = {place.parent if place.is_file() else place for place in runner}
+    places += [folder for folder in folders if not any(one.is_relative_to(folder) for one in used)]
     if not building:
         environment = (sys.prefix, sys.base_prefix, site.getusersitepackages())
         places += [place for place in environment if not root.is_relative_to(place)]
         places += _of_git(root)
-    return tuple(sorted({os.fspath(place) for place in places if Path(place).exists()}))
+    return tuple(dict.fromkeys(os.fspath(place) for place in places if Path(place).exists()))
 
 
 def _of_git(root: Path) -> list[Path]:
@@ -139,11 +154,10 @@ def _of_git(root: Path) -> list[Path]:
 
 @functools.cache
 def _works(places: tuple[str, ...]) -> bool:
-    """Whether this kernel and the file systems of these places let us, tried on the first folder."""
+    """Whether this kernel and the file systems of these places let us, tried on the first, a folder."""
     if sys.platform != "linux":
         return False
-    folder = next(place for place in places if Path(place).is_dir())
-    attempt = Path(folder, f".written-{os.getpid()}")
+    attempt = Path(places[0], f".written-{os.getpid()}")
     try:
         done = subprocess.run(
             ["touch", attempt],
