@@ -439,6 +439,26 @@ def test_f1_is_judged_from_fifty_positives_on():
         )
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.9995, "99.95 %"), (0.99998, "99.998 %"), (1 - 1e-9, "100.0 %"), (1 - 1e-7, "over 99.9999 %"), (1.0, "100.0 %"),
+        (0.0004, "0.04 %"), (1e-7, "under 0.0001 %"), (0.0, "0.0 %"), (0.795, "79.5 %"),
+    ],
+)  # fmt: skip
+def test_no_share_is_rounded_to_all_or_to_nothing_that_is_neither(share: float, said: str) -> None:
+    assert wording.percent(share) == said
+
+
+def test_an_interval_ends_at_all_or_nothing_only_where_it_does() -> None:
+    metric = catalogue.find("accuracy", "classification", ())
+    assert wording.interval(0.99962, 0.99997, metric) == " (99.962 .. 99.997)"
+    assert wording.interval(0.95, 0.9996, metric) == " (95.00 .. 99.96)"
+    assert wording.interval(0.99997, 1.0, metric) == " (99.997 .. 100.000)"
+    assert wording.interval(0.0, 0.00003, metric) == " (0.000 .. 0.003)"
+    assert wording.interval(0.0, 1.0, metric) == " (0.0 .. 100.0)"
+
+
 def test_numbers_are_told_in_few_digits():
     share, size = (
         catalogue.find("accuracy", "classification", ()),
