@@ -114,7 +114,7 @@ def with_covariate(row: PlanRow, column: str, told: float | None) -> PlanRow:
     saved = (
         "a correlation of 0.5 with what it is about saves 25 % of the rows, one of 0.7 half of them (its square)."
         if told is None
-        else f"in the last evaluation it told {100 * told:.0f} % of what rows vary by, so {1 - told:.2g} times as many do as much."
+        else f"in the last evaluation it told {wording.percent(told, 0)} of what rows vary by, so {1 - told:.2g} times as many do as much."
     )
     return replace(row, text=f"{row.text} Adjusted by `{column}`: {saved}")
 

@@ -79,7 +79,7 @@ def carried(samples: MetricSamples, case: Case) -> str:
         return ""
     errors = f"{samples.n} {'errors' if case.noun == 'samples' else case.noun}"
     return (
-        f" The largest {found[0]} of {errors} make up {100 * found[1]:.0f} % of it, so that a few more may change it much, and nobody can "
+        f" The largest {found[0]} of {errors} make up {wording.percent(found[1], 0)} of it, so that a few more may change it much, and nobody can "
         f"say by how much. More {case.noun} help little; a metric with an end does, such as the share of errors below a tolerance."
     )
 

@@ -85,7 +85,7 @@ def _judged_adjusted(gate: Gate, case: Case, samples: MetricSamples, found: Adju
     seen = _Seen(found.value, found.low, found.high, samples.n, None, None)
     verdict = seen.verdict(gate)
     text = (
-        f"{seen.headline(gate)} Adjusted by `{found.column}`, which tells {100 * found.told:.0f} % of what {case.noun} vary by; as it "
+        f"{seen.headline(gate)} Adjusted by `{found.column}`, which tells {wording.percent(found.told, 0)} of what {case.noun} vary by; as it "
         f"was seen it is {wording.number(samples.value, gate.meaning)}.{besides(gate, samples)}"
     )
     text += granted(gate, samples) if verdict is Verdict.PASS else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from gradatim.measurement import multiple
 from gradatim.metrics.catalogue import Metric
@@ -24,14 +25,18 @@ def interval(low: float | None, high: float | None, metric: Metric) -> str:
     if low is None or high is None:
         return ""
     if metric.fraction:
-        places = _places(high - low)
+        places = _places((low, high), 1 if high - low >= 0.005 else 2)
         return f" ({100 * low:.{places}f} .. {100 * high:.{places}f})"
     return f" ({number(low, metric)} .. {number(high, metric)})"
 
 
-def percent(share: float) -> str:
-    """``79.5 %``; a bound is given without idle zeros: ``90 %``."""
-    return f"{100 * share:.1f} %"
+def percent(share: float, places: int = 1) -> str:
+    """``79.5 %``, with more digits where fewer would say all or nothing of what is neither: ``99.95 %``, ``over 99.9999 %``; a
+    bound is given without idle zeros: ``90 %``."""
+    places = _places((share,), places)
+    if _false(share, places):
+        return "over 99.9999 %" if share > 0.5 else "under 0.0001 %"
+    return f"{100 * share:.{places}f} %"
 
 
 def bound(value: float, metric: Metric) -> str:
@@ -79,5 +84,13 @@ def _short(value: float) -> str:
     return f"{round(value, 6):.10g}"
 
 
-def _places(width: float) -> int:
-    return 1 if width >= 0.005 else 2
+def _places(shares: Iterable[float], least: int) -> int:
+    """Digits behind the point, four at the most, with which none of some shares is shown as all or nothing that is neither."""
+    shown = list(shares)
+    return next(
+        (places for places in range(least, 5) if not any(_false(share, places) for share in shown)), 4
+    )
+
+
+def _false(share: float, places: int) -> bool:
+    return abs(share - round(share)) > 1e-8 and round(100 * share, places) in (0.0, 100.0)
