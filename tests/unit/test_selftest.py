@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +19,10 @@ from gate_project import GateProject, lay_down
 from gradatim.checks import selftest
 from gradatim.checks.selftest import Selftest, keep
 from gradatim.cli import cli
+from gradatim.commands import options
 from gradatim.commands.selftest import show
 from gradatim.gates.rule import FLOOR
+from gradatim.progress import Advance
 from gradatim.timing.chances import Trials
 from gradatim.timing.machine import this_machine
 
@@ -136,3 +142,30 @@ def test_a_tail_that_no_job_has_calls_enough_for_is_told_in_words() -> None:
         (advice,) = found.advice()
         assert "latency_p99" in advice
         assert "calls" in advice
+
+
+def test_a_slow_model_is_told_how_long_it_takes_from_its_first_round_and_kept_to_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seconds, notes = itertools.count(), []  # each look at the clock finds it a second later
+
+    class Listening:
+        @contextlib.contextmanager
+        def task(self, name: str, total: int | None) -> Iterator[Advance]:
+            yield lambda amount=1, note="": notes.append(note)
+
+    monkeypatch.setattr(options, "progress", Listening)
+    monkeypatch.setattr(selftest, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    asked = ["selftest", "benchmark", "--seconds", "1", "--json"]
+    refused = CliRunner().invoke(cli, [*asked, "--budget", "11"], standalone_mode=False)
+    assert "A round takes 2 s here, and 6 are the least" in str(refused.exception)
+    assert "--budget 15" in str(refused.exception)
+    assert notes == [], "after one round"
+    seconds = itertools.count()
+    done = CliRunner().invoke(cli, [*asked, "--budget", "15"], standalone_mode=False)
+    assert done.exception is None, done.exception
+    record = json.loads(done.stdout)
+    assert notes[0] == "about 15 s"
+    assert (record["rounds"], record["jobs"], record["asked"]) == (6, 1, 18)
+    assert record["advice"][-1].startswith("The budget was over after 6 of 18 rounds")

@@ -20,7 +20,7 @@ from gradatim.evidence.codec import decode
 from gradatim.files import read_json, write_json
 from gradatim.gates.rule import FLOOR, USUAL_MARGIN, paired_margins
 from gradatim.metrics import catalogue
-from gradatim.progress import Progress
+from gradatim.progress import Progress, about
 from gradatim.timing.chances import Chance, Trials
 from gradatim.timing.contestant import Contestant, save_inputs
 from gradatim.timing.decision import LOOKS, Decision, look
@@ -80,6 +80,7 @@ class Selftest:
         model: which was timed beside itself.
         seconds: that a round takes by the clock.
         rounds: that were measured, in so many ``jobs`` of their own.
+        asked: the least that tells much; fewer were measured where the budget was over.
         alarms: jobs in which the gate would have refused the model for being slower than itself.
         most: the most rounds that a benchmark may take.
         gates: by metric.
@@ -95,10 +96,12 @@ class Selftest:
     alarms: int
     most: int
     gates: tuple[Gated, ...]
+    asked: int = LEAST_ROUNDS
 
     def advice(self) -> list[str]:
         """What to do with it, most important first; a sentence or two each."""
-        return [self._advised(gated) for gated in self.gates]
+        few = f"The budget was over after {self.rounds} of {self.asked} rounds, so what is drawn from them is rough. Give it more: --budget"
+        return [*(self._advised(gated) for gated in self.gates), *([few] if self.rounds < self.asked else [])]
 
     def of(self, metric: str) -> str | None:
         """What to expect of a gate on a metric here, in words; None where it was not measured."""
@@ -152,15 +155,19 @@ class Selftest:
         return found if found.kind == this_machine().kind else None
 
 
-def selftest(candidate: Candidate | None, seconds: float, progress: Progress) -> Selftest:
+def selftest(
+    candidate: Candidate | None, seconds: float, progress: Progress, budget: float = math.inf
+) -> Selftest:
     """Time a model beside itself for about so long, and work out what that says.
 
     Args:
         candidate: whose model, data, device and gates count; None takes a small net and the usual gate.
-        seconds: to measure for; at least three jobs of six rounds are taken, however long they need.
+        seconds: to measure for; at least three jobs of six rounds are taken, if they need longer.
+        progress: is told after the first round how long it will take.
+        budget: seconds that it may take at most; jobs that do not fit in are left out.
 
     Raises:
-        UsageError: the contract names no evaluation data to time with.
+        UsageError: the contract names no evaluation data to time with, or not even one job fits into the budget.
         InvalidInput: the model or the data is broken.
     """
     margins = {FLOOR: USUAL_MARGIN}
@@ -174,7 +181,7 @@ def selftest(candidate: Candidate | None, seconds: float, progress: Progress) ->
     with tempfile.TemporaryDirectory(prefix="gradatim-selftest-") as name:
         one, inputs = _stand_in(Path(name)) if candidate is None else _own(candidate)
         batch = save_inputs(Path(name) / "inputs.npz", inputs)
-        differences, jobs, each = _measured(one, batch, seconds, progress)
+        differences, jobs, each = _measured(one, batch, seconds, progress, budget)
     rounds = len(differences[FLOOR])
     return Selftest(
         kind=before.kind,
@@ -202,7 +209,7 @@ def _gated(differences: Mapping[str, list[float]], metric: str, margin: float, m
 
 
 def _measured(
-    one: Contestant, batch: Path, seconds: float, progress: Progress
+    one: Contestant, batch: Path, seconds: float, progress: Progress, budget: float
 ) -> tuple[dict[str, list[float]], list[list[float]], float]:
     """Differences by metric, those of the floor by job, and what a round takes by the clock."""
     pair = [replace(one, name=name) for name in ("baseline", "candidate")]
@@ -211,16 +218,31 @@ def _measured(
     began, last = time.monotonic(), 0.0
     with progress.task("selftest", math.ceil(seconds)) as advance:
         told = 0
+
+        def tell(done: int, most: int, known: str) -> None:
+            nonlocal told
+            spent = time.monotonic() - began
+            each = spent / (LOOKS[0] * len(jobs) + done)
+            if not jobs and LOOKS[0] * each > budget:
+                raise UsageError(
+                    f"A round takes {each:.2g} s here, and {LOOKS[0]} are the least that tell anything: {about(LOOKS[0] * each)}. "
+                    f"Allow so long, --budget {math.ceil(1.2 * LOOKS[0] * each)}, or time a smaller batch (`benchmark.batch`)."
+                )
+            whole = min(budget, max(seconds, _LEAST_JOBS * LOOKS[0] * each))
+            advance(int(spent) - told, about(whole))
+            told = int(spent)
+
         while len(jobs) < _LEAST_JOBS or time.monotonic() - began + last <= seconds:
             start = time.monotonic()
+            if jobs and start - began + last > budget:
+                break
             asked = [Question("candidate", "baseline", 0.0)]  # which chance alone answers
-            found = compare(pair, batch, questions=asked, rounds=LOOKS[0], seed=len(jobs)).comparisons[0]
+            done = compare(pair, batch, questions=asked, rounds=LOOKS[0], seed=len(jobs), progress=tell)
+            found = done.comparisons[0]
             for metric in TIMED:
                 differences[metric] += found.differences[metric]
             jobs.append(list(found.differences[FLOOR]))
-            last, spent = time.monotonic() - start, int(time.monotonic() - began)
-            advance(spent - told, f"{LOOKS[0] * len(jobs)} rounds")
-            told = spent
+            last = time.monotonic() - start
         rounds = sum(map(len, jobs))
     return differences, jobs, (time.monotonic() - began) / rounds
 

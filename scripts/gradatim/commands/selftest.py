@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 @click.option(
     "--seconds", type=click.FloatRange(1), default=120, show_default=True, help="How long to measure for."
 )
+@click.option(
+    "--budget",
+    type=click.FloatRange(1),
+    default=600,
+    show_default=True,
+    help="Seconds that a slow model may take at most.",
+)
 @options.stage
 @options.contract
 @options.as_json
 def command(
-    what: str, seconds: float, stage: str | None, contract_path: str | None, json_wanted: bool
+    what: str, seconds: float, budget: float, stage: str | None, contract_path: str | None, json_wanted: bool
 ) -> int:
     """Time the model beside itself, and tell how often a latency gate would err on this machine and what it would see.
 
@@ -42,8 +49,10 @@ def command(
 
     known = contract_nearby(contract_path)
     candidate = None if known is None else open_candidate(str(known.path), stage)
-    click.echo(options.row("  measuring  ", f"{seconds:.0f} s, and at least {LEAST_ROUNDS} rounds"), err=True)
-    found = selftest(candidate, seconds, options.progress())
+    budget = max(budget, seconds)
+    limits = f"{seconds:.0f} s, and {LEAST_ROUNDS} rounds if they take no longer than {budget:.0f} s"
+    click.echo(options.row("  measuring  ", limits), err=True)
+    found = selftest(candidate, seconds, options.progress(), budget)
     if candidate is not None:
         candidate.workspace.prepare()
         keep(found, candidate.workspace.selftest)
