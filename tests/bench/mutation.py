@@ -393,6 +393,76 @@ _REASONS = {
     "how long a name is that is drawn by chance, of which no promise speaks": (
         'ci/gitlab.py: now, name = int(time.time()), f"gradatim_{secrets.token_hex(8)}": 8 -> 9',
     ),
+    "an assertion: what is zipped has one length by how it was made": tuple(
+        f"{line}: True -> False"
+        for line in (
+            "registry/ledger.py: for path, data in zip(paths, found, strict=True):",
+            "registry/versions.py: for axis, (before, after) in enumerate(zip(old.shape, new.shape, strict=True)):",
+            "compression/centring.py: for name, high, low in zip(now, before, after, strict=True):",
+            "compression/forms/rows.py: names, _packed(numpy_helper.to_array(constants[table]), _BLOCK), strict=True",
+            "compression/halving.py: found = answers(dict(zip(names, given, strict=True)))",
+            "compression/nncf_quantising.py: each = [dict(zip(names, session.run(names, batch), strict=True)) for session in (before, after)]",
+            'compression/observing.py: rows = zip(found["names"], found["bounds"], found["sizes"], means, peaks, strict=True)',
+            "compression/observing.py: for name, value in zip(outputs, session.run(outputs, load_inputs(path)), strict=True):",
+            'compression/ranges.py: counted = dict(zip(map(str, found["names"]), found["counts"], strict=True))',
+            'compression/ranges.py: for name, value in zip(names, session.run([f"{n}/whole" for n in names], inputs), strict=True):',
+            "compression/result.py: return all(a <= b for a, b in zip(theirs, ours, strict=True)) and theirs != ours",
+            "compression/sensitivity.py: for batch, wanted in zip(self._given, self._wanted, strict=True):",
+            "compression/sensitivity.py: return dict(zip(self._outputs, found, strict=True))",
+            "compression/sensitivity.py: values = zip(_SHAPES, (step * gain, first, first + _LEVELS), strict=True)",
+            "compression/sensitivity.py: for near, far in zip(names, reversed(names), strict=True):",
+            "compression/splitting.py: for name, value in zip(names, session.run(list(names), dict(batch)) if names else [], strict=True):",
+        )
+    ),
+    "numpy takes any negative size for the one that is left": tuple(
+        f"{line}: 1 -> 2"
+        for line in (
+            "compression/distilling.py: each = part.reshape(-1, *(1,) * (tensor.ndim - 1)).to(tensor.dtype)",
+            "compression/equalising.py: turned = whole * factor.reshape(-1, *[1] * (whole.ndim - 1)).astype(np.float32)",
+            "compression/forms/blocks.py: columns = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)",
+            "compression/forms/blocks.py: blocks = np.pad(columns, ((0, 0), (0, short))).reshape(len(columns), -1, block)",
+            "compression/forms/blocks.py: flat = near.reshape(len(columns), -1)[:, : columns.shape[1]]",
+            "compression/forms/rows.py: blocks = table.reshape(len(table), -1, block)",
+            "compression/forms/rows.py: low, high = whole.reshape(len(table), -1, 2).astype(np.uint8).transpose(2, 0, 1)",
+            "compression/forms/stored.py: summed = error.reshape(groups, len(weight) // groups, weight.shape[1], -1).sum(axis=3)",
+            'compression/forms/stored.py: added = np.einsum("gmc,gc->gm", summed, seen.means.reshape(groups, -1)).reshape(-1)',
+            "compression/packing.py: groups = values.reshape(rows, -1, _GROUP[bits] or columns)",
+            "compression/packing.py: moved = np.pad(moved, ((0, 0), (0, -moved.shape[1] % each))).reshape(len(moved), -1, each)",
+            "compression/streaming.py: padded = np.pad(stretch, ((0, 0), (0, -stretch.shape[1] % block))).reshape(len(stretch), -1, block)",
+        )
+    ),
+    "one process writes the same bytes either way": tuple(
+        f"{line}: True -> False"
+        for line in (
+            "compression/graph.py: path.write_bytes(model.SerializeToString(deterministic=True))",
+            "compression/graph.py: content = tensor.SerializeToString(deterministic=True)",
+            "compression/streaming.py: out.write_bytes(model.SerializeToString(deterministic=True))",
+        )
+    ),
+    "how much is in memory at once, on which no result depends": (
+        "registry/object_database.py: _CHUNK = 1 << 20: 1 -> 2",
+        "registry/object_database.py: _CHUNK = 1 << 20: 20 -> 21",
+        "compression/gguf_quantising.py: _STRETCH = 1 << 22: 1 -> 2",
+        "compression/gguf_quantising.py: _STRETCH = 1 << 22: 22 -> 23",
+        "compression/packing.py: _STRETCH = 1 << 22: 1 -> 2",
+        "compression/packing.py: _STRETCH = 1 << 22: 22 -> 23",
+        "compression/ranges.py: _TOGETHER = 1 << 25  # numbers that are held at once: 128 MB: 1 -> 2",
+        "compression/ranges.py: _TOGETHER = 1 << 25  # numbers that are held at once: 128 MB: 25 -> 26",
+        "compression/streaming.py: _STRETCH = 1 << 22  # numbers worked on at a time: 1 -> 2",
+        "compression/streaming.py: _STRETCH = 1 << 22  # numbers worked on at a time: 22 -> 23",
+    ),
+    "how many threads and words the runtime has where nothing is timed": (
+        "compression/graph.py: options.intra_op_num_threads = options.inter_op_num_threads = 1: 1 -> 2",
+        "compression/graph.py: options.log_severity_level = 4: 4 -> 5",
+    ),
+    "what is divided is nought beside it, whichever it is": (
+        "compression/packing.py: tried = np.where(tried > 0, tried, 1)  # too small a number for the dtype: 1 -> 2",
+    ),
+    "how many rows are worked on at once": (
+        "compression/streaming.py: step = max(1, _STRETCH // whole.shape[1]): max(1, _STRETCH // whole.shape[1]) -> min(1, _STRETCH // whole.shape[1])",
+        "compression/streaming.py: step = max(1, _STRETCH // whole.shape[1]): 1 -> 2",
+        "compression/streaming.py: step = max(1, _STRETCH // whole.shape[1]): _STRETCH // whole.shape[1] -> _STRETCH * whole.shape[1]",
+    ),
 }
 EQUIVALENT = {change: reason for reason, changes in _REASONS.items() for change in changes}
 """Mutants that no test can or should notice, by module, line and change, and why."""

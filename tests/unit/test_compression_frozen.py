@@ -1011,6 +1011,7 @@ def packed() -> Iterator[str]:
             matrix = waves(3, 64, scale=2)
             matrix[1, :32] = 0
             matrix[2, 5] = 9
+            matrix[0, :32] = [-1, *(0.82 / 7.5 * (place % 6 + 1) for place in range(31))]
             words, scales = packing.rounded(matrix, dtype, bits)
             yield told((bits, len(words), words.hex()[:200], packing.as_floats(scales, dtype)))
             yield told(packing._packed_shapes("l", dtype, (5, 96), bits))
