@@ -135,6 +135,20 @@ def test_a_push_that_a_hook_declines_is_no_lost_race(tmp_path: Path) -> None:
     assert not isinstance(caught.value, PushRejected)
 
 
+def test_what_a_hook_of_the_remote_declines_is_not_said_to_be_a_hook_of_this_clone(tmp_path: Path) -> None:
+    place = new_repository(tmp_path / "r", remote=tmp_path / "remote.git")
+    hook = tmp_path / "remote.git" / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'tags are protected here' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    repository = Repository.find(place)
+    with pytest.raises(
+        EnvironmentLacks, match="pre-receive hook declined; remote: tags are protected"
+    ) as caught:
+        repository.push("origin", [RefUpdate("refs/tags/new", repository.head())])
+    assert "The remote origin" in str(caught.value)
+    assert "pre-push" not in str(caught.value)
+
+
 def test_a_remote_that_does_not_answer_is_explained_without_its_password(tmp_path: Path) -> None:
     place = new_repository(tmp_path / "r")
     git(place, "remote", "add", "origin", "https://ada:secret@localhost:1/x.git")
