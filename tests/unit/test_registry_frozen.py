@@ -192,6 +192,21 @@ def changes() -> Iterator[str]:
     )
     for count, of in ((-1, None), (11, 10), (-1, 10)):
         yield attempted(lambda count=count, of=of: versions.compare(plain, plain, changed=count, of=of))  # type: ignore[misc]
+    m, z = tensor("m", 1, optional="default"), tensor("z", 2)
+    for old, new in (((x, m), (m, x)), ((x, m, z), (m, x)), ((x, z), (z, x, m)), ((x, z), (m, z, x)), ((x, m), (tensor("x", "n", 4, dtype="int64"), m))):  # fmt: skip
+        for one in (Signature(old, (y,)), Signature((x,), old)):
+            other = Signature(new, (y,)) if one.outputs == (y,) else Signature((x,), new)
+            yield line(versions.compare(one, other, changed=0))
+    for count in (4, 5, 6, 7):
+        some = tuple(tensor(name, 1) for name in "abcdefg"[:count])
+        yield line(versions.compare(Signature(some, (y,)), Signature(some[::-1], (y,)), changed=0))
+    betas = ModelHistory("digits", (R100, release("v2.0.0-beta"), release("v2.0.0-beta.1"), release("v2.0.0-beta.3"), release("v2.0.0-rc.7")), ())  # fmt: skip
+    bare = ModelHistory("digits", (R100, release("v2.0.0-beta")), ())
+    for model in (betas, bare):
+        for suffix in ("beta", "rc", "x"):
+            yield told(line(versions.next_version(model, versions.Change(versions.Level.MAJOR, ("x",)), suffix=suffix)))  # fmt: skip
+        for wanted in ("v2.0.0-beta.2", "v2.0.0-alpha", "v2.0.0", "v2.0.1"):
+            yield attempted(lambda model=model, wanted=wanted: versions.next_version(model, None, wanted=wanted))  # type: ignore[misc]  # fmt: skip
     empty, rc = ModelHistory("digits", (), ()), ModelHistory("digits", (R100, release("v2.0.0-rc.2")), ())
     gone = ModelHistory(
         "digits", (R100, release("v1.0.1", B, active=False), release("v1.0.2", C, active=False)), ()
@@ -610,6 +625,16 @@ def answers(root: Path, repository: Repository, commits: list[str]) -> Iterator[
     yield attempted(lambda: repository.push("origin", [RefUpdate("refs/tags/fresh", commits[1])])).replace(
         "\t", " "
     )
+    hook = Path(str(git(root, "remote", "get-url", "origin"))) / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'tags are protected here' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    for updates in ([RefUpdate("refs/tags/new", commits[0])], [RefUpdate("refs/tags/new", commits[0]), RefUpdate("refs/tags/other", commits[1])]):  # fmt: skip
+        yield attempted(lambda updates=updates: repository.push("origin", updates))  # type: ignore[misc]
+    hook.unlink()
+    git(hook.parents[1], "config", "receive.denyCurrentBranch", "refuse")
+    git(hook.parents[1], "config", "transfer.hideRefs", "refs/gradatim")
+    yield attempted(lambda: repository.push("origin", [RefUpdate("refs/gradatim/x", commits[0])]))
+    git(hook.parents[1], "config", "--unset", "transfer.hideRefs")
     yield told(repository.remote_refs("origin", "refs/tags/*", "refs/heads/*"))
     yield attempted(lambda: repository.fetch("origin", ["refs/tags/none:refs/tags/none"]))
     yield attempted(lambda: repository.fetch("nowhere", []))

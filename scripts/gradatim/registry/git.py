@@ -320,7 +320,7 @@ class Repository(ObjectDatabase):
             raise PushRejected(f"{remote} changed while this push was under way: {'; '.join(rejected)}.")
         why = dict.fromkeys(re.findall(r"\(([^()]+)\)$", "\n".join(rejected), re.MULTILINE))
         refused = f"error: {'; '.join(why)}\n".encode() if why else b""
-        raise self._unreachable(remote, refused + (result.stderr or result.stdout))
+        raise self._unreachable(remote, refused + (result.stderr or result.stdout), there=bool(why))
 
     def _read_back(self, remote: str, updates: Sequence[RefUpdate]) -> None:
         refs = [update.ref for update in updates]
@@ -408,7 +408,7 @@ class Repository(ObjectDatabase):
             "running, delete that file; then run the same command again."
         )
 
-    def _unreachable(self, remote: str, stderr: bytes) -> EnvironmentLacks:
+    def _unreachable(self, remote: str, stderr: bytes, *, there: bool = False) -> EnvironmentLacks:
         where = self.remote_url(remote) or remote
         said = last_words(stderr)
         if (here := self._in_the_way(said)) is not None:
@@ -419,7 +419,8 @@ class Repository(ObjectDatabase):
                 "git has no name and password for it that the server takes. Give git some (a credential helper, or a "
                 "token in CI; see `git help credentials`), then run the same command again."
             )
-        if "failed to push some refs" in said and b"! " not in stderr:  # no reference was refused there
+        there = there or b"! " in stderr  # a reference was refused there
+        if "failed to push some refs" in said and not there:
             return EnvironmentLacks(f"A hook of {self.root} (pre-push) stopped the push to {remote}: {said}.")
         return EnvironmentLacks(f"The remote {remote} ({where}) could not be used: {said}. {advice}")
 

@@ -161,8 +161,8 @@ def _next_core(
         core = _bump(last, level)
         reasons = change.reasons if change else ("there is nothing to compare with",)
     led_to = [r.version.core for r in model.releases if r.active and r.version.is_prerelease]
-    ahead = max((version for version in led_to if last is None or version > last), default=None)
-    if ahead is not None and ahead > core:
+    ahead = max([*led_to, core])
+    if ahead > core:
         return ahead, (*reasons, f"pre-releases of {ahead} are out already")
     taken = {release.version for release in model.releases}
     while core in taken:  # a version withdrawn stays withdrawn: its number is not used twice
@@ -200,7 +200,7 @@ def _spelled(labels: Sequence[str | int] | None) -> _Labels:
 
 def _label_growth(old: _Labels, new: _Labels) -> tuple[int, int] | None:
     """From how many labels to how many, where labels were only added at the end."""
-    if old is None or new is None or len(new) <= len(old) or new[: len(old)] != old:
+    if old is None or new is None or new[: len(old)] != old:
         return None
     return len(old), len(new)
 
