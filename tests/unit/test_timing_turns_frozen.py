@@ -29,10 +29,10 @@ from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.gates.rule import FLOOR
 from gradatim.models.streaming import Streamed
 from gradatim.signature import Signature, TensorSpec
-from gradatim.timing import blocks, child, load, paired, sizes, worker
+from gradatim.timing import blocks, child, held, load, paired, sizes, worker
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.chances import Trials
-from gradatim.timing.contestant import Contestant, Opened
+from gradatim.timing.contestant import Contestant, Opened, Worker, _means, described
 from gradatim.timing.decision import look, resolvable
 from gradatim.timing.energy import Energy
 from gradatim.timing.load import LoadBudget, LoadQuestion, highest_rate, load_of, stressed
@@ -555,6 +555,134 @@ def what_is_free() -> Iterator[str]:
             yield told([worker._resident_memory(), worker._peak_memory(), *map(worker._status, ("VmHWM", "VmBad", "None"))])  # fmt: skip
 
 
+class Pipe:
+    """A process as it is spoken to: it answers from a list, and ends when that is empty."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        self.given, self.told, self.ended = (given, more), list[Any](), list[float]()
+        self.pid = 7
+
+    answers: tuple[Any, ...] = ()
+    code: int | None = 0
+    words = ""
+
+    def tell(self, message: Any, pieces: Any = ()) -> None:
+        if self.answers == ("gone",):
+            raise BrokenPipeError
+        self.told.append(message)
+
+    def line(self, seconds: float) -> bytes | None:
+        self.answers, said = self.answers[1:], self.answers[0] if self.answers else "end"
+        if said == "end":
+            raise EOFError
+        return None if said == "late" else str(said).encode()
+
+    def exit_code(self) -> int | None:
+        return self.code
+
+    def last_words(self) -> str:
+        return self.words
+
+    def end(self, grace: float = 0) -> None:
+        self.ended.append(grace)
+
+
+def workers_in_words() -> Iterator[str]:
+    """What a contestant's process is told, what it answers, and how its end is told."""
+    opened = json.dumps({"seconds": 0.5, "items": 3, "clock": "c", "pid": 9, "start": 0.25})
+    for answers, code, words, more in (
+        ((opened, '{"calls": 3}', '{"memory": 5}'), 0, "", {}), (("Profiling...", opened, "{}", "{}"), 0, "", {"under": ("nsys",)}), ((opened, "{}", "{}"), 0, "", {"stays": True, "traced": "t"}), (("late",), 0, "", {}),
+        (("end",), 3, "", {}), (("end",), -9, "no room", {}), (("end",), None, "", {}), (("end",), -11, "boom", {}), (('{"error": "EnvironmentLacks", "text": "It lacks."}',), 0, "", {}), ((opened, '{"error": "UsageError", "text": "x"}'), 0, "", {}), (("gone",), 1, "", {}),
+    ):  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                child, "Child", type("Said", (Pipe,), {"answers": answers, "code": code, "words": words})
+            )
+            held_by: list[Any] = []
+
+            def work(more: Any = more, held_by: list[Any] = held_by) -> str:
+                with Worker(contestant("m", threads=3), Path("/x.npz"), Path("/s"), 9, **more) as one:
+                    held_by.append(one)
+                    about = one.opened()
+                    return told((line(about), one.start, one.pid, one.ask("repeat", seconds=2), one.stop(), one.stays))  # fmt: skip
+
+            yield attempted(work)
+            for one in held_by:
+                pipe: Any = one._child
+                spec = {key: value for key, value in pipe.told[0].items() if key in ("name", "inputs", "stays", "traced", "threads")} if pipe.told else {}  # fmt: skip
+                yield told((pipe.given, spec, pipe.told and pipe.told[0]["parent"] == os.getpid(), pipe.told[1:], pipe.ended))  # fmt: skip
+    for given in (
+        {},
+        {"project": Path("/p"), "adapter": Path("/a"), "files": (Path("/f"),), "autocast": "bf16"},
+    ):
+        record = described(**{"path": Path("m"), "root": Path("/r"), "project": None, "signature": None, "format": None, "factory": None, "command": (), "endpoint": {}, "device": "cpu", "threads": 1, "allow_pickle": False, **given})  # fmt: skip
+        yield told((record, _means(record)))
+
+
+class Fragile:
+    """A process that holds a model which falls over some rows, or takes long over them."""
+
+    ills: Mapping[float, str] = {}
+    takes = 0.5
+    started: list[str]
+    ticking: Clocks
+
+    def __init__(self, threads: int) -> None:
+        self.started.append(f"start {threads}")
+
+    def ask(self, message: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        self.started.append(f"{message['do']} {seconds:g}")
+        self.ticking.now += self.takes
+        ill = self.ills.get(-1.0, "")
+        if ill == "wrong":
+            raise InvalidInput("no such model")
+        if ill:
+            raise held._Stopped(late=ill == "late", how="SIGSEGV", words=" Its last words: oh.")
+        return {"signature": {"inputs": [], "outputs": []}, "threads": 2}
+
+    def call(self, inputs: Mapping[str, Any], seconds: float, asked: Any = None) -> dict[str, Any]:
+        rows = np.ravel(next(iter(inputs.values()))).tolist()
+        self.started.append(f"call {rows} {seconds:g} {'' if asked is None else asked['do']}")
+        self.ticking.now += self.takes
+        for row in rows:
+            if ill := self.ills.get(row, ""):
+                raise held._Stopped(late=ill == "late", how="SIGSEGV", words=" Its last words: oh.")
+        return {"y": next(iter(inputs.values()))}
+
+    def leave(self, *, reusable: bool) -> None:
+        self.started.append(f"leave {reusable}")
+
+    def end(self) -> None:
+        self.started.append("end")
+
+
+def models_held() -> Iterator[str]:
+    """Which row a model falls over, in how much time it may, and what is done with its process."""
+    means = {"path": Path("a/m.onnx"), "root": Path("/r"), "project": None, "signature": None, "format": None, "factory": None, "command": (), "endpoint": {}, "device": "cpu", "threads": 2, "allow_pickle": False}  # fmt: skip
+    batch = {"x": np.arange(4.0), "const": np.array(1.0)}
+    for ills, limits, more, takes in (
+        ({}, (10, 100), {}, 0.5), ({2.0: "dead"}, (10, 100), {}, 0.5), ({3.0: "late"}, (10, 100), {}, 0.5), ({0.0: "late"}, (10, 1.2), {}, 0.5), ({3.0: "dead"}, (1, 100), {}, 2.0), ({-1.0: "late"}, (10, 5), {}, 0.5), ({-1.0: "dead"}, (10, 100), {}, 0.5),
+        ({-1.0: "wrong"}, (10, 100), {}, 0.5), ({}, (10, 100), {"factory": "f:g"}, 0.5), ({}, (10, 100), {"allow_pickle": True}, 0.5), ({1.0: "dead"}, (4, 100), {}, 0.5),
+    ):  # fmt: skip
+        with clocks(held) as ticking, pytest.MonkeyPatch.context() as patch:
+            started: list[str] = []
+            kind = type(
+                "Told", (Fragile,), {"ills": ills, "takes": takes, "started": started, "ticking": ticking}
+            )
+            patch.setattr(held, "_Process", kind)
+            patch.setattr(held, "_idle", [])
+
+            def work(more: Any = more, limits: Any = limits) -> str:
+                with held.HeldModel(held.CallLimits(*limits), **{**means, **more}) as model:
+                    found = [attempted(lambda given=given: model({"x": given})) for given in (batch["x"][:1], batch["x"])]  # type: ignore[misc]  # fmt: skip
+                    found += [attempted(lambda: model(batch)), attempted(lambda: model.tokens(np.array(["t"]), ["ids"], Path("/f"), {"max": 2}))]  # fmt: skip
+                    ended = model._ended
+                    return told((found, ended and (ended.row, ended.rows), model._spent, model.threads, model.device))  # fmt: skip
+
+            yield attempted(work)
+            yield told((started, ticking.now))
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
     for made in (
@@ -565,6 +693,8 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         loads_in_time,
         sizes_of_call,
         a_worker_at_work,
+        workers_in_words,
+        models_held,
     )
 }
 
