@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from frozen import attempted, changed, line, told, write
+from test_covariate import drawn
 from test_forecasting import evaluation, sales
 from test_gates_frozen import DIGITS, answered, counts, judged, rule
 from test_judge import case_of as pairs_of
@@ -125,6 +126,11 @@ def bounds_of_counts() -> Iterator[str]:
                 yield told(signed_rank_bounds(np.round(series, 1), alpha))
                 yield told([exact.samples_without_fault(n, rest, room, alpha) for rest in (0.001, 0.5) for room in (-0.1, 0.0, 0.0001, 0.01, 0.5, 2.0)])  # fmt: skip
     yield told([exact.samples_for_power(*pair, alpha, wanted) for pair in ((0.0, 0.5), (0.5, 0.5), (0.6, 0.5), (0.5, 1.0), (0.5, 1.1), (0.3, 0.31), (0.2, 0.9)) for alpha in (0.05, 0.2) for wanted in (0.1, 0.8, 0.99)])  # fmt: skip
+    yield told([exact.samples_all_right(share, alpha) for share, alpha in ((0.5, 0.25), (0.5, 0.125), (0.9, 0.81), (0.1, 0.001), (0.8, 0.64), (0.3, 0.09), (0.7, 0.343))])  # fmt: skip
+    for n, share in product((1, 2, 40), (0.5, 0.9, 0.8)):
+        yield told(
+            [exact.samples_without_fault(n, unseen(n, share**k), 1 - share, share**k) for k in (1, 2, 3, 5)]
+        )
     yield told([exact.decide(low, high, 0.5).value for low in (0.4, 0.5, math.nan) for high in (0.4, 0.5, 0.6, math.nan)])  # fmt: skip
     yield told([exact.least_alpha(lambda alpha, answer=answer: answer) for answer in (True, False, None)])
     yield told([exact.least_alpha(lambda alpha, least=least: alpha >= least) for least in (1e-20, 1e-4, 0.4999, 0.5)])  # fmt: skip
@@ -339,6 +345,20 @@ def corrupted() -> Iterator[str]:
     yield from judged(Case("v", robustness={"fog": part}), rule("robustness[fog]", "not_worse", 0.1))
 
 
+def corrupted_beside() -> Iterator[str]:
+    """Items that a corruption takes from the one model or from the other, some severities or all."""
+    for n, up, down in product((12, 200), (0, 1, 3), (0, 2, 5)):
+        new, old = np.ones((n, 2)), np.ones((n, 2))
+        old[:up], new[up : up + down], new[n - 2, 1] = 0.0, 0.0, 0.0
+        case = Case("v", robustness={"fog": CorruptionScores("fog", (1, 2), new, old)})
+        for asked in (rule("robustness[fog]", bound, amount, strict=strict) for strict in (False, True) for bound, amount in (("not_worse", 0.01), ("not_worse", 0.3), ("keep", 0.9), ("at_least", 0.97), ("at_most", 0.9))):  # fmt: skip
+            first, second = again([asked], case)
+            for found in (*first, *second):
+                yield told(
+                    (found.verdict.value, found.value, found.low, found.high, found.needed, found.detectable)
+                )
+
+
 def changed_columns() -> Iterator[str]:
     """Columns of few values and many, of numbers, words and gaps."""
     for rows in (4, 5, 20, 21, 22, 64, 65, 400):
@@ -507,6 +527,12 @@ def rare_ways() -> Iterator[str]:
             for name in catalogue.quality("forecasting"):
                 for found in judge([rule(name, bound, amount) for bound, amount in (("at_most", 0.9), ("not_worse", 0.1), ("keep", 1.05))], held):  # fmt: skip
                     yield told((found.gate, found.verdict.value, found.value, found.low, found.high, found.needed, found.detectable))  # fmt: skip
+    adjusted, _ = drawn(np.random.default_rng(5), 300)
+    for bound, amount in (("at_least", 0.7), ("at_least", 0.95), ("at_most", 0.8), ("not_worse", 0.05)):
+        first, second = again(
+            [rule("accuracy", bound, amount), rule("accuracy", bound, amount, alpha=0.01)], adjusted
+        )
+        yield from map(line, (*first, *second))
     one = Adjusted("hard", 0.4, 0.5, 0.05, 0.45, 0.55)
     for amount, metric in product((0.4, 0.5, 0.55, 0.6), ("mae", "accuracy")):
         for bound in ("at_least", "at_most"):
@@ -544,6 +570,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         differences,
         bounds_alone,
         corrupted,
+        corrupted_beside,
         changed_columns,
         broken_grounds,
         whole_judgements,
