@@ -339,6 +339,33 @@ def stages() -> Iterator[str]:
             lambda registry=registry, state=state: baseline.baseline(registry, "beta", ladder, sync=state)
         )  # type: ignore[misc]
     yield told([has_evidence(one, state) for one in (R100, replace(R100, message="")) for state in (Sync("o", reached=False), Sync("o", reached=True), Sync("o", reached=True, refs={f"refs/gradatim/releases/{'a' * 64}": "x"}))])  # fmt: skip
+    many = ModelHistory("many", tuple(release(f"v1.{minor}.0", A, date=900, active=minor != 6) for minor in range(7)), (given("old", 1, None), given("beta", 2, R110), given("beta", 3, R110, taken=True), given("production", 4, R100)))  # fmt: skip
+    late = Registry({"many": many}, frozenset(), (), (), complete=True)
+    yield attempted(lambda: many.release("v9.9.9"))
+    for event in history(late, model="many"):
+        yield f"{line(event)} ({why(event, ['production', 'beta'])})"
+    for now in (399.0, 401.0, 400.0 + 86_400):
+        for one in status(late, model="many", ladder=("alpha", "beta", "production"), suffixes={"alpha": None, "beta": None, "production": None}, soak={"production": 1.0, "beta": 1.0}, now=now):  # fmt: skip
+            yield from (
+                told((state.stage, state.label, state.inferred, state.soaked)) for state in one.stages
+            )
+    for text in (
+        "many@latest",
+        "third@latest",
+        "third@v1.0.0",
+        "digits@latest",
+        "many#old",
+        "many#production",
+    ):
+        yield attempted(lambda text=text: late.find(text, "third").tag)  # type: ignore[misc]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SOURCE_DATE_EPOCH", raising=False)
+        yield told([date_of_next_assignment(one, 0) for one in (ModelHistory("x", (), ()), many)])
+        patch.setenv("SOURCE_DATE_EPOCH", "5000")
+        yield told([date_of_next_assignment(one, 0) for one in (ModelHistory("x", (), ()), many)])
+    broken = replace(many, assignments=(*many.assignments, given("beta", 5, R110, contradiction="The tag is broken.")))  # fmt: skip
+    for text in ("beta", "production", "v1.0.0", "latest"):
+        yield attempted(lambda text=text: replace(late, models={"many": broken}).find(text).tag)  # type: ignore[misc]
     wrong = replace(WALKED, assignments=(given("beta", 1, R100, contradiction="The tag is broken."),))
     yield attempted(lambda: wrong.refuse_contradictions())
     yield attempted(lambda: WALKED.refuse_contradictions(["digits#beta#3"]))

@@ -322,7 +322,7 @@ class Registry:
 
 def trailers(message: str) -> dict[str, str]:
     """The ``key: value`` lines in the last paragraph of a message, before any signature."""
-    text = message.split("-----BEGIN ", 1)[0].rstrip()
+    text = message.partition("-----BEGIN ")[0].rstrip()
     return dict(_TRAILER.findall(text.rpartition("\n\n")[2]))
 
 
