@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import itertools
 import json
+import os
 import re
 import sys
 import tarfile
@@ -25,11 +27,11 @@ import yaml
 from frozen import attempted, changed, line, told, write
 from registry_examples import IDENTITY, commit_file, git, new_repository
 
-from gradatim.ci import PLATFORMS, detect
+from gradatim.ci import PLATFORMS, detect, pull_request
 from gradatim.ci.approval import Approval
 from gradatim.ci.archive import Places, digests_in, digests_of, digests_told, pack, unpack
 from gradatim.ci.comments import number_of_request, put_comment, put_note, put_result
-from gradatim.ci.contracts import clashes, find_contracts
+from gradatim.ci.contracts import Entry, beside, clashes, every_contract, find_contracts, refuse_clashes
 from gradatim.ci.github import GitHub
 from gradatim.ci.github_api import Call, GitHubApi, Refused, Unseen, _words
 from gradatim.ci.github_checkup import (
@@ -50,6 +52,7 @@ from gradatim.ci.in_use import in_use
 from gradatim.ci.issues import _on_github, _on_gitlab, put_issue
 from gradatim.ci.occasion import extras_of, occasion, shards_of
 from gradatim.ci.platform import Place
+from gradatim.ci.pull_request import PullRequest
 from gradatim.ci.touched import _for_people, _meet, _named, touched
 from gradatim.contract.reading import read_contract
 from gradatim.contract.schema import Contract
@@ -774,6 +777,91 @@ def archives() -> Iterator[str]:
     yield attempted(lambda: digests_told({}))
 
 
+def proposals() -> Iterator[str]:
+    """A file on a branch of its own and one open request for it: what is asked, and what is left alone."""
+    new = PullRequest("gradatim/next plan", "m/gradatim.yml", "model: é\n", "Raise the bar", "Why")
+    held, other = (base64.b64encode(text.encode()).decode() for text in ("model: é\n", "model: x\n"))
+    begun = {"": {"default_branch": "main"}, "/git/ref/heads/main": {"object": {"sha": "b1"}}}
+    branch = {"/git/ref/heads/gradatim/next%20plan": {"object": {"sha": "b2"}}}
+    file, pulls = (
+        "/contents/m/gradatim.yml",
+        {"/pulls": [{"html_url": "https://h/7"}, {"html_url": "https://h/8"}]},
+    )
+    for there in (begun, begun | branch, begun | branch | {file: {"content": other, "sha": "f1"}}, begun | branch | {file: {"content": held, "sha": "f1"}}, begun | branch | pulls | {file: {"content": held, "sha": "f1"}}):  # fmt: skip
+        api = Answering(there)
+        yield told((pull_request._on_github(api, new), [(call.method, call.path, call.body, call.purpose) for call in api.made]))  # fmt: skip
+
+    class Lab(GitLabApi):
+        def __init__(self, there: Mapping[str, Any]) -> None:
+            super().__init__("https://gl/api", "9", "t")
+            self.there, self.made = there, list[Any]()
+
+        def pages(self, path: str, /, **query: str) -> Iterator[Mapping[str, Any]]:
+            self.made.append((path, sorted(query.items())))
+            yield from self.there.get(path.removeprefix("/projects/9"), ())
+
+        def ask(self, method: str, path: str, said: Any = None) -> Any:
+            self.made.append((method, path, said))
+            return self.there.get(
+                path.partition("?")[0].removeprefix("/projects/9"), {"web_url": "https://gl/new"}
+            )
+
+    main = {"": {"default_branch": "main"}}
+    branch = {"/repository/branches": [{"name": "gradatim/next plan 2"}, {"name": "gradatim/next plan"}]}
+    tree = {"/repository/tree": [{"path": "m/a"}, {"path": "m/gradatim.yml"}]}
+    for content in (None, other, held):
+        for more in ({}, branch, branch | {"/merge_requests": [{"web_url": "https://gl/7"}]}):
+            known = (
+                {}
+                if content is None
+                else {**tree, "/repository/files/m%2Fgradatim.yml": {"content": content}}
+            )
+            lab = Lab(main | more | known)
+            yield told((pull_request._on_gitlab(lab, new), lab.made))
+    for environment in ({}, {"CI_API_V4_URL": "https://gl"}, {"GITHUB_REPOSITORY": "a/b"}):
+        yield told(
+            (pull_request.put_pull_request(environment, new), put_issue(environment, "digits", "t", "x"))
+        )
+    for environment in ({"GH_TOKEN": "t"}, {"GITHUB_TOKEN": "t"}):
+        yield attempted(lambda environment=environment: pull_request.put_pull_request(environment, new))  # type: ignore[misc]  # fmt: skip
+        yield attempted(lambda environment=environment: put_issue(environment, "digits", "t", "x"))  # type: ignore[misc]  # fmt: skip
+
+
+def several() -> Iterator[str]:
+    """The contracts of one repository: those that a release brought are none of its models, those alike are told."""
+    text = "model: {{name: {0}, path: m.onnx}}\nstages: {{production: {{branch: main}}}}\n{1}"
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        for key, value in IDENTITY.items():
+            patch.setenv(key, value)
+        root = new_repository(Path(name, "r"))
+        yield told([entry.name for entry in find_contracts(Repository.find(root))])
+        for folder, written in (("a", text.format("a", "")), ("b", text.format("a", "registry: {tags: plain}\n")), ("c", "model: ["), ("d", text.format("d", "")), (".", text.format("top", "registry: {tags: named}\n"))):  # fmt: skip
+            commit_file(root, f"{folder}/gradatim.yml", written.encode())
+        repository = Repository.find(root)
+        entries = find_contracts(repository)
+        yield told([(str(entry.path), entry.name, entry.read is not None) for entry in entries])
+        yield told([str(problem) for problem in clashes(entries)])
+        yield attempted(lambda: refuse_clashes(entries))
+        yield attempted(lambda: refuse_clashes(entries[:1]))
+        yield told([Entry(PurePosixPath(path), None).name for path in ("gradatim.yml", "x/gradatim.yml")])
+        own = read_contract(root / "a" / "gradatim.yml")
+        yield attempted(lambda: len(every_contract(repository, own))).replace(name, "TMP")
+        (root / "c" / "gradatim.yml").unlink()
+        yield told([[one.model.name for one in every_contract(repository, read_contract(root / path))] for path in ("a/gradatim.yml", "gradatim.yml")])  # fmt: skip
+        yield told([[str(entry.path) for entry in beside(path)] for path in (root / "a" / "gradatim.yml", root / "new" / "gradatim.yml", root / "gradatim.yml")])  # fmt: skip
+        yield told(beside(Path(name, "gradatim.yml")))
+        digest = sha256_file(root / "d" / "gradatim.yml")
+        for record in ({"files": [{"path": "gradatim.yml", "sha256": digest}]}, {"files": [{"path": "gradatim.yml", "sha256": "0"}]}, {"files": [{"path": "x"}]}, [], {}, {"files": 3}):  # fmt: skip
+            (root / "d" / "release.json").write_text(json.dumps(record))
+            yield told([str(entry.path) for entry in find_contracts(repository)])
+        (root / "d" / "release.json").write_text("[" * 100_000)
+        yield told(len(find_contracts(repository)))
+        odd = root / os.fsdecode(b"\xff")
+        odd.mkdir()
+        (odd / "gradatim.yml").write_text(text.format("odd", ""))
+        yield attempted(lambda: find_contracts(repository))
+
+
 class Page(io.BytesIO):
     """What a server said."""
 
@@ -864,6 +952,8 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         traps,
         settings,
         said_on_forges,
+        proposals,
+        several,
         archives,
         asked_over_http,
         what_a_contract_names,
