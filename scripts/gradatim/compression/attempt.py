@@ -22,6 +22,7 @@ from gradatim.compression.distilling import distil
 from gradatim.compression.fidelity import Fidelity
 from gradatim.compression.halving import halve
 from gradatim.compression.layers import trainable
+from gradatim.compression.naming import shorten_names
 from gradatim.compression.nncf_quantising import quantise_by_nncf
 from gradatim.compression.parity import check_parity
 from gradatim.compression.pruning import prune
@@ -88,8 +89,10 @@ def _try(
         calibrated = Calibrated(
             graph.prepare(Path(source)), _paths(learned), Path(ranges), bits, wanted.ranges
         )
-        graph.save(quantise(wanted, calibrated), Path(out))
-        del calibrated
+        form = quantise(wanted, calibrated)
+        shorten_names(form)
+        graph.save(form, Path(out))
+        del calibrated, form
     made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
