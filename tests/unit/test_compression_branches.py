@@ -83,3 +83,41 @@ def test_a_form_of_which_nothing_is_left_says_that_the_changes_took_it_all(tmp_p
     calibrated = Calibrated(graph.prepare(model), paths, tmp_path / "seen.npz")
     with pytest.raises(InvalidInput, match="with so many changes none"):
         quantise(Recipe("int8-static", fallback=(("only", "blocks8"),)), calibrated)
+
+
+def used_in_branches(path: Path) -> Path:
+    """A convolution and what cuts its numbers off, which only the branches of an If use, as in silero-vad."""
+    from onnx import TensorProto, helper
+
+    def branch(name: str, kind: str) -> Any:
+        found = helper.make_tensor_value_info(f"{name}.out", TensorProto.FLOAT, [None, 8, None])
+        return helper.make_graph([helper.make_node(kind, ["cut"], [f"{name}.out"])], name, [], [found])
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["whole"], pads=[1, 1]),
+        helper.make_node("Relu", ["whole"], ["cut"]),
+        helper.make_node("Size", ["x"], ["size"]),
+        helper.make_node("Less", ["size", "many"], ["few"]),
+        helper.make_node(
+            "If", ["few"], ["y"], then_branch=branch("then", "Neg"), else_branch=branch("else", "Identity")
+        ),
+    ]
+    constants = {"w": floats(8, 4, 3), "many": np.array(1000)}
+    return written(path, nodes, ("x", ["n", 4, "s"]), ("y", ["n", 8, "s"]), constants)
+
+
+def test_branches_get_what_was_rounded_and_cut_off_before_them(tmp_path: Path) -> None:
+    """The quantiser takes the Relu away, whose work its integers do, and looks for users at the graph's top alone."""
+    model = used_in_branches(tmp_path / "m.onnx")
+    either = [{"x": floats(2, 4, steps, scale=1)} for steps in (16, 400)]
+    paths, _ = write_batches(iter(either), tmp_path)
+    calibrated = Calibrated(graph.prepare(model), paths, tmp_path / "seen.npz")
+    graph.save(quantise(Recipe("int8-static"), calibrated), tmp_path / "s.onnx")
+    with (
+        open_model(model, root=tmp_path) as before,
+        open_model(tmp_path / "s.onnx", root=tmp_path) as after,
+    ):
+        for batch in either:
+            found = Fidelity()
+            found.add(before(batch), after(batch))
+            assert 0.995 < found.result()["fidelity"] < 1
