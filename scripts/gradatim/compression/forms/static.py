@@ -53,7 +53,24 @@ def quantise(model: ModelProto, nodes: set[str], calibration: Calibrated) -> Mod
     with tempfile.TemporaryDirectory(prefix="gradatim-static-") as folder:
         out = Path(folder) / "out.onnx"
         quantiser.model.save_model_to_file(str(out), model.ByteSize() > graph.EXTERNAL_ABOVE)
-        return onnx.load(str(out))
+        found = onnx.load(str(out))
+    _lead_into_branches(found)
+    return found
+
+
+def _lead_into_branches(model: ModelProto) -> None:
+    """Give branches and loops what was rounded at the top, too: the quantiser sees users there alone, and takes a Relu away."""
+    rounded = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    back = {
+        rounded[node.input[0]]: node.output[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
+    }
+    for inner in graph.inner_graphs(model.graph):
+        own = {value.name for value in (*inner.input, *inner.initializer)}
+        own |= {name for node in inner.node for name in node.output}
+        for node in inner.node:
+            node.input[:] = [back.get(name, name) if name not in own else name for name in node.input]
 
 
 def _followers(model: ModelProto, nodes: set[str]) -> set[str]:
