@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -802,6 +802,89 @@ def node_by_node() -> Iterator[str]:
         yield told([one.name for one in centring._last(model(deep[:3], {"w": waves(4, 4), "k": waves(1, 1)}, found=("a", "c")))])  # fmt: skip
 
 
+def carried_out() -> Iterator[str]:
+    """Which part does what of each attempt, and what is compared with what: every part tells what it was given."""
+    done: list[str] = []
+
+    def says(name: str, found: Any = None) -> Callable[..., Any]:
+        def part(*given: Any, **more: Any) -> Any:
+            done.append(f"{name}{told([*map(plain, given), *(f'{key}={plain(value)}' for key, value in more.items())])}")  # fmt: skip
+            return found(*given, **more) if callable(found) else found
+
+        return part
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Model | Path | str):
+            return str(value)
+        if isinstance(value, Recipe):
+            return value.name
+        if isinstance(value, Mapping):
+            return {key: plain(each) for key, each in value.items()}
+        return [*map(plain, value)] if hasattr(value, "__iter__") else value
+
+    class Model:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __str__(self) -> str:
+            return f"<{self.name}>"
+
+        def __enter__(self) -> Model:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            done.append(f"close {self}")
+
+        def __call__(self, inputs: Any) -> str:
+            return f"{self}({inputs})"
+
+    opened = {"path": "m.pt2", "threads": 1, "device": "cpu", "format": "pt2"}
+    common = {"out": "dir/out", "batches": ["b1", "b2"], "timing": ["t1", "t2"], "seed": 5}
+    taught = {"opened": opened, "learned": ["l1", "l2"], **common}
+    wired = {"export_model": None, "convert_model": None, "halve": None, "prune": None, "shorten": None, "distil": None, "train_by": None, "export_torch": None, "quantise_by_nncf": "nncf", "trainable": lambda model: model, "student_of": lambda *_: Model("student"),
+             "batched": lambda model: Model(f"each of {model.name}"), "check_parity": 0.25, "chances": lambda model, lines: f"{model} on {lines}", "likeness": {"fidelity": 0.5}, "_latency_ratio": 1.5, "_fidelity": lambda *_: {"fidelity": 0.75},
+             "memory_of": lambda paths, *_: [len(path.name) for path in paths], "_carry_out": None}  # fmt: skip
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        stages = [Path(name, f"s{number}") for number in (1, 2)]
+        for number, stage in enumerate(stages, 3):
+            stage.write_bytes(bytes(number))
+        for part, found in {**wired, "split": stages}.items():
+            patch.setattr(attempt, part, says(part.lstrip("_"), found))
+        patch.setattr(attempt, "load_inputs", lambda path: f"rows of {path}")
+        patch.setattr(attempt, "open_described", says("open", lambda given: Model(str(given["path"]))))
+        patch.setattr(attempt, "open_model", says("open", lambda path, **_: Model(str(path))))
+        for module, parts in ((graph, {"prepare": "graph", "save": None, "is_large": lambda path: "large" in str(path)}), (streaming, {"stream": None}), (attempt.language, {"shortened": None, "stored": None, "asked": ["line"]})):  # fmt: skip
+            for part, found in parts.items():
+                patch.setattr(module, part, says(part, found))
+        patch.setattr(attempt, "Calibrated", says("calibrate", "data"))
+        patch.setattr(attempt, "quantise", says("quantise", "graph"))
+        patch.setattr(attempt, "shorten_names", says("shorten_names"))
+        tried = {
+            "model": "m.onnx",
+            "root": "root",
+            "learned": ["l1"],
+            "ranges": "seen",
+            "least": ("cosine", 0.9),
+            **common,
+        }
+        teach = {**taught, "model": "m.onnx", "root": "root", "seconds": 60.0}
+        speak = {**taught, "source": "folder", "root": "root", "heard": "heard", "seconds": 60.0}
+        for work, given in (
+            *((attempt._try, {**tried, "source": source, "threads": threads, "recipe": asdict(recipe)}) for source, threads, recipe in (
+                ("large", 2, Recipe("int8-weights")), ("large", 1, Recipe("int4-weights")), ("large", 1, Recipe("int8-weights", unpacked=True)), ("large", 1, Recipe("int8-weights", (("a", "float"),))), ("small", 1, Recipe("int8-weights")), ("large", 1, Recipe("int8-static", reduce_range=True, ranges="mse")),
+                ("s", 1, Recipe("nncf")), ("s", 1, Recipe("mine:f", code="c")))),
+            (attempt._export, {"opened": opened, **common}), (attempt._export, {"opened": {**opened, "threads": 2}, **common}), (attempt._halve, taught), (attempt._halve, {**taught, "opened": {**opened, "device": "cuda"}}), (attempt._litert, {**taught, "numbers": "float"}), (attempt._litert, {**taught, "numbers": "int8"}),
+            *((attempt._learn, {**teach, "recipe": asdict(recipe)}) for recipe in (Recipe("pruned", share=0.5), Recipe("pruned", share=0.5, shorter=2), Recipe("student", student="mine:net"), Recipe("pruned", share=0.25, train="mine:teach"))),
+            *((attempt._split, {"model": "m.onnx", "whole": "w.onnx", "parts": 2, "by": "time", "threads": threads, **common}) for threads in (1, 2)),
+            *((attempt._speak, {**speak, "recipe": asdict(recipe)}) for recipe in (Recipe("int8-weights"), Recipe("mine:f", code="c"), Recipe("pruned", share=0.5), Recipe("student", student="mine:net"), Recipe("pruned", train="mine:teach"))),
+            (attempt._speak, {**speak, "source": name, "recipe": asdict(Recipe("pruned", share=0.5))}), (attempt._hear, {"opened": opened, "batches": ["b1"], "heard": "heard"}), (attempt._rank, {"model": "m.onnx", "batches": ["b1"], "ranges": "seen", "reduce_range": False, "seconds": 9.0}),
+        ):  # fmt: skip
+            patch.setattr(attempt, "sensitivities", says("sensitivities", {}))
+            yield f"{work.__name__}: {attempted(lambda work=work, given=given: work(**json.loads(json.dumps(given))))}"  # type: ignore[misc]  # fmt: skip
+            yield from (f"  {entry}".replace(name, "TMP") for entry in done)
+            done.clear()
+
+
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:
     made = Trial(
         name, {"method": name}, True, "it gains", {"fidelity": fidelity, "accuracy": 0.9}, 100, size, latency
@@ -813,7 +896,8 @@ def attempts() -> Iterator[str]:
     """One attempt after another, without its timing."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr(attempt, "_latency_ratio", lambda *_, **more: 1.0)
+        timed: list[Any] = []
+        patch.setattr(attempt, "_latency_ratio", lambda *given, **more: timed.append((len(given[2]), *given[3:], more)) or 1.0)  # fmt: skip
         model = picture_net(folder / "m.onnx")
         paths, _ = write_batches(iter([{"x": waves(12, 3, 8, 8)}, {"x": waves(4, 3, 8, 8, scale=2)}]), folder)
         batches = [str(path) for path in paths]
@@ -843,10 +927,10 @@ def attempts() -> Iterator[str]:
                     found["fidelity"]["fidelity"] > 0.9,
                     found["fidelity"]["agreement"] > 0.8,
                     found["latency_ratio"],
-                    found["seconds"] > 0,
                 )
             )
             yield from (entry for entry in described(onnx.load(str(out))) if " 3 [" in entry)
+        yield told(timed)
         ranked = attempt._rank(str(model), batches, str(folder / "rank.npz"), True, 60.0)
         yield told([(node, sorted(forms)) for node, forms in ranked["losses"].items()])
         for parts, by in ((2, "size"), (3, "size")):
@@ -1583,6 +1667,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         forms,
         roundings,
         likenesses,
+        carried_out,
         node_by_node,
         cuts,
         streams,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,7 +74,6 @@ def _try(
     model: str, source: str, out: str, recipe: dict[str, Any], root: str, learned: list[str], batches: list[str], ranges: str,
     timing: list[str], threads: int, seed: int, least: tuple[str, float],
 ) -> dict[str, Any]:  # fmt: skip
-    started = time.perf_counter()
     wanted = decode(Recipe, recipe, "recipe")
     stored = streaming.BITS.get(wanted.method)
     if stored and not wanted.unpacked and not wanted.fallback and graph.is_large(Path(source)):
@@ -93,28 +91,25 @@ def _try(
         shorten_names(form)
         graph.save(form, Path(out))
         del calibrated, form
-    made = time.perf_counter() - started
     with _opened(Path(model), threads) as original, _opened(Path(out), threads) as candidate:
         fidelity = _fidelity(original, candidate, _paths(batches))
         ratio = _latency_ratio(original, candidate, _calls(timing), seed, one_thread=threads == 1)
-    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+    return {"fidelity": fidelity, "latency_ratio": ratio}
 
 
 def _export(
     opened: dict[str, Any], out: str, batches: list[str], timing: list[str], seed: int
 ) -> dict[str, Any]:
     """Write the model as ONNX; refused unless it answers as before, whatever the number of rows."""
-    started = time.perf_counter()
     with open_described(opened) as original:
         export_model(original, Path(opened["path"]), load_inputs(Path(batches[0])), Path(out))
-        made = time.perf_counter() - started
         with _opened(Path(out), opened["threads"]) as exported:
             parity = check_parity(original, exported, (load_inputs(path) for path in _paths(batches)))
             fidelity = _fidelity(original, exported, _paths(batches))
             ratio = _latency_ratio(
                 original, exported, _calls(timing), seed, one_thread=_in_one_thread(opened)
             )
-    return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
+    return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio}
 
 
 def _learn(
@@ -122,7 +117,6 @@ def _learn(
     batches: list[str], timing: list[str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Take channels and layers out, or have the user's own network made; let it learn to answer as before, and write what came of it as ONNX."""
-    started = time.perf_counter()
     wanted, inputs = decode(Recipe, recipe, "recipe"), load_inputs(Path(learned[0]))
     with open_described(opened) as original, open_described(opened) as another:
         if wanted.student:
@@ -137,7 +131,6 @@ def _learn(
         else:
             distil(original, smaller, _paths(learned), seed, seconds)
         export_torch(smaller, inputs, Path(out))
-        made = time.perf_counter() - started
         with (
             _opened(Path(model), opened["threads"]) as before,
             _opened(Path(out), opened["threads"]) as after,
@@ -145,34 +138,30 @@ def _learn(
             parity = check_parity(smaller, after, (load_inputs(path) for path in _paths(batches)))
             fidelity = _fidelity(before, after, _paths(batches))
             ratio = _latency_ratio(before, after, _calls(timing), seed, one_thread=_in_one_thread(opened))
-    return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made}
+    return {"fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio}
 
 
 def _halve(
     opened: dict[str, Any], out: str, learned: list[str], batches: list[str], timing: list[str], seed: int
 ) -> dict[str, Any]:
     """Write the model as a program of PyTorch's that computes in bfloat16."""
-    started = time.perf_counter()
     with open_described(opened) as original, open_described(opened) as another:
         halve(another, load_inputs(Path(learned[0])), Path(out))
-        made = time.perf_counter() - started
         with open_model(Path(out), root=Path(out).parent, threads=opened["threads"]) as candidate:
             fidelity = _fidelity(original, candidate, _paths(batches))
             ratio = _latency_ratio(
                 original, candidate, _calls(timing), seed, one_thread=_in_one_thread(opened)
             )
-    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+    return {"fidelity": fidelity, "latency_ratio": ratio}
 
 
 def _litert(
     opened: dict[str, Any], numbers: str, out: str, learned: list[str], batches: list[str], timing: list[str], seed: int
 ) -> dict[str, Any]:  # fmt: skip
     """Write the model as LiteRT, run by its own runtime, item by item: its sizes are fixed."""
-    started = time.perf_counter()
     with open_described(opened) as original:
         rows = (load_inputs(path) for path in _paths(learned))
         convert_model(original, Path(opened["path"]), rows, Path(out), numbers)
-        made = time.perf_counter() - started
         with open_model(Path(out), root=Path(out).parent, threads=opened["threads"]) as candidate:
             each = batched(candidate)
             fidelity = _fidelity(original, each, _paths(batches))
@@ -183,17 +172,15 @@ def _litert(
             ratio = _latency_ratio(
                 original, each, _calls(timing)[-1:], seed, one_thread=_in_one_thread(opened)
             )
-    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+    return {"fidelity": fidelity, "latency_ratio": ratio}
 
 
 def _split(
     model: str, whole: str, parts: int, by: Literal["size", "time"], out: str, batches: list[str], timing: list[str], threads: int, seed: int
 ) -> dict[str, Any]:  # fmt: skip
     """Cut a form into stages, which must answer as it does; and see what memory each takes."""
-    started = time.perf_counter()
     inputs = load_inputs(Path(timing[0]))
     paths = split(Path(whole), Path(out), parts, by, inputs)
-    made = time.perf_counter() - started
     with (
         _opened(Path(model), threads) as original,
         open_model(Path(out), root=Path(out), threads=threads) as stages,
@@ -203,7 +190,7 @@ def _split(
         fidelity = _fidelity(original, stages, _paths(batches))
         ratio = _latency_ratio(original, stages, _calls(timing), seed, one_thread=threads == 1)
     return {
-        "fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio, "seconds": made,
+        "fidelity": {**fidelity, "parity": parity}, "latency_ratio": ratio,
         "sizes": [path.stat().st_size for path in paths], "memory": memory_of(paths, inputs, threads),
         "memory_whole": memory_of([Path(whole)], inputs, threads)[0],
     }  # fmt: skip
@@ -214,7 +201,7 @@ def _speak(
     out: str, batches: list[str], timing: list[str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """A form of a model that is asked for text."""
-    started, wanted = time.perf_counter(), decode(Recipe, recipe, "recipe")
+    wanted = decode(Recipe, recipe, "recipe")
     if wanted.student or wanted.train:
         raise InvalidInput("`student` and `train` are for models that are not asked for text")
     if wanted.code:
@@ -223,7 +210,6 @@ def _speak(
         language.shortened(opened, Path(out), wanted.share, learned, seed, seconds)
     else:
         language.stored(Path(source), Path(out), wanted)
-    made = time.perf_counter() - started
     with open_described(opened) as original:
         lines = language.asked(original, Path(heard), batches)
         answers = chances(original, lines)
@@ -232,7 +218,7 @@ def _speak(
             ratio = _latency_ratio(
                 original, candidate, _calls(timing)[-1:], seed, one_thread=_in_one_thread(opened)
             )
-    return {"fidelity": fidelity, "latency_ratio": ratio, "seconds": made}
+    return {"fidelity": fidelity, "latency_ratio": ratio}
 
 
 def _hear(opened: dict[str, Any], batches: list[str], heard: str) -> dict[str, Any]:
