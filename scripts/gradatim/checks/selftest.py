@@ -223,12 +223,13 @@ def _measured(
             nonlocal told
             spent = time.monotonic() - began
             each = spent / (LOOKS[0] * len(jobs) + done)
-            if not jobs and LOOKS[0] * each > budget:
+            job = LOOKS[0] * each
+            if not jobs and job > budget:
                 raise UsageError(
-                    f"A round takes {each:.2g} s here, and {LOOKS[0]} are the least that tell anything: {about(LOOKS[0] * each)}. "
-                    f"Allow so long, --budget {math.ceil(1.2 * LOOKS[0] * each)}, or time a smaller batch (`benchmark.batch`)."
+                    f"A round takes {each:.2g} s here, and {LOOKS[0]} are the least that tell anything: {about(job)}. "
+                    f"Allow so long, --budget {math.ceil(1.2 * job)}, or time a smaller batch (`benchmark.batch`)."
                 )
-            whole = min(budget, max(seconds, _LEAST_JOBS * LOOKS[0] * each))
+            whole = min(max(1, budget // job) * job, max(seconds, _LEAST_JOBS * job))
             advance(int(spent) - told, about(whole))
             told = int(spent)
 

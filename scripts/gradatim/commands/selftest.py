@@ -67,7 +67,7 @@ def show(found: Selftest) -> None:
     """Tell a person what was measured, what each gate does here, and what to do with it."""
     load = "" if found.load is None else f", load {found.load:.1f}"
     click.echo(options.row("  machine    ", f"{found.machine}{load}"))
-    told = f"{found.model} beside itself, {found.rounds} rounds of {found.seconds:.2g} s in {found.jobs} jobs"
+    told = f"{found.model} beside itself, {found.rounds} rounds of {found.seconds:.2g} s in {found.jobs} job{'s' * (found.jobs > 1)}"
     click.echo(
         options.row("  measured   ", f"{told}; in {found.alarms} of them a false alarm at the first look")
     )

@@ -134,9 +134,7 @@ def run(candidate: Candidate) -> Outcome:
             streaming=streaming,
             sizes=rows if len(rows) > 1 else None,
         )
-        found = replace(
-            found, loads=_loads(candidate, contestants, queries, streaming, lambda told: advance(0, told))
-        )
+    found = replace(found, loads=_loads(candidate, contestants, queries, streaming))
     path = candidate.workspace.benchmark
     write_json(path, found.to_json())
     summary = (
@@ -278,7 +276,6 @@ def _loads(
     contestants: Mapping[str, Contestant],
     rows: Mapping[str, NDArray[Any]],
     streaming: Streaming | None,
-    tell: Callable[[str], None],
 ) -> tuple[Load, ...]:
     """What load each form of the candidate bears; a server answers for the model as it was built alone."""
     from gradatim.timing.contestant import save_inputs
@@ -286,16 +283,23 @@ def _loads(
 
     said, logs = candidate.contract.parts.benchmark.load, candidate.workspace.folder / LOADGEN
     shutil.rmtree(logs, ignore_errors=True)
+    if said is None:
+        return ()
+    alone = said.url or said.locustfile
+    asked = {n: one for n, one in contestants.items() if n == ORIGINAL or (n != BASELINE and not alone)}
     found = []
-    with tempfile.TemporaryDirectory(prefix="gradatim-load-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="gradatim-load-") as scratch,
+        candidate.progress.task("load", None) as advance,
+    ):
+        most = said.budget * (bool(said.by_loadgen) + bool(said.locustfile)) * len(asked)
+        advance(0, f"about {f'{most:.0f} s' if most < 90 else f'{most / 60:.0f} min'} at most")
         inputs = save_inputs(Path(scratch, "rows.npz"), rows)
-        for name, one in contestants.items():
-            if name == BASELINE or said is None or ((said.url or said.locustfile) and name != ORIGINAL):
-                continue
+        for name, one in asked.items():
             question = load_asked(
                 candidate, one.endpoint.get("parallel", 1), streaming.tokens if streaming else 0
             )
-            told = partial(_told, tell, name)
+            told = partial(_told, lambda what: advance(0, what), name)
             with candidate.contract.blamed("benchmark", "load"):
                 load = bears(one, inputs, question, logs / name, told)
             if said.locustfile:
