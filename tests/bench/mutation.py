@@ -359,7 +359,48 @@ def _told(seed: int, drawn: list[Mutant], every: int, journal: Journal) -> int:
 
 _WAITS = "registry/git.py: time.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 (no secret): "
 _LOSSES = "gates/robustness.py: bounds = tails.bounds(column, alpha / asked) if value < 0 else None: "
+_ONE_LENGTH = (
+    ("gates/drift.py", "for one, few, p in zip(*zip(*found, strict=True), holm([one.p for one, _ in found]), strict=True):"),
+    ("gates/judge.py", "for (gate, _), p in zip(vetoes, adjusted, strict=True):"),
+    ("gates/looks.py", 'else dict(zip(("candidate", "baseline"), values, strict=True))'),
+    ("gates/recording.py", "for count, row in zip(times, rows, strict=True)"),
+    ("gates/robustness.py", "for low, severity in zip(lows, severities, strict=True):"),
+    ("timing/energy.py", "for zone, start, end in zip(self._zones, before, after, strict=True):"),
+    ("timing/result.py", 'for entry, pair in zip(record["comparisons"], self.comparisons, strict=True):'),
+    ("evidence/codec.py", "pairs = zip(kinds, value, strict=True)"),
+    ("evidence/manifest.py", "found = dict(zip(ordered, pool.map(_hash, ordered), strict=True))"),
+)  # fmt: skip
+_NONE_AT_ALL = (
+    ("gates/compare.py", "if not spread > 1e-9 * max(1.0, abs(value)):", "spread > 1e-09 * max(1.0, abs(value)) -> spread >= 1e-09 * max(1.0, abs(value))"),
+    ("gates/noninferiority.py", "return unseen, realistic(found.n * unseen / room, found.n) if room > 1e-9 else None", "room > 1e-09 -> room >= 1e-09"),
+    ("gates/noninferiority.py", "if not room > 1e-9 or not spread:", "room > 1e-09 -> room >= 1e-09"),
+    ("gates/noninferiority.py", "if found.low is None or found.high is None or not room > 1e-9:", "room > 1e-09 -> room >= 1e-09"),
+    ("gates/paired.py", "if not variance > 1e-12:", "variance > 1e-12 -> variance >= 1e-12"),
+    ("gates/paired.py", "return 0.0 if abs(distance) < 1e-9 else math.copysign(math.inf, distance)", "abs(distance) < 1e-09 -> abs(distance) <= 1e-09"),
+    ("gates/robustness.py", "about = (factor * spread / room) ** 2 if abs(room) > 1e-9 else math.inf", "abs(room) > 1e-09 -> abs(room) >= 1e-09"),
+    ("gates/threshold.py", "needed = realistic(seen.n * (width / room) ** 2, seen.n) if room > 1e-9 else None", "room > 1e-09 -> room >= 1e-09"),
+)  # fmt: skip
+_AHEAD = "slower + ahead.cdf(math.log1p(margin) - half)"
+_WINDOW = "gates/paired.py: top = min(n, int(n * most + 8 * math.sqrt(n * most) + 10)): "
+_AT_ONCE = "evidence/manifest.py: if len(ordered) < 2:: "
 _REASONS = {
+    "both are of one length by how they are made": tuple(
+        f"{module}: {text}: True -> False" for module, text in _ONE_LENGTH
+    ),
+    "a number that stands for none at all is never just that": tuple(
+        f"{module}: {text}: {change}" for module, text, change in _NONE_AT_ALL
+    ),
+    "a wider window holds no chance that a double shows": (_WINDOW + "8 -> 9", _WINDOW + "10 -> 11"),
+    "no two widths of real numbers are alike, nor is a chance just one in ten": (
+        "gates/latency.py: if most - least >= high - low:: most - least >= high - low -> most - least > high - low",
+        f"timing/decision.py: if {_AHEAD} >= _WORTH_GOING_ON:: {_AHEAD} >= _WORTH_GOING_ON -> {_AHEAD} > _WORTH_GOING_ON",
+    ),
+    "in which order files are hashed and in how many threads, of which no promise speaks": (
+        "evidence/manifest.py: ordered = sorted(sizes, key=lambda path: -sizes[path]): -sizes[path] -> sizes[path]",
+        _AT_ONCE + "if len(ordered) < 2: -> if not len(ordered) < 2:",
+        _AT_ONCE + "len(ordered) < 2 -> len(ordered) <= 2",
+        _AT_ONCE + "2 -> 3",
+    ),
     "how long it waits before it tries again, of which no promise speaks": (
         _WAITS + "random.uniform(0.02, 0.1) * attempt -> random.uniform(0.02, 0.1) / attempt",
         _WAITS + "0.02 -> 1.02",

@@ -65,6 +65,7 @@ from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.intervals import Upward, unseen
 from gradatim.metrics.judged import UNKNOWN
 from gradatim.metrics.outputs import WEIGHT
+from gradatim.metrics.population import CANDIDATES, Population
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.samples import MetricSamples
 from gradatim.metrics.task import Task
@@ -533,6 +534,19 @@ def rare_ways() -> Iterator[str]:
             [rule("accuracy", bound, amount), rule("accuracy", bound, amount, alpha=0.01)], adjusted
         )
         yield from map(line, (*first, *second))
+    old = counts(400, None, 20).candidate
+    assert old is not None
+    trained = Population([Evaluation(DIGITS, Predictions.of({"label": answered(np.arange(400) % 10, wrong)}, np.arange(400) % 10), old) for wrong in (12, 20, 15)])  # fmt: skip
+    value = trained.samples("balanced_accuracy").value
+    measured = [Measurement("balanced_accuracy", whose, value, "1", n=400, low=low, high=0.99) for whose, low in ((CANDIDATES, 0.9), ("v", 0.91))]  # fmt: skip
+    held = Case("v", measured, candidate=trained, baseline=old)
+    asked = [rule("accuracy", bound, amount) for bound, amount in (("at_least", 0.9), ("at_least", 0.96), ("at_most", 0.96), ("not_worse", 0.02), ("keep", 0.99))]  # fmt: skip
+    first, second = again(asked, held)
+    yield from map(line, (*first, *second))
+    later = retold.retold(grounds_of(asked, held, first, on_inconclusive="fail"), "v", measured)
+    yield from judged(
+        later, rule("balanced_accuracy", "at_least", 0.9), rule("balanced_accuracy", "at_least", 0.905)
+    )
     one = Adjusted("hard", 0.4, 0.5, 0.05, 0.45, 0.55)
     for amount, metric in product((0.4, 0.5, 0.55, 0.6), ("mae", "accuracy")):
         for bound in ("at_least", "at_most"):

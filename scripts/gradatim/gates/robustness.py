@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from gradatim.gates.exact import decide
 from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.noninferiority import likely
 from gradatim.gates.paired import maurer_pontil
+from gradatim.gates.quality import realistic
 from gradatim.gates.runtime import meets
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.metrics import intervals, tails
@@ -275,11 +277,11 @@ def _needed(gate: Gate, n: int, spread: float, rest: float, room: float) -> int 
     """
     factor = intervals.normal(gate.alpha) + _POWER
     if spread > 0:
-        about = (factor * spread / room) ** 2 if abs(room) > 1e-9 else 0.0
+        about = (factor * spread / room) ** 2 if abs(room) > 1e-9 else math.inf
     else:
-        about = exact.samples_without_fault(n, rest, room, gate.alpha) if room > 0 else 0.0
-    found = wording.about(about)
-    return found if n < found <= 1000 * max(n, 100) else None
+        about = exact.samples_without_fault(n, rest, room, gate.alpha) if room > 0 else math.inf
+    found = realistic(about, n)
+    return found if found is not None and found > n else None
 
 
 def _in_unit_range(scores: CorruptionScores) -> bool:
