@@ -395,6 +395,16 @@ _REASONS = {
         "gates/latency.py: if most - least >= high - low:: most - least >= high - low -> most - least > high - low",
         f"timing/decision.py: if {_AHEAD} >= _WORTH_GOING_ON:: {_AHEAD} >= _WORTH_GOING_ON -> {_AHEAD} > _WORTH_GOING_ON",
     ),
+    "how much is read at a time, of which no promise speaks": (
+        *(
+            f"timing/child.py: chunk = os.read(self._descriptor, 1 << 16): {change}"
+            for change in ("1 -> 2", "16 -> 17")
+        ),
+        *(
+            f"timing/model_worker.py: return io.BufferedReader(io.FileIO(requests), 1 << 16): {change}"
+            for change in ("1 -> 2", "16 -> 17")
+        ),
+    ),
     "in which order files are hashed and in how many threads, of which no promise speaks": (
         "evidence/manifest.py: ordered = sorted(sizes, key=lambda path: -sizes[path]): -sizes[path] -> sizes[path]",
         _AT_ONCE + "if len(ordered) < 2: -> if not len(ordered) < 2:",

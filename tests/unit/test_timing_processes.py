@@ -477,3 +477,9 @@ def test_of_the_memory_that_is_free_four_fifths_may_be_used(monkeypatch: pytest.
     ):
         monkeypatch.setattr(Path, "read_text", lambda *_, text=text, **__: text)
         assert child.free_memory() == found
+
+
+def test_a_process_that_hears_no_more_ends_by_itself_before_it_is_ended(tmp_path: Path) -> None:
+    with child.Child("gradatim.timing.worker", tmp_path, 1) as waits:
+        waits.end(grace=60)
+        assert waits.exit_code() == 0

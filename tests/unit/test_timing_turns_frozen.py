@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from test_timing_result import MACHINE
 
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.gates.rule import FLOOR
+from gradatim.metrics.answers import ANSWER
 from gradatim.models.streaming import Streamed
 from gradatim.signature import Signature, TensorSpec
 from gradatim.timing import blocks, child, held, load, paired, sizes, worker
@@ -40,7 +42,7 @@ from gradatim.timing.loadgen import MULTI, OFFLINE, SERVER, SINGLE, LoadPlan, Lo
 from gradatim.timing.locust import LocustPlan, LocustRun
 from gradatim.timing.nvml import GpuFacts
 from gradatim.timing.paired import Question, compare
-from gradatim.timing.queries import LoadQuery
+from gradatim.timing.queries import LoadQuery, queries_of
 from gradatim.timing.result import Answer, PairedComparison, PairedResult
 from gradatim.timing.rounds import Log, Turn, differences
 from gradatim.timing.streams import Streaming
@@ -507,6 +509,7 @@ def a_worker_at_work() -> Iterator[str]:
         yield told((repeated, len(model.asked)))
     yield from rounds_that_end()
     yield from what_is_free()
+    yield from ends_with_its_parent()
 
 
 def rounds_that_end() -> Iterator[str]:
@@ -539,6 +542,53 @@ def rounds_that_end() -> Iterator[str]:
             )
             patch.setattr(worker.signal, "signal", lambda *given, sent=sent: sent.append(given))
             yield f"{worker._end_like(code)} {[[str(part) for part in one] for one in sent]}"
+
+
+def ends_with_its_parent() -> Iterator[str]:
+    """Whose end a process shares, and what it reads of a line."""
+    for parent, platform in product((None, os.getppid(), 1), ("linux", "darwin")):
+        with pytest.MonkeyPatch.context() as patch:
+            ended: list[Any] = []
+            library = SimpleNamespace(
+                prctl=lambda *given, ended=ended: ended.append([int(one) for one in given])
+            )
+            patch.setattr(worker.ctypes, "CDLL", lambda _, library=library: library)
+            patch.setattr(worker.os, "_exit", ended.append)
+            patch.setattr(worker.sys, "platform", platform)
+            patch.setattr(worker.os, "getppid", lambda parent=parent: parent if parent != 1 else 2)
+            worker.die_with(parent)
+        yield told((parent is None, parent == 1, platform, ended))
+    with pytest.MonkeyPatch.context() as patch:
+        letters = iter([b"{", b"}", b"\n", b"x", b""])
+        patch.setattr(worker.os, "read", lambda *_: next(letters))
+        patch.setattr(worker.os, "_exit", lambda code: (_ for _ in ()).throw(SystemExit(code)))
+        yield told(worker._line().decode())
+        with pytest.raises(SystemExit) as gone:
+            worker._line()
+        yield told(gone.value.code)
+
+
+def streamed_queries() -> Iterator[str]:
+    """Lines of the data as requests, and parts of a batch as calls."""
+    asked: list[str] = []
+
+    def answer(inputs: Any) -> Any:
+        asked.append(str(next(iter(inputs.values()))[0]))
+        times = [0.1, 0.2, 0.3] if len(asked) < 3 else []
+        return {ANSWER: np.array([json.dumps({"texts": ["a"], "times": times, "tokens": 3})], object)}
+
+    lines = np.array([json.dumps({"prompt": f"line {number}"}) for number in range(70)], object).reshape(
+        -1, 1
+    )
+    calls = queries_of(answer, {"text": lines}, LoadQuery(1, tokens=3))  # type: ignore[arg-type]
+    yield told((len(calls), [attempted(call) for call in (calls[0], calls[-1], calls[1])]))
+    yield told(
+        [(json.loads(one)["prompt"].partition("\n")[2], json.loads(one)["max_new_tokens"]) for one in asked]
+    )
+    for arrays in ({"x": np.arange(7)}, {"x": np.arange(7), "y": np.arange(6)}, {"x": np.array(1.0)}, {"x": np.arange(300)}):  # fmt: skip
+        for rows in (1, 2, 7, 8):
+            found = queries_of(lambda inputs: {"y": next(iter(inputs.values()))}, arrays, LoadQuery(rows))  # type: ignore[arg-type, return-value]  # fmt: skip
+            yield told((len(found), found[0]()["y"], found[-1]()["y"]))  # type: ignore[index]
 
 
 def what_is_free() -> Iterator[str]:
@@ -695,6 +745,7 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         a_worker_at_work,
         workers_in_words,
         models_held,
+        streamed_queries,
     )
 }
 
