@@ -152,8 +152,8 @@ def compare(
             harm = _harm(new, new, old, ratio, alpha), ratio * _harm(old, new, old, ratio, alpha)
             return _by_tails(value, x, alike, reach, margin, alpha, harm, ended=new.ended)
         if new.open_ended:  # t alone passed 50 series with lognormal losses wrongly in 13 %
-            alike, times = 0.0 if x.any() else effect, tails.of_series(new.n)
-            return _by_tails(value, x, alike, None, margin, alpha, (0.0, 0.0), times)
+            alike, times = 0.0 if x.any() else effect, tails.of_series(x)
+            return _by_tails(value, x, alike, None, margin, alpha, (0.0, 0.0), times, ended=True)
     if not new.counted and x.any():  # what differs is told by its spread
         effect, x = 0.0, x if new.units is None else new.units.apart(x)
     changes = _changes(x, effect) if new.units is None else (0.0, 0.0)  # groups make no single changes

@@ -72,11 +72,19 @@ def granted(gate: Gate, samples: MetricSamples) -> str:
     return f" This takes for granted that no answer, however rare, is further off than {end}."
 
 
+_TELLING = 60
+"""Of so many errors that are normal, exponential or alike a heavy tail is told in 1 to 4 %; of 30 in 10 to 34 %."""
+
+
 def carried(samples: MetricSamples, case: Case) -> str:
     """That a few errors carry the mean, in words, and what would help; empty where they do not."""
     found = samples.carriers()
     if found is None:
         return ""
+    if samples.n < _TELLING and found[1] < 0.5:
+        if samples.open_ended:
+            return ""
+        return f" {wording.untold(samples.n, case.noun)} how far the largest errors go: {_TELLING} or more would."
     errors = f"{samples.n} {'errors' if case.noun == 'samples' else case.noun}"
     return (
         f" The largest {found[0]} of {errors} make up {wording.percent(found[1], 0)} of it, so that a few more may change it much, and nobody can "

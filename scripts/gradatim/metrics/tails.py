@@ -38,9 +38,13 @@ HEAVY = 1.3
 and 2) passed wrongly in 5 to 49 % of runs without, and in 4 % with it; of normal errors it is told in 1 % from 60 samples on."""
 
 
-def of_series(n: int) -> float:
-    """``TIMES`` for means over series, whose errors vary less than a root of squares: the fewer there are the more. With 2 for any
+def of_series(values: Floats) -> float:
+    """``TIMES`` for means over series, whose errors vary less than a root of squares: the fewer there are the more, and all of it where
+    the tail is about to carry the mean (of lognormal errors, sigma 2, 13 % passed wrongly without). With 2 for any
     number a two-sided 95 % interval of 300 series held the truth in 98 to 99 %, with 1 Pareto errors of 50 passed wrongly in 9 %."""
+    n: int = values.shape[0]
+    if n >= 2 * FEW and max(heaviness(values), heaviness(-values)) > 1:
+        return TIMES
     return 1.5 + 25 / n
 
 
@@ -53,7 +57,7 @@ def bounds(
         values: one a unit, float64 [n].
         reach: how far below and above the mean a unit can lie, where that is known.
         times: the end of the range where it is not.
-        ended: whether the metric has two ends all the same, so that a few values cannot carry it.
+        ended: whether a few values cannot carry it all the same: it has two ends, or ``times`` is told by its tail.
     """
     if values.shape[0] < (FEW if reach is None else 2):
         return None
@@ -74,7 +78,7 @@ def above(values: Floats, alpha: float) -> float:
     """
     if values.shape[0] < FEW:
         return math.inf
-    return -_Weighed(-values, _reach(values, of_series(values.shape[0]), heaviness(values))).bound(alpha)
+    return -_Weighed(-values, _reach(values, of_series(values), 0.0)).bound(alpha)
 
 
 def p_below(
