@@ -391,4 +391,16 @@ def test_a_batch_is_timed_whole_and_by_its_first_row_where_it_has_more() -> None
     assert first["scale"] == 2.0
     single = {"x": np.arange(2).reshape(1, 2), "scale": np.array(2.0)}
     assert calls_of(single) == [single]
+
+
+def test_a_call_of_one_row_cuts_a_state_along_its_own_axis_and_leaves_what_has_no_rows() -> None:
+    """A recurrent model's state has its rows behind its layers, as silero-vad's; it was never timed for one row."""
+    sound, state = np.arange(12.0).reshape(4, 3), np.arange(24.0).reshape(2, 4, 3)
+    batch = {"sound": sound, "state": state, "rate": np.array(16000), "window": np.ones(7)}
+    whole, first = calls_of(batch)
+    assert whole == batch
+    assert {name: array.shape for name, array in first.items()} == {
+        "sound": (1, 3), "state": (2, 1, 3), "rate": (), "window": (7,),
+    }  # fmt: skip
+    assert (first["state"] == state[:, :1]).all()
     assert calls_of({"scale": np.array(2.0)}) == [{"scale": np.array(2.0)}]
