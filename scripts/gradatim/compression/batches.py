@@ -44,8 +44,16 @@ def write_batches(batches: Iterator[Batch], folder: Path, name: str = "batch") -
 
 
 def first_row(batch: Batch) -> dict[str, NDArray[Any]]:
-    """The batch's first row alone, where the model takes a single one."""
-    return {name: array[:1] if array.ndim else array for name, array in batch.items()}
+    """The batch's first row alone, where the model takes a single one.
+
+    The number of rows is the length that most inputs have; one that begins with another, as a state does, is cut where it has it.
+    """
+    lengths = [len(array) for array in batch.values() if array.ndim]
+    rows = max(lengths, key=lambda n: sum(n in array.shape for array in batch.values()), default=0)
+    return {
+        name: array.take([0], axis=array.shape.index(rows)) if rows in array.shape else array
+        for name, array in batch.items()
+    }
 
 
 def calls_of(batch: Batch) -> list[Batch]:
