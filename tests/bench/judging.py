@@ -294,7 +294,10 @@ def _change(module: str, tree: ast.Module, node: ast.AST) -> Callable[[], None] 
                 with contextlib.suppress(LookupError):
                     found = _function(name, path)
                     new = _code(code, path, found.__code__.co_firstlineno)
-                    if found.__code__.co_firstlineno <= node.lineno <= (function.end_lineno or 0):  # type: ignore[attr-defined]
+                    same = (
+                        new.co_freevars == found.__code__.co_freevars
+                    )  # `super` that goes takes its class with it
+                    if same and found.__code__.co_firstlineno <= node.lineno <= (function.end_lineno or 0):  # type: ignore[attr-defined]
                         return lambda: setattr(found, "__code__", new)
     return None
 

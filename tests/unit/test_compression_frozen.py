@@ -63,7 +63,7 @@ from gradatim.compression.sandbox import Limits
 from gradatim.compression.sensitivity import _outermost_first, _rounding, as_their_kind, sensitivities
 from gradatim.compression.splitting import _bytes, _crossing, _cuts, split
 from gradatim.compression.terms import Terms, finite, promises
-from gradatim.errors import InvalidInput
+from gradatim.errors import EnvironmentLacks, InvalidInput
 from gradatim.evidence.trial import Trial
 from gradatim.timing.contestant import Contestant
 
@@ -839,7 +839,7 @@ def carried_out() -> Iterator[str]:
             return f"{self}({inputs})"
 
     opened = {"path": "m.pt2", "threads": 1, "device": "cpu", "format": "pt2"}
-    common = {"out": "dir/out", "batches": ["b1", "b2"], "timing": ["t1", "t2"], "seed": 5}
+    common = {"out": "dir/out", "batches": ["b1", "b2"], "timing": ["t1", "t2", "t3"], "seed": 5}
     taught = {"opened": opened, "learned": ["l1", "l2"], **common}
     wired = {"export_model": None, "convert_model": None, "halve": None, "prune": None, "shorten": None, "distil": None, "train_by": None, "export_torch": None, "quantise_by_nncf": "nncf", "trainable": lambda model: model, "student_of": lambda *_: Model("student"),
              "batched": lambda model: Model(f"each of {model.name}"), "check_parity": 0.25, "chances": lambda model, lines: f"{model} on {lines}", "likeness": {"fidelity": 0.5}, "_latency_ratio": 1.5, "_fidelity": lambda *_: {"fidelity": 0.75},
@@ -877,12 +877,31 @@ def carried_out() -> Iterator[str]:
             *((attempt._learn, {**teach, "recipe": asdict(recipe)}) for recipe in (Recipe("pruned", share=0.5), Recipe("pruned", share=0.5, shorter=2), Recipe("student", student="mine:net"), Recipe("pruned", share=0.25, train="mine:teach"))),
             *((attempt._split, {"model": "m.onnx", "whole": "w.onnx", "parts": 2, "by": "time", "threads": threads, **common}) for threads in (1, 2)),
             *((attempt._speak, {**speak, "recipe": asdict(recipe)}) for recipe in (Recipe("int8-weights"), Recipe("mine:f", code="c"), Recipe("pruned", share=0.5), Recipe("student", student="mine:net"), Recipe("pruned", train="mine:teach"))),
-            (attempt._speak, {**speak, "source": name, "recipe": asdict(Recipe("pruned", share=0.5))}), (attempt._hear, {"opened": opened, "batches": ["b1"], "heard": "heard"}), (attempt._rank, {"model": "m.onnx", "batches": ["b1"], "ranges": "seen", "reduce_range": False, "seconds": 9.0}),
+            (attempt._speak, {**speak, "source": name, "recipe": asdict(Recipe("pruned", share=0.5))}), (attempt._hear, {"opened": opened, "batches": ["b1"], "heard": "heard"}), (attempt._rank, {"model": "m.onnx", "batches": ["b1"], "ranges": "seen", "reduce_range": False, "seconds": 9.0}), (attempt._rank, {"model": "m.onnx", "batches": ["b1"], "ranges": "seen", "reduce_range": True, "seconds": 9.0}),
         ):  # fmt: skip
             patch.setattr(attempt, "sensitivities", says("sensitivities", {}))
             yield f"{work.__name__}: {attempted(lambda work=work, given=given: work(**json.loads(json.dumps(given))))}"  # type: ignore[misc]  # fmt: skip
             yield from (f"  {entry}".replace(name, "TMP") for entry in done)
             done.clear()
+        request, answer, limits = Path(name, "request.json"), Path(name, "deep.json"), list[Any]()
+        patch.setattr("resource.setrlimit", lambda kind, both: limits.append(both))
+        patch.setattr(attempt, "die_with", says("die_with"))
+        patch.setattr(attempt, "quiet_logs", says("quiet_logs"))
+        for error in (MemoryError("x"), ValueError("first\nsecond"), ValueError(""), RuntimeError("é" * 400), InvalidInput("it is no model"), EnvironmentLacks("a package is missing")):  # fmt: skip
+            patch.setattr(
+                attempt, "_original", says("original", lambda error=error, **_: (_ for _ in ()).throw(error))
+            )
+            request.write_text(
+                json.dumps({"do": "original", "parent": 7, "memory_limit": 1 << 30, "opened": "m"})
+            )
+            attempt.main(request, answer)
+            yield answer.read_text()
+            yield from done
+            done.clear()
+        yield told(limits)
+        patch.setattr("resource.setrlimit", says("limit", lambda *_: (_ for _ in ()).throw(ValueError("no"))))
+        attempt._limit_memory(1000)
+        yield told(done)
 
 
 def trial(name: str, size: float | None, latency: float | None, fidelity: float, **more: Any) -> Trial:

@@ -77,7 +77,7 @@ def _means(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in given
     )
     session = graph.session(watched)
-    sums = [np.zeros(0)] * len(names)
+    sums: list[Any] = [0.0] * len(names)
     rows = 0
     for path in batches:
         found = session.run(list(names), load_inputs(path))
@@ -85,6 +85,5 @@ def _means(
         rows += count
         for place, value in enumerate(found):
             others = tuple(axis for axis in range(value.ndim) if axis != 1)
-            mean = value.mean(axis=others, dtype=np.float64) * count
-            sums[place] = mean if not sums[place].size else sums[place] + mean
+            sums[place] = sums[place] + value.mean(axis=others, dtype=np.float64) * count
     return rows, [each / rows for each in sums]
