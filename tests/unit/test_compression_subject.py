@@ -403,4 +403,5 @@ def test_a_call_of_one_row_cuts_a_state_along_its_own_axis_and_leaves_what_has_n
         "sound": (1, 3), "state": (2, 1, 3), "rate": (), "window": (7,),
     }  # fmt: skip
     assert (first["state"] == state[:, :1]).all()
+    assert calls_of({"x": np.ones((0, 3))}) == [{"x": pytest.approx(np.ones((0, 3)))}]
     assert calls_of({"scale": np.array(2.0)}) == [{"scale": np.array(2.0)}]

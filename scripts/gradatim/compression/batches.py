@@ -51,9 +51,13 @@ def first_row(batch: Batch) -> dict[str, NDArray[Any]]:
     lengths = [len(array) for array in batch.values() if array.ndim]
     rows = max(lengths, key=lambda n: sum(n in array.shape for array in batch.values()), default=0)
     return {
-        name: array.take([0], axis=array.shape.index(rows)) if rows in array.shape else array
+        name: array.swapaxes(0, at)[:1].swapaxes(0, at) if (at := _axis(array, rows)) is not None else array
         for name, array in batch.items()
     }
+
+
+def _axis(array: NDArray[Any], rows: int) -> int | None:
+    return array.shape.index(rows) if rows in array.shape else None
 
 
 def calls_of(batch: Batch) -> list[Batch]:
