@@ -78,11 +78,18 @@ def every_contract(repository: Repository, own: ReadContract) -> tuple[Contract,
     Raises:
         ContractError: one of them cannot be used, so what it asks for cannot be told.
     """
-    others = [repository.root / entry.path for entry in find_contracts(repository)]
-    return (
-        own.parts,
-        *(read_contract(path).parts for path in others if path.resolve() != own.path.resolve()),
+    mine = own.path.resolve()
+    others = (
+        entry for entry in find_contracts(repository) if (repository.root / entry.path).resolve() != mine
     )
+    return own.parts, *(_of_another(repository, entry.path) for entry in others)
+
+
+def _of_another(repository: Repository, path: PurePosixPath) -> Contract:
+    try:
+        return read_contract(repository.root / path).parts
+    except ContractError as error:  # which of them, where all are called alike
+        raise ContractError(str(path), error.problems) from error
 
 
 def beside(contract: Path) -> list[Entry]:
