@@ -118,18 +118,25 @@ def _least(lost: Callable[[float, float], float], low: float, high: float) -> En
 
 
 def _counted(model: ModelProto, seen: Mapping[str, Observed], batches: Sequence[Path]) -> dict[str, Counts]:
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     watched = copy.deepcopy(model)
-    for name in seen:
-        watched.graph.node.append(helper.make_node("Identity", [name], [f"{name}/whole"]))
-        watched.graph.output.append(helper.make_tensor_value_info(f"{name}/whole", TensorProto.FLOAT, None))
+    constants = {"all/flat": [-1], "all/first": [0], "all/last": [np.iinfo(np.int64).max]}
+    for name, one in seen.items():
+        constants[f"{name}/step"] = [-(-one.size // _MOST) or 1]
+        places = ["all/first", "all/last", "all/first", f"{name}/step"]
+        watched.graph.node.append(helper.make_node("Reshape", [name, "all/flat"], [f"{name}/row"]))
+        watched.graph.node.append(helper.make_node("Slice", [f"{name}/row", *places], [f"{name}/some"]))
+        watched.graph.output.append(helper.make_tensor_value_info(f"{name}/some", TensorProto.FLOAT, None))
+    watched.graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.int64), name) for name, value in constants.items()
+    )
     session = graph.session(watched)
     counts = {name: np.zeros(2 * _BINS, np.int64) for name in seen}
     for path in batches:
         inputs = load_inputs(path)
         for names in _groups(seen):
-            for name, value in zip(names, session.run([f"{n}/whole" for n in names], inputs), strict=True):
+            for name, value in zip(names, session.run([f"{n}/some" for n in names], inputs), strict=True):
                 counts[name] += _histogram(value, _largest(seen[name]))
     return counts
 
@@ -139,11 +146,12 @@ def _groups(seen: Mapping[str, Observed]) -> Iterator[list[str]]:
     group: list[str] = []
     held = 0
     for name, one in seen.items():
-        if group and held + one.size > _TOGETHER:
+        size = min(one.size, _MOST)
+        if group and held + size > _TOGETHER:
             yield group
             group, held = [], 0
         group.append(name)
-        held += one.size
+        held += size
     if group:
         yield group
 
