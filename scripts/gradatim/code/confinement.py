@@ -133,13 +133,20 @@ def _places(building: bool) -> tuple[str, ...]:
     places = [*guarded, Path(__file__).parents[1]]
     runner = [Path(os.environ[name]) for name in _OF_A_RUNNER if os.environ.get(name)]
     used = (root, Path(tempfile.gettempdir()))
-    folders = {place.parent if place.is_file() else place for place in runner}
+    folders = {place.parent if _there(place) and place.is_file() else place for place in runner}
     places += [folder for folder in folders if not any(one.is_relative_to(folder) for one in used)]
     if not building:
         environment = (sys.prefix, sys.base_prefix, site.getusersitepackages())
         places += [place for place in environment if not root.is_relative_to(place)]
         places += _of_git(root)
-    return tuple(dict.fromkeys(os.fspath(place) for place in places if Path(place).exists()))
+    return tuple(dict.fromkeys(os.fspath(place) for place in places if _there(place)))
+
+
+def _there(place: Path | str) -> bool:
+    """Whether it exists, as far as we may look."""
+    with contextlib.suppress(PermissionError):
+        return Path(place).exists()
+    return False
 
 
 def _of_git(root: Path) -> list[Path]:
