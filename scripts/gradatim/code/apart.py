@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ class _Host:
             except Unspeakable as error:
                 self.end()
                 raise InvalidInput(f"The process of `{reference}` gave {error}.") from error
-        if not isinstance(answer, Mapping) or not ({"said", "error"} & answer.keys()):
+        if not _is_answer(answer, do):
             self.end()
             raise InvalidInput(f"The process of `{reference}` said what none of ours says.")
         if "error" in answer:
@@ -135,6 +135,22 @@ class _Host:
 
     def end(self) -> None:
         self._process.end()
+
+
+def _is_answer(answer: Any, do: str) -> bool:
+    """Whether it has the form of what our side says to such a request."""
+    match answer:
+        case {"error": str(), "text": str()}:
+            return True
+        case {"said": list(listed)}:
+            return do == "rows" or (do == "load" and all(isinstance(one, str) for one in listed))
+        case {"said": int()}:
+            return do == "begin"
+        case {"said": {"value": _} | {"other": str()}}:
+            return do == "call"
+        case {"said": {"made": int(), "length": int() | None as length}}:
+            return do == "call" and (length is None or length >= 0)
+    return False
 
 
 def _host_of(root: Path) -> _Host:

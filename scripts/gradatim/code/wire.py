@@ -45,7 +45,7 @@ def hear(read: Callable[[int], bytes]) -> Any:
     try:
         record, data = json.loads(read(told)), memoryview(read(size))
         return _value(record, data)
-    except (ValueError, TypeError, KeyError, RecursionError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, IndexError, MemoryError, OverflowError) as error:
         raise Unspeakable(f"an answer that cannot be read: {error!r}") from error
 
 
