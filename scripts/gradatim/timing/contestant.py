@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +178,9 @@ class Worker:
             InvalidInput: the model or the batch is broken, or the process died or never answered.
             EnvironmentLacks: a package or a device is missing.
         """
-        opened = Opened(**self._answer())
+        answer = self._answer()
+        with self._in_our_language():
+            opened = Opened(**answer)
         self.start = opened.start
         return opened
 
@@ -214,10 +217,24 @@ class Worker:
                 f"{self._who} gave no answer for {self.timeout:g} s and was ended. "
                 "Time it with a smaller batch, or see whether it waits for something."
             )
-        message = json.loads(line)
+        with self._in_our_language():
+            message = dict(json.loads(line))
+            if "error" in message:
+                refusal = KINDS[message["error"]](f"{self._who} could not be timed. {message['text']}")
         if "error" in message:
-            raise KINDS[message["error"]](f"{self._who} could not be timed. {message['text']}")
-        return dict(message)
+            raise refusal
+        return message
+
+    @contextlib.contextmanager
+    def _in_our_language(self) -> Iterator[None]:
+        """The user's code may share the process, and say anything in its place."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            self._child.end()
+            raise InvalidInput(
+                f"{self._who} could not be timed: its process said what no timer says: {error!r}."
+            ) from None
 
     def _died(self) -> InvalidInput:
         from gradatim.timing.child import ended_with
