@@ -22,6 +22,8 @@ import pytest
 from frozen import attempted, changed, line, told, write
 from test_verdicts_retold import classes
 
+from gradatim.errors import BrokenEvidence, EnvironmentLacks
+from gradatim.evidence import signatures as signatures_module
 from gradatim.evidence.assembly import assemble
 from gradatim.evidence.attestations import attestations
 from gradatim.evidence.authenticity import Trust
@@ -36,6 +38,7 @@ from gradatim.evidence.signature_bundle import BUNDLE, PAYLOAD, read_content
 from gradatim.evidence.signatures import Signatures, _covers
 from gradatim.evidence.statement import Bundle, Statement
 from gradatim.evidence.trend import trends
+from gradatim.evidence.trial import Trial
 from gradatim.evidence.verify import check_evidence, check_files, check_kept, verify_folder
 from gradatim.files import canonical_json, sha256_bytes
 from gradatim.gates.case import Case, CorruptionScores
@@ -45,6 +48,7 @@ from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import GateResult, Verdict
 from gradatim.lineage.record import DataUsed, Lineage, LoggedMetric
 from gradatim.measurement import Measurement
+from gradatim.metrics.answers import REQUEST
 from gradatim.signature import Inspection, Signature, TensorSpec
 
 GOLDEN = Path(__file__).parent / "golden" / "evidence_frozen"
@@ -734,8 +738,58 @@ def trained(old: Manifest, new: Manifest, lineage: Lineage) -> Iterator[str]:
     yield told(found.inputs)
 
 
+def trials_and_signers() -> Iterator[str]:
+    """What became of a recipe, what a step found, and a signature by whom it is trusted, or not."""
+    plain = Trial("int8", {"bits": 8}, True, "half the size", {"fidelity": 0.99})
+    for size in (None, 0.5, 1.0):
+        for latency in (None, 0.4, 0.97, 0.9701, 1.0, 1.0299, 1.03, 1.2):
+            yield told(replace(plain, size_ratio=size, latency_ratio=latency).score)
+    whole = replace(plain, size=5, size_ratio=0.25, latency_ratio=0.64, path=Path("/m"), digest=A, seconds=1.5, reused=True)  # fmt: skip
+    yield told((whole.to_json(), replace(whole, size_ratio=None).to_json()))
+    asked = TensorSpec(REQUEST, "str", None)
+    for inputs in (None, (), (asked,), (TensorSpec("x", "float32", None),)):
+        shape = None if inputs is None else Signature(inputs, ())
+        yield told(Inspected(Inspection("onnx", {}, 5), shape).asked)
+    details = json.loads(json.dumps(encode(Inspected(Inspection("onnx", {}, 5)))))
+    for known in (None, statement("inspect", {"x": A}), statement("inspect", {"x": A}, details={"other": 1}), statement("inspect", {"x": A}, details=details), statement("inspect", {"x": A}, details={"signature": None})):  # fmt: skip
+        yield attempted(lambda known=known: Inspected.if_any(known))  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        root = Path(name, "model")
+        root.mkdir()
+        (root / "m.onnx").write_bytes(b"weights")
+        manifest = Manifest.of("m", root, [root / "m.onnx"])
+        evidence = Bundle((statement("gate", {"int8": manifest.digest}, gates=(gate("a", Verdict.PASS), gate("b", Verdict.PASS))),))  # fmt: skip
+        release = assemble(manifest, root, evidence, tag="v1", version="v1.0.0", stage=None, variant="int8", commit="0" * 40, previous=None)  # fmt: skip
+        attested = {"provenance.sigstore.json": b"p"}
+        bundle = signed()
+        bundle["dsseEnvelope"]["payload"]["subject"] = [{"name": "m@v1.0.0"}]
+        for covers in (release.with_signature(b"", attested).signable, release.signable):
+            listed = [{"algorithm": "sha256", "name": entry.path, "digest": entry.sha256} for entry in covers]
+            bundle["dsseEnvelope"]["payload"]["predicate"]["resources"] = listed
+            data = written_down(bundle)
+            for place, signer in enumerate(("release.pub", EnvironmentLacks("no packages"), BrokenEvidence("It is forged."), None)):  # fmt: skip
+
+                def said(*_: object, signer: object = signer) -> str:
+                    if isinstance(signer, Exception):
+                        raise signer
+                    return str(signer)
+
+                patch.setattr(signatures_module, "signer_of", said)
+                trust = Trust() if signer is None else Trust((Path("release.pub"),))
+                folder = Path(name, f"{place}-{len(covers)}")
+                folder.mkdir()
+                for path, source in release.with_signature(data, attested).sources.items():
+                    (folder / path).write_bytes(source if isinstance(source, bytes) else source.read_bytes())
+                for demanded in (False, True):
+                    wanted = Signatures(trust, demanded)
+                    found = attempted(lambda folder=folder, wanted=wanted: verify_folder(folder, signatures=wanted))  # type: ignore[misc]  # fmt: skip
+                    yield found.replace(name, "TMP").replace(manifest.digest, "DIGEST")
+                    yield attempted(lambda wanted=wanted, data=data: wanted.judge(data, release.record, manifest, attested))  # type: ignore[misc]  # fmt: skip
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
-    made.__name__: made for made in (codec, statements, verifications, signatures, opinions, histories)
+    made.__name__: made
+    for made in (codec, statements, verifications, signatures, opinions, histories, trials_and_signers)
 }
 
 
