@@ -29,9 +29,23 @@ from test_timing_result import MACHINE
 from gradatim.errors import EnvironmentLacks, InvalidInput, UsageError
 from gradatim.gates.rule import FLOOR
 from gradatim.metrics.answers import ANSWER
+from gradatim.models import UnreleasedFile
 from gradatim.models.streaming import Streamed
 from gradatim.signature import Signature, TensorSpec
-from gradatim.timing import blocks, child, held, load, paired, sizes, worker
+from gradatim.timing import (
+    blocks,
+    child,
+    crew,
+    held,
+    load,
+    locust,
+    machine,
+    model_worker,
+    paired,
+    profile,
+    sizes,
+    worker,
+)
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.chances import Trials
 from gradatim.timing.contestant import Contestant, Opened, Worker, _means, described
@@ -493,14 +507,19 @@ def a_worker_at_work() -> Iterator[str]:
         patch.setattr(worker, "load_inputs", lambda path: {"x": np.zeros((len(str(path)), 2))})
         patch.setattr(worker, "gc", SimpleNamespace(freeze=lambda: frozen.append(1)))
         patch.setattr(worker, "_peak_memory", lambda: 30_000)
+        drawn: list[Any] = []
+        patch.setattr(
+            "gradatim.timing.queries.queries_of", lambda *given: drawn.append(line(given[2])) or [len]
+        )
+        patch.setattr("gradatim.timing.loadgen.drive", lambda queries, plan, folder: drawn.append((queries == [len], line(plan), str(folder))) or run_of(plan.rate))  # fmt: skip
         patch.setattr(worker.os, "getpid", lambda: 7)
-        asked = [{"do": "warm", "seconds": 0.1}, {"do": "block", "untimed": 1, "timed": 3, "blocks": 2}, {"do": "repeat", "seconds": 0.12}, {"do": "take", "inputs": "ten"}, {"do": "load", "plan": None, "asked": {"rows": 1}}, {"do": "stop"}, {"do": "repeat", "seconds": 1}]  # fmt: skip
+        asked = [{"do": "warm", "seconds": 0.1}, {"do": "block", "untimed": 1, "timed": 3, "blocks": 2}, {"do": "repeat", "seconds": 0.12}, {"do": "take", "inputs": "ten"}, {"do": "load", "plan": None, "asked": {"rows": 1}}, {"do": "load", "plan": {"scenario": "Server", "rate": 5.0}, "asked": {"rows": 1}, "folder": "/f"}, {"do": "stop"}, {"do": "repeat", "seconds": 1}]  # fmt: skip
         for commands in (asked, [{"do": "stop"}], [{"do": "dance"}]):
             patch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(one) + "\n" for one in commands)))
             answers: list[dict[str, Any]] = []
             spec = {"traced": "", "inputs": "three", "device": "cpu"}
             yield attempted(lambda spec=spec, answers=answers: worker._serve(spec, answers.append))  # type: ignore[misc]
-            yield told((answers, frozen, closed, len(model.asked)))
+            yield told((answers, frozen, closed, len(model.asked), drawn))
         patch.setattr(worker, "_peak_memory", lambda: 9_000)
         patch.setattr(sys, "stdin", io.StringIO('{"do": "stop"}\n'))
         worker._serve(spec, answers.append)
@@ -733,6 +752,216 @@ def models_held() -> Iterator[str]:
             yield told((started, ticking.now))
 
 
+class Member:
+    """A process of a round whose start takes what it is told."""
+
+    starts: list[float]
+    said: list[str]
+
+    def __init__(
+        self, contestant: Contestant, batch: Path, scratch: Path, timeout: float, **more: Any
+    ) -> None:
+        self.stays, self.start, self.name = more.get("stays", False), self.starts.pop(0), contestant.name
+        self.said.append(f"start {self.name} {timeout:g} {more}")
+
+    def begin(self) -> None:
+        self.said.append(f"begin {self.name}")
+
+    def end(self) -> None:
+        self.said.append(f"end {self.name}")
+
+
+def crews() -> Iterator[str]:
+    """Whose starts are shared, and when processes are let go."""
+    for platform, starts in (("linux", [0.9, 1.0, 2.0, 2.0, 0.5, 0.5, 0.5]), ("darwin", [5.0] * 7)):
+        with pytest.MonkeyPatch.context() as patch:
+            said: list[str] = []
+            patch.setattr(crew, "Worker", type("Told", (Member,), {"starts": list(starts), "said": said}))
+            patch.setattr(crew.sys, "platform", platform)
+            with crew.Crew(Path("b"), Path("s"), 9) as taken:
+                for place, name in enumerate(["a", "b", "a", "b", "b", "b", "a"]):
+                    with contextlib.suppress(KeyError), taken.worker(contestant(name)) as one:
+                        said.append(f"works {one.name}")  # type: ignore[attr-defined]
+                        if place == 4:
+                            raise KeyError
+                    if place == 2:
+                        taken.renew()
+                        said.append("renewed")
+            yield told(said)
+
+
+def profiles() -> Iterator[str]:
+    """The dearest operators, by whose profiler, and what a profiler leaves."""
+    spent = {f"op{k}": (20 * k, 0.5 * (k % 7)) for k in range(1, 14)}
+    yield told(profile._dearest(spent, "PyTorch"))
+    for nothing in ({}, {"a": (1, 0.0)}):
+        yield attempted(lambda nothing=nothing: profile._dearest(nothing, "PyTorch"))  # type: ignore[misc]
+    calls: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        prefix = str(root / "m.session")
+        for traced in ("", prefix):
+            yield told(
+                profile.profile_sessions(lambda: calls.append("call"), lambda: None, traced, root / "t.json")
+            )
+        events = [{"name": "model_run", "cat": "Session", "ts": 10 * k} for k in range(4)]
+        events += [{"name": f"n{k}", "cat": "Node", "ts": 5 * k, "dur": 1000 * (k + 1), "args": {"op_name": "Add"} if k % 2 else {}} for k in range(8)]  # fmt: skip
+        (root / "m.session_1.json").write_text(json.dumps(events))
+        (root / "m.session_2.json").write_text(json.dumps([{"name": "x", "cat": "Node", "ts": 1, "dur": 9, "args": {}}]))  # fmt: skip
+        yield told(profile.profile_sessions(lambda: calls.append("call"), lambda: calls.append("close"), prefix, root / "t.json"))  # fmt: skip
+        yield told((len(calls), calls[-1], len(json.loads((root / "t.json").read_text()))))
+        (root / "m.session_3.json").write_text("[")
+        yield attempted(lambda: profile.profile_sessions(lambda: None, lambda: None, prefix, root / "t.json")).partition(":")[0]  # fmt: skip
+        for there in ((), ("nsys",), ("ncu",), ("nsys", "ncu")):
+            with pytest.MonkeyPatch.context() as patch:
+                said: list[Any] = []
+
+                class Watched:
+                    def __init__(self, *given: Any, said: list[Any] = said, **more: Any) -> None:
+                        self.said, self.traced = said, more.get("traced", "")
+                        said.append((str(given[1]), given[3], more))
+
+                    def __enter__(self) -> Watched:
+                        return self
+
+                    def __exit__(self, *_: object) -> None:
+                        self.said.append("exit")
+
+                    def opened(self) -> None:
+                        self.said.append("opened")
+
+                    def ask(self, do: str, **more: Any) -> dict[str, Any]:
+                        self.said.append(f"{do} {sorted(more)}")
+                        one = {"name": "Add", "calls": 2.0, "seconds": 0.5, "share": 1.0}
+                        return {"operators": [one], "sessions": self.traced.endswith("b.session")}
+
+                    def stop(self, grace: float) -> None:
+                        self.said.append(f"stop {grace:g}")
+
+                patch.setattr("gradatim.timing.contestant.Worker", Watched)
+                patch.setattr(profile.shutil, "which", lambda tool, there=there: f"/bin/{tool}" if tool in there else None)  # fmt: skip
+                for model in "ab":
+                    (root / f"{model}.ncu.rep").write_text("x") if model == "b" else None
+                    yield attempted(lambda model=model: profile.watched_by(contestant(model), Path("/i"), root)).replace(name, "TMP")  # type: ignore[misc]  # fmt: skip
+                yield attempted(lambda: profile.operators_of(contestant("a"), Path("/i"), root)).replace(
+                    name, "TMP"
+                )
+                yield attempted(lambda: profile.operators_of(contestant("b"), Path("/i"), root)[2])
+                yield told(said).replace(name, "TMP")
+
+
+def machines_and_servers() -> Iterator[str]:
+    """What is told of a machine, and what a process that holds a model answers."""
+    arm, x86 = (
+        "processor\t: 0\nFeatures\t: fp asimddp\n",
+        "model name\t: One\nflags\t: a avx2 b\n\nmodel name\t: Two\n",
+    )
+    for info, governor, processor in (
+        (arm, "", ""),
+        (x86, "performance\n", "x"),
+        ("", " ", "cpu"),
+        ("model name :\n", "", ""),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(machine, "_text", lambda path, info=info, governor=governor: info if "cpuinfo" in path else governor)  # fmt: skip
+            patch.setattr(machine.platform, "processor", lambda processor=processor: processor)
+            patch.setattr(machine.platform, "machine", lambda: "m64")
+            patch.setattr(machine.os, "getloadavg", lambda: (1.0, 2.0, 3.0))
+            found = machine.this_machine()
+            yield told(
+                (found.cpu, found.architecture, found.load, found.governor, found.flags, found.cores > 0)
+            )
+    yield told([replace(MACHINE, cores=cores).kind == MACHINE.kind for cores in (2, 3)])
+    yield told(machine._text("/nothing/there"))
+    for spec in (None, object()):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(locust.importlib.util, "find_spec", lambda _, spec=spec: spec)
+            yield attempted(locust.its_program).partition(" Install")[0]
+    model = SimpleNamespace(signature=Signature((), ()), threads=3, close=lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        sent: list[Any] = []
+        read: list[Any] = []
+
+        def reader(folder: Path, settings: Any) -> Any:
+            read.append((str(folder), settings))
+
+            class Reads:
+                def __init__(self) -> None:
+                    self.folder, self.settings = folder, settings
+
+                def __call__(self, text: Any, wanted: Any) -> Any:
+                    return {"ids": np.arange(len(text))}
+
+            return Reads()
+
+        class Answers(SimpleNamespace):
+            def __call__(self, given: Any) -> Any:
+                if not given:
+                    raise MemoryError
+                return {"y": next(iter(given.values())) * 2}
+
+        patch.setattr(model_worker, "open_described", lambda record: _opened(record, Answers(**vars(model))))
+        patch.setattr(model_worker, "inspect_described", lambda record: MACHINE)
+        patch.setattr(model_worker, "TextTokens", reader)
+        server = model_worker._Server(io.BytesIO(b"\x01\x02\x03" + b"a" * 9), 1)  # type: ignore[arg-type]
+        patch.setattr(
+            server, "_say", lambda message, pieces=(): sent.append((message, [len(one) for one in pieces]))
+        )
+        array = [{"name": "x", "shape": [3], "dtype": "|u1"}]
+        text = [{"name": "text", "shape": [2], "dtype": "|O", "text": ["a", "b"]}]
+        for wanted in (
+            {"do": "call"}, {"do": "open", "model": "lacks"}, {"do": "open", "model": "used"}, {"do": "open", "model": "file"}, {"do": "open", "model": "fine"}, {"do": "call", "arrays": array}, {"do": "call"}, {"do": "inspect", "model": "x"},
+            *({"do": "tokens", "arrays": text, "folder": folder, "settings": {"max": most}, "wanted": ["ids"]} for folder, most in (("f", 1), ("f", 1), ("f", 2), ("g", 2))), {"do": "close"},
+        ):  # fmt: skip
+            server.serve(wanted)
+        yield from (told(one) for one in sent)
+        yield told(read)
+    for answers in (('{"a": 1}',), ('{"error": "UsageError", "text": "no"}',), ("no json",), ('{"error": "Odd", "text": "no"}',), ("late",), ("end",)):  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            kind = type(
+                "Said",
+                (Pipe,),
+                {"answers": answers, "code": -9 if answers == ("end",) else 0, "words": "oh."},
+            )
+            patch.setattr(held, "Child", kind)
+            process = held._Process(3)
+            try:
+                yield attempted(lambda process=process: process.ask({"do": "x"}, 2.0))  # type: ignore[misc]
+            except held._Stopped as stopped:
+                yield told((stopped.late, stopped.how, stopped.words))
+            pipe: Any = process._child
+            yield told((pipe.given[0][0], pipe.given[0][2], pipe.told[1:], pipe.ended))
+            process.end()
+    batches = {"batch=1": Path("a"), "batch=8": Path("b"), "batch=32": Path("c")}
+    asks = {Question("c", "b", metric=metric): paired._Answer() for metric in (FLOOR, "latency_p50[batch=8]")}
+    yield told([sorted(paired._taken(batches, asks, done)) for done in (0, 5, 6, 7)] + [sorted(paired._taken({}, asks, 9))])  # fmt: skip
+    timing = rounds_log().timing()
+    pair = PairedComparison("m", "m", (Answer(FLOOR, 0.03, 0.01, (), None),), {})
+    whole = json.loads(
+        json.dumps(PairedResult((timing,), (pair,), BlockPlan(1, 1), MACHINE, 0, None, 1.0).to_json())
+    )
+    nothing = {**whole, "comparisons": [{**whole["comparisons"][0], "answers": []}]}
+    for record in (whole, nothing, {**whole, "later": 1}):
+        yield attempted(lambda record=record: len(PairedResult.from_json(record, "it").comparisons))  # type: ignore[misc]
+
+
+def _opened(record: str, model: Any) -> Any:
+    raised = {
+        "lacks": EnvironmentLacks("none"),
+        "used": UsageError("so"),
+        "file": UnreleasedFile("no", "w.bin"),
+    }
+    if record in raised:
+        raise raised[record]
+    return model
+
+
+def rounds_log() -> Log:
+    log = Log(contestant("m"))
+    log.turns = [Turn(2, "c", 0.1, [1e-3], [1e-3, 2e-3], 5, Energy(None, "none")) for _ in range(3)]
+    return log
+
+
 SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
     made.__name__: made
     for made in (
@@ -746,6 +975,9 @@ SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {
         workers_in_words,
         models_held,
         streamed_queries,
+        crews,
+        profiles,
+        machines_and_servers,
     )
 }
 
