@@ -39,7 +39,7 @@ def write_recordings(folder: Path, texts: list[list[str]], *, rate: int = RATE, 
     for place, words in enumerate(texts):
         name = f"clips/{place:03}.wav"
         wavfile.write(folder / name, rate, (said(words, place) * 32767).astype(np.int16))
-        rows.append({"file_name": name, "text": " ".join(words), "speaker": f"s{place % 12}"})
+        rows.append({"file_name": name, "text": " ".join(words), "speaker": f"s{place % 3}"})
     if table == "jsonl":
         lines = [json.dumps(row) for row in rows]
     else:

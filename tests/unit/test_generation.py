@@ -17,11 +17,12 @@ from gradatim.candidate.candidate import Candidate
 from gradatim.checks.rehearsal import rehearse
 from gradatim.ci.laptop import Laptop
 from gradatim.contract.reading import read_contract
-from gradatim.errors import ContractError, InvalidInput
+from gradatim.errors import ContractError, GradatimError, InvalidInput
 from gradatim.evidence.found import Evaluated, Judging
 from gradatim.gates.verdict import Verdict
 from gradatim.metrics.answers import REQUEST
 from gradatim.metrics.diagnostics import FlippedAnswer
+from gradatim.metrics.scorers.table import SCORERS
 from gradatim.models import open_model
 from gradatim.models.streaming import ask, timed_request
 from gradatim.pipeline.step import run_step
@@ -322,3 +323,72 @@ def test_a_prompt_that_is_too_long_fails_alone_and_not_with_its_batch(speaker: P
     long, found = asked(speaker, {"messages": [{"role": "user", "content": "capital " * 70}]}, short)
     assert "64" in long["error"]
     assert found["texts"] == ["lima"]
+
+
+ANSWERS = """
+import json
+import numpy as np
+
+
+def make():
+    def answer(inputs):
+        asked = [json.loads(line) for line in inputs["request"]]
+        said = [{"texts": ["a cat"], "choices": [-1.0, -2.0], "target": [-1.0, 5]} for one in asked]
+        return {"answer": np.array([json.dumps(one) for one in said], object)}
+
+    return answer
+"""
+ROW: dict[str, Any] = {"prompt": "x", "label": "a cat", "choices": ["a cat", "a dog"]}
+NEEDED = {"regex_match": "regex: 'a .*'"}
+SENSELESS = {"json_valid": "json_schema: {type: nothing}", "regex_match": "regex: '('"}
+
+
+def scored(root: Path, scorer: str, setting: str, *rows: dict[str, Any]) -> Any:
+    root.mkdir()
+    (root / "m.py").write_text(ANSWERS)
+    (root / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (root / "gradatim.yml").write_text(
+        "model: {name: a, factory: 'm:make'}\ndata: {evaluation: t.jsonl}\ntask:\n  type: generation\n  scorers:\n"
+        f"    {scorer}: {{{setting}}}\nstages: {{production: {{branch: main}}}}\n"
+    )
+    new_repository(root / "git")
+    (root / "git/.git").rename(root / ".git")
+    return evaluate.run(Candidate(read_contract(root / "gradatim.yml"), Laptop(), "production"))
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_each_scorers_mistakes_end_in_a_paragraph_that_names_their_place(scorer: str, tmp_path: Path) -> None:
+    pytest.importorskip("jiwer")
+    needed, free = NEEDED.get(scorer, ""), scorer == "json_valid"  # it needs no references
+    assert scored(tmp_path / "right", scorer, needed, ROW, ROW).measurements
+    mistakes: dict[str, tuple[str, tuple[dict[str, Any], ...], str]] = {
+        "a setting that makes no sense": (
+            SENSELESS.get(scorer, "take: middle"),
+            (ROW,),
+            r"gradatim\.yml:6:",
+        ),
+        "a setting of another scorer": (
+            "words: [a], regex: b, json_schema: {}",
+            (ROW,),
+            r"gradatim\.yml:6:\d+: .*does not take",
+        ),
+    }
+    if not free:
+        lacking = ({"prompt": "x", "choices": ROW["choices"]},)
+        mistakes |= {
+            "no references": (needed, lacking, r"gradatim\.yml:2: .*`data.label` names their column"),
+            "a row without one": (needed, (ROW, {**ROW, "label": []}), r"^Row 2 of .*t\.jsonl: "),
+        }
+    if scorer not in (
+        "exact_match",
+        "normalised_match",
+        "regex_match",
+        "json_valid",
+        "imported",
+        "bits_per_byte",
+    ):
+        mistakes["an empty one"] = (needed, (ROW, ROW, {**ROW, "label": " "}), r"^Row 3 of .*t\.jsonl: ")
+    for place, (name, (setting, rows, match)) in enumerate(mistakes.items()):
+        with pytest.raises(GradatimError, match=match) as refused:
+            pytest.fail(f"{name}: {scored(tmp_path / str(place), scorer, setting, *rows).measurements}")
+        assert "\n" not in str(refused.value)

@@ -392,3 +392,19 @@ def test_an_id_that_stands_twice_among_very_many_is_found_at_once(tmp_path: Path
     (tmp_path / "log.json").write_text(rows)
     with pytest.raises(InvalidInput, match="59999#1 stands twice"):
         read_run(tmp_path / "log.json")
+
+
+def test_a_baselines_results_that_are_not_there_are_named_at_a_first_release_too(
+    project: GateProject,
+) -> None:
+    told(project, lm_eval(GOOD), lm_eval(GOOD))
+    (project.root / "old.json").unlink()
+    root = project.root
+    with (root / "gradatim.yml").open("a") as contract:
+        contract.write("registry: {tags: named}\n")  # nothing was released under such a name
+    first = project.release()
+    assert first.replaced.release is None
+    with pytest.raises(
+        InvalidInput, match=r"gradatim\.yml:6: there are no results at old\.json.*first release"
+    ):
+        evaluate.run(first)

@@ -12,7 +12,8 @@ from gradatim.code.confinement import isolation
 from gradatim.timing.machine import this_machine
 
 _PACKAGES = (
-    "numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "peft",
+    "numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "tokenizers", "peft",
+    "compressed-tensors", "gguf", "xllamacpp", "sacrebleu", "jiwer", "rouge-score",
 )  # fmt: skip
 
 

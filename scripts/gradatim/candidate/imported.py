@@ -56,6 +56,12 @@ def import_answers(candidate: Candidate, task: Task) -> tuple[ImportedRun, ...]:
     """
     from gradatim.data.harness import read_run
 
+    said = candidate.contract.parts.evaluate.imported
+    if said and said.baseline and not (candidate.contract.root / said.baseline).is_file():
+        place = candidate.contract.where("evaluate", "import", "baseline")
+        raise InvalidInput(
+            f"{place}: there are no results at {said.baseline}. Correct the path, or leave `baseline` out of a first release."
+        )
     with candidate.contract.blamed("evaluate", "import"):
         files = imported_files(candidate)
         for path in files.values():

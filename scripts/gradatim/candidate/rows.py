@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.contract.reading import ReadContract
-from gradatim.errors import GradatimError, InvalidInput, UsageError
+from gradatim.errors import EnvironmentLacks, GradatimError, InvalidInput, UsageError
 from gradatim.metrics.catalogue import ASKED
 from gradatim.signature import Signature
 
@@ -65,11 +65,15 @@ class Rows:
 
     def _opened(self, which: str, chosen: DataSetSection, signature: Signature | None) -> Dataset:
         from gradatim.data import open_data
+        from gradatim.metrics.scored import no_references
 
         contract = self.contract
         inputs, preprocess = self.feeding("evaluation" if which == "training" else which)
         task = contract.parts.task
         label, slices, group = self._columns_that_may_lack(which, chosen)
+        for scoring in task.scorings if task and which == "evaluation" and label is None else ():
+            if scoring.needs_references:
+                raise InvalidInput(no_references(scoring.name))
         dataset = open_data(
             chosen.path,
             root=contract.root,
@@ -275,11 +279,15 @@ class Rows:
 
     def _scorings(self, task: TaskSection) -> tuple[Scoring, ...]:
         from gradatim.code.apart import Apart
+        from gradatim.metrics.scorers.structured import checked
 
         root, found = self.contract.root, []
         for scoring in task.scorings:
             function = task.scorers[scoring.name].function
             with self.contract.blamed("task", "scorers", scoring.name):
+                if schema := scoring.settings.get("json_schema"):
+                    with contextlib.suppress(EnvironmentLacks):  # told where answers are scored
+                        checked(schema)
                 found.append(replace(scoring, own=Apart(function, root)) if function else scoring)
         return tuple(found)
 

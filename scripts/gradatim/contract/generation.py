@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from gradatim.contract.endpoint import ServerSection
 from gradatim.contract.values import Fraction, Name, Reference, Section, Text, Texts, shorthand
@@ -193,7 +193,14 @@ def _by_name(written: Any) -> Any:
     )
 
 
+def _known(scorers: dict[str, ScorerSection]) -> dict[str, ScorerSection]:
+    for name, one in scorers.items():
+        one.scoring(name)  # refuses what it does not know
+    return scorers
+
+
 Scorers = Annotated[
     dict[Name, Annotated[ScorerSection, shorthand("function", ScorerSection)]],
+    AfterValidator(_known),
     BeforeValidator(_by_name, json_schema_input_type=str | list[str] | dict[str, Any]),
 ]

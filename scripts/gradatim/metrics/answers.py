@@ -28,6 +28,19 @@ _ROUNDING = 1e-3
 """By how much the logarithm of a chance may exceed nought."""
 
 
+class RowRefused(InvalidInput):
+    """A row cannot be scored.
+
+    Args:
+        why: the reason, in sentences.
+        row: its place among those that were given.
+    """
+
+    def __init__(self, why: str, row: int) -> None:
+        super().__init__(why)
+        self.row = row
+
+
 @dataclass(frozen=True)
 class TextAnswer:
     """A model's answer to one request.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.errors import InvalidInput
-from gradatim.metrics.answers import ANSWER, REQUEST, TextAnswer, read_answer, references_of
+from gradatim.metrics.answers import ANSWER, REQUEST, RowRefused, TextAnswer, read_answer, references_of
 from gradatim.metrics.columns import Array
 from gradatim.metrics.scorers.table import Scoring, function_of
 from gradatim.metrics.task import Task
@@ -43,8 +43,8 @@ def score_batch(
         if scoring.own is not None:
             scores: Sequence[Any] = _by_own(task, scoring, answers, given)
         else:
-            rows = zip(answers, requests, given, strict=True)
-            scores = [by_row(task, scoring, *row) for row in rows]
+            rows = enumerate(zip(answers, requests, given, strict=True))
+            scores = [_at(place, task, scoring, *row) for place, row in rows]
         kept[SCORE + scoring.name] = np.asarray(scores, np.float64)
     return kept
 
@@ -79,17 +79,33 @@ def failed(task: Task, answer: TextAnswer, sample: int) -> bool:
 
 
 def _references(scoring: Scoring, label: str | None) -> list[str]:
-    if label is not None:
-        return references_of(label)
-    if (
-        scoring.settings.get("words")
-        or scoring.name == "json_valid"
-        or (scoring.kind and "json_schema" in scoring.kind.takes)
-    ):
-        return []
-    raise InvalidInput(
-        f"The scorer `{scoring.name}` holds answers against references, and the data have none: `data.label` names their column."
-    )
+    found = [] if label is None else references_of(label)
+    if not scoring.needs_references:
+        return found
+    if label is None:
+        raise InvalidInput(no_references(scoring.name))
+    if not found:
+        raise InvalidInput(
+            f"`{scoring.name}` holds an answer against references, and an empty list has none."
+        )
+    if not (scoring.kind and scoring.kind.blank) and not all(one.strip() for one in found):
+        raise InvalidInput(
+            f"An empty reference tells `{scoring.name}` nothing of an answer. Take the row out."
+        )
+    return found
+
+
+def no_references(scorer: str) -> str:
+    """Of data without the column that a scorer rests on."""
+    return f"The scorer `{scorer}` holds answers against references, and the data have none: `data.label` names their column."
+
+
+def _at(place: int, *row: Any) -> float | Sequence[float]:
+    """``by_row`` of a row in its place; a refusal says which."""
+    try:
+        return by_row(*row)
+    except InvalidInput as error:
+        raise RowRefused(str(error), place) from error
 
 
 def by_row(
@@ -108,7 +124,7 @@ def by_row(
     if kind.reads == "target":
         if answer.target is None:
             raise InvalidInput(
-                f"A row has no likelihood of its reference, which `{scoring.name}` needs: {answer.error}."
+                f"There is no likelihood of the reference, which `{scoring.name}` needs{f': {answer.error}' if answer.error else ''}."
             )
         return tuple(judge(-answer.target[0], answer.target[1]))
     references = _references(scoring, label)
@@ -145,9 +161,7 @@ def _chosen(
     named = isinstance(right, str) and right.strip() in spelled
     place = spelled.index(right.strip()) if named else right
     if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(choices):
-        raise InvalidInput(
-            f"The right choice of a row is {label}, which is none of {json.dumps(choices)[:200]}."
-        )
+        raise InvalidInput(f"The right choice is {label}, which is none of {json.dumps(choices)[:200]}.")
     if answer.error is not None:
         return 0.0
     if len(answer.choices) != len(choices):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatim.errors import InvalidInput
+from gradatim.metrics.answers import RowRefused
 from gradatim.metrics.outputs import WEIGHT, reduce_batch, reduce_labels
 from gradatim.metrics.predictions import Predictions
 from gradatim.metrics.predictions_writer import PredictionsWriter
@@ -59,7 +61,7 @@ def predict(
         blocks = dataset.blocks(batch, only) if picked is None else dataset.picked(picked, batch)
         for block in _rows(blocks, most):
             for answers in _answers(predictor, block, batch, dataset.name, advance):
-                for rows, kept in _gathered(task, block, answers):
+                for rows, kept in _gathered(task, block, answers, dataset.name):
                     part = block.rows(rows)
                     labels = reduce_labels(task, part.labels)
                     kept |= {} if part.weights is None else {WEIGHT: part.weights}
@@ -107,13 +109,19 @@ def _rows_a_call(signature: Signature, inputs: Arrays, rows: int) -> int:
     return max(1, min(rows, _ANSWERED_BYTES // max(row, 1)))
 
 
-def _gathered(task: Task, block: Batch, answers: list[_Answer]) -> Iterator[tuple[slice, dict[str, Any]]]:
+def _gathered(
+    task: Task, block: Batch, answers: list[_Answer], source: str
+) -> Iterator[tuple[slice, dict[str, Any]]]:
     """What is kept of the answers, joined as far as they are alike; the others as they are."""
     waiting: list[dict[str, Any]] = []
     start = stop = 0
     for rows, inputs, outputs in answers:
         labels = None if block.labels is None else block.labels[rows]
-        kept = reduce_batch(task, outputs, inputs, labels)
+        try:
+            kept = reduce_batch(task, outputs, inputs, labels)
+        except RowRefused as refused:
+            row = int(block.items[rows][refused.row]) + 1
+            raise InvalidInput(f"Row {row} of {source}: {refused}") from None
         table = _is_table(kept, rows.stop - rows.start)
         if waiting and not (table and _alike(waiting[0], kept)):
             yield slice(start, stop), _joined(waiting)

@@ -17,12 +17,21 @@ def json_valid(
     Raises:
         InvalidInput: the schema is none.
     """
+    validator = None if json_schema is None else checked(json_schema)
     try:
         value = json.loads(answer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return False
-    if json_schema is None:
-        return True
+    return validator is None or bool(validator.is_valid(value))
+
+
+def checked(json_schema: Mapping[str, Any]) -> Any:
+    """What holds values against a schema.
+
+    Raises:
+        InvalidInput: the schema is none.
+        EnvironmentLacks: jsonschema is not installed.
+    """
     with needs("jsonschema", "text", "The scorer `json_valid` with a schema"):
         import jsonschema
     kind = jsonschema.validators.validator_for(json_schema)
@@ -32,7 +41,7 @@ def json_valid(
         raise InvalidInput(
             f"The schema of the scorer `json_valid` is no JSON schema: {error.message}."
         ) from error
-    return bool(kind(json_schema).is_valid(value))
+    return kind(json_schema)
 
 
 def _refuse(name: str) -> None:

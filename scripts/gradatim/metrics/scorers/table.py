@@ -32,6 +32,7 @@ class ScorerKind:
         takes: settings of the contract that it knows; those of ``needs`` it cannot do without.
         package: what it imports, which the extra `text` brings.
         statistic: for ``sums``: a function beside it, sums [draws, k] -> [draws].
+        blank: whether an empty reference is its own business: an answer can be nothing, too.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ScorerKind:
     needs: tuple[str, ...] = ()
     package: str | None = None
     statistic: str | None = None
+    blank: bool = False
 
     @property
     def width(self) -> int:
@@ -54,11 +56,12 @@ class ScorerKind:
 
 
 _ROWS = (
-    ScorerKind("exact_match", "share of answers that are a reference, letter by letter", "matching:exact"),
+    ScorerKind("exact_match", "share of answers that are a reference, letter by letter", "matching:exact", blank=True),
     ScorerKind(
         "normalised_match",
         "share of answers that are a reference but for case, punctuation, articles and spaces",
         "matching:normalised",
+        blank=True,
     ),
     ScorerKind(
         "regex_match",
@@ -66,6 +69,7 @@ _ROWS = (
         "matching:extracted",
         takes=("regex", "take"),
         needs=("regex",),
+        blank=True,
     ),
     ScorerKind(
         "contains", "share of answers in which a reference stands", "matching:contains", takes=("words",)
@@ -98,18 +102,18 @@ _ROWS = (
     ScorerKind("rougeL", "mean ROUGE-L (F) of an answer", "overlap:rouge_l", "share", package="rouge_score"),
     ScorerKind(
         "wer", "wrong, lacking and superfluous words by word of the reference", "hearing:words", "ratio",
-        higher_is_better=False, package="jiwer",
+        higher_is_better=False, package="jiwer", blank=True,
     ),
     ScorerKind(
         "cer", "wrong, lacking and superfluous letters by letter of the reference", "hearing:letters", "ratio",
-        higher_is_better=False, package="jiwer",
+        higher_is_better=False, package="jiwer", blank=True,
     ),
     ScorerKind(
         "bits_per_byte", "bits that a byte of the reference costs", "choosing:bits", "ratio", reads="target",
         higher_is_better=False, unit="bit", fraction=False,
     ),
     ScorerKind(
-        "imported", "a score from 0 to 1 that another harness gave", "matching:exact", "share"
+        "imported", "a score from 0 to 1 that another harness gave", "matching:exact", "share", blank=True,
     ),
 )  # fmt: skip
 
@@ -146,6 +150,12 @@ class Scoring:
     @property
     def reads(self) -> Reads:
         return self.kind.reads if self.kind else "text"
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether it holds an answer against what the data say."""
+        alone = self.kind is None or "json_schema" in self.kind.takes
+        return not (alone or self.settings.get("words"))
 
     @property
     def k(self) -> int | None:
