@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gradatim.gates.case import Case
 from gradatim.gates.judge import judge
 from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
-from gradatim.pipeline import cores
+from gradatim.pipeline import cores, step
 from gradatim.pipeline.step import run_step
 from gradatim.shard import Shard
 
@@ -102,3 +103,15 @@ def test_a_long_step_says_before_it_starts_how_long_it_will_take(
     candidate.progress = Told()
     run_step("evaluate", candidate, force=True)
     assert told[0] == ("evaluate", "about 1 s")
+
+
+def test_a_benchmark_is_not_expected_to_take_as_long_as_one_without_a_release_beside_it(
+    project: GateProject,
+) -> None:
+    candidate = project.release()
+    measured = run_step("evaluate", candidate, force=True).statement
+    candidate.workspace.save(replace(measured, step="benchmark"))
+    assert step._earlier("evaluate", candidate).endswith("as last time")
+    assert step._earlier("benchmark", candidate) == "", (
+        "36 rounds are not 6: it says itself how long they take"
+    )
