@@ -113,16 +113,17 @@ def lay_down(
     old: NDArray[Any],
     new: NDArray[Any],
     slices: Mapping[str, NDArray[Any]] | None = None,
+    models: int = 2,
 ) -> GateProject:
     """A released model that answers ``old`` and a candidate that answers ``new``, each [n] of the labels 0, 1, 2."""
     root = new_repository(folder / "repo", remote=folder / "remote.git")
     rows = np.concatenate([np.eye(3)[old], np.eye(3)[new]], axis=1).astype(np.float32)
-    write_model(root / "model.onnx", "old")
+    write_model(root / "model.onnx", "old", models=models)
     np.savez(root / "test.npz", x=rows, label=labels, **(slices or {}))
     commit_file(root, ".gitignore", b".gradatim/\n")
     git(root, "tag", "-a", "v1.0.0", "-m", "The first")
     git(root, "push", "-q", "origin", "v1.0.0")
-    write_model(root / "model.onnx", "new")
+    write_model(root / "model.onnx", "new", models=models)
     return GateProject(root, folder / "remote.git")
 
 
@@ -136,18 +137,18 @@ def compressed(folder: Path) -> GateProject:
     return made
 
 
-def write_model(path: Path, which: str, shift: float = 0.0, *, turned: bool = False) -> None:
-    """Scores of three classes: the first three features, or for ``new`` the last three."""
+def write_model(path: Path, which: str, shift: float = 0.0, *, turned: bool = False, models: int = 2) -> None:
+    """Scores of three classes: the first three features, for ``new`` the next three, of three times as many features as there are models."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.zeros((6, 3), np.float32)
-    weights[(0 if which == "old" else 3) + np.arange(3), np.arange(3)] = 1 + shift
+    weights = np.zeros((3 * models, 3), np.float32)
+    weights[3 * ("old", "new", "second", "third").index(which) + np.arange(3), np.arange(3)] = 1 + shift
     weights = np.roll(weights, 1, axis=1) if turned else weights
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["scores"])],
         "small",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3 * models])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
         [numpy_helper.from_array(weights, "w")],
     )
