@@ -458,6 +458,11 @@ def test_a_strict_gate_passes_on_enough_rows_and_says_what_it_takes_for_granted(
         (told,) = judge([Rule("rmse", "rmse", "at_most", 1.25, strict=strict)], Case("v", candidate=found))
         assert told.verdict is Verdict.PASS
         assert f"no answer, however rare, is further off {end}." in told.text
+    rare, seen = 1 - 0.05 ** (1 / 3000), found.samples("rmse").value
+    off = ((1.25**2 - (1 - rare) * seen**2) / rare) ** 0.5
+    assert (
+        f"takes answers that are off by {off:.3g} or more and so rare that these 3000 show none." in told.text
+    )
 
 
 @pytest.mark.parametrize(("n", "share_of"), [(100, 0.02), (400, 0.003), (600, 0.003)])

@@ -11,7 +11,7 @@ from gradatim.gates.compare import Told
 from gradatim.gates.gate import Gate, null_verdict, settle
 from gradatim.gates.paired import fewest_positives
 from gradatim.gates.verdict import GateResult, Verdict
-from gradatim.metrics import tails
+from gradatim.metrics import intervals, tails
 from gradatim.metrics.evaluation import Evaluation
 from gradatim.metrics.population import RecipeSamples
 from gradatim.metrics.samples import MetricSamples
@@ -69,7 +69,17 @@ def granted(gate: Gate, samples: MetricSamples) -> str:
         end = (
             "another row's answer would be (`strict: true`: than the farthest target is from the average one)"
         )
-    return f" This takes for granted that no answer, however rare, is further off than {end}."
+    return f" This takes for granted that no answer, however rare, is further off than {end}.{_undone(gate, samples)}"
+
+
+def _undone(gate: Gate, samples: MetricSamples) -> str:
+    """How far off answers must be that would make a PASS wrong, in words, where fewer are so than ``unseen`` samples may hide; for
+    where more are, a draw that shows none is as rare as the gate may err."""
+    if gate.compares or samples.value is None or samples.metric == "r2":
+        return ""
+    share, power = intervals.unseen(samples.n, gate.alpha), 2 if samples.metric == "rmse" else 1
+    off = ((gate.rule.amount**power - (1 - share) * samples.value**power) / share) ** (1 / power)
+    return f" To make it wrong takes answers that are off by {wording.number(off, gate.meaning)} or more and so rare that these {samples.n} show none."
 
 
 _TELLING = 60
