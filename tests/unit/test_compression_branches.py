@@ -69,7 +69,9 @@ def test_what_branches_share_is_stored_once_and_in_eight_bits(tmp_path: Path) ->
             found = Fidelity()
             found.add(before(batch), after(batch))
             assert 0.999 < found.result()["fidelity"] < 1
-    assert {*sensitivities(calibrated, 60)["operators"].values()} == {"LSTM"}
+    found = sensitivities(calibrated, 60, ["stored16"])
+    assert {*found["operators"].values()} == {"LSTM"}
+    assert {next(iter(losses)) for losses in found["measured"].values()} == {"stored16"}
     with pytest.raises(InvalidInput, match="no Conv, MatMul or Gemm with constant weights"):
         quantise(Recipe("int8-static"), calibrated)
 

@@ -242,10 +242,14 @@ def _carry_out(reference: str, root: Path, model: Path, out: Path) -> None:
         )
 
 
-def _rank(model: str, batches: list[str], ranges: str, reduce_range: bool, seconds: float) -> dict[str, Any]:
+def _rank(
+    model: str, batches: list[str], ranges: str, reduce_range: bool, seconds: float, first: Sequence[str] = ()
+) -> dict[str, Any]:
     """What each node loses in each form."""
     bits = 7 if reduce_range else 8
-    return sensitivities(Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits), seconds)
+    return sensitivities(
+        Calibrated(graph.prepare(Path(model)), _paths(batches), Path(ranges), bits), seconds, first
+    )
 
 
 def _original(opened: dict[str, Any], batches: list[str]) -> dict[str, Any]:

@@ -390,7 +390,7 @@ class _Search:
             self._announce("which nodes lose the quality")
             found = self._attempt(
                 do="rank", model=str(self._source(recipe)), batches=[*map(str, self.batches)], ranges=str(self._ranges(recipe)),
-                reduce_range=recipe.reduce_range, seconds=self.limits.seconds / 4,
+                reduce_range=recipe.reduce_range, seconds=self.limits.seconds / 4, first=sorted({*FORMS_OF[recipe.method].values()}),
             )  # fmt: skip
             if "reason" in found:
                 return choice.Way((), (0.0,))

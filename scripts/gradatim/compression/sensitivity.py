@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,11 +36,12 @@ _FAR = np.finfo(np.float32).max
 _SHAPES = ("step", "low", "high")
 
 
-def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
+def sensitivities(calibration: Calibrated, seconds: float, first: Collection[str] = ()) -> dict[str, Any]:
     """Measure every node in every form that it can take, form by form, the outermost nodes first.
 
     Args:
         seconds: after which what is not measured yet is taken to lose what its kind does.
+        first: forms that are measured before the others, so that those which nodes have now are known when time runs out.
 
     Returns:
         ``able``: node -> the forms that it can take; ``operators``: node -> its operator;
@@ -56,7 +57,8 @@ def sensitivities(calibration: Calibrated, seconds: float) -> dict[str, Any]:
     simulated = _Simulated(calibration, able, min(max(batches, 1), _BATCHES))
     losses: dict[str, dict[str, float]] = {}
     # those that compute in integers first: they differ most
-    for form, name in itertools.product(FORMS, _outermost_first(list(able))):
+    forms = sorted(FORMS, key=lambda form: form not in first)
+    for form, name in itertools.product(forms, _outermost_first(list(able))):
         if form in able[name] and time.monotonic() < end:
             losses.setdefault(name, {})[form] = simulated.loss(name, form)
     operators = {node.name: node.op_type for node in graph.all_nodes(calibration.model) if node.name in able}
