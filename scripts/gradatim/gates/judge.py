@@ -143,7 +143,9 @@ def _how_sure(gate: Gate, found: GateResult) -> GateResult:
     timed = gate.meaning.kind == "timing" and gate.compares and not guards
     within = "a third of the bound" if timed else "the bound"
     cure = (
-        "" if gate.meaning.kind == "drift" else ": it takes a better candidate, or a gate that asks for less"
+        ": the data changed, whatever the model is; find out why before you trust either"
+        if gate.meaning.kind == "drift"
+        else ": it takes a better candidate, or a gate that asks for less"
     )
     seldom = f"by chance in at most {100 * gate.alpha:.2g} % of such tests"
     told = {

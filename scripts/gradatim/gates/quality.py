@@ -78,7 +78,8 @@ def _undone(gate: Gate, samples: MetricSamples) -> str:
     if gate.compares or samples.value is None or samples.metric == "r2":
         return ""
     share, power = intervals.unseen(samples.n, gate.alpha), 2 if samples.metric == "rmse" else 1
-    off = ((gate.rule.amount**power - (1 - share) * samples.value**power) / share) ** (1 / power)
+    room = gate.rule.amount**power - (1 - share) * samples.value**power
+    off = (max(0.0, room) / share) ** (1 / power)
     return f" To make it wrong takes answers that are off by {wording.number(off, gate.meaning)} or more and so rare that these {samples.n} show none."
 
 
