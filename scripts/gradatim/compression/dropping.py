@@ -42,6 +42,10 @@ def drop_layers(
     """
     if not isinstance(original, LanguageModel) or not isinstance(student, LanguageModel):
         raise InvalidInput("only a Hugging Face folder can lose layers and be trained")
+    if getattr(student.module.config, "is_encoder_decoder", False):
+        raise InvalidInput(
+            f"{type(student.module).__name__} reads with one part and writes with the other: only a decoder's layers are dropped"
+        )
     asked = [json.loads(line) for line in requests]
     rows = [original.tokens.together(original.tokens.rendered(one), one["target"])[0] for one in asked]
     network = student.module.float()

@@ -60,7 +60,8 @@ def pack(folder: Path, out: Path, bits: int) -> None:
     }
     if not chosen:
         raise InvalidInput(
-            "it has no linear layer besides its head, whose weights could be stored in fewer bits"
+            "it has no linear layer of `torch.nn.Linear` besides its head, whose weights could be stored in fewer bits (those of GPT-2 "
+            "are another class, Conv1D)"
         )
     copy_beside(folder, out)
     placed: dict[str, str] = {}
@@ -89,7 +90,12 @@ def _linear_layers(folder: Path) -> tuple[set[str], set[str]]:
         str(folder), local_files_only=True, trust_remote_code=False
     )
     with torch.device("meta"):
-        network = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        own = getattr(transformers, next(iter(config.architectures or ()), ""), None)
+        network = (
+            own(config)
+            if own
+            else transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        )
     head = network.get_output_embeddings()
     found = {name: layer for name, layer in network.named_modules() if type(layer) is torch.nn.Linear}
     return {*found}, {name for name, layer in found.items() if layer is head}
