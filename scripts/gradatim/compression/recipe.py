@@ -95,7 +95,7 @@ FORMS_OF: Mapping[str, Mapping[str, str]] = {
 }
 """Method -> operator -> the form that its nodes take."""
 
-REVISION = 16
+REVISION = 17
 """Of the code that carries recipes out: what an older one left in a journal does not count."""
 
 
