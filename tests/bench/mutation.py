@@ -502,6 +502,9 @@ _REASONS = {
         "compression/streaming.py: _STRETCH = 1 << 22  # numbers worked on at a time: 1 -> 2",
         "compression/streaming.py: _STRETCH = 1 << 22  # numbers worked on at a time: 22 -> 23",
     ),
+    "the same version is refused before": (
+        "registry/versions.py: if newest is not None and version < newest.version and version.core == newest.version.core: version < newest.version -> version <= newest.version",
+    ),
     "how many threads and words the runtime has where nothing is timed": (
         "compression/graph.py: options.intra_op_num_threads = options.inter_op_num_threads = 1: 1 -> 2",
         "compression/graph.py: options.log_severity_level = 4: 4 -> 5",
@@ -510,6 +513,8 @@ _REASONS = {
         "compression/packing.py: tried = np.where(tried > 0, tried, 1)  # too small a number for the dtype: 1 -> 2",
     ),
     "how many rows are worked on at once": (
+        "compression/gguf_quantising.py: step = max(1, _STRETCH // tensor.shape[-1]): max(1, _STRETCH // tensor.shape[-1]) -> min(1, _STRETCH // tensor.shape[-1])",
+        "compression/gguf_quantising.py: step = max(1, _STRETCH // tensor.shape[-1]): _STRETCH // tensor.shape[-1] -> _STRETCH * tensor.shape[-1]",
         "compression/streaming.py: step = max(1, _STRETCH // whole.shape[1]): max(1, _STRETCH // whole.shape[1]) -> min(1, _STRETCH // whole.shape[1])",
         "compression/streaming.py: step = max(1, _STRETCH // whole.shape[1]): 1 -> 2",
         "compression/streaming.py: step = max(1, _STRETCH // whole.shape[1]): _STRETCH // whole.shape[1] -> _STRETCH * whole.shape[1]",

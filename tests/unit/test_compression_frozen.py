@@ -59,7 +59,7 @@ from gradatim.compression.recipe import (
     with_own,
 )
 from gradatim.compression.result import Result, pareto, summary
-from gradatim.compression.sandbox import Limits
+from gradatim.compression.sandbox import Limits, scratch_in
 from gradatim.compression.sensitivity import _outermost_first, _rounding, as_their_kind, sensitivities
 from gradatim.compression.splitting import _bytes, _crossing, _cuts, split
 from gradatim.compression.terms import Terms, finite, promises
@@ -1239,6 +1239,7 @@ def judgements() -> Iterator[str]:
         + [summary([], [], goes_on=False)]
     )
     yield told([Result(original, tuple(some), chosen, "why").best.name for chosen in ((), (some[2],))])
+    yield json.dumps(Result(original, (some[0], replace(some[1], path=Path("b/m.onnx"))), (some[0],), "why").to_json())  # fmt: skip
     for one in (
         trial("x", 0.4, 1.0, 1.0),
         trial("x", 0.9, 1.0, 1.0),
@@ -1330,6 +1331,13 @@ def kept_on_disk() -> Iterator[str]:
             Limits(1, 60, 1, end=1e12).left,
         ]
     )
+    with tempfile.TemporaryDirectory() as name:
+        for _ in range(2):  # what a killed search left goes, all else stays
+            with scratch_in(Path(name, "deep", "out")) as scratch:
+                yield told([scratch.is_dir(), scratch.parent.name, scratch.name.startswith(".search-")])
+            (Path(name, "deep", "out") / ".search-left").mkdir()
+            (Path(name, "deep", "out") / "kept").mkdir(exist_ok=True)
+            yield told(sorted(path.name for path in Path(name, "deep", "out").iterdir()))
     yield attempted(lambda: write_batches(iter([]), Path()))
     yield attempted(lambda: write_batches(iter([]), Path(), "judged"))
 
