@@ -502,6 +502,7 @@ _REASONS = {
         "compression/streaming.py: _STRETCH = 1 << 22  # numbers worked on at a time: 1 -> 2",
         "compression/streaming.py: _STRETCH = 1 << 22  # numbers worked on at a time: 22 -> 23",
     ),
+    "the last step is not taken": ("compression/thinning.py: _SHARES = (0.25, 0.125, 0.0): 0.0 -> 1.0",),
     "the same version is refused before": (
         "registry/versions.py: if newest is not None and version < newest.version and version.core == newest.version.core: version < newest.version -> version <= newest.version",
     ),

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from frozen import attempted, changed, line, told, write
@@ -515,6 +516,13 @@ def verbs() -> Iterator[str]:
         tag(root, "v1.1.0", message="digits v1.1.0\n\nmodel: digits\n")
         git(root, "push", "-q", "origin", "--tags")
         repository = Repository.find(root)
+        heard, result = set[tuple[str, bool]](), ObjectDatabase._result
+
+        def listening(self: Any, arguments: Any, **more: Any) -> Any:
+            heard.add((arguments[0], more.get("remote", False)))
+            return result(self, arguments, **more)
+
+        patch.setattr(ObjectDatabase, "_result", listening)
         first, second = read(repository, "digits").model("digits").releases
         for one, more in (
             (first, {"reason": "good", "told": {"by": "ada"}}),
@@ -586,6 +594,13 @@ def verbs() -> Iterator[str]:
         yield told(
             (sync(Repository.find(root)), tagging.assign(Repository.find(root), second, "beta").remote)
         )
+        git(root, "remote", "add", "origin", str(Path(name, "remote.git")))
+        git(
+            Path(name), "clone", "-q", "--depth", "1", f"file://{name}/remote.git", str(Path(name, "shallow"))
+        )
+        Repository.find(Path(name, "shallow")).deepen()
+        Repository.find(root).try_push("origin")
+        yield told(sorted(heard))
 
 
 def answers(root: Path, repository: Repository, commits: list[str]) -> Iterator[str]:
@@ -631,7 +646,7 @@ def answers(root: Path, repository: Repository, commits: list[str]) -> Iterator[
         [
             data and len(data)
             for data in repository.read_objects(
-                [f"{commits[3]}:m1", f"{commits[3]}:none", f"{commits[3]}:m2"]
+                [f"{commits[3]}:m1", f"{commits[3]}:none", f"{commits[3]}:no ne", f"{commits[3]}:m2"]
             )
         ]
     )

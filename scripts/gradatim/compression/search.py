@@ -357,7 +357,6 @@ class _Search:
     def _narrowed(self, recipe: Recipe) -> bool:
         """Whether a static recipe holds the quality with ranges that leave outliers out."""
         for kind in RANGES if recipe.method == "int8-static" else ():
-            self.expected += 1
             if self._try(replace(recipe, ranges=kind)).accepted:
                 return True
         return False
@@ -371,7 +370,6 @@ class _Search:
             count = way.between(low, high, _CAREFUL * share)
             if not low < count < high:
                 return
-            self.expected += 1
             mixed = self._try(replace(recipe, fallback=way.changes[:count]))
             # else it holds, or with so many changes it is too slow, or nothing is left
             if not self.terms.only_quality_lacks(mixed):
