@@ -428,3 +428,32 @@ def test_nothing_is_released_or_moved_on_a_stage_whose_tag_was_moved(
         for command in (["rollback", "production", "--reason", "x"], ["promote", "production"]):
             code, text = call(*command, at=place)
             assert (code, "somebody moved it. Tags are never moved." in text) == (3, True), text
+
+
+def test_a_repository_that_came_with_a_download_has_its_tags_read_and_its_settings_run_nothing(
+    repo: Path, tmp_path: Path
+) -> None:
+    """Its settings name programs: one that fetches an object which is missing, one that checks signatures."""
+    signature = "-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
+    signed = git(repo, "cat-file", "tag", "v1.1.0") + f"\n{signature}"
+    write = ["git", "hash-object", "-t", "tag", "-w", "--stdin", "--literally"]
+    done = subprocess.run(write, cwd=repo, input=signed, capture_output=True, text=True, check=True)
+    download = tmp_path / "download"
+    shutil.copytree(tmp_path / "releases", download)
+    shutil.copytree(repo / ".git", download / ".git")
+    place, ran = str(download / "v1.1.0"), tmp_path / "ran"
+    assert "says the tag v1.1.0" in said(place, at=tmp_path)[1], "what it says is heard as before"
+    (download / ".git" / "config").write_text(
+        f'[core]\n repositoryformatversion = 1\n bare = false\n sshCommand = "touch {ran};false"\n fsmonitor = "touch {ran};false"\n'
+        f'[extensions]\n partialClone = origin\n[remote "origin"]\n url = ssh://x/y\n promisor = true\n[gpg]\n program = {ran}.sh\n'
+    )
+    (tmp_path / "ran.sh").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "ran.sh").chmod(0o755)
+    tags = download / ".git" / "refs" / "tags"
+    (tags / "v9.0.0").write_text("a" * 40 + "\n")
+    said(place, at=tmp_path)
+    assert not ran.exists(), "what is missing was fetched"
+    (tags / "v9.0.0").unlink()
+    (tags / "v1.1.0").write_text(done.stdout)
+    assert said(place, at=tmp_path)[0] == 3
+    assert not ran.exists(), "its own program checked the signature"
