@@ -104,16 +104,6 @@ def open_registry(contract_path: str | None, *, fetch: bool, offline: bool = Fal
     return view_of(repository, read(repository, contract.parts.model.name, named=named), contract, synced)
 
 
-def registry_around(folder: Path) -> tuple[Repository, Registry]:
-    """The repository around a folder and what its tags say, without any contract; no remote is asked.
-
-    Raises:
-        EnvironmentLacks: the folder lies in none.
-    """
-    repository = checkout.open(folder)
-    return repository, read(repository)
-
-
 def view_of(
     repository: Repository, registry: Registry, contract: ReadContract, synced: Sync | None = None
 ) -> RegistryView:

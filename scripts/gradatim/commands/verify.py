@@ -209,14 +209,20 @@ def _beside(path: Path, contract_path: str | None) -> Iterator[tuple[Repository,
     """The repository in which one stands, then the one in which a folder lies, as far as there are any."""
     import contextlib
 
-    from gradatim.commands.registry_view import open_registry, registry_around
+    from gradatim.commands.registry_view import open_registry
     from gradatim.errors import EnvironmentLacks
+    from gradatim.registry.downloaded import without_settings
+    from gradatim.registry.reading import read
+    from gradatim.subversion import checkout
 
     with contextlib.suppress(EnvironmentLacks):
         view = open_registry(contract_path, fetch=False, offline=True)
         yield view.repository, view.registry
-    with contextlib.suppress(EnvironmentLacks):
-        yield registry_around(path.resolve().parent)
+    with (
+        contextlib.suppress(EnvironmentLacks),
+        without_settings(checkout.open(path.resolve().parent)) as around,
+    ):
+        yield around, read(around)
 
 
 def _verify_file(path: Path, contract_path: str | None, *, json_wanted: bool) -> int:
