@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from gate_project import GateProject, compressed
 
+from gradatim.checks import suite
 from gradatim.checks.robustness_scores import load_scores
 from gradatim.gates.case import Case
 from gradatim.gates.judge import judge
@@ -18,6 +19,7 @@ from gradatim.gates.rule import Rule
 from gradatim.gates.verdict import Verdict
 from gradatim.pipeline import cores, step
 from gradatim.pipeline.step import run_step
+from gradatim.progress import is_long
 from gradatim.shard import Shard
 
 
@@ -103,6 +105,25 @@ def test_a_long_step_says_before_it_starts_how_long_it_will_take(
     candidate.progress = Told()
     run_step("evaluate", candidate, force=True)
     assert told[0] == ("evaluate", "about 1 s")
+
+
+def test_a_test_of_a_slow_model_says_after_its_first_answer_how_long_it_takes(
+    project: GateProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    class Told:
+        @contextlib.contextmanager
+        def task(self, name: str, total: int | None) -> Any:
+            yield lambda amount=1, note="": told.append(note)
+
+    monkeypatch.setattr(suite, "_CALLS", 10**7)
+    candidate = project.release()
+    candidate.progress = Told()
+    run_step("test", candidate, force=True)
+    (said,) = {place for place, note in enumerate(told) if is_long(note)}
+    assert said == 1, "right after the first answer of the form"
+    assert len(told) > 2
 
 
 def test_a_benchmark_is_not_expected_to_take_as_long_as_one_without_a_release_beside_it(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,13 @@ ALONE = 8
 _GROUP = "unit"
 
 
-def unit_checks(predictor: Predictor, inputs: Arrays, allowance: Allowance, task: Task | None) -> list[Check]:
+def unit_checks(
+    predictor: Predictor,
+    inputs: Arrays,
+    allowance: Allowance,
+    task: Task | None,
+    told: Callable[[float], None] = lambda seconds: None,
+) -> list[Check]:
     """The declared signature, finite outputs, determinism, and that an answer does not depend on its neighbours.
 
     Args:
@@ -37,11 +44,14 @@ def unit_checks(predictor: Predictor, inputs: Arrays, allowance: Allowance, task
         inputs: rows that it is made for, [n, ...] each.
         allowance: how far two answers may be apart.
         task: tells which answers are the same although their numbers differ a little; None without one.
+        told: is told how many seconds the first answer took, before there are others.
     """
+    began = time.monotonic()
     try:
         outputs = predictor(inputs)
     except InvalidInput as error:
         return [Check(_GROUP, "answers", Verdict.FAIL, f"The model does not answer on real rows. {error}")]
+    told(time.monotonic() - began)
     few = {name: values[:ALONE] for name, values in inputs.items()}
     return [
         checked(_GROUP, "signature", lambda: _signature(direct(predictor), direct_inputs(predictor, inputs))),

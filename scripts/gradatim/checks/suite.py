@@ -39,12 +39,15 @@ from gradatim.measurement import Measurement
 from gradatim.metrics.answers import REQUEST
 from gradatim.models import Predictor
 from gradatim.perturb.catalogue import SEVERITIES
-from gradatim.progress import Advance
+from gradatim.progress import Advance, about
 from gradatim.report.junit import render_junit
 from gradatim.report.model import Report
 
 _ROWS, _PROMPTS = 32, 4
 """Rows that the unit checks run over; a language model takes seconds for one."""
+
+_CALLS = 50
+"""About as many calls as these checks make of one form, where a call of few rows takes as long as one of many."""
 
 _NAMED = 3
 """Failed checks that a refusal names; the report lists all."""
@@ -153,7 +156,11 @@ def _behaviour(
         if inputs is None:
             return checks, found
         advance(1, variant.name)
-        checks += unit_checks(predictor, inputs, allowance, task)
+
+        def told(seconds: float) -> None:
+            advance(0, about(_CALLS * seconds * len(candidate.forms.all)))
+
+        checks += unit_checks(predictor, inputs, allowance, task, told)
         if failed(checks) and checks[-1].name == "answers":
             return checks, found
         if task and (flips := self_flips(predictor, inputs, task)) is not None:
