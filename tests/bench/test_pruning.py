@@ -4,7 +4,7 @@ A convolutional net is trained on scikit-learn's digits and saved as ``.pt2``; t
 and nothing else. It runs unattended, within ten minutes of a processor. What it chose is judged on 500 rows that neither the
 training nor the search saw, by the paired gate. Latencies, for 1, 8 and 64 rows, are parts of that of the model as ONNX: of the
 ``.pt2`` as it was given, of the form chosen, and of a net of the same layers with one channel each, which computes next to nothing: of the
-time for one row that is the call itself. One net halves its pictures by pooling, the other in its second convolution. Needs torch and
+time for one row that is the call itself. The fastest form of the front is judged as well. One net halves its pictures by pooling, the other in its second convolution. Needs torch and
 torch-pruning.
 """
 
@@ -21,6 +21,7 @@ import pytest
 from small_models import digits
 
 from gradatim.compression.search import compress
+from gradatim.evidence.trial import Trial
 from gradatim.gates.paired import regression_p
 from gradatim.models import Predictor, open_model
 from gradatim.timing.blocks import interleaved, lower_quartile
@@ -78,6 +79,16 @@ def right(model: Predictor) -> np.ndarray[Any, Any]:
     return found
 
 
+def chance(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any], trial: Trial) -> float:
+    """Of so many rows lost without a loss, by the paired gate."""
+    gains, losses = int((now & ~was).sum()), int((was & ~now).sum())
+    found = regression_p(gains, losses, len(was), 0.0)
+    print(
+        f"{trial.name}, {trial.size} B: right {now.sum()} of {was.sum()}, {gains} gained, {losses} lost; chance of that without a loss {found:.2f}"
+    )
+    return found
+
+
 def bare(path: Path, *, pooled: bool) -> Path:
     """The same layers with one channel each: what calling them takes, whatever they compute."""
     net = Digits(pooled=pooled, channels=(1, 1, 1)).eval()
@@ -109,7 +120,7 @@ def test_a_digits_cnn_is_nine_times_smaller_in_four_tenths_of_the_time_with_no_p
         tmp_path / "out",
         calibration=lambda: batches(places[places % 5 != 4]),
         judging=lambda: batches(places[places % 5 == 4]),
-        keep={"fidelity": 0.97, "agreement": 0.98},
+        keep={"fidelity": 0.989, "agreement": 0.98},  # of what answers less alike 500 rows prove a loss
         methods=("int8-static", "int8-weights", "pruned"),
         opened=Contestant("m", model, tmp_path, format="pt2").opening,
         seconds_per_trial=1800,
@@ -120,31 +131,38 @@ def test_a_digits_cnn_is_nine_times_smaller_in_four_tenths_of_the_time_with_no_p
     for trial in result.trials:
         size, latency = trial.size_ratio or 0.0, trial.latency_ratio or 0.0
         print(f"  {trial.name:34} {trial.size!s:>7} B {size:.3f} {latency:.3f}  {trial.reason}")
+    fastest = min(result.chosen, key=lambda trial: trial.latency_ratio or 1.0)
     assert result.best.path is not None
+    assert fastest.path is not None
     export = tmp_path / "out" / "onnx" / "m.onnx"
     with (
         open_model(model, root=tmp_path) as given,
         open_model(export, root=tmp_path) as whole,
         open_model(result.best.path, root=tmp_path) as smallest,
+        open_model(fastest.path, root=tmp_path) as quick,
         open_model(bare(tmp_path / "bare.onnx", pooled=pooled), root=tmp_path) as least,
     ):
-        asked = {"as given": given, "as ONNX": whole, "smallest": smallest, "one channel": least}
+        asked = {
+            "as given": given,
+            "as ONNX": whole,
+            "smallest": smallest,
+            "fastest": quick,
+            "one channel": least,
+        }
         told = {rows: ratios(asked, rows) for rows in (1, 8, 64)}
-        was, now = right(given), right(smallest)
-    gains, losses = int((now & ~was).sum()), int((was & ~now).sum())
-    chance = regression_p(gains, losses, len(was), 0.0)
-    print(f"{result.best.name}: {export.stat().st_size} B to {result.best.size} B")
+        was = right(given)
+        chances = [
+            chance(was, right(model), trial) for model, trial in ((smallest, result.best), (quick, fastest))
+        ]
     for rows, found in told.items():
         print(f"  {rows:2} rows: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    print(
-        f"  right {was.sum()} and {now.sum()} of {len(was)}: {gains} gained, {losses} lost; chance of that without a loss {chance:.2f}"
-    )
-    assert chance > 0.05
+    assert min(chances) > 0.05
     assert seconds < 600
     assert result.best.size is not None
-    assert export.stat().st_size > 9 * result.best.size
+    assert fastest.size is not None
+    assert export.stat().st_size > 9 * max(result.best.size, fastest.size)
     assert told[64]["smallest"] < 0.4
     assert told[8]["smallest"] < 0.4
-    assert told[1]["smallest"] < 0.4 or not pooled  # for the other net see what calling its layers takes
+    assert told[1]["fastest"] < 0.4 or not pooled  # for the other net see what calling its layers takes
     calls = told[1]["one channel"]
     assert told[1]["smallest"] - calls < 0.4 * (1 - calls)
