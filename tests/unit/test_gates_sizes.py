@@ -116,6 +116,16 @@ def test_a_mean_that_a_few_rows_carry_says_so_and_what_would_help() -> None:
         assert "make up" not in found.text
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_giant_among_small_errors_ends_in_a_verdict_and_no_warning() -> None:
+    error = np.where(np.arange(60) == 0, 1e12, 0.1)
+    base, mine = (
+        Evaluation(REGRESSION, Predictions.of({"y": e}, np.zeros(60))) for e in (0.9 * error, error)
+    )
+    for rule in (Rule("mae", "mae", "at_most", 0.3), Rule("mae", "mae", "not_worse", 0.1)):
+        assert judge([rule], Case("v", candidate=mine, baseline=base))[0].verdict is Verdict.INCONCLUSIVE
+
+
 def test_errors_that_are_normal_still_pass_and_fail_where_they_should():
     cases = list(errors(lambda generator: generator.normal(size=400), 100))
     for metric, value in (("mae", (2 / np.pi) ** 0.5), ("rmse", 1.0)):

@@ -115,7 +115,7 @@ def _reach(distances: Floats, times: float, heavy: float) -> float:
     n = distances.shape[0]
     k = min(max(10, n // 10), n // 2)
     largest = np.maximum(np.partition(distances, n - k - 1)[n - k - 1 :], 1e-300)
-    index = min(max(float(np.log(largest[1:] / largest[0]).mean()), 0.0), 1.0)
+    index = min(max(float((np.log(largest[1:]) - np.log(largest[0])).mean()), 0.0), 1.0)
     if heavy > HEAVY:
         index = max(index, min(heavy**2, 5.0))
     return max(0.0, float(largest.max())) * float(times**index)
@@ -137,7 +137,7 @@ def heaviness(values: Floats) -> float:
     if known < 4:
         return 0.0
     ranks = np.arange(1, known + 1)
-    gaps = ranks * np.log(largest[:-1] / largest[1:])  # exponential, each of mean the index
+    gaps = -ranks * np.diff(np.log(largest))  # exponential, each of mean the index
     index = float((gaps.sum() - gaps.max()) / (known - (1 / ranks).sum()))
     return index * (1 + 1 / math.sqrt(k))
 
