@@ -229,6 +229,9 @@ def test_recordings_that_are_only_named_are_refused_with_where_files_lie(
     (root / "test.jsonl").write_text('{"audio": "clips/000.wav", "sampling_rate": 16000, "text": "red"}\n')
     with pytest.raises(InvalidInput, match=r"metadata\.jsonl"):
         candidate.rows.dataset("evaluation", ASKED).head(1)
+    (root / "test.jsonl").write_text('{"file_name": "clips/000.wav", "text": "red"}\n')
+    with pytest.raises(InvalidInput, match="name the folder that it lies in"):
+        candidate.rows.dataset("evaluation", ASKED)
 
 
 def test_pictures_with_a_table_are_data_like_any_other(tmp_path: Path) -> None:

@@ -73,6 +73,10 @@ class PromptSource:
         named = {key: columns.get(key, key) for key in (*asked.by, "sampling_rate", "choices")}
         self._read = {key: column for key, column in named.items() if column in source.columns}
         found = [key for key in asked.by if key in self._read]
+        if not found and asked.by == SPOKEN and "file_name" in source.columns:
+            raise InvalidInput(
+                f"{source.place} is a table of recordings: name the folder that it lies in as the data."
+            )
         if not found:
             raise missing_column(source.place, columns.get(asked.by[0], asked.by[0]), source.columns)
         if len(found) > 1:
