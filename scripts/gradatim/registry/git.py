@@ -419,7 +419,7 @@ class Repository(ObjectDatabase):
                 "git has no name and password for it that the server takes. Give git some (a credential helper, or a "
                 "token in CI; see `git help credentials`), then run the same command again."
             )
-        there = there or b"! " in stderr  # a reference was refused there
+        there = there or b"! " in stderr or b"sideband" in stderr  # refused there, or cut off on the way
         if "failed to push some refs" in said and not there:
             return EnvironmentLacks(f"A hook of {self.root} (pre-push) stopped the push to {remote}: {said}.")
         return EnvironmentLacks(f"The remote {remote} ({where}) could not be used: {said}. {advice}")
