@@ -551,6 +551,7 @@ def verbs() -> Iterator[str]:
                 lambda candidate=candidate, more=more: uses.charge(repository, data, candidate * 64, **more)
             )  # type: ignore[misc]
         yield told((uses.count(repository, data), uses.count(repository, "e" * 64)))
+        yield git(root, "log", "--format=%an %ae %s %b", f"{uses.USES}{data}")
         yield told(
             [
                 ledger.keep(repository, "f" * 64, files, head)
