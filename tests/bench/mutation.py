@@ -381,6 +381,7 @@ _NONE_AT_ALL = (
     ("gates/threshold.py", "needed = realistic(seen.n * (width / room) ** 2, seen.n) if room > 1e-9 else None", "room > 1e-09 -> room >= 1e-09"),
 )  # fmt: skip
 _AHEAD = "slower + ahead.cdf(math.log1p(margin) - half)"
+_ENDS = ("found.low is None or found.high is None -> found.low is None and found.high is None",)
 _WINDOW = "gates/paired.py: top = min(n, int(n * most + 8 * math.sqrt(n * most) + 10)): "
 _AT_ONCE = "evidence/manifest.py: if len(ordered) < 2:: "
 _REASONS = {
@@ -394,6 +395,20 @@ _REASONS = {
     "no two widths of real numbers are alike, nor is a chance just one in ten": (
         "gates/latency.py: if most - least >= high - low:: most - least >= high - low -> most - least > high - low",
         f"timing/decision.py: if {_AHEAD} >= _WORTH_GOING_ON:: {_AHEAD} >= _WORTH_GOING_ON -> {_AHEAD} > _WORTH_GOING_ON",
+    ),
+    "both ends of an interval are known, or neither": (
+        *(
+            f"gates/noninferiority.py: if found.low is None or found.high is None:: {change}"
+            for change in _ENDS
+        ),
+        f"gates/noninferiority.py: if found.low is None or found.high is None or not room > 1e-9:: {_ENDS[0]}",
+        *(
+            f"gates/looks.py: bounds = None if found.low is None or found.high is None else (found.low, found.high): {change}"
+            for change in _ENDS
+        ),
+    ),
+    "without a margin both rules say the same": (
+        "gates/runtime.py: verdict = not_slower(worse[0], worse[1], by) if by > 0 else _no_margin(worse, by): by > 0 -> by >= 0",
     ),
     "how much is read at a time, of which no promise speaks": (
         *(

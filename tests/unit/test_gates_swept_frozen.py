@@ -200,10 +200,15 @@ def series_of_rounds() -> Iterator[str]:
         asked_of = [rule(name, bound, amount) for name in ("latency_floor", "throughput", "energy") for bound, amount in (("not_worse", 0.03), ("not_worse", -0.02), ("keep", 1.0))]  # fmt: skip
         for found in judge(asked_of, case):
             yield told((found.gate, found.verdict.value, found.value, found.low, found.high, found.threshold, found.needed, found.detectable, found.text[-60:]))  # fmt: skip
+    edge = math.log1p(0.03)
+    at_the_margin = PairedTiming([edge - 0.125, edge, edge + 0.125], 1e-3, 1.03e-3)
+    yield from judged(
+        Case("v", timings={"latency_p50": at_the_margin}), rule("latency_p50", "not_worse", 0.03)
+    )
     none = Measurement("latency_p50", "v", None, "s", reason="no such device")
     held = Measurement("latency_p50", "v", 2e-3, "s", low=1e-3, high=2e-3, n=5)
     odd = Measurement("latency_p50", "v", 2e-3, "s", low=3e-3, high=4e-3, n=5)
-    for measured in ((none,), (held,), (odd,), (replace(held, low=None),), (held, replace(held, value=3e-3)), (), (replace(none, variant=BASELINE),)):  # fmt: skip
+    for measured in ((none,), (held,), (odd,), (replace(held, low=None),), (replace(held, low=2e-3),), (held, replace(held, value=3e-3)), (), (replace(none, variant=BASELINE),)):  # fmt: skip
         case = Case("v", measured, waits="no such device" if len(measured) == 1 else None)
         for bound, amount in (("at_most", 2e-3), ("at_most", 1.9e-3), ("at_least", 1e-3), ("at_least", 2.5e-3), ("not_worse", 0.1)):  # fmt: skip
             yield from judged(case, rule("latency_p50", bound, amount))
@@ -232,6 +237,9 @@ def differences() -> Iterator[str]:
     for old_upward, new_upward in product(noise, repeat=2):
         found = Comparison(0.1, 0.0, 0.2, None, 40, spread=0.1)
         yield told(line(compare._without_noise(found, samples_of(upward=new_upward), samples_of(upward=old_upward), 1.1)))  # fmt: skip
+    open_ = [samples_of(metric="f1_macro", value=value, influence=WAVES[at : at + 40], hidden=more) for value, at, more in ((0.5, 0, 0.02), (0.4, 50, 0.05), (0.4, 50, 0.0))]  # fmt: skip
+    for mine, theirs in product(open_, repeat=2):
+        yield told([line(compare.compare(mine, theirs, ratio=ratio)) for ratio in (1.0, 0.9)])
     hidden = samples_of(hidden=0.02)
     for spread, draws in product((None, 0.0, 0.2), (np.zeros(0), WAVES[:199], WAVES[:200])):
         found = Comparison(0.1, 0.05, 0.15, None, 40, spread=spread)
@@ -500,6 +508,7 @@ def rare_ways() -> Iterator[str]:
         said = replace(said, believed=np.full(80, wins != 0.9, np.int8))
         lean = Measurement("position_bias", "original", 0.2, "1", n=80, low=None if fickle else 0.1, high=0.3)
         people = Measurement("judge_kappa", "original", 0.3, "1", n=40, low=0.1, high=0.5)
+        lean = replace(lean, value=0.0, low=-0.1) if fickle == 0.01 else lean
         measured = [] if wins == 0.6 else [lean, people]
         case = replace(pairs_of(said), measurements=measured)
         yield from judged(case, *(rule("win_rate", "at_least", share) for share in (0.3, 0.5, 0.8)))

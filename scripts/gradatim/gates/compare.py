@@ -163,8 +163,7 @@ def compare(
         # the means of few labels lean to one side (8 % for 5 % without), which Student's t of one or two degrees makes up for
         sure = alpha / (5 if x.shape[0] > 3 else 3) if few else alpha
         found = _bounded(value, spread, x.shape[0], effect, changes, margin, sure)
-        known = found.low is not None and found.high is not None
-        return _opened(found, np.zeros(0), new, old, ratio, alpha) if known else found
+        return found if found.low is None else _opened(found, np.zeros(0), new, old, ratio, alpha)
     draws = _paired_draws(new, old, ratio)
     if draws is None:
         return Comparison(value, None, None, None, new.n)
@@ -174,9 +173,7 @@ def compare(
     with np.errstate(over="ignore"):  # r2 of a resample that does not vary
         spread = float(draws.std(ddof=1)) * math.sqrt(new.n)
     found = _bounded(value, spread, new.n, effect, changes, margin, alpha)
-    if found.low is None or found.high is None:
-        return found
-    return _opened(found, draws, new, old, ratio, alpha)
+    return found if found.low is None else _opened(found, draws, new, old, ratio, alpha)
 
 
 def _opened(
