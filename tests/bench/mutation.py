@@ -401,7 +401,6 @@ _REASONS = {
             f"gates/noninferiority.py: if found.low is None or found.high is None:: {change}"
             for change in _ENDS
         ),
-        f"gates/noninferiority.py: if found.low is None or found.high is None or not room > 1e-9:: {_ENDS[0]}",
         *(
             f"gates/looks.py: bounds = None if found.low is None or found.high is None else (found.low, found.high): {change}"
             for change in _ENDS

@@ -46,6 +46,7 @@ from gradatim.timing import (
     sizes,
     worker,
 )
+from gradatim.timing import contestant as contestant_module
 from gradatim.timing.blocks import BlockPlan
 from gradatim.timing.chances import Trials
 from gradatim.timing.contestant import Contestant, Opened, Worker, _means, described
@@ -686,6 +687,20 @@ def workers_in_words() -> Iterator[str]:
                 pipe: Any = one._child
                 spec = {key: value for key, value in pipe.told[0].items() if key in ("name", "inputs", "stays", "traced", "threads")} if pipe.told else {}  # fmt: skip
                 yield told((pipe.given, spec, pipe.told and pipe.told[0]["parent"] == os.getpid(), pipe.told[1:], pipe.ended))  # fmt: skip
+    for graphs in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            seen: list[Any] = []
+            patch.setattr(contestant_module, "open_described", lambda spec: spec["path"])
+            patch.setattr("gradatim.models.ready", lambda *given, **around: (given, around))
+            patch.setattr("gradatim.models.cuda_graphs.replay_calls", seen.append)
+            spec = {
+                "path": "m",
+                "constants": {"k": 1},
+                "carries": {},
+                "tokenizer": None,
+                "cuda_graphs": graphs,
+            }
+            yield told((contestant_module.open_contestant(spec), seen))
     for given in (
         {},
         {"project": Path("/p"), "adapter": Path("/a"), "files": (Path("/f"),), "autocast": "bf16"},
