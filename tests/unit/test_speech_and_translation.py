@@ -110,6 +110,12 @@ def judged(candidate: Candidate, *steps: str) -> dict[str, Verdict]:
     return {gate.gate: gate.verdict for gate in found[-1].gates}
 
 
+def passed(found: dict[str, Verdict]) -> set[str]:
+    """The gates, of which none says anything else."""
+    assert set(found.values()) == {Verdict.PASS}
+    return set(found)
+
+
 def recording(sound: np.ndarray[Any, Any], rate: int = RATE) -> dict[str, Any]:
     return {"samples": base64.b64encode(sound.astype("<f4").tobytes()).decode(), "sampling_rate": rate}
 
@@ -125,7 +131,7 @@ def test_a_network_that_hears_is_released_by_its_wrong_words_and_a_deaf_one_is_n
     whisper: Path, tmp_path: Path
 ) -> None:
     candidate = project(tmp_path / "repo", SPEECH, whisper, recordings(60, 2))
-    assert judged(candidate, *STEPS) == {"wer": Verdict.PASS, "cer": Verdict.PASS}
+    assert {"wer", "cer"} <= passed(judged(candidate, *STEPS))
     run_step("tag", candidate)
     spoil(tmp_path / "repo/model", "model.decoder.layers.0.encoder_attn.v_proj.weight")
     git(tmp_path / "repo", "commit", "-qam", "deaf")
@@ -259,7 +265,7 @@ def test_a_translator_is_released_by_bleu_and_chrf_and_a_worse_one_is_not(
         marian,
         lambda root: write_sentences(root / "test.jsonl", 60, documents=20),
     )
-    assert judged(candidate, *STEPS) == {"bleu": Verdict.PASS, "chrf": Verdict.PASS}
+    assert {"bleu", "chrf"} <= passed(judged(candidate, *STEPS))
     run_step("tag", candidate)
     spoil(tmp_path / "repo/model", "model.decoder.layers.0.encoder_attn.v_proj.weight")
     git(tmp_path / "repo", "commit", "-qam", "worse")
