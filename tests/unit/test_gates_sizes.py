@@ -110,6 +110,7 @@ def test_a_mean_that_a_few_rows_carry_says_so_and_what_would_help() -> None:
     largest = np.sort(off**2)[::-1]
     share_of = largest[:2].sum() / largest.sum()
     assert f"The largest 2 of 200 errors make up {100 * share_of:.0f} % of it" in found.text
+    assert (found.low, found.high) == (None, None)  # a bound of thousands of times the value says nothing
     usual = Evaluation(REGRESSION, Predictions.of({"y": truth + dice.normal(size=200)}, truth))
     for bound in (1.0, 2.0):
         (found,) = judge([Rule("rmse", "rmse", "at_most", bound)], Case("v", candidate=usual))

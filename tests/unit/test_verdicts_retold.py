@@ -231,3 +231,17 @@ def test_a_metric_of_the_contracts_own_is_not_called_where_its_data_are_not() ->
     assert candidate is not None
     with pytest.raises(InvalidInput, match="only its evidence is"):
         candidate.task.own["mine"](np.zeros(1), np.zeros(1))
+
+
+def test_bounds_that_say_nothing_are_told_by_nobody() -> None:
+    """Of errors that a few rows carry: a bound of thousands of times the value is none, in the evidence neither."""
+    dice = np.random.default_rng(1)
+    truth, off = dice.normal(0, 5, 200), dice.lognormal(0, 2, 200)
+    base, mine = (
+        Evaluation(Task("regression"), Predictions.of({"y": truth + part * off}, truth))
+        for part in (0.5, 1.0)
+    )
+    rules = [Rule("rmse", "rmse", "at_most", 100.0), Rule("rmse", "rmse", "not_worse", 1.0)]
+    first, second = again(rules, Case("v", candidate=mine, baseline=base))
+    same(first, second)
+    assert {(one.verdict, one.low) for one in first} == {(Verdict.INCONCLUSIVE, None)}

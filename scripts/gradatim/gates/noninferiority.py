@@ -19,6 +19,7 @@ from gradatim.gates.quality import (
     granted,
     realistic,
     samples_of,
+    says_nothing,
     settled_by,
     unmeasured,
 )
@@ -69,6 +70,9 @@ def judge(gate: Gate, case: Case) -> GateResult:
     if verdict is Verdict.FAIL:
         text += " Even at best the loss is larger than allowed."
     if verdict is Verdict.INCONCLUSIVE and (heavy := carried(new, case)):
+        if says_nothing((found.low, found.high), new.value, old.value):
+            text = f"{change}{besides(gate, new)} Wanted {gate.wanted}."
+            numbers |= {"low": None, "high": None, "detectable": None}
         return gate.result(verdict, text + heavy, **numbers)
     if verdict is Verdict.INCONCLUSIVE:
         needed = needed if needed is not None and needed > found.n else None

@@ -103,6 +103,11 @@ def carried(samples: MetricSamples, case: Case) -> str:
     )
 
 
+def says_nothing(bounds: tuple[float, float], *values: float | None) -> bool:
+    """Whether bounds, either of them, lie more than ten times as far off as any of the values that they are about."""
+    return max(map(abs, bounds)) > 10 * max(abs(value or 0.0) for value in values)
+
+
 def at_least_few(samples: MetricSamples) -> str:
     """How many would begin to tell, in words, of a mean without an upper end; empty where that is not what lacks."""
     unbounded = samples.reach is None if samples.tailed else samples.open_ended

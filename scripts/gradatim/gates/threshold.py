@@ -22,6 +22,7 @@ from gradatim.gates.quality import (
     granted,
     realistic,
     samples_of,
+    says_nothing,
     settled_by,
     unmeasured,
 )
@@ -137,7 +138,11 @@ def judge(gate: Gate, case: Case) -> GateResult:
     elif verdict is Verdict.INCONCLUSIVE and samples.upward is not None and not case.several:
         return _noisy(gate, case, seen, text, samples.upward)
     elif verdict is Verdict.INCONCLUSIVE and (heavy := carried(samples, case)):
-        return gate.result(verdict, text + heavy, **seen.numbers(gate))
+        numbers = seen.numbers(gate)
+        if says_nothing(bounds, value):
+            text = f"{gate.name} {wording.number(value, gate.meaning)}, wanted {gate.wanted}.{besides(gate, samples)}"
+            numbers |= {"low": None, "high": None}
+        return gate.result(verdict, text + heavy, **numbers)
     elif verdict is Verdict.INCONCLUSIVE and not samples.hidden:
         text += f" The {wording.count(n, case.noun)} cannot decide on which side of the bound it truly is."
     elif verdict is Verdict.PASS:
