@@ -111,7 +111,7 @@ def stop_during(project: Copy, step: str, number: signal.Signals) -> tuple[int, 
     """Run, and send a signal to the run while the process of a step is at work."""
     process = project.start("run")
     deadline = time.monotonic() + 120
-    while not any(f"gradatim {step} --json" in command for command in working_on(project)):
+    while not any(f"main() {step} --json" in command for command in working_on(project)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -170,7 +170,7 @@ def test_a_killed_run_is_taken_up_where_it_was(step: str, proven: Copy) -> None:
 def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(proven: Copy) -> None:
     (proven.folder / ".gradatim/evidence/benchmark.json").unlink()
     first = proven.start("run", "--until", "gate", "--json")
-    while not any("gradatim benchmark --json" in command for command in working_on(proven)):
+    while not any("main() benchmark --json" in command for command in working_on(proven)):
         assert first.poll() is None
         time.sleep(0.02)
     second = proven.call("run", "--until", "gate", "--json")

@@ -38,7 +38,7 @@ NAMED = Task("classification", labels=("no", "yes", "maybe"))
 class Batched:
     """A model whose answer to a row depends on the batch that it stands in, as rounding in a large product does."""
 
-    device, threads, signature = "cpu", 1, None
+    device, threads, signature = "cpu", 1, Signature((), ())
 
     def __init__(self, *, tags: bool = False) -> None:
         self.tags = tags

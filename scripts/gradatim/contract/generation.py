@@ -104,7 +104,7 @@ class ScorerSection(Section):
         by = self.by or name
         if by not in SCORERS:
             wanted = "say `by` or `function`" if samples_wanted(name) else f"known: {', '.join(SCORERS)}"
-            raise ValueError(f"there is no scorer `{by}`; {wanted}")
+            raise ValueError(f"there is no scorer `{by[:80]}`; {wanted}")
         kind = SCORERS[by]
         for key in settings:
             if key not in kind.takes:

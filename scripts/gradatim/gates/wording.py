@@ -93,4 +93,8 @@ def _places(shares: Iterable[float], least: int) -> int:
 
 
 def _false(share: float, places: int) -> bool:
-    return abs(share - round(share)) > 1e-8 and round(100 * share, places) in (0.0, 100.0)
+    return (
+        math.isfinite(share)
+        and abs(share - round(share)) > 1e-8
+        and round(100 * share, places) in (0.0, 100.0)
+    )
