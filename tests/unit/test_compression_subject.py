@@ -155,6 +155,7 @@ def test_an_attempt_that_fails_is_a_reason_and_only_lack_of_memory_may_pass(
     monkeypatch.setattr(attempt, "_rank", fails)
     monkeypatch.setattr(attempt, "die_with", lambda parent: limits.append(parent))
     monkeypatch.setattr(attempt, "_limit_memory", limits.append)
+    monkeypatch.setattr(attempt, "quiet_logs", lambda: None)  # for good: it is a process of its own
     (tmp_path / "asked.json").write_text(
         json.dumps({"do": "rank", "parent": 7, "memory_limit": 8, "seed": 3})
     )
