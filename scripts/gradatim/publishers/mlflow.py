@@ -81,9 +81,19 @@ class MlflowPublisher(Publisher):
             versions = self._versions(publication.name, publication.version)
             if not versions:
                 raise gone(publication)
-            if str(self._client.get_registered_model(model).aliases.get(stage)) == str(versions[0].version):
+            wanted = str(versions[0].version)
+
+            def stands() -> bool:
+                return str(self._client.get_registered_model(model).aliases.get(stage)) == wanted
+
+            if stands():
                 return False
-            self._client.set_registered_model_alias(model, stage, versions[0].version)
+            try:
+                self._client.set_registered_model_alias(model, stage, wanted)
+            except Exception:  # of two who set it at once MLflow refuses one, which may have wanted the same
+                if not stands():
+                    raise
+                return False
             return True
 
         return self.patiently(once)
