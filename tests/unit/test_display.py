@@ -11,7 +11,7 @@ import click
 import pytest
 
 from gradatim.commands.display import Display, before_lines, step_lines
-from gradatim.commands.options import wrapped
+from gradatim.commands.options import row, wrapped
 from gradatim.pipeline.graph import STEPS
 from gradatim.pipeline.walk import StepResult
 from gradatim.progress import Event, Lines, about
@@ -107,3 +107,15 @@ def test_a_log_that_nobody_watches_is_told_once_too(capsys: pytest.CaptureFixtur
         advance(1, "candidate latency_floor +0.1 % (measuring)")
         advance(0, about(4))
     assert capsys.readouterr().err == "  benchmark  about 14 s, six times that at most\n"
+
+
+def test_our_own_colours_stay_where_what_steers_a_terminal_does_not(monkeypatch):
+    """Headings of the demo and a stage that is BROKEN stand in text that is wrapped, like a stranger's words."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for ours in (click.style("A heading", bold=True), click.style("BROKEN", fg="red", bold=True)):
+        assert row("", f"{ours}: it moved") == f"{ours}: it moved"
+    for theirs in ("\x1b[2J", "\x1b]0;title\x07", "\x1b[8mhidden", "\x1b[1A", "\r"):
+        shown = row("", f"v1.0.0 {theirs} is out")
+        assert "\x1b" not in shown
+        assert "\r" not in shown
+        assert "\x07" not in shown
