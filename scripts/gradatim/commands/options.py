@@ -180,7 +180,7 @@ def row(head: str, text: str) -> str:
 
     Where little room is left beside the head, the text stands below it.
     """
-    text = printable(text)
+    text = "".join(part if _COLOUR.fullmatch(part) else printable(part) for part in _COLOUR.split(text))
     if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
         return f"{head}{text}".rstrip()
     columns, taken = max(50, shutil.get_terminal_size().columns), len(click.unstyle(head))
@@ -225,6 +225,9 @@ def wrapped(text: str, columns: int) -> list[str]:
     lines = textwrap.wrap(kept, columns, break_on_hyphens=False)
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
+
+_COLOUR = re.compile("(\x1b\\[(?:0|1|3[0-7])m)")
+"""What ``click.style`` writes for a colour, in bold, or to end either: it moves nothing."""
 
 VERDICT_COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "red", "INCONCLUSIVE": "yellow"}
 
